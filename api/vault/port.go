@@ -1,0 +1,290 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/generate"
+)
+
+// Action is what an operation tries to do, as the audit log spells it.
+type Action string
+
+// The actions of the audit log.
+const (
+	ActionCreate      Action = "create"
+	ActionRead        Action = "read"
+	ActionUpdate      Action = "update"
+	ActionDelete      Action = "delete"
+	ActionRotate      Action = "rotate"
+	ActionVerify      Action = "verify"
+	ActionList        Action = "list"
+	ActionDescribe    Action = "describe"
+	ActionTokenCreate Action = "token_create"
+	ActionTokenRevoke Action = "token_revoke"
+)
+
+// Outcome is how an operation ended, as the audit log spells it.
+type Outcome string
+
+// The outcomes of the audit log. Denied means that the caller had no right;
+// Failed is everything else that did not succeed.
+const (
+	OutcomeOK     Outcome = "ok"
+	OutcomeDenied Outcome = "denied"
+	OutcomeFailed Outcome = "failed"
+)
+
+// Bearer is the admin token a caller presented, unchecked; "" means none.
+// Every way of printing it shows a constant.
+type Bearer string
+
+const redacted = "REDACTED"
+
+// String returns a constant.
+func (Bearer) String() string { return redacted }
+
+// GoString returns a constant.
+func (Bearer) GoString() string { return redacted }
+
+// LogValue returns a constant.
+func (Bearer) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Format writes a constant, whatever the verb.
+func (Bearer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalText returns a constant.
+func (Bearer) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Caller is who asks through REST. The door decides what it may do: a transport
+// fills in what it saw and judges nothing.
+type Caller struct {
+	Addr      netip.Addr // client address; the zero Addr is allowed nothing
+	Bearer    Bearer     // presented admin token; "" = none
+	RequestID string     // copied to the audit record
+}
+
+// Operator is who works on the admin tokens from a shell of the node. Holding
+// the service role's database password is what authorises it; no transport may
+// make one.
+type Operator struct {
+	Name      string // operating-system user, e.g. "root"; recorded as "cli:NAME"
+	RequestID string
+}
+
+// SQLCaller is who asks from a PostgreSQL backend, as the extension reports it.
+// PostgreSQL has already decided that the role may do what it asks.
+type SQLCaller struct {
+	Database    string // must be the database this process serves
+	Role        string // effective role; recorded as "role:NAME"
+	SessionRole string // role the session logged in as
+	ClientAddr  string // textual IP address; "" for a unix-socket client
+	RequestID   string
+}
+
+// Origin says in an audit record where an operation came from.
+type Origin struct {
+	Node        string
+	Actor       string     // "token:NAME", "reader", "anonymous", "cli:OSUSER", "role:NAME"
+	SessionRole string     // "" unless the actor is a SQL role
+	ClientIP    netip.Addr // zero = none (a unix socket, a shell)
+	RequestID   string
+}
+
+// Entry is one audit record. It holds no value, token or key.
+type Entry struct {
+	Origin  Origin
+	Action  Action
+	Name    string // secret name as asked for, "" where there is none; cut when over-long
+	Version uint64 // 0 = none
+	Outcome Outcome
+	Code    core.Code // "" when Outcome is OutcomeOK
+}
+
+// Recorder writes audit records. Implementations are safe for concurrent use.
+type Recorder interface {
+	// Record returns nil once the record is on its way to durable storage. Any
+	// error makes the operation it belongs to fail: nothing leaves unrecorded.
+	// ctx is never cancelled by a client that goes away, and carries a deadline.
+	Record(ctx context.Context, e Entry) error
+}
+
+// WrappedKey is a data key as stored: useless without the keeper.
+type WrappedKey struct {
+	KeyID   string // which master key wrapped it
+	Wrapped []byte
+}
+
+// DataKey is a new data key. Whoever receives it wipes Plain.
+type DataKey struct {
+	Plain []byte
+	WrappedKey
+}
+
+// Keeper makes and unwraps data keys. Implementations are safe for concurrent
+// use and return core.Unavailable when the key service cannot be reached and
+// core.Corrupt when a wrapped key does not unwrap under its context.
+type Keeper interface {
+	// Generate returns a new 32-byte data key bound to kmsContext.
+	Generate(ctx context.Context, kmsContext map[string]string) (DataKey, error)
+	// Unwrap returns the plain data key, which the caller owns and wipes: a
+	// keeper that caches hands out a copy.
+	Unwrap(ctx context.Context, key WrappedKey, kmsContext map[string]string) ([]byte, error)
+	// Check returns nil when the keeper could serve Generate now.
+	Check(ctx context.Context) error
+}
+
+// Clock tells the time. nil in a Config means the system's clock.
+type Clock func() time.Time
+
+// SealedValue is one sealed version as stored.
+type SealedValue struct {
+	EnvelopeVersion int16
+	Key             WrappedKey
+	Nonce           []byte
+	Ciphertext      []byte
+}
+
+// NewSecret is what CreateSecret stores as version 1.
+type NewSecret struct {
+	ID                   core.SecretID
+	Name                 core.Name
+	Sealed               SealedValue
+	Kind                 core.Kind
+	ContentType          core.ContentType
+	Description          string
+	Tags                 map[string]string
+	RotationIntervalSecs int64 // 0 = never rotated by itself
+	GracePeriodSecs      int64
+	GeneratePolicy       *generate.Policy // nil = none stored
+}
+
+// NewVersion is what AppendVersion stores as version Expected+1.
+type NewVersion struct {
+	ID              core.SecretID
+	Expected        uint64 // the version it replaces; must be current
+	Sealed          SealedValue
+	Action          Action            // ActionUpdate or ActionRotate
+	Description     *string           // nil keeps the stored one
+	Tags            map[string]string // nil keeps the stored ones
+	GracePeriodSecs *int64            // nil keeps the stored one
+}
+
+// Secret is the metadata of a secret.
+type Secret struct {
+	ID                   core.SecretID
+	Name                 core.Name
+	Kind                 core.Kind
+	ContentType          core.ContentType
+	Description          string
+	Tags                 map[string]string
+	RotationIntervalSecs int64            // 0 = none
+	GracePeriodSecs      int64            // 0 = a superseded version ends at once
+	GeneratePolicy       *generate.Policy // nil = none stored
+	CurrentVersion       uint64
+	NextRotationAt       time.Time // zero = none
+	CreatedAt            time.Time
+	UpdatedAt            time.Time
+}
+
+// VersionInfo is the metadata of one version.
+type VersionInfo struct {
+	Version         uint64
+	EnvelopeVersion int16
+	KMSKeyID        string
+	CreatedAt       time.Time
+	ExpiresAt       time.Time // zero = does not expire (the current version)
+}
+
+// StoredValue is one sealed version with what its envelope is bound to. Rows may
+// have been edited by hand: nothing in it is to be believed before it opens.
+type StoredValue struct {
+	SecretID       core.SecretID
+	Name           core.Name
+	ContentType    core.ContentType
+	Kind           core.Kind
+	CurrentVersion uint64
+	Version        uint64
+	Sealed         SealedValue
+	CreatedAt      time.Time
+	ExpiresAt      time.Time // zero = does not expire
+}
+
+// NewToken is an admin token to store. The token itself is never stored.
+type NewToken struct {
+	ID          [16]byte // random UUID
+	Name        string
+	Fingerprint [32]byte  // SHA-256 of the token's text
+	ExpiresAt   time.Time // zero = never
+}
+
+// ActiveToken is a token that is neither revoked nor expired.
+type ActiveToken struct {
+	ID          [16]byte
+	Name        string
+	Fingerprint [32]byte
+}
+
+// TokenInfo is the metadata of an admin token.
+type TokenInfo struct {
+	ID        [16]byte
+	Name      string
+	CreatedAt time.Time
+	ExpiresAt time.Time // zero = never
+	RevokedAt time.Time // zero = not revoked
+}
+
+// Store calls the functions of the vault schema. Every error carries a core
+// code: NotFound, Exists, Stale, Invalid, Denied, Unavailable, Corrupt or
+// Internal. Implementations are safe for concurrent use.
+//
+// A change takes effect once or not at all, and writes its own audit record
+// ("ok") in the same transaction. Once sent it is not cancelled by ctx; an
+// outcome that cannot be learned is Unavailable with a text that says so.
+type Store interface {
+	// CreateSecret stores a secret with its version 1; Exists when the name is taken.
+	CreateSecret(ctx context.Context, s NewSecret, o Origin) (Secret, error)
+	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current.
+	AppendVersion(ctx context.Context, v NewVersion, o Origin) (Secret, error)
+	// DeleteSecret destroys all versions; Stale when expected is not current.
+	DeleteSecret(ctx context.Context, id core.SecretID, expected uint64, o Origin) error
+
+	// ReadSealed returns the given version of each name (0 = the current one), in
+	// no order; a name without it is left out. It asks the reader.
+	ReadSealed(ctx context.Context, names []core.Name, version uint64) ([]StoredValue, error)
+	// ReadVerifiable returns the current version and those in grace, newest
+	// first; none when there is no such secret. It asks the reader.
+	ReadVerifiable(ctx context.Context, name core.Name) ([]StoredValue, error)
+	// DescribeSecret asks the reader; NotFound when absent.
+	DescribeSecret(ctx context.Context, name core.Name) (Secret, error)
+	// DescribeSecretOnWriter asks the primary, so that a change is based on what
+	// is current there; NotFound when absent.
+	DescribeSecretOnWriter(ctx context.Context, name core.Name) (Secret, error)
+	// DescribeSecrets lists by name in byte order, at most limit names with the
+	// prefix and after the given name. It asks the reader.
+	DescribeSecrets(ctx context.Context, prefix, after string, limit int) ([]Secret, error)
+	// DescribeVersions lists newest first; none when absent. It asks the reader.
+	DescribeVersions(ctx context.Context, name core.Name) ([]VersionInfo, error)
+
+	// AppendAudit inserts one record on the primary.
+	AppendAudit(ctx context.Context, e Entry) error
+
+	// CreateToken returns Exists when the name is taken.
+	CreateToken(ctx context.Context, t NewToken, o Origin) error
+	// ActiveTokens asks the primary, so that a revocation holds at once.
+	ActiveTokens(ctx context.Context) ([]ActiveToken, error)
+	// ListTokens asks the primary and includes revoked and expired tokens.
+	ListTokens(ctx context.Context) ([]TokenInfo, error)
+	// RevokeToken returns NotFound when no active token has the name.
+	RevokeToken(ctx context.Context, name string, o Origin) error
+
+	// CheckReader returns nil when reads could be served now.
+	CheckReader(ctx context.Context) error
+	// CheckWriter returns nil when changes could be made now.
+	CheckWriter(ctx context.Context) error
+}
