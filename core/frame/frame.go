@@ -1,0 +1,115 @@
+// Package frame encodes and decodes the key agent's protocol, spoken over a unix
+// socket between a PostgreSQL backend and the API process of the same machine.
+// Both ends use this code.
+//
+// On the wire a frame is the length of its body, u32be, and the body: the
+// protocol version and the operation, a byte each, then the fields of that
+// operation. Strings and byte strings have their length in front, u32be; numbers
+// are u64be; a list has its count in front, u32be; an id is its 16 bytes.
+//
+//	request      version op origin fields
+//	origin       database role session-role client-addr request-id
+//	 generate    id version
+//	 unwrap      action name id count(version key-id wrapped)...
+//	 record      action name version outcome code
+//	response     version op code fields
+//	 failure     message
+//	 generate    key key-id wrapped
+//	 unwrap      count(key)...
+//	 record
+//
+// Parsing is strict: every field has a limit and a form, nothing may follow the
+// last one, and what parses encodes to the same bytes again. It never panics.
+// Functions may be called concurrently on different buffers.
+package frame
+
+import (
+	"encoding/binary"
+	"io"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+const (
+	// ProtocolVersion is the first byte of every body.
+	ProtocolVersion = 1
+	// HeaderSize is the number of bytes in front of a body.
+	HeaderSize = 4
+	// MaxSize is the longest body, in bytes. The limits below stay under it.
+	MaxSize = 1 << 20
+	// MaxKeys is how many keys one request may ask for.
+	MaxKeys = 64
+	// MaxText is the longest database, role or address, in bytes.
+	MaxText = 255
+	// MaxRequestIDLen is the longest request id, in bytes.
+	MaxRequestIDLen = 128
+	// MaxActionLen is the longest action, in bytes.
+	MaxActionLen = 32
+	// MaxMsgLen is the longest message of a failure, in bytes.
+	MaxMsgLen = 1024
+	// MaxKeyIDLen and MaxWrappedLen are the limits of AWS KMS for a key's ARN and
+	// for a wrapped data key, in bytes.
+	MaxKeyIDLen   = 2048
+	MaxWrappedLen = 6144
+)
+
+// Op is what a request asks for. The zero Op is none: only the failure answer to
+// a request that could not be read has it.
+type Op uint8
+
+const (
+	// OpGenerate asks for a new data key, bound to a secret's id and version.
+	OpGenerate Op = 1
+	// OpUnwrap asks for the data keys of versions to read or verify. It is at the
+	// same time the audit record of that read.
+	OpUnwrap Op = 2
+	// OpRecord reports an attempt that was refused or failed, for the audit.
+	OpRecord Op = 3
+)
+
+// String returns the operation's name.
+func (op Op) String() string {
+	switch op {
+	case OpGenerate:
+		return "generate"
+	case OpUnwrap:
+		return "unwrap"
+	case OpRecord:
+		return "record"
+	}
+	return "none"
+}
+
+// ReadBody reads one frame from r and returns its body, in buf if that is large
+// enough, else in a new buffer. The body of a response holds keys: whoever gets
+// it wipes it. On error it returns nil, and what was read of the body is wiped.
+//
+// Errors: Unavailable when r fails, with the cause in the chain, io.EOF only when
+// r ended before the first byte; TooLarge for a body above MaxSize; Invalid for
+// an empty one. After an error the stream cannot be used any more.
+func ReadBody(r io.Reader, buf []byte) ([]byte, error) {
+	var header [HeaderSize]byte
+	if _, err := io.ReadFull(r, header[:]); err != nil {
+		return nil, core.Wrap(core.Unavailable, err, "read the length of an agent frame")
+	}
+	size := binary.BigEndian.Uint32(header[:])
+	switch {
+	case size == 0:
+		return nil, core.Errorf(core.Invalid, "agent frame is empty")
+	case size > MaxSize:
+		return nil, core.Errorf(core.TooLarge, "agent frame is %d bytes long, the limit is %d", size, MaxSize)
+	}
+	if uint64(cap(buf)) < uint64(size) {
+		buf = make([]byte, size)
+	}
+	body := buf[:size]
+	if n, err := io.ReadFull(r, body); err != nil {
+		envelope.Wipe(body[:n])
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, core.Wrap(core.Unavailable, err, "read the body of an agent frame")
+	}
+	return body, nil
+}

@@ -1,0 +1,163 @@
+package frame
+
+import (
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+// Response is what the agent answers. Fields that Op and Code do not call for
+// must be zero.
+type Response struct {
+	// Op is that of the request, or zero with a Code when that could not be read.
+	Op Op
+	// Code is empty on success.
+	Code core.Code
+	// Msg is for the SQL caller; only with a Code; at most MaxMsgLen bytes of text.
+	Msg string
+	// Keys are the plain data keys, envelope.KeySize bytes each: one for
+	// OpGenerate, one for each wrapped key and in their order for OpUnwrap.
+	Keys [][]byte
+	// KeyID and Wrapped are, for OpGenerate, the wrapping key and the wrapped
+	// form of the new key.
+	KeyID   string
+	Wrapped []byte
+}
+
+// AppendResponse appends the whole frame of r, length included, to dst, which
+// grows at most once and before any key is written, so that no copy of a key is
+// left behind. What it returns holds keys: the caller wipes it, and r.Keys. A
+// response that breaks a rule is an Internal error, and nothing is appended.
+func AppendResponse(dst []byte, r *Response) ([]byte, error) {
+	if p := r.problem(); p != "" {
+		return dst, core.Errorf(core.Internal, "agent response: %s", p)
+	}
+	e := newEncoder(dst, r.size())
+	e.byte(ProtocolVersion)
+	e.byte(byte(r.Op))
+	e.strings(string(r.Code))
+	switch {
+	case r.Code != "":
+		e.strings(r.Msg)
+	case r.Op == OpGenerate:
+		e.bytes(r.Keys[0])
+		e.strings(r.KeyID)
+		e.bytes(r.Wrapped)
+	case r.Op == OpUnwrap:
+		e.u32(len(r.Keys))
+		for _, k := range r.Keys {
+			e.bytes(k)
+		}
+	}
+	return e.b, nil
+}
+
+// size is the number of bytes in the body of r.
+func (r *Response) size() int {
+	n := 2 + sizeOf(string(r.Code))
+	switch {
+	case r.Code != "":
+		n += sizeOf(r.Msg)
+	case r.Op == OpGenerate:
+		n += 4 + envelope.KeySize + sizeOf(r.KeyID) + 4 + len(r.Wrapped)
+	case r.Op == OpUnwrap:
+		n += 4 + len(r.Keys)*(4+envelope.KeySize)
+	}
+	return n
+}
+
+// ParseResponse decodes a response's body. Keys and Wrapped alias body: whoever
+// owns body wipes it, after an error too. The error is Unavailable, since an
+// agent that answers nonsense is as good as none; it says which field is wrong
+// and repeats nothing of the body.
+func ParseResponse(body []byte) (*Response, error) {
+	d := decoder{b: body}
+	if v := d.byte(); v != ProtocolVersion {
+		return nil, core.Errorf(core.Unavailable, "agent response: protocol version is not %d", ProtocolVersion)
+	}
+	r := &Response{Op: Op(d.byte()), Code: core.Code(d.string())}
+	switch {
+	case r.Code != "":
+		r.Msg = d.string()
+	case r.Op == OpGenerate:
+		r.Keys = [][]byte{d.bytes()}
+		r.KeyID = d.string()
+		r.Wrapped = d.bytes()
+	case r.Op == OpUnwrap:
+		r.Keys = make([][]byte, d.count())
+		for i := range r.Keys {
+			r.Keys[i] = d.bytes()
+		}
+	}
+	if !d.done() {
+		return nil, core.Errorf(core.Unavailable, "agent response: length does not fit the fields")
+	}
+	if p := r.problem(); p != "" {
+		return nil, core.Errorf(core.Unavailable, "agent response: %s", p)
+	}
+	return r, nil
+}
+
+// Wipe overwrites the keys of r, and with them those in the body they alias.
+func (r *Response) Wipe() {
+	for _, k := range r.Keys {
+		envelope.Wipe(k)
+	}
+	r.Keys = nil
+}
+
+// problem returns the first rule that r breaks, or "".
+func (r *Response) problem() string {
+	switch {
+	case r.Op > OpRecord:
+		return "unknown operation"
+	case r.Code != "":
+		return r.problemFailure()
+	case r.Msg != "":
+		return "message without a code"
+	case r.Op == OpGenerate:
+		return r.problemGenerate()
+	case r.KeyID != "" || len(r.Wrapped) != 0:
+		return "wrapped key is set, which the operation does not have"
+	case r.Op == OpUnwrap:
+		return problemKeys(r.Keys)
+	case r.Op == OpRecord && len(r.Keys) != 0:
+		return "keys are set, which the operation does not have"
+	case r.Op != OpRecord:
+		return "success without an operation"
+	}
+	return ""
+}
+
+func (r *Response) problemFailure() string {
+	switch {
+	case !r.Code.Known():
+		return "code is unknown"
+	case !isText(r.Msg, MaxMsgLen):
+		return "message is too long or not text"
+	case len(r.Keys) != 0 || r.KeyID != "" || len(r.Wrapped) != 0:
+		return "keys are set beside a code"
+	}
+	return ""
+}
+
+func (r *Response) problemGenerate() string {
+	if len(r.Keys) != 1 {
+		return "number of keys is not one"
+	}
+	if p := problemKeys(r.Keys); p != "" {
+		return p
+	}
+	return problemWrapped(r.KeyID, r.Wrapped)
+}
+
+func problemKeys(keys [][]byte) string {
+	if len(keys) == 0 || len(keys) > MaxKeys {
+		return "number of keys is out of range"
+	}
+	for _, k := range keys {
+		if len(k) != envelope.KeySize {
+			return "length of a key is wrong"
+		}
+	}
+	return ""
+}

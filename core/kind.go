@@ -1,0 +1,21 @@
+package core
+
+// Kind says who changes a secret. The zero Kind is not a kind.
+type Kind string
+
+const (
+	// Manual secrets change when a caller sets a new value.
+	Manual Kind = "manual"
+	// Automatic secrets are rotated on a schedule.
+	Automatic Kind = "automatic"
+)
+
+// ParseKind returns s as a Kind, or an Invalid error. The empty text is refused:
+// a default is for whoever reads the request to choose.
+func ParseKind(s string) (Kind, error) {
+	switch k := Kind(s); k {
+	case Manual, Automatic:
+		return k, nil
+	}
+	return "", Errorf(Invalid, "kind %s is unknown, want %q or %q", Quote(s), Manual, Automatic)
+}

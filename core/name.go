@@ -1,0 +1,128 @@
+package core
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Name is the name of a secret: 1 to 255 bytes, segments of A-Z a-z 0-9 . _ -
+// joined by single slashes, no segment "." or "..". So a name has one spelling,
+// is safe in a URL path and never climbs out of a prefix. The zero Name is not
+// a name.
+type Name string
+
+// ParseName returns s as a Name, or an Invalid error that says what is wrong and
+// quotes at most a short escaped part of s. Names are not secret.
+func ParseName(s string) (Name, error) {
+	if err := checkName("name", s); err != nil {
+		return "", err
+	}
+	return Name(s), nil
+}
+
+// ParsePrefix checks the prefix of a listing and returns it unchanged: empty
+// (every name), a name, or a name and a slash ("db/" is everything below db, "db"
+// also db itself and dbx). The error is Invalid.
+func ParsePrefix(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	base := strings.TrimSuffix(s, "/")
+	if base == "" {
+		return "", Errorf(Invalid, "prefix %s has no name before the slash", Quote(s))
+	}
+	if err := checkName("prefix", base); err != nil {
+		return "", err
+	}
+	return s, nil
+}
+
+// Pattern selects names in a grant: "*" is every name, "a/b/*" every name below
+// a/b but not a/b itself, anything else the one name it spells. The zero Pattern
+// matches nothing.
+type Pattern string
+
+const (
+	anyName   = "*"
+	belowMark = "/*"
+)
+
+// ParsePattern returns s as a Pattern, or an Invalid error. A star is allowed
+// alone or as the whole last segment, nowhere else.
+func ParsePattern(s string) (Pattern, error) {
+	if s == anyName {
+		return Pattern(s), nil
+	}
+	base, below := strings.CutSuffix(s, belowMark)
+	if below && base == "" {
+		return "", Errorf(Invalid, `pattern %s has no name before "/*"; "*" alone is every name`, Quote(s))
+	}
+	if err := checkName("pattern", base); err != nil {
+		return "", err
+	}
+	return Pattern(s), nil
+}
+
+// Matches reports whether p selects n. An empty pattern or name never matches.
+func (p Pattern) Matches(n Name) bool {
+	if p == "" || n == "" {
+		return false
+	}
+	if p == anyName {
+		return true
+	}
+	if base, below := strings.CutSuffix(string(p), belowMark); below {
+		// The slash is part of the comparison: without it a/b/* would reach a/bc.
+		rest, ok := strings.CutPrefix(string(n), base+"/")
+		return ok && rest != ""
+	}
+	return string(p) == string(n)
+}
+
+// checkName applies the rules of Name to s; what ("name", "prefix", "pattern")
+// is how the error calls it.
+func checkName(what, s string) error {
+	switch {
+	case s == "":
+		return Errorf(Invalid, "%s is empty", what)
+	case len(s) > MaxNameLen:
+		return Errorf(Invalid, "%s %s is %d bytes long, the limit is %d", what, Quote(s), len(s), MaxNameLen)
+	case !utf8.ValidString(s):
+		return Errorf(Invalid, "%s %s is not valid UTF-8", what, Quote(s))
+	}
+	for i, r := range s {
+		if !isNameRune(r) {
+			return nameRuneError(what, s, i, r)
+		}
+	}
+	return checkSegments(what, s)
+}
+
+func checkSegments(what, s string) error {
+	for seg := range strings.SplitSeq(s, "/") {
+		switch seg {
+		case "":
+			return Errorf(Invalid, "%s %s has an empty segment: no slash first, last or twice in a row", what, Quote(s))
+		case ".", "..":
+			return Errorf(Invalid, `%s %s has a segment %q, which is not allowed`, what, Quote(s), seg)
+		}
+	}
+	return nil
+}
+
+func isNameRune(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+		return true
+	}
+	return r == '.' || r == '_' || r == '-' || r == '/'
+}
+
+func nameRuneError(what, s string, i int, r rune) error {
+	if unicode.IsControl(r) {
+		return Errorf(Invalid, "%s %s has the control character %U at byte %d", what, Quote(s), r, i)
+	}
+	return Errorf(Invalid, "%s %s has the character %+q at byte %d; allowed are A-Z a-z 0-9 . _ - and / between segments",
+		what, Quote(s), r, i)
+}

@@ -1,0 +1,109 @@
+// Package token makes, reads and compares admin tokens.
+//
+// A token is 256 random bits, so its plain SHA-256 is enough of a fingerprint: no
+// guess can be tried against it. Only fingerprints are stored. A Token prints as
+// REDACTED through fmt, log/slog, encoding/json and encoding.TextMarshaler;
+// Reveal is the one way to its text. log/slog is imported for the LogValuer
+// interface alone: nothing is logged here.
+//
+// A Token's memory is not wiped: its text comes in as a string (an HTTP header, a
+// command's output), which Go cannot wipe.
+package token
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+const (
+	// Prefix starts every token, so that scanners for leaked secrets find them.
+	Prefix = "hvt_"
+	// Size is the number of random bytes in a token.
+	Size = 32
+	// Redacted is what a Token prints as.
+	Redacted = "REDACTED"
+)
+
+var encoding = base64.RawURLEncoding.Strict()
+
+// Token is an admin token. The zero Token is none: it reveals the empty string
+// and matches nothing. Tokens cannot be compared with ==, which would tell
+// by its time where two texts differ; use Match. Safe for concurrent use.
+type Token struct {
+	_ [0]func()
+	// A pointer, so that fmt prints an address even where it cannot call Format:
+	// in unexported fields of other structs.
+	text *string
+}
+
+// New returns a token of Size bytes read from rand, which must be a
+// cryptographic source. It fails, with code Internal, only when rand does.
+func New(rand io.Reader) (Token, error) {
+	raw := make([]byte, Size)
+	defer envelope.Wipe(raw)
+	if _, err := io.ReadFull(rand, raw); err != nil {
+		return Token{}, core.Wrap(core.Internal, err, "read random bytes for a token")
+	}
+	text := Prefix + encoding.EncodeToString(raw)
+	return Token{text: &text}, nil
+}
+
+// Parse returns the token that s spells. Each token has one spelling: no
+// padding, no space, no other bits in the last character. Anything else is an
+// Unauthenticated error with a constant text that holds nothing of s.
+func Parse(s string) (Token, error) {
+	if len(s) != len(Prefix)+encoding.EncodedLen(Size) || s[:len(Prefix)] != Prefix {
+		return Token{}, malformed()
+	}
+	raw, err := encoding.DecodeString(s[len(Prefix):])
+	defer envelope.Wipe(raw)
+	// The decoder skips line breaks, so the length of what it found counts too.
+	if err != nil || len(raw) != Size {
+		return Token{}, malformed()
+	}
+	return Token{text: &s}, nil
+}
+
+func malformed() error {
+	return core.Errorf(core.Unauthenticated, "token is malformed")
+}
+
+// Fingerprint returns the SHA-256 of the token's text, which is what is stored.
+func (t Token) Fingerprint() [32]byte { return sha256.Sum256([]byte(t.Reveal())) }
+
+// Match reports whether presented is the token with fingerprint fp, in a time
+// that does not depend on where they differ. The zero Token never matches.
+func Match(fp [32]byte, presented Token) bool {
+	got := presented.Fingerprint()
+	return subtle.ConstantTimeCompare(fp[:], got[:]) == 1 && presented.text != nil
+}
+
+// Reveal returns the token's text, to be shown once to whoever asked for it.
+func (t Token) Reveal() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
+
+// String returns Redacted.
+func (t Token) String() string { return Redacted }
+
+// Format writes Redacted, whatever the verb.
+func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
+
+// LogValue returns Redacted.
+func (t Token) LogValue() slog.Value { return slog.StringValue(Redacted) }
+
+// MarshalJSON returns Redacted as a JSON string.
+func (t Token) MarshalJSON() ([]byte, error) { return []byte(`"` + Redacted + `"`), nil }
+
+// MarshalText returns Redacted.
+func (t Token) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
