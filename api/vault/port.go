@@ -27,6 +27,7 @@ const (
 	ActionDescribe    Action = "describe"
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
+	ActionTokenList   Action = "token_list"
 )
 
 // Outcome is how an operation ended, as the audit log spells it.
@@ -100,7 +101,7 @@ type Origin struct {
 type Entry struct {
 	Origin  Origin
 	Action  Action
-	Name    string // secret name as asked for, "" where there is none; cut when over-long
+	Name    string // secret (or token) name as asked for, "" where there is none; cut when over-long
 	Version uint64 // 0 = none
 	Outcome Outcome
 	Code    core.Code // "" when Outcome is OutcomeOK
@@ -167,7 +168,8 @@ type NewSecret struct {
 // NewVersion is what AppendVersion stores as version Expected+1.
 type NewVersion struct {
 	ID              core.SecretID
-	Expected        uint64 // the version it replaces; must be current
+	Name            core.Name // to find out whether it was stored, should the answer get lost
+	Expected        uint64    // the version it replaces; must be current
 	Sealed          SealedValue
 	Action          Action            // ActionUpdate or ActionRotate
 	Description     *string           // nil keeps the stored one

@@ -1,0 +1,166 @@
+package vault
+
+import (
+	"context"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+	"github.com/hyperiondb/hyperion-vault/core/generate"
+)
+
+// AnyVersion, given as the expected version of a change, means "whatever is
+// current": the caller accepts to replace a version it has not seen.
+const AnyVersion uint64 = 0
+
+// maxStaleTries bounds how often a change with AnyVersion starts over because
+// another change came between.
+const maxStaleTries = 5
+
+// UpdateRequest is a new version of a secret. Its content type is the one the
+// secret was created with.
+type UpdateRequest struct {
+	Name            string
+	Value           []byte // the door wipes it
+	Expected        uint64 // the version to replace; AnyVersion
+	Description     *string
+	Tags            map[string]string // nil keeps the stored ones
+	GracePeriodSecs *int64
+}
+
+// Update stores the value as the next version and returns the metadata, never
+// the value. It needs an admin token. Errors: Unauthenticated, Invalid, TooLarge,
+// NotFound, Stale, Unavailable. The request's Value is wiped on every path.
+func (v *Vault) Update(ctx context.Context, c Caller, r UpdateRequest) (Secret, error) {
+	defer envelope.Wipe(r.Value)
+	a := v.try(c, ActionUpdate, r.Name, r.Expected)
+	a.change = true
+	var made Secret
+	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
+		name, err := r.parse()
+		if err != nil {
+			return err
+		}
+		return v.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
+			nv := NewVersion{
+				ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Action: ActionUpdate,
+				Description: r.Description, Tags: r.Tags, GracePeriodSecs: r.GracePeriodSecs,
+			}
+			made, err = v.appendVersion(ctx, s, nv, r.Value, a.entry.Origin)
+			return err
+		})
+	})
+	if err != nil {
+		return Secret{}, err
+	}
+	return made, nil
+}
+
+func (r *UpdateRequest) parse() (core.Name, error) {
+	name, err := core.ParseName(r.Name)
+	if err != nil {
+		return "", err
+	}
+	if r.Value == nil {
+		return "", core.Errorf(core.Invalid, "an update needs a value")
+	}
+	if r.Description != nil {
+		if err := checkDescription(*r.Description); err != nil {
+			return "", err
+		}
+	}
+	if r.GracePeriodSecs != nil {
+		if err := checkPeriod("grace_period_secs", *r.GracePeriodSecs); err != nil {
+			return "", err
+		}
+	}
+	return name, checkTags(r.Tags)
+}
+
+// Rotate generates a value by the secret's policy and stores it as the next
+// version; the value is not returned, a read shows it. It needs an admin token.
+// A manual secret without a policy is Invalid: nothing says what its values look
+// like. Other errors: Unauthenticated, NotFound, Stale, Unavailable.
+func (v *Vault) Rotate(ctx context.Context, c Caller, name string, expected uint64) (Secret, error) {
+	a := v.try(c, ActionRotate, name, expected)
+	a.change = true
+	var made Secret
+	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
+		n, err := core.ParseName(name)
+		if err != nil {
+			return err
+		}
+		return v.onCurrent(ctx, n, expected, func(s Secret) (err error) {
+			made, err = v.rotate(ctx, s, a.entry.Origin)
+			return err
+		})
+	})
+	if err != nil {
+		return Secret{}, err
+	}
+	return made, nil
+}
+
+func (v *Vault) rotate(ctx context.Context, s Secret, o Origin) (Secret, error) {
+	policy := s.GeneratePolicy
+	if policy == nil {
+		if s.Kind != core.Automatic {
+			return Secret{}, core.Errorf(core.Invalid,
+				"a manual secret without a generate_policy cannot be rotated: update it with a value")
+		}
+		p := generate.Default()
+		policy = &p
+	}
+	value, err := generated(policy)
+	defer envelope.Wipe(value)
+	if err != nil {
+		return Secret{}, err
+	}
+	nv := NewVersion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Action: ActionRotate}
+	return v.appendVersion(ctx, s, nv, value, o)
+}
+
+func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, value []byte, o Origin) (Secret, error) {
+	b := envelope.Binding{ID: s.ID, Name: s.Name, Version: nv.Expected + 1, ContentType: s.ContentType}
+	var err error
+	if nv.Sealed, err = v.seal(ctx, b, value); err != nil {
+		return Secret{}, err
+	}
+	return v.c.Store.AppendVersion(ctx, nv, o)
+}
+
+// Delete destroys all versions of a secret at once. It needs an admin token.
+// Errors: Unauthenticated, Invalid, NotFound, Stale, Unavailable.
+func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint64) error {
+	a := v.try(c, ActionDelete, name, expected)
+	a.change = true
+	return a.run(ctx, a.admit(c), func(ctx context.Context) error {
+		n, err := core.ParseName(name)
+		if err != nil {
+			return err
+		}
+		return v.onCurrent(ctx, n, expected, func(s Secret) error {
+			return v.c.Store.DeleteSecret(ctx, s.ID, s.CurrentVersion, a.entry.Origin)
+		})
+	})
+}
+
+// onCurrent runs change on what the primary says is current. With a named
+// version it runs once; with AnyVersion it starts over while others get ahead.
+func (v *Vault) onCurrent(ctx context.Context, name core.Name, expected uint64, change func(Secret) error) error {
+	for try := 1; ; try++ {
+		s, err := v.c.Store.DescribeSecretOnWriter(ctx, name)
+		if err != nil {
+			return err
+		}
+		if ct, err := core.ParseContentType(string(s.ContentType)); err != nil || ct != s.ContentType || s.Name != name {
+			return errCorrupt()
+		}
+		if expected != AnyVersion && expected != s.CurrentVersion {
+			return core.Errorf(core.Stale, "version %d was expected, version %d is current", expected, s.CurrentVersion)
+		}
+		err = change(s)
+		if expected != AnyVersion || core.CodeOf(err) != core.Stale || try == maxStaleTries {
+			return err
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package vault
+
+import (
+	"context"
+	"crypto/rand"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+	"github.com/hyperiondb/hyperion-vault/core/generate"
+)
+
+// CreateRequest is a secret to make. Texts are unchecked; the door parses them.
+type CreateRequest struct {
+	Name                 string
+	Kind                 string // "" = manual
+	ContentType          string // "" = plain text
+	Value                []byte // nil = generate one (automatic only); the door wipes it
+	Description          string
+	Tags                 map[string]string
+	RotationIntervalSecs int64 // automatic: at least 1; manual: 0
+	GracePeriodSecs      int64
+	GeneratePolicy       *generate.Policy // nil = the default one for automatic, none for manual
+}
+
+// Create stores a new secret with version 1 and returns its metadata, never its
+// value. It needs an admin token. Errors: Unauthenticated, Invalid, TooLarge,
+// Exists, Unavailable. The request's Value is wiped on every path.
+func (v *Vault) Create(ctx context.Context, c Caller, r CreateRequest) (Secret, error) {
+	defer envelope.Wipe(r.Value)
+	a := v.try(c, ActionCreate, r.Name, 0)
+	a.change = true
+	var made Secret
+	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
+		made, err = v.create(ctx, r, a.entry.Origin)
+		return err
+	})
+	if err != nil {
+		return Secret{}, err
+	}
+	return made, nil
+}
+
+func (v *Vault) create(ctx context.Context, r CreateRequest, o Origin) (Secret, error) {
+	s, err := r.parse()
+	if err != nil {
+		return Secret{}, err
+	}
+	if s.ID, err = core.NewSecretID(rand.Reader); err != nil {
+		return Secret{}, err
+	}
+	value := r.Value
+	if value == nil {
+		if value, err = generated(s.GeneratePolicy); err != nil {
+			return Secret{}, err
+		}
+		defer envelope.Wipe(value)
+	}
+	b := envelope.Binding{ID: s.ID, Name: s.Name, Version: 1, ContentType: s.ContentType}
+	if s.Sealed, err = v.seal(ctx, b, value); err != nil {
+		return Secret{}, err
+	}
+	return v.c.Store.CreateSecret(ctx, s, o)
+}
+
+// parse checks everything but the value itself.
+func (r *CreateRequest) parse() (s NewSecret, err error) {
+	if s.Name, err = core.ParseName(r.Name); err != nil {
+		return s, err
+	}
+	s.Kind = core.Manual
+	if r.Kind != "" {
+		if s.Kind, err = core.ParseKind(r.Kind); err != nil {
+			return s, err
+		}
+	}
+	if s.ContentType, err = core.ParseContentType(r.ContentType); err != nil {
+		return s, err
+	}
+	if err = checkDescription(r.Description); err != nil {
+		return s, err
+	}
+	if err = checkTags(r.Tags); err != nil {
+		return s, err
+	}
+	s.Description, s.Tags = r.Description, r.Tags
+	return s, r.parseRotation(&s)
+}
+
+func (r *CreateRequest) parseRotation(s *NewSecret) error {
+	if err := checkPeriod("rotation_interval_secs", r.RotationIntervalSecs); err != nil {
+		return err
+	}
+	if err := checkPeriod("grace_period_secs", r.GracePeriodSecs); err != nil {
+		return err
+	}
+	if r.GeneratePolicy != nil {
+		if err := r.GeneratePolicy.Validate(); err != nil {
+			return err
+		}
+	}
+	s.RotationIntervalSecs, s.GracePeriodSecs, s.GeneratePolicy = r.RotationIntervalSecs, r.GracePeriodSecs, r.GeneratePolicy
+	if s.Kind == core.Manual {
+		return r.checkManual()
+	}
+	return s.completeAutomatic()
+}
+
+func (r *CreateRequest) checkManual() error {
+	if r.Value == nil {
+		return core.Errorf(core.Invalid, "a manual secret needs a value")
+	}
+	if r.RotationIntervalSecs != 0 {
+		return core.Errorf(core.Invalid, "rotation_interval_secs is for automatic secrets")
+	}
+	return nil
+}
+
+// completeAutomatic writes the default policy down, so that a later default does
+// not change what this secret's rotations look like.
+func (s *NewSecret) completeAutomatic() error {
+	if s.RotationIntervalSecs == 0 {
+		return core.Errorf(core.Invalid, "an automatic secret needs rotation_interval_secs of at least 1")
+	}
+	if s.ContentType == core.JSON {
+		return core.Errorf(core.Invalid, "an automatic secret cannot be JSON: its values are generated")
+	}
+	if s.GeneratePolicy == nil {
+		p := generate.Default()
+		s.GeneratePolicy = &p
+	}
+	return nil
+}
+
+// seal checks value, and seals it under a new data key, which is wiped.
+func (v *Vault) seal(ctx context.Context, b envelope.Binding, value []byte) (SealedValue, error) {
+	if err := b.ContentType.CheckValue(value, v.c.MaxValueLen); err != nil {
+		return SealedValue{}, err
+	}
+	key, err := v.c.Keeper.Generate(ctx, b.KMSContext())
+	defer envelope.Wipe(key.Plain)
+	if err != nil {
+		return SealedValue{}, err
+	}
+	s, err := envelope.Seal(key.Plain, b, value)
+	if err != nil {
+		return SealedValue{}, err
+	}
+	return SealedValue{EnvelopeVersion: s.EnvelopeVersion, Key: key.WrappedKey, Nonce: s.Nonce, Ciphertext: s.Ciphertext}, nil
+}
+
+// generated returns a new value, which the caller wipes.
+func generated(p *generate.Policy) ([]byte, error) {
+	return p.Generate(rand.Reader)
+}

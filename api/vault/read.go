@@ -1,0 +1,180 @@
+package vault
+
+import (
+	"cmp"
+	"context"
+	"crypto/subtle"
+	"slices"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+// Value is an opened version. Whoever receives it calls Wipe.
+type Value struct {
+	Name           core.Name
+	Kind           core.Kind
+	ContentType    core.ContentType
+	Version        uint64
+	CurrentVersion uint64
+	CreatedAt      time.Time
+	ExpiresAt      time.Time // zero = does not expire
+	Plain          []byte
+}
+
+// Wipe overwrites the plaintext.
+func (x *Value) Wipe() { envelope.Wipe(x.Plain) }
+
+// Read returns the current version (version 0) or the given one, while it is in
+// grace. It needs an allowed client address. The caller wipes the result. Errors:
+// Denied, Invalid, NotFound, Corrupt (what is stored does not open as what it
+// claims to be), Unavailable.
+func (v *Vault) Read(ctx context.Context, c Caller, name string, version uint64) (Value, error) {
+	a := v.try(c, ActionRead, name, version)
+	var out Value
+	leaves := false
+	defer func() {
+		if !leaves {
+			out.Wipe()
+		}
+	}()
+	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
+		out, err = v.read(ctx, name, version)
+		if err == nil {
+			a.entry.Version = out.Version
+		}
+		return err
+	})
+	if err != nil {
+		return Value{}, err
+	}
+	leaves = true
+	return out, nil
+}
+
+func (v *Vault) read(ctx context.Context, name string, version uint64) (Value, error) {
+	n, err := core.ParseName(name)
+	if err != nil {
+		return Value{}, err
+	}
+	rows, err := v.c.Store.ReadSealed(ctx, []core.Name{n}, version)
+	if err != nil {
+		return Value{}, err
+	}
+	if len(rows) == 0 {
+		return Value{}, core.Errorf(core.NotFound, "no such secret or version")
+	}
+	row := rows[0]
+	want := version
+	if want == 0 {
+		want = row.CurrentVersion
+	}
+	if len(rows) != 1 || row.Version != want {
+		return Value{}, errCorrupt()
+	}
+	plain, err := v.open(ctx, n, row)
+	if err != nil {
+		return Value{}, err
+	}
+	return Value{
+		Name: n, Kind: row.Kind, ContentType: row.ContentType, Version: row.Version, CurrentVersion: row.CurrentVersion,
+		CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt, Plain: plain,
+	}, nil
+}
+
+// open returns the plaintext of a row that must be of the asked name, and wipes
+// the data key. The binding is built from the asked name, so a row moved under
+// another name does not open.
+func (v *Vault) open(ctx context.Context, asked core.Name, row StoredValue) ([]byte, error) {
+	if ct, err := core.ParseContentType(string(row.ContentType)); err != nil || ct != row.ContentType || row.Name != asked {
+		return nil, errCorrupt()
+	}
+	b := envelope.Binding{ID: row.SecretID, Name: asked, Version: row.Version, ContentType: row.ContentType}
+	key, err := v.c.Keeper.Unwrap(ctx, row.Sealed.Key, b.KMSContext())
+	defer envelope.Wipe(key)
+	if err != nil {
+		return nil, err
+	}
+	return envelope.Open(key, b, envelope.Sealed{
+		EnvelopeVersion: row.Sealed.EnvelopeVersion, Nonce: row.Sealed.Nonce, Ciphertext: row.Sealed.Ciphertext,
+	})
+}
+
+func errCorrupt() error {
+	return core.Errorf(core.Corrupt, "the stored value is not what it claims to be")
+}
+
+// Verdict is the answer of Verify. Version is 0 unless Valid.
+type Verdict struct {
+	Valid   bool
+	Version uint64 // the newest version that equals the candidate
+}
+
+// Verify compares the candidate with the current version and every superseded one
+// still in grace. It opens and compares all of them whichever matches, so that
+// time does not tell. It needs an allowed client address. The candidate is wiped
+// on every path. Errors: Denied, Invalid, TooLarge, NotFound, Corrupt, Unavailable.
+func (v *Vault) Verify(ctx context.Context, c Caller, name string, candidate []byte) (Verdict, error) {
+	defer envelope.Wipe(candidate)
+	a := v.try(c, ActionVerify, name, 0)
+	var out Verdict
+	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
+		out, err = v.verify(ctx, name, candidate)
+		a.entry.Version = out.Version
+		return err
+	})
+	if err != nil {
+		return Verdict{}, err
+	}
+	return out, nil
+}
+
+func (v *Vault) verify(ctx context.Context, name string, candidate []byte) (Verdict, error) {
+	n, err := core.ParseName(name)
+	if err != nil {
+		return Verdict{}, err
+	}
+	// Any bytes may be tried, whatever the secret's own content type.
+	if err := core.Binary.CheckValue(candidate, v.c.MaxValueLen); err != nil {
+		return Verdict{}, err
+	}
+	rows, err := v.c.Store.ReadVerifiable(ctx, n)
+	if err != nil {
+		return Verdict{}, err
+	}
+	if len(rows) == 0 {
+		return Verdict{}, core.Errorf(core.NotFound, "no such secret")
+	}
+	return v.compare(ctx, n, rows, candidate)
+}
+
+func (v *Vault) compare(ctx context.Context, n core.Name, rows []StoredValue, candidate []byte) (Verdict, error) {
+	// Oldest first, so that the newest match is the one that stays.
+	slices.SortFunc(rows, func(a, b StoredValue) int { return cmp.Compare(a.Version, b.Version) })
+	match := 0 // index + 1
+	for i := range rows {
+		equal, err := v.equals(ctx, n, rows[i], candidate)
+		if err != nil {
+			return Verdict{}, err
+		}
+		match = subtle.ConstantTimeSelect(equal, i+1, match)
+	}
+	if match == 0 {
+		return Verdict{}, nil
+	}
+	return Verdict{Valid: true, Version: rows[match-1].Version}, nil
+}
+
+// equals returns 1 when the row's value is the candidate, else 0.
+func (v *Vault) equals(ctx context.Context, n core.Name, row StoredValue, candidate []byte) (int, error) {
+	plain, err := v.open(ctx, n, row)
+	defer envelope.Wipe(plain)
+	if err != nil {
+		return 0, err
+	}
+	if envelope.Equal(plain, candidate) {
+		return 1, nil
+	}
+	return 0, nil
+}

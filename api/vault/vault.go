@@ -1,0 +1,167 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/allowlist"
+)
+
+// Actors of the audit log that are not built from a name.
+const (
+	actorReader    = "reader"
+	actorAnonymous = "anonymous"
+)
+
+// Prefixes of the actors that are built from a name.
+const (
+	actorToken = "token:"
+	actorCLI   = "cli:"
+	actorRole  = "role:"
+)
+
+const defaultRecordTimeout = 5 * time.Second
+
+// Config is what a Vault is made of. Store, Keeper, Recorder, Node and
+// Database are required.
+type Config struct {
+	Store         Store
+	Keeper        Keeper
+	Recorder      Recorder
+	Allow         allowlist.List // who may read; the zero List allows nobody
+	Node          string         // this node, as audit records name it
+	Database      string         // the one database this process serves
+	MaxValueLen   int            // bytes of plaintext; 0 = core.DefaultMaxValueLen
+	RecordTimeout time.Duration  // bound of one audit record; 0 = 5 s
+	Clock         Clock          // nil = the system's clock
+}
+
+// Vault is the door. It holds no state of its own beyond its Config and is safe
+// for concurrent use.
+type Vault struct {
+	c Config
+}
+
+// New returns the door, or an Invalid error naming what the Config lacks.
+func New(c Config) (*Vault, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	return &Vault{c: c}, nil
+}
+
+// complete fills in the defaults and reports every missing part at once.
+func (c *Config) complete() error {
+	var problems []error
+	require := func(ok bool, what string) {
+		if !ok {
+			problems = append(problems, core.Errorf(core.Invalid, "the door needs %s", what))
+		}
+	}
+	require(c.Store != nil, "a store")
+	require(c.Keeper != nil, "a keeper")
+	require(c.Recorder != nil, "a recorder")
+	require(c.Node != "", "a node name")
+	require(c.Database != "", "a database name")
+	require(c.MaxValueLen >= 0 && c.MaxValueLen <= core.MaxValueLen, "a value limit within bounds")
+	if c.MaxValueLen == 0 {
+		c.MaxValueLen = core.DefaultMaxValueLen
+	}
+	if c.RecordTimeout <= 0 {
+		c.RecordTimeout = defaultRecordTimeout
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	return errors.Join(problems...)
+}
+
+// attempt is one operation on its way through the door.
+type attempt struct {
+	v      *Vault
+	entry  Entry
+	change bool // its success is recorded by the store, in the change's own transaction
+}
+
+// try starts an attempt of a REST caller. The name is recorded as asked for.
+func (v *Vault) try(c Caller, action Action, name string, version uint64) *attempt {
+	return &attempt{v: v, entry: Entry{
+		Origin: Origin{
+			Node: v.c.Node, Actor: actorAnonymous, ClientIP: c.Addr.Unmap().WithZone(""), RequestID: c.RequestID,
+		},
+		Action: action, Name: printable(name), Version: version,
+	}}
+}
+
+// run admits, acts and settles. A panic in between is recorded as a failure and
+// goes on unwinding, so that its stack stays whole.
+func (a *attempt) run(ctx context.Context, admit, act func(context.Context) error) error {
+	settled := false
+	defer func() {
+		if !settled {
+			_ = a.record(ctx, core.Errorf(core.Internal, "the operation panicked"))
+		}
+	}()
+	err := admit(ctx)
+	if err == nil {
+		err = act(ctx)
+	}
+	settled = true
+	return a.settle(ctx, err)
+}
+
+// settle records how the attempt ended and returns what its caller is told: err,
+// or Unavailable when the record could not be written, because then nothing may
+// leave, not even a refusal.
+func (a *attempt) settle(ctx context.Context, err error) error {
+	if err == nil && a.change {
+		return nil
+	}
+	if rerr := a.record(ctx, err); rerr != nil {
+		return errUnrecorded(rerr)
+	}
+	return err
+}
+
+func (a *attempt) record(ctx context.Context, err error) error {
+	e := a.entry
+	e.Code = core.CodeOf(err)
+	e.Outcome = outcomeOf(e.Code)
+	return a.v.record(ctx, e)
+}
+
+func (v *Vault) record(ctx context.Context, e Entry) error {
+	// A client that goes away must not erase its own trace.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.c.RecordTimeout)
+	defer cancel()
+	return v.c.Recorder.Record(ctx, e)
+}
+
+func errUnrecorded(err error) error {
+	return core.Wrap(core.Unavailable, err, "the audit record could not be written")
+}
+
+func outcomeOf(code core.Code) Outcome {
+	switch code {
+	case "":
+		return OutcomeOK
+	case core.Denied, core.Unauthenticated:
+		return OutcomeDenied
+	default:
+		return OutcomeFailed
+	}
+}
+
+// printable makes an unchecked name fit for an audit record: it keeps printable
+// ASCII, shows every other byte as '?', and cuts at the longest valid name.
+func printable(name string) string {
+	b := []byte(name[:min(len(name), core.MaxNameLen)])
+	for i, c := range b {
+		if c < 0x20 || c > 0x7e {
+			b[i] = '?'
+		}
+	}
+	return string(b)
+}
