@@ -1,0 +1,149 @@
+# HyperionDB Vault. "make help" lists every target.
+#
+# The extension is built and installed by PGXS, so PG_CONFIG and DESTDIR mean what they mean for every PostgreSQL
+# extension. What needs more than one step is in scripts/, callable by hand as well.
+
+# The one place of the version; "make lint" checks control/, META.json and CHANGELOG.md against it.
+EXTVERSION = 0.1.0
+
+.DEFAULT_GOAL := help
+PG_CONFIG ?= pg_config
+# sudo drops /usr/local/go/bin from PATH on many machines.
+GO ?= $(firstword $(shell command -v go) $(wildcard /usr/local/go/bin/go) go)
+DEV_DIR ?= .dev
+FUZZTIME ?= 10s
+BINDIR ?= /usr/local/bin
+export PG_CONFIG GO DEV_DIR
+
+API = bin/hyperion-vault-api
+GOLIB = hyperion_vault_go.so
+
+# The order in which the parts make the schema script.
+SQL_PARTS = sql/head.sql sql/types.sql sql/tables.sql sql/access.sql sql/sealed.sql sql/audit.sql sql/token.sql \
+	sql/plaintext.sql sql/tail.sql
+SQL_SCRIPT = sql/hyperion_vault--$(EXTVERSION).sql
+
+EXTENSION = control/hyperion_vault
+MODULE_big = hyperion_vault
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard extension/shim/*.c)))
+DATA = $(wildcard sql/hyperion_vault--*--*.sql)
+DATA_built = $(SQL_SCRIPT)
+EXTRA_CLEAN = $(GOLIB) hyperion_vault_go.h bin extension/shim/.pg_config
+# Ours starts an API process beside the test (scripts/installcheck.sh).
+NO_INSTALLCHECK = 1
+# cgo has no bitcode, and half an extension inlined by LLVM is worth nothing.
+override with_llvm = no
+# PostgreSQL's headers are not clean under -Wextra; "make lint" adds -Werror.
+C_WARNINGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+PG_CFLAGS = $(C_WARNINGS)
+
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq (,$(wildcard $(PGXS)))
+include $(PGXS)
+else
+# Everything that needs PostgreSQL's build files says so; the scripts install them and call make again.
+all install uninstall install-golib $(SQL_SCRIPT) lint-c:
+	@echo "error: no PostgreSQL build files found by '$(PG_CONFIG) --pgxs'." >&2
+	@echo "hint: install the Debian package postgresql-server-dev-NN (NN is your server's major version)," >&2
+	@echo "hint: or run scripts/deps.sh, or pass PG_CONFIG=/path/to/pg_config." >&2
+	@exit 1
+clean:
+	rm -rf $(OBJS) $(SQL_SCRIPT) $(MODULE_big).so $(EXTRA_CLEAN)
+endif
+
+##@ Build
+
+.PHONY: help all build install uninstall install-golib install-api FORCE
+help: ## list every target (this text)
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@printf '\nVariables: PG_CONFIG DESTDIR GO DEV_DIR API_PORT PG_PORT VAULT_* AWS_* FUZZTIME BINDIR\n'
+
+build: all $(API) ## build the extension (C shim, Go library, SQL script) and hyperion-vault-api
+
+all: $(GOLIB)
+
+# Objects know the server they were built for: another PG_CONFIG builds them again.
+$(OBJS): $(wildcard extension/shim/*.h) extension/shim/.pg_config
+extension/shim/.pg_config: FORCE
+	@echo '$(VERSION) $(pkglibdir)' | cmp -s - $@ || echo '$(VERSION) $(pkglibdir)' > $@
+
+$(SQL_SCRIPT): $(SQL_PARTS)
+	cat $(SQL_PARTS) > $@.tmp && mv $@.tmp $@
+
+# asyncpreemptoff: Go's preemption signal is the signal PostgreSQL's latches are woken by (docs/DECISIONS.md).
+# The header that cgo generates is not used: the shim declares what it calls.
+GOLIB_LDFLAGS = -s -w -X runtime.godebugDefault=asyncpreemptoff=1
+# Folders count as well: a file taken away changes only them.
+$(GOLIB): $(shell find core extension/golib -type d -o -name '*.go' ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
+	$(GO) build -buildvcs=false -buildmode=c-shared -trimpath -ldflags "$(GOLIB_LDFLAGS)" -o $@ ./extension/golib
+	@rm -f hyperion_vault_go.h
+
+# Without cgo the program is one static file that runs on every distribution.
+$(API): $(shell find api core ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(EXTVERSION)" -o $@ ./api/cmd/hyperion-vault-api
+
+install: install-golib ## install the extension into PostgreSQL's folders (PG_CONFIG, DESTDIR); not the API
+install-golib: all
+	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)'
+	$(INSTALL_SHLIB) $(GOLIB) '$(DESTDIR)$(pkglibdir)/$(GOLIB)'
+
+install-api: $(API) ## install hyperion-vault-api into BINDIR (DESTDIR)
+	install -D -m 755 $(API) '$(DESTDIR)$(BINDIR)/hyperion-vault-api'
+
+uninstall: uninstall-golib ## remove what install put into PostgreSQL's folders
+.PHONY: uninstall-golib
+uninstall-golib:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(GOLIB)'
+
+clean: ## remove what build made (never the data of "make up")
+
+##@ Try it
+
+.PHONY: deps demo up down purge
+deps: ## install what is missing to build and run (Debian, Ubuntu; sudo when not root)
+	@scripts/deps.sh
+
+demo: ## from nothing to secrets created, read and verified by REST and SQL, on a private server
+	@scripts/demo.sh
+
+up: ## start a private server and the API under DEV_DIR; prints address, token and psql line
+	@scripts/up.sh
+
+down: ## stop both; the data stays
+	@scripts/down.sh
+
+purge: ## stop both and delete the private server's data, keys and tokens
+	@scripts/down.sh --purge
+
+##@ Check
+
+.PHONY: test test-unit test-integration installcheck lint lint-c bench fuzz print-version print-sql-parts
+test: ## everything one machine can run: build, lint, unit, regress, integration
+	@scripts/test.sh
+
+test-unit: ## Go tests of core and api under the race detector
+	$(GO) test -race ./core/... ./api/...
+
+test-integration: ## every Go test; PostgreSQL is required, a missing one fails instead of skipping
+	HV_REQUIRE_PG=1 $(GO) test ./...
+
+installcheck: ## SQL regression tests against the server of PGHOST, PGPORT, PGUSER (superuser)
+	@scripts/installcheck.sh
+
+lint: ## gofmt, vet, staticcheck, govulncheck, C with -Werror, shellcheck, versions
+	@scripts/lint.sh
+
+lint-c:
+	@set -e; for c in $(OBJS:.o=.c); do $(CC) $(CFLAGS) -Werror $(CPPFLAGS) -c -o /dev/null $$c; done
+
+bench: ## REST and SQL rates with p50 and p99 beside their floors (BENCH_FLAGS="-seconds 5 -conns 32")
+	@scripts/bench.sh
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@scripts/fuzz.sh $(FUZZTIME)
+
+print-version:
+	@echo $(EXTVERSION)
+print-sql-parts:
+	@echo $(SQL_PARTS)

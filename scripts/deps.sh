@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Installs what is missing to build, run and (with "test") check the project, by apt. Silent when all is there.
+# It never touches an existing PostgreSQL cluster and makes none.
+# shellcheck source=lib/base.sh
+. "$(dirname "$0")/lib/base.sh"
+
+want_tests=${1:-}
+
+# The major version to build for: of PG_CONFIG, of the newest installed server, or the distribution's own.
+pg_major() {
+	local bin
+	if bin=$("${PG_CONFIG:-pg_config}" --bindir 2>/dev/null) && [ -x "$bin/postgres" ]; then
+		"$bin/postgres" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/'
+		return
+	fi
+	bin=$(find /usr/lib/postgresql -path '*/bin/postgres' 2>/dev/null | sort -V | tail -n1)
+	if [ -n "$bin" ]; then
+		"$bin" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/'
+		return
+	fi
+	apt-cache depends postgresql 2>/dev/null | sed -nE 's/.*Depends: postgresql-([0-9]+)$/\1/p' | head -n1
+}
+
+# has_server, has_headers: of the PostgreSQL that PG_CONFIG names.
+has_server() { [ -x "$("${PG_CONFIG:-pg_config}" --bindir 2>/dev/null)/postgres" ]; }
+has_headers() { [ -f "$("${PG_CONFIG:-pg_config}" --pgxs 2>/dev/null)" ]; }
+
+apt_install() {
+	quietly "apt-get install $*" as_root env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y --no-install-recommends "$@"
+}
+
+# Installing a server package makes and starts a cluster "main" on port 5432 unless told otherwise; somebody who
+# tries this project did not ask for that. The drop-in goes again, so that the next package is as it always was.
+install_server() {
+	local major=$1 conf=/etc/postgresql-common/createcluster.d/hyperion-vault.conf rc=0
+	apt_install postgresql-common
+	if [ ! -e "$conf" ]; then
+		as_root mkdir -p "${conf%/*}"
+		echo "create_main_cluster = false" | as_root tee "$conf" >/dev/null
+	fi
+	(apt_install "postgresql-$major" "postgresql-server-dev-$major") || rc=$?
+	as_root rm -f "$conf"
+	return "$rc"
+}
+
+missing=()
+# need COMMAND PACKAGE
+need() { command -v "$1" >/dev/null || missing+=("$2"); }
+need gcc gcc
+need make make
+need curl curl
+need jq jq
+need flock util-linux
+need setpriv util-linux
+[ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+[ -d /etc/ssl/certs ] || missing+=(ca-certificates)
+if [ "$want_tests" = test ]; then need shellcheck shellcheck; fi
+
+if [ ${#missing[@]} -gt 0 ] || ! has_server || ! has_headers; then
+	command -v apt-get >/dev/null || die "missing: ${missing[*]:-} PostgreSQL with its server headers" \
+		"this script knows Debian and Ubuntu only; install them with your system's package manager"
+	quietly "apt-get update" as_root apt-get update
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+	say "installing ${missing[*]}"
+	apt_install "${missing[@]}"
+fi
+if ! has_server || ! has_headers; then
+	if [ -n "${PG_CONFIG:-}" ] && [ "$PG_CONFIG" != pg_config ]; then
+		die "PG_CONFIG=$PG_CONFIG has no server or no server headers beside it"
+	fi
+	major=$(pg_major)
+	[ -n "$major" ] || die "apt knows no package postgresql"
+	say "installing postgresql-$major and postgresql-server-dev-$major"
+	install_server "$major"
+fi
+find_go

@@ -1,0 +1,28 @@
+# shellcheck shell=bash
+# Build and install, doing nothing (and asking for no password) when nothing changed.
+
+GOLIB=hyperion_vault_go.so
+
+build_all() { quietly "make build" make -C "$ROOT" --no-print-directory build; }
+
+# installed_is_current: PostgreSQL's folders hold exactly what was built.
+installed_is_current() {
+	local lib share script
+	lib=$("$PG_CONFIG" --pkglibdir)
+	share=$("$PG_CONFIG" --sharedir)/extension
+	script=$(make -s -C "$ROOT" print-version)
+	script=hyperion_vault--$script.sql
+	cmp -s "$ROOT/hyperion_vault.so" "$lib/hyperion_vault.so" &&
+		cmp -s "$ROOT/$GOLIB" "$lib/$GOLIB" &&
+		cmp -s "$ROOT/sql/$script" "$share/$script" &&
+		cmp -s "$ROOT/control/hyperion_vault.control" "$share/hyperion_vault.control"
+}
+
+# install_extension: make install, with sudo only where the folders are not ours to write.
+install_extension() {
+	installed_is_current && return
+	local run=()
+	[ -w "$("$PG_CONFIG" --pkglibdir)" ] || run=(as_root)
+	quietly "make install" "${run[@]}" make -C "$ROOT" --no-print-directory install \
+		PG_CONFIG="$PG_CONFIG" GO="$GO"
+}

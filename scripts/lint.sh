@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Everything that judges the source without running it. "quick" leaves out what has to fetch and build tools.
+# shellcheck source=lib/base.sh
+. "$(dirname "$0")/lib/base.sh"
+
+STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK=golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+failed=0
+# check NAME COMMAND...
+check() {
+	local name=$1 out rc=0
+	shift
+	out=$("$@" 2>&1) || rc=$?
+	case $rc in
+	0) say "ok    $name" ;;
+	77) say "SKIP  $name: $out" ;;
+	*)
+		say "FAIL  $name"
+		say "$out"
+		failed=1
+		;;
+	esac
+}
+
+gofmt_clean() {
+	local bad
+	bad=$("$("$GO" env GOROOT)/bin/gofmt" -l api core extension)
+	[ -z "$bad" ] || { say "gofmt would change:" "$bad" && return 1; }
+}
+
+# The version stands in the Makefile; whatever repeats it must say the same.
+versions_agree() {
+	local v bad=0
+	v=$(make -s print-version)
+	grep -q "^default_version = '$v'\$" control/hyperion_vault.control || { say "control/ says another version than $v" && bad=1; }
+	[ "$(jq -r '[.version, .provides.hyperion_vault.version] | unique | join(",")' META.json)" = "$v" ] ||
+		{ say "META.json says another version than $v" && bad=1; }
+	[ "$(jq -r .provides.hyperion_vault.file META.json)" = "sql/hyperion_vault--$v.sql" ] || { say "META.json names another script" && bad=1; }
+	grep -q "^## .*$v" CHANGELOG.md || { say "CHANGELOG.md has no section for $v" && bad=1; }
+	return "$bad"
+}
+
+# A part that the Makefile does not list would silently be missing from the schema.
+sql_parts_listed() {
+	local listed present
+	listed=$(make -s print-sql-parts | tr ' ' '\n' | sort)
+	present=$(find sql -name '*.sql' ! -name 'hyperion_vault--*' | sort)
+	diff <(echo "$listed") <(echo "$present") || { say "SQL_PARTS of the Makefile and sql/ differ" && return 1; }
+}
+
+shell_clean() { shellcheck scripts/*.sh scripts/lib/*.sh .ci/run; }
+
+# govulncheck's database is on the network.
+vulnerabilities() {
+	local out rc=0
+	out=$(timeout 300 "$GO" run "$GOVULNCHECK" ./... 2>&1) || rc=$?
+	if [ "$rc" != 0 ] && grep -qE 'dial tcp|no such host|lookup .*: |403|forbidden|timeout' <<<"$out"; then
+		say "its database is not reachable"
+		return 77
+	fi
+	[ "$rc" = 0 ] || { say "$out" && return 1; }
+}
+
+cd "$ROOT"
+"$ROOT/scripts/deps.sh" test
+find_go
+check "gofmt" gofmt_clean
+check "go vet" "$GO" vet ./...
+check "C with -Wall -Wextra -Werror" make --no-print-directory lint-c
+check "shellcheck" shell_clean
+check "versions agree" versions_agree
+check "SQL parts are listed" sql_parts_listed
+if [ "${1:-}" != quick ]; then
+	check "staticcheck" "$GO" run "$STATICCHECK" ./...
+	check "govulncheck" vulnerabilities
+fi
+exit "$failed"

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# Everything that one machine can check, from a fresh clone on a fresh machine: installs what is missing, builds,
+# installs the extension, then lint, unit tests under the race detector, SQL regression tests on a private server, and
+# every Go test with PostgreSQL required. One line a stage when it passes; its log when it does not.
+# The last line counts tests: Go tests with their subtests, and regression files.
+# shellcheck source=lib/base.sh
+. "$(dirname "$0")/lib/base.sh"
+# shellcheck source=lib/postgres.sh
+. "$ROOT/scripts/lib/postgres.sh"
+# shellcheck source=lib/build.sh
+. "$ROOT/scripts/lib/build.sh"
+
+# Tests that may be skipped: one extended regular expression of "package test" a line.
+ALLOWED_SKIPS=$ROOT/scripts/allowed-skips
+# Private servers and clients must not inherit whom the caller talks to.
+unset PGHOST PGPORT PGUSER PGDATABASE PGSERVICE PGPASSWORD PGOPTIONS "${!VAULT_@}"
+
+TMP=$(mktemp -d /tmp/hv-test.XXXXXX)
+chmod 711 "$TMP"
+CLUSTER=$TMP/cluster
+PG_PORT=''
+broken=0 passed=0 failed=0 skipped=0
+
+finish() {
+	local rc=$?
+	cluster_stop || true
+	if [ "$rc" = 0 ]; then rm -rf "$TMP"; else say "logs are kept in $TMP"; fi
+	exit "$rc"
+}
+trap finish EXIT
+
+# stage NAME COMMAND...: runs it with its output in a log; the first line of a good stage is the only one.
+stage() {
+	local name=$1 start=$SECONDS rc=0
+	shift
+	("$@") >"$TMP/$name.log" 2>&1 </dev/null || rc=$?
+	if [ "$rc" = 0 ]; then
+		printf 'ok    %-12s %4d s\n' "$name" $((SECONDS - start))
+	else
+		printf 'FAIL  %-12s %4d s\n' "$name" $((SECONDS - start))
+		broken=1
+	fi
+	return "$rc"
+}
+
+# needed NAME COMMAND...: without it nothing after it makes sense.
+needed() {
+	stage "$@" && return
+	tail -n 60 "$TMP/$1.log"
+	exit 1
+}
+
+# go_tests NAME ARGUMENTS...: go test with a count of what ran.
+go_tests() {
+	local name=$1
+	shift
+	stage "$name" go_json "$TMP/$name.json" "$@" || show_failures "$TMP/$name.json"
+	count "$(events pass "$TMP/$name.json" | wc -l)" "$(events fail "$TMP/$name.json" | wc -l)" \
+		"$(events skip "$TMP/$name.json" | wc -l)"
+	check_skips "$TMP/$name.json"
+}
+go_json() {
+	local out=$1
+	shift
+	cd "$ROOT" && HV_REQUIRE_PG=1 "$GO" test -json -timeout 20m "$@" >"$out"
+}
+
+# events ACTION FILE: "package test" of every test that ended so.
+events() { jq -r --arg a "$1" 'select(.Action == $a and .Test != null) | .Package + " " + .Test' "$2"; }
+
+# show_failures FILE: what failed tests and packages said.
+show_failures() {
+	local bad
+	bad=$(jq -r 'select(.Action == "fail" or .Action == "build-fail") | (.Package // .ImportPath) + " " + (.Test // "")' "$1")
+	jq -r --arg bad "$bad" '($bad | split("\n")) as $b |
+		select(.Action == "output" or .Action == "build-output") |
+		select((.Package // .ImportPath) + " " + (.Test // "") | IN($b[])) | .Output' "$1" |
+		grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|$)' | head -n 400
+}
+
+count() {
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+	skipped=$((skipped + $3))
+}
+
+check_skips() {
+	local unexpected
+	events skip "$1" | sed 's/^/SKIP  /'
+	unexpected=$(events skip "$1" | grep -vEf <(grep -vE '^(#|$)' "$ALLOWED_SKIPS") || true)
+	if [ -n "$unexpected" ]; then
+		say "FAIL  skipped though nothing allows it (scripts/allowed-skips):" "$unexpected"
+		broken=1
+	fi
+}
+
+private_server() {
+	PG_PORT=$(free_port 56432)
+	install -d -m 700 -o "$(server_user)" "$CLUSTER"
+	cluster_create
+	cluster_start
+	echo "$PG_PORT" >"$TMP/port"
+}
+
+regress() {
+	local log=$TMP/installcheck.log good bad
+	stage installcheck env PGHOST="$CLUSTER/run" PGPORT="$(cat "$TMP/port")" PGUSER=postgres \
+		"$ROOT/scripts/installcheck.sh" || tail -n 300 "$log"
+	good=$(grep -cE '^test .* ok|\.\.\. ok|^ok [0-9]' "$log" || true)
+	bad=$(grep -cE '\.\.\. FAILED|^not ok [0-9]' "$log" || true)
+	count "$good" "$bad" 0
+}
+
+needed deps "$ROOT/scripts/deps.sh" test
+find_go
+needed build build_all
+needed install install_extension
+stage lint "$ROOT/scripts/lint.sh" quick || cat "$TMP/lint.log"
+go_tests unit -race ./core/... ./api/...
+needed server private_server
+regress
+go_tests integration ./...
+
+[ "$passed" -gt 0 ] || broken=1
+printf 'total %17d s\n' "$SECONDS"
+say "$passed passed, $failed failed, $skipped skipped"
+[ "$broken" = 0 ] && [ "$failed" = 0 ]
