@@ -1,0 +1,119 @@
+package main
+
+/*
+#include "abi.h"
+*/
+import "C"
+
+import (
+	"crypto/rand"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+	"github.com/hyperiondb/hyperion-vault/core/generate"
+)
+
+//export HvgCheckName
+func HvgCheckName(name C.HvBytes, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		_, err := core.ParseName(text(name))
+		return err
+	})
+}
+
+//export HvgCheckPattern
+func HvgCheckPattern(pattern C.HvBytes, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		_, err := core.ParsePattern(text(pattern))
+		return err
+	})
+}
+
+//export HvgCheckPrefix
+func HvgCheckPrefix(prefix C.HvBytes, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		_, err := core.ParsePrefix(text(prefix))
+		return err
+	})
+}
+
+// HvgContentType fills out with the canonical form of a content type.
+//
+//export HvgContentType
+func HvgContentType(contentType C.HvBytes, out *C.HvBuf, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		t, err := core.ParseContentType(text(contentType))
+		if err == nil {
+			*out = give([]byte(t))
+		}
+		return err
+	})
+}
+
+// HvgCheckPolicy checks a generation policy, as JSON.
+//
+//export HvgCheckPolicy
+func HvgCheckPolicy(policy C.HvBytes, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		_, err := generate.Parse(view(policy))
+		return err
+	})
+}
+
+//export HvgCheckValue
+func HvgCheckValue(contentType, value C.HvBytes, limit C.int64_t, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		return core.ContentType(text(contentType)).CheckValue(view(value), int(limit))
+	})
+}
+
+// HvgCheckText refuses a content type whose values PostgreSQL's text cannot hold.
+//
+//export HvgCheckText
+func HvgCheckText(contentType C.HvBytes, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		if t := core.ContentType(text(contentType)); !t.IsText() {
+			return core.Errorf(core.Invalid, "content type %s is not text", t)
+		}
+		return nil
+	})
+}
+
+// HvgGenerate fills out with a new random value after policy, which may be empty for the default.
+//
+//export HvgGenerate
+func HvgGenerate(policy C.HvBytes, out *C.HvBuf, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		p, err := generate.Parse(view(policy))
+		if err != nil {
+			return err
+		}
+		value, err := p.Generate(rand.Reader)
+		if err != nil {
+			return err
+		}
+		defer envelope.Wipe(value)
+		*out = give(value)
+		return nil
+	})
+}
+
+// HvgFault fails on purpose, for the tests of the shim: 1 panics, 2 dereferences nil, 3 divides by zero, other
+// values return an error. No SQL function of the extension calls it.
+//
+//export HvgFault
+func HvgFault(kind C.int, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		var none *int
+		zero := 0
+		switch kind {
+		case 1:
+			panic("on purpose")
+		case 2:
+			*none = 1
+		case 3:
+			_ = 1 / zero
+		}
+		return core.Errorf(core.Invalid, "fault %d on purpose", int(kind))
+	})
+}

@@ -1,0 +1,215 @@
+/*
+ * agent.c: the conversation with the key agent of hyperion-vault-api, over a unix socket.
+ *
+ * C waits, never Go: on a non-blocking socket and the latch, so that cancel, statement_timeout and shutdown work
+ * meanwhile. One connection per backend is kept between calls. A frame is a 32-bit big-endian length and a body,
+ * which only Go reads (core/frame).
+ */
+#include "hyperion_vault.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "agent.h"
+#include "memory.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "storage/fd.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define CONNECT_RETRY_MS	10	/* between tries while the agent's backlog is full */
+
+static pgsocket agent_sock = PGINVALID_SOCKET;
+static char agent_path[sizeof(((struct sockaddr_un *) 0)->sun_path)];	/* what agent_sock is connected to */
+static bool midway = false;		/* a request was sent whose answer was not read whole */
+
+static void
+Disconnect(void)
+{
+	if (agent_sock == PGINVALID_SOCKET)
+		return;
+	closesocket(agent_sock);
+	ReleaseExternalFD();
+	agent_sock = PGINVALID_SOCKET;
+	midway = false;
+}
+
+/*
+ * Wait for socket events, or with none of them for ms milliseconds, until the deadline. May ereport: interrupts,
+ * and the deadline.
+ */
+static void
+Wait(uint32 events, long ms, TimestampTz deadline)
+{
+	long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+	int			happened;
+
+	if (left <= 0)
+	{
+		Disconnect();
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the key agent did not answer within %d ms", HvAgentTimeoutMs),
+				 errhint("Look at the log of hyperion-vault-api on this node, or raise hyperion_vault.agent_timeout_ms.")));
+	}
+	if (events == 0)
+		happened = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(ms, left),
+							 PG_WAIT_EXTENSION);
+	else
+		happened = WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH | events,
+									 agent_sock, left, PG_WAIT_EXTENSION);
+	if (happened & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
+Connect(TimestampTz deadline)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	strlcpy(address.sun_path, HvAgentSocket, sizeof(address.sun_path));
+	strlcpy(agent_path, HvAgentSocket, sizeof(agent_path));
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("no file descriptor is left for the key agent"),
+				 errhint("Raise max_files_per_process.")));
+	agent_sock = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (agent_sock == PGINVALID_SOCKET)
+	{
+		int			save_errno = errno;
+
+		ReleaseExternalFD();
+		errno = save_errno;
+		ereport(ERROR, (errcode_for_socket_access(), errmsg("could not create a socket: %m")));
+	}
+	while (connect(agent_sock, (struct sockaddr *) &address, sizeof(address)) != 0)
+	{
+		int			save_errno = errno;
+
+		if (save_errno == EINTR)
+			continue;
+		if (save_errno == EAGAIN)	/* backlog full: a unix socket does not queue further */
+		{
+			Wait(0, CONNECT_RETRY_MS, deadline);
+			continue;
+		}
+		Disconnect();
+		errno = save_errno;
+		ereport(ERROR,
+				(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
+				 errmsg("could not connect to the key agent: %m"),
+				 errhint("Is hyperion-vault-api running on this node, and hyperion_vault.agent_socket its socket?")));
+	}
+}
+
+/*
+ * Send all of it; false when the agent closed the connection.
+ */
+static bool
+Send(HvBytes request, TimestampTz deadline)
+{
+	size_t		sent = 0;
+
+	while (sent < request.len)
+	{
+		ssize_t		n = send(agent_sock, request.data + sent, request.len - sent, MSG_NOSIGNAL);
+
+		if (n > 0)
+			sent += n;
+		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			Wait(WL_SOCKET_WRITEABLE, 0, deadline);
+		else if (n < 0 && errno == EINTR)
+			CHECK_FOR_INTERRUPTS();
+		else
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Receive len bytes; false when the agent closed the connection before.
+ */
+static bool
+Receive(unsigned char *to, size_t len, TimestampTz deadline)
+{
+	size_t		have = 0;
+
+	while (have < len)
+	{
+		ssize_t		n = recv(agent_sock, to + have, len - have, 0);
+
+		if (n > 0)
+			have += n;
+		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			Wait(WL_SOCKET_READABLE, 0, deadline);
+		else if (n < 0 && errno == EINTR)
+			CHECK_FOR_INTERRUPTS();
+		else
+			return false;
+	}
+	return true;
+}
+
+/*
+ * One question, one answer over the open connection; false when the agent closed it.
+ */
+static bool
+Converse(HvBytes request, HvBytes *body, TimestampTz deadline)
+{
+	uint32		header;
+	unsigned char *data;
+
+	midway = true;
+	if (!Send(request, deadline) || !Receive((unsigned char *) &header, sizeof(header), deadline))
+		return false;
+	body->len = pg_ntoh32(header);
+	if (body->len == 0 || body->len > HV_MAX_FRAME_LEN)
+	{
+		Disconnect();
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("the key agent sent a frame of an impossible length"),
+				 errhint("Is hyperion_vault.agent_socket the socket of hyperion-vault-api?")));
+	}
+	data = HvSecretAlloc(body->len);
+	body->data = data;
+	if (!Receive(data, body->len, deadline))
+		return false;
+	midway = false;
+	return true;
+}
+
+/*
+ * Send a framed request and return the body of the answer, in wipe-on-reset memory of the current context. May
+ * ereport. A kept connection that the agent has closed meanwhile (it was restarted) is opened anew, once.
+ */
+HvBytes
+HvAgentExchange(HvBytes request)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HvAgentTimeoutMs);
+	HvBytes		body = {NULL, 0};
+
+	/* An earlier call may have left by an error in the middle; its answer must not become ours. */
+	if (midway || strcmp(agent_path, HvAgentSocket) != 0)
+		Disconnect();
+	for (;;)
+	{
+		bool		kept = agent_sock != PGINVALID_SOCKET;
+
+		if (!kept)
+			Connect(deadline);
+		if (Converse(request, &body, deadline))
+			return body;
+		Disconnect();
+		if (!kept)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("the key agent closed the connection"),
+					 errhint("It serves only the OS users in VAULT_AGENT_PEERS; look at the log of hyperion-vault-api.")));
+	}
+}

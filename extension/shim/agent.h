@@ -1,0 +1,11 @@
+/*
+ * agent.h: the conversation with the key agent.
+ */
+#ifndef HV_AGENT_H
+#define HV_AGENT_H
+
+#include "hyperion_vault.h"
+
+extern HvBytes HvAgentExchange(HvBytes request);
+
+#endif

@@ -1,0 +1,181 @@
+/*
+ * call.c: runs the body of a plaintext function and has its failure audited.
+ */
+#include "hyperion_vault.h"
+
+#include "agent.h"
+#include "call.h"
+#include "commands/dbcommands.h"
+#include "golib.h"
+#include "mb/pg_wchar.h"
+#include "memory.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+/*
+ * A zero-terminated string as borrowed bytes; NULL is empty.
+ */
+HvBytes
+HvLiteral(const char *s)
+{
+	return (HvBytes) {(const unsigned char *) s, s == NULL ? 0 : strlen(s)};
+}
+
+/*
+ * Text in the server's encoding as UTF-8; palloc'd if it had to be converted.
+ */
+HvBytes
+HvUtf8(const char *s, int len)
+{
+	char	   *converted = pg_server_to_any(s, len, PG_UTF8);
+
+	return (HvBytes) {(const unsigned char *) converted, converted == s ? (size_t) len : strlen(converted)};
+}
+
+/*
+ * Address of the client, NULL when it came by a unix socket or there is none. Palloc'd.
+ */
+static char *
+ClientAddress(void)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+	Datum		address;
+
+	if (MyProcPort == NULL)		/* a background worker */
+		return NULL;
+	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+	address = inet_client_addr(fcinfo);
+	if (fcinfo->isnull)
+		return NULL;
+	return TextDatumGetCString(DirectFunctionCall1(network_host, address));
+}
+
+static void
+Begin(HvCall *call, const char *action)
+{
+	*call = (HvCall) {.action = action, .role = GetUserId(), .context = CurrentMemoryContext};
+	call->origin.database = HvLiteral(get_database_name(MyDatabaseId));
+	call->origin.role = HvLiteral(GetUserNameFromId(call->role, false));
+	call->origin.session_role = HvLiteral(GetUserNameFromId(GetSessionUserId(), false));
+	call->origin.client_addr = HvLiteral(ClientAddress());
+	call->origin.request_id = HvLiteral(psprintf("pid-%d", MyProcPid));
+}
+
+/*
+ * Check the name by the one rule there is, and make it the call's.
+ */
+void
+HvCheckName(HvCall *call, text *name)
+{
+	HvBytes		utf8 = HvUtf8(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+
+	HV_CALL_GO(check_name, utf8);
+	call->name = utf8;
+}
+
+/*
+ * Have an outcome recorded by the agent; returns when it is on its way to durable storage. May ereport.
+ */
+void
+HvRecord(HvCall *call, const char *outcome, const char *code)
+{
+	HvBuf		request = {NULL, 0};
+	HvBytes		body;
+
+	HV_CALL_GO(record_request, &call->origin, HvLiteral(call->action), call->name, call->version,
+			   HvLiteral(outcome), HvLiteral(code), &request);
+	body = HvAgentExchange(HvTakeBuf(&request));
+	HV_CALL_GO(recorded, body);
+}
+
+/*
+ * Code of an error for the audit; NULL for what is no refusal: cancels, shutdown, the agent itself.
+ */
+static const char *
+AuditCode(int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	if (sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE)
+		return "denied";
+	if (sqlstate == ERRCODE_UNDEFINED_OBJECT)
+		return "not_found";
+	if (sqlstate == ERRCODE_UNIQUE_VIOLATION)
+		return "exists";
+	if (sqlstate == HV_ERRCODE_STALE)
+		return "stale";
+	if (sqlstate == ERRCODE_DATA_CORRUPTED)
+		return "corrupt";
+	if (sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		return "too_large";
+	if (category == ERRCODE_DATA_EXCEPTION)
+		return "invalid";
+	if (category == ERRCODE_CONNECTION_EXCEPTION || category == ERRCODE_OPERATOR_INTERVENTION ||
+		category == ERRCODE_INSUFFICIENT_RESOURCES)
+		return NULL;
+	return "internal";
+}
+
+/*
+ * Record a failure from within a PG_CATCH. Nothing of the database is touched, and nothing leaves: the error that
+ * is being handled follows in any case. A record that cannot be made is said in the server log.
+ */
+static void
+RecordFailure(HvCall *call, const ErrorData *failure)
+{
+	const char *const volatile code = AuditCode(failure->sqlerrcode);
+	const char *const volatile outcome = failure->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE ? "denied" : "failed";
+
+	if (code == NULL)
+		return;
+	PG_TRY();
+	{
+		HvRecord(call, outcome, code);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *why;
+
+		MemoryContextSwitchTo(call->context);
+		why = CopyErrorData();
+		if (ERRCODE_TO_CATEGORY(why->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+			PG_RE_THROW();		/* cancelled while we waited */
+		FlushErrorState();
+		ereport(LOG,
+				(errmsg("hyperion_vault: a %s %s by role \"%s\" could not be audited: %s", outcome, call->action,
+						(const char *) call->origin.role.data, why->message),
+				 errhidestmt(true)));
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Run the body of a plaintext function for the effective role of the caller. Its error is audited, then raised
+ * again, without the context lines of our own functions.
+ */
+Datum
+HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)
+{
+	volatile Datum result = (Datum) 0;
+	HvCall		call;
+
+	Begin(&call, action);
+	PG_TRY();
+	{
+		result = body(&call, fcinfo);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *failure;
+
+		MemoryContextSwitchTo(call.context);
+		failure = CopyErrorData();
+		FlushErrorState();
+		RecordFailure(&call, failure);
+		failure->context = NULL;
+		ReThrowError(failure);
+	}
+	PG_END_TRY();
+	return result;
+}

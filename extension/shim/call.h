@@ -1,0 +1,27 @@
+/*
+ * call.h: one call of a plaintext function: who asks for what, and what becomes of its failure.
+ */
+#ifndef HV_CALL_H
+#define HV_CALL_H
+
+#include "hyperion_vault.h"
+
+typedef struct HvCall
+{
+	const char *action;			/* as in vault.audit_log */
+	Oid			role;			/* effective role of the caller */
+	HvBytes		name;			/* checked; empty before */
+	int64		version;		/* asked for; 0: none */
+	HvOrigin	origin;
+	MemoryContext context;		/* where results live */
+} HvCall;
+
+typedef Datum (*HvBody) (HvCall *call, FunctionCallInfo fcinfo);
+
+extern Datum HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo);
+extern void HvCheckName(HvCall *call, text *name);
+extern HvBytes HvUtf8(const char *s, int len);
+extern HvBytes HvLiteral(const char *s);
+extern void HvRecord(HvCall *call, const char *outcome, const char *code);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * hyperion_vault.h: what the files of the shim share.
+ */
+#ifndef HYPERION_VAULT_H
+#define HYPERION_VAULT_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "abi.h"
+
+#define HV_EXTENSION_NAME	"hyperion_vault"
+#define HV_SCHEMA_NAME		"vault"
+#define HV_OWNER_NAME		"vault_owner"
+#define HV_GO_LIBRARY		"hyperion_vault_go.so"
+
+#define HV_ID_LEN			16	/* bytes of a secret's UUID */
+#define HV_MAX_FRAME_LEN	(1024 * 1024)	/* body of an agent frame, as core/frame.MaxSize */
+
+/* SQLSTATE of a stale expected version; class VT is the vault's own */
+#define HV_ERRCODE_STALE	MAKE_SQLSTATE('V','T','0','0','1')
+
+/* settings.c */
+extern char *HvAgentSocket;
+extern int	HvAgentTimeoutMs;
+extern int	HvMaxValueBytes;
+extern bool HvAllowDrop;
+extern void HvSettingsInit(void);
+
+/* guard.c */
+extern void HvGuardInit(void);
+
+#endif

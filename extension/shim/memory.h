@@ -1,0 +1,13 @@
+/*
+ * memory.h: memory for keys and plaintext, wiped when its context is reset, also by an error.
+ */
+#ifndef HV_MEMORY_H
+#define HV_MEMORY_H
+
+#include "hyperion_vault.h"
+
+extern unsigned char *HvSecretAllocNoOom(Size len);
+extern unsigned char *HvSecretAlloc(Size len);
+extern void HvSecretWipe(const unsigned char *secret);
+
+#endif

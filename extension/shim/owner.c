@@ -1,0 +1,89 @@
+/*
+ * owner.c: runs statements with the rights of vault_owner.
+ */
+#include "hyperion_vault.h"
+
+#include "miscadmin.h"
+#include "owner.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+static void
+Prepare(HvStatement *statement)
+{
+	SPIPlanPtr	plan = SPI_prepare(statement->text, statement->nparams, statement->types);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed");
+	statement->plan = plan;
+}
+
+/*
+ * Run a statement as vault_owner between SPI_connect and SPI_finish; rows are in SPI_tuptable. May ereport: the
+ * abort of the (sub)transaction then restores the caller's identity.
+ */
+void
+HvOwnerRun(HvStatement *statement, const HvParams *params)
+{
+	Oid			owner = get_role_oid(HV_OWNER_NAME, false);
+	Oid			caller;
+	int			context;
+	int			rc;
+
+	Assert(params->n == statement->nparams);
+	GetUserIdAndSecContext(&caller, &context);
+	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE);
+	if (statement->plan == NULL)
+		Prepare(statement);
+	rc = SPI_execute_plan(statement->plan, (Datum *) params->values, params->nulls, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	SetUserIdAndSecContext(caller, context);
+}
+
+void
+HvAdd(HvParams *params, Datum value)
+{
+	Assert(params->n < HV_MAX_PARAMS);
+	params->values[params->n] = value;
+	params->nulls[params->n++] = ' ';
+}
+
+void
+HvAddNull(HvParams *params)
+{
+	HvAdd(params, (Datum) 0);
+	params->nulls[params->n - 1] = 'n';
+}
+
+void
+HvAddNullable(HvParams *params, NullableDatum value)
+{
+	if (value.isnull)
+		HvAddNull(params);
+	else
+		HvAdd(params, value.value);
+}
+
+/*
+ * Append ASCII text, or text that is in the server's encoding already; empty with no data is null. Palloc'd.
+ */
+void
+HvAddText(HvParams *params, HvBytes value)
+{
+	if (value.data == NULL)
+		HvAddNull(params);
+	else
+		HvAdd(params, PointerGetDatum(cstring_to_text_with_len((const char *) value.data, value.len)));
+}
+
+/*
+ * Append bytes. Palloc'd.
+ */
+void
+HvAddBytea(HvParams *params, HvBytes value)
+{
+	HvAdd(params, PointerGetDatum(cstring_to_text_with_len((const char *) value.data, value.len)));
+}

@@ -1,0 +1,37 @@
+/*
+ * owner.h: statements that run with the rights of vault_owner.
+ */
+#ifndef HV_OWNER_H
+#define HV_OWNER_H
+
+#include "hyperion_vault.h"
+
+#include "executor/spi.h"
+
+#define HV_MAX_PARAMS	20
+
+/* a statement, prepared on first use and kept for the session */
+typedef struct HvStatement
+{
+	const char *text;			/* names qualified; no operators: the caller's search_path applies */
+	int			nparams;
+	Oid			types[HV_MAX_PARAMS];
+	SPIPlanPtr	plan;
+} HvStatement;
+
+/* parameters, appended in order */
+typedef struct HvParams
+{
+	int			n;
+	Datum		values[HV_MAX_PARAMS];
+	char		nulls[HV_MAX_PARAMS];
+} HvParams;
+
+extern void HvOwnerRun(HvStatement *statement, const HvParams *params);
+extern void HvAdd(HvParams *params, Datum value);
+extern void HvAddNull(HvParams *params);
+extern void HvAddNullable(HvParams *params, NullableDatum value);
+extern void HvAddText(HvParams *params, HvBytes value);
+extern void HvAddBytea(HvParams *params, HvBytes value);
+
+#endif

@@ -1,0 +1,386 @@
+/*
+ * secret.c: the plaintext functions, vault.create_secret and its siblings.
+ *
+ * Each is a body that HvRun runs: check the arguments, decide and read as vault_owner, ask the agent for the data
+ * key, seal or open in Go, wipe.
+ */
+#include "hyperion_vault.h"
+
+#include "agent.h"
+#include "call.h"
+#include "funcapi.h"
+#include "golib.h"
+#include "mb/pg_wchar.h"
+#include "memory.h"
+#include "store.h"
+#include "utils/builtins.h"
+
+/*
+ * Refuse a null argument.
+ */
+static void
+RequireArg(FunctionCallInfo fcinfo, int arg, const char *what)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", what)));
+}
+
+static NullableDatum
+Arg(FunctionCallInfo fcinfo, int arg)
+{
+	return fcinfo->args[arg];
+}
+
+/*
+ * A value argument as the bytes that are sealed or compared: text in UTF-8, bytea as it is.
+ */
+static HvBytes
+ValueArg(FunctionCallInfo fcinfo, int arg, bool is_text)
+{
+	struct varlena *value = PG_GETARG_VARLENA_PP(arg);
+	const char *data = VARDATA_ANY(value);
+	int			len = VARSIZE_ANY_EXHDR(value);
+
+	return is_text ? HvUtf8(data, len) : (HvBytes) {(const unsigned char *) data, len};
+}
+
+static Datum
+BytesResult(HvBytes value)
+{
+	return PointerGetDatum(cstring_to_text_with_len((const char *) value.data, value.len));
+}
+
+/*
+ * A value as text in the server's encoding, which must be able to hold it.
+ */
+static Datum
+TextResult(HvBytes value)
+{
+	char	   *converted = pg_any_to_server((const char *) value.data, value.len, PG_UTF8);
+
+	if (converted == (const char *) value.data)
+		return BytesResult(value);
+	return CStringGetTextDatum(converted);
+}
+
+/*
+ * A version 4 UUID, palloc'd.
+ */
+static HvBytes
+NewId(void)
+{
+	unsigned char *id = palloc(HV_ID_LEN);
+
+	if (!pg_strong_random(id, HV_ID_LEN))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	id[6] = (id[6] & 0x0f) | 0x40;	/* RFC 9562, section 5.4 */
+	id[8] = (id[8] & 0x3f) | 0x80;
+	return (HvBytes) {id, HV_ID_LEN};
+}
+
+/*
+ * Seal a value under a new data key. The parts are palloc'd; the key is wiped.
+ */
+static void
+SealValue(HvCall *call, HvBinding *binding, HvBytes value, HvStored *stored)
+{
+	HvBuf		request = {NULL, 0};
+	HvBytes		body;
+	HvSealed	sealed = {0};
+
+	HV_CALL_GO(check_value, binding->content_type, value, HvMaxValueBytes);
+	HV_CALL_GO(generate_request, &call->origin, binding, &request);
+	body = HvAgentExchange(HvTakeBuf(&request));
+	HV_CALL_GO(seal, body, binding, value, &sealed);
+	HvSecretWipe(body.data);
+	stored->version = binding->version;
+	stored->envelope_version = sealed.envelope_version;
+	stored->key_id = HvTakeBuf(&sealed.key_id);
+	stored->wrapped = HvTakeBuf(&sealed.wrapped);
+	stored->nonce = HvTakeBuf(&sealed.nonce);
+	stored->ciphertext = HvTakeBuf(&sealed.ciphertext);
+}
+
+static HvBytes
+GenerateValue(HvBytes policy)
+{
+	HvBuf		value = {NULL, 0};
+
+	HV_CALL_GO(generate, policy, &value);
+	return HvTakeBuf(&value);
+}
+
+/*
+ * The answer of the agent to the request for the data keys of n versions, from the first on.
+ */
+static HvBytes
+Unwrap(HvCall *call, HvBinding *binding, HvStored *first, int n)
+{
+	HvBuf		request = {NULL, 0};
+
+	HV_CALL_GO(unwrap_request, &call->origin, HvLiteral(call->action), binding, first, n, &request);
+	return HvAgentExchange(HvTakeBuf(&request));
+}
+
+static Datum
+Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
+{
+	HvSettings	settings = {Arg(fcinfo, 2), Arg(fcinfo, 4), Arg(fcinfo, 5), Arg(fcinfo, 6), Arg(fcinfo, 7),
+	Arg(fcinfo, 8)};
+	HvBinding	binding = {.version = 1};
+	HvBytes		policy = {NULL, 0};
+	HvBytes		value;
+	HvBuf		content_type = {NULL, 0};
+	HvStored	stored;
+
+	RequireArg(fcinfo, 0, "name");
+	RequireArg(fcinfo, 2, "kind");
+	HvCheckName(call, PG_GETARG_TEXT_PP(0));
+	HvRequire(call);
+	if (!PG_ARGISNULL(3))
+	{
+		text	   *given = PG_GETARG_TEXT_PP(3);
+
+		HV_CALL_GO(content_type, HvUtf8(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given)), &content_type);
+	}
+	else
+		HV_CALL_GO(content_type, HvLiteral(""), &content_type);
+	if (!PG_ARGISNULL(8))
+		policy = HvJsonText(PG_GETARG_DATUM(8));
+	HV_CALL_GO(check_policy, policy);
+	if (!PG_ARGISNULL(1))
+		value = ValueArg(fcinfo, 1, is_text);
+	else if (strcmp(TextDatumGetCString(PG_GETARG_DATUM(2)), "automatic") == 0)
+		value = GenerateValue(policy);
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("a manual secret needs a value"),
+				 errhint("Only the value of an automatic secret can be generated.")));
+	binding.id = NewId();
+	binding.name = call->name;
+	binding.content_type = HvTakeBuf(&content_type);
+	SealValue(call, &binding, value, &stored);
+	return Int64GetDatum(HvInsertSecret(call, &binding, &settings, &stored));
+}
+
+/*
+ * Seal a value as the next version of a locked secret.
+ */
+static Datum
+Supersede(HvCall *call, const HvLocked *locked, HvBytes value)
+{
+	HvBinding	binding = {locked->id, call->name, locked->current_version + 1, locked->content_type};
+	HvStored	stored;
+
+	SealValue(call, &binding, value, &stored);
+	return Int64GetDatum(HvAppendVersion(call, &binding, &stored));
+}
+
+static Datum
+Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
+{
+	HvLocked	locked;
+
+	RequireArg(fcinfo, 0, "name");
+	RequireArg(fcinfo, 1, "value");
+	HvCheckName(call, PG_GETARG_TEXT_PP(0));
+	HvLock(call, Arg(fcinfo, 2), &locked);
+	return Supersede(call, &locked, ValueArg(fcinfo, 1, is_text));
+}
+
+static Datum
+Rotate(HvCall *call, FunctionCallInfo fcinfo)
+{
+	HvLocked	locked;
+
+	RequireArg(fcinfo, 0, "name");
+	HvCheckName(call, PG_GETARG_TEXT_PP(0));
+	HvLock(call, (NullableDatum) {(Datum) 0, true}, &locked);
+	if (!locked.automatic && locked.policy.len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("secret \"%s\" is manual and has no generate_policy", (const char *) call->name.data),
+				 errhint("Give it a new value with vault.update_secret().")));
+	return Supersede(call, &locked, GenerateValue(locked.policy));
+}
+
+static Datum
+Delete(HvCall *call, FunctionCallInfo fcinfo)
+{
+	HvLocked	locked;
+
+	RequireArg(fcinfo, 0, "name");
+	HvCheckName(call, PG_GETARG_TEXT_PP(0));
+	HvLock(call, Arg(fcinfo, 1), &locked);
+	HvDelete(call, &locked);
+	PG_RETURN_VOID();
+}
+
+static Datum
+Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
+{
+	HvOpenable	found;
+	HvBinding	binding;
+	HvBytes		body;
+	HvBytes		value;
+	HvBuf		opened = {NULL, 0};
+	Datum		result;
+
+	RequireArg(fcinfo, 0, "name");
+	HvCheckName(call, PG_GETARG_TEXT_PP(0));
+	if (!PG_ARGISNULL(1))
+	{
+		call->version = PG_GETARG_INT64(1);
+		if (call->version < 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("version must be at least 1")));
+	}
+	HvFindOpenable(call, &found);
+	if (as_text)
+		HV_CALL_GO(check_text, found.content_type);
+	binding = (HvBinding) {found.id, call->name, found.versions[0].version, found.content_type};
+	body = Unwrap(call, &binding, found.versions, 1);
+	HV_CALL_GO(open, body, &binding, found.versions, &opened);
+	HvSecretWipe(body.data);
+	value = HvTakeBuf(&opened);
+	result = as_text ? TextResult(value) : BytesResult(value);
+	HvSecretWipe(value.data);
+	return result;
+}
+
+static Datum
+Verify(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
+{
+	HvOpenable	found;
+	HvBinding	binding;
+	HvBytes		candidate;
+	bool		matched = false;
+
+	RequireArg(fcinfo, 0, "name");
+	HvCheckName(call, PG_GETARG_TEXT_PP(0));
+	HvFindOpenable(call, &found);
+	/* Null is no value: false, not null, for a caller's IF NOT must not let it pass. */
+	candidate = PG_ARGISNULL(1) ? (HvBytes) {NULL, 0} : ValueArg(fcinfo, 1, is_text);
+	for (int i = 0; i < found.n; i += HV_KEYS_PER_REQUEST)
+	{
+		int			n = Min(found.n - i, HV_KEYS_PER_REQUEST);
+		int64_t		version = 0;
+		HvBytes		body;
+
+		binding = (HvBinding) {found.id, call->name, found.versions[i].version, found.content_type};
+		body = Unwrap(call, &binding, found.versions + i, n);
+		HV_CALL_GO(verify, body, &binding, found.versions + i, n, candidate, &version);
+		HvSecretWipe(body.data);
+		matched |= version != 0;
+	}
+	return BoolGetDatum(matched && !PG_ARGISNULL(1));
+}
+
+static Datum
+ListSecrets(HvCall *call, FunctionCallInfo fcinfo)
+{
+	HvBytes		prefix = {(const unsigned char *) "", 0};
+
+	if (!PG_ARGISNULL(0))
+	{
+		text	   *given = PG_GETARG_TEXT_PP(0);
+
+		prefix = HvUtf8(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given));
+	}
+	HV_CALL_GO(check_prefix, prefix);
+	call->name = prefix;
+	InitMaterializedSRF(fcinfo, 0);
+	HvList(call, prefix, (ReturnSetInfo *) fcinfo->resultinfo);
+	HvRecord(call, "ok", "");
+	return (Datum) 0;
+}
+
+static Datum
+CreateText(HvCall *call, FunctionCallInfo fcinfo)
+{
+	return Create(call, fcinfo, true);
+}
+
+static Datum
+CreateBytes(HvCall *call, FunctionCallInfo fcinfo)
+{
+	return Create(call, fcinfo, false);
+}
+
+static Datum
+UpdateText(HvCall *call, FunctionCallInfo fcinfo)
+{
+	return Update(call, fcinfo, true);
+}
+
+static Datum
+UpdateBytes(HvCall *call, FunctionCallInfo fcinfo)
+{
+	return Update(call, fcinfo, false);
+}
+
+static Datum
+ReadText(HvCall *call, FunctionCallInfo fcinfo)
+{
+	return Read(call, fcinfo, true);
+}
+
+static Datum
+ReadBytes(HvCall *call, FunctionCallInfo fcinfo)
+{
+	return Read(call, fcinfo, false);
+}
+
+static Datum
+VerifyText(HvCall *call, FunctionCallInfo fcinfo)
+{
+	return Verify(call, fcinfo, true);
+}
+
+static Datum
+VerifyBytes(HvCall *call, FunctionCallInfo fcinfo)
+{
+	return Verify(call, fcinfo, false);
+}
+
+/* The SQL functions. A C function of the name, the action its audit records say, the body. */
+#define HV_FUNCTION(name, action, body) \
+	PG_FUNCTION_INFO_V1(name); \
+	Datum \
+	name(PG_FUNCTION_ARGS) \
+	{ \
+		return HvRun(action, body, fcinfo); \
+	}
+
+HV_FUNCTION(hv_create_secret, "create", CreateText)
+HV_FUNCTION(hv_create_secret_bytes, "create", CreateBytes)
+HV_FUNCTION(hv_read_secret, "read", ReadText)
+HV_FUNCTION(hv_read_secret_bytes, "read", ReadBytes)
+HV_FUNCTION(hv_update_secret, "update", UpdateText)
+HV_FUNCTION(hv_update_secret_bytes, "update", UpdateBytes)
+HV_FUNCTION(hv_rotate_secret, "rotate", Rotate)
+HV_FUNCTION(hv_delete_secret, "delete", Delete)
+HV_FUNCTION(hv_verify, "verify", VerifyText)
+HV_FUNCTION(hv_verify_bytes, "verify", VerifyBytes)
+HV_FUNCTION(hv_list_secrets, "list", ListSecrets)
+
+PG_FUNCTION_INFO_V1(hv_check_pattern);
+
+/*
+ * ereport unless the text is a pattern of names.
+ */
+Datum
+hv_check_pattern(PG_FUNCTION_ARGS)
+{
+	text	   *given = PG_GETARG_TEXT_PP(0);
+	HvBytes		pattern = HvUtf8(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given));
+
+	HV_CALL_GO(check_pattern, pattern);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,63 @@
+/*
+ * settings.c: the hyperion_vault.* settings.
+ */
+#include "hyperion_vault.h"
+
+#include <sys/un.h>
+
+#include "utils/guc.h"
+
+#define HV_DEFAULT_AGENT_SOCKET		"/run/hyperion-vault/agent.sock"
+#define HV_DEFAULT_AGENT_TIMEOUT	5000
+#define HV_DEFAULT_MAX_VALUE		(64 * 1024)
+#define HV_MAX_MAX_VALUE			(1024 * 1024)
+
+char	   *HvAgentSocket;
+int			HvAgentTimeoutMs;
+int			HvMaxValueBytes;
+bool		HvAllowDrop;
+
+/*
+ * Check that the path is absolute and fits a socket address.
+ */
+static bool
+CheckAgentSocket(char **newval, void **extra, GucSource source)
+{
+	if (**newval != '/')
+	{
+		GUC_check_errdetail("The path must be absolute.");
+		return false;
+	}
+	if (strlen(*newval) >= sizeof(((struct sockaddr_un *) 0)->sun_path))
+	{
+		GUC_check_errdetail("The path is longer than a unix socket's can be.");
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Define the settings. None may be set by an ordinary role: whoever chose the socket would choose the keys that an
+ * application's SECURITY DEFINER function seals with. Safe in the postmaster.
+ */
+void
+HvSettingsInit(void)
+{
+	DefineCustomStringVariable("hyperion_vault.agent_socket",
+							   "Unix socket of the key agent of hyperion-vault-api on this node.",
+							   NULL, &HvAgentSocket, HV_DEFAULT_AGENT_SOCKET,
+							   PGC_SUSET, GUC_SUPERUSER_ONLY, CheckAgentSocket, NULL, NULL);
+	DefineCustomIntVariable("hyperion_vault.agent_timeout_ms",
+							"How long a function waits for the key agent.",
+							NULL, &HvAgentTimeoutMs, HV_DEFAULT_AGENT_TIMEOUT, 1, 600000,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("hyperion_vault.max_value_bytes",
+							"The longest value, before sealing, that a function accepts.",
+							NULL, &HvMaxValueBytes, HV_DEFAULT_MAX_VALUE, 1, HV_MAX_MAX_VALUE,
+							PGC_SUSET, GUC_UNIT_BYTE, NULL, NULL, NULL);
+	DefineCustomBoolVariable("hyperion_vault.allow_drop_with_secrets",
+							 "Lets DROP EXTENSION destroy secrets.",
+							 NULL, &HvAllowDrop, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("hyperion_vault");
+}

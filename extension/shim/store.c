@@ -1,0 +1,320 @@
+/*
+ * store.c: what the plaintext functions read and write. The decisions (may this role, does it exist, is the
+ * expected version current) are functions in sql/; here are the calls.
+ */
+#include "hyperion_vault.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "owner.h"
+#include "store.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+#include "utils/uuid.h"
+
+#include <unistd.h>
+
+static HvStatement require_statement = {
+	"SELECT vault.require($1, $2, $3)", 3, {OIDOID, TEXTOID, TEXTOID}
+};
+static HvStatement openable_statement = {
+	"SELECT v.secret_id, v.content_type, v.version, v.envelope_version, v.kms_key_id, v.wrapped_dek, v.nonce,"
+	" v.ciphertext FROM vault.sealed_for($1, $2, $3, $4) v",
+	4, {OIDOID, TEXTOID, TEXTOID, INT8OID}
+};
+static HvStatement lock_statement = {
+	"SELECT i.id, i.content_type, i.current_version, i.kind, i.generate_policy"
+	" FROM vault.lock_for($1, $2, $3, $4) i",
+	4, {OIDOID, TEXTOID, TEXTOID, INT8OID}
+};
+static HvStatement create_statement = {
+	"SELECT i.current_version FROM vault.create_secret($1, $2, ROW($3, $4, $5, $6, $7)::vault.sealed_value, $8, $9,"
+	" $10, $11, $12, $13, $14, ROW($15, $16, $17, $18, $19)::vault.audit_origin) i",
+	19, {UUIDOID, TEXTOID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID,
+	INT8OID, INT8OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, INETOID, TEXTOID}
+};
+static HvStatement append_statement = {
+	"SELECT i.current_version FROM vault.append_version($1, $2, ROW($3, $4, $5, $6, $7)::vault.sealed_value, $8,"
+	" NULL, NULL, NULL, ROW($9, $10, $11, $12, $13)::vault.audit_origin) i",
+	13, {UUIDOID, INT8OID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+	INETOID, TEXTOID}
+};
+static HvStatement delete_statement = {
+	"SELECT vault.delete_secret($1, $2, ROW($3, $4, $5, $6, $7)::vault.audit_origin)",
+	7, {UUIDOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, INETOID, TEXTOID}
+};
+static HvStatement list_statement = {
+	"SELECT l.* FROM vault.list_for($1, $2) l", 2, {OIDOID, TEXTOID}
+};
+
+/*
+ * The columns of vault.audit_origin: node, actor, session role, client address, request.
+ */
+static void
+AddOrigin(HvParams *params, const HvCall *call)
+{
+	char		node[256];
+
+	if (gethostname(node, sizeof(node)) != 0)
+		strlcpy(node, "unknown", sizeof(node));
+	node[sizeof(node) - 1] = '\0';
+	HvAddText(params, HvLiteral(node));
+	HvAddText(params, HvLiteral(psprintf("role:%s", (const char *) call->origin.role.data)));
+	HvAddText(params, call->origin.session_role);
+	if (call->origin.client_addr.data == NULL)
+		HvAddNull(params);
+	else
+		HvAdd(params, DirectFunctionCall1(inet_in, CStringGetDatum((const char *) call->origin.client_addr.data)));
+	HvAddText(params, call->origin.request_id);
+}
+
+/*
+ * The columns of vault.sealed_value.
+ */
+static void
+AddSealed(HvParams *params, const HvStored *sealed)
+{
+	HvAdd(params, Int16GetDatum((int16) sealed->envelope_version));
+	HvAddText(params, sealed->key_id);
+	HvAddBytea(params, sealed->wrapped);
+	HvAddBytea(params, sealed->nonce);
+	HvAddBytea(params, sealed->ciphertext);
+}
+
+static void
+AddUuid(HvParams *params, HvBytes id)
+{
+	HvAdd(params, UUIDPGetDatum((const pg_uuid_t *) id.data));
+}
+
+/*
+ * Column of a row of the last statement, not null.
+ */
+static Datum
+Column(HeapTuple row, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, SPI_tuptable->tupdesc, column, &isnull);
+
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("column %d of a stored secret is null", column)));
+	return value;
+}
+
+static HvBytes
+ColumnBytes(HeapTuple row, int column)
+{
+	struct varlena *value = PG_DETOAST_DATUM_PACKED(Column(row, column));
+	Size		len = VARSIZE_ANY_EXHDR(value);
+	unsigned char *copy = palloc(len + 1);
+
+	memcpy(copy, VARDATA_ANY(value), len);
+	copy[len] = '\0';
+	return (HvBytes) {copy, len};
+}
+
+static HvBytes
+ColumnUuid(HeapTuple row, int column)
+{
+	unsigned char *copy = palloc(HV_ID_LEN);
+
+	memcpy(copy, DatumGetUUIDP(Column(row, column))->data, HV_ID_LEN);
+	return (HvBytes) {copy, HV_ID_LEN};
+}
+
+/*
+ * A jsonb value as text. Palloc'd.
+ */
+HvBytes
+HvJsonText(Datum json)
+{
+	return HvLiteral(DatumGetCString(DirectFunctionCall1(jsonb_out, json)));
+}
+
+static int64
+ReturnedVersion(void)
+{
+	if (SPI_processed != 1)
+		elog(ERROR, "a statement returned %lu rows, not one", (unsigned long) SPI_processed);
+	return DatumGetInt64(Column(SPI_tuptable->vals[0], 1));
+}
+
+/*
+ * ereport unless the caller may do the call's action on its name.
+ */
+void
+HvRequire(HvCall *call)
+{
+	HvParams	params = {0};
+
+	SPI_connect();
+	HvAdd(&params, ObjectIdGetDatum(call->role));
+	HvAddText(&params, HvLiteral(call->action));
+	HvAddText(&params, call->name);
+	HvOwnerRun(&require_statement, &params);
+	SPI_finish();
+}
+
+static void
+ReadStored(HeapTuple row, HvStored *stored)
+{
+	stored->version = DatumGetInt64(Column(row, 3));
+	stored->envelope_version = DatumGetInt16(Column(row, 4));
+	stored->key_id = ColumnBytes(row, 5);
+	stored->wrapped = ColumnBytes(row, 6);
+	stored->nonce = ColumnBytes(row, 7);
+	stored->ciphertext = ColumnBytes(row, 8);
+}
+
+/*
+ * The versions that the caller may open: one to read, every valid one to verify. ereports if it may not, or there
+ * is none. Palloc'd in the call's context.
+ */
+void
+HvFindOpenable(HvCall *call, HvOpenable *found)
+{
+	HvParams	params = {0};
+	MemoryContext spi;
+
+	SPI_connect();
+	HvAdd(&params, ObjectIdGetDatum(call->role));
+	HvAddText(&params, HvLiteral(call->action));
+	HvAddText(&params, call->name);
+	if (call->version == 0)
+		HvAddNull(&params);
+	else
+		HvAdd(&params, Int64GetDatum(call->version));
+	HvOwnerRun(&openable_statement, &params);
+
+	spi = MemoryContextSwitchTo(call->context);
+	found->n = (int) SPI_processed;
+	if (found->n < 1)
+		elog(ERROR, "no version was returned");
+	found->versions = palloc_array(HvStored, found->n);
+	for (int i = 0; i < found->n; i++)
+		ReadStored(SPI_tuptable->vals[i], &found->versions[i]);
+	found->id = ColumnUuid(SPI_tuptable->vals[0], 1);
+	found->content_type = ColumnBytes(SPI_tuptable->vals[0], 2);
+	MemoryContextSwitchTo(spi);
+	SPI_finish();
+}
+
+/*
+ * Lock the secret that the caller wants to change. ereports if it may not, there is none, or the expected version
+ * is stale. Palloc'd in the call's context.
+ */
+void
+HvLock(HvCall *call, NullableDatum expected_version, HvLocked *locked)
+{
+	HvParams	params = {0};
+	MemoryContext spi;
+	HeapTuple	row;
+	HvBytes		kind;
+	bool		isnull;
+	Datum		policy;
+
+	SPI_connect();
+	HvAdd(&params, ObjectIdGetDatum(call->role));
+	HvAddText(&params, HvLiteral(call->action));
+	HvAddText(&params, call->name);
+	HvAddNullable(&params, expected_version);
+	HvOwnerRun(&lock_statement, &params);
+	if (SPI_processed != 1)
+		elog(ERROR, "no secret was locked");
+
+	spi = MemoryContextSwitchTo(call->context);
+	row = SPI_tuptable->vals[0];
+	locked->id = ColumnUuid(row, 1);
+	locked->content_type = ColumnBytes(row, 2);
+	locked->current_version = DatumGetInt64(Column(row, 3));
+	kind = ColumnBytes(row, 4);
+	locked->automatic = strcmp((const char *) kind.data, "automatic") == 0;
+	policy = SPI_getbinval(row, SPI_tuptable->tupdesc, 5, &isnull);
+	locked->policy = isnull ? (HvBytes) {NULL, 0} : HvJsonText(policy);
+	MemoryContextSwitchTo(spi);
+	SPI_finish();
+}
+
+/*
+ * Store a new secret with its sealed first version; returns the version.
+ */
+int64
+HvInsertSecret(HvCall *call, const HvBinding *binding, const HvSettings *settings, const HvStored *sealed)
+{
+	HvParams	params = {0};
+	int64		version;
+
+	SPI_connect();
+	AddUuid(&params, binding->id);
+	HvAddText(&params, binding->name);
+	AddSealed(&params, sealed);
+	HvAddNullable(&params, settings->kind);
+	HvAddText(&params, binding->content_type);
+	HvAddNullable(&params, settings->description);
+	HvAddNullable(&params, settings->tags);
+	HvAddNullable(&params, settings->rotation_interval_secs);
+	HvAddNullable(&params, settings->grace_period_secs);
+	HvAddNullable(&params, settings->generate_policy);
+	AddOrigin(&params, call);
+	HvOwnerRun(&create_statement, &params);
+	version = ReturnedVersion();
+	SPI_finish();
+	return version;
+}
+
+/*
+ * Make a sealed value the current version, after the one that the lock found; returns it. The binding's version is
+ * the new one.
+ */
+int64
+HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed)
+{
+	HvParams	params = {0};
+	int64		version;
+
+	SPI_connect();
+	AddUuid(&params, binding->id);
+	HvAdd(&params, Int64GetDatum(binding->version - 1));
+	AddSealed(&params, sealed);
+	HvAddText(&params, HvLiteral(call->action));
+	AddOrigin(&params, call);
+	HvOwnerRun(&append_statement, &params);
+	version = ReturnedVersion();
+	SPI_finish();
+	return version;
+}
+
+/*
+ * Destroy a locked secret.
+ */
+void
+HvDelete(HvCall *call, const HvLocked *locked)
+{
+	HvParams	params = {0};
+
+	SPI_connect();
+	AddUuid(&params, locked->id);
+	HvAdd(&params, Int64GetDatum(locked->current_version));
+	AddOrigin(&params, call);
+	HvOwnerRun(&delete_statement, &params);
+	SPI_finish();
+}
+
+/*
+ * Put what the caller may see below a prefix into the result of a set-returning function.
+ */
+void
+HvList(HvCall *call, HvBytes prefix, ReturnSetInfo *result)
+{
+	HvParams	params = {0};
+
+	SPI_connect();
+	HvAdd(&params, ObjectIdGetDatum(call->role));
+	HvAdd(&params, PointerGetDatum(cstring_to_text_with_len((const char *) prefix.data, prefix.len)));
+	HvOwnerRun(&list_statement, &params);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
+	SPI_finish();
+}

@@ -1,0 +1,157 @@
+
+-- Access of SQL roles, by name or by prefix
+
+CREATE FUNCTION vault.check_pattern(pattern text) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_check_pattern' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vault.check_pattern(text) IS 'raises unless the text is a name, a prefix a/b/*, or *';
+
+CREATE FUNCTION vault.check_actions(actions text[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    unknown text;
+BEGIN
+    IF coalesce(cardinality(actions), 0) = 0 THEN
+        RAISE EXCEPTION 'no actions given' USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'Actions are read, create, update, delete, rotate and verify.';
+    END IF;
+    SELECT coalesce(a, 'NULL') INTO unknown FROM unnest(actions) a
+    WHERE a IS NULL OR a NOT IN ('read', 'create', 'update', 'delete', 'rotate', 'verify') LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'unknown action "%"', unknown USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'Actions are read, create, update, delete, rotate and verify.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.check_actions(text[]) IS 'raises unless every element is an action';
+
+CREATE FUNCTION vault.entry_points(action text) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.oid::regprocedure
+    FROM pg_proc p
+    JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
+    JOIN (VALUES ('read', 'read_secret'), ('read', 'read_secret_bytes'), ('create', 'create_secret'),
+                 ('update', 'update_secret'), ('delete', 'delete_secret'), ('rotate', 'rotate_secret'),
+                 ('verify', 'verify'), ('list', 'list_secrets')) AS f(action, name) ON f.name = p.proname
+    WHERE p.pronamespace = 'vault'::regnamespace AND f.action = $1
+$$;
+COMMENT ON FUNCTION vault.entry_points(text) IS 'the plaintext functions that an action needs';
+
+CREATE FUNCTION vault.grant_access(role regrole, pattern text, actions text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    entry regprocedure;
+BEGIN
+    IF grant_access.role IS NULL OR grant_access.pattern IS NULL THEN
+        RAISE EXCEPTION 'role and pattern must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    PERFORM vault.check_pattern(grant_access.pattern);
+    PERFORM vault.check_actions(grant_access.actions);
+    INSERT INTO vault.access_grants (grantee, pattern, action, granted_at, granted_by)
+    SELECT DISTINCT grant_access.role, grant_access.pattern, a, clock_timestamp(), session_user::text
+    FROM unnest(grant_access.actions) a
+    ON CONFLICT ON CONSTRAINT access_grants_pkey DO NOTHING;
+    EXECUTE format('GRANT USAGE ON SCHEMA vault TO %s', grant_access.role);
+    FOR entry IN SELECT e FROM unnest(grant_access.actions || '{list}') a, vault.entry_points(a) e LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', entry, grant_access.role);
+    END LOOP;
+    PERFORM vault.append_audit(vault.local_origin(), 'grant',
+        format('%s on %s to %s', array_to_string(grant_access.actions, ','), grant_access.pattern, grant_access.role),
+        NULL, 'ok', '');
+END
+$$;
+COMMENT ON FUNCTION vault.grant_access(regrole, text, text[])
+    IS 'lets a role, and every role that inherits from it, do actions on a name or a prefix a/b/*';
+
+CREATE FUNCTION vault.revoke_access(role regrole, pattern text, actions text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    gone text;
+    entry regprocedure;
+BEGIN
+    PERFORM vault.check_actions(revoke_access.actions);
+    DELETE FROM vault.access_grants g
+    WHERE g.grantee = revoke_access.role AND g.pattern = revoke_access.pattern
+      AND g.action = ANY (revoke_access.actions);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'role % holds no such grant on "%"', revoke_access.role, revoke_access.pattern
+            USING ERRCODE = 'undefined_object', HINT = 'vault.access_list() shows the grants.';
+    END IF;
+    FOR gone IN
+        SELECT a FROM unnest(revoke_access.actions || '{list}') a
+        WHERE NOT EXISTS (SELECT FROM vault.access_grants g
+                          WHERE g.grantee = revoke_access.role AND (g.action = a OR a = 'list'))
+    LOOP
+        FOR entry IN SELECT e FROM vault.entry_points(gone) e LOOP
+            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, revoke_access.role);
+        END LOOP;
+    END LOOP;
+    PERFORM vault.revoke_usage_if_idle(revoke_access.role);
+    PERFORM vault.append_audit(vault.local_origin(), 'revoke',
+        format('%s on %s from %s', array_to_string(revoke_access.actions, ','), revoke_access.pattern,
+               revoke_access.role),
+        NULL, 'ok', '');
+END
+$$;
+COMMENT ON FUNCTION vault.revoke_access(regrole, text, text[]) IS 'takes back what grant_access gave';
+
+CREATE FUNCTION vault.revoke_usage_if_idle(role regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- A role that may call nothing here keeps no privilege that would stand in the way of DROP ROLE.
+    IF NOT EXISTS (SELECT FROM pg_proc p, aclexplode(p.proacl) x
+                   WHERE p.pronamespace = 'vault'::regnamespace AND x.grantee = role) THEN
+        EXECUTE format('REVOKE USAGE ON SCHEMA vault FROM %s', role);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.revoke_usage_if_idle(regrole) IS 'revokes USAGE of the schema from a role that may call nothing in it';
+
+CREATE FUNCTION vault.access_list()
+RETURNS TABLE (grantee regrole, pattern text, action text, granted_at timestamptz, granted_by text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT g.grantee, g.pattern, g.action, g.granted_at, g.granted_by
+                 FROM vault.access_grants g ORDER BY g.grantee::text COLLATE "C", g.pattern, g.action;
+END
+$$;
+COMMENT ON FUNCTION vault.access_list() IS 'all grants of access to SQL roles';
+
+-- The decisions. The caller is the effective role at the call; privileges are inherited as everywhere in
+-- PostgreSQL; a superuser passes, as everywhere.
+
+CREATE FUNCTION vault.may(caller oid, wanted text, target text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = caller)
+        OR EXISTS (SELECT FROM vault.access_grants g
+                   WHERE (wanted = 'list' OR g.action = wanted)
+                     AND (g.pattern = target OR g.pattern = '*'
+                          OR (right(g.pattern, 2) = '/*' AND starts_with(target, left(g.pattern, -1))))
+                     AND pg_has_role(caller, g.grantee, 'USAGE'));
+END
+$$;
+COMMENT ON FUNCTION vault.may(oid, text, text) IS 'whether a role may do an action on a name; list: any action at all';
+
+CREATE FUNCTION vault.require(caller oid, wanted text, target text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Decided by the name alone, before anything is looked up: existing or not, a refusal reads the same.
+    IF NOT vault.may(caller, wanted, target) THEN
+        RAISE EXCEPTION 'permission denied to % secret "%"', wanted, target
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'').',
+                                (SELECT r.rolname FROM pg_roles r WHERE r.oid = caller), target, wanted);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.require(oid, text, text) IS 'raises unless vault.may()';

@@ -1,0 +1,28 @@
+-- hyperion_vault: schema of the extension. Assembled from sql/*.sql by the Makefile.
+\echo Use "CREATE EXTENSION hyperion_vault" to load this file. \quit
+
+-- Every object belongs to vault_owner: no login, no attribute, no membership in either direction, so that a
+-- function that runs with its rights can reach the vault and nothing else. A role of that name that somebody
+-- could log in as, or that somebody is a member of, would be a back door: it is refused.
+DO $$
+DECLARE
+    found pg_catalog.pg_roles;
+BEGIN
+    SELECT * INTO found FROM pg_catalog.pg_roles WHERE rolname = 'vault_owner';
+    IF found.oid IS NULL THEN
+        CREATE ROLE vault_owner NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT;
+    ELSIF found.rolcanlogin OR found.rolsuper OR found.rolcreatedb OR found.rolcreaterole
+          OR found.rolreplication OR found.rolbypassrls THEN
+        RAISE EXCEPTION 'role "vault_owner" exists with LOGIN or another attribute'
+            USING ERRCODE = 'duplicate_object',
+                  HINT = 'The extension needs this role name for a role without attributes. Rename the existing role.';
+    ELSIF EXISTS (SELECT FROM pg_catalog.pg_auth_members WHERE roleid = found.oid OR member = found.oid) THEN
+        RAISE EXCEPTION 'role "vault_owner" exists and has members or memberships'
+            USING ERRCODE = 'duplicate_object',
+                  HINT = 'Revoke every membership of, and in, vault_owner first.';
+    END IF;
+END
+$$;
+
+CREATE SCHEMA vault;
+COMMENT ON SCHEMA vault IS 'HyperionDB Vault: sealed secrets; every access goes through functions';

@@ -1,0 +1,124 @@
+
+-- The plaintext path: trusted roles, through the key agent. The entry points are C: they take the effective role
+-- of the caller, act as the owner, and return. What they run stands first.
+
+CREATE FUNCTION vault.list_for(caller oid, prefix text) RETURNS SETOF vault.secret_info
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT (vault.info_of(s)).* FROM vault.secrets s
+                 WHERE s.deleted_at IS NULL AND starts_with(s.name, prefix) AND vault.may(caller, 'list', s.name)
+                 ORDER BY s.name;
+END
+$$;
+COMMENT ON FUNCTION vault.list_for(oid, text) IS 'secrets below a prefix on which a role may do anything at all';
+
+CREATE FUNCTION vault.sealed_for(caller oid, wanted text, target text, version bigint)
+RETURNS SETOF vault.stored_value
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM vault.require(caller, wanted, target);
+    IF wanted = 'verify' THEN
+        RETURN QUERY SELECT * FROM vault.read_verifiable(target);
+    ELSE
+        RETURN QUERY SELECT * FROM vault.read_sealed(ARRAY[target], sealed_for.version);
+    END IF;
+    IF NOT FOUND THEN
+        IF sealed_for.version IS NOT NULL
+           AND EXISTS (SELECT FROM vault.secrets s WHERE s.name = target AND s.deleted_at IS NULL) THEN
+            RAISE EXCEPTION 'secret "%" has no version %', target, sealed_for.version
+                USING ERRCODE = 'undefined_object', HINT = 'A superseded version can be read until its grace ends.';
+        END IF;
+        PERFORM vault.raise_not_found(target);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.sealed_for(oid, text, text, bigint)
+    IS 'what a role may open to read (one version) or to verify (all valid ones)';
+
+CREATE FUNCTION vault.lock_for(caller oid, wanted text, target text, expected_version bigint)
+RETURNS vault.secret_info
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+BEGIN
+    PERFORM vault.require(caller, wanted, target);
+    SELECT * INTO s FROM vault.secrets x WHERE x.name = target AND x.deleted_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM vault.raise_not_found(target);
+    ELSIF s.current_version <> expected_version THEN
+        PERFORM vault.raise_stale(target, s.current_version, expected_version);
+    END IF;
+    RETURN vault.info_of(s);
+END
+$$;
+COMMENT ON FUNCTION vault.lock_for(oid, text, text, bigint)
+    IS 'locks a secret that a role may change; a null expected version takes whatever is current';
+
+CREATE FUNCTION vault.create_secret(name text, value text, kind text DEFAULT 'manual',
+    content_type text DEFAULT 'text/plain; charset=utf-8', description text DEFAULT '', tags jsonb DEFAULT '{}',
+    rotation_interval_secs bigint DEFAULT NULL, grace_period_secs bigint DEFAULT 0,
+    generate_policy jsonb DEFAULT NULL) RETURNS bigint
+AS 'MODULE_PATHNAME', 'hv_create_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.create_secret(text, text, text, text, text, jsonb, bigint, bigint, jsonb)
+    IS 'seals and stores a new secret; a null value of an automatic one is generated; returns its version, 1';
+
+CREATE FUNCTION vault.create_secret(name text, value bytea, kind text DEFAULT 'manual',
+    content_type text DEFAULT 'application/octet-stream', description text DEFAULT '', tags jsonb DEFAULT '{}',
+    rotation_interval_secs bigint DEFAULT NULL, grace_period_secs bigint DEFAULT 0,
+    generate_policy jsonb DEFAULT NULL) RETURNS bigint
+AS 'MODULE_PATHNAME', 'hv_create_secret_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.create_secret(text, bytea, text, text, text, jsonb, bigint, bigint, jsonb)
+    IS 'the same for a value that text cannot hold';
+
+CREATE FUNCTION vault.read_secret(name text, version bigint DEFAULT NULL) RETURNS text
+AS 'MODULE_PATHNAME', 'hv_read_secret' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION vault.read_secret(text, bigint) IS 'the value of the current version, or of one that has not expired';
+
+CREATE FUNCTION vault.read_secret_bytes(name text, version bigint DEFAULT NULL) RETURNS bytea
+AS 'MODULE_PATHNAME', 'hv_read_secret_bytes' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION vault.read_secret_bytes(text, bigint) IS 'the same as bytes, whatever the content type';
+
+CREATE FUNCTION vault.update_secret(name text, value text, expected_version bigint) RETURNS bigint
+AS 'MODULE_PATHNAME', 'hv_update_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.update_secret(text, text, bigint)
+    IS 'makes a value the next version if the expected one is current; null replaces whatever is; returns the new version';
+
+CREATE FUNCTION vault.update_secret(name text, value bytea, expected_version bigint) RETURNS bigint
+AS 'MODULE_PATHNAME', 'hv_update_secret_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.update_secret(text, bytea, bigint) IS 'the same for a value that text cannot hold';
+
+CREATE FUNCTION vault.rotate_secret(name text) RETURNS bigint
+AS 'MODULE_PATHNAME', 'hv_rotate_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.rotate_secret(text) IS 'makes a generated value the next version; returns it';
+
+CREATE FUNCTION vault.delete_secret(name text, expected_version bigint) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_delete_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.delete_secret(text, bigint)
+    IS 'destroys every version if the expected one is current; null: whatever is';
+
+CREATE FUNCTION vault.verify(name text, candidate text) RETURNS boolean
+AS 'MODULE_PATHNAME', 'hv_verify' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION vault.verify(text, text)
+    IS 'whether a candidate is the current value or one in grace, compared in constant time; false for null';
+
+CREATE FUNCTION vault.verify(name text, candidate bytea) RETURNS boolean
+AS 'MODULE_PATHNAME', 'hv_verify_bytes' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION vault.verify(text, bytea) IS 'the same for a value that text cannot hold';
+
+CREATE FUNCTION vault.list_secrets(prefix text DEFAULT '') RETURNS SETOF vault.secret_info
+AS 'MODULE_PATHNAME', 'hv_list_secrets' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION vault.list_secrets(text) IS 'secrets below a prefix that the caller may do anything with, without values';
+
+-- DROP EXTENSION would destroy every secret. The trigger looks before any DROP begins; the library refuses when
+-- the extension itself is about to go, by whatever command.
+CREATE FUNCTION vault.guard_drop() RETURNS event_trigger
+AS 'MODULE_PATHNAME', 'hv_guard_drop' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.guard_drop() IS 'arms the refusal to drop the extension while secrets exist';
+CREATE EVENT TRIGGER hyperion_vault_guard_drop ON ddl_command_start
+    WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED', 'DROP LANGUAGE', 'DROP TYPE', 'DROP FUNCTION',
+                 'DROP DOMAIN', 'DROP CAST', 'DROP OPERATOR', 'DROP ROUTINE', 'DROP PROCEDURE', 'DROP AGGREGATE')
+    EXECUTE FUNCTION vault.guard_drop();
+COMMENT ON EVENT TRIGGER hyperion_vault_guard_drop IS 'keeps DROP EXTENSION from destroying secrets';

@@ -1,0 +1,49 @@
+
+-- Last: everything belongs to vault_owner, and nobody else holds anything, whatever the default privileges of
+-- the installing role are.
+DO $$
+DECLARE
+    item record;
+BEGIN
+    ALTER SCHEMA vault OWNER TO vault_owner;
+    FOR item IN
+        SELECT c.oid::pg_catalog.regclass AS name FROM pg_catalog.pg_class c
+        WHERE c.relnamespace = 'vault'::pg_catalog.regnamespace AND c.relkind = 'r'
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO vault_owner', item.name);
+    END LOOP;
+    FOR item IN
+        SELECT t.oid::pg_catalog.regtype AS name FROM pg_catalog.pg_type t
+        JOIN pg_catalog.pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
+        WHERE t.typnamespace = 'vault'::pg_catalog.regnamespace
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TYPE %s OWNER TO vault_owner', item.name);
+    END LOOP;
+    FOR item IN
+        SELECT p.oid::pg_catalog.regprocedure AS name FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = 'vault'::pg_catalog.regnamespace
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO vault_owner', item.name);
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', item.name);
+    END LOOP;
+    FOR item IN
+        SELECT 'FUNCTION ' || p.oid::pg_catalog.regprocedure AS object, x.grantee
+        FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(p.proacl) x
+        WHERE p.pronamespace = 'vault'::pg_catalog.regnamespace AND x.grantee NOT IN (0, p.proowner)
+        UNION
+        SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::pg_catalog.regclass, x.grantee
+        FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) x
+        WHERE c.relnamespace = 'vault'::pg_catalog.regnamespace AND c.relkind IN ('r', 'S')
+          AND x.grantee NOT IN (0, c.relowner)
+        UNION
+        SELECT 'SCHEMA vault', x.grantee
+        FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) x
+        WHERE n.nspname = 'vault' AND x.grantee NOT IN (0, n.nspowner)
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', item.object, item.grantee::pg_catalog.regrole);
+    END LOOP;
+    REVOKE ALL ON SCHEMA vault FROM PUBLIC;
+    REVOKE ALL ON ALL TABLES IN SCHEMA vault FROM PUBLIC;
+    REVOKE ALL ON ALL SEQUENCES IN SCHEMA vault FROM PUBLIC;
+END
+$$;
