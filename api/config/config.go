@@ -1,0 +1,127 @@
+// Package config turns the environment into one checked Config. It is the only reader of the environment in
+// the API process: everything else receives values.
+//
+// Every mistake is reported at once, so that an operator mends all of them in one turn, and the process does not
+// start with a half-understood setting. Secrets (VAULT_PG_PASSWORD, VAULT_LOCAL_MASTER_KEY) are never printed, not
+// even when they are malformed.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/allowlist"
+)
+
+// KMS modes.
+const (
+	// KMSLocal wraps data keys under VAULT_LOCAL_MASTER_KEY, inside this process. For development only.
+	KMSLocal = "local"
+	// KMSAWS wraps data keys with AWS KMS. Not in this version: Load refuses it.
+	KMSAWS = "aws"
+)
+
+// Config is everything the process was told. The zero Config is not valid; Load returns a checked one.
+// It may be copied and read concurrently; copies share the bytes of the secrets, so Wipe wipes them all.
+type Config struct {
+	// Listen is the host:port of the REST API. Port 0 means any free port. Never empty.
+	Listen string
+	// AllowedIPs may read secrets. The zero List allows nobody.
+	AllowedIPs allowlist.List
+	// TrustedProxies are the peers whose X-Forwarded-For is believed. Empty means none: the peer is the client.
+	TrustedProxies []netip.Prefix
+
+	Postgres Postgres
+	KMS      KMS
+	Agent    Agent
+
+	// RotationPoll is how often due rotations are claimed. At least one second.
+	RotationPoll time.Duration
+	// MaxValueLen is the most bytes a secret value may have, 1 to core.MaxValueLen.
+	MaxValueLen int
+	// NodeName names this node in the audit log. Never empty.
+	NodeName string
+	// RequestTimeout bounds one request of a client or of a PostgreSQL backend. At least one second.
+	RequestTimeout time.Duration
+	// ShutdownTimeout bounds how long a stop waits for what is in flight. At least one second.
+	ShutdownTimeout time.Duration
+	// LogLevel is the least level logged. The zero value is info.
+	LogLevel slog.Level
+}
+
+// Postgres is how the database is reached.
+type Postgres struct {
+	// Hosts are names, addresses or absolute folders of a unix socket, in the order they are tried. Never empty.
+	Hosts []string
+	// Port is the same for every host.
+	Port uint16
+	// User is the service role.
+	User string
+	// Password may be empty: then the server must accept the role without one, or ~/.pgpass has it.
+	Password Secret
+	// Database is the one database this process serves.
+	Database string
+}
+
+// KMS says what wraps data keys.
+type KMS struct {
+	// Mode is KMSLocal; Load refuses every other one in this version.
+	Mode string
+	// KeyID names the key of AWS KMS; empty in local mode.
+	KeyID string
+	// MasterKey is 32 bytes in local mode, else empty. Whoever loaded the Config wipes it once a Keeper has it.
+	MasterKey Secret
+	// CacheTTL is how long an unwrapped data key may be kept; 0 keeps none.
+	CacheTTL time.Duration
+	// MaxRetries is how often a failed call is tried again; 0 disables.
+	MaxRetries int
+}
+
+// Agent is the unix socket over which PostgreSQL backends get data keys.
+type Agent struct {
+	// Socket is an absolute path of at most 107 bytes; empty means that no agent runs.
+	Socket string
+	// Peers are the OS users (names or numeric ids) who may connect. Never empty.
+	Peers []string
+}
+
+// Default returns the settings of an empty environment. Its NodeName is empty and its KMS mode is KMSAWS, so it
+// does not pass Load's checks as it is.
+func Default() Config {
+	return Config{
+		Listen: "0.0.0.0:8200",
+		Postgres: Postgres{
+			Hosts: []string{"127.0.0.1"}, Port: 5432, User: "vault_service", Database: "postgres",
+		},
+		KMS:             KMS{Mode: KMSAWS, CacheTTL: 300 * time.Second, MaxRetries: 5},
+		Agent:           Agent{Socket: "/run/hyperion-vault/agent.sock", Peers: []string{"postgres"}},
+		RotationPoll:    15 * time.Second,
+		MaxValueLen:     core.DefaultMaxValueLen,
+		RequestTimeout:  10 * time.Second,
+		ShutdownTimeout: 30 * time.Second,
+		LogLevel:        slog.LevelInfo,
+	}
+}
+
+// Wipe overwrites the secrets of c and of every copy of it.
+func (c Config) Wipe() {
+	c.Postgres.Password.Wipe()
+	c.KMS.MasterKey.Wipe()
+}
+
+// String lists what an operator needs to recognise a setup; secrets appear as REDACTED or as nothing.
+func (c Config) String() string {
+	return fmt.Sprintf("listen=%s allowed_ips=%d trusted_proxies=%d postgres=%s@%v:%d/%s password=%s kms=%s "+
+		"master_key=%s agent=%q peers=%v node=%q", c.Listen, c.AllowedIPs.Len(), len(c.TrustedProxies),
+		c.Postgres.User, c.Postgres.Hosts, c.Postgres.Port, c.Postgres.Database, c.Postgres.Password, c.KMS.Mode,
+		c.KMS.MasterKey, c.Agent.Socket, c.Agent.Peers, c.NodeName)
+}
+
+// Format prints String for every verb, so that %+v and %#v cannot reach the fields one by one.
+func (c Config) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
+
+// LogValue is what log/slog prints.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }

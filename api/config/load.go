@@ -1,0 +1,196 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// Problem is one mistake in the environment.
+type Problem struct {
+	// Name is the variable it is about.
+	Name string
+	// Text is the whole sentence, with the name. It holds no secret.
+	Text string
+}
+
+// Error is every mistake found, in the order of the settings table. It is what Load returns when it returns an error.
+type Error struct{ Problems []Problem }
+
+// Error puts each mistake on a line of its own.
+func (e *Error) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		lines[i] = p.Text
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Warning is something the operator should know that does not keep the process from starting. It holds no secret.
+type Warning Problem
+
+// String returns the whole sentence.
+func (w Warning) String() string { return w.Text }
+
+// Load reads everything the service needs. environ is os.Environ in the program. On error the Config is zero, the
+// error an *Error that names every mistake; warnings are returned in both cases. A variable that is empty counts as
+// not set. The caller wipes the Config's secrets.
+func Load(environ func() []string) (Config, []Warning, error) {
+	l := newLoader(environ())
+	l.read(settings)
+	l.checkKMS()
+	l.checkReads()
+	l.warnUnknown()
+	return l.result()
+}
+
+// LoadStore reads only what a command needs that speaks to the database and to nothing else: the VAULT_PG_*
+// variables, the node's name, the request timeout and the log level. Everything else keeps its default, even where
+// the environment says something wrong, and Config.KMS is not usable: a shell that manages tokens needs no master key.
+func LoadStore(environ func() []string) (Config, []Warning, error) {
+	l := newLoader(environ())
+	var some []setting
+	for _, s := range settings {
+		if s.store {
+			some = append(some, s)
+		}
+	}
+	l.read(some)
+	l.warnUnknown()
+	return l.result()
+}
+
+// loader gathers what is found on the way.
+type loader struct {
+	values   map[string]string // as set, empty values left out
+	order    []string          // names in the order of the environment
+	cfg      Config
+	problems []Problem
+	warnings []Warning
+}
+
+func newLoader(environ []string) *loader {
+	l := &loader{values: map[string]string{}, cfg: Default()}
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if _, twice := l.values[name]; twice || value == "" {
+			continue // of two entries the first counts, as in os.Getenv
+		}
+		l.values[name] = value
+		l.order = append(l.order, name)
+	}
+	return l
+}
+
+func (l *loader) read(table []setting) {
+	for _, s := range table {
+		value, ok := l.values[s.name]
+		if !ok {
+			continue
+		}
+		if err := s.set(&l.cfg, value); err != nil {
+			l.fail(s.name, "%s", l.explain(s, value, err))
+		}
+	}
+	if l.cfg.NodeName == "" {
+		l.cfg.NodeName = hostname()
+	}
+}
+
+// explain makes the sentence of STYLE: NAME="value": what is wanted. What is or may be a secret stays out of it.
+func (l *loader) explain(s setting, value string, err error) string {
+	if s.secret || l.holdsSecret(value) {
+		return fmt.Sprintf("%s (value not shown): %s", s.name, s.want)
+	}
+	text := fmt.Sprintf("%s=%s: %s", s.name, core.Quote(value), s.want)
+	if errors.Is(err, errWant) {
+		return text
+	}
+	return text + ": " + err.Error()
+}
+
+// holdsSecret finds values pasted into the wrong variable: connection strings with a password, admin tokens, the
+// value of a secret variable.
+func (l *loader) holdsSecret(value string) bool {
+	if strings.Contains(value, "@") || strings.Contains(value, "hvt_") {
+		return true
+	}
+	for _, s := range settings {
+		if v := l.values[s.name]; s.secret && v != "" && strings.Contains(value, v) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkKMS refuses what cannot seal anything.
+func (l *loader) checkKMS() {
+	const name = "VAULT_KMS_MODE"
+	if l.failed(name) {
+		return
+	}
+	if l.cfg.KMS.Mode == KMSAWS {
+		text := `VAULT_KMS_MODE is not set, which means "aws": `
+		if _, set := l.values[name]; set {
+			text = `VAULT_KMS_MODE="aws": `
+		}
+		l.fail(name, "%s", text+`only "local" is in this version (for development: it keeps the master key beside the data)`)
+		return
+	}
+	const key = "VAULT_LOCAL_MASTER_KEY"
+	if len(l.cfg.KMS.MasterKey) == 0 && !l.failed(key) {
+		l.fail(key, "%s is not set: VAULT_KMS_MODE=local needs base64 of 32 random bytes, as from: openssl rand -base64 32", key)
+	}
+	l.warn(name, "VAULT_KMS_MODE=local is for development: whoever has VAULT_LOCAL_MASTER_KEY and the database reads every secret")
+	if l.cfg.KMS.KeyID != "" {
+		l.warn("VAULT_KMS_KEY_ID", "VAULT_KMS_KEY_ID is not used with VAULT_KMS_MODE=local")
+	}
+}
+
+// checkReads warns of an allowlist that allows nobody: safe, but seldom meant.
+func (l *loader) checkReads() {
+	const name = "VAULT_ALLOWED_IPS"
+	if l.cfg.AllowedIPs.Len() == 0 && !l.failed(name) {
+		l.warn(name, "VAULT_ALLOWED_IPS is empty: every read of a secret over REST is denied")
+	}
+}
+
+// warnUnknown names the nearest known variable for each VAULT_* that is not ours, in any case of letters.
+func (l *loader) warnUnknown() {
+	const prefix = "VAULT_"
+	known := knownNames()
+	for _, name := range l.order {
+		if len(name) < len(prefix) || !strings.EqualFold(name[:len(prefix)], prefix) || known[name] {
+			continue
+		}
+		l.warn(name, "%s is not a setting of hyperion-vault and is ignored; the nearest known name is %s",
+			showName(name), nearest(name, known))
+	}
+}
+
+func (l *loader) fail(name, format string, args ...any) {
+	l.problems = append(l.problems, Problem{Name: name, Text: fmt.Sprintf(format, args...)})
+}
+
+func (l *loader) warn(name, format string, args ...any) {
+	l.warnings = append(l.warnings, Warning{Name: name, Text: fmt.Sprintf(format, args...)})
+}
+
+func (l *loader) failed(name string) bool {
+	for _, p := range l.problems {
+		if p.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *loader) result() (Config, []Warning, error) {
+	if len(l.problems) > 0 {
+		l.cfg.Wipe()
+		return Config{}, l.warnings, &Error{Problems: l.problems}
+	}
+	return l.cfg, l.warnings, nil
+}

@@ -1,0 +1,298 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/allowlist"
+)
+
+// masterKeyLen is the bytes of the local master key.
+const masterKeyLen = 32
+
+// maxSocketPath is what fits into sockaddr_un with its final zero byte.
+const maxSocketPath = 107
+
+const (
+	year = 365 * 24 * 60 * 60 // the most seconds of a period
+	hour = 60 * 60            // the most seconds of a timeout
+)
+
+// errWant says only "not what was wanted": the setting's want text is the whole explanation.
+var errWant = errors.New("not what is wanted")
+
+// setting is one variable of the environment.
+type setting struct {
+	name string
+	// want ends the error's sentence: what a valid value looks like.
+	want string
+	// secret values are never part of a message.
+	secret bool
+	// store marks what a command that only speaks to the database needs.
+	store bool
+	// set reads value, which is not empty, into c. An error other than errWant adds detail to want; its text may
+	// quote the value, so it is used only where the value may be shown.
+	set func(c *Config, value string) error
+}
+
+// settings is the whole table, in the order problems are reported.
+var settings = []setting{
+	{name: "VAULT_API_LISTEN", want: "want host:port, as in 0.0.0.0:8200", set: setListen},
+	{name: "VAULT_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", set: setAllowedIPs},
+	{name: "VAULT_TRUST_PROXY", want: "want false, true (loopback proxies) or comma-separated proxy addresses or CIDR networks",
+		set: setTrustProxy},
+	{name: "VAULT_PG_HOSTS", want: "want comma-separated host names, addresses or socket folders (the port is VAULT_PG_PORT)",
+		store: true, set: setHosts},
+	{name: "VAULT_PG_PORT", want: "want a port, 1 to 65535", store: true, set: setPort},
+	{name: "VAULT_PG_USER", want: "want a role name of at most 63 bytes without control characters", store: true,
+		set: identifier(func(c *Config, v string) { c.Postgres.User = v })},
+	{name: "VAULT_PG_PASSWORD", want: "want valid UTF-8", secret: true, store: true, set: setPassword},
+	{name: "VAULT_PG_DBNAME", want: "want a database name of at most 63 bytes without control characters", store: true,
+		set: identifier(func(c *Config, v string) { c.Postgres.Database = v })},
+	{name: "VAULT_KMS_MODE", want: "want aws or local", set: setKMSMode},
+	{name: "VAULT_KMS_KEY_ID", want: "want a key id or ARN of printable ASCII, at most 2048 bytes", set: setKeyID},
+	{name: "VAULT_LOCAL_MASTER_KEY", want: "want base64 of exactly 32 bytes (standard alphabet, padded, nothing around it)",
+		secret: true, set: setMasterKey},
+	{name: "VAULT_ROTATION_POLL_SECS", want: "want whole seconds, 1 to 31536000",
+		set: seconds(1, year, func(c *Config, d time.Duration) { c.RotationPoll = d })},
+	{name: "VAULT_DEK_CACHE_TTL_SECS", want: "want whole seconds, 0 disables",
+		set: seconds(0, year, func(c *Config, d time.Duration) { c.KMS.CacheTTL = d })},
+	{name: "VAULT_KMS_MAX_RETRIES", want: "want a whole number up to 1000, 0 disables",
+		set: number(0, 1000, func(c *Config, n int) { c.KMS.MaxRetries = n })},
+	{name: "VAULT_AGENT_SOCKET", want: "want an absolute path of at most 107 bytes, or off", set: setAgentSocket},
+	{name: "VAULT_AGENT_PEERS", want: "want comma-separated OS users, by name or numeric id", set: setAgentPeers},
+	{name: "VAULT_MAX_VALUE_BYTES", want: "want whole bytes, 1 to 1048576",
+		set: number(1, core.MaxValueLen, func(c *Config, n int) { c.MaxValueLen = n })},
+	{name: "VAULT_NODE_NAME", want: "want at most 255 bytes without control characters", store: true, set: setNodeName},
+	{name: "VAULT_REQUEST_TIMEOUT_SECS", want: "want whole seconds, 1 to 3600", store: true,
+		set: seconds(1, hour, func(c *Config, d time.Duration) { c.RequestTimeout = d })},
+	{name: "VAULT_SHUTDOWN_TIMEOUT_SECS", want: "want whole seconds, 1 to 3600",
+		set: seconds(1, hour, func(c *Config, d time.Duration) { c.ShutdownTimeout = d })},
+	{name: "VAULT_LOG_LEVEL", want: "want debug, info, warn or error", store: true, set: setLogLevel},
+}
+
+// clientNames are read by clients of the API; they are known here so that they raise no warning.
+var clientNames = []string{"VAULT_ADDR", "VAULT_ADMIN_TOKEN"}
+
+func setListen(c *Config, v string) error {
+	host, port, err := net.SplitHostPort(v)
+	if err != nil || strings.ContainsFunc(host, notPrintable) || strings.ContainsAny(host, "/ ,") {
+		return errWant
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return errors.New("the port is a number up to 65535")
+	}
+	c.Listen = v
+	return nil
+}
+
+func setAllowedIPs(c *Config, v string) (err error) {
+	c.AllowedIPs, err = allowlist.Parse(v)
+	return err
+}
+
+func setTrustProxy(c *Config, v string) error {
+	switch strings.ToLower(v) {
+	case "false":
+		c.TrustedProxies = nil
+		return nil
+	case "true":
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+		return nil
+	}
+	// The same grammar as the allowlist, so the same function judges it: one set of rules for addresses.
+	if _, err := allowlist.Parse(v); err != nil {
+		return err
+	}
+	for item := range strings.SplitSeq(v, ",") {
+		p, err := parsePrefix(strings.TrimSpace(item))
+		if err != nil {
+			return errWant
+		}
+		c.TrustedProxies = append(c.TrustedProxies, p)
+	}
+	return nil
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	return netip.ParsePrefix(s)
+}
+
+func setHosts(c *Config, v string) error {
+	c.Postgres.Hosts = nil
+	for item := range strings.SplitSeq(v, ",") {
+		h := strings.TrimSpace(item)
+		if h == "" {
+			return errors.New("an entry is empty")
+		}
+		if !validHost(h) {
+			return errWant
+		}
+		c.Postgres.Hosts = append(c.Postgres.Hosts, h)
+	}
+	return nil
+}
+
+// validHost refuses what would be read as something else in a connection string: host:port, URLs, options.
+func validHost(h string) bool {
+	if path.IsAbs(h) {
+		return !strings.ContainsFunc(h, notPrintable)
+	}
+	if strings.Contains(h, ":") {
+		_, err := netip.ParseAddr(h)
+		return err == nil
+	}
+	return len(h) <= 253 && !strings.ContainsFunc(h, func(r rune) bool {
+		return r != '.' && r != '-' && r != '_' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
+	})
+}
+
+func setPort(c *Config, v string) error {
+	n, err := strconv.ParseUint(v, 10, 16)
+	if err != nil || n == 0 {
+		return errWant
+	}
+	c.Postgres.Port = uint16(n)
+	return nil
+}
+
+// identifier reads a name of PostgreSQL, which silently cuts longer ones.
+func identifier(set func(*Config, string)) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if len(v) > 63 || !utf8.ValidString(v) || strings.ContainsFunc(v, unicode.IsControl) {
+			return errWant
+		}
+		set(c, v)
+		return nil
+	}
+}
+
+func setPassword(c *Config, v string) error {
+	if !utf8.ValidString(v) {
+		return errWant
+	}
+	c.Postgres.Password = Secret(v)
+	return nil
+}
+
+func setKMSMode(c *Config, v string) error {
+	if v != KMSAWS && v != KMSLocal {
+		return errWant
+	}
+	c.KMS.Mode = v
+	return nil
+}
+
+func setKeyID(c *Config, v string) error {
+	if len(v) > 2048 || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errWant
+	}
+	c.KMS.KeyID = v
+	return nil
+}
+
+// setMasterKey takes one spelling only: the decoder skips line ends and Strict does not refuse them, so the bytes
+// are encoded again and compared.
+func setMasterKey(c *Config, v string) error {
+	key, err := base64.StdEncoding.Strict().DecodeString(v)
+	if err != nil || len(key) != masterKeyLen || base64.StdEncoding.EncodeToString(key) != v {
+		clear(key)
+		return errWant
+	}
+	c.KMS.MasterKey = key
+	return nil
+}
+
+func setAgentSocket(c *Config, v string) error {
+	if strings.EqualFold(v, "off") {
+		c.Agent.Socket = ""
+		return nil
+	}
+	if !path.IsAbs(v) || strings.HasSuffix(v, "/") || len(v) > maxSocketPath || strings.ContainsFunc(v, notPrintable) {
+		return errWant
+	}
+	c.Agent.Socket = path.Clean(v)
+	return nil
+}
+
+func setAgentPeers(c *Config, v string) error {
+	c.Agent.Peers = nil
+	for item := range strings.SplitSeq(v, ",") {
+		p := strings.TrimSpace(item)
+		if p == "" {
+			return errors.New("an entry is empty")
+		}
+		if len(p) > 255 || strings.ContainsFunc(p, func(r rune) bool { return notPrintable(r) || r == ' ' || r == ':' || r == '/' }) {
+			return errWant
+		}
+		c.Agent.Peers = append(c.Agent.Peers, p)
+	}
+	return nil
+}
+
+func setNodeName(c *Config, v string) error {
+	if len(v) > 255 || !utf8.ValidString(v) || strings.ContainsFunc(v, notPrintable) {
+		return errWant
+	}
+	c.NodeName = v
+	return nil
+}
+
+func setLogLevel(c *Config, v string) error {
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	l, ok := levels[strings.ToLower(v)]
+	if !ok {
+		return errWant
+	}
+	c.LogLevel = l
+	return nil
+}
+
+func seconds(least, most int, set func(*Config, time.Duration)) func(*Config, string) error {
+	return number(least, most, func(c *Config, n int) { set(c, time.Duration(n)*time.Second) })
+}
+
+// number reads digits only: no sign, no space, no unit, no underscore.
+func number(least, most int, set func(*Config, int)) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		n, err := strconv.ParseUint(v, 10, 31)
+		if err != nil {
+			return errWant
+		}
+		if int(n) < least {
+			return errWant
+		}
+		if int(n) > most {
+			return errors.New("at most " + strconv.Itoa(most))
+		}
+		set(c, int(n))
+		return nil
+	}
+}
+
+func notPrintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
+
+// hostname names the node when nothing else does.
+func hostname() string {
+	h, err := os.Hostname()
+	if err != nil || h == "" {
+		return "unknown"
+	}
+	return h
+}
