@@ -139,7 +139,7 @@ func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint
 			return err
 		}
 		return v.onCurrent(ctx, n, expected, func(s Secret) error {
-			return v.c.Store.DeleteSecret(ctx, s.ID, s.CurrentVersion, a.entry.Origin)
+			return v.c.Store.DeleteSecret(ctx, Deletion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion}, a.entry.Origin)
 		})
 	})
 }

@@ -177,6 +177,13 @@ type NewVersion struct {
 	GracePeriodSecs *int64            // nil keeps the stored one
 }
 
+// Deletion is what DeleteSecret destroys.
+type Deletion struct {
+	ID       core.SecretID
+	Name     core.Name // to find out whether it was done, should the answer get lost
+	Expected uint64    // must be the current version
+}
+
 // Secret is the metadata of a secret.
 type Secret struct {
 	ID                   core.SecretID
@@ -253,8 +260,8 @@ type Store interface {
 	CreateSecret(ctx context.Context, s NewSecret, o Origin) (Secret, error)
 	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current.
 	AppendVersion(ctx context.Context, v NewVersion, o Origin) (Secret, error)
-	// DeleteSecret destroys all versions; Stale when expected is not current.
-	DeleteSecret(ctx context.Context, id core.SecretID, expected uint64, o Origin) error
+	// DeleteSecret destroys all versions; Stale when x.Expected is not current.
+	DeleteSecret(ctx context.Context, x Deletion, o Origin) error
 
 	// ReadSealed returns the given version of each name (0 = the current one), in
 	// no order; a name without it is left out. It asks the reader.

@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// change is one statement that changes something, alone in its transaction.
+type change[T any] struct {
+	sql  string
+	args []any
+	row  pgx.RowToFunc[T]
+	// landed looks, on the primary, whether exactly this change is there. With it
+	// the change may be sent again after a lost answer: sent twice it must take
+	// effect once. nil means that nobody can tell.
+	landed func(ctx context.Context) (T, bool, error)
+}
+
+// fate is what is known of a change after it was sent.
+type fate int
+
+const (
+	done    fate = iota
+	refused      // an error by a server that did nothing
+	unsent       // nothing reached a server
+	unknown      // it may have taken effect, or may yet
+	doubted      // it took effect, and may not survive a failover
+)
+
+// errUnknown is what a caller is told when a change may or may not have happened.
+func errUnknown(cause error) error {
+	return core.Wrap(core.Unavailable, cause,
+		"the outcome of the change is unknown: look at the current version before trying again")
+}
+
+// perform sends the change until its fate is known or the deadline is near. A
+// client that goes away stops nothing, and what was sent is never cancelled:
+// PostgreSQL would end the wait for a synchronous standby with a change that is
+// visible and can vanish.
+func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
+	ctx, cancel := d.withBound(ctx)
+	defer cancel()
+	ctx, cancel = detached(ctx)
+	defer cancel()
+	var none T
+	var last error
+	lost := false // an answer
+	for try := 0; ; try++ {
+		out, f, err := send(ctx, d.writer, c)
+		last = worse(last, err)
+		switch {
+		case f == done:
+			return out, nil
+		case f == doubted:
+			return none, errUnknown(err)
+		case f == unknown || demoted(err):
+			d.writer.Reset()
+		}
+		lost = lost || f == unknown
+		if out, settled, err := settle(ctx, d, c, f, lost, last); settled {
+			return out, err
+		}
+		if !pause(ctx, try) {
+			break
+		}
+	}
+	if lost {
+		return none, errUnknown(last)
+	}
+	return none, d.classify(last)
+}
+
+// detached returns a context with the deadline of ctx that is not cancelled with it.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	ctx = context.WithoutCancel(ctx)
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline)
+}
+
+// settle decides whether a change that was not simply done is over. Once an
+// answer was lost, it looks for the change. Not finding it proves nothing by
+// itself, for a lost server may still be at it; together with a refusal it does,
+// because the refusal comes from the rows it would have changed.
+func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, last error) (out T, settled bool, err error) {
+	final := f == refused && !demoted(last)
+	if !lost {
+		return out, final || permanent(last), d.classify(last)
+	}
+	if c.landed == nil {
+		return out, true, errUnknown(last)
+	}
+	out, ok, err := c.landed(ctx)
+	switch {
+	case err == nil && ok:
+		if err := d.barrier(ctx); err != nil {
+			return out, true, errUnknown(err)
+		}
+		return out, true, nil
+	case err == nil && final:
+		return out, true, d.classify(last)
+	}
+	return out, false, nil
+}
+
+// send acquires a connection within ctx, sends the change without a way to cancel
+// it, and waits until ctx's deadline. Past that the change goes on by itself, and
+// its connection is returned when the server has answered.
+func send[T any](ctx context.Context, p *pgxpool.Pool, c change[T]) (T, fate, error) {
+	var none T
+	conn, err := p.Acquire(ctx)
+	if err != nil {
+		return none, unsent, err
+	}
+	type answer struct {
+		out T
+		f   fate
+		err error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		defer conn.Release()
+		out, f, err := sendOn(context.WithoutCancel(ctx), conn.Conn(), c)
+		answered <- answer{out, f, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.out, a.f, a.err
+	case <-ctx.Done():
+		return none, unknown, ctx.Err()
+	}
+}
+
+func sendOn[T any](ctx context.Context, conn *pgx.Conn, c change[T]) (out T, f fate, err error) {
+	notes := conn.PgConn().CustomData()
+	delete(notes, warning)
+	rows, err := conn.Query(ctx, c.sql, c.args...)
+	if err == nil {
+		out, err = pgx.CollectExactlyOneRow(rows, c.row)
+	}
+	f = fateOf(err)
+	if state, warned := notes[warning]; warned && f == done {
+		f, err = doubted, &serverError{severity: "WARNING", message: "the server warned", state: state.(string)}
+	}
+	return out, f, err
+}
+
+func fateOf(err error) fate {
+	if err == nil {
+		return done
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		// A session that is ended while it waits for a standby has committed.
+		if pg.SeverityUnlocalized == "ERROR" {
+			return refused
+		}
+		return unknown
+	}
+	if pgconn.SafeToRetry(err) {
+		return unsent
+	}
+	return unknown
+}
+
+// barrier returns nil once everything visible on the primary is as durable as the
+// cluster's settings demand: a change found there may be one whose wait for the
+// synchronous standby was cut short, and a later commit waits for both.
+func (d *DB) barrier(ctx context.Context) error {
+	_, f, err := send(ctx, d.writer, change[string]{
+		sql: "SELECT pg_catalog.pg_logical_emit_message(true, 'hyperion_vault', '')::text", row: pgx.RowTo[string],
+	})
+	if f != done {
+		return d.classify(err)
+	}
+	return nil
+}

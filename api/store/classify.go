@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// SQLSTATEs that the vault schema raises or that decide what to do next.
+const (
+	stateStale            = "VT001"
+	stateUndefinedObject  = "42704"
+	stateUniqueViolation  = "23505"
+	stateCheckViolation   = "23514"
+	stateInvalidParameter = "22023"
+	stateNoPrivilege      = "42501"
+	stateReadOnly         = "25006"
+	stateAdminShutdown    = "57P01"
+	stateCrashShutdown    = "57P02"
+	stateCannotConnect    = "57P03"
+	stateDataCorrupted    = "XX001"
+	stateIndexCorrupted   = "XX002"
+)
+
+// Constraints that say that a name is taken.
+const (
+	constraintSecretName = "secrets_name_key"
+	constraintTokenName  = "admin_tokens_name_key"
+)
+
+// serverError is what is kept of a server's error: never its detail or context,
+// which can hold the row.
+type serverError struct {
+	severity, message, state, constraint string
+}
+
+func (e *serverError) Error() string {
+	s := fmt.Sprintf("%s: %s (SQLSTATE %s)", e.severity, e.message, e.state)
+	if e.constraint != "" {
+		s += fmt.Sprintf(" (constraint %s)", e.constraint)
+	}
+	return s
+}
+
+// classify turns any error of pgx into a core error, by SQLSTATE and constraint
+// name, never by text. A core error passes as it is.
+func (d *DB) classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*core.Error](err); ok {
+		return err
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return d.classifyServer(pg)
+	}
+	if malformed(err) {
+		return core.Wrap(core.Corrupt, err, "a stored row is malformed")
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return core.Wrap(core.Unavailable, err, "the database did not answer in time")
+	}
+	return core.Wrap(core.Unavailable, err, "the database cannot be reached")
+}
+
+func (d *DB) classifyServer(pg *pgconn.PgError) error {
+	cause := &serverError{severity: pg.Severity, message: pg.Message, state: pg.Code, constraint: pg.ConstraintName}
+	if missing(pg) {
+		return core.Wrap(core.Unavailable, cause, "extension hyperion_vault is not installed in database %q", d.database)
+	}
+	switch pg.Code {
+	case stateUndefinedObject:
+		return core.Wrap(core.NotFound, cause, "no such secret, version or token")
+	case stateUniqueViolation:
+		return classifyUnique(pg, cause)
+	case stateStale, stateInvalidParameter:
+		// Texts of the vault schema's own: names, versions and limits, no values.
+		return core.Wrap(codeOfState[pg.Code], cause, "%s", pg.Message)
+	case stateCheckViolation:
+		return core.Wrap(core.Invalid, cause, "a field breaks the limit %s", pg.ConstraintName)
+	case stateNoPrivilege:
+		return core.Wrap(core.Unavailable, cause,
+			"the database role of the API may not use the vault schema: see vault.grant_service_role")
+	case stateDataCorrupted, stateIndexCorrupted:
+		return core.Wrap(core.Corrupt, cause, "the database reports corrupted data")
+	}
+	return classifyClass(pg.Code, cause)
+}
+
+var codeOfState = map[string]core.Code{stateStale: core.Stale, stateInvalidParameter: core.Invalid}
+
+func classifyUnique(pg *pgconn.PgError, cause error) error {
+	switch pg.ConstraintName {
+	case constraintSecretName:
+		return core.Wrap(core.Exists, cause, "a secret of that name exists")
+	case constraintTokenName:
+		return core.Wrap(core.Exists, cause, "a token of that name exists")
+	default:
+		return core.Wrap(core.Internal, cause, "a unique constraint was violated")
+	}
+}
+
+// classifyClass decides by the class of a SQLSTATE, its first two characters.
+func classifyClass(state string, cause error) error {
+	class := state
+	if len(state) > 2 {
+		class = state[:2]
+	}
+	switch class {
+	case "08", "25", "28", "3D", "40", "53", "55", "57", "58":
+		return core.Wrap(core.Unavailable, cause, "the database cannot serve this now")
+	case "22", "23":
+		return core.Wrap(core.Invalid, cause, "the database refused a field")
+	default:
+		return core.Wrap(core.Internal, cause, "unexpected database error")
+	}
+}
+
+// missing tells whether the schema, a function or a type of the extension is not
+// there. A type that is missing has the SQLSTATE of a missing secret, but only a
+// statement's own mistake has a position in it.
+func missing(pg *pgconn.PgError) bool {
+	switch pg.Code {
+	case "3F000", "42883", "42P01":
+		return true
+	case stateUndefinedObject:
+		return pg.Position > 0
+	}
+	return false
+}
+
+// permanent tells whether trying again elsewhere is pointless: wrong credentials,
+// no such database.
+func permanent(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (strings.HasPrefix(pg.Code, "28") || strings.HasPrefix(pg.Code, "3D"))
+}
+
+// demoted tells whether a definite refusal means that the server is no longer, or
+// not yet, the one to ask.
+func demoted(err error) bool {
+	if errors.Is(err, errInRecovery) {
+		return true
+	}
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return false
+	}
+	switch pg.Code {
+	case stateReadOnly, stateAdminShutdown, stateCrashShutdown, stateCannotConnect:
+		return true
+	}
+	return strings.HasPrefix(pg.Code, "08")
+}
+
+// transient tells whether a read may simply be asked again: the connection or the
+// server went away, or a standby's replay cancelled it.
+func transient(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return !malformed(err)
+	}
+	return demoted(err) || strings.HasPrefix(pg.Code, "40") || strings.HasPrefix(pg.Code, "53")
+}
+
+// malformed tells whether a row arrived that this code cannot read.
+func malformed(err error) bool {
+	if _, ok := errors.AsType[pgx.ScanArgError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*core.Error](err)
+	return ok
+}

@@ -1,0 +1,198 @@
+package store
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// applicationName is what pg_stat_activity shows.
+const applicationName = "hyperion-vault-api"
+
+// Defaults of a Config.
+const (
+	defaultPort           = 5432
+	defaultReaderConns    = 16
+	defaultWriterConns    = 8
+	defaultConnectTimeout = 3 * time.Second
+	defaultReadTimeout    = 5 * time.Second
+	defaultRequestTimeout = 10 * time.Second
+	pingTimeout           = 2 * time.Second
+	connLifetime          = 30 * time.Minute
+	lockTimeout           = 5 * time.Second
+)
+
+// Config says where the database is. Printing it shows no password. TLS is set
+// as for every libpq client, by PGSSLMODE, PGSSLROOTCERT and their siblings.
+type Config struct {
+	// Hosts in order of preference for reads: "host", "host:port", "[v6]:port", a
+	// bare IPv6 address, or the absolute path of a unix-socket folder.
+	Hosts    []string
+	Port     int // for hosts without one; 0 = 5432
+	User     string
+	Password string // "" = none, or the one of the libpq password file
+	Database string
+
+	ReaderConns    int           // pool size; 0 = 16
+	WriterConns    int           // pool size; 0 = 8
+	ConnectTimeout time.Duration // per host; 0 = 3 s
+	ReadTimeout    time.Duration // statement_timeout of the reader; 0 = 5 s
+	RequestTimeout time.Duration // bound of a call whose context has none; 0 = 10 s
+}
+
+// Format prints the Config without its password, whatever the verb.
+func (c Config) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "{hosts %q, user %q, database %q}", c.Hosts, c.User, c.Database)
+}
+
+var (
+	_ fmt.Formatter = Config{}
+	_ io.Closer     = (*DB)(nil)
+)
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.Port, defaultPort)
+	setDefault(&c.ReaderConns, defaultReaderConns)
+	setDefault(&c.WriterConns, defaultWriterConns)
+	setDefault(&c.ConnectTimeout, defaultConnectTimeout)
+	setDefault(&c.ReadTimeout, defaultReadTimeout)
+	setDefault(&c.RequestTimeout, defaultRequestTimeout)
+	return c
+}
+
+func setDefault[T int | time.Duration](v *T, to T) {
+	if *v <= 0 {
+		*v = to
+	}
+}
+
+// reader connects to the first host that answers, in order; it cannot write.
+func (c Config) reader() (*pgxpool.Config, error) {
+	return c.pool("any", c.ReaderConns, map[string]string{
+		"default_transaction_read_only": "on",
+		"statement_timeout":             millis(c.ReadTimeout),
+	})
+}
+
+// writer connects to the host that accepts writes. No statement timeout: it would
+// cut the wait for a synchronous standby, after which a change is visible and can
+// still vanish. Waiting for a lock is bounded: nothing is changed by then.
+func (c Config) writer() (*pgxpool.Config, error) {
+	p, err := c.pool("read-write", c.WriterConns, map[string]string{
+		"statement_timeout": "0",
+		"lock_timeout":      millis(lockTimeout),
+	})
+	if err == nil {
+		p.ConnConfig.OnNotice = noteWarning
+	}
+	return p, err
+}
+
+func millis(d time.Duration) string { return strconv.FormatInt(max(1, d.Milliseconds()), 10) }
+
+func (c Config) pool(attrs string, size int, params map[string]string) (*pgxpool.Config, error) {
+	dsn, err := c.dsn(attrs)
+	if err != nil {
+		return nil, err
+	}
+	p, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, core.Wrap(core.Invalid, err, "the PostgreSQL settings are not valid")
+	}
+	if c.Password != "" {
+		p.ConnConfig.Password = c.Password
+	}
+	for k, v := range params {
+		p.ConnConfig.RuntimeParams[k] = v
+	}
+	p.MaxConns = int32(min(max(1, size), 10_000))
+	p.MinConns = 0
+	p.PingTimeout = pingTimeout
+	p.MaxConnLifetime = connLifetime
+	p.MaxConnLifetimeJitter = connLifetime / 10
+	return p, nil
+}
+
+// dsn returns a connection string without the password, which is set afterwards
+// so that no text ever holds it.
+func (c Config) dsn(attrs string) (string, error) {
+	hosts, ports, err := c.addresses()
+	if err != nil {
+		return "", err
+	}
+	if c.User == "" || c.Database == "" {
+		return "", core.Errorf(core.Invalid, "the PostgreSQL user and database must be set")
+	}
+	var b strings.Builder
+	for _, kv := range [][2]string{
+		{"host", strings.Join(hosts, ",")}, {"port", strings.Join(ports, ",")},
+		{"user", c.User}, {"dbname", c.Database}, {"target_session_attrs", attrs},
+		{"application_name", applicationName}, {"search_path", "pg_catalog"},
+		{"connect_timeout", strconv.Itoa(int(max(1, c.ConnectTimeout.Round(time.Second)/time.Second)))},
+	} {
+		if strings.IndexByte(kv[1], 0) >= 0 {
+			return "", core.Errorf(core.Invalid, "a PostgreSQL setting holds a zero byte")
+		}
+		b.WriteString(kv[0] + "='" + quoteDSN.Replace(kv[1]) + "' ")
+	}
+	return b.String(), nil
+}
+
+var quoteDSN = strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+
+// addresses returns hosts and ports of equal number, as libpq wants them.
+func (c Config) addresses() (hosts, ports []string, err error) {
+	if len(c.Hosts) == 0 {
+		return nil, nil, core.Errorf(core.Invalid, "no PostgreSQL host is set")
+	}
+	for _, h := range c.Hosts {
+		host, port, err := splitHost(h, c.Port)
+		if err != nil {
+			return nil, nil, err
+		}
+		hosts, ports = append(hosts, host), append(ports, strconv.Itoa(port))
+	}
+	return hosts, ports, nil
+}
+
+func splitHost(s string, defaultPort int) (string, int, error) {
+	wrong := core.Errorf(core.Invalid, "PostgreSQL host %q is not a host, host:port, [IPv6]:port or socket folder", s)
+	if s == "" || strings.ContainsAny(s, ", \t\r\n\x00") {
+		return "", 0, wrong
+	}
+	if strings.HasPrefix(s, "/") {
+		return s, defaultPort, nil
+	}
+	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
+		return ip.String(), defaultPort, nil
+	}
+	if !strings.Contains(s, ":") {
+		return s, defaultPort, nil
+	}
+	host, p, err := net.SplitHostPort(s)
+	port, perr := strconv.ParseUint(p, 10, 16)
+	if err != nil || perr != nil || port == 0 || host == "" {
+		return "", 0, wrong
+	}
+	return host, int(port), nil
+}
+
+// warning is the key under which a connection remembers that the server warned.
+const warning = "hyperion-vault.warning"
+
+// noteWarning remembers warnings on the connection. A change that is answered
+// with one ("canceling wait for synchronous replication") may yet be lost.
+func noteWarning(c *pgconn.PgConn, n *pgconn.Notice) {
+	if n.SeverityUnlocalized == "WARNING" {
+		c.CustomData()[warning] = n.Code
+	}
+}

@@ -1,0 +1,157 @@
+package store
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/generate"
+)
+
+// Arguments. A zero that means "none" becomes NULL.
+
+func sealedArgs(s vault.SealedValue) []any {
+	return []any{s.EnvelopeVersion, s.Key.KeyID, s.Key.Wrapped, s.Nonce, s.Ciphertext}
+}
+
+func originArgs(o vault.Origin) []any {
+	return []any{o.Node, o.Actor, orNull(o.SessionRole), addrArg(o.ClientIP), orNull(o.RequestID)}
+}
+
+func addrArg(a netip.Addr) any {
+	if !a.IsValid() {
+		return nil
+	}
+	return a
+}
+
+func timeArg(t time.Time) any { return orNull(t) }
+
+func versionArg(v uint64) any {
+	return orNull(int64(v))
+}
+
+// orNull returns nil for the zero value.
+func orNull[T comparable](v T) any {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return v
+}
+
+// tagsArg returns nil, for NULL, when there are none given.
+func tagsArg(tags map[string]string) (any, error) {
+	if tags == nil {
+		return nil, nil
+	}
+	b, err := json.Marshal(tags)
+	if err != nil {
+		return nil, core.Wrap(core.Internal, err, "encode tags")
+	}
+	return b, nil
+}
+
+func policyArg(p *generate.Policy) (any, error) {
+	if p == nil {
+		return nil, nil
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, core.Wrap(core.Internal, err, "encode the generate policy")
+	}
+	return b, nil
+}
+
+// Rows. They may have been edited by hand, so nothing is taken for granted but
+// what the column types say.
+
+func secretRow(r pgx.CollectableRow) (vault.Secret, error) {
+	var (
+		s            vault.Secret
+		id           [16]byte
+		name         string
+		kind, ctype  string
+		tags, policy []byte
+		interval     *int64
+		current      int64
+		next         *time.Time
+	)
+	if err := r.Scan(&id, &name, &kind, &ctype, &s.Description, &tags, &interval, &s.GracePeriodSecs, &policy,
+		&current, &next, &s.CreatedAt, &s.UpdatedAt); err != nil {
+		return vault.Secret{}, err
+	}
+	s.ID, s.Name, s.Kind, s.ContentType = id, core.Name(name), core.Kind(kind), core.ContentType(ctype)
+	s.RotationIntervalSecs, s.NextRotationAt = orZero(interval), orZero(next)
+	var err error
+	if s.CurrentVersion, err = version(current); err != nil {
+		return vault.Secret{}, err
+	}
+	if err := json.Unmarshal(tags, &s.Tags); err != nil {
+		return vault.Secret{}, core.Wrap(core.Corrupt, err, "the stored tags of %s are malformed", core.Quote(name))
+	}
+	if policy == nil {
+		return s, nil
+	}
+	p, err := generate.Parse(policy)
+	if err != nil {
+		return vault.Secret{}, core.Wrap(core.Corrupt, err, "the stored generate policy of %s is malformed", core.Quote(name))
+	}
+	s.GeneratePolicy = &p
+	return s, nil
+}
+
+func storedRow(r pgx.CollectableRow) (vault.StoredValue, error) {
+	var (
+		v                 vault.StoredValue
+		id                [16]byte
+		name, kind, ctype string
+		current, numbered int64
+		expires           *time.Time
+		err               error
+	)
+	if err := r.Scan(&id, &name, &ctype, &kind, &current, &numbered, &v.Sealed.EnvelopeVersion, &v.Sealed.Key.KeyID,
+		&v.Sealed.Key.Wrapped, &v.Sealed.Nonce, &v.Sealed.Ciphertext, &v.CreatedAt, &expires); err != nil {
+		return vault.StoredValue{}, err
+	}
+	v.SecretID, v.Name, v.Kind, v.ContentType = id, core.Name(name), core.Kind(kind), core.ContentType(ctype)
+	v.ExpiresAt = orZero(expires)
+	if v.CurrentVersion, err = version(current); err != nil {
+		return vault.StoredValue{}, err
+	}
+	v.Version, err = version(numbered)
+	return v, err
+}
+
+func versionRow(r pgx.CollectableRow) (vault.VersionInfo, error) {
+	var (
+		v        vault.VersionInfo
+		numbered int64
+		expires  *time.Time
+		err      error
+	)
+	if err := r.Scan(&numbered, &v.EnvelopeVersion, &v.KMSKeyID, &v.CreatedAt, &expires); err != nil {
+		return vault.VersionInfo{}, err
+	}
+	v.ExpiresAt = orZero(expires)
+	v.Version, err = version(numbered)
+	return v, err
+}
+
+func version(n int64) (uint64, error) {
+	if n < 1 {
+		return 0, core.Errorf(core.Corrupt, "a stored version number is below 1")
+	}
+	return uint64(n), nil
+}
+
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

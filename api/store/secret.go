@@ -1,0 +1,146 @@
+package store
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+const createSecret = `SELECT * FROM vault.create_secret($1::uuid, $2::text,
+	ROW($3::smallint, $4::text, $5::bytea, $6::bytea, $7::bytea)::vault.sealed_value,
+	$8::text, $9::text, $10::text, $11::jsonb, $12::bigint, $13::bigint, $14::jsonb,
+	ROW($15::text, $16::text, $17::text, $18::inet, $19::text)::vault.audit_origin)`
+
+// CreateSecret implements vault.Store.
+func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin) (vault.Secret, error) {
+	tags, err := tagsArg(s.Tags)
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	policy, err := policyArg(s.GeneratePolicy)
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	args := []any{[16]byte(s.ID), string(s.Name)}
+	args = append(args, sealedArgs(s.Sealed)...)
+	args = append(args, string(s.Kind), string(s.ContentType), s.Description, tags,
+		orNull(s.RotationIntervalSecs), s.GracePeriodSecs, policy)
+	return perform(ctx, d, change[vault.Secret]{
+		sql: createSecret, args: append(args, originArgs(o)...), row: secretRow,
+		landed: func(ctx context.Context) (vault.Secret, bool, error) {
+			return d.landed(ctx, s.ID, s.Name, 1, s.Sealed.Nonce)
+		},
+	})
+}
+
+const appendVersion = `SELECT * FROM vault.append_version($1::uuid, $2::bigint,
+	ROW($3::smallint, $4::text, $5::bytea, $6::bytea, $7::bytea)::vault.sealed_value,
+	$8::text, $9::text, $10::jsonb, $11::bigint,
+	ROW($12::text, $13::text, $14::text, $15::inet, $16::text)::vault.audit_origin)`
+
+// AppendVersion implements vault.Store.
+func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, o vault.Origin) (vault.Secret, error) {
+	tags, err := tagsArg(v.Tags)
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	args := []any{[16]byte(v.ID), int64(v.Expected)}
+	args = append(args, sealedArgs(v.Sealed)...)
+	args = append(args, string(v.Action), v.Description, tags, v.GracePeriodSecs)
+	return perform(ctx, d, change[vault.Secret]{
+		sql: appendVersion, args: append(args, originArgs(o)...), row: secretRow,
+		landed: func(ctx context.Context) (vault.Secret, bool, error) {
+			return d.landed(ctx, v.ID, v.Name, v.Expected+1, v.Sealed.Nonce)
+		},
+	})
+}
+
+// landed tells whether the version with this very nonce is stored. A nonce is
+// random and used once, so no other change can be taken for this one.
+func (d *DB) landed(ctx context.Context, id core.SecretID, name core.Name, version uint64, nonce []byte) (vault.Secret, bool, error) {
+	rows, err := readPrimary(ctx, d, readSealed, []any{[]string{string(name)}, int64(version)}, storedRow)
+	if err != nil || len(rows) != 1 || rows[0].SecretID != id || !bytes.Equal(rows[0].Sealed.Nonce, nonce) {
+		return vault.Secret{}, false, err
+	}
+	s, err := d.DescribeSecretOnWriter(ctx, name)
+	if err != nil || s.ID != id {
+		return vault.Secret{}, false, err
+	}
+	// What the lost answer said, should another change have followed already.
+	s.CurrentVersion = version
+	return s, true, nil
+}
+
+const deleteSecret = `SELECT true FROM vault.delete_secret($1::uuid, $2::bigint,
+	ROW($3::text, $4::text, $5::text, $6::inet, $7::text)::vault.audit_origin)`
+
+// DeleteSecret implements vault.Store. After a lost answer a secret that is gone
+// counts as deleted: ids are never given out again.
+func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) error {
+	_, err := perform(ctx, d, change[bool]{
+		sql: deleteSecret, args: append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...), row: pgx.RowTo[bool],
+		landed: func(ctx context.Context) (bool, bool, error) {
+			s, err := d.DescribeSecretOnWriter(ctx, x.Name)
+			if core.CodeOf(err) == core.NotFound {
+				return true, true, nil
+			}
+			return true, err == nil && s.ID != x.ID, err
+		},
+	})
+	return err
+}
+
+const readSealed = "SELECT * FROM vault.read_sealed($1::text[], $2::bigint)"
+
+// ReadSealed implements vault.Store.
+func (d *DB) ReadSealed(ctx context.Context, names []core.Name, version uint64) ([]vault.StoredValue, error) {
+	texts := make([]string, len(names))
+	for i, n := range names {
+		texts[i] = string(n)
+	}
+	return read(ctx, d, readSealed, []any{texts, versionArg(version)}, storedRow)
+}
+
+// ReadVerifiable implements vault.Store.
+func (d *DB) ReadVerifiable(ctx context.Context, name core.Name) ([]vault.StoredValue, error) {
+	return read(ctx, d, "SELECT * FROM vault.read_verifiable($1::text)", []any{string(name)}, storedRow)
+}
+
+const describeSecret = "SELECT * FROM vault.describe_secret($1::text)"
+
+// DescribeSecret implements vault.Store.
+func (d *DB) DescribeSecret(ctx context.Context, name core.Name) (vault.Secret, error) {
+	return oneSecret(read(ctx, d, describeSecret, []any{string(name)}, secretRow))
+}
+
+// DescribeSecretOnWriter implements vault.Store.
+func (d *DB) DescribeSecretOnWriter(ctx context.Context, name core.Name) (vault.Secret, error) {
+	return oneSecret(readPrimary(ctx, d, describeSecret, []any{string(name)}, secretRow))
+}
+
+func oneSecret(rows []vault.Secret, err error) (vault.Secret, error) {
+	switch {
+	case err != nil:
+		return vault.Secret{}, err
+	case len(rows) == 0:
+		return vault.Secret{}, core.Errorf(core.NotFound, "no such secret")
+	case len(rows) > 1:
+		return vault.Secret{}, core.Errorf(core.Corrupt, "the name is stored more than once")
+	}
+	return rows[0], nil
+}
+
+// DescribeSecrets implements vault.Store.
+func (d *DB) DescribeSecrets(ctx context.Context, prefix, after string, limit int) ([]vault.Secret, error) {
+	return read(ctx, d, "SELECT * FROM vault.describe_secrets($1::text, $2::text, $3::integer)",
+		[]any{prefix, after, int32(limit)}, secretRow)
+}
+
+// DescribeVersions implements vault.Store.
+func (d *DB) DescribeVersions(ctx context.Context, name core.Name) ([]vault.VersionInfo, error) {
+	return read(ctx, d, "SELECT * FROM vault.describe_versions($1::text)", []any{string(name)}, versionRow)
+}

@@ -1,0 +1,89 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+const createToken = `SELECT true FROM vault.create_token($1::uuid, $2::text, $3::bytea, $4::timestamptz,
+	ROW($5::text, $6::text, $7::text, $8::inet, $9::text)::vault.audit_origin)`
+
+// CreateToken implements vault.Store.
+func (d *DB) CreateToken(ctx context.Context, t vault.NewToken, o vault.Origin) error {
+	args := append([]any{t.ID, t.Name, t.Fingerprint[:], timeArg(t.ExpiresAt)}, originArgs(o)...)
+	_, err := perform(ctx, d, change[bool]{
+		sql: createToken, args: args, row: pgx.RowTo[bool],
+		landed: func(ctx context.Context) (bool, bool, error) {
+			active, err := d.ActiveTokens(ctx)
+			for _, a := range active {
+				if a.ID == t.ID {
+					return true, true, err
+				}
+			}
+			return false, false, err
+		},
+	})
+	return err
+}
+
+// ActiveTokens implements vault.Store.
+func (d *DB) ActiveTokens(ctx context.Context) ([]vault.ActiveToken, error) {
+	return readPrimary(ctx, d, "SELECT * FROM vault.active_tokens()", nil, func(r pgx.CollectableRow) (t vault.ActiveToken, err error) {
+		var fingerprint []byte
+		if err = r.Scan(&t.ID, &t.Name, &fingerprint); err != nil {
+			return t, err
+		}
+		if copy(t.Fingerprint[:], fingerprint) != len(t.Fingerprint) || len(fingerprint) != len(t.Fingerprint) {
+			return t, core.Errorf(core.Corrupt, "the stored fingerprint of token %s is malformed", core.Quote(t.Name))
+		}
+		return t, nil
+	})
+}
+
+// ListTokens implements vault.Store.
+func (d *DB) ListTokens(ctx context.Context) ([]vault.TokenInfo, error) {
+	return readPrimary(ctx, d, "SELECT * FROM vault.list_tokens()", nil, func(r pgx.CollectableRow) (t vault.TokenInfo, err error) {
+		var expires, revoked *time.Time
+		err = r.Scan(&t.ID, &t.Name, &t.CreatedAt, &expires, &revoked)
+		t.ExpiresAt, t.RevokedAt = orZero(expires), orZero(revoked)
+		return t, err
+	})
+}
+
+const revokeToken = `SELECT true FROM vault.revoke_token($1::text,
+	ROW($2::text, $3::text, $4::text, $5::inet, $6::text)::vault.audit_origin)`
+
+// RevokeToken implements vault.Store. After a lost answer a name without an
+// active token counts as revoked.
+func (d *DB) RevokeToken(ctx context.Context, name string, o vault.Origin) error {
+	_, err := perform(ctx, d, change[bool]{
+		sql: revokeToken, args: append([]any{name}, originArgs(o)...), row: pgx.RowTo[bool],
+		landed: func(ctx context.Context) (bool, bool, error) {
+			active, err := d.ActiveTokens(ctx)
+			for _, a := range active {
+				if a.Name == name {
+					return false, false, err
+				}
+			}
+			return true, err == nil, err
+		},
+	})
+	return err
+}
+
+const appendAudit = `SELECT true FROM vault.append_audit(
+	ROW($1::text, $2::text, $3::text, $4::inet, $5::text)::vault.audit_origin,
+	$6::text, $7::text, $8::bigint, $9::text, $10::text)`
+
+// AppendAudit implements vault.Store. A record whose answer got lost is not sent
+// again, since it could then be there twice: the operation it belongs to fails.
+func (d *DB) AppendAudit(ctx context.Context, e vault.Entry) error {
+	args := append(originArgs(e.Origin), string(e.Action), orNull(e.Name), versionArg(e.Version), string(e.Outcome), string(e.Code))
+	_, err := perform(ctx, d, change[bool]{sql: appendAudit, args: args, row: pgx.RowTo[bool]})
+	return err
+}
