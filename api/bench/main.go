@@ -1,0 +1,131 @@
+// Command bench measures what the vault costs: secrets read and written per second by REST and by SQL, beside the
+// floors they stand on, measured in the same run on the same machine. A rate says little on a machine nobody else
+// has; the ratio to its floor says how much of it the vault takes.
+//
+// It wants a running API and the PostgreSQL behind it (scripts/bench.sh starts fresh ones) and takes them by flags;
+// PG* variables mean what they mean to libpq. Clients and the gin floors run inside this process and share the
+// machine's cores with the servers: REST clients write prepared requests to plain sockets, so that little of the
+// time is theirs. It never runs against a vault that holds anything of value: what it makes stays there.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+)
+
+// options is what the flags say.
+type options struct {
+	addr      string // host:port of the API
+	tokenFile string // holds an admin token
+	dsn       string // connection string of a superuser; empty means PG* variables
+	duration  time.Duration
+	conns     int // REST connections
+	sqlConns  int // SQL connections
+	secrets   int // secrets that reads choose among
+	valueLen  int // bytes of a value
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	o, err := parse(os.Args[1:])
+	if err == nil {
+		err = run(ctx, o)
+	}
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	var secs float64
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.StringVar(&o.addr, "addr", "127.0.0.1:8200", "host:port of the API")
+	f.StringVar(&o.tokenFile, "token-file", "", "file with an admin token")
+	f.StringVar(&o.dsn, "dsn", "", "connection string of a superuser; empty uses PGHOST and its siblings")
+	f.Float64Var(&secs, "seconds", 3, "length of each measurement")
+	f.IntVar(&o.conns, "conns", 32, "REST connections")
+	f.IntVar(&o.sqlConns, "sql-conns", 8, "SQL connections")
+	f.IntVar(&o.secrets, "secrets", 256, "secrets that reads choose among")
+	f.IntVar(&o.valueLen, "value-bytes", 32, "bytes of a value")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	o.duration = time.Duration(secs * float64(time.Second))
+	o.addr = strings.TrimPrefix(o.addr, "http://")
+	if f.NArg() > 0 || o.duration <= 0 || o.conns < 1 || o.sqlConns < 1 || o.secrets < 1 || o.valueLen < 1 {
+		return o, errors.New("want positive numbers and no arguments; -help lists the flags")
+	}
+	if o.secrets < max(o.conns, o.sqlConns) {
+		return o, errors.New("-secrets must not be less than the connections: each changes a secret of its own")
+	}
+	if o.tokenFile == "" {
+		return o, errors.New("-token-file is needed")
+	}
+	return o, nil
+}
+
+// run measures everything in one process and prints one table.
+func run(ctx context.Context, o options) error {
+	db, err := openDatabase(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	rest, err := newREST(ctx, o)
+	if err != nil {
+		return err
+	}
+	gin, err := startGin(ctx, db)
+	if err != nil {
+		return err
+	}
+	defer gin.close()
+
+	var t table
+	for _, m := range measurements(o, db, rest, gin) {
+		r, err := measure(ctx, o.duration, m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		t.rows = append(t.rows, r)
+	}
+	return t.write(os.Stdout, o)
+}
+
+// measurements is the whole list: floors first, each followed by what stands on it.
+func measurements(o options, db *database, rest *rest, gin *ginFloor) []measurement {
+	return []measurement{
+		{name: floorGin, workers: gin.clients(o.conns, "/fixed")},
+		{name: floorGinSelect, workers: gin.clients(o.conns, "/select")},
+		{name: "REST read", workers: rest.readers(o.conns), floors: []string{floorGin, floorGinSelect}},
+		{name: floorInsertREST, workers: db.inserters(o.conns)},
+		{name: "REST create", workers: rest.creators(o.conns), floors: []string{floorInsertREST}},
+		{name: "REST update", workers: rest.updaters(o.conns), floors: []string{floorInsertREST}},
+		{name: floorSelect, workers: db.selecters(o.sqlConns)},
+		{name: "SQL read_secret", workers: db.readers(o.sqlConns), floors: []string{floorSelect}},
+		{name: floorInsert, workers: db.inserters(o.sqlConns)},
+		{name: "SQL create_secret", workers: db.creators(o.sqlConns), floors: []string{floorInsert}},
+		{name: "SQL update_secret", workers: db.updaters(o.sqlConns), floors: []string{floorInsert}},
+	}
+}
+
+// Names of the floors.
+const (
+	floorGin        = "floor: gin, fixed answer"
+	floorGinSelect  = "floor: gin + one pgx select by key"
+	floorInsertREST = "floor: SQL insert, commit (REST conns)"
+	floorSelect     = "floor: SQL select by key"
+	floorInsert     = "floor: SQL insert, commit"
+)

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+)
+
+// warmUp comes before each measurement and is not counted: connections open, plans and caches fill.
+const warmUp = 300 * time.Millisecond
+
+// worker is one connection's work. open is called once and returns the operation; each call of it is one sample.
+// The operation is used by one goroutine.
+type worker func(ctx context.Context) (op func() error, done func(), err error)
+
+// measurement is one row to be.
+type measurement struct {
+	name    string
+	workers []worker
+	floors  []string // names of rows measured before
+}
+
+// row is what a measurement found.
+type row struct {
+	name     string
+	floors   []string
+	rate     float64 // operations per second
+	p50, p99 time.Duration
+	samples  int
+}
+
+// measure runs every worker for d after the warm-up. The first error of any worker ends it: a rate of failures is
+// no rate.
+func measure(ctx context.Context, d time.Duration, m measurement) (row, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	start := time.Now().Add(warmUp)
+	end := start.Add(d)
+	samples := make([][]time.Duration, len(m.workers))
+	var wg sync.WaitGroup
+	for i, w := range m.workers {
+		wg.Go(func() {
+			s, err := sample(ctx, w, start, end)
+			if err != nil {
+				cancel(err)
+			}
+			samples[i] = s
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return row{}, err
+	}
+	return summarise(m, slices.Concat(samples...), d)
+}
+
+// sample repeats one worker's operation until end and keeps the durations of those begun after start.
+func sample(ctx context.Context, w worker, start, end time.Time) ([]time.Duration, error) {
+	op, done, err := w(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var kept []time.Duration
+	for ctx.Err() == nil {
+		from := time.Now()
+		if from.After(end) {
+			return kept, nil
+		}
+		if err := op(); err != nil {
+			return nil, err
+		}
+		if from.After(start) {
+			kept = append(kept, time.Since(from))
+		}
+	}
+	return kept, nil
+}
+
+func summarise(m measurement, all []time.Duration, d time.Duration) (row, error) {
+	if len(all) < 2 {
+		return row{}, fmt.Errorf("only %d operations in %s", len(all), d)
+	}
+	slices.Sort(all)
+	return row{
+		name: m.name, floors: m.floors, samples: len(all),
+		rate: float64(len(all)) / d.Seconds(),
+		p50:  all[len(all)/2], p99: all[len(all)*99/100],
+	}, nil
+}
+
+// table prints rows as Markdown.
+type table struct{ rows []row }
+
+func (t table) find(name string) row {
+	return t.rows[slices.IndexFunc(t.rows, func(r row) bool { return r.name == name })]
+}
+
+func (t table) write(w io.Writer, o options) error {
+	fmt.Fprintf(w, "%d REST connections, %d SQL connections, %s each, values of %d bytes; clients share the machine\n\n",
+		o.conns, o.sqlConns, o.duration, o.valueLen)
+	fmt.Fprintln(w, "| | per second | p50 ms | p99 ms | of its floor |\n|---|---:|---:|---:|---|")
+	for _, r := range t.rows {
+		ratios := ""
+		for i, f := range r.floors {
+			if i > 0 {
+				ratios += "; "
+			}
+			ratios += fmt.Sprintf("%.2f of %s", r.rate/t.find(f).rate, f[len("floor: "):])
+		}
+		_, err := fmt.Fprintf(w, "| %s | %.0f | %.2f | %.2f | %s |\n", r.name, r.rate,
+			float64(r.p50.Microseconds())/1000, float64(r.p99.Microseconds())/1000, ratios)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

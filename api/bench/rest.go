@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// runName tells this run's names from those of runs before.
+var runName = strconv.FormatInt(time.Now().UnixNano(), 36)
+
+// secretName names the i-th of the secrets that reads choose among and updates change.
+func secretName(i int64) string { return fmt.Sprintf("bench/%s/%d", runName, i) }
+
+// rest is the API's side.
+type rest struct {
+	addr, token string
+	secrets     int
+	value       string
+	next        atomic.Int64
+}
+
+// newREST makes the secrets that are read.
+func newREST(ctx context.Context, o options) (*rest, error) {
+	token, err := os.ReadFile(o.tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	r := &rest{addr: o.addr, token: strings.TrimSpace(string(token)), secrets: o.secrets, value: strings.Repeat("s", o.valueLen)}
+	c, err := dial(ctx, r.addr)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	for i := range r.secrets {
+		if _, err := c.do(r.create(secretName(int64(i))), http.StatusCreated, nil); err != nil {
+			return nil, fmt.Errorf("create secrets to read: %w", err)
+		}
+	}
+	return r, nil
+}
+
+func (r *rest) create(name string) []byte {
+	body, _ := json.Marshal(map[string]string{"name": name, "kind": "manual", "value": r.value}) // strings always encode
+	return request("POST", r.addr, "/v1/secrets", r.token, string(body))
+}
+
+// worker makes a worker of one connection.
+func (r *rest) worker(op func(c *client) error) worker {
+	return func(ctx context.Context) (func() error, func(), error) {
+		c, err := dial(ctx, r.addr)
+		if err != nil {
+			return nil, nil, err
+		}
+		return func() error { return op(c) }, c.close, nil
+	}
+}
+
+func (r *rest) readers(n int) []worker {
+	reqs := make([][]byte, r.secrets)
+	for i := range reqs {
+		reqs[i] = request("GET", r.addr, "/v1/secrets/"+secretName(int64(i)), "", "")
+	}
+	return repeat(n, func(int) worker {
+		return r.worker(func(c *client) error {
+			_, err := c.do(reqs[r.next.Add(1)%int64(len(reqs))], http.StatusOK, nil)
+			return err
+		})
+	})
+}
+
+func (r *rest) creators(n int) []worker {
+	return repeat(n, func(int) worker {
+		return r.worker(func(c *client) error {
+			name := fmt.Sprintf("bench/%s/rest/%d", runName, r.next.Add(1))
+			_, err := c.do(r.create(name), http.StatusCreated, nil)
+			return err
+		})
+	})
+}
+
+// updaters change one secret each, naming the version they replace as every client must.
+func (r *rest) updaters(n int) []worker {
+	return repeat(n, func(i int) worker {
+		path := "/v1/secrets/" + secretName(int64(i%r.secrets))
+		body, _ := json.Marshal(map[string]string{"value": r.value})
+		etag := `"1"`
+		return r.worker(func(c *client) error {
+			h, err := c.do(request("PUT", r.addr, path, r.token, string(body), "If-Match: "+etag), http.StatusOK, nil)
+			if err != nil {
+				return err
+			}
+			if etag = h.Get("ETag"); etag == "" {
+				return errors.New("the answer to an update has no ETag")
+			}
+			return nil
+		})
+	})
+}
