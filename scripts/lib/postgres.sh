@@ -57,8 +57,13 @@ cluster_folder() {
 
 pg_bin() { echo "$("$PG_CONFIG" --bindir)/$1"; }
 
+# cluster_running: the process of postmaster.pid lives (a killed one may stay a zombie for a moment) and is this
+# cluster's: the kernel gives pids away again.
 cluster_running() {
-	[ -f "$CLUSTER/pg/postmaster.pid" ] && as_server "$(pg_bin pg_ctl)" -D "$CLUSTER/pg" status >/dev/null 2>&1
+	local pid
+	pid=$(sed -n 1p "$CLUSTER/pg/postmaster.pid" 2>/dev/null) || return 1
+	grep -q '^State:[[:space:]]*[^ZX]' "/proc/$pid/status" 2>/dev/null &&
+		tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "-D $CLUSTER/pg"
 }
 
 # cluster_sql DATABASE: runs the SQL on stdin as superuser, stops at the first error, prints bare values.
@@ -102,8 +107,9 @@ cluster_start() {
 		since=$(sed -n 3p "$CLUSTER/pg/postmaster.pid")
 		lib=$("$PG_CONFIG" --pkglibdir)/hyperion_vault.so
 		[ "$(stat -c %Y "$lib")" -ge "$since" ] || return 0
-		cluster_stop
 	fi
+	# Also clears away what a killed server left behind.
+	cluster_stop
 	cluster_configure
 	# Lock fds of the caller are not for the server; its log begins where it did before.
 	if ! as_server "$(pg_bin pg_ctl)" -D "$CLUSTER/pg" -l "$CLUSTER/log/postgres.log" -w -t 60 start \
@@ -115,19 +121,20 @@ cluster_start() {
 
 # cluster_stop: fast, then by force; afterwards nothing of it is left in memory, even if it had been killed before.
 cluster_stop() {
-	local pid='' shmid=''
 	[ -f "$CLUSTER/pg/postmaster.pid" ] || return 0
+	local pid shmid
 	pid=$(sed -n 1p "$CLUSTER/pg/postmaster.pid")
 	shmid=$(sed -n 7p "$CLUSTER/pg/postmaster.pid" | awk '{ print $2 }')
 	if cluster_running; then
 		as_server "$(pg_bin pg_ctl)" -D "$CLUSTER/pg" -m fast -w -t 60 stop >/dev/null 2>&1 ||
-			as_server "$(pg_bin pg_ctl)" -D "$CLUSTER/pg" -m immediate -w -t 30 stop >/dev/null ||
-			die "PostgreSQL (pid $pid) does not stop" "its log is $CLUSTER/log/postgres.log"
-		return
+			as_server "$(pg_bin pg_ctl)" -D "$CLUSTER/pg" -m immediate -w -t 30 stop >/dev/null 2>&1 || true
 	fi
+	! cluster_running || die "PostgreSQL (pid $pid) does not stop" "its log is $CLUSTER/log/postgres.log"
 	# Killed: its segment of System V shared memory outlives it. Only one that nobody is attached to is removed.
-	if [ -n "$shmid" ] && ipcs -m -i "$shmid" 2>/dev/null | grep -q 'nattch=0'; then
-		as_server ipcrm -m "$shmid" 2>/dev/null || true
+	if [ -f "$CLUSTER/pg/postmaster.pid" ]; then
+		wait_for 10 cluster_detached "$shmid" || die "processes of a killed PostgreSQL still run"
+		if [ -n "$shmid" ]; then as_server ipcrm -m "$shmid" 2>/dev/null || true; fi
+		as_server rm -f "$CLUSTER/pg/postmaster.pid" "$CLUSTER"/run/.s.PGSQL.*
 	fi
-	as_server rm -f "$CLUSTER/pg/postmaster.pid"
 }
+cluster_detached() { [ -z "$1" ] || ! ipcs -m -i "$1" 2>/dev/null | grep -qE 'nattch=[1-9]'; }
