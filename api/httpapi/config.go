@@ -1,0 +1,107 @@
+package httpapi
+
+import (
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+const (
+	defaultRequestTimeout = 10 * time.Second
+	readHeaderTimeout     = 5 * time.Second
+	idleTimeout           = 2 * time.Minute
+	answerSlack           = 10 * time.Second // to write an answer, its audit record included
+	maxHeaderBytes        = 32 << 10
+	bodySlack             = 64 << 10 // of a request body, for what is not the value
+)
+
+// Config is what the handler is made of. Vault is required.
+type Config struct {
+	Vault          *vault.Vault
+	Log            *slog.Logger   // nil = slog.Default()
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; empty = nobody's
+	RequestTimeout time.Duration  // of one operation; 0 = 10 s
+	MaxValueLen    int            // bytes; bounds the body; 0 = core.DefaultMaxValueLen
+}
+
+// server is the handlers' shared state; nothing in it changes after New.
+type server struct {
+	Config
+	maxBody int64
+}
+
+// New returns the handler of all routes. It is safe for concurrent use.
+func New(c Config) http.Handler {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.RequestTimeout <= 0 {
+		c.RequestTimeout = defaultRequestTimeout
+	}
+	if c.MaxValueLen <= 0 {
+		c.MaxValueLen = core.DefaultMaxValueLen
+	}
+	s := &server{Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack}
+	gin.SetMode(gin.ReleaseMode)
+	e := gin.New()
+	// Names are matched as they are decoded: no cleaning, no redirects, and no
+	// client address by gin's own rules.
+	e.RedirectTrailingSlash, e.RedirectFixedPath, e.UseRawPath = false, false, false
+	e.HandleMethodNotAllowed = true
+	e.ForwardedByClientIP = false
+	e.ContextWithFallback = false
+	s.routes(e)
+	return e
+}
+
+func (s *server) routes(e *gin.Engine) {
+	e.Use(s.begin, s.recover)
+	e.NoRoute(s.noRoute)
+	e.NoMethod(s.noMethod)
+	e.GET("/healthz", s.health)
+	e.GET("/readyz", s.ready)
+	e.GET("/v1/openapi.yaml", s.openAPI)
+	e.POST("/v1/secrets", s.create)
+	e.GET("/v1/secrets", s.list)
+	e.GET("/v1/secrets/*name", s.read)
+	e.PUT("/v1/secrets/*name", s.update)
+	e.DELETE("/v1/secrets/*name", s.remove)
+	e.POST("/v1/secrets/*name", s.postToSecret)
+	e.GET("/v1/metadata/*name", s.describe)
+	e.GET("/v1/versions/*name", s.versions)
+}
+
+// ServerConfig is what NewServer needs. Handler and Addr are required.
+type ServerConfig struct {
+	Addr           string // host:port
+	Handler        http.Handler
+	Log            *slog.Logger  // nil = slog.Default()
+	RequestTimeout time.Duration // as in Config; 0 = 10 s
+}
+
+// NewServer returns a server whose every phase has a limit. The caller listens,
+// serves and shuts it down.
+func NewServer(c ServerConfig) *http.Server {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.RequestTimeout <= 0 {
+		c.RequestTimeout = defaultRequestTimeout
+	}
+	return &http.Server{
+		Addr:              c.Addr,
+		Handler:           c.Handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       c.RequestTimeout + readHeaderTimeout,
+		WriteTimeout:      2*c.RequestTimeout + readHeaderTimeout + answerSlack,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
+	}
+}

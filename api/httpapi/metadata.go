@@ -1,0 +1,62 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+func (s *server) list(c *gin.Context) {
+	prefix, after, limit, err := listQuery(c.Request)
+	if err != nil {
+		s.reject(c, vault.ActionList, prefix, err)
+		return
+	}
+	page, err := s.Vault.List(c.Request.Context(), callerOf(c), prefix, after, limit)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	out := listBody{Secrets: make([]secretBody, len(page.Secrets)), Next: page.Next}
+	for i, m := range page.Secrets {
+		out.Secrets[i] = bodyOf(m)
+	}
+	s.answer(c, http.StatusOK, out)
+}
+
+func (s *server) describe(c *gin.Context) {
+	name := nameOf(c)
+	if _, err := query(c.Request); err != nil {
+		s.reject(c, vault.ActionDescribe, name, err)
+		return
+	}
+	m, err := s.Vault.Describe(c.Request.Context(), callerOf(c), name)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	s.answerSecret(c, http.StatusOK, m)
+}
+
+func (s *server) versions(c *gin.Context) {
+	name := nameOf(c)
+	if _, err := query(c.Request); err != nil {
+		s.reject(c, vault.ActionDescribe, name, err)
+		return
+	}
+	list, err := s.Vault.Versions(c.Request.Context(), callerOf(c), name)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	out := versionsBody{Name: name, Versions: make([]versionBody, len(list))}
+	for i, v := range list {
+		out.Versions[i] = versionBody{
+			Version: v.Version, EnvelopeVersion: v.EnvelopeVersion, KMSKeyID: v.KMSKeyID,
+			CreatedAt: v.CreatedAt.UTC(), ExpiresAt: orNil(v.ExpiresAt),
+		}
+	}
+	s.answer(c, http.StatusOK, out)
+}

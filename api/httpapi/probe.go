@@ -1,0 +1,47 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/docs"
+)
+
+type probeBody struct {
+	Status string            `json:"status"`
+	Checks map[string]string `json:"checks,omitempty"`
+}
+
+// health tells that the process answers, and nothing else.
+func (s *server) health(c *gin.Context) {
+	s.answer(c, http.StatusOK, probeBody{Status: "ok"})
+}
+
+// ready tells which part is missing; why is for the log: the answer goes to
+// anybody.
+func (s *server) ready(c *gin.Context) {
+	out := probeBody{Status: "ready", Checks: map[string]string{}}
+	status := http.StatusOK
+	for _, check := range s.Vault.Ready(c.Request.Context()) {
+		out.Checks[check.Name] = "ok"
+		if check.Err == nil {
+			continue
+		}
+		out.Status, status = "unavailable", http.StatusServiceUnavailable
+		out.Checks[check.Name] = string(core.CodeOf(check.Err))
+		s.Log.WarnContext(c.Request.Context(), "not ready", "check", check.Name, "cause", check.Err.Error(),
+			"request_id", callerOf(c).RequestID)
+	}
+	if status != http.StatusOK {
+		c.Writer.Header().Set("Retry-After", "1")
+	}
+	s.answer(c, status, out)
+}
+
+func (s *server) openAPI(c *gin.Context) {
+	c.Writer.Header().Set("Content-Type", "application/yaml")
+	c.Writer.WriteHeader(http.StatusOK)
+	_, _ = c.Writer.Write(docs.OpenAPI)
+}

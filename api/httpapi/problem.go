@@ -1,0 +1,84 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// statusOf is the one table from codes to statuses.
+var statusOf = map[core.Code]int{
+	core.Invalid:         http.StatusBadRequest,
+	core.TooLarge:        http.StatusRequestEntityTooLarge,
+	core.Unauthenticated: http.StatusUnauthorized,
+	core.Denied:          http.StatusForbidden,
+	core.NotFound:        http.StatusNotFound,
+	core.Exists:          http.StatusConflict,
+	core.Stale:           http.StatusPreconditionFailed,
+	core.Unavailable:     http.StatusServiceUnavailable,
+	core.Corrupt:         http.StatusInternalServerError,
+	core.Internal:        http.StatusInternalServerError,
+}
+
+// transportError is a failure that HTTP knows more exactly than the codes do.
+type transportError struct {
+	status int
+	code   string
+	cause  *core.Error
+}
+
+func (e *transportError) Error() string { return e.cause.Error() }
+func (e *transportError) Unwrap() error { return e.cause }
+
+// problem is an RFC 9457 answer.
+type problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail,omitempty"`
+	Code      string `json:"code"`
+	RequestID string `json:"request_id"`
+}
+
+func problemOf(err error, requestID string) problem {
+	code := core.CodeOf(err)
+	p := problem{Type: "about:blank", Status: statusOf[code], Code: string(code), Detail: core.MessageOf(err), RequestID: requestID}
+	if t, ok := errors.AsType[*transportError](err); ok {
+		p.Status, p.Code = t.status, t.code
+	}
+	if p.Status == 0 {
+		p.Status, p.Code, p.Detail = http.StatusInternalServerError, string(core.Internal), ""
+	}
+	p.Title = http.StatusText(p.Status)
+	return p
+}
+
+// fail answers err. Causes are for the operator's log alone, and only where the
+// fault is on this side.
+func (s *server) fail(c *gin.Context, err error) {
+	id := callerOf(c).RequestID
+	p := problemOf(err, id)
+	if p.Status >= http.StatusInternalServerError {
+		s.Log.ErrorContext(c.Request.Context(), "request failed", "code", p.Code, "cause", err.Error(), "request_id", id)
+	}
+	h := c.Writer.Header()
+	h.Set("Content-Type", "application/problem+json")
+	switch p.Status {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="hyperion-vault"`)
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", "1")
+	}
+	body, merr := json.Marshal(p)
+	if merr != nil {
+		body = []byte(`{"type":"about:blank","status":500,"code":"internal"}`)
+		p.Status = http.StatusInternalServerError
+	}
+	c.Writer.WriteHeader(p.Status)
+	_, _ = c.Writer.Write(body)
+	c.Abort()
+}

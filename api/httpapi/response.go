@@ -1,0 +1,143 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+	"github.com/hyperiondb/hyperion-vault/core/generate"
+)
+
+// secretBody is the metadata of a secret as JSON.
+type secretBody struct {
+	ID                   core.SecretID     `json:"id"`
+	Name                 core.Name         `json:"name"`
+	Kind                 core.Kind         `json:"kind"`
+	ContentType          core.ContentType  `json:"content_type"`
+	Description          string            `json:"description"`
+	Tags                 map[string]string `json:"tags"`
+	RotationIntervalSecs int64             `json:"rotation_interval_secs,omitempty"`
+	GracePeriodSecs      int64             `json:"grace_period_secs"`
+	GeneratePolicy       *generate.Policy  `json:"generate_policy,omitempty"`
+	CurrentVersion       uint64            `json:"current_version"`
+	NextRotationAt       *time.Time        `json:"next_rotation_at,omitempty"`
+	CreatedAt            time.Time         `json:"created_at"`
+	UpdatedAt            time.Time         `json:"updated_at"`
+}
+
+func bodyOf(s vault.Secret) secretBody {
+	tags := s.Tags
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	return secretBody{
+		ID: s.ID, Name: s.Name, Kind: s.Kind, ContentType: s.ContentType, Description: s.Description, Tags: tags,
+		RotationIntervalSecs: s.RotationIntervalSecs, GracePeriodSecs: s.GracePeriodSecs, GeneratePolicy: s.GeneratePolicy,
+		CurrentVersion: s.CurrentVersion, NextRotationAt: orNil(s.NextRotationAt),
+		CreatedAt: s.CreatedAt.UTC(), UpdatedAt: s.UpdatedAt.UTC(),
+	}
+}
+
+func orNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+type listBody struct {
+	Secrets []secretBody `json:"secrets"`
+	Next    string       `json:"next,omitempty"`
+}
+
+type versionBody struct {
+	Version         uint64     `json:"version"`
+	EnvelopeVersion int16      `json:"envelope_version"`
+	KMSKeyID        string     `json:"kms_key_id"`
+	CreatedAt       time.Time  `json:"created_at"`
+	ExpiresAt       *time.Time `json:"expires_at,omitempty"`
+}
+
+type versionsBody struct {
+	Name     string        `json:"name"`
+	Versions []versionBody `json:"versions"`
+}
+
+type verdictBody struct {
+	Valid   bool   `json:"valid"`
+	Version uint64 `json:"version,omitempty"`
+}
+
+// valueHead is all of a read's answer but the value.
+type valueHead struct {
+	Name           core.Name        `json:"name"`
+	Kind           core.Kind        `json:"kind"`
+	ContentType    core.ContentType `json:"content_type"`
+	Version        uint64           `json:"version"`
+	CurrentVersion uint64           `json:"current_version"`
+	CreatedAt      time.Time        `json:"created_at"`
+	ExpiresAt      *time.Time       `json:"expires_at,omitempty"`
+}
+
+// answer sends v as JSON. v holds no secret value.
+func (s *server) answer(c *gin.Context, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		s.fail(c, core.Wrap(core.Internal, err, "encode the answer"))
+		return
+	}
+	send(c, status, body)
+}
+
+func send(c *gin.Context, status int, body []byte) {
+	c.Writer.Header().Set("Content-Type", "application/json")
+	c.Writer.WriteHeader(status)
+	_, _ = c.Writer.Write(body)
+}
+
+// answerValue sends a value, and wipes the buffer it was put together in.
+func (s *server) answerValue(c *gin.Context, v vault.Value) {
+	head, err := json.Marshal(valueHead{
+		Name: v.Name, Kind: v.Kind, ContentType: v.ContentType, Version: v.Version, CurrentVersion: v.CurrentVersion,
+		CreatedAt: v.CreatedAt.UTC(), ExpiresAt: orNil(v.ExpiresAt),
+	})
+	if err != nil {
+		s.fail(c, core.Wrap(core.Internal, err, "encode the answer"))
+		return
+	}
+	body := appendValue(head[:len(head)-1], v)
+	defer func() { envelope.Wipe(body) }()
+	if v.Version == v.CurrentVersion {
+		c.Writer.Header().Set("ETag", etag(v.Version))
+	}
+	send(c, http.StatusOK, body)
+}
+
+// appendValue finishes an open JSON object with the value. The buffer is made
+// large enough at once: one that is outgrown would stay unwiped.
+func appendValue(head []byte, v vault.Value) []byte {
+	const fields = len(`,"value_base64":""}`)
+	isText := v.ContentType.IsText() && utf8.Valid(v.Plain)
+	worst := base64.StdEncoding.EncodedLen(len(v.Plain))
+	if isText {
+		worst = 6 * len(v.Plain)
+	}
+	body := append(make([]byte, 0, len(head)+fields+worst), head...)
+	if isText {
+		body = append(body, `,"value":`...)
+		body = appendQuoted(body, v.Plain)
+	} else {
+		body = append(body, `,"value_base64":"`...)
+		body = base64.StdEncoding.AppendEncode(body, v.Plain)
+		body = append(body, '"')
+	}
+	return append(body, '}')
+}
