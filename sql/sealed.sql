@@ -135,6 +135,9 @@ BEGIN
         description = coalesce(append_version.description, x.description),
         tags = coalesce(append_version.tags, x.tags),
         grace_period_secs = coalesce(append_version.grace_period_secs, x.grace_period_secs),
+        next_rotation_at = CASE append_version.action
+                               WHEN 'rotate' THEN stamp + make_interval(secs => x.rotation_interval_secs)
+                               ELSE x.next_rotation_at END,
         updated_at = stamp
     WHERE x.id = s.id
     RETURNING * INTO s;
