@@ -63,7 +63,7 @@ Begin(HvCall *call, const char *action)
 }
 
 /*
- * Check the name by the one rule there is, and make it the call's.
+ * Check the name by the one rule there is, and make it the call's: a copy that ends in a zero byte, for messages.
  */
 void
 HvCheckName(HvCall *call, text *name)
@@ -71,7 +71,7 @@ HvCheckName(HvCall *call, text *name)
 	HvBytes		utf8 = HvUtf8(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
 	HV_CALL_GO(check_name, utf8);
-	call->name = utf8;
+	call->name = HvLiteral(pnstrdup((const char *) utf8.data, utf8.len));
 }
 
 /*
