@@ -114,6 +114,10 @@ AuditCode(int sqlstate)
 	if (category == ERRCODE_CONNECTION_EXCEPTION || category == ERRCODE_OPERATOR_INTERVENTION ||
 		category == ERRCODE_INSUFFICIENT_RESOURCES)
 		return NULL;
+	/* a standby or a read-only transaction; a deadlock or a serialization failure; a lock that was not waited for */
+	if (category == ERRCODE_INVALID_TRANSACTION_STATE || category == ERRCODE_TRANSACTION_ROLLBACK ||
+		category == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+		return "unavailable";
 	return "internal";
 }
 
