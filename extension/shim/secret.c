@@ -160,7 +160,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("value must not be null"),
-				 errhint("Only an automatic secret, without a value, gets one that is generated.")));
+				 errhint("A value is generated only for an automatic secret.")));
 	binding.id = NewId();
 	binding.name = call->name;
 	binding.content_type = HvTakeBuf(&content_type);
