@@ -478,6 +478,17 @@ RESET min_parallel_table_scan_size;
 RESET max_parallel_workers_per_gather;
 DROP TABLE many;
 
+-- a new session of an ordinary role that sets the socket before the library is there to refuse it (it is, where the
+-- server preloads it): the library does not take it over
+\c -
+SET client_min_messages = 'error';
+SET ROLE regress_vault_app;
+SELECT split_part(try('SET hyperion_vault.agent_socket = ''/no/such/agent.sock'''), ':', 1) IN ('accepted', '42501');
+SELECT split_part(try('SET hyperion_vault.max_value_bytes = 1'), ':', 1) IN ('accepted', '42501');
+SELECT vault.read_secret('app/v');
+SHOW hyperion_vault.max_value_bytes;
+\c -
+
 --
 -- rows edited by hand. Whatever is changed or swapped, reading says so, and gives nothing.
 --
