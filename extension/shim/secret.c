@@ -137,6 +137,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	HvBuf		content_type = {NULL, 0};
 	HvStored	stored;
 
+	HvLogEnter("create_secret");
 	RequireArg(fcinfo, 0, "name");
 	RequireArg(fcinfo, 2, "kind");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
@@ -186,6 +187,7 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 {
 	HvLocked	locked;
 
+	HvLogEnter("update_secret");
 	RequireArg(fcinfo, 0, "name");
 	RequireArg(fcinfo, 1, "value");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
@@ -262,6 +264,7 @@ Verify(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	HvBytes		candidate;
 	bool		matched = false;
 
+	HvLogEnter("verify");
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvFindOpenable(call, &found);
