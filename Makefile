@@ -42,10 +42,12 @@ ifneq (,$(wildcard $(PGXS)))
 include $(PGXS)
 else
 # Everything that needs PostgreSQL's build files says so; the scripts install them and call make again.
-all install uninstall install-golib $(SQL_SCRIPT) lint-c:
+all install uninstall lint-c: need-pgxs
+.PHONY: need-pgxs
+need-pgxs:
 	@echo "error: no PostgreSQL build files found by '$(PG_CONFIG) --pgxs'." >&2
 	@echo "hint: install the Debian package postgresql-server-dev-NN (NN is your server's major version)," >&2
-	@echo "hint: or run scripts/deps.sh, or pass PG_CONFIG=/path/to/pg_config." >&2
+	@echo "hint: or run make deps, or pass PG_CONFIG=/path/to/pg_config." >&2
 	@exit 1
 clean:
 	rm -rf $(OBJS) $(SQL_SCRIPT) $(MODULE_big).so $(EXTRA_CLEAN)
