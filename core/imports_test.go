@@ -54,7 +54,7 @@ var environmentReaders = []string{
 var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit"}
 
 // testFolders hold what only tests, and api/bench, use.
-var testFolders = []string{module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/bench"}
+var testFolders = []string{module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/api/bench"}
 
 // violations returns what in files breaks the import rules.
 func violations(files []source) []string {
