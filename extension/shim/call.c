@@ -51,19 +51,28 @@ ClientAddress(void)
 	return TextDatumGetCString(DirectFunctionCall1(network_host, address));
 }
 
+/*
+ * A name of the catalogs as UTF-8, zero-terminated. Palloc'd.
+ */
+static HvBytes
+CatalogName(char *name)
+{
+	return HvUtf8(name, strlen(name));
+}
+
 static void
 Begin(HvCall *call, const char *action)
 {
 	*call = (HvCall) {.action = action, .role = GetUserId(), .context = CurrentMemoryContext};
-	call->origin.database = HvLiteral(get_database_name(MyDatabaseId));
-	call->origin.role = HvLiteral(GetUserNameFromId(call->role, false));
-	call->origin.session_role = HvLiteral(GetUserNameFromId(GetSessionUserId(), false));
+	call->origin.database = CatalogName(get_database_name(MyDatabaseId));
+	call->origin.role = CatalogName(GetUserNameFromId(call->role, false));
+	call->origin.session_role = CatalogName(GetUserNameFromId(GetSessionUserId(), false));
 	call->origin.client_addr = HvLiteral(ClientAddress());
 	call->origin.request_id = HvLiteral(psprintf("pid-%d", MyProcPid));
 }
 
 /*
- * Check the name by the one rule there is, and make it the call's.
+ * Check the name by the one rule there is, and make it the call's: a copy that ends in a zero byte, for messages.
  */
 void
 HvCheckName(HvCall *call, text *name)
@@ -71,7 +80,7 @@ HvCheckName(HvCall *call, text *name)
 	HvBytes		utf8 = HvUtf8(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
 	HV_CALL_GO(check_name, utf8);
-	call->name = utf8;
+	call->name = HvLiteral(pnstrdup((const char *) utf8.data, utf8.len));
 }
 
 /*
@@ -114,6 +123,10 @@ AuditCode(int sqlstate)
 	if (category == ERRCODE_CONNECTION_EXCEPTION || category == ERRCODE_OPERATOR_INTERVENTION ||
 		category == ERRCODE_INSUFFICIENT_RESOURCES)
 		return NULL;
+	/* a standby or a read-only transaction; a deadlock or a serialization failure; a lock that was not waited for */
+	if (category == ERRCODE_INVALID_TRANSACTION_STATE || category == ERRCODE_TRANSACTION_ROLLBACK ||
+		category == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+		return "unavailable";
 	return "internal";
 }
 

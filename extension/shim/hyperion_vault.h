@@ -31,4 +31,8 @@ extern void HvSettingsInit(void);
 /* guard.c */
 extern void HvGuardInit(void);
 
+/* log.c */
+extern void HvLogInit(void);
+extern void HvLogEnter(const char *function);
+
 #endif

@@ -137,6 +137,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	HvBuf		content_type = {NULL, 0};
 	HvStored	stored;
 
+	HvLogEnter("create_secret");
 	RequireArg(fcinfo, 0, "name");
 	RequireArg(fcinfo, 2, "kind");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
@@ -159,8 +160,8 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("a manual secret needs a value"),
-				 errhint("Only the value of an automatic secret can be generated.")));
+				 errmsg("value must not be null"),
+				 errhint("A value is generated only for an automatic secret.")));
 	binding.id = NewId();
 	binding.name = call->name;
 	binding.content_type = HvTakeBuf(&content_type);
@@ -186,6 +187,7 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 {
 	HvLocked	locked;
 
+	HvLogEnter("update_secret");
 	RequireArg(fcinfo, 0, "name");
 	RequireArg(fcinfo, 1, "value");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
@@ -262,6 +264,7 @@ Verify(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	HvBytes		candidate;
 	bool		matched = false;
 
+	HvLogEnter("verify");
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvFindOpenable(call, &found);
