@@ -140,6 +140,13 @@ type Keeper interface {
 	Check(ctx context.Context) error
 }
 
+// Holder is a Keeper that can go on without its key service for a while.
+type Holder interface {
+	Keeper
+	// Held is how many data keys Unwrap could return now without asking anybody.
+	Held() int
+}
+
 // Clock tells the time. nil in a Config means the system's clock.
 type Clock func() time.Time
 

@@ -23,7 +23,7 @@ import (
 type Service struct {
 	cfg    config.Config
 	log    *slog.Logger
-	keeper *kms.Local
+	keeper *kms.Cache
 	db     *store.DB
 	door   *vault.Vault
 	agent  *agent.Server // nil when switched off
@@ -48,11 +48,8 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Service, e
 }
 
 func (s *Service) open(ctx context.Context) (err error) {
-	if s.keeper, err = kms.NewLocal(s.cfg.KMS.MasterKey); err != nil {
+	if s.keeper, err = openKeeper(ctx, s.cfg, s.log); err != nil {
 		return err
-	}
-	if !s.keeper.Locked() {
-		s.log.Warn("the master key's memory could not be locked against swapping; raise the limit of locked memory")
 	}
 	if s.db, err = store.Open(ctx, storeConfig(s.cfg)); err != nil {
 		return err
@@ -164,7 +161,7 @@ func (s *Service) Close(ctx context.Context) error {
 		note("database connections were cut off", s.db.Close())
 	}
 	if s.keeper != nil {
-		note("the master key's memory was not given back", s.keeper.Close())
+		note("the keys' memory was not given back", s.keeper.Close())
 	}
 	return errors.Join(problems...)
 }
