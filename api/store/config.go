@@ -26,7 +26,7 @@ const (
 	defaultConnectTimeout = 3 * time.Second
 	defaultRequestTimeout = 10 * time.Second
 	pingTimeout           = 2 * time.Second
-	connLifetime          = 30 * time.Minute
+	connLifetime          = 10 * time.Minute // so that reads come home after a fallback
 	lockTimeout           = 3 * time.Second
 )
 

@@ -287,8 +287,8 @@ type Store interface {
 	// DescribeVersions lists newest first; none when absent. It asks the reader.
 	DescribeVersions(ctx context.Context, name core.Name) ([]VersionInfo, error)
 
-	// AppendAudit inserts one record on the primary.
-	AppendAudit(ctx context.Context, e Entry) error
+	// AppendAudit inserts records on the primary, all or none, in their order.
+	AppendAudit(ctx context.Context, entries []Entry) error
 
 	// CreateToken returns Exists when the name is taken.
 	CreateToken(ctx context.Context, t NewToken, o Origin) error

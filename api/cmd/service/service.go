@@ -25,6 +25,7 @@ type Service struct {
 	log    *slog.Logger
 	keeper *kms.Cache
 	db     *store.DB
+	audit  *audit.Direct
 	door   *vault.Vault
 	agent  *agent.Server // nil when switched off
 	http   *http.Server
@@ -54,7 +55,8 @@ func (s *Service) open(ctx context.Context) (err error) {
 	if s.db, err = store.Open(ctx, storeConfig(s.cfg)); err != nil {
 		return err
 	}
-	if s.door, err = newDoor(s.cfg, s.db, s.keeper); err != nil {
+	s.audit = audit.NewDirect(s.db)
+	if s.door, err = newDoor(s.cfg, s.db, s.keeper, s.audit); err != nil {
 		return err
 	}
 	if err = s.listen(ctx); err != nil {
@@ -70,9 +72,9 @@ func storeConfig(c config.Config) store.Config {
 	}
 }
 
-func newDoor(c config.Config, db *store.DB, keeper vault.Keeper) (*vault.Vault, error) {
+func newDoor(c config.Config, db *store.DB, keeper vault.Keeper, recorder vault.Recorder) (*vault.Vault, error) {
 	return vault.New(vault.Config{
-		Store: db, Keeper: keeper, Recorder: audit.NewDirect(db), Allow: c.AllowedIPs, Node: c.NodeName,
+		Store: db, Keeper: keeper, Recorder: recorder, Allow: c.AllowedIPs, Node: c.NodeName,
 		Database: c.Postgres.Database, MaxValueLen: c.MaxValueLen,
 	})
 }
@@ -134,8 +136,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// Close stops accepting, lets what is in flight finish until ctx ends, and then closes the agent, the database
-// connections and the keeper, in this order: an answer under way needs all that comes after it. Every part is closed
+// Close stops accepting, lets what is in flight finish until ctx ends, and then closes the agent, the audit, the
+// database connections and the keeper, in this order: an answer under way needs all that comes after it. Every part is closed
 // whatever the others say; the error names those that had to be cut off. It may be called once.
 func (s *Service) Close(ctx context.Context) error {
 	var problems []error
@@ -156,6 +158,9 @@ func (s *Service) Close(ctx context.Context) error {
 	}
 	if s.agent != nil {
 		note("key requests in flight were cut off", s.agent.Close(ctx))
+	}
+	if s.audit != nil {
+		s.audit.Close()
 	}
 	if s.db != nil {
 		note("database connections were cut off", s.db.Close())

@@ -275,11 +275,13 @@ func (s *Store) DescribeVersions(_ context.Context, name core.Name) ([]vault.Ver
 }
 
 // AppendAudit implements vault.Store.
-func (s *Store) AppendAudit(_ context.Context, e vault.Entry) error {
+func (s *Store) AppendAudit(_ context.Context, entries []vault.Entry) error {
 	leave, err := s.enter("AppendAudit")
 	defer leave()
 	if err == nil {
-		s.Recorder.add(e)
+		for _, e := range entries {
+			s.Recorder.add(e)
+		}
 	}
 	return err
 }
