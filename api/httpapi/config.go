@@ -75,6 +75,8 @@ func (s *server) routes(e *gin.Engine) {
 	e.POST("/v1/secrets/*name", s.postToSecret)
 	e.GET("/v1/metadata/*name", s.describe)
 	e.GET("/v1/versions/*name", s.versions)
+	e.POST("/v1/admin/rewrap", s.startRewrap)
+	e.GET("/v1/admin/rewrap", s.rewrapStatus)
 }
 
 // ServerConfig is what NewServer needs. Handler and Addr are required.

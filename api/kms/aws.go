@@ -50,7 +50,7 @@ type AWS struct {
 	idle   interface{ CloseIdleConnections() } // nil when the HTTP client keeps none
 }
 
-var _ vault.Keeper = (*AWS)(nil)
+var _ vault.Rewrapper = (*AWS)(nil)
 
 // NewAWS returns a keeper; it reads the SDK's settings and does not call AWS: a KMS that is away must not keep a
 // process from starting. core.Invalid when a setting cannot be used, with a text for the operator.

@@ -31,8 +31,8 @@ type Stats struct {
 	Evicted       uint64 // keys dropped for want of room
 	Expired       uint64 // keys dropped because their TTL was over and nobody asked
 
-	Generate, Unwrap, Check CallStats // calls to the key service
-	LastOK                  time.Time // of the last call that succeeded; zero = none has
+	Generate, Unwrap, Check, Rewrap CallStats // calls to the key service
+	LastOK                          time.Time // of the last call that succeeded; zero = none has
 }
 
 // Stats returns a consistent copy.
@@ -46,7 +46,7 @@ func (k *Cache) Stats() Stats {
 	m := k.inner
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.Generate, s.Unwrap, s.Check, s.LastOK = m.generate, m.unwrap, m.check, m.lastOK
+	s.Generate, s.Unwrap, s.Check, s.Rewrap, s.LastOK = m.generate, m.unwrap, m.check, m.rewrap, m.lastOK
 	return s
 }
 

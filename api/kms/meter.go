@@ -35,9 +35,9 @@ type meter struct {
 	inner vault.Keeper
 	now   vault.Clock
 
-	mu                      sync.Mutex
-	generate, unwrap, check CallStats
-	lastOK                  time.Time
+	mu                              sync.Mutex
+	generate, unwrap, check, rewrap CallStats
+	lastOK                          time.Time
 }
 
 func (m *meter) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {

@@ -28,6 +28,9 @@ const (
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
 	ActionTokenList   Action = "token_list"
+
+	ActionRewrap       Action = "rewrap"        // without a name: the whole run; with one: a version of it
+	ActionRewrapStatus Action = "rewrap_status" // a look at it
 )
 
 // Outcome is how an operation ended, as the audit log spells it.
@@ -298,6 +301,8 @@ type Store interface {
 	ListTokens(ctx context.Context) ([]TokenInfo, error)
 	// RevokeToken returns NotFound when no active token has the name.
 	RevokeToken(ctx context.Context, name string, o Origin) error
+
+	RewrapStore
 
 	// CheckReader returns nil when reads could be served now.
 	CheckReader(ctx context.Context) error

@@ -159,6 +159,9 @@ func (s *Service) Close(ctx context.Context) error {
 	if s.agent != nil {
 		note("key requests in flight were cut off", s.agent.Close(ctx))
 	}
+	if s.door != nil {
+		s.door.Close()
+	}
 	if s.audit != nil {
 		s.audit.Close()
 	}

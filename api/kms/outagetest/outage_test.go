@@ -332,7 +332,9 @@ type load struct {
 	first        atomic.Value
 }
 
-func (b *bench) load() *load {
+func (b *bench) load() *load { return b.loadOf(secrets, readers) }
+
+func (b *bench) loadOf(secrets, readers int) *load {
 	l := &load{quit: make(chan struct{})}
 	for r := range readers {
 		l.wg.Go(func() {
