@@ -193,8 +193,11 @@ func TestInterruptPostmasterDeath(t *testing.T) {
 	b.timeoutMs(60000)
 	asked := b.agent.silent()
 	pid := b.pid()
-	b.background("SELECT vault.read_secret('kept')")
+	done := b.background("SELECT vault.read_secret('kept')")
 	wait(t, asked)
 	c.MustStop(t, syscall.SIGKILL)
+	if err := within(t, patience, done); err == nil {
+		t.Error("a read came back")
+	}
 	eventually(t, "the backend is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
 }

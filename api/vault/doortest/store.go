@@ -62,6 +62,13 @@ func (s *Store) EditWith(f func(*vault.StoredValue)) {
 	s.edit = f
 }
 
+// Lose forgets the versions of a secret, as a hand in the tables would.
+func (s *Store) Lose(name core.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets[name].versions = nil
+}
+
 // enter asks the failure function and takes the lock.
 func (s *Store) enter(op string) (leave func(), err error) {
 	s.mu.Lock()
