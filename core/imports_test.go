@@ -107,6 +107,8 @@ func importProblem(f source, imp string) string {
 		return "pgx only in api/store and api/vaulttest"
 	case underAny(imp, "github.com/aws") && !f.in("api/kms"):
 		return "aws only in api/kms"
+	case underAny(imp, "github.com/prometheus") && !f.in("api/metric"):
+		return "prometheus only in api/metric"
 	case underAny(imp, "github.com/caarlos0/env") && !f.in("api/config"):
 		return "only api/config and cmd read the environment"
 	}

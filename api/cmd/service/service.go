@@ -14,6 +14,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/metric"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -87,7 +88,7 @@ func (s *Service) listen(ctx context.Context) error {
 	s.ln = ln
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, TrustedProxies: s.cfg.TrustedProxies, RequestTimeout: s.cfg.RequestTimeout,
-		MaxValueLen: s.cfg.MaxValueLen,
+		MaxValueLen: s.cfg.MaxValueLen, Metrics: metric.Handler(s.keeper.Stats),
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: ln.Addr().String(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,

@@ -158,6 +158,12 @@ func TestOutages(t *testing.T) {
 			b.want("POST", "/v1/secrets", `{"name":"`+name+`/new","value":"v"}`, 201)
 		})
 	}
+	metrics := b.want("GET", "/metrics", "", 200).text
+	for _, line := range []string{"hyperion_vault_dek_cache_hits_total ", `hyperion_vault_kms_errors_total{code="unavailable",operation="unwrap"} `} {
+		if at := strings.Index(metrics, line); at < 0 || metrics[at+len(line)] == '0' {
+			t.Errorf("nothing counted: %s", line)
+		}
+	}
 	for _, secret := range []string{kmstest.SecretAccessKey, kmstest.SessionToken} {
 		if strings.Contains(b.api.Log(), secret) {
 			t.Error("the log holds a credential")
