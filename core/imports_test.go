@@ -105,6 +105,8 @@ func importProblem(f source, imp string) string {
 		return "gin only in api/httpapi"
 	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/vaulttest", "api/bench"):
 		return "pgx only in api/store and api/vaulttest"
+	case underAny(imp, "filippo.io/age") && !f.in("api/kms"):
+		return "age only in api/kms"
 	case underAny(imp, "github.com/aws") && !f.in("api/kms"):
 		return "aws only in api/kms"
 	case underAny(imp, "github.com/prometheus") && !f.in("api/metric"):

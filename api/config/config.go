@@ -77,6 +77,8 @@ type KMS struct {
 	MasterKey Secret
 	// CacheTTL is how long a data key that AWS KMS unwrapped may be kept; 0 keeps none.
 	CacheTTL time.Duration
+	// RecoveryRecipient is the public key that every data key is wrapped for a second time; empty = none is.
+	RecoveryRecipient string
 	// MaxRetries is how often a failed call of AWS KMS is tried again; 0 disables.
 	MaxRetries int
 }

@@ -136,6 +136,7 @@ func TestLoadErrors(t *testing.T) {
 		{"VAULT_PG_USER=a\x01b", `VAULT_PG_USER="a\x01b": want a role name of at most 63 bytes without control characters`},
 		{"VAULT_PG_DBNAME=" + long, `VAULT_PG_DBNAME="` + long[:40] + `"...: want a database name of at most 63 bytes without control characters`},
 		{"VAULT_KMS_MODE=Local", `VAULT_KMS_MODE="Local": want aws or local`},
+		{"VAULT_RECOVERY_RECIPIENT=AGE-SECRET-KEY-1X", `VAULT_RECOVERY_RECIPIENT (value not shown): want an X25519 recipient of age, as age-keygen prints it (age1...)`},
 		{"VAULT_KMS_KEY_ID=a b", `VAULT_KMS_KEY_ID="a b": want a key id, key ARN, alias/NAME or alias ARN, at most 2048 bytes`},
 		{"VAULT_KMS_KEY_ID=arn:aws:kms:eu-west-1", `VAULT_KMS_KEY_ID="arn:aws:kms:eu-west-1": want a key id, key ARN, alias/NAME or alias ARN, at most 2048 bytes`},
 		{"VAULT_ROTATION_POLL_SECS=0", `VAULT_ROTATION_POLL_SECS="0": want whole seconds, 1 to 31536000`},

@@ -29,6 +29,9 @@ func eachKeeper(t *testing.T, test func(t *testing.T, k vault.Keeper)) {
 		"local": func(t *testing.T) vault.Keeper { return mustLocal(t, testMaster(1)) },
 		"aws":   func(t *testing.T) vault.Keeper { k, _ := startAWS(t, 0); return k },
 	}
+	bare["recovery"] = func(t *testing.T) vault.Keeper {
+		return mustRecovery(t, mustLocal(t, testMaster(1)), mustIdentity(t).Recipient().String())
+	}
 	for name, make := range bare {
 		t.Run(name, func(t *testing.T) { test(t, make(t)) })
 		t.Run(name+"/cached", func(t *testing.T) { test(t, mustCache(t, make(t), CacheConfig{TTL: time.Hour})) })

@@ -73,9 +73,5 @@ func (k *Cache) rewrapper() (vault.Rewrapper, error) {
 	if k.ctx.Err() != nil {
 		return nil, errCacheClosed()
 	}
-	r, ok := k.inner.inner.(vault.Rewrapper)
-	if !ok {
-		return nil, core.Errorf(core.Invalid, "these data keys have one master key for ever: there is nothing to move to")
-	}
-	return r, nil
+	return rewrapperOf(k.inner.inner)
 }
