@@ -88,7 +88,8 @@ CREATE TABLE vault.audit_log (
     action text NOT NULL
         CONSTRAINT audit_log_action_known
         CHECK (action IN ('create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe',
-                          'token_create', 'token_revoke', 'token_list', 'grant', 'revoke', 'audit')),
+                          'token_create', 'token_revoke', 'token_list', 'grant', 'revoke', 'audit', 'rewrap',
+                          'rewrap_status')),
     secret_name text,
     version bigint,
     outcome text NOT NULL

@@ -57,7 +57,7 @@ func newAPI(t *testing.T, change ...func(*httpapi.Config)) *api {
 	must(t, err)
 	a.token = tok.Reveal()
 	a.recorder.Take()
-	c := httpapi.Config{Vault: v, Log: slog.New(slog.NewJSONHandler(a.logs, nil))}
+	c := httpapi.Config{Vault: v, Log: slog.New(slog.NewJSONHandler(a.logs, nil)), Metrics: http.HandlerFunc(metrics)}
 	for _, f := range change {
 		f(&c)
 	}
@@ -66,6 +66,11 @@ func newAPI(t *testing.T, change ...func(*httpapi.Config)) *api {
 	must(t, err)
 	must(t, a.doc.Validate(t.Context()))
 	return a
+}
+
+func metrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = io.WriteString(w, "up 1\n")
 }
 
 func must(t *testing.T, err error) {
