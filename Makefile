@@ -80,7 +80,7 @@ $(GOLIB): $(shell find core extension/golib -type d -o -name '*.go' ! -name '*_t
 	@rm -f hyperion_vault_go.h
 
 # Without cgo the program is one static file that runs on every distribution.
-$(API): $(shell find api core ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
+$(API): $(shell find api core docs ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(EXTVERSION)" -o $@ ./api/cmd/hyperion-vault-api
 
 install: install-golib ## install the extension into PostgreSQL's folders (PG_CONFIG, DESTDIR); not the API

@@ -26,6 +26,7 @@ var goodTypes = []struct {
 	{"application/problem+json", "application/problem+json"},
 	{"application/x; b=2; a=1", "application/x; a=1; b=2"},
 	{`application/x; a="q\"x"`, `application/x; a="q\"x"`},
+	{"application/x; a=\"é\"", "application/x; a*=utf-8''%C3%A9"},
 	{"application/x; charset=latin1", "application/x; charset=latin1"},
 	{"application/vnd.a.b-c_d+xml", "application/vnd.a.b-c_d+xml"},
 }
@@ -34,6 +35,7 @@ var badTypes = []string{
 	"text", "/", "text/", "/plain", "text/*", "*/*", "text plain", "text/plain, text/html", "a/b/c",
 	"text/plain; charset", "text/plain; a=1; a=2", "text/plain; charset=latin1", "application/json; charset=utf-16",
 	"text/plain\x00", "text/pl\nain", "text/\xff", "tëxt/plain", "application/x; a=\"b\nc\"",
+	"application/x; a=\"" + strings.Repeat("é", 100) + "\"", // canonical form above the limit
 	"-a/b", "a/.b", "application/x; a=" + strings.Repeat("b", 255),
 }
 

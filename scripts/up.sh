@@ -104,6 +104,8 @@ write_env() {
 				PGPORT "$PG_PORT" PGUSER postgres PGDATABASE "$VAULT_PG_DBNAME"
 		} >"$DEV_DIR/env.new"
 		mv -f "$DEV_DIR/env.new" "$DEV_DIR/env"
+		# For curl -H @FILE: a token in an argument is everybody's to read.
+		printf 'Authorization: Bearer %s\n' "$1" >"$DEV_DIR/admin.header"
 	)
 }
 

@@ -25,6 +25,23 @@ END
 $$;
 COMMENT ON FUNCTION vault.check_actions(text[]) IS 'raises unless every element is an action';
 
+CREATE FUNCTION vault.check_role(role regrole) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION 'role must not be null' USING ERRCODE = 'null_value_not_allowed';
+    ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = role) THEN
+        RAISE EXCEPTION 'role % does not exist', role USING ERRCODE = 'undefined_object';
+    ELSIF role = 'vault_owner'::regrole THEN
+        -- To take back from the owner what it was given would take its own functions from it.
+        RAISE EXCEPTION 'vault_owner holds every privilege already' USING ERRCODE = 'invalid_grant_operation',
+            HINT = 'Grant to the role that an application logs in as, or to a group of such roles.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.check_role(regrole) IS 'raises unless the role can be given something';
+
 CREATE FUNCTION vault.entry_points(action text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -46,8 +63,9 @@ AS $$
 DECLARE
     entry regprocedure;
 BEGIN
-    IF grant_access.role IS NULL OR grant_access.pattern IS NULL THEN
-        RAISE EXCEPTION 'role and pattern must not be null' USING ERRCODE = 'null_value_not_allowed';
+    PERFORM vault.check_role(grant_access.role);
+    IF grant_access.pattern IS NULL THEN
+        RAISE EXCEPTION 'pattern must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     PERFORM vault.check_pattern(grant_access.pattern);
     PERFORM vault.check_actions(grant_access.actions);
@@ -87,6 +105,7 @@ BEGIN
         SELECT a FROM unnest(revoke_access.actions || '{list}') a
         WHERE NOT EXISTS (SELECT FROM vault.access_grants g
                           WHERE g.grantee = revoke_access.role AND (g.action = a OR a = 'list'))
+          AND EXISTS (SELECT FROM pg_roles r WHERE r.oid = revoke_access.role)  -- a dropped one holds nothing else
     LOOP
         FOR entry IN SELECT e FROM vault.entry_points(gone) e LOOP
             EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, revoke_access.role);
@@ -107,7 +126,8 @@ AS $$
 BEGIN
     -- A role that may call nothing here keeps no privilege that would stand in the way of DROP ROLE.
     IF NOT EXISTS (SELECT FROM pg_proc p, aclexplode(p.proacl) x
-                   WHERE p.pronamespace = 'vault'::regnamespace AND x.grantee = role) THEN
+                   WHERE p.pronamespace = 'vault'::regnamespace AND x.grantee = role)
+       AND EXISTS (SELECT FROM pg_roles r WHERE r.oid = role) THEN
         EXECUTE format('REVOKE USAGE ON SCHEMA vault FROM %s', role);
     END IF;
 END

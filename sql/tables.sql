@@ -182,7 +182,8 @@ CREATE POLICY owner_only ON vault.audit_log TO vault_owner USING (true) WITH CHE
 SELECT pg_catalog.pg_extension_config_dump('vault.secrets', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.secret_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.admin_tokens', '');
-SELECT pg_catalog.pg_extension_config_dump('vault.access_grants', '');
+-- A role that was dropped is dumped as its number, which is another role's where the dump is restored.
+SELECT pg_catalog.pg_extension_config_dump('vault.access_grants', 'WHERE grantee IN (SELECT oid FROM pg_catalog.pg_roles)');
 SELECT pg_catalog.pg_extension_config_dump('vault.rotation_jobs', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.audit_log_id_seq', '');

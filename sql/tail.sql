@@ -18,6 +18,9 @@ BEGIN
         WHERE t.typnamespace = 'vault'::pg_catalog.regnamespace
     LOOP
         EXECUTE pg_catalog.format('ALTER TYPE %s OWNER TO vault_owner', item.name);
+        -- With USAGE, anybody's table could have a column of it and stand in the way of an upgrade. (Not so for
+        -- the row types of the tables: pg_dump knows no privileges of those and would warn.)
+        EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', item.name);
     END LOOP;
     FOR item IN
         SELECT p.oid::pg_catalog.regprocedure AS name FROM pg_catalog.pg_proc p
@@ -35,6 +38,10 @@ BEGIN
         FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) x
         WHERE c.relnamespace = 'vault'::pg_catalog.regnamespace AND c.relkind IN ('r', 'S')
           AND x.grantee NOT IN (0, c.relowner)
+        UNION
+        SELECT 'TYPE ' || t.oid::pg_catalog.regtype, x.grantee
+        FROM pg_catalog.pg_type t, pg_catalog.aclexplode(t.typacl) x
+        WHERE t.typnamespace = 'vault'::pg_catalog.regnamespace AND x.grantee NOT IN (0, t.typowner)
         UNION
         SELECT 'SCHEMA vault', x.grantee
         FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) x

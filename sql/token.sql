@@ -77,6 +77,7 @@ AS $$
 DECLARE
     entry regprocedure;
 BEGIN
+    PERFORM vault.check_role(role);
     IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = role AND (r.rolsuper OR r.rolbypassrls)) THEN
         RAISE EXCEPTION 'role % is a superuser or bypasses row security', role
             USING ERRCODE = 'invalid_grant_operation',
@@ -97,6 +98,7 @@ AS $$
 DECLARE
     entry regprocedure;
 BEGIN
+    PERFORM vault.check_role(role);
     FOR entry IN SELECT f FROM vault.service_functions() f LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, role);
     END LOOP;

@@ -108,8 +108,9 @@ func (a *attempt) run(ctx context.Context, admit, act func(context.Context) erro
 	if err == nil {
 		err = act(ctx)
 	}
+	err = a.settle(ctx, err)
 	settled = true
-	return a.settle(ctx, err)
+	return err
 }
 
 // settle records how the attempt ended and returns what its caller is told: err,

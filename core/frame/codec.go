@@ -2,21 +2,19 @@ package frame
 
 import (
 	"encoding/binary"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
 // encoder appends fields to a frame in a buffer that already has room for all of
 // it: growing it would leave a copy of the keys behind.
-type encoder struct {
-	b     []byte
-	start int // of the frame in b
-}
+type encoder struct{ b []byte }
 
-func newEncoder(dst []byte, bodySize int) *encoder {
-	dst = slices.Grow(dst, HeaderSize+bodySize)
-	e := &encoder{b: dst, start: len(dst)}
+func newEncoder(dst []byte, bodySize int) encoder {
+	if need := len(dst) + HeaderSize + bodySize; cap(dst) < need {
+		dst = append(make([]byte, 0, need), dst...)
+	}
+	e := encoder{dst}
 	e.u32(bodySize)
 	return e
 }

@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// maxDraws bounds how often a value is drawn. In the worst policy, 8
-	// characters of which three classes have one each, one draw in 150 has all
-	// classes; 16384 draws without one happen less than once in 2^150.
+	// maxDraws bounds how often a value is drawn. In the worst policy (8
+	// characters, all 28 symbols, one character left of each other class) one
+	// draw in 113 has all classes; 16384 draws without one happen less than once
+	// in 2^200 calls.
 	maxDraws = 1 << 14
 	// maxRejects bounds the bytes refused in a row for one character. At most half
 	// of all bytes are refused, so a working source never gets there.

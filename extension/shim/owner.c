@@ -7,6 +7,8 @@
 #include "owner.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/rls.h"
 
 static void
 Prepare(HvStatement *statement)
@@ -21,6 +23,17 @@ Prepare(HvStatement *statement)
 }
 
 /*
+ * Have row security applied rather than refused, until the GUC nest level ends. Every script of pg_dump turns it off
+ * for its session, and under FORCE that would fail whatever we run: even the event trigger, and so any DROP FUNCTION.
+ */
+static void
+TurnRowSecurityOn(void)
+{
+	if (!row_security)
+		(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
  * Run a statement as vault_owner between SPI_connect and SPI_finish; rows are in SPI_tuptable. May ereport: the
  * abort of the (sub)transaction then restores the caller's identity.
  */
@@ -30,16 +43,20 @@ HvOwnerRun(HvStatement *statement, const HvParams *params)
 	Oid			owner = get_role_oid(HV_OWNER_NAME, false);
 	Oid			caller;
 	int			context;
+	int			level;
 	int			rc;
 
 	Assert(params->n == statement->nparams);
 	GetUserIdAndSecContext(&caller, &context);
 	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE);
+	level = NewGUCNestLevel();
+	TurnRowSecurityOn();
 	if (statement->plan == NULL)
 		Prepare(statement);
 	rc = SPI_execute_plan(statement->plan, (Datum *) params->values, params->nulls, false, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	AtEOXact_GUC(true, level);
 	SetUserIdAndSecContext(caller, context);
 }
 

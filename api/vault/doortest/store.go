@@ -1,0 +1,299 @@
+package doortest
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// Store keeps secrets in memory and behaves as the functions of the vault schema
+// do: changes write their own record. Recorder and Now are required.
+type Store struct {
+	Recorder *Recorder
+	Now      func() time.Time
+
+	mu      sync.Mutex
+	secrets map[core.Name]*secret
+	tokens  []token
+	fail    func(op string) error
+	edit    func(*vault.StoredValue)
+}
+
+var (
+	_ vault.Store    = (*Store)(nil)
+	_ vault.Keeper   = (*Keeper)(nil)
+	_ vault.Recorder = (*Recorder)(nil)
+)
+
+type secret struct {
+	info     vault.Secret
+	versions []version
+}
+
+type version struct {
+	number  uint64
+	sealed  vault.SealedValue
+	created time.Time
+	expires time.Time
+}
+
+type token struct {
+	vault.NewToken
+	created, revoked time.Time
+}
+
+// FailWith makes every further call ask f first, with the method's name; f may
+// panic, and may call the Store itself. nil ends that.
+func (s *Store) FailWith(f func(op string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = f
+}
+
+// EditWith changes every value that is read, as a hand in the tables would.
+func (s *Store) EditWith(f func(*vault.StoredValue)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.edit = f
+}
+
+// enter asks the failure function and takes the lock.
+func (s *Store) enter(op string) (leave func(), err error) {
+	s.mu.Lock()
+	f := s.fail
+	s.mu.Unlock()
+	if f != nil {
+		if err := f(op); err != nil {
+			return func() {}, err
+		}
+	}
+	s.mu.Lock()
+	return s.mu.Unlock, nil
+}
+
+func (s *Store) record(o vault.Origin, a vault.Action, name string, v uint64) {
+	s.Recorder.add(vault.Entry{Origin: o, Action: a, Name: name, Version: v, Outcome: vault.OutcomeOK})
+}
+
+// CreateSecret implements vault.Store.
+func (s *Store) CreateSecret(_ context.Context, n vault.NewSecret, o vault.Origin) (vault.Secret, error) {
+	leave, err := s.enter("CreateSecret")
+	defer leave()
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	if s.secrets[n.Name] != nil {
+		return vault.Secret{}, core.Errorf(core.Exists, "a secret of that name exists")
+	}
+	now := s.Now()
+	x := &secret{info: vault.Secret{
+		ID: n.ID, Name: n.Name, Kind: n.Kind, ContentType: n.ContentType, Description: n.Description, Tags: n.Tags,
+		RotationIntervalSecs: n.RotationIntervalSecs, GracePeriodSecs: n.GracePeriodSecs, GeneratePolicy: n.GeneratePolicy,
+		CurrentVersion: 1, CreatedAt: now, UpdatedAt: now,
+	}, versions: []version{{number: 1, sealed: n.Sealed, created: now}}}
+	if n.RotationIntervalSecs > 0 {
+		x.info.NextRotationAt = now.Add(time.Duration(n.RotationIntervalSecs) * time.Second)
+	}
+	if s.secrets == nil {
+		s.secrets = map[core.Name]*secret{}
+	}
+	s.secrets[n.Name] = x
+	s.record(o, vault.ActionCreate, string(n.Name), 1)
+	return x.info, nil
+}
+
+func (s *Store) current(id core.SecretID, expected uint64) (*secret, error) {
+	for _, x := range s.secrets {
+		if x.info.ID != id {
+			continue
+		}
+		if x.info.CurrentVersion != expected {
+			return nil, core.Errorf(core.Stale, "the secret is at version %d, not %d", x.info.CurrentVersion, expected)
+		}
+		return x, nil
+	}
+	return nil, core.Errorf(core.NotFound, "no such secret")
+}
+
+// AppendVersion implements vault.Store.
+func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, o vault.Origin) (vault.Secret, error) {
+	leave, err := s.enter("AppendVersion")
+	defer leave()
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	x, err := s.current(n.ID, n.Expected)
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	if n.Description != nil {
+		x.info.Description = *n.Description
+	}
+	if n.Tags != nil {
+		x.info.Tags = n.Tags
+	}
+	if n.GracePeriodSecs != nil {
+		x.info.GracePeriodSecs = *n.GracePeriodSecs
+	}
+	now := s.Now()
+	x.versions[len(x.versions)-1].expires = now.Add(time.Duration(x.info.GracePeriodSecs) * time.Second)
+	x.info.CurrentVersion++
+	x.info.UpdatedAt = now
+	x.versions = append(x.versions, version{number: x.info.CurrentVersion, sealed: n.Sealed, created: now})
+	s.record(o, n.Action, string(x.info.Name), x.info.CurrentVersion)
+	return x.info, nil
+}
+
+// DeleteSecret implements vault.Store.
+func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, o vault.Origin) error {
+	leave, err := s.enter("DeleteSecret")
+	defer leave()
+	if err != nil {
+		return err
+	}
+	x, err := s.current(d.ID, d.Expected)
+	if err != nil {
+		return err
+	}
+	delete(s.secrets, x.info.Name)
+	s.record(o, vault.ActionDelete, string(x.info.Name), d.Expected)
+	return nil
+}
+
+func (s *Store) stored(x *secret, v version) vault.StoredValue {
+	out := vault.StoredValue{
+		SecretID: x.info.ID, Name: x.info.Name, ContentType: x.info.ContentType, Kind: x.info.Kind,
+		CurrentVersion: x.info.CurrentVersion, Version: v.number, CreatedAt: v.created, ExpiresAt: v.expires,
+		Sealed: vault.SealedValue{
+			EnvelopeVersion: v.sealed.EnvelopeVersion, Nonce: bytes.Clone(v.sealed.Nonce), Ciphertext: bytes.Clone(v.sealed.Ciphertext),
+			Key: vault.WrappedKey{KeyID: v.sealed.Key.KeyID, Wrapped: bytes.Clone(v.sealed.Key.Wrapped)},
+		},
+	}
+	if s.edit != nil {
+		s.edit(&out)
+	}
+	return out
+}
+
+func (s *Store) alive(v version) bool { return v.expires.IsZero() || v.expires.After(s.Now()) }
+
+// ReadSealed implements vault.Store.
+func (s *Store) ReadSealed(_ context.Context, names []core.Name, number uint64) ([]vault.StoredValue, error) {
+	leave, err := s.enter("ReadSealed")
+	defer leave()
+	if err != nil {
+		return nil, err
+	}
+	var out []vault.StoredValue
+	for _, n := range names {
+		x := s.secrets[n]
+		if x == nil {
+			continue
+		}
+		for _, v := range x.versions {
+			if s.alive(v) && (v.number == number || number == 0 && v.number == x.info.CurrentVersion) {
+				out = append(out, s.stored(x, v))
+			}
+		}
+	}
+	return out, nil
+}
+
+// ReadVerifiable implements vault.Store.
+func (s *Store) ReadVerifiable(_ context.Context, name core.Name) ([]vault.StoredValue, error) {
+	leave, err := s.enter("ReadVerifiable")
+	defer leave()
+	if err != nil {
+		return nil, err
+	}
+	var out []vault.StoredValue
+	if x := s.secrets[name]; x != nil {
+		for _, v := range slices.Backward(x.versions) {
+			if s.alive(v) {
+				out = append(out, s.stored(x, v))
+			}
+		}
+	}
+	return out, nil
+}
+
+func (s *Store) describe(op string, name core.Name) (vault.Secret, error) {
+	leave, err := s.enter(op)
+	defer leave()
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	if x := s.secrets[name]; x != nil {
+		return x.info, nil
+	}
+	return vault.Secret{}, core.Errorf(core.NotFound, "no such secret")
+}
+
+// DescribeSecret implements vault.Store.
+func (s *Store) DescribeSecret(_ context.Context, name core.Name) (vault.Secret, error) {
+	return s.describe("DescribeSecret", name)
+}
+
+// DescribeSecretOnWriter implements vault.Store.
+func (s *Store) DescribeSecretOnWriter(_ context.Context, name core.Name) (vault.Secret, error) {
+	return s.describe("DescribeSecretOnWriter", name)
+}
+
+// DescribeSecrets implements vault.Store.
+func (s *Store) DescribeSecrets(_ context.Context, prefix, after string, limit int) ([]vault.Secret, error) {
+	leave, err := s.enter("DescribeSecrets")
+	defer leave()
+	if err != nil {
+		return nil, err
+	}
+	out := s.sorted(prefix, after)
+	return out[:min(limit, len(out))], nil
+}
+
+// DescribeVersions implements vault.Store.
+func (s *Store) DescribeVersions(_ context.Context, name core.Name) ([]vault.VersionInfo, error) {
+	leave, err := s.enter("DescribeVersions")
+	defer leave()
+	if err != nil {
+		return nil, err
+	}
+	var out []vault.VersionInfo
+	if x := s.secrets[name]; x != nil {
+		for _, v := range slices.Backward(x.versions) {
+			out = append(out, vault.VersionInfo{
+				Version: v.number, EnvelopeVersion: v.sealed.EnvelopeVersion, KMSKeyID: v.sealed.Key.KeyID,
+				CreatedAt: v.created, ExpiresAt: v.expires,
+			})
+		}
+	}
+	return out, nil
+}
+
+// AppendAudit implements vault.Store.
+func (s *Store) AppendAudit(_ context.Context, e vault.Entry) error {
+	leave, err := s.enter("AppendAudit")
+	defer leave()
+	if err == nil {
+		s.Recorder.add(e)
+	}
+	return err
+}
+
+// CheckReader implements vault.Store.
+func (s *Store) CheckReader(context.Context) error {
+	leave, err := s.enter("CheckReader")
+	leave()
+	return err
+}
+
+// CheckWriter implements vault.Store.
+func (s *Store) CheckWriter(context.Context) error {
+	leave, err := s.enter("CheckWriter")
+	leave()
+	return err
+}

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# From nothing to a working vault: installs what is missing, builds, starts a private server (scripts/up.sh), then
+# does the main job for real, by REST and by SQL. Every command is printed before it runs, and every answer is checked.
+# Run it as often as you like; it leaves the server running.
+# shellcheck source=lib/base.sh
+. "$(dirname "$0")/lib/base.sh"
+# shellcheck source=lib/dev.sh
+. "$ROOT/scripts/lib/dev.sh"
+
+BOLD='' PLAIN=''
+if [ -t 1 ]; then BOLD=$'\e[1m' PLAIN=$'\e[0m'; fi
+OUT=$(mktemp)
+trap 'rm -f "$OUT"' EXIT
+
+# explain TEXT: what comes next.
+explain() { printf '\n%s# %s%s\n' "$BOLD" "$*" "$PLAIN"; }
+
+# show PATTERN: prints the command on stdin as you could type it, runs it, and wants its output to match. A command
+# may fail: refusals are part of the demo, and the pattern says which.
+show() {
+	local command
+	command=$(cat)
+	printf '$ %s\n' "$command"
+	eval "$command" >"$OUT" 2>&1 </dev/null || true
+	cat "$OUT"
+	grep -qE -- "$1" "$OUT" || die "that is not the answer the demo expects: $1"
+}
+
+# forget NAME...: secrets of a demo before this one.
+forget() {
+	local name
+	for name in "$@"; do
+		curl -sS -o /dev/null -X DELETE -H @"$ADMIN" -H 'If-Match: *' "$VAULT_ADDR/v1/secrets/$name"
+	done
+}
+
+explain "Build, start a private PostgreSQL with the extension, and the API (the first time takes minutes)"
+"$ROOT/scripts/up.sh"
+# shellcheck disable=SC1091 # written by up.sh
+. "$DEV_DIR/env"
+unset PGPASSWORD PGSERVICE PGOPTIONS
+# A file keeps the admin token out of the process list.
+ADMIN=$DEV_DIR/admin.header
+forget demo/db/password demo/api-key
+psql -Xq <<-'E'
+	DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+	DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+E
+# shellcheck disable=SC2034 # shown commands use it
+SINCE=$(psql -XAtc 'SELECT now()')
+
+explain "Create a secret by REST. The admin token is in the header file \$ADMIN."
+show '"current_version":1' <<'E'
+curl -sS "$VAULT_ADDR/v1/secrets" -H @"$ADMIN" --json '{"name":"demo/db/password","kind":"manual","value":"correct-horse-battery"}' | jq -c '{name, kind, current_version}'
+E
+
+explain "Read it by REST: no token, but the client's address must be allowed (VAULT_ALLOWED_IPS)."
+show '"value":"correct-horse-battery"' <<'E'
+curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password" | jq -c '{name, version, value}'
+E
+
+explain "Read it by SQL: a role may do what it is granted, on the names it is granted."
+show '^granted$' <<'E'
+psql -Xq -o /dev/null -c "SELECT vault.grant_access('app', 'demo/*', '{read,verify}')" && echo granted
+E
+show '^correct-horse-battery$' <<'E'
+psql -XAt -U app -c "SELECT vault.read_secret('demo/db/password')"
+E
+
+explain "Verify a candidate without reading the secret, both ways."
+show '"valid":true' <<'E'
+curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password/verify" --json '{"value":"correct-horse-battery"}'; echo
+E
+show '"valid":false' <<'E'
+curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password/verify" --json '{"value":"wrong"}'; echo
+E
+show '^t$' <<'E'
+psql -XAt -U app -c "SELECT vault.verify('demo/db/password', 'correct-horse-battery')"
+E
+
+explain "Update it, naming the version you replace. Who names an old one gets 412, and nothing changes."
+show '"current_version":2' <<'E'
+curl -sS -X PUT "$VAULT_ADDR/v1/secrets/demo/db/password" -H @"$ADMIN" -H 'If-Match: "1"' --json '{"value":"second-value"}' | jq -c '{name, current_version}'
+E
+show '412' <<'E'
+curl -sS -X PUT "$VAULT_ADDR/v1/secrets/demo/db/password" -H @"$ADMIN" -H 'If-Match: "1"' --json '{"value":"third-value"}' | jq -c '{status, title, detail}'
+E
+
+explain "An automatic secret: the vault makes its value. After a rotation the old one verifies until its grace is over."
+show '"current_version":1' <<'E'
+curl -sS "$VAULT_ADDR/v1/secrets" -H @"$ADMIN" --json '{"name":"demo/api-key","kind":"automatic","rotation_interval_secs":86400,"grace_period_secs":3600}' | jq -c '{name, kind, current_version, next_rotation_at}'
+E
+show '^[A-Za-z0-9]{32}$' <<'E'
+OLD=$(curl -sS "$VAULT_ADDR/v1/secrets/demo/api-key" | jq -r .value); echo "$OLD"
+E
+show '"current_version":2' <<'E'
+curl -sS -X POST "$VAULT_ADDR/v1/secrets/demo/api-key/rotate" -H @"$ADMIN" | jq -c '{name, current_version}'
+E
+show '^[A-Za-z0-9]{32}$' <<'E'
+NEW=$(curl -sS "$VAULT_ADDR/v1/secrets/demo/api-key" | jq -r .value); echo "$NEW"
+E
+[ "${OLD:?}" != "${NEW:?}" ] || die "the rotation made the same value again"
+show '"valid":true' <<'E'
+jq -n --arg v "$OLD" '{value: $v}' | curl -sS "$VAULT_ADDR/v1/secrets/demo/api-key/verify" --json @-; echo
+E
+show '"valid":true' <<'E'
+jq -n --arg v "$NEW" '{value: $v}' | curl -sS "$VAULT_ADDR/v1/secrets/demo/api-key/verify" --json @-; echo
+E
+
+explain "Refused: a role without a grant, a name outside a grant, a change without a token."
+show 'ERROR: .*denied' <<'E'
+psql -X -U stranger -c "SELECT vault.read_secret('demo/db/password')"
+E
+show 'ERROR: ' <<'E'
+psql -X -U app -c "SELECT vault.read_secret('other/secret')"
+E
+show '401' <<'E'
+curl -sS -X DELETE "$VAULT_ADDR/v1/secrets/demo/db/password" -H 'If-Match: *' | jq -c '{status, title, detail}'
+E
+
+explain "The audit log has every one of these, the refused ones too."
+show 'denied' <<'E'
+psql -X -v since="$SINCE" <<<"SELECT actor, client_ip, action, secret_name, version, outcome, code FROM vault.audit('demo/', :'since')"
+E
+
+explain "What PostgreSQL stores is ciphertext, a wrapped key, a nonce."
+show 'demo/db/password' <<'E'
+psql -X <<'SQL'
+SELECT s.name, v.version, left(v.wrapped_dek::text, 18) AS wrapped_dek, left(v.nonce::text, 18) AS nonce, left(v.ciphertext::text, 18) AS ciphertext
+FROM vault.secret_versions v JOIN vault.secrets s ON s.id = v.secret_id WHERE s.name LIKE 'demo/%' ORDER BY 1, 2
+SQL
+E
+
+explain "No file of the server holds the value, not even its write-ahead log or its message log."
+show '^found nowhere$' <<'E'
+psql -Xqc CHECKPOINT; grep -rlaF correct-horse-battery "$(dirname "$PGHOST")" || echo "found nowhere"
+E
+
+dir=${DEV_DIR/#"$PWD"\//}
+cat <<E
+
+${BOLD}The vault is running.$PLAIN Go on with
+
+  . $dir/env                  # VAULT_ADDR, VAULT_ADMIN_TOKEN, PGHOST, PGPORT, PGUSER, PGDATABASE
+  curl "\$VAULT_ADDR/v1/secrets" -H @$dir/admin.header
+  psql                        # as superuser; psql -U app as the role of this demo
+
+and stop it with
+
+  make down                   # the data stays; make purge deletes it
+E
