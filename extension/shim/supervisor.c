@@ -8,9 +8,11 @@
  */
 #include "hyperion_vault.h"
 
+#include "access/genam.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
-#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "owner.h"
@@ -20,6 +22,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -94,15 +97,28 @@ HvSupervisorInit(void)
 	RegisterBackgroundWorker(&worker);
 }
 
+/*
+ * Whether the configured database exists. By a scan of the table, as the autovacuum launcher does it: in a process
+ * without a database the index may not be at hand.
+ */
 static bool
 DatabaseExists(void)
 {
-	Oid			database;
+	Relation	databases;
+	SysScanDesc scan;
+	ScanKeyData key;
+	bool		found;
 
 	StartTransactionCommand();
-	database = get_database_oid(HvDatabase, true);
+	(void) GetTransactionSnapshot();
+	databases = table_open(DatabaseRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_database_datname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(HvDatabase));
+	scan = systable_beginscan(databases, InvalidOid, false, NULL, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(databases, AccessShareLock);
 	CommitTransactionCommand();
-	return OidIsValid(database);
+	return found;
 }
 
 /*
