@@ -53,6 +53,9 @@ var environmentReaders = []string{
 // apiPeers meet in api/vault and never import each other.
 var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit"}
 
+// testFolders hold what only tests, and api/bench, use.
+var testFolders = []string{module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/bench"}
+
 // violations returns what in files breaks the import rules.
 func violations(files []source) []string {
 	var found []string
@@ -94,7 +97,7 @@ func importProblem(f source, imp string) string {
 		return why
 	}
 	switch {
-	case underAny(imp, module+"/api/vaulttest", module+"/api/bench") && !f.in("api/vaulttest", "api/bench"):
+	case underAny(imp, testFolders...) && !f.in("api/vaulttest", "api/bench"):
 		return "the product uses no part of its tests"
 	case imp == "testing" && !f.in("api/vaulttest"):
 		return "testing only in api/vaulttest and tests"
@@ -244,6 +247,7 @@ func TestImportRulesFind(t *testing.T) {
 		file("api/store/store.go", "testing"),
 		file("api/store/store.go", module+"/api/vaulttest"),
 		file("api/cmd/hyperion-vault-api/main.go", module+"/api/bench"),
+		file("api/agent/agent.go", module+"/api/vault/doortest"),
 		file("api/bench/main.go", "github.com/aws/aws-sdk-go-v2/aws"),
 		file("api/store/store.go", "C"),
 		file("api/store/store.go", "github.com/caarlos0/env/v11"),

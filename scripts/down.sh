@@ -24,6 +24,8 @@ if [ "${1:-}" = --purge ]; then
 		rm -rf "$DEV_DIR"
 	fi
 	say "stopped; nothing is left"
+elif [ -z "${CLUSTER:-}" ]; then
+	say "there is no private server in $DEV_DIR"
 else
-	say "stopped; the data stays in ${CLUSTER:-$DEV_DIR} (make up starts it again, make purge deletes it)"
+	say "stopped; the data stays in $CLUSTER (make up starts it again, make purge deletes it)"
 fi

@@ -152,7 +152,7 @@ CREATE FUNCTION vault.may(caller oid, wanted text, target text) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = caller)
+    RETURN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND r.rolsuper)
         OR EXISTS (SELECT FROM vault.access_grants g
                    WHERE (wanted = 'list' OR g.action = wanted)
                      AND (g.pattern = target OR g.pattern = '*'
@@ -167,7 +167,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     -- Decided by the name alone, before anything is looked up: existing or not, a refusal reads the same.
-    IF NOT vault.may(caller, wanted, target) THEN
+    IF vault.may(caller, wanted, target) IS NOT TRUE THEN
         RAISE EXCEPTION 'permission denied to % secret "%"', wanted, target
             USING ERRCODE = 'insufficient_privilege',
                   HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'').',

@@ -54,9 +54,10 @@ type Config struct {
 
 // Postgres is how the database is reached.
 type Postgres struct {
-	// Hosts are names, addresses or absolute folders of a unix socket, in the order they are tried. Never empty.
+	// Hosts are host, host:port, [IPv6]:port or the absolute folder of a unix socket, in the order they are tried.
+	// Never empty.
 	Hosts []string
-	// Port is the same for every host.
+	// Port is for every host without one of its own.
 	Port uint16
 	// User is the service role.
 	User string

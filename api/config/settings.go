@@ -52,7 +52,7 @@ var settings = []setting{
 	{name: "VAULT_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", set: setAllowedIPs},
 	{name: "VAULT_TRUST_PROXY", want: "want false, true (loopback proxies) or comma-separated proxy addresses or CIDR networks",
 		set: setTrustProxy},
-	{name: "VAULT_PG_HOSTS", want: "want comma-separated host names, addresses or socket folders (the port is VAULT_PG_PORT)",
+	{name: "VAULT_PG_HOSTS", want: "want comma-separated host, host:port, [IPv6]:port or socket folder",
 		store: true, set: setHosts},
 	{name: "VAULT_PG_PORT", want: "want a port, 1 to 65535", store: true, set: setPort},
 	{name: "VAULT_PG_USER", want: "want a role name of at most 63 bytes without control characters", store: true,
@@ -147,16 +147,24 @@ func setHosts(c *Config, v string) error {
 	return nil
 }
 
-// validHost refuses what would be read as something else in a connection string: host:port, URLs, options.
+// validHost refuses what would be read as something else in a connection string: URLs, options.
 func validHost(h string) bool {
 	if path.IsAbs(h) {
 		return !strings.ContainsFunc(h, notPrintable)
 	}
-	if strings.Contains(h, ":") {
-		_, err := netip.ParseAddr(h)
-		return err == nil
+	if _, err := netip.ParseAddr(h); err == nil {
+		return true
 	}
-	return len(h) <= 253 && !strings.ContainsFunc(h, func(r rune) bool {
+	if host, port, err := net.SplitHostPort(h); err == nil {
+		n, perr := strconv.ParseUint(port, 10, 16)
+		_, aerr := netip.ParseAddr(host)
+		return perr == nil && n > 0 && (aerr == nil || hostName(host))
+	}
+	return hostName(h)
+}
+
+func hostName(h string) bool {
+	return h != "" && len(h) <= 253 && !strings.ContainsFunc(h, func(r rune) bool {
 		return r != '.' && r != '-' && r != '_' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
 	})
 }

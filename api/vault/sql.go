@@ -33,13 +33,14 @@ type SQLUnwrap struct {
 	Keys   []VersionedKey
 }
 
-// SQLAttempt is an attempt that the backend itself refused or failed.
+// SQLAttempt is an attempt that the backend itself refused or failed, or a list,
+// which needs no key and so comes to its record only this way.
 type SQLAttempt struct {
 	Action  Action
 	Name    string
 	Version uint64
-	Outcome Outcome // OutcomeDenied or OutcomeFailed
-	Code    core.Code
+	Outcome Outcome   // OutcomeDenied or OutcomeFailed; OutcomeOK for ActionList
+	Code    core.Code // "" for OutcomeOK alone
 }
 
 // GenerateForSQL returns a new data key bound to the secret and version. The
@@ -122,7 +123,7 @@ func (u *SQLUnwrap) check() error {
 	return nil
 }
 
-// RecordForSQL records an attempt that the backend refused or that failed there.
+// RecordForSQL records an attempt that the backend refused or that failed there, or a list.
 // Errors: Denied, Invalid, Unavailable.
 func (v *Vault) RecordForSQL(ctx context.Context, c SQLCaller, t SQLAttempt) error {
 	a := v.trySQL(c, t.Action, t.Name, t.Version)
@@ -145,6 +146,9 @@ func (t *SQLAttempt) check() error {
 	case ActionCreate, ActionRead, ActionUpdate, ActionDelete, ActionRotate, ActionVerify, ActionList, ActionDescribe:
 	default:
 		return core.Errorf(core.Invalid, "that action is not an SQL caller's")
+	}
+	if t.Action == ActionList && t.Outcome == OutcomeOK && t.Code == "" {
+		return nil
 	}
 	if t.Outcome != OutcomeDenied && t.Outcome != OutcomeFailed {
 		return core.Errorf(core.Invalid, "only a refused or failed attempt is recorded this way")

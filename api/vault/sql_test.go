@@ -137,8 +137,12 @@ func TestRecordForSQL(t *testing.T) {
 			t.Fatalf("%+v", e)
 		}
 	})
+	t.Run("OK list", func(t *testing.T) {
+		list := vault.SQLAttempt{Action: vault.ActionList, Name: "a/", Outcome: vault.OutcomeOK}
+		wantCode(t, d.RecordForSQL(t.Context(), backend, list), "")
+	})
 	for name, change := range map[string]func(*vault.SQLAttempt){
-		"ok":             func(a *vault.SQLAttempt) { a.Outcome = vault.OutcomeOK },
+		"ok":             func(a *vault.SQLAttempt) { a.Outcome, a.Code = vault.OutcomeOK, "" },
 		"no code":        func(a *vault.SQLAttempt) { a.Code = "" },
 		"unknown code":   func(a *vault.SQLAttempt) { a.Code = "x" },
 		"unknown action": func(a *vault.SQLAttempt) { a.Action = "token_create" },

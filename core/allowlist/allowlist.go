@@ -20,10 +20,10 @@ type List struct {
 
 // Parse reads a comma-separated list of addresses ("10.0.0.7", "::1") and
 // networks ("10.0.0.0/8"). Spaces around entries are ignored; the empty text is
-// the zero List. Refused, each with its own reason: empty entries, zones, host bits outside
-// the mask, IPv4 written inside IPv6, and whatever else is not an address. The
-// error is Invalid, reports every wrong entry at once and comes with the zero
-// List.
+// the zero List. Refused, each with its own reason: empty entries, zones, host
+// bits outside the mask, IPv4 written inside IPv6, and whatever else is not an
+// address. The error is Invalid, reports every wrong entry at once and comes with
+// the zero List.
 func Parse(s string) (List, error) {
 	if strings.TrimSpace(s) == "" {
 		return List{}, nil

@@ -56,10 +56,10 @@ type Sealed struct {
 	Ciphertext []byte
 }
 
-// Seal encrypts plaintext, of 0 to core.MaxValueLen bytes, under dek and binds
-// it to b. dek is KeySize bytes and must not have sealed another version. A wrong key length
-// or a binding that names no version of a secret is an Invalid error, a longer
-// plaintext TooLarge. dek and plaintext stay the caller's, unchanged.
+// Seal encrypts plaintext, of 0 to core.MaxValueLen bytes, under dek and binds it
+// to b. dek is KeySize bytes and must not have sealed another version. A wrong
+// key length or a binding that names no version of a secret is an Invalid error,
+// a longer plaintext TooLarge. dek and plaintext stay the caller's, unchanged.
 func Seal(dek []byte, b Binding, plaintext []byte) (Sealed, error) {
 	nonce := make([]byte, NonceSize)
 	if _, err := rand.Read(nonce); err != nil {
@@ -75,7 +75,8 @@ func sealWithNonce(dek, nonce []byte, b Binding, plaintext []byte) (Sealed, erro
 		return Sealed{}, err
 	}
 	if len(plaintext) > core.MaxValueLen {
-		return Sealed{}, core.Errorf(core.TooLarge, "value is %d bytes long, the limit is %d", len(plaintext), core.MaxValueLen)
+		return Sealed{}, core.Errorf(core.TooLarge, "value is %d bytes long, the limit is %d",
+			len(plaintext), core.MaxValueLen)
 	}
 	ciphertext, ok := encrypt(dek, nonce, b.AAD(), plaintext)
 	if !ok {
@@ -86,7 +87,8 @@ func sealWithNonce(dek, nonce []byte, b Binding, plaintext []byte) (Sealed, erro
 
 // errCorrupt is the one answer of Open: which check failed would help only
 // somebody who forges rows.
-const errCorrupt = "stored value does not open: it was changed, or belongs to another secret, name, version or content type"
+const errCorrupt = "stored value does not open: " +
+	"it was changed, or belongs to another secret, name, version or content type"
 
 // Open returns the plaintext of s if it was sealed under dek with exactly this
 // b. Every failure, whatever its reason, is a Corrupt error with one constant

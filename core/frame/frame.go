@@ -1,6 +1,7 @@
 // Package frame encodes and decodes the key agent's protocol, spoken over a unix
 // socket between a PostgreSQL backend and the API process of the same machine.
-// Both ends use this code.
+// Both ends use this code. AppendRequest and AppendResponse write whole frames;
+// ReadBody takes the length off, and the two Parse functions read the body.
 //
 // On the wire a frame is the length of its body, u32be, and the body: the
 // protocol version and the operation, a byte each, then the fields of that

@@ -57,6 +57,7 @@ func goodRequests() []*frame.Request {
 		with(unwrapRequest(key(7), key(6), key(5)), func(r *frame.Request) { r.Action = "verify" }),
 		recordRequest(),
 		with(recordRequest(), func(r *frame.Request) { r.Name, r.Version, r.Outcome, r.Code = "", 0, "failed", core.Internal }),
+		with(recordRequest(), func(r *frame.Request) { r.Action, r.Name, r.Version, r.Outcome, r.Code = "list", "a/", 0, "ok", "" }),
 		with(generateRequest(), func(r *frame.Request) {
 			r.Origin = frame.Origin{Database: "d", Role: "rôle\n"}
 			r.Version = 1<<63 - 1
@@ -214,7 +215,8 @@ func badRequests() map[string]*frame.Request {
 		"record with id":           of(recordRequest(), func(r *frame.Request) { r.ID = testID }),
 		"record with keys":         of(recordRequest(), func(r *frame.Request) { r.Keys = one().Keys }),
 		"record version 2^63":      of(recordRequest(), func(r *frame.Request) { r.Version = 1 << 63 }),
-		"record outcome ok":        of(recordRequest(), func(r *frame.Request) { r.Outcome = "ok" }),
+		"record outcome ok":        of(recordRequest(), func(r *frame.Request) { r.Outcome, r.Code = "ok", "" }),
+		"record list ok with code": of(recordRequest(), func(r *frame.Request) { r.Action, r.Outcome = "list", "ok" }),
 		"record without outcome":   of(recordRequest(), func(r *frame.Request) { r.Outcome = "" }),
 		"record without code":      of(recordRequest(), func(r *frame.Request) { r.Code = "" }),
 		"record with unknown code": of(recordRequest(), func(r *frame.Request) { r.Code = "conflict" }),

@@ -7,10 +7,14 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// The actions of an OpUnwrap and the outcomes of an OpRecord.
+// The actions of an OpUnwrap, the only one that an OpRecord may call a success
+// (a list needs no key, so it has no other request that could record it), and
+// the outcomes of an OpRecord.
 const (
 	ActionRead    = "read"
 	ActionVerify  = "verify"
+	ActionList    = "list"
+	OutcomeOK     = "ok"
 	OutcomeDenied = "denied"
 	OutcomeFailed = "failed"
 )
@@ -52,9 +56,9 @@ type Request struct {
 	Version uint64
 	// Keys: for OpUnwrap 1 to MaxKeys wrapped keys.
 	Keys []WrappedKey
-	// Outcome: for OpRecord OutcomeDenied or OutcomeFailed.
+	// Outcome: for OpRecord OutcomeDenied or OutcomeFailed; OutcomeOK for ActionList.
 	Outcome string
-	// Code: for OpRecord why; never empty.
+	// Code: for OpRecord why; empty for OutcomeOK alone.
 	Code core.Code
 }
 
@@ -266,6 +270,8 @@ func (r *Request) problemRecord() string {
 		return "name is too long or not text"
 	case r.Version > math.MaxInt64:
 		return "version is out of range"
+	case r.Outcome == OutcomeOK && r.Action == ActionList && r.Code == "":
+		return ""
 	case r.Outcome != OutcomeDenied && r.Outcome != OutcomeFailed:
 		return "outcome is neither denied nor failed"
 	case !r.Code.Known():

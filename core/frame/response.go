@@ -68,7 +68,8 @@ func (r *Response) size() int {
 // ParseResponse decodes a response's body. Keys and Wrapped alias body: whoever
 // owns body wipes it, after an error too. The error is Unavailable, since an
 // agent that answers nonsense is as good as none; it says which field is wrong
-// and repeats nothing of the body.
+// and repeats nothing of the body. That Op and the number of Keys are those asked
+// for is the caller's to check.
 func ParseResponse(body []byte) (*Response, error) {
 	d := decoder{b: body}
 	if v := d.byte(); v != ProtocolVersion {

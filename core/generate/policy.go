@@ -66,7 +66,8 @@ func Default() Policy {
 // object and policies that Validate refuses are Invalid errors.
 func Parse(data []byte) (Policy, error) {
 	if len(data) > MaxPolicyLen {
-		return Policy{}, core.Errorf(core.Invalid, "generate policy is %d bytes long, the limit is %d", len(data), MaxPolicyLen)
+		return Policy{}, core.Errorf(core.Invalid, "generate policy is %d bytes long, the limit is %d",
+			len(data), MaxPolicyLen)
 	}
 	p := Default()
 	trimmed := bytes.Trim(data, " \t\r\n")
@@ -119,7 +120,8 @@ func (p *Policy) decodeField(name string, dec *json.Decoder) error {
 	}
 	target, want := p.field(name)
 	if target == nil {
-		return core.Errorf(core.Invalid, "generate policy has an unknown field %s; it knows length, lower, upper, digits, symbols and exclude", core.Quote(name))
+		return core.Errorf(core.Invalid, "generate policy has an unknown field %s; "+
+			"it knows length, lower, upper, digits, symbols and exclude", core.Quote(name))
 	}
 	if string(raw) == "null" || json.Unmarshal(raw, target) != nil {
 		return core.Errorf(core.Invalid, "generate policy: %s is not %s", name, want)
@@ -150,14 +152,16 @@ func (p *Policy) field(name string) (target any, want string) {
 // that names the reason otherwise.
 func (p Policy) Validate() error {
 	if p.Length < MinLength || p.Length > MaxLength {
-		return core.Errorf(core.Invalid, "generate policy: length %d is not between %d and %d", p.Length, MinLength, MaxLength)
+		return core.Errorf(core.Invalid, "generate policy: length %d is not between %d and %d",
+			p.Length, MinLength, MaxLength)
 	}
 	if len(p.Exclude) > maxExclude {
 		return core.Errorf(core.Invalid, "generate policy: exclude is longer than %d characters", maxExclude)
 	}
 	for _, c := range []byte(p.Exclude) {
 		if c < '!' || c > '~' {
-			return core.Errorf(core.Invalid, "generate policy: exclude %s has a character that is not printable ASCII", core.Quote(p.Exclude))
+			return core.Errorf(core.Invalid, "generate policy: exclude %s has a character that is not printable ASCII",
+				core.Quote(p.Exclude))
 		}
 	}
 	classes := p.classes()

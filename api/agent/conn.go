@@ -1,0 +1,195 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+	"github.com/hyperiondb/hyperion-vault/core/frame"
+)
+
+// keepBuf is the most a connection keeps of its frame buffer while it is idle: thousands of them are.
+const keepBuf = 4 << 10
+
+// conn is one backend's connection: one frame after the other, each answered before the next is read.
+type conn struct {
+	s    *Server
+	net  net.Conn
+	busy bool // from a frame's first byte to the end of its answer; guarded by Server.mu
+}
+
+// serve answers frames until the peer leaves, sends garbage or the server closes. An idle connection has no deadline:
+// a backend keeps one for its whole life.
+func (c *conn) serve() {
+	var buf []byte
+	var first [1]byte
+	for {
+		if _, err := io.ReadFull(c.net, first[:]); err != nil {
+			return
+		}
+		if !c.s.begin(c) {
+			return
+		}
+		body, err := c.readFrame(first[0], buf)
+		if err != nil {
+			c.refuseFrame(err)
+			return
+		}
+		ok := c.answer(body)
+		envelope.Wipe(body)
+		if buf = body[:0]; cap(buf) > keepBuf {
+			buf = nil
+		}
+		if !ok || !c.s.end(c) {
+			return
+		}
+	}
+}
+
+// readFrame reads the rest of a frame, which must arrive in time.
+func (c *conn) readFrame(first byte, buf []byte) ([]byte, error) {
+	if err := c.net.SetReadDeadline(time.Now().Add(c.s.c.FrameTimeout)); err != nil {
+		return nil, err
+	}
+	body, err := frame.ReadBody(&prefixed{first: first, has: true, r: c.net}, buf)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.net.SetReadDeadline(time.Time{}); err != nil {
+		envelope.Wipe(body)
+		return nil, err
+	}
+	return body, nil
+}
+
+// prefixed gives back a byte that was read ahead.
+type prefixed struct {
+	first byte
+	has   bool
+	r     io.Reader
+}
+
+func (p *prefixed) Read(b []byte) (int, error) {
+	if p.has && len(b) > 0 {
+		p.has, b[0] = false, p.first
+		return 1, nil
+	}
+	return p.r.Read(b)
+}
+
+// answer handles one frame; false ends the connection. After a body that is no request nothing more is read: who sent
+// it is out of step.
+func (c *conn) answer(body []byte) bool {
+	req, err := frame.ParseRequest(body)
+	if err != nil {
+		c.refuseFrame(err)
+		return false
+	}
+	ctx, cancel := context.WithTimeout(c.s.base, c.s.c.RequestTimeout)
+	defer cancel()
+	started := time.Now()
+	resp, err := c.handle(ctx, req)
+	if err != nil {
+		c.logFailure(req, err)
+		resp = failure(req.Op, err)
+	}
+	c.s.c.Log.Debug("key agent answered", "op", req.Op, "code", resp.Code, "took", time.Since(started))
+	return c.send(resp) == nil
+}
+
+// handle turns a panic into an error: the request fails, the process and the other backends go on. The panic's value
+// is not logged, since it may hold anything, nor are the arguments on the stack.
+func (c *conn) handle(ctx context.Context, req *frame.Request) (resp *frame.Response, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.s.c.Log.Error("key agent: a request panicked", "op", req.Op, "type", fmt.Sprintf("%T", p), "stack", places())
+			resp, err = nil, core.Errorf(core.Internal, "the request panicked")
+		}
+	}()
+	return dispatch(ctx, c.s.c.Door, req)
+}
+
+// places returns the functions and lines of the stack above its caller.
+func places() []string {
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	var out []string
+	for {
+		f, more := frames.Next()
+		out = append(out, fmt.Sprintf("%s:%d", f.Function, f.Line))
+		if !more {
+			return out
+		}
+	}
+}
+
+// logFailure writes what the operator has to mend. What a caller did wrong is in the audit log, not here.
+func (c *conn) logFailure(req *frame.Request, err error) {
+	switch core.CodeOf(err) {
+	case core.Internal, core.Unavailable, core.Corrupt:
+		c.s.c.Log.Warn("key agent could not answer", "op", req.Op, "request_id", req.Origin.RequestID, "error", err)
+	}
+}
+
+// send writes one response and wipes it and the bytes it was encoded to, whether or not the peer took them.
+// AppendResponse makes its one buffer before it copies keys into it, so there is no third place.
+func (c *conn) send(resp *frame.Response) error {
+	out, err := frame.AppendResponse(nil, resp)
+	resp.Wipe() // before the write, which may take as long as the peer likes
+	if err != nil {
+		c.s.c.Log.Error("key agent made a response that cannot be sent", "op", resp.Op, "error", err)
+		if out, err = frame.AppendResponse(nil, failure(resp.Op, err)); err != nil {
+			return err
+		}
+	}
+	defer envelope.Wipe(out)
+	if err := c.net.SetWriteDeadline(time.Now().Add(c.s.c.FrameTimeout)); err != nil {
+		return err
+	}
+	_, err = c.net.Write(out)
+	return err
+}
+
+// refuseFrame answers what could not be read as a request, if the peer may still be there.
+func (c *conn) refuseFrame(err error) {
+	level := slog.LevelWarn
+	switch {
+	case isTimeout(err):
+		err = core.Errorf(core.Invalid, "the agent frame did not arrive within %s", c.s.c.FrameTimeout)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		err = core.Errorf(core.Invalid, "the agent frame is cut off")
+		level = slog.LevelDebug // a backend that was killed, most likely
+	case isHangup(err):
+		return
+	}
+	c.s.c.Log.Log(c.s.base, level, "key agent closes a connection: it did not send a valid frame",
+		"error", core.MessageOf(err))
+	_ = c.send(failure(0, err))
+}
+
+// refuse turns a connection away without reading from it. The answer fits into the socket's empty buffer, so that
+// a peer that does not read cannot hold up the accept loop.
+func (c *conn) refuse(err error) {
+	_ = c.send(failure(0, err))
+	_ = c.net.Close()
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// failure is the response that carries err's code and its text for clients, cut to what a frame may hold.
+func failure(op frame.Op, err error) *frame.Response {
+	msg := strings.ReplaceAll(core.MessageOf(err), "\x00", "")
+	msg = strings.ToValidUTF8(msg[:min(len(msg), frame.MaxMsgLen)], "")
+	return &frame.Response{Op: op, Code: core.CodeOf(err), Msg: msg}
+}
