@@ -20,11 +20,11 @@ END
 $$;
 COMMENT ON FUNCTION vault.raise_not_found(text) IS 'the one way to say that a secret is not there';
 
-CREATE FUNCTION vault.raise_stale(name text, found bigint, expected bigint) RETURNS void
+CREATE FUNCTION vault.raise_stale(name text, present bigint, expected bigint) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION 'secret "%" is at version %, not %', name, found, expected
+    RAISE EXCEPTION 'secret "%" is at version %, not %', name, present, expected
         USING ERRCODE = 'VT001', HINT = 'It has changed since it was read. Read it again, then decide.';
 END
 $$;
@@ -155,7 +155,7 @@ DECLARE
     stamp timestamptz := clock_timestamp();  -- after the lock: versions of a secret are stamped in their order
 BEGIN
     UPDATE vault.secrets x
-    SET current_version = x.current_version + 1, updated_at = stamp,
+    SET current_version = s.current_version + 1, updated_at = stamp,
         next_rotation_at = supersede.next_rotation_at
     WHERE x.id = s.id
     RETURNING * INTO s;
