@@ -59,7 +59,6 @@ func Parse(s string) (Schedule, error) {
 		eitherDay: !strings.HasPrefix(parts[2], "*") && !strings.HasPrefix(parts[4], "*"),
 		text:      s,
 	}
-	// 2000 is a leap year: eight years from there hold every day there is.
 	if c.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
 		return Schedule{}, core.Errorf(core.Invalid, "schedule never comes: there is no such day")
 	}
@@ -129,17 +128,19 @@ func number(s string) (int, bool) {
 	return n, err == nil
 }
 
-// Next returns the first matching minute strictly after t, in t's location; the zero Time if there is none within
-// eight years. A local time that daylight saving skips comes at the first minute after the gap that is not
-// before it; one that comes twice is taken the first time only.
+// horizonYears bounds the search for a match. A 29 February on one day of the week may take 40 years, across 2100.
+const horizonYears = 50
+
+// Next returns the first matching minute strictly after t, in t's location; the zero Time for the zero Schedule.
+// A local time that daylight saving skips comes at the instant the clock is set forward, so that nothing is left
+// out; one that comes twice is taken the first time only, so that nothing comes twice.
 func (c Schedule) Next(t time.Time) time.Time {
-	loc := t.Location()
 	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC) // a calendar day, not an instant
-	for limit := day.AddDate(8, 0, 1); day.Before(limit); day = day.AddDate(0, 0, 1) {
+	for limit := day.AddDate(horizonYears, 0, 0); day.Before(limit); day = day.AddDate(0, 0, 1) {
 		if !c.matchesDay(day) {
 			continue
 		}
-		if at := c.within(day, t, loc); !at.IsZero() {
+		if at := c.within(day, t); !at.IsZero() {
 			return at
 		}
 	}
@@ -158,9 +159,9 @@ func (c Schedule) matchesDay(day time.Time) bool {
 	return byDate && byWeekday
 }
 
-// within returns the first matching instant of a calendar day after t.
-func (c Schedule) within(day, t time.Time, loc *time.Location) time.Time {
-	var best time.Time
+// within returns the first matching instant of a calendar day after t. Later local times are never earlier
+// instants, so the first one found is the one.
+func (c Schedule) within(day, t time.Time) time.Time {
 	for h := range 24 {
 		if c.hours&(1<<h) == 0 {
 			continue
@@ -169,12 +170,27 @@ func (c Schedule) within(day, t time.Time, loc *time.Location) time.Time {
 			if c.minutes&(1<<m) == 0 {
 				continue
 			}
-			// time.Date moves a skipped time by the width of the gap and takes the first of a doubled one.
-			at := time.Date(day.Year(), day.Month(), day.Day(), h, m, 0, 0, loc)
-			if at.After(t) && (best.IsZero() || at.Before(best)) {
-				best = at
+			wall := day.Add(time.Duration(h)*time.Hour + time.Duration(m)*time.Minute)
+			if at := instant(wall, t.Location()); at.After(t) {
+				return at
 			}
 		}
 	}
-	return best
+	return time.Time{}
+}
+
+// instant returns when a clock in loc first shows what wall, in UTC, shows; the end of the gap if it never does.
+// time.Date does not say which of two instants it takes, nor where it moves a skipped one.
+func instant(wall time.Time, loc *time.Location) time.Time {
+	_, before := wall.Add(-24 * time.Hour).In(loc).Zone()
+	_, after := wall.Add(24 * time.Hour).In(loc).Zone()
+	// The larger offset is the earlier instant.
+	for _, offset := range [2]int{max(before, after), min(before, after)} {
+		at := wall.Add(-time.Duration(offset) * time.Second).In(loc)
+		if _, shown := at.Zone(); shown == offset {
+			return at
+		}
+	}
+	end, _ := wall.Add(-time.Duration(before) * time.Second).In(loc).ZoneBounds()
+	return end
 }
