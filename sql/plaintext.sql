@@ -45,7 +45,7 @@ DECLARE
     s vault.secrets;
 BEGIN
     PERFORM vault.require(caller, wanted, target);
-    SELECT * INTO s FROM vault.secrets x WHERE x.name = target AND x.deleted_at IS NULL FOR UPDATE;
+    SELECT * INTO s FROM vault.secrets x WHERE x.name = target AND x.deleted_at IS NULL FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM vault.raise_not_found(target);
     ELSIF s.current_version <> expected_version THEN
@@ -96,9 +96,10 @@ CREATE FUNCTION vault.update_secret(name text, value bytea, expected_version big
 AS 'MODULE_PATHNAME', 'hv_update_secret_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.update_secret(text, bytea, bigint) IS 'the same for a value that text cannot hold';
 
-CREATE FUNCTION vault.rotate_secret(name text) RETURNS bigint
+CREATE FUNCTION vault.rotate_secret(name text, reschedule boolean DEFAULT false) RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_rotate_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.rotate_secret(text) IS 'makes a generated value the next version; returns it';
+COMMENT ON FUNCTION vault.rotate_secret(text, boolean)
+    IS 'makes a generated value the next version and returns it; the schedule stays, or starts anew from now';
 
 CREATE FUNCTION vault.configure_secret(name text, description text DEFAULT NULL, tags jsonb DEFAULT NULL,
     rotation_interval_secs bigint DEFAULT NULL, rotation_schedule text DEFAULT NULL,

@@ -8,8 +8,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     stamp timestamptz := clock_timestamp();
-    rescheduled boolean := num_nonnulls(settings.rotation_interval_secs, settings.rotation_schedule,
-                                        settings.rotation_time_zone) > 0;
+    rescheduled boolean;
 BEGIN
     -- An interval replaces a schedule, and the other way round; everything that is null stays.
     IF settings.rotation_schedule IS NULL THEN
@@ -19,12 +18,16 @@ BEGIN
         settings.rotation_schedule := coalesce(settings.rotation_schedule, s.rotation_schedule);
     END IF;
     PERFORM vault.check_settings(s.kind, settings);
+    settings.rotation_time_zone := coalesce(settings.rotation_time_zone, s.rotation_time_zone);
+    rescheduled := settings.rotation_interval_secs IS DISTINCT FROM s.rotation_interval_secs
+        OR settings.rotation_schedule IS DISTINCT FROM s.rotation_schedule
+        OR (settings.rotation_schedule IS NOT NULL AND settings.rotation_time_zone <> s.rotation_time_zone);
     UPDATE vault.secrets x
     SET description = coalesce(settings.description, x.description),
         tags = coalesce(settings.tags, x.tags),
         rotation_interval_secs = settings.rotation_interval_secs,
         rotation_schedule = settings.rotation_schedule,
-        rotation_time_zone = coalesce(settings.rotation_time_zone, x.rotation_time_zone),
+        rotation_time_zone = settings.rotation_time_zone,
         rotation_window_secs = nullif(coalesce(settings.rotation_window_secs, x.rotation_window_secs), 0),
         rotation_paused = coalesce(settings.rotation_paused, x.rotation_paused),
         grace_period_secs = coalesce(settings.grace_period_secs, x.grace_period_secs),
@@ -74,7 +77,7 @@ BEGIN
     IF grace_secs IS NULL OR grace_secs NOT BETWEEN 0 AND 315360000 THEN
         RAISE EXCEPTION 'grace_secs must be between 0 and 315360000' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT * INTO s FROM vault.secrets x WHERE x.id = expire_version.id AND x.deleted_at IS NULL FOR UPDATE;
+    SELECT * INTO s FROM vault.secrets x WHERE x.id = expire_version.id AND x.deleted_at IS NULL FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM vault.raise_not_found(expire_version.id::text);
     ELSIF s.current_version = expire_version.version THEN
@@ -125,6 +128,7 @@ BEGIN
       AND NOT EXISTS (SELECT FROM vault.rotation_jobs j
                       WHERE j.secret_id = s.id AND (j.state IN ('queued', 'claimed') OR j.due_at = s.next_rotation_at))
     ORDER BY s.next_rotation_at LIMIT batch
+    FOR SHARE OF s SKIP LOCKED  -- one that is being paused or rescheduled comes in the next pass, as it then is
     ON CONFLICT DO NOTHING;
     GET DIAGNOSTICS enqueued_now = ROW_COUNT;
     DELETE FROM vault.rotation_jobs j WHERE j.finished_at < stamp - interval '30 days';
@@ -144,22 +148,24 @@ CREATE FUNCTION vault.expire_due(stamp timestamptz, batch integer) RETURNS bigin
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    ids uuid[];
     s vault.secrets;
-    counted bigint;
+    marked bigint;
+    total bigint := 0;
 BEGIN
-    WITH due AS (
-        SELECT v.secret_id, v.version FROM vault.secret_versions v
-        WHERE NOT v.expired AND v.expires_at <= stamp
-        ORDER BY v.expires_at LIMIT batch FOR UPDATE SKIP LOCKED),
-    marked AS (
-        UPDATE vault.secret_versions v SET expired = true FROM due
-        WHERE v.secret_id = due.secret_id AND v.version = due.version RETURNING v.secret_id)
-    SELECT array_agg(DISTINCT m.secret_id), count(*) INTO ids, counted FROM marked m;
-    FOR s IN SELECT x.* FROM vault.secrets x WHERE x.id = ANY (ids) LOOP
+    -- The secret is locked before its versions, as everywhere; one that is being changed comes in the next pass.
+    FOR s IN
+        SELECT x.* FROM vault.secrets x
+        WHERE x.id IN (SELECT v.secret_id FROM vault.secret_versions v
+                       WHERE NOT v.expired AND v.expires_at <= stamp ORDER BY v.expires_at LIMIT batch)
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        UPDATE vault.secret_versions v SET expired = true
+        WHERE v.secret_id = s.id AND NOT v.expired AND v.expires_at <= stamp;
+        GET DIAGNOSTICS marked = ROW_COUNT;
+        total := total + marked;
         PERFORM vault.sweep_versions(s);
     END LOOP;
-    RETURN counted;
+    RETURN total;
 END
 $$;
 COMMENT ON FUNCTION vault.expire_due(timestamptz, integer) IS 'marks versions past their grace for ever, and deletes those not kept';
@@ -175,7 +181,7 @@ BEGIN
         SELECT x.* FROM vault.secrets x
         WHERE x.id IN (SELECT j.secret_id FROM vault.rotation_jobs j
                        WHERE j.state IN ('queued', 'claimed') AND j.deadline_at <= stamp LIMIT batch)
-        FOR UPDATE SKIP LOCKED
+        FOR NO KEY UPDATE SKIP LOCKED
     LOOP
         UPDATE vault.rotation_jobs j
         SET state = 'missed', finished_at = stamp, claimed_by = NULL, claimed_until = NULL
@@ -187,7 +193,13 @@ END
 $$;
 COMMENT ON FUNCTION vault.miss_due(timestamptz, integer) IS 'closes jobs whose window has passed; the next window comes';
 
-CREATE TYPE vault.rotation_claim AS (job_id uuid, due_at timestamptz, deadline_at timestamptz, attempts integer, secret vault.secret_info);
+CREATE TYPE vault.rotation_claim AS (
+    job_id uuid,
+    due_at timestamptz,
+    claimed_at timestamptz,
+    attempts integer,
+    secret vault.secret_info
+);
 COMMENT ON TYPE vault.rotation_claim IS 'a rotation that a worker has taken on, and its secret';
 
 CREATE FUNCTION vault.claim_rotations(worker text, lease_secs integer, max_jobs integer)
@@ -209,8 +221,8 @@ BEGIN
             SET state = 'claimed', claimed_by = worker, claimed_until = stamp + make_interval(secs => lease_secs),
                 attempts = j.attempts + 1
             FROM open WHERE j.id = open.id
-            RETURNING j.id, j.due_at, j.deadline_at, j.attempts, j.secret_id)
-        SELECT t.id, t.due_at, t.deadline_at, t.attempts, vault.info_of(s)
+            RETURNING j.id, j.due_at, j.attempts, j.secret_id)
+        SELECT t.id, t.due_at, stamp, t.attempts, vault.info_of(s)
         FROM taken t JOIN vault.secrets s ON s.id = t.secret_id;
 END
 $$;

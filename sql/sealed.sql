@@ -66,6 +66,18 @@ $$;
 COMMENT ON FUNCTION vault.create_secret(uuid, text, vault.sealed_value, text, text, vault.secret_settings,
     vault.audit_origin) IS 'stores a new secret whose first version was sealed for this id and name';
 
+CREATE FUNCTION vault.is_time_zone(name text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Reads every file of the time zone database, so only asked when one is named. Names that mean something only
+    -- on this machine, and copies of the database under other names, are no time zones.
+    RETURN name !~ '^(posix|right)/' AND name NOT IN ('localtime', 'posixrules', 'Factory')
+       AND EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = is_time_zone.name);
+END
+$$;
+COMMENT ON FUNCTION vault.is_time_zone(text) IS 'whether a name is one of the time zone database, by its exact spelling';
+
 CREATE FUNCTION vault.check_settings(kind text, settings vault.secret_settings) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -78,7 +90,7 @@ DECLARE
             THEN 'an automatic secret needs rotation_interval_secs or rotation_schedule, not both'
         WHEN settings.rotation_interval_secs NOT BETWEEN 1 AND 315360000
             THEN 'rotation_interval_secs must be between 1 and 315360000'
-        WHEN settings.rotation_time_zone NOT IN (SELECT z.name FROM pg_timezone_names z)
+        WHEN settings.rotation_time_zone <> 'UTC' AND NOT vault.is_time_zone(settings.rotation_time_zone)
             THEN 'rotation_time_zone is not a time zone that PostgreSQL knows'
         WHEN settings.rotation_window_secs <> 0 AND settings.rotation_window_secs NOT BETWEEN 60 AND 31536000
             THEN 'rotation_window_secs must be 0 (none) or between 60 and 31536000'
@@ -134,7 +146,7 @@ AS $$
 DECLARE
     s vault.secrets;
 BEGIN
-    SELECT * INTO s FROM vault.secrets x WHERE x.id = lock_secret.id AND x.deleted_at IS NULL FOR UPDATE;
+    SELECT * INTO s FROM vault.secrets x WHERE x.id = lock_secret.id AND x.deleted_at IS NULL FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM vault.raise_not_found(lock_secret.id::text);
     ELSIF s.current_version IS DISTINCT FROM lock_secret.expected_version THEN
@@ -183,7 +195,8 @@ $$;
 COMMENT ON FUNCTION vault.sweep_versions(vault.secrets) IS 'deletes expired versions of a locked secret beyond those kept';
 
 CREATE FUNCTION vault.append_version(id uuid, expected_version bigint, sealed vault.sealed_value, action text,
-                                     settings vault.secret_settings, origin vault.audit_origin)
+                                     settings vault.secret_settings, reschedule boolean,
+                                     origin vault.audit_origin)
 RETURNS vault.secret_info
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -194,15 +207,21 @@ BEGIN
         RAISE EXCEPTION 'action must be update or rotate' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     s := vault.lock_secret(append_version.id, append_version.expected_version);
-    IF settings IS NOT NULL THEN
+    IF NOT (settings IS NULL) THEN  -- of a row, IS NOT NULL would ask for every field
         s := vault.apply_settings(s, settings);
+    END IF;
+    IF reschedule THEN
+        -- What was due is done by this; the next comes an interval from now, or by the schedule.
+        DELETE FROM vault.rotation_jobs j WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed');
+        s.next_rotation_at := clock_timestamp() + make_interval(secs => s.rotation_interval_secs);
     END IF;
     s := vault.supersede(s, append_version.sealed, append_version.action, s.next_rotation_at, origin);
     RETURN vault.info_of(s);
 END
 $$;
-COMMENT ON FUNCTION vault.append_version(uuid, bigint, vault.sealed_value, text, vault.secret_settings,
-    vault.audit_origin) IS 'makes a sealed value the current version, if the expected one still is; the schedule stays';
+COMMENT ON FUNCTION vault.append_version(uuid, bigint, vault.sealed_value, text, vault.secret_settings, boolean,
+    vault.audit_origin)
+    IS 'makes a sealed value the current version, if the expected one still is; the schedule stays unless asked';
 
 CREATE FUNCTION vault.delete_secret(id uuid, expected_version bigint, origin vault.audit_origin) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

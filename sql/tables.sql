@@ -149,7 +149,8 @@ CREATE TABLE vault.audit_log (
     action text NOT NULL
         CONSTRAINT audit_log_action_known
         CHECK (action IN ('create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe',
-                          'configure', 'expire', 'token_create', 'token_revoke', 'token_list', 'grant', 'revoke', 'audit')),
+                          'configure', 'expire', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'grant',
+                          'revoke', 'audit')),
     secret_name text,
     version bigint,
     outcome text NOT NULL

@@ -242,13 +242,13 @@ Expire(HvCall *call, FunctionCallInfo fcinfo)
  * Seal a value as the next version of a locked secret.
  */
 static Datum
-Supersede(HvCall *call, const HvLocked *locked, HvBytes value)
+Supersede(HvCall *call, const HvLocked *locked, HvBytes value, bool reschedule)
 {
 	HvBinding	binding = {locked->id, call->name, locked->current_version + 1, locked->content_type};
 	HvStored	stored;
 
 	SealValue(call, &binding, value, &stored);
-	return Int64GetDatum(HvAppendVersion(call, &binding, &stored));
+	return Int64GetDatum(HvAppendVersion(call, &binding, &stored, reschedule));
 }
 
 static Datum
@@ -260,7 +260,7 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 1, "value");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvLock(call, call->action, Arg(fcinfo, 2), &locked);
-	return Supersede(call, &locked, ValueArg(fcinfo, 1, is_text));
+	return Supersede(call, &locked, ValueArg(fcinfo, 1, is_text), false);
 }
 
 static Datum
@@ -276,7 +276,7 @@ Rotate(HvCall *call, FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("secret \"%s\" is manual and has no generate_policy", (const char *) call->name.data),
 				 errhint("Give it a new value with vault.update_secret().")));
-	return Supersede(call, &locked, GenerateValue(locked.policy));
+	return Supersede(call, &locked, GenerateValue(locked.policy), !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
 }
 
 static Datum

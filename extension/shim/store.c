@@ -41,8 +41,8 @@ static HvStatement create_statement = {
 };
 static HvStatement append_statement = {
 	"SELECT i.current_version FROM vault.append_version($1, $2, ROW($3, $4, $5, $6, $7)::vault.sealed_value, $8,"
-	" NULL, ROW($9, $10, $11, $12, $13)::vault.audit_origin) i",
-	13, {UUIDOID, INT8OID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, ORIGIN_TYPES}
+	" NULL, $9, ROW($10, $11, $12, $13, $14)::vault.audit_origin) i",
+	14, {UUIDOID, INT8OID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, BOOLOID, ORIGIN_TYPES}
 };
 static HvStatement configure_statement = {
 	"SELECT i.current_version FROM vault.configure_secret($1, $2,"
@@ -288,10 +288,10 @@ HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const
 
 /*
  * Make a sealed value the current version, after the one that the lock found; returns it. The binding's version is
- * the new one.
+ * the new one. The schedule stays, or starts anew from now.
  */
 int64
-HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed)
+HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed, bool reschedule)
 {
 	HvParams	params = {0};
 	int64		version;
@@ -301,6 +301,7 @@ HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed)
 	HvAdd(&params, Int64GetDatum(binding->version - 1));
 	AddSealed(&params, sealed);
 	HvAddText(&params, HvLiteral(call->action));
+	HvAdd(&params, BoolGetDatum(reschedule));
 	AddOrigin(&params, call);
 	HvOwnerRun(&append_statement, &params);
 	version = ReturnedVersion();

@@ -57,7 +57,7 @@ extern int64 HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatu
 							const HvStored *sealed);
 extern void HvConfigure(HvCall *call, const HvLocked *locked, const HvSettings *settings);
 extern void HvExpireVersion(HvCall *call, const HvLocked *locked, int64 version, int64 grace_secs);
-extern int64 HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed);
+extern int64 HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed, bool reschedule);
 extern void HvDelete(HvCall *call, const HvLocked *locked);
 extern void HvList(HvCall *call, HvBytes prefix, ReturnSetInfo *result);
 
