@@ -140,7 +140,7 @@ func (s *server) rotate(c *gin.Context, name string) {
 		s.reject(c, vault.ActionRotate, name, err)
 		return
 	}
-	made, err := s.Vault.Rotate(c.Request.Context(), callerOf(c), name, version)
+	made, err := s.Vault.Rotate(c.Request.Context(), callerOf(c), vault.RotateRequest{Name: name, Expected: version})
 	if err != nil {
 		s.fail(c, err)
 		return

@@ -107,7 +107,7 @@ func operations() []operation {
 			return err
 		}},
 		{"Rotate", vault.ActionRotate, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
-			_, err := d.Rotate(ctx, c, "auto", 0)
+			_, err := d.Rotate(ctx, c, vault.RotateRequest{Name: "auto", Expected: 0})
 			return err
 		}},
 		{"Delete", vault.ActionDelete, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
