@@ -90,7 +90,7 @@ admin_token() {
 		echo "$token"
 		return
 	fi
-	"$ROOT/bin/hyperion-vault-api" token create --name "dev-$(date -u +%Y%m%dT%H%M%S)-$$" 2>>"$CLUSTER/log/api.log" |
+	"$ROOT/bin/hyperion-vault-api" token create "dev-$(date -u +%Y%m%dT%H%M%S)-$$" 2>>"$CLUSTER/log/api.log" |
 		grep -oE 'hvt_[A-Za-z0-9_-]{43}' ||
 		die "hyperion-vault-api token create failed" "its messages are at the end of $CLUSTER/log/api.log"
 }

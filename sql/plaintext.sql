@@ -25,12 +25,14 @@ BEGIN
         RETURN QUERY SELECT * FROM vault.read_sealed(ARRAY[target], sealed_for.version);
     END IF;
     IF NOT FOUND THEN
-        IF sealed_for.version IS NOT NULL
-           AND EXISTS (SELECT FROM vault.secrets s WHERE s.name = target AND s.deleted_at IS NULL) THEN
-            RAISE EXCEPTION 'secret "%" has no version %', target, sealed_for.version
-                USING ERRCODE = 'undefined_object', HINT = 'A superseded version can be read until its grace ends.';
+        IF NOT EXISTS (SELECT FROM vault.secrets s WHERE s.name = target AND s.deleted_at IS NULL) THEN
+            PERFORM vault.raise_not_found(target);
+        ELSIF sealed_for.version IS NULL THEN
+            RAISE EXCEPTION 'the current version of secret "%" is not there', target
+                USING ERRCODE = 'data_corrupted', HINT = 'Rows were changed by hand or lost. Restore them.';
         END IF;
-        PERFORM vault.raise_not_found(target);
+        RAISE EXCEPTION 'secret "%" has no version %', target, sealed_for.version
+            USING ERRCODE = 'undefined_object', HINT = 'A superseded version can be read until its grace ends.';
     END IF;
 END
 $$;

@@ -253,8 +253,11 @@ BEGIN
         JOIN vault.secret_versions v
           ON v.secret_id = s.id AND v.version = coalesce(read_sealed.version, s.current_version)
         WHERE s.name = ANY (names) AND s.deleted_at IS NULL
-          AND (v.expires_at IS NULL OR (v.expires_at > clock_timestamp() AND NOT v.expired)
-               OR v.version >= s.current_version - s.keep_versions);
+          -- Only a superseded version expires: one that does is not taken for the current one.
+          AND (v.expires_at IS NULL
+               OR read_sealed.version IS NOT NULL
+                  AND ((v.expires_at > clock_timestamp() AND NOT v.expired)
+                       OR v.version BETWEEN s.current_version - s.keep_versions AND s.current_version - 1));
 END
 $$;
 COMMENT ON FUNCTION vault.read_sealed(text[], bigint)

@@ -24,11 +24,10 @@ const (
 	defaultReaderConns    = 16
 	defaultWriterConns    = 8
 	defaultConnectTimeout = 3 * time.Second
-	defaultReadTimeout    = 5 * time.Second
 	defaultRequestTimeout = 10 * time.Second
 	pingTimeout           = 2 * time.Second
 	connLifetime          = 30 * time.Minute
-	lockTimeout           = 5 * time.Second
+	lockTimeout           = 3 * time.Second
 )
 
 // Config says where the database is. Printing it shows no password. TLS is set
@@ -45,7 +44,7 @@ type Config struct {
 	ReaderConns    int           // pool size; 0 = 16
 	WriterConns    int           // pool size; 0 = 8
 	ConnectTimeout time.Duration // per host; 0 = 3 s
-	ReadTimeout    time.Duration // statement_timeout of the reader; 0 = 5 s
+	ReadTimeout    time.Duration // statement_timeout of the reader; 0 = half the RequestTimeout
 	RequestTimeout time.Duration // bound of a call whose context has none; 0 = 10 s
 }
 
@@ -64,8 +63,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ReaderConns, defaultReaderConns)
 	setDefault(&c.WriterConns, defaultWriterConns)
 	setDefault(&c.ConnectTimeout, defaultConnectTimeout)
-	setDefault(&c.ReadTimeout, defaultReadTimeout)
 	setDefault(&c.RequestTimeout, defaultRequestTimeout)
+	setDefault(&c.ReadTimeout, c.RequestTimeout/2)
 	return c
 }
 

@@ -84,7 +84,7 @@ func HvgCheckValue(contentType, value C.HvBytes, limit C.int64_t, failure *C.HvE
 func HvgCheckText(contentType C.HvBytes, failure *C.HvError) C.int {
 	return guarded(failure, func() error {
 		if t := core.ContentType(text(contentType)); !t.IsText() {
-			return core.Errorf(core.Invalid, "content type %s is not text", t)
+			return core.Errorf(core.Invalid, "content type %s is not text; vault.read_secret_bytes() returns its bytes", t)
 		}
 		return nil
 	})

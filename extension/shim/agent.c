@@ -185,6 +185,18 @@ Converse(HvBytes request, HvBytes *body, TimestampTz deadline)
 }
 
 /*
+ * Whether the kept connection is open and silent, as it has to be between two questions: bytes that lie there were
+ * not asked for, and would be taken for the next answer.
+ */
+static bool
+Silent(void)
+{
+	char		unasked;
+
+	return recv(agent_sock, &unasked, 1, MSG_PEEK) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+/*
  * Send a framed request and return the body of the answer, in wipe-on-reset memory of the current context. May
  * ereport. A kept connection that the agent has closed meanwhile (it was restarted) is opened anew, once.
  */
@@ -195,7 +207,7 @@ HvAgentExchange(HvBytes request)
 	HvBytes		body = {NULL, 0};
 
 	/* An earlier call may have left by an error in the middle; its answer must not become ours. */
-	if (midway || strcmp(agent_path, HvAgentSocket) != 0)
+	if (agent_sock != PGINVALID_SOCKET && (midway || strcmp(agent_path, HvAgentSocket) != 0 || !Silent()))
 		Disconnect();
 	for (;;)
 	{

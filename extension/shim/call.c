@@ -63,7 +63,7 @@ Begin(HvCall *call, const char *action)
 }
 
 /*
- * Check the name by the one rule there is, and make it the call's.
+ * Check the name by the one rule there is, and make it the call's: a copy that ends in a zero byte, for messages.
  */
 void
 HvCheckName(HvCall *call, text *name)
@@ -71,7 +71,7 @@ HvCheckName(HvCall *call, text *name)
 	HvBytes		utf8 = HvUtf8(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
 	HV_CALL_GO(check_name, utf8);
-	call->name = utf8;
+	call->name = HvLiteral(pnstrdup((const char *) utf8.data, utf8.len));
 }
 
 /*
@@ -114,6 +114,10 @@ AuditCode(int sqlstate)
 	if (category == ERRCODE_CONNECTION_EXCEPTION || category == ERRCODE_OPERATOR_INTERVENTION ||
 		category == ERRCODE_INSUFFICIENT_RESOURCES)
 		return NULL;
+	/* a standby or a read-only transaction; a deadlock or a serialization failure; a lock that was not waited for */
+	if (category == ERRCODE_INVALID_TRANSACTION_STATE || category == ERRCODE_TRANSACTION_ROLLBACK ||
+		category == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+		return "unavailable";
 	return "internal";
 }
 

@@ -195,8 +195,8 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("a manual secret needs a value"),
-				 errhint("Only the value of an automatic secret can be generated.")));
+				 errmsg("value must not be null"),
+				 errhint("A value is generated only for an automatic secret.")));
 	binding.id = NewId();
 	binding.name = call->name;
 	binding.content_type = ContentTypeArg(fcinfo, 3);

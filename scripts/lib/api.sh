@@ -47,10 +47,10 @@ api_spawn() {
 	# shellcheck disable=SC2016 # the inner shell expands
 	local run='echo $$ >"$CLUSTER/api.pid"; cd /; exec "$@"'
 	if [ "$user" = "$(id -un)" ]; then
-		exec setsid bash -c "$run" api "$CLUSTER/bin/hyperion-vault-api" server
+		exec setsid bash -c "$run" api "$CLUSTER/bin/hyperion-vault-api" serve
 	fi
 	HOME=/ exec setsid bash -c "$run" api setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups -- \
-		"$CLUSTER/bin/hyperion-vault-api" server
+		"$CLUSTER/bin/hyperion-vault-api" serve
 }
 
 # api_died: shows what the process wrote since it was started.

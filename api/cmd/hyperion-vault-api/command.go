@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hyperiondb/hyperion-vault/api/cmd/service"
+	"github.com/hyperiondb/hyperion-vault/api/config"
+)
+
+// program is what the commands touch of the outside.
+type program struct {
+	environ     func() []string
+	out, errOut io.Writer
+}
+
+// failure is an error of a command that was understood; every other error is a wrong call.
+type failure struct {
+	exit int
+	err  error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{exit: exitFailed, err: err}
+}
+
+// report prints err and returns the exit code for it.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	var problems *config.Error
+	if errors.As(err, &problems) {
+		for _, p := range problems.Problems {
+			fmt.Fprintln(w, "error:", p.Text)
+		}
+		return exitUsage
+	}
+	fmt.Fprintln(w, "error:", err)
+	var f *failure
+	if errors.As(err, &f) {
+		return f.exit
+	}
+	fmt.Fprintln(w, `hint: "hyperion-vault-api help" lists the commands`)
+	return exitUsage
+}
+
+func newCommand(p program) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "hyperion-vault-api",
+		Short: "REST API and key agent of HyperionDB Vault",
+		Long: "REST API and key agent of HyperionDB Vault. Without a command it serves.\n" +
+			"All settings come from the environment (VAULT_*).",
+		Args:              cobra.NoArgs,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetOut(p.out)
+	root.SetErr(p.errOut)
+	root.AddCommand(
+		&cobra.Command{
+			Use: "serve", Aliases: []string{"server"}, Short: "Serve until SIGTERM or SIGINT", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
+		},
+		newTokenCommand(p),
+		&cobra.Command{
+			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error {
+				_, err := fmt.Fprintf(p.out, "hyperion-vault-api %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+				return failed(err)
+			},
+		},
+	)
+	return root
+}
+
+// serve runs the service until ctx ends, and closes it in order.
+func (p program) serve(ctx context.Context) error {
+	cfg, warnings, err := config.Load(p.environ)
+	if err != nil {
+		p.warn(warnings)
+		return err
+	}
+	log := newLogger(p.errOut, cfg.LogLevel)
+	for _, w := range warnings {
+		log.Warn(w.Text, "variable", w.Name)
+	}
+	log.Info("starting", "version", version, "config", cfg)
+	s, err := service.Open(ctx, cfg, log)
+	if err != nil {
+		return failed(err)
+	}
+	runErr := s.Run(ctx)
+	log.Info("stopping", "timeout_secs", cfg.ShutdownTimeout.Seconds())
+	limit, cancel := context.WithTimeout(context.Background(), cfg.ShutdownTimeout)
+	defer cancel()
+	err = errors.Join(runErr, s.Close(limit))
+	if err == nil {
+		log.Info("stopped")
+	}
+	return failed(err)
+}
+
+func (p program) warn(warnings []config.Warning) {
+	for _, w := range warnings {
+		fmt.Fprintln(p.errOut, "warning:", w.Text)
+	}
+}

@@ -1,0 +1,170 @@
+// Package service is the process behind hyperion-vault-api: it wires the parts, runs them and closes them in order.
+// It decides nothing about secrets. The command and the test harness start the same Service.
+package service
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/hyperiondb/hyperion-vault/api/agent"
+	"github.com/hyperiondb/hyperion-vault/api/audit"
+	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/httpapi"
+	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/store"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// Service is the wired process: REST API and key agent in front of one door.
+type Service struct {
+	cfg    config.Config
+	log    *slog.Logger
+	keeper *kms.Local
+	db     *store.DB
+	door   *vault.Vault
+	agent  *agent.Server // nil when switched off
+	http   *http.Server
+	ln     net.Listener
+}
+
+// Open makes every part, opens the sockets and wipes the secrets of cfg, whatever comes of it. PostgreSQL need not be
+// there: the Service is then not ready and keeps trying. Whoever gets a Service closes it. An error says which address
+// or setting is at fault, and nothing is left open.
+func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Service, error) {
+	defer cfg.Wipe()
+	s := &Service{cfg: cfg, log: log}
+	if err := s.open(ctx); err != nil {
+		gone, cancel := context.WithCancel(context.Background())
+		cancel() // nothing is in flight that deserves waiting
+		_ = s.Close(gone)
+		return nil, err
+	}
+	s.cfg.KMS.MasterKey, s.cfg.Postgres.Password = nil, nil
+	return s, nil
+}
+
+func (s *Service) open(ctx context.Context) (err error) {
+	if s.keeper, err = kms.NewLocal(s.cfg.KMS.MasterKey); err != nil {
+		return err
+	}
+	if !s.keeper.Locked() {
+		s.log.Warn("the master key's memory could not be locked against swapping; raise the limit of locked memory")
+	}
+	if s.db, err = store.Open(ctx, storeConfig(s.cfg)); err != nil {
+		return err
+	}
+	if s.door, err = newDoor(s.cfg, s.db, s.keeper); err != nil {
+		return err
+	}
+	if err = s.listen(ctx); err != nil {
+		return err
+	}
+	return s.startAgent()
+}
+
+func storeConfig(c config.Config) store.Config {
+	return store.Config{
+		Hosts: c.Postgres.Hosts, Port: int(c.Postgres.Port), User: c.Postgres.User,
+		Password: string(c.Postgres.Password), Database: c.Postgres.Database, RequestTimeout: c.RequestTimeout,
+	}
+}
+
+func newDoor(c config.Config, db *store.DB, keeper vault.Keeper) (*vault.Vault, error) {
+	return vault.New(vault.Config{
+		Store: db, Keeper: keeper, Recorder: audit.NewDirect(db), Allow: c.AllowedIPs, Node: c.NodeName,
+		Database: c.Postgres.Database, MaxValueLen: c.MaxValueLen,
+	})
+}
+
+func (s *Service) listen(ctx context.Context) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return core.Wrap(core.Invalid, err, "VAULT_API_LISTEN: cannot listen on %s", s.cfg.Listen)
+	}
+	s.ln = ln
+	handler := httpapi.New(httpapi.Config{
+		Vault: s.door, Log: s.log, TrustedProxies: s.cfg.TrustedProxies, RequestTimeout: s.cfg.RequestTimeout,
+		MaxValueLen: s.cfg.MaxValueLen,
+	})
+	s.http = httpapi.NewServer(httpapi.ServerConfig{
+		Addr: ln.Addr().String(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
+	})
+	return nil
+}
+
+func (s *Service) startAgent() (err error) {
+	if s.cfg.Agent.Socket == "" {
+		s.log.Warn("VAULT_AGENT_SOCKET=off: SQL callers get no keys from this process")
+		return nil
+	}
+	s.agent, err = agent.Start(agent.Config{
+		Door: s.door, Socket: s.cfg.Agent.Socket, Peers: s.cfg.Agent.Peers, RequestTimeout: s.cfg.RequestTimeout, Log: s.log,
+	})
+	return err
+}
+
+// Addr returns the address of the REST API, with the port it really has.
+func (s *Service) Addr() string { return s.ln.Addr().String() }
+
+// Run serves until ctx ends, which is no error, or a part fails. The caller then calls Close.
+func (s *Service) Run(ctx context.Context) error {
+	s.log.Info("listening", "listen", s.Addr(), "agent_socket", s.cfg.Agent.Socket, "database", s.cfg.Postgres.Database,
+		"node", s.cfg.NodeName)
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { defer close(watched); s.watch(ctx) }()
+	defer func() { cancel(); <-watched }()
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.ln) }()
+	var agentErr <-chan error // nil, which never gives anything, when there is no agent
+	if s.agent != nil {
+		agentErr = s.agent.Err()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-agentErr:
+		return err
+	case err := <-served:
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return core.Wrap(core.Unavailable, err, "the REST API stopped serving")
+	}
+}
+
+// Close stops accepting, lets what is in flight finish until ctx ends, and then closes the agent, the database
+// connections and the keeper, in this order: an answer under way needs all that comes after it. Every part is closed
+// whatever the others say; the error names those that had to be cut off. It may be called once.
+func (s *Service) Close(ctx context.Context) error {
+	var problems []error
+	note := func(what string, err error) {
+		if err != nil {
+			problems = append(problems, core.Wrap(core.Unavailable, err, "%s", what))
+		}
+	}
+	if s.http != nil {
+		err := s.http.Shutdown(ctx)
+		if err != nil {
+			err = errors.Join(err, s.http.Close())
+		}
+		note("requests in flight were cut off", err)
+	}
+	if s.ln != nil {
+		_ = s.ln.Close() // the server does it, if it was ever started
+	}
+	if s.agent != nil {
+		note("key requests in flight were cut off", s.agent.Close(ctx))
+	}
+	if s.db != nil {
+		note("database connections were cut off", s.db.Close())
+	}
+	if s.keeper != nil {
+		note("the master key's memory was not given back", s.keeper.Close())
+	}
+	return errors.Join(problems...)
+}

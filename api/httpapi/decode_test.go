@@ -1,0 +1,138 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func FuzzIfMatch(f *testing.F) {
+	for _, s := range []string{`"1"`, `*`, `"9223372036854775807"`, `W/"1"`, `"0"`, `"01"`, `""`, `"`, `1`, `"1","2"`, ` "1"`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := parseIfMatch(s)
+		switch {
+		case err != nil:
+			if n != 0 {
+				t.Fatalf("%q: a version with an error", s)
+			}
+		case n == 0:
+			if s != "*" {
+				t.Fatalf("%q means any version", s)
+			}
+		default:
+			if etag(n) != s {
+				t.Fatalf("%q and %q both mean %d", s, etag(n), n)
+			}
+		}
+	})
+}
+
+func FuzzForwardedFor(f *testing.F) {
+	for _, s := range []string{"10.0.0.1", "192.0.2.1, 10.0.0.1", "[2001:db8::1]:80", "::ffff:10.0.0.1", "fe80::1%x", ",", "", "unknown", "10.0.0.1:80", "[10.0.0.1]"} {
+		f.Add(s)
+	}
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	f.Fuzz(func(t *testing.T, s string) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = "10.9.9.9:1"
+		r.Header["X-Forwarded-For"] = []string{s}
+		got := clientAddr(r, trusted)
+		if !got.IsValid() {
+			return
+		}
+		if got.Zone() != "" || got.Is4In6() {
+			t.Fatalf("%q: %v is not plain", s, got)
+		}
+		// What a client can put in front must not matter once an untrusted hop is known.
+		if !within(got, trusted) {
+			r.Header["X-Forwarded-For"] = []string{"198.51.100.7, " + s}
+			if again := clientAddr(r, trusted); again != got {
+				t.Fatalf("%q: a prefix changes %v to %v", s, got, again)
+			}
+		}
+		r.RemoteAddr = "192.0.2.1:1"
+		if direct := clientAddr(r, trusted); direct != netip.MustParseAddr("192.0.2.1") {
+			t.Fatalf("the header of an untrusted peer counts: %v", direct)
+		}
+	})
+}
+
+func FuzzDecode(f *testing.F) {
+	seeds := []string{
+		`{"name":"a","value":"b"}`, `{"value_base64":"YQ=="}`, `{"tags":{"a":"b"},"generate_policy":{"length":9}}`, `{}`, ` { } `,
+		`{"value":"\ud83d\udd11\u0000\n"}`, `{"value":"\ud800"}`, `{"a":[{"b":"}"},"]"],"c":-1.5e3,"d":null}`, `[]`, `"x"`, `{"a":1}{}`, `{"a":"\\\""}`,
+		`{"rotation_interval_secs":60,"grace_period_secs":0}`, `{"a" : true , "b":false}`,
+	}
+	for _, s := range seeds {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		before := bytes.Clone(body)
+		_, _ = decodeCreate(body)
+		_, _ = decodeUpdate(body)
+		_, _ = decodeVerify(body)
+		_ = decodeNothing(body)
+		o, err := parseObject(body, nil)
+		if !bytes.Equal(before, body) {
+			t.Fatal("decoding changed the body")
+		}
+		if err != nil {
+			return
+		}
+		// The standard decoder must see the same fields with the same values.
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(body, &want); err != nil {
+			t.Fatalf("%q: accepted, and not JSON: %v", body, err)
+		}
+		if len(want) != len(o) {
+			t.Fatalf("%q: %d fields, want %d", body, len(o), len(want))
+		}
+		for k, raw := range want {
+			var a, b any
+			if json.Unmarshal(raw, &a) != nil || json.Unmarshal(o[k], &b) != nil || !reflect.DeepEqual(a, b) {
+				t.Fatalf("%q: field %q is %q", body, k, o[k])
+			}
+			checkString(t, o[k], a)
+		}
+	})
+}
+
+func checkString(t *testing.T, raw []byte, want any) {
+	t.Helper()
+	s, isString := want.(string)
+	got, err := unquote(raw)
+	if err != nil {
+		if isString && !strings.ContainsRune(s, utf8.RuneError) {
+			t.Fatalf("%q is refused: %v", raw, err)
+		}
+		return
+	}
+	if !isString || string(got) != s {
+		t.Fatalf("%q became %q, want %q", raw, got, want)
+	}
+	var back string
+	if err := json.Unmarshal(appendQuoted(nil, got), &back); err != nil || back != s {
+		t.Fatalf("%q does not come back: %q, %v", got, back, err)
+	}
+}
+
+func TestBearerNeedsOneHeader(t *testing.T) {
+	for _, v := range [][]string{nil, {}, {"Bearer a", "Bearer a"}, {"Basic a"}, {"Bearera"}} {
+		if got := bearer(http.Header{"Authorization": v}); got != "" {
+			t.Errorf("%q: a token", v)
+		}
+	}
+	for _, v := range []string{"Bearer a", "bearer a", "BEARER   a"} {
+		if got := bearer(http.Header{"Authorization": {v}}); string(got) != "a" {
+			t.Errorf("%q: no token", v)
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"go.uber.org/goleak"
+
+	"github.com/hyperiondb/hyperion-vault/api/httpapi"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/api/vault/doortest"
+	"github.com/hyperiondb/hyperion-vault/core/allowlist"
+	"github.com/hyperiondb/hyperion-vault/docs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	marker  = "MARKER-91bc-plaintext"
+	inside  = "10.1.2.3:4711"
+	outside = "192.0.2.9:4711"
+)
+
+// api is the handler on a door of fakes. Every answer is checked against the
+// served document.
+type api struct {
+	http.Handler
+	t        *testing.T
+	store    *doortest.Store
+	keeper   *doortest.Keeper
+	recorder *doortest.Recorder
+	token    string
+	logs     *bytes.Buffer
+	doc      *openapi3.T
+}
+
+func newAPI(t *testing.T, change ...func(*httpapi.Config)) *api {
+	t.Helper()
+	a := &api{t: t, keeper: &doortest.Keeper{}, recorder: &doortest.Recorder{}, logs: &bytes.Buffer{}}
+	a.store = &doortest.Store{Recorder: a.recorder, Now: time.Now}
+	allow, err := allowlist.Parse("10.0.0.0/8, 2001:db8::/32")
+	must(t, err)
+	v, err := vault.New(vault.Config{Store: a.store, Keeper: a.keeper, Recorder: a.recorder, Allow: allow, Node: "n", Database: "app"})
+	must(t, err)
+	tok, err := v.CreateToken(t.Context(), vault.Operator{Name: "root"}, "ops", 0)
+	must(t, err)
+	a.token = tok.Reveal()
+	a.recorder.Take()
+	c := httpapi.Config{Vault: v, Log: slog.New(slog.NewJSONHandler(a.logs, nil))}
+	for _, f := range change {
+		f(&c)
+	}
+	a.Handler = httpapi.New(c)
+	a.doc, err = openapi3.NewLoader().LoadFromData(docs.OpenAPI)
+	must(t, err)
+	must(t, a.doc.Validate(t.Context()))
+	return a
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// call is one request; zero fields have the defaults of a well-formed one.
+type call struct {
+	method, path, body string
+	from               string // RemoteAddr; "" = inside
+	header             map[string]string
+	noToken, noType    bool
+}
+
+// answer is one response.
+type answer struct {
+	*httptest.ResponseRecorder
+	json map[string]any
+}
+
+func (a *api) do(c call) answer {
+	a.t.Helper()
+	var body io.Reader
+	if c.body != "" {
+		body = strings.NewReader(c.body)
+	}
+	r := httptest.NewRequest(c.method, c.path, body)
+	r.RemoteAddr = inside
+	if c.from != "" {
+		r.RemoteAddr = c.from
+	}
+	if !c.noToken {
+		r.Header.Set("Authorization", "Bearer "+a.token)
+	}
+	if c.body != "" && !c.noType {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for k, v := range c.header {
+		r.Header.Set(k, v)
+	}
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, r)
+	a.conforms(r, c.body, w)
+	out := answer{ResponseRecorder: w}
+	if strings.HasSuffix(w.Header().Get("Content-Type"), "json") {
+		if err := json.Unmarshal(w.Body.Bytes(), &out.json); err != nil {
+			a.t.Fatalf("%s %s: answer is not JSON: %v", c.method, c.path, err)
+		}
+	}
+	if w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("X-Request-Id") == "" {
+		a.t.Errorf("%s %s: headers %v", c.method, c.path, w.Header())
+	}
+	return out
+}
+
+// template returns the path of the document that serves a request, and the name in
+// it. Names hold slashes, so no router of the validator's can do this.
+func template(method, path string) (string, string) {
+	for _, base := range []string{"/v1/secrets/", "/v1/metadata/", "/v1/versions/"} {
+		name, ok := strings.CutPrefix(path, base)
+		if !ok {
+			continue
+		}
+		if method == http.MethodPost && base == "/v1/secrets/" {
+			for _, op := range []string{"/rotate", "/verify"} {
+				if n, ok := strings.CutSuffix(name, op); ok {
+					return base + "{name}" + op, n
+				}
+			}
+		}
+		return base + "{name}", name
+	}
+	return path, ""
+}
+
+// conforms checks the answer against the document, and the request too when it was
+// accepted: what the document forbids must not be served.
+func (a *api) conforms(r *http.Request, body string, w *httptest.ResponseRecorder) {
+	a.t.Helper()
+	path, name := template(r.Method, r.URL.Path)
+	item := a.doc.Paths.Value(path)
+	var op *openapi3.Operation
+	if item != nil {
+		op = item.GetOperation(r.Method)
+	}
+	if op == nil {
+		if w.Code < 400 {
+			a.t.Errorf("%s %s is served and not documented", r.Method, path)
+		}
+		return
+	}
+	r.Body = io.NopCloser(strings.NewReader(body))
+	if body == "" {
+		r.Body = http.NoBody
+	}
+	in := &openapi3filter.RequestValidationInput{
+		Request: r, PathParams: map[string]string{"name": name},
+		Route: &routers.Route{Spec: a.doc, Path: path, PathItem: item, Method: r.Method, Operation: op},
+		Options: &openapi3filter.Options{
+			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true,
+		},
+	}
+	if w.Code < 400 {
+		if err := openapi3filter.ValidateRequest(r.Context(), in); err != nil {
+			a.t.Errorf("%s %s was accepted against the document: %v", r.Method, r.URL.Path, err)
+		}
+	}
+	err := openapi3filter.ValidateResponse(r.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: in, Status: w.Code, Header: w.Header(), Options: in.Options,
+		Body: io.NopCloser(bytes.NewReader(w.Body.Bytes())),
+	})
+	if err != nil {
+		a.t.Errorf("%s %s: the answer is not as documented: %v", r.Method, r.URL.Path, err)
+	}
+}
+
+func (a *api) want(c call, status int, code string) answer {
+	a.t.Helper()
+	got := a.do(c)
+	gotCode, _ := got.json["code"].(string)
+	if got.Code != status || (status >= 400 && gotCode != code) {
+		a.t.Fatalf("%s %s: %d %s, want %d %s: %s", c.method, c.path, got.Code, gotCode, status, code, got.Body)
+	}
+	if status >= 400 && strings.Contains(got.Body.String(), marker) {
+		a.t.Fatalf("the problem shows the value: %s", got.Body)
+	}
+	return got
+}
+
+func (a *api) create(name, value string) {
+	a.t.Helper()
+	body, err := json.Marshal(map[string]any{"name": name, "value": value, "grace_period_secs": 60})
+	must(a.t, err)
+	a.want(call{method: "POST", path: "/v1/secrets", body: string(body)}, 201, "")
+	a.recorder.Take()
+}
+
+func trusting(prefixes ...string) func(*httpapi.Config) {
+	return func(c *httpapi.Config) {
+		for _, p := range prefixes {
+			c.TrustedProxies = append(c.TrustedProxies, netip.MustParsePrefix(p))
+		}
+	}
+}

@@ -1,0 +1,582 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/generate"
+)
+
+func origin(id string) vault.Origin {
+	return vault.Origin{Node: "node1", Actor: "token:ops", ClientIP: netip.MustParseAddr("10.0.0.7"), RequestID: id}
+}
+
+func sealedValue() vault.SealedValue {
+	random := func(n int) []byte {
+		b := make([]byte, n)
+		_, _ = rand.Read(b)
+		return b
+	}
+	return vault.SealedValue{
+		EnvelopeVersion: 1, Key: vault.WrappedKey{KeyID: "local", Wrapped: random(60)}, Nonce: random(24), Ciphertext: random(40),
+	}
+}
+
+func newSecret(name string) vault.NewSecret {
+	id, _ := core.NewSecretID(rand.Reader)
+	return vault.NewSecret{
+		ID: id, Name: core.Name(name), Sealed: sealedValue(), Kind: core.Manual, ContentType: core.Text,
+		Description: "what", Tags: map[string]string{"team": "core"}, GracePeriodSecs: 60,
+	}
+}
+
+func code(t *testing.T, err error, want core.Code) {
+	t.Helper()
+	if got := core.CodeOf(err); got != want {
+		t.Fatalf("code %q, want %q: %v", got, want, err)
+	}
+}
+
+// audited counts the records of a request.
+func (s *server) audited(id string) int {
+	s.t.Helper()
+	return int(value[int64](s, "SELECT count(*) FROM vault.audit_log WHERE request_id = $1", id))
+}
+
+func TestSecretsOnARealServer(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	ctx := t.Context()
+	t.Run("OK", func(t *testing.T) {
+		n := newSecret("db/password")
+		policy := generate.Policy{Length: 20, Lower: true, Exclude: "l"}
+		n.Kind, n.RotationIntervalSecs, n.GeneratePolicy = core.Automatic, 3600, &policy
+		made, err := d.CreateSecret(ctx, n, origin("create-1"))
+		must(t, err)
+		if made.NextRotationAt.Sub(made.CreatedAt) != time.Hour || made.CurrentVersion != 1 || made.ID != n.ID {
+			t.Errorf("%+v", made)
+		}
+		want := vault.Secret{
+			ID: n.ID, Name: n.Name, Kind: n.Kind, ContentType: n.ContentType, Description: "what", Tags: n.Tags,
+			RotationIntervalSecs: 3600, GracePeriodSecs: 60, GeneratePolicy: &policy, CurrentVersion: 1,
+			NextRotationAt: made.NextRotationAt, CreatedAt: made.CreatedAt, UpdatedAt: made.UpdatedAt,
+		}
+		if diff := cmp.Diff(want, made); diff != "" {
+			t.Error(diff)
+		}
+		for name, ask := range map[string]func(context.Context, core.Name) (vault.Secret, error){
+			"reader": d.DescribeSecret, "writer": d.DescribeSecretOnWriter,
+		} {
+			got, err := ask(ctx, n.Name)
+			must(t, err)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(name, diff)
+			}
+		}
+		rows, err := d.ReadSealed(ctx, []core.Name{n.Name, "none"}, 0)
+		must(t, err)
+		if len(rows) != 1 || !cmp.Equal(rows[0].Sealed, n.Sealed) || rows[0].SecretID != n.ID || rows[0].Version != 1 || !rows[0].ExpiresAt.IsZero() {
+			t.Errorf("%+v", rows)
+		}
+		text := ""
+		v := vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate, Description: &text}
+		made, err = d.AppendVersion(ctx, v, origin("update-1"))
+		must(t, err)
+		if made.CurrentVersion != 2 || made.Description != "" || made.Tags["team"] != "core" || made.GracePeriodSecs != 60 {
+			t.Errorf("%+v", made)
+		}
+		_, err = d.AppendVersion(ctx, v, origin("update-2"))
+		code(t, err, core.Stale)
+		if !strings.Contains(core.MessageOf(err), "version 2") {
+			t.Error(core.MessageOf(err))
+		}
+		rows, err = d.ReadVerifiable(ctx, n.Name)
+		must(t, err)
+		if len(rows) != 2 || rows[0].Version != 2 || rows[1].ExpiresAt.IsZero() || !bytes.Equal(rows[1].Sealed.Nonce, n.Sealed.Nonce) {
+			t.Errorf("%+v", rows)
+		}
+		versions, err := d.DescribeVersions(ctx, n.Name)
+		must(t, err)
+		if len(versions) != 2 || versions[0].Version != 2 || versions[0].KMSKeyID != "local" {
+			t.Errorf("%+v", versions)
+		}
+		code(t, d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("delete-1")), core.Stale)
+		must(t, d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, origin("delete-2")))
+		code(t, d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, origin("delete-3")), core.NotFound)
+		_, err = d.DescribeSecret(ctx, n.Name)
+		code(t, err, core.NotFound)
+		_, err = d.AppendVersion(ctx, v, origin("update-3"))
+		code(t, err, core.NotFound)
+		for id, want := range map[string]int{"create-1": 1, "update-1": 1, "update-2": 0, "delete-1": 0, "delete-2": 1, "delete-3": 0} {
+			if got := s.audited(id); got != want {
+				t.Errorf("%s: %d records, want %d", id, got, want)
+			}
+		}
+	})
+	t.Run("ErrExists", func(t *testing.T) {
+		_, err := d.CreateSecret(ctx, newSecret("twice"), origin("x"))
+		must(t, err)
+		_, err = d.CreateSecret(ctx, newSecret("twice"), origin("x"))
+		code(t, err, core.Exists)
+	})
+	t.Run("ErrInvalidShowsNoRow", func(t *testing.T) {
+		n := newSecret("bad/nonce")
+		n.Sealed.Nonce = []byte("short")
+		_, err := d.CreateSecret(ctx, n, origin("x"))
+		code(t, err, core.Invalid)
+		if all := fmt.Sprintf("%+v", err); strings.Contains(all, fmt.Sprintf("%x", n.Sealed.Ciphertext)) || !strings.Contains(all, "secret_versions_nonce_len") {
+			t.Error(all)
+		}
+		n = newSecret("bad/tags")
+		n.Tags = map[string]string{"k": strings.Repeat("v", 5000)}
+		_, err = d.CreateSecret(ctx, n, origin("x"))
+		code(t, err, core.Invalid)
+		if !strings.Contains(core.MessageOf(err), "tags") {
+			t.Error(core.MessageOf(err))
+		}
+	})
+	t.Run("OKPages", func(t *testing.T) {
+		for _, n := range []string{"p/b", "p/A", "p/a-1", "p/c"} {
+			_, err := d.CreateSecret(ctx, newSecret(n), origin("x"))
+			must(t, err)
+		}
+		page, err := d.DescribeSecrets(ctx, "p/", "p/A", 2)
+		must(t, err)
+		if len(page) != 2 || page[0].Name != "p/a-1" || page[1].Name != "p/b" {
+			t.Errorf("%+v", page)
+		}
+	})
+	t.Run("OKOneWinner", func(t *testing.T) {
+		n := newSecret("race")
+		_, err := d.CreateSecret(ctx, n, origin("x"))
+		must(t, err)
+		var wg sync.WaitGroup
+		codes := make(chan core.Code, 16)
+		for range 16 {
+			wg.Go(func() {
+				_, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionRotate}, origin("race"))
+				codes <- core.CodeOf(err)
+			})
+		}
+		wg.Wait()
+		close(codes)
+		count := map[core.Code]int{}
+		for c := range codes {
+			count[c]++
+		}
+		if count[""] != 1 || count[core.Stale] != 15 || s.audited("race") != 1 {
+			t.Error(count)
+		}
+	})
+	t.Run("ErrRowsEditedByHand", func(t *testing.T) {
+		n := newSecret("edited")
+		_, err := d.CreateSecret(ctx, n, origin("x"))
+		must(t, err)
+		for _, set := range []string{`tags = '{"a": 1}'`, `tags = '{"a": {"b": "c"}}'`, `generate_policy = '{"length": 1}'`, `generate_policy = '{"x": 1}'`} {
+			s.sql("app", "UPDATE vault.secrets SET tags = '{}', generate_policy = NULL; UPDATE vault.secrets SET "+set+" WHERE name = 'edited'")
+			_, err = d.DescribeSecret(ctx, "edited")
+			code(t, err, core.Corrupt)
+			_, err = d.DescribeSecretOnWriter(ctx, "edited")
+			code(t, err, core.Corrupt)
+		}
+	})
+}
+
+func TestAuditOnARealServer(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	e := vault.Entry{Origin: origin("a-1"), Action: vault.ActionRead, Name: "a/b", Version: 3, Outcome: vault.OutcomeOK}
+	must(t, d.AppendAudit(t.Context(), e))
+	e.Origin = vault.Origin{Node: "n", Actor: "role:app", SessionRole: "login", RequestID: "a-2", ClientIP: netip.MustParseAddr("2001:db8::1")}
+	e.Name, e.Version, e.Outcome, e.Code = "", 0, vault.OutcomeDenied, core.Denied
+	must(t, d.AppendAudit(t.Context(), e))
+	const row = `SELECT concat_ws('|', node, actor, session_role, host(client_ip), action, secret_name, version, outcome, code)
+		FROM vault.audit(NULL, NULL, 100) WHERE request_id = $1`
+	for id, want := range map[string]string{
+		"a-1": "node1|token:ops|10.0.0.7|read|a/b|3|ok|", "a-2": "n|role:app|login|2001:db8::1|read|denied|denied",
+	} {
+		if got := value[string](s, row, id); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	e.Action = "unheard of"
+	code(t, d.AppendAudit(t.Context(), e), core.Invalid)
+}
+
+func TestTokensOnARealServer(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	ctx := t.Context()
+	forever := vault.NewToken{ID: [16]byte{1}, Name: "ops", Fingerprint: [32]byte{1, 2}}
+	must(t, d.CreateToken(ctx, forever, origin("t-1")))
+	code(t, d.CreateToken(ctx, vault.NewToken{ID: [16]byte{2}, Name: "ops", Fingerprint: [32]byte{3}}, origin("t-2")), core.Exists)
+	must(t, d.CreateToken(ctx, vault.NewToken{ID: [16]byte{3}, Name: "past", Fingerprint: [32]byte{4}, ExpiresAt: time.Now().Add(-time.Minute)}, origin("t-3")))
+	must(t, d.CreateToken(ctx, vault.NewToken{ID: [16]byte{4}, Name: "soon", Fingerprint: [32]byte{5}, ExpiresAt: time.Now().Add(time.Hour)}, origin("t-4")))
+	active, err := d.ActiveTokens(ctx)
+	must(t, err)
+	want := []vault.ActiveToken{{ID: forever.ID, Name: "ops", Fingerprint: forever.Fingerprint}, {ID: [16]byte{4}, Name: "soon", Fingerprint: [32]byte{5}}}
+	if diff := cmp.Diff(want, active); diff != "" {
+		t.Error(diff)
+	}
+	must(t, d.RevokeToken(ctx, "ops", origin("t-5")))
+	code(t, d.RevokeToken(ctx, "ops", origin("t-6")), core.NotFound)
+	all, err := d.ListTokens(ctx)
+	must(t, err)
+	if len(all) != 3 || all[0].RevokedAt.IsZero() || !all[0].ExpiresAt.IsZero() || all[2].ExpiresAt.IsZero() {
+		t.Errorf("%+v", all)
+	}
+	if active, err = d.ActiveTokens(ctx); err != nil || len(active) != 1 {
+		t.Errorf("%+v, %v", active, err)
+	}
+}
+
+func TestWhatIsMissing(t *testing.T) {
+	s := newServer(t)
+	ctx := t.Context()
+	check := func(c Config, want string) {
+		t.Helper()
+		c.Hosts, c.RequestTimeout = []string{s.dir}, 2*time.Second
+		d, err := Open(ctx, c)
+		must(t, err)
+		defer func() { must(t, d.Close()) }()
+		_, reading := d.ReadSealed(ctx, []core.Name{"a"}, 0)
+		_, writing := d.CreateSecret(ctx, newSecret("a"), origin("x"))
+		for _, err := range []error{reading, writing, d.CheckReader(ctx), d.CheckWriter(ctx)} {
+			code(t, err, core.Unavailable)
+			if !strings.Contains(core.MessageOf(err), want) {
+				t.Errorf("%q, want %q", core.MessageOf(err), want)
+			}
+		}
+	}
+	s.sql("postgres", "CREATE ROLE stranger LOGIN")
+	check(Config{User: "vault_service", Database: "postgres"}, `extension hyperion_vault is not installed in database "postgres"`)
+	check(Config{User: "stranger", Database: "app"}, "grant_service_role")
+	check(Config{User: "vault_service", Database: "none"}, "cannot serve")
+	check(Config{User: "nobody", Database: "app"}, "cannot serve")
+	d := s.open()
+	must(t, d.CheckReader(ctx))
+	must(t, d.CheckWriter(ctx))
+	if v, err := d.ExtensionVersion(ctx); err != nil || v == "" {
+		t.Error(v, err)
+	}
+	t.Run("ErrReaderCannotWrite", func(t *testing.T) {
+		_, err := d.reader.Exec(ctx, "CREATE TEMP TABLE x ()")
+		if err == nil || !strings.Contains(err.Error(), "25006") {
+			t.Error(err)
+		}
+	})
+	t.Run("ErrServerAway", func(t *testing.T) {
+		s.stop()
+		ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+		defer cancel()
+		_, err := d.CreateSecret(ctx, newSecret("a"), origin("x"))
+		code(t, err, core.Unavailable)
+		_, err = d.ReadSealed(ctx, []core.Name{"a"}, 0)
+		code(t, err, core.Unavailable)
+	})
+}
+
+func TestLostAnswers(t *testing.T) {
+	s := newServer(t)
+	cut := s.cutter()
+	d := s.open(cut.host())
+	ctx := t.Context()
+	kept := newSecret("kept")
+	_, err := d.CreateSecret(ctx, kept, origin("x"))
+	must(t, err)
+	for _, c := range []struct {
+		name string
+		mode cutMode
+		n    int
+	}{{"the request, once", beforeServer, 1}, {"the answer, once", afterServer, 1}, {"both, three times", beforeServer, 3}} {
+		t.Run(c.name, func(t *testing.T) {
+			id := strings.ReplaceAll(c.name, " ", "-")
+			once := func(request string, f func(vault.Origin) error) {
+				t.Helper()
+				request += id
+				cut.lose([]byte(request), c.mode, c.n)
+				if err := f(origin(request)); err != nil {
+					t.Errorf("%s: %v", request, err)
+				}
+				if got := s.audited(request); got != 1 {
+					t.Errorf("%s took effect %d times", request, got)
+				}
+			}
+			n := newSecret("lost/" + strings.Map(letters, c.name))
+			once("create-", func(o vault.Origin) error {
+				made, err := d.CreateSecret(ctx, n, o)
+				if err == nil && made.CurrentVersion != 1 {
+					return errors.New("not the version made")
+				}
+				return err
+			})
+			once("append-", func(o vault.Origin) error {
+				made, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, o)
+				if err == nil && made.CurrentVersion != 2 {
+					return errors.New("not the version made")
+				}
+				return err
+			})
+			once("delete-", func(o vault.Origin) error {
+				return d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, o)
+			})
+			tok := vault.NewToken{ID: n.ID, Name: strings.Map(letters, c.name), Fingerprint: [32]byte(append(bytes.Clone(n.ID[:]), n.ID[:]...))}
+			once("token-", func(o vault.Origin) error { return d.CreateToken(ctx, tok, o) })
+			once("revoke-", func(o vault.Origin) error { return d.RevokeToken(ctx, tok.Name, o) })
+		})
+	}
+	t.Run("ErrRefusedAfterALoss", func(t *testing.T) {
+		cut.lose([]byte("again-1"), beforeServer, 1)
+		_, err := d.CreateSecret(ctx, newSecret("kept"), origin("again-1"))
+		code(t, err, core.Exists)
+		cut.lose([]byte("again-2"), beforeServer, 1)
+		_, err = d.AppendVersion(ctx, vault.NewVersion{ID: kept.ID, Name: kept.Name, Expected: 5, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("again-2"))
+		code(t, err, core.Stale)
+	})
+	t.Run("ErrARecordIsNotSentTwice", func(t *testing.T) {
+		for mode, want := range map[cutMode]int{beforeServer: 0, afterServer: 1} {
+			id := fmt.Sprintf("record-%d", mode)
+			cut.lose([]byte(id), mode, 1)
+			err := d.AppendAudit(ctx, vault.Entry{Origin: origin(id), Action: vault.ActionRead, Outcome: vault.OutcomeOK})
+			code(t, err, core.Unavailable)
+			if !strings.Contains(core.MessageOf(err), "unknown") || s.audited(id) != want {
+				t.Errorf("%v, %d records", err, s.audited(id))
+			}
+		}
+	})
+	t.Run("OKReads", func(t *testing.T) {
+		for _, mode := range []cutMode{beforeServer, afterServer} {
+			cut.lose([]byte("kept"), mode, 1)
+			rows, err := d.ReadSealed(ctx, []core.Name{"kept"}, 0)
+			if err != nil || len(rows) != 1 {
+				t.Errorf("%v", err)
+			}
+			cut.lose([]byte("kept"), mode, 1)
+			_, err = d.DescribeSecretOnWriter(ctx, "kept")
+			must(t, err)
+		}
+	})
+}
+
+func letters(r rune) rune {
+	if r == ' ' || r == ',' {
+		return '-'
+	}
+	return r
+}
+
+func TestAWriteThatWaits(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	n := newSecret("locked")
+	_, err := d.CreateSecret(t.Context(), n, origin("x"))
+	must(t, err)
+	blocker := s.connect("app")
+	defer func() { _ = blocker.Close(context.Background()) }()
+	lock := func() pgx.Tx {
+		t.Helper()
+		tx, err := blocker.Begin(t.Context())
+		must(t, err)
+		_, err = tx.Exec(t.Context(), "SELECT FROM vault.secrets WHERE name = 'locked' FOR UPDATE")
+		must(t, err)
+		return tx
+	}
+	update := func(ctx context.Context, expected uint64, id string) error {
+		_, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: expected, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin(id))
+		return err
+	}
+	t.Run("ErrUnknownAtTheDeadlineAndStillDone", func(t *testing.T) {
+		tx := lock()
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		err := update(ctx, 1, "late")
+		code(t, err, core.Unavailable)
+		if !strings.Contains(core.MessageOf(err), "unknown") {
+			t.Error(core.MessageOf(err))
+		}
+		must(t, tx.Rollback(t.Context()))
+		s.until("SELECT count(*) = 1 FROM vault.audit_log WHERE request_id = 'late'")
+	})
+	t.Run("OKCancelDoesNotCancel", func(t *testing.T) {
+		tx := lock()
+		ctx, cancel := context.WithCancel(t.Context())
+		got := make(chan error, 1)
+		go func() { got <- update(ctx, 2, "gone") }()
+		s.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+		cancel()
+		must(t, tx.Rollback(t.Context()))
+		must(t, <-got)
+	})
+	t.Run("ErrLockTimeout", func(t *testing.T) {
+		tx := lock()
+		err := update(t.Context(), 3, "never")
+		code(t, err, core.Unavailable)
+		if strings.Contains(core.MessageOf(err), "unknown") {
+			t.Error("a lock that was not got is a certain refusal")
+		}
+		must(t, tx.Rollback(t.Context()))
+		if s.audited("never") != 0 {
+			t.Error("it took effect")
+		}
+	})
+}
+
+// until asks as superuser until the answer is true.
+func (s *server) until(question string) {
+	s.t.Helper()
+	c := s.connect("app")
+	defer func() { _ = c.Close(context.Background()) }()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer cancel()
+	for {
+		var yes bool
+		must(s.t, c.QueryRow(ctx, question).Scan(&yes))
+		if yes {
+			return
+		}
+	}
+}
+
+func TestAWarningIsADoubt(t *testing.T) {
+	s := newServer(t)
+	s.sql("app", `CREATE FUNCTION public.warns() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'canceling wait'; RETURN true; END $$;
+		GRANT USAGE ON SCHEMA public TO vault_service`)
+	d := s.open()
+	for range 2 { // also on a connection that was warned before
+		_, err := perform(t.Context(), d, change[bool]{sql: "SELECT public.warns()", row: pgx.RowTo[bool]})
+		code(t, err, core.Unavailable)
+		if !strings.Contains(core.MessageOf(err), "unknown") {
+			t.Error(err)
+		}
+		must(t, d.AppendAudit(t.Context(), vault.Entry{Origin: origin("after"), Action: vault.ActionRead, Outcome: vault.OutcomeOK}))
+	}
+}
+
+func TestEndedSessionsAreReplaced(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	ctx := t.Context()
+	must(t, d.CheckReader(ctx))
+	must(t, d.CheckWriter(ctx))
+	for i := range 3 {
+		s.sql("app", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'vault_service'")
+		_, err := d.CreateSecret(ctx, newSecret(fmt.Sprintf("n%d", i)), origin("x"))
+		must(t, err)
+		_, err = d.DescribeSecret(ctx, core.Name(fmt.Sprintf("n%d", i)))
+		must(t, err)
+	}
+}
+
+func TestAServerThatRefusesWrites(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	must(t, d.CheckWriter(t.Context()))
+	s.sql("postgres", "ALTER SYSTEM SET default_transaction_read_only = on")
+	s.sql("postgres", "SELECT pg_reload_conf()")
+	s.until("SELECT current_setting('default_transaction_read_only') = 'on'")
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	_, err := d.CreateSecret(ctx, newSecret("a"), origin("x"))
+	code(t, err, core.Unavailable)
+	if strings.Contains(core.MessageOf(err), "unknown") {
+		t.Error("a refusal is certain")
+	}
+	// It comes back while a change is being tried.
+	got := make(chan error, 1)
+	go func() {
+		_, err := d.CreateSecret(t.Context(), newSecret("a"), origin("x"))
+		got <- err
+	}()
+	s.sql("postgres", "ALTER SYSTEM RESET default_transaction_read_only")
+	s.sql("postgres", "SELECT pg_reload_conf()")
+	must(t, <-got)
+}
+
+func TestFailover(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	hosts := []string{b.dir, a.dir} // this node is the standby
+	d := a.open(hosts...)
+	ctx := t.Context()
+	n := newSecret("a")
+	_, err := d.CreateSecret(ctx, n, origin("one"))
+	must(t, err)
+	b.until("SELECT count(*) = 1 FROM vault.secrets")
+	rows, err := d.ReadSealed(ctx, []core.Name{"a"}, 0)
+	if err != nil || len(rows) != 1 {
+		t.Fatal(err)
+	}
+	if got := value[int64](b, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'vault_service'"); got == 0 {
+		t.Error("reads are not on the first host")
+	}
+	a.stop()
+	rows, err = d.ReadSealed(ctx, []core.Name{"a"}, 0)
+	if err != nil || len(rows) != 1 {
+		t.Errorf("reads do not go on without the primary: %v", err)
+	}
+	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	_, err = d.ActiveTokens(short)
+	code(t, err, core.Unavailable)
+	// A change that is tried while nobody is primary is done once somebody is.
+	got := make(chan error, 1)
+	go func() {
+		_, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("two"))
+		got <- err
+	}()
+	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	must(t, <-got)
+	if b.audited("two") != 1 {
+		t.Error("not there once")
+	}
+}
+
+func TestThePrimaryIsAskedWhetherItIs(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	d := a.open()
+	// A writer pool that has been left with connections to a demoted server.
+	c, err := Config{Hosts: []string{b.dir}, User: "vault_service", Database: "app"}.withDefaults().reader()
+	must(t, err)
+	stale, err := Open(t.Context(), Config{Hosts: []string{b.dir}, User: "vault_service", Database: "app"})
+	must(t, err)
+	defer func() { must(t, stale.Close()) }()
+	stale.writer.Close()
+	stale.writer, err = pgxpool.NewWithConfig(t.Context(), c)
+	must(t, err)
+	must(t, d.CreateToken(t.Context(), vault.NewToken{ID: [16]byte{1}, Name: "ops", Fingerprint: [32]byte{1}}, origin("x")))
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err = stale.ActiveTokens(ctx)
+	code(t, err, core.Unavailable)
+	code(t, stale.CheckWriter(ctx), core.Unavailable)
+	must(t, stale.CheckReader(t.Context()))
+}
+
+func TestCloseDoesNotWaitForEver(t *testing.T) {
+	s := newServer(t)
+	d, err := Open(t.Context(), Config{Hosts: []string{s.dir}, User: "vault_service", Database: "app", RequestTimeout: 200 * time.Millisecond})
+	must(t, err)
+	held, err := d.reader.Acquire(t.Context())
+	must(t, err)
+	if err := d.Close(); err == nil {
+		t.Error("Close says that all is closed")
+	}
+	held.Release()
+	d.reader.Close()
+	d.writer.Close()
+}

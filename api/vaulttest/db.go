@@ -1,0 +1,85 @@
+package vaulttest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// DB is a database with the extension, in which the service role may call the sealed functions.
+type DB struct {
+	Cluster *Cluster
+	Name    string
+	// SuperuserDSN and ServiceDSN connect as Superuser and as ServiceRole.
+	SuperuserDSN, ServiceDSN string
+
+	masterKey string // base64; the same for every server of this database
+}
+
+// NewDB makes a fresh database in the package's shared cluster and drops it with the test.
+func NewDB(t testing.TB) *DB {
+	t.Helper()
+	return Shared(t).NewDB(t)
+}
+
+// NewDB makes a fresh database in c and drops it with the test.
+func (c *Cluster) NewDB(t testing.TB) *DB {
+	t.Helper()
+	c.dbMu.Lock()
+	defer c.dbMu.Unlock()
+	c.dbs++
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	d := &DB{Cluster: c, Name: fmt.Sprintf("hv_%d", c.dbs), masterKey: base64.StdEncoding.EncodeToString(key)}
+	d.SuperuserDSN, d.ServiceDSN = c.DSN(d.Name, Superuser), c.DSN(d.Name, ServiceRole)
+	c.mustExec(t, "CREATE DATABASE "+d.Name)
+	t.Cleanup(func() {
+		if c.run != nil { // a test may have stopped its server
+			c.mustExec(t, "DROP DATABASE "+d.Name+" WITH (FORCE)")
+		}
+	})
+	d.MustExec(t, "CREATE EXTENSION hyperion_vault")
+	d.MustExec(t, "SELECT vault.grant_service_role('"+ServiceRole+"')")
+	return d
+}
+
+func (c *Cluster) mustExec(t testing.TB, sql string) {
+	t.Helper()
+	execute(t, c.DSN("postgres", Superuser), sql)
+}
+
+func execute(t testing.TB, dsn, sql string, args ...any) {
+	t.Helper()
+	conn := connect(t, dsn)
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(context.Background(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func connect(t testing.TB, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// MustExec runs one statement as the superuser on a connection of its own.
+func (d *DB) MustExec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	execute(t, d.SuperuserDSN, sql, args...)
+}
+
+// MustConnect returns a connection as role, which is closed with the test.
+func (d *DB) MustConnect(t testing.TB, role string) *pgx.Conn {
+	t.Helper()
+	conn := connect(t, d.Cluster.DSN(d.Name, role))
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}

@@ -1,0 +1,96 @@
+--
+-- AUDIT: records are appended by the service role and by the functions themselves, and read by whom an
+-- administrator lets.
+--
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+\pset format unaligned
+\pset tuples_only on
+\pset null NULL
+
+CREATE ROLE regress_vault_service;
+CREATE ROLE regress_vault_auditor;
+SELECT vault.grant_service_role('regress_vault_service');
+GRANT USAGE ON SCHEMA vault TO regress_vault_auditor;
+GRANT EXECUTE ON FUNCTION vault.audit TO regress_vault_auditor;
+-- append: what becomes of a record
+CREATE FUNCTION append(name text, action text DEFAULT 'read', outcome text DEFAULT 'ok', code text DEFAULT '',
+    version bigint DEFAULT NULL, origin text DEFAULT '("here","reader",,192.0.2.7,req-1)') RETURNS text LANGUAGE sql AS $$
+    SELECT try(format('SELECT vault.append_audit(%L, %L, %L, %L, %L, %L)', origin, action, name, version, outcome, code))
+$$;
+
+--
+-- good: every action and outcome
+--
+SET ROLE regress_vault_service;
+SELECT action, append('audit/all', action) FROM unnest('{create,read,update,delete,rotate,verify,list,describe,token_create,
+    token_revoke,token_list,grant,revoke,audit}'::text[]) action;
+SELECT outcome, append('audit/all', 'read', outcome, 'denied') FROM unnest('{ok,denied,failed}'::text[]) outcome;
+SELECT append('audit/full', 'read', 'ok', '', 7, '(node-b,role:app,login,2001:db8::1,pid-1)');
+SELECT append(NULL, 'list', origin => '(node-b,anonymous,,,)');
+RESET ROLE;
+
+SELECT action, secret_name, version, outcome, code, actor, session_role, client_ip, node, request_id
+FROM vault.audit('audit/') WHERE action <> 'audit' OR actor = 'reader' ORDER BY id;
+SELECT bool_and(at <= clock_timestamp()), bool_and(at > now() - interval '1 hour'), count(*) > 0 FROM vault.audit('audit/');
+
+--
+-- good: reading. The newest, oldest first; whoever looks is seen.
+--
+SET SESSION AUTHORIZATION regress_vault_auditor;
+SELECT count(*) FROM vault.audit('audit/full');
+SELECT action, secret_name, actor, session_role, outcome FROM vault.audit('audit/full');
+-- by prefix: no pattern, upper and lower case differ
+SELECT count(*) FROM vault.audit('audit/ful') WHERE actor = 'role:app';
+SELECT count(*) FROM vault.audit('audit/%') WHERE actor = 'role:app';
+SELECT count(*) FROM vault.audit('Audit/full') WHERE actor = 'role:app';
+SELECT count(*) FROM vault.audit('') WHERE secret_name = 'audit/full' AND actor = 'role:app';
+-- by time
+SELECT count(*) FROM vault.audit('audit/full', clock_timestamp() - interval '1 hour') WHERE actor = 'role:app';
+SELECT count(*) FROM vault.audit('audit/full', 'infinity');
+SELECT count(*) FROM vault.audit('audit/full', '-infinity') WHERE actor = 'role:app';
+-- by number
+SELECT count(*) FROM vault.audit(max_rows => 3);
+SELECT action, secret_name, actor FROM vault.audit('audit/all', max_rows => 2);
+SELECT count(*) = count(DISTINCT id), array_agg(id) = array_agg(id ORDER BY id) FROM vault.audit(max_rows => 100000);
+-- nothing but the function
+SELECT try('SELECT * FROM vault.audit_log');
+SELECT try('DELETE FROM vault.audit_log');
+SELECT append('audit/forged');
+SELECT try('SELECT vault.list_secrets()');
+RESET SESSION AUTHORIZATION;
+
+--
+-- wrong
+--
+SELECT try('SELECT vault.audit(max_rows => 0)');
+SELECT try('SELECT vault.audit(max_rows => -1)');
+SELECT try('SELECT vault.audit(max_rows => 100001)');
+SELECT try('SELECT vault.audit(max_rows => NULL)');
+SELECT try('SELECT vault.audit(since => ''soon'')');
+-- no look goes unseen: where nothing can be written nothing is shown
+BEGIN READ ONLY;
+SELECT try('SELECT vault.audit()');
+ROLLBACK;
+SET ROLE regress_vault_service;
+SELECT try('SELECT vault.audit()');
+SELECT append('audit/wrong', 'fly');
+SELECT append('audit/wrong', 'READ');
+SELECT append('audit/wrong', '');
+SELECT append('audit/wrong', NULL);
+SELECT append('audit/wrong', outcome => 'maybe');
+SELECT append('audit/wrong', outcome => NULL);
+SELECT append('audit/wrong', code => NULL);
+SELECT append('audit/wrong', origin => NULL);
+SELECT append('audit/wrong', origin => '(,reader,,,)');
+SELECT append('audit/wrong', origin => '(here,,,,)');
+SELECT append('audit/wrong', origin => '(here,reader,,nonsense,)');
+SELECT append('audit/wrong', origin => '(here,reader)');
+RESET ROLE;
+SELECT count(*) FROM vault.audit('audit/wrong') WHERE actor <> 'role:' || session_user;
+
+DROP FUNCTION append(text, text, text, text, bigint, text);
+SELECT vault.revoke_service_role('regress_vault_service');
+REVOKE EXECUTE ON FUNCTION vault.audit FROM regress_vault_auditor;
+REVOKE USAGE ON SCHEMA vault FROM regress_vault_auditor;
+DROP ROLE regress_vault_service, regress_vault_auditor;

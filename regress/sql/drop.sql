@@ -1,0 +1,120 @@
+--
+-- DROP: DROP EXTENSION would destroy every secret, so it is refused while there are any. Runs last.
+--
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+\pset format unaligned
+\pset tuples_only on
+\pset null NULL
+SET client_min_messages = 'warning';  -- CASCADE lists what it takes along, in an order of its own
+-- the role of the API, to be let in again afterwards
+SELECT x.grantee::regrole AS service FROM pg_proc p, aclexplode(p.proacl) x
+WHERE p.oid = 'vault.active_tokens'::regproc AND x.grantee <> p.proowner \gset
+
+-- without secrets it goes, and comes again
+BEGIN;
+DROP EXTENSION hyperion_vault;
+SELECT count(*) FROM pg_namespace WHERE nspname = 'vault';
+SELECT count(*) FROM pg_event_trigger WHERE evtname LIKE 'hyperion%';
+ROLLBACK;
+
+-- one secret; every kind of statement is run once, so that the session has all their plans
+SELECT vault.create_secret('drop/a', 'kept', generate_policy => '{}');
+SELECT vault.update_secret('drop/a', 'kept too', 1);
+SELECT vault.rotate_secret('drop/a') > 0, vault.update_secret('drop/a', 'kept as well', 3);
+SELECT vault.verify('drop/a', 'kept as well'), vault.read_secret('drop/a');
+SELECT name FROM vault.list_secrets();
+
+-- the hook alone: this session has the library
+DROP EXTENSION hyperion_vault;
+DROP EXTENSION hyperion_vault CASCADE;
+DROP EXTENSION IF EXISTS hyperion_vault;
+DROP EXTENSION plpgsql CASCADE;
+DROP LANGUAGE plpgsql CASCADE;
+-- in a function, in a subtransaction, with row_security off
+SELECT try('DROP EXTENSION hyperion_vault');
+SET row_security = off;
+DROP EXTENSION hyperion_vault;
+RESET row_security;
+-- a new session, whose first command it is
+\c -
+DROP EXTENSION hyperion_vault;
+\c -
+DROP LANGUAGE plpgsql CASCADE;
+\c -
+SET client_min_messages = 'warning';
+-- parts of it do not go one by one, secrets or none
+DROP SCHEMA vault;
+DROP SCHEMA vault CASCADE;
+DROP TABLE vault.secrets;
+DROP TABLE vault.secret_versions CASCADE;
+DROP FUNCTION vault.read_secret;
+DROP TYPE vault.secret_info CASCADE;
+DROP EVENT TRIGGER hyperion_vault_guard_drop;
+SELECT try('DROP OWNED BY vault_owner') LIKE '2BP01: cannot drop % because extension hyperion_vault requires it%';
+SELECT try('DROP OWNED BY vault_owner CASCADE') LIKE '2BP01: cannot drop % because extension hyperion_vault requires it%';
+SELECT split_part(try('DROP ROLE vault_owner'), E'\n', 1);
+-- all is there
+SELECT vault.read_secret('drop/a'), vault.verify('drop/a', 'kept as well');
+-- nobody else's drops are in the way of it, nor it in theirs
+CREATE SCHEMA mine;
+CREATE FUNCTION mine.f(vault.secret_info) RETURNS integer LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+CREATE VIEW mine.v AS SELECT * FROM vault.list_secrets();
+DROP FUNCTION mine.f(vault.secret_info);
+DROP SCHEMA mine CASCADE;
+CREATE ROLE regress_vault_nobody;
+SET ROLE regress_vault_nobody;
+CREATE FUNCTION pg_temp.f() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+DROP FUNCTION pg_temp.f();
+DROP OWNED BY regress_vault_nobody;
+DROP EXTENSION hyperion_vault;
+RESET ROLE;
+DROP ROLE regress_vault_nobody;
+
+-- what was made in this transaction counts, what was deleted in it does not
+SELECT vault.delete_secret('drop/a', 4);
+BEGIN;
+SELECT vault.create_secret('drop/b', 'x');
+SAVEPOINT a;
+DROP EXTENSION hyperion_vault;
+ROLLBACK TO a;
+SELECT vault.delete_secret('drop/b', 1);
+SAVEPOINT b;
+DROP EXTENSION hyperion_vault;
+SELECT vault.create_secret('drop/c', 'x');
+ROLLBACK TO b;
+SELECT vault.create_secret('drop/c', 'x');
+COMMIT;
+SELECT vault.read_secret('drop/c');
+
+-- the setting says otherwise, for this session or transaction
+BEGIN;
+SET LOCAL hyperion_vault.allow_drop_with_secrets = on;
+DROP EXTENSION hyperion_vault CASCADE;
+SELECT count(*) FROM pg_namespace WHERE nspname = 'vault';
+ROLLBACK;
+DROP EXTENSION hyperion_vault;
+SELECT vault.read_secret('drop/c');
+
+-- gone for good, and made anew. Plans of before must not be used on what is not the same any more.
+SET hyperion_vault.allow_drop_with_secrets = on;
+DROP EXTENSION hyperion_vault;
+RESET hyperion_vault.allow_drop_with_secrets;
+SELECT vault.read_secret('drop/c');
+CREATE EXTENSION hyperion_vault;
+SELECT vault.grant_service_role(:'service') \g /dev/null
+SELECT try('SELECT vault.read_secret(''drop/c'')');
+SELECT name FROM vault.list_secrets();
+SELECT vault.create_secret('drop/d', 'new', generate_policy => '{}');
+SELECT vault.update_secret('drop/d', 'newer', 1), vault.read_secret('drop/d'), vault.verify('drop/d', 'newer'), vault.rotate_secret('drop/d');
+SELECT name, current_version FROM vault.list_secrets();
+DROP EXTENSION hyperion_vault;
+SELECT vault.delete_secret('drop/d', 3);
+SELECT action, secret_name, version, outcome, code FROM vault.audit('drop/') WHERE action <> 'audit' ORDER BY id;
+DROP EXTENSION hyperion_vault;
+-- the role stays: it is the cluster's, and other databases may have the extension
+SELECT count(*) FROM pg_roles WHERE rolname = 'vault_owner';
+-- without the extension, a session that has the library is like any other
+CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+DROP FUNCTION f();
+CREATE EXTENSION hyperion_vault;
