@@ -297,6 +297,20 @@ $$;
 COMMENT ON FUNCTION vault.fail_rotation(uuid, text, text, text, vault.audit_origin)
     IS 'gives a job back with the reason; it is retried after 2, 4, 8 ... seconds, at most an hour; returns when';
 
+CREATE FUNCTION vault.release_rotation(job_id uuid, worker text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    job vault.rotation_jobs := vault.lock_claim(release_rotation.job_id, release_rotation.worker);
+BEGIN
+    UPDATE vault.rotation_jobs j
+    SET state = 'queued', claimed_by = NULL, claimed_until = NULL, attempts = j.attempts - 1
+    WHERE j.id = job.id;
+    NOTIFY hyperion_vault_rotation;
+END
+$$;
+COMMENT ON FUNCTION vault.release_rotation(uuid, text) IS 'gives a job back untouched, for others to take on at once';
+
 CREATE FUNCTION vault.unplanned_rotations(max_rows integer) RETURNS SETOF vault.secret_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

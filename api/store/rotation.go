@@ -107,6 +107,15 @@ func (d *DB) FailRotation(ctx context.Context, f vault.RotationFailure, o vault.
 	})
 }
 
+// ReleaseRotation implements vault.Store.
+func (d *DB) ReleaseRotation(ctx context.Context, c vault.Claim) error {
+	_, err := perform(ctx, d, change[bool]{
+		sql: "SELECT true FROM vault.release_rotation($1::uuid, $2::text)", args: []any{[16]byte(c.Job), c.Worker},
+		row: pgx.RowTo[bool], landed: neverSeen[bool],
+	})
+	return err
+}
+
 const unplannedRotations = "SELECT clock_timestamp(), u.* FROM vault.unplanned_rotations($1::integer) u"
 
 // UnplannedRotations implements vault.Store.

@@ -91,6 +91,11 @@ func (v *Vault) FailRotation(ctx context.Context, c Claim, cause error) (time.Ti
 	return v.c.Store.FailRotation(ctx, f, v.rotatorOrigin(c.Worker))
 }
 
+// ReleaseRotation gives a claim back that was not worked on.
+func (v *Vault) ReleaseRotation(ctx context.Context, c Claim) error {
+	return v.c.Store.ReleaseRotation(ctx, c)
+}
+
 // PlanRotations computes the next time of the schedules that wait for one, and returns how many it planned and the
 // first mistake it met: a schedule that cannot be planned keeps no other from being.
 func (v *Vault) PlanRotations(ctx context.Context) (planned int, err error) {

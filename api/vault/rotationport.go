@@ -128,6 +128,8 @@ type Rotations interface {
 	CompleteRotation(ctx context.Context, r RotatedVersion, o Origin) (Secret, error)
 	// FailRotation gives a claim back with the reason and returns when it is tried again.
 	FailRotation(ctx context.Context, f RotationFailure, o Origin) (time.Time, error)
+	// ReleaseRotation gives a claim back untouched.
+	ReleaseRotation(ctx context.Context, c Claim) error
 	// UnplannedRotations returns at most limit secrets whose schedule waits for its next time.
 	UnplannedRotations(ctx context.Context, limit int) ([]Unplanned, error)
 	// PlanRotation stores the next time of a schedule; false when the schedule has changed since or was planned.

@@ -180,6 +180,22 @@ func (s *Store) FailRotation(_ context.Context, f vault.RotationFailure, o vault
 	return j.retry, nil
 }
 
+// ReleaseRotation implements vault.Store.
+func (s *Store) ReleaseRotation(_ context.Context, c vault.Claim) error {
+	leave, err := s.enter("ReleaseRotation")
+	defer leave()
+	if err != nil {
+		return err
+	}
+	j, err := s.held(c)
+	if err != nil {
+		return err
+	}
+	j.worker, j.until = "", time.Time{}
+	j.attempts--
+	return nil
+}
+
 // FailureOf returns the reason that the open job of a secret failed with last.
 func (s *Store) FailureOf(id core.SecretID) string {
 	s.mu.Lock()
