@@ -55,18 +55,25 @@ go_tests() {
 	local name=$1
 	shift
 	stage "$name" go_json "$TMP/$name.json" "$@" || show_failures "$TMP/$name.json"
-	count "$(events pass "$TMP/$name.json" | wc -l)" "$(events fail "$TMP/$name.json" | wc -l)" \
+	count "$(events pass "$TMP/$name.json" | wc -l)" "$(failures "$TMP/$name.json" | wc -l)" \
 		"$(events skip "$TMP/$name.json" | wc -l)"
 	check_skips "$TMP/$name.json"
 }
 go_json() {
 	local out=$1
 	shift
-	cd "$ROOT" && HV_REQUIRE_PG=1 "$GO" test -json -timeout 20m "$@" >"$out"
+	cd "$ROOT" && HV_REQUIRE_PG=1 "$GO" test -json -timeout 10m "$@" >"$out"
 }
 
 # events ACTION FILE: "package test" of every test that ended so.
 events() { jq -r --arg a "$1" 'select(.Action == $a and .Test != null) | .Package + " " + .Test' "$2"; }
+
+# failures FILE: failed tests, and packages that failed without one (they did not build, or died).
+failures() {
+	events fail "$1"
+	jq -rs '(map(select(.Action == "fail" and .Test != null) | .Package) | unique) as $named |
+		.[] | select(.Action == "fail" and .Test == null and (.Package | IN($named[]) | not)) | .Package' "$1"
+}
 
 # show_failures FILE: what failed tests and packages said.
 show_failures() {

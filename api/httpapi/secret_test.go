@@ -192,6 +192,7 @@ func TestBadBodies(t *testing.T) {
 		"base64 empty":          {`{"value_base64":""}`, 400, "invalid"},
 		"deep":                  {`{"value":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`, 400, "invalid"},
 		"value too large":       {`{"value":"` + big + `"}`, 413, "too_large"},
+		"padding too large":     {`{"value":"v"` + strings.Repeat(" ", 200<<10) + `}`, 413, "too_large"},
 		"body too large":        {`{"value":"` + huge + `"}`, 413, "too_large"},
 	}
 	routes := map[string]call{

@@ -37,4 +37,8 @@ extern void HvGuardInit(void);
 /* supervisor.c */
 extern void HvSupervisorInit(void);
 
+/* log.c */
+extern void HvLogInit(void);
+extern void HvLogEnter(const char *function);
+
 #endif

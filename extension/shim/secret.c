@@ -183,6 +183,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	HvBytes		value;
 	HvStored	stored;
 
+	HvLogEnter("create_secret");
 	RequireArg(fcinfo, 0, "name");
 	RequireArg(fcinfo, 2, "kind");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
@@ -256,6 +257,7 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 {
 	HvLocked	locked;
 
+	HvLogEnter("update_secret");
 	RequireArg(fcinfo, 0, "name");
 	RequireArg(fcinfo, 1, "value");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
@@ -332,6 +334,7 @@ Verify(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	HvBytes		candidate;
 	bool		matched = false;
 
+	HvLogEnter("verify");
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvFindOpenable(call, &found);

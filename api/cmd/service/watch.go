@@ -2,11 +2,11 @@ package service
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
-	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 const (
@@ -18,19 +18,20 @@ const (
 )
 
 // watch tells the log when the service becomes ready and when it ceases to be: once for each change, not for each try.
+// Which part is missing may alternate while PostgreSQL comes up; that is no change.
 func (s *Service) watch(ctx context.Context) {
-	state := "unknown"
-	for {
-		checks := s.check(ctx)
+	for known, wasReady := false, false; ; known = true {
+		missing := s.missing(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if now := stateOf(checks); now != state {
-			s.logState(checks, now)
-			state = now
+		ready := len(missing) == 0
+		if !known || ready != wasReady {
+			s.logReadiness(missing)
 		}
+		wasReady = ready
 		wait := watchAway
-		if state == "" {
+		if ready {
 			wait = watchReady
 		}
 		timer := time.NewTimer(wait)
@@ -43,33 +44,22 @@ func (s *Service) watch(ctx context.Context) {
 	}
 }
 
-func (s *Service) check(ctx context.Context) []vault.Check {
+// missing returns the checks that fail.
+func (s *Service) missing(ctx context.Context) []vault.Check {
 	ctx, cancel := context.WithTimeout(ctx, min(watchLimit, s.cfg.RequestTimeout))
 	defer cancel()
-	return s.door.Ready(ctx)
+	return slices.DeleteFunc(s.door.Ready(ctx), func(c vault.Check) bool { return c.Err == nil })
 }
 
-// stateOf is "" when all is well, else which checks fail and with which code: what makes two states the same.
-func stateOf(checks []vault.Check) string {
-	var failing []string
-	for _, c := range checks {
-		if c.Err != nil {
-			failing = append(failing, c.Name+"="+string(core.CodeOf(c.Err)))
-		}
-	}
-	return strings.Join(failing, " ")
-}
-
-func (s *Service) logState(checks []vault.Check, state string) {
-	if state == "" {
+func (s *Service) logReadiness(missing []vault.Check) {
+	if len(missing) == 0 {
 		s.log.Info("ready", "listen", s.Addr(), "agent_socket", s.cfg.Agent.Socket)
 		return
 	}
-	var causes []string
-	for _, c := range checks {
-		if c.Err != nil {
-			causes = append(causes, c.Name+": "+c.Err.Error())
-		}
+	var names, causes []string
+	for _, c := range missing {
+		names = append(names, c.Name)
+		causes = append(causes, c.Name+": "+c.Err.Error())
 	}
-	s.log.Warn("not ready, trying again", "failing", state, "error", strings.Join(causes, "; "))
+	s.log.Warn("not ready, trying again", "missing", strings.Join(names, " "), "error", strings.Join(causes, "; "))
 }
