@@ -17,10 +17,10 @@ const (
 // listenCheck is how often a silent connection is asked whether its server still is the primary.
 const listenCheck = 15 * time.Second
 
-// Listen connects to the primary, outside the pools, and calls heard once it listens and then for every notification
-// on the channel. It returns when ctx ends or the connection is of no use any more, always with an error; what is
-// notified between two calls is lost.
-func (d *DB) Listen(ctx context.Context, channel string, heard func()) error {
+// Listen connects to the primary, outside the pools, and calls heard with "" once it listens, and then with the channel
+// of every notification. It returns when ctx ends or the connection is of no use any more, always with an error; what
+// is notified between two calls is lost.
+func (d *DB) Listen(ctx context.Context, heard func(channel string)) error {
 	bounded, cancel := context.WithTimeout(ctx, d.bound)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(bounded, d.writer.Config().ConnConfig)
@@ -28,13 +28,13 @@ func (d *DB) Listen(ctx context.Context, channel string, heard func()) error {
 		return d.classify(err)
 	}
 	defer func() { closeSoon(conn) }()
-	if _, err := conn.Exec(bounded, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+	if _, err := conn.Exec(bounded, "LISTEN "+ChannelRotation+"; LISTEN "+ChannelChanges); err != nil {
 		return d.classify(err)
 	}
-	heard()
+	heard("")
 	for {
-		if err := wait(ctx, conn); err == nil {
-			heard()
+		if channel, err := wait(ctx, conn); err == nil {
+			heard(channel)
 		} else if !errors.Is(err, errSilent) {
 			return d.classify(err)
 		} else if err := stillPrimary(ctx, conn, d.bound); err != nil {
@@ -45,14 +45,17 @@ func (d *DB) Listen(ctx context.Context, channel string, heard func()) error {
 
 var errSilent = errors.New("no notification came")
 
-func wait(ctx context.Context, conn *pgx.Conn) error {
+func wait(ctx context.Context, conn *pgx.Conn) (channel string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, listenCheck)
 	defer cancel()
-	_, err := conn.WaitForNotification(bounded)
-	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
-		return errSilent
+	n, err := conn.WaitForNotification(bounded)
+	switch {
+	case err == nil:
+		return n.Channel, nil
+	case ctx.Err() == nil && bounded.Err() != nil:
+		return "", errSilent
 	}
-	return err
+	return "", err
 }
 
 // stillPrimary finds a connection whose other end is gone without a word, and a server that was demoted.

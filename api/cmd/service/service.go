@@ -8,18 +8,21 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/agent"
 	"github.com/hyperiondb/hyperion-vault/api/audit"
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/rotator"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// Service is the wired process: REST API and key agent in front of one door.
+// Service is the wired process: REST API, key agent and rotator in front of one door.
 type Service struct {
 	cfg    config.Config
 	log    *slog.Logger
@@ -115,9 +118,10 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("listening", "listen", s.Addr(), "agent_socket", s.cfg.Agent.Socket, "database", s.cfg.Postgres.Database,
 		"node", s.cfg.NodeName)
 	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() { defer close(watched); s.watch(ctx) }()
-	defer func() { cancel(); <-watched }()
+	var beside sync.WaitGroup
+	beside.Go(func() { s.watch(ctx) })
+	beside.Go(func() { s.newRotator().Run(ctx) })
+	defer func() { cancel(); beside.Wait() }()
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.ln) }()
 	var agentErr <-chan error // nil, which never gives anything, when there is no agent
@@ -135,6 +139,20 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		return core.Wrap(core.Unavailable, err, "the REST API stopped serving")
 	}
+}
+
+func (s *Service) newRotator() *rotator.Rotator {
+	return rotator.New(rotator.Config{
+		Door: s.door, Log: s.log, Node: s.cfg.NodeName, Poll: s.cfg.RotationPoll, Timeout: s.cfg.RequestTimeout,
+		Lease: max(time.Minute, 3*s.cfg.RequestTimeout),
+		Listen: func(ctx context.Context, heard func()) error {
+			return s.db.Listen(ctx, func(channel string) {
+				if channel != store.ChannelChanges {
+					heard()
+				}
+			})
+		},
+	})
 }
 
 // Close stops accepting, lets what is in flight finish until ctx ends, and then closes the agent, the database
