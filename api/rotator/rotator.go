@@ -46,10 +46,10 @@ type Config struct {
 	Log     *slog.Logger  // nil = slog.Default()
 	Node    string        // a part of the names under which claims are held
 	Poll    time.Duration // between two looks when nothing is heard; 0 = 15 s
-	Lease   time.Duration // how long a claim is held; others take it over then; at least 1 s; 0 = 1 min
+	Lease   time.Duration // how long a claim is held; others take it over then; at least twice Timeout; 0 = 1 min
 	Batch   int           // claims at a time; 0 = 16
 	Workers int           // rotations at a time; 0 = 4
-	Timeout time.Duration // of one rotation, well below the lease; 0 = 10 s
+	Timeout time.Duration // of one rotation; 0 = 10 s
 }
 
 // Rotator is one process's part. Its methods are safe for concurrent use; Run is called once.
@@ -72,6 +72,7 @@ func New(c Config) *Rotator {
 			*d.v = d.to
 		}
 	}
+	c.Lease = max(c.Lease, 2*c.Timeout) // time to begin, and time to finish
 	if c.Batch <= 0 {
 		c.Batch = defaultBatch
 	}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/agent"
 	"github.com/hyperiondb/hyperion-vault/api/audit"
@@ -141,10 +140,14 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
+// leaseFactor times the request timeout, 10 s by default, is how long a claim on a rotation is held: longer than any
+// rotation takes, so that only a process that has died loses one.
+const leaseFactor = 6
+
 func (s *Service) newRotator() *rotator.Rotator {
 	return rotator.New(rotator.Config{
 		Door: s.door, Log: s.log, Node: s.cfg.NodeName, Poll: s.cfg.RotationPoll, Timeout: s.cfg.RequestTimeout,
-		Lease: max(time.Minute, 3*s.cfg.RequestTimeout),
+		Lease: leaseFactor * s.cfg.RequestTimeout,
 		Listen: func(ctx context.Context, heard func()) error {
 			return s.db.Listen(ctx, func(channel string) {
 				if channel != store.ChannelChanges {
