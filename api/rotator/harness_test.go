@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -213,6 +214,9 @@ type process struct {
 func startProcess(t testing.TB, env []string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(os.Args[0], "-test.run=^$"), out: &lines{}, log: &lines{}, exited: make(chan struct{})}
+	// Here, the first entry of a name counts; for a process it is the last.
+	env = slices.Clone(env)
+	slices.Reverse(env)
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, p.out, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if err := p.cmd.Start(); err != nil {
