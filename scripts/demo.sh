@@ -23,7 +23,7 @@ show() {
 	printf '$ %s\n' "$command"
 	eval "$command" >"$OUT" 2>&1 </dev/null || true
 	cat "$OUT"
-	grep -qE -- "$1" "$OUT" || die "that is not the answer the demo expects: $1"
+	grep -qE -- "$1" "$OUT" || die "that is not the answer the demo expects: $1" "the logs are in $DEV_DIR/home/log/"
 }
 
 # forget NAME...: secrets of a demo before this one.

@@ -81,12 +81,13 @@ COMMENT ON FUNCTION vault.create_secret(text, bytea, text, text, text, jsonb, bi
     integer, jsonb)
     IS 'the same for a value that text cannot hold';
 
+-- COST: each call is a conversation with the agent, so in a WHERE it comes last.
 CREATE FUNCTION vault.read_secret(name text, version bigint DEFAULT NULL) RETURNS text
-AS 'MODULE_PATHNAME', 'hv_read_secret' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+AS 'MODULE_PATHNAME', 'hv_read_secret' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION vault.read_secret(text, bigint) IS 'the value of the current version, or of one that has not expired';
 
 CREATE FUNCTION vault.read_secret_bytes(name text, version bigint DEFAULT NULL) RETURNS bytea
-AS 'MODULE_PATHNAME', 'hv_read_secret_bytes' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+AS 'MODULE_PATHNAME', 'hv_read_secret_bytes' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION vault.read_secret_bytes(text, bigint) IS 'the same as bytes, whatever the content type';
 
 CREATE FUNCTION vault.update_secret(name text, value text, expected_version bigint) RETURNS bigint
@@ -123,12 +124,12 @@ COMMENT ON FUNCTION vault.delete_secret(text, bigint)
     IS 'destroys every version if the expected one is current; null: whatever is';
 
 CREATE FUNCTION vault.verify(name text, candidate text) RETURNS boolean
-AS 'MODULE_PATHNAME', 'hv_verify' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+AS 'MODULE_PATHNAME', 'hv_verify' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION vault.verify(text, text)
     IS 'whether a candidate is the current value or one in grace, compared in constant time; false for null';
 
 CREATE FUNCTION vault.verify(name text, candidate bytea) RETURNS boolean
-AS 'MODULE_PATHNAME', 'hv_verify_bytes' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+AS 'MODULE_PATHNAME', 'hv_verify_bytes' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION vault.verify(text, bytea) IS 'the same for a value that text cannot hold';
 
 CREATE FUNCTION vault.list_secrets(prefix text DEFAULT '') RETURNS SETOF vault.secret_info

@@ -29,6 +29,13 @@ BEGIN
         EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO vault_owner', item.name);
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', item.name);
     END LOOP;
+    -- Every script of pg_dump turns row security off for its session. Under FORCE that would make these fail.
+    FOR item IN
+        SELECT p.oid::pg_catalog.regprocedure AS name FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = 'vault'::pg_catalog.regnamespace AND p.prosecdef
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s SET row_security = on', item.name);
+    END LOOP;
     FOR item IN
         SELECT 'FUNCTION ' || p.oid::pg_catalog.regprocedure AS object, x.grantee
         FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(p.proacl) x

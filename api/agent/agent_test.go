@@ -685,14 +685,7 @@ func TestStartSocketFile(t *testing.T) {
 		}
 	})
 	t.Run("OKStale", func(t *testing.T) {
-		p := path(t)
-		ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: p, Net: "unix"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ln.SetUnlinkOnClose(false)
-		_ = ln.Close()
-		s, _ := start(t, Config{Door: okDoor(), Socket: p})
+		s, _ := start(t, Config{Door: okDoor(), Socket: stale(t)})
 		if r := ask(t, dial(t, s), recordRequest()); r.Code != "" {
 			t.Fatal(r.Msg)
 		}
@@ -748,37 +741,76 @@ func TestStartSocketFile(t *testing.T) {
 			t.Fatal(r.Msg)
 		}
 	})
-	t.Run("OKTwoStartAtOnce", func(t *testing.T) {
-		p := path(t)
-		const n = 8
-		got := make(chan error, n)
-		servers := make(chan *Server, n)
-		for range n {
-			go func() {
-				s, err := Start(Config{Door: okDoor(), Socket: p, Peers: []string{me()}})
-				if err == nil {
-					servers <- s
-				}
-				got <- err
-			}()
-		}
-		started := 0
-		for range n {
-			switch err := <-got; core.CodeOf(err) {
-			case "":
-				started++
-			case core.Exists:
-			default:
-				t.Error(err)
-			}
-		}
-		if started != 1 {
-			t.Fatalf("%d agents on one socket", started)
-		}
-		if err := (<-servers).Close(context.Background()); err != nil {
+	// Without the lock of the folder, one who starts may remove what another has just made.
+	t.Run("ErrFolderLocked", func(t *testing.T) {
+		p := stale(t)
+		unlock, err := lockFolder(filepath.Dir(p))
+		if err != nil {
 			t.Fatal(err)
 		}
+		try(t, p, core.Unavailable, "keeps the folder")
+		if _, err := os.Lstat(p); err != nil {
+			t.Errorf("the file was touched: %v", err)
+		}
+		unlock()
+		s, _ := start(t, Config{Door: okDoor(), Socket: p})
+		if r := ask(t, dial(t, s), recordRequest()); r.Code != "" {
+			t.Fatal(r.Msg)
+		}
 	})
+	t.Run("OKManyStartAtOnce", func(t *testing.T) {
+		for range 10 {
+			startMany(t, stale(t))
+		}
+	})
+}
+
+// stale leaves a socket file on which nobody answers.
+func stale(t *testing.T) string {
+	t.Helper()
+	p := filepath.Join(shortDir(t), "a.sock")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: p, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.SetUnlinkOnClose(false)
+	_ = ln.Close()
+	return p
+}
+
+func startMany(t *testing.T, p string) {
+	t.Helper()
+	const n = 8
+	got := make(chan error, n)
+	servers := make(chan *Server, n)
+	begin := make(chan struct{})
+	for range n {
+		go func() {
+			<-begin
+			s, err := Start(Config{Door: okDoor(), Socket: p, Peers: []string{me()}})
+			if err == nil {
+				servers <- s
+			}
+			got <- err
+		}()
+	}
+	close(begin)
+	for range n {
+		if err := <-got; err != nil && core.CodeOf(err) != core.Exists {
+			t.Error(err)
+		}
+	}
+	close(servers)
+	started := 0
+	for s := range servers {
+		started++
+		if err := s.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
+	if started != 1 {
+		t.Fatalf("%d agents on one socket", started)
+	}
 }
 
 func TestStartPeers(t *testing.T) {

@@ -22,7 +22,7 @@ const (
 	// probeTimeout is how long a process behind an existing socket file has to take a connection.
 	probeTimeout = time.Second
 	// lockTimeout is how long another process that is starting in the same folder is waited for.
-	lockTimeout = 3 * time.Second
+	lockTimeout = 2 * time.Second
 )
 
 // socket is the listening end and the file it made.

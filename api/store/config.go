@@ -26,7 +26,7 @@ const (
 	defaultConnectTimeout = 3 * time.Second
 	defaultRequestTimeout = 10 * time.Second
 	pingTimeout           = 2 * time.Second
-	connLifetime          = 30 * time.Minute
+	connLifetime          = 10 * time.Minute // so that reads come home after a fallback
 	lockTimeout           = 3 * time.Second
 )
 
@@ -113,6 +113,7 @@ func (c Config) pool(attrs string, size int, params map[string]string) (*pgxpool
 	for k, v := range params {
 		p.ConnConfig.RuntimeParams[k] = v
 	}
+	p.ConnConfig.RuntimeParams["client_encoding"] = "UTF8" // the server's default is the database's encoding
 	p.MaxConns = int32(min(max(1, size), 10_000))
 	p.MinConns = 0
 	p.PingTimeout = pingTimeout

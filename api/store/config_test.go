@@ -51,8 +51,8 @@ func TestPoolConfig(t *testing.T) {
 		}
 		text := strings.Join(params, " ")
 		for _, want := range map[string][]string{
-			"reader": {"application_name=hyperion-vault-api", "search_path=pg_catalog", "default_transaction_read_only=on", "statement_timeout=5000"},
-			"writer": {"application_name=hyperion-vault-api", "search_path=pg_catalog", "statement_timeout=0", "lock_timeout=3000"},
+			"reader": {"application_name=hyperion-vault-api", "client_encoding=UTF8", "search_path=pg_catalog", "default_transaction_read_only=on", "statement_timeout=5000"},
+			"writer": {"application_name=hyperion-vault-api", "client_encoding=UTF8", "search_path=pg_catalog", "statement_timeout=0", "lock_timeout=3000"},
 		}[name] {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: %s lacks %s", name, text, want)

@@ -291,8 +291,8 @@ type Store interface {
 
 	Rotations
 
-	// AppendAudit inserts one record on the primary.
-	AppendAudit(ctx context.Context, e Entry) error
+	// AppendAudit inserts records on the primary, all or none, in their order.
+	AppendAudit(ctx context.Context, entries []Entry) error
 
 	// CreateToken returns Exists when the name is taken.
 	CreateToken(ctx context.Context, t NewToken, o Origin) error

@@ -59,11 +59,11 @@ func (v *Vault) read(ctx context.Context, name string, version uint64) (Value, e
 		return Value{}, err
 	}
 	rows, err := v.c.Store.ReadSealed(ctx, []core.Name{n}, version)
+	if err == nil && len(rows) == 0 {
+		rows, err = v.readAgain(ctx, n, version)
+	}
 	if err != nil {
 		return Value{}, err
-	}
-	if len(rows) == 0 {
-		return Value{}, core.Errorf(core.NotFound, "no such secret or version")
 	}
 	row := rows[0]
 	want := version
@@ -81,6 +81,23 @@ func (v *Vault) read(ctx context.Context, name string, version uint64) (Value, e
 		Name: n, Kind: row.Kind, ContentType: row.ContentType, Version: row.Version, CurrentVersion: row.CurrentVersion,
 		CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt, Plain: plain,
 	}, nil
+}
+
+// readAgain tells a secret that is not there from one whose current version is
+// not: the first is NotFound, the second Corrupt. It returns the rows of a secret
+// that was made between the two looks.
+func (v *Vault) readAgain(ctx context.Context, n core.Name, version uint64) ([]StoredValue, error) {
+	if version != 0 {
+		return nil, core.Errorf(core.NotFound, "no such secret or version")
+	}
+	if _, err := v.c.Store.DescribeSecret(ctx, n); err != nil {
+		return nil, err
+	}
+	rows, err := v.c.Store.ReadSealed(ctx, []core.Name{n}, version)
+	if err == nil && len(rows) == 0 {
+		err = errCorrupt()
+	}
+	return rows, err
 }
 
 // open returns the plaintext of a row that must be of the asked name, and wipes

@@ -361,6 +361,15 @@ func TestRead(t *testing.T) {
 		_, err = d.read(t, "a", 1)
 		wantCode(t, err, core.NotFound)
 	})
+	t.Run("ErrCurrentVersionGone", func(t *testing.T) {
+		d := newDoor(t)
+		d.mustCreate(t, "a", "one")
+		d.store.Lose("a")
+		_, err := d.read(t, "a", 0)
+		wantCode(t, err, core.Corrupt)
+		_, err = d.read(t, "a", 1)
+		wantCode(t, err, core.NotFound)
+	})
 	t.Run("ErrKeeper", func(t *testing.T) {
 		d.keeper.FailWith(func(string) error { return core.Errorf(core.Unavailable, "key service is away") })
 		_, err := d.read(t, "a", 0)

@@ -51,13 +51,22 @@ ClientAddress(void)
 	return TextDatumGetCString(DirectFunctionCall1(network_host, address));
 }
 
+/*
+ * A name of the catalogs as UTF-8, zero-terminated. Palloc'd.
+ */
+static HvBytes
+CatalogName(char *name)
+{
+	return HvUtf8(name, strlen(name));
+}
+
 static void
 Begin(HvCall *call, const char *action)
 {
 	*call = (HvCall) {.action = action, .role = GetUserId(), .context = CurrentMemoryContext};
-	call->origin.database = HvLiteral(get_database_name(MyDatabaseId));
-	call->origin.role = HvLiteral(GetUserNameFromId(call->role, false));
-	call->origin.session_role = HvLiteral(GetUserNameFromId(GetSessionUserId(), false));
+	call->origin.database = CatalogName(get_database_name(MyDatabaseId));
+	call->origin.role = CatalogName(GetUserNameFromId(call->role, false));
+	call->origin.session_role = CatalogName(GetUserNameFromId(GetSessionUserId(), false));
 	call->origin.client_addr = HvLiteral(ClientAddress());
 	call->origin.request_id = HvLiteral(psprintf("pid-%d", MyProcPid));
 }

@@ -8,12 +8,17 @@
  */
 #include "hyperion_vault.h"
 
+#include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_extension.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
 #include "owner.h"
 
+static HvStatement lock_statement = {
+	"LOCK TABLE vault.secrets IN ACCESS EXCLUSIVE MODE", 0
+};
 static HvStatement exist_statement = {
 	"SELECT FROM vault.secrets WHERE deleted_at IS NULL LIMIT 1", 0
 };
@@ -21,15 +26,22 @@ static bool secrets_exist = false;	/* when the present DROP began */
 static object_access_hook_type next_hook;
 
 /*
- * Refuse to drop the extension while secrets exist.
+ * Refuse to drop the extension while secrets exist, or may exist without being seen. May ereport.
  */
 static void
 ObjectAccess(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
 	if (next_hook)
 		next_hook(access, class, object, sub, arg);
-	if (access == OAT_DROP && class == ExtensionRelationId && secrets_exist && !HvAllowDrop &&
-		object == get_extension_oid(HV_EXTENSION_NAME, true))
+	if (access != OAT_DROP || class != ExtensionRelationId || HvAllowDrop ||
+		object != get_extension_oid(HV_EXTENSION_NAME, true))
+		return;
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot drop extension %s in a transaction that does not see new rows", HV_EXTENSION_NAME),
+				 errhint("Use the isolation level READ COMMITTED.")));
+	if (secrets_exist)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot drop extension %s: it holds secrets", HV_EXTENSION_NAME),
@@ -46,10 +58,31 @@ HvGuardInit(void)
 	object_access_hook = ObjectAccess;
 }
 
+/*
+ * Whether a command may be about to drop the extension; for others it would be wrong to wait for who uses it, or to
+ * let them wait.
+ */
+static bool
+AimsAtExtension(Node *command)
+{
+	ListCell   *cell;
+
+	if (!superuser())
+		return false;
+	if (!IsA(command, DropStmt))
+		return IsA(command, DropOwnedStmt);
+	if (castNode(DropStmt, command)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(cell, castNode(DropStmt, command)->objects)
+		if (strcmp(strVal(lfirst(cell)), HV_EXTENSION_NAME) == 0)
+			return true;
+	return castNode(DropStmt, command)->behavior == DROP_CASCADE;
+}
+
 PG_FUNCTION_INFO_V1(hv_guard_drop);
 
 /*
- * Event trigger, before a DROP: note whether there are secrets.
+ * Event trigger, before a DROP: note whether there are secrets, and let no other transaction make one meanwhile.
  */
 Datum
 hv_guard_drop(PG_FUNCTION_ARGS)
@@ -61,6 +94,8 @@ hv_guard_drop(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("not called by the event trigger manager")));
 	SPI_connect();
+	if (AimsAtExtension(((EventTriggerData *) fcinfo->context)->parsetree))
+		HvOwnerRun(&lock_statement, &none);
 	HvOwnerRun(&exist_statement, &none);
 	secrets_exist = SPI_processed > 0;
 	SPI_finish();

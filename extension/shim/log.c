@@ -133,9 +133,9 @@ EmitLog(ErrorData *edata)
 {
 	if (!IsUnderPostmaster)
 	{
-		/* "Failed process was running: ..." */
-		if (Names(edata->detail))
-			edata->detail = WITHHELD;
+		/* "Failed process was running: ..." of a statement that ended before HvLogEnter() */
+		if (Names(edata->detail) && Find(edata->detail, WITHHELD) == NULL)
+			edata->detail = pstrdup(WITHHELD);	/* errfinish() frees it */
 	}
 	else if (Entered() || Names(debug_query_string) || ExecutesNaming(debug_query_string))
 	{

@@ -8,9 +8,9 @@
 
 #include "agent.h"
 #include "call.h"
+#include "encoding.h"
 #include "funcapi.h"
 #include "golib.h"
-#include "mb/pg_wchar.h"
 #include "memory.h"
 #include "store.h"
 #include "utils/builtins.h"
@@ -40,29 +40,15 @@ static HvBytes
 ValueArg(FunctionCallInfo fcinfo, int arg, bool is_text)
 {
 	struct varlena *value = PG_GETARG_VARLENA_PP(arg);
-	const char *data = VARDATA_ANY(value);
-	int			len = VARSIZE_ANY_EXHDR(value);
+	HvBytes		bytes = {(const unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
 
-	return is_text ? HvUtf8(data, len) : (HvBytes) {(const unsigned char *) data, len};
+	return is_text ? HvValueToUtf8(bytes) : bytes;
 }
 
 static Datum
 BytesResult(HvBytes value)
 {
 	return PointerGetDatum(cstring_to_text_with_len((const char *) value.data, value.len));
-}
-
-/*
- * A value as text in the server's encoding, which must be able to hold it.
- */
-static Datum
-TextResult(HvBytes value)
-{
-	char	   *converted = pg_any_to_server((const char *) value.data, value.len, PG_UTF8);
-
-	if (converted == (const char *) value.data)
-		return BytesResult(value);
-	return CStringGetTextDatum(converted);
 }
 
 /*
@@ -321,7 +307,7 @@ Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 	HV_CALL_GO(open, body, &binding, found.versions, &opened);
 	HvSecretWipe(body.data);
 	value = HvTakeBuf(&opened);
-	result = as_text ? TextResult(value) : BytesResult(value);
+	result = BytesResult(as_text ? HvValueToServer(value) : value);
 	HvSecretWipe(value.data);
 	return result;
 }

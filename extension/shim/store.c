@@ -6,6 +6,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "owner.h"
 #include "store.h"
 #include "utils/builtins.h"
@@ -74,8 +75,8 @@ AddOrigin(HvParams *params, const HvCall *call)
 		strlcpy(node, "unknown", sizeof(node));
 	node[sizeof(node) - 1] = '\0';
 	HvAddText(params, HvLiteral(node));
-	HvAddText(params, HvLiteral(psprintf("role:%s", (const char *) call->origin.role.data)));
-	HvAddText(params, call->origin.session_role);
+	HvAddText(params, HvLiteral(psprintf("role:%s", GetUserNameFromId(call->role, false))));
+	HvAddText(params, HvLiteral(GetUserNameFromId(GetSessionUserId(), false)));
 	if (call->origin.client_addr.data == NULL)
 		HvAddNull(params);
 	else

@@ -86,6 +86,21 @@ ROLLBACK TO b;
 SELECT vault.create_secret('drop/c', 'x');
 COMMIT;
 SELECT vault.read_secret('drop/c');
+-- a transaction that does not see what others made since it began, cannot know
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+DROP EXTENSION hyperion_vault;
+ROLLBACK;
+SELECT vault.delete_secret('drop/c', 1);
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+DROP EXTENSION hyperion_vault;
+ROLLBACK;
+SELECT vault.create_secret('drop/c', 'x');
+-- who drops something else keeps nobody waiting
+BEGIN;
+DROP FUNCTION uuid(integer) CASCADE;
+DROP EXTENSION IF EXISTS no_such_extension;
+SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'vault.secrets'::regclass;
+ROLLBACK;
 
 -- the setting says otherwise, for this session or transaction
 BEGIN;

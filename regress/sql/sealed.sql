@@ -85,6 +85,13 @@ SET ROLE regress_vault_service;
 -- many names in one call; what is not there is not in the answer
 SELECT name, version FROM vault.read_sealed('{sealed/c,sealed/none,sealed/a,sealed/a,NULL}', NULL) ORDER BY name;
 SELECT name, version FROM vault.read_sealed('{sealed/c,sealed/a}', 1) ORDER BY name;
+-- in sessions like those of pg_dump's scripts, too
+SET row_security = off;
+SET search_path = '';
+SELECT name, version FROM vault.read_sealed('{sealed/c,sealed/a}', 1);
+SELECT public.try('SELECT vault.delete_secret(gen_random_uuid(), 1, NULL)') LIKE '42704: %';
+RESET search_path;
+RESET row_security;
 
 --
 -- good: describe and list. Byte order, and a page starts after a name.

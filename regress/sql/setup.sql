@@ -220,10 +220,10 @@ SELECT p.oid::regprocedure, pg_get_function_result(p.oid), l.lanname,
        CASE WHEN p.prosecdef THEN 'definer' ELSE 'invoker' END, p.provolatile, p.proparallel, p.proisstrict
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
 WHERE p.pronamespace = 'vault'::regnamespace ORDER BY p.oid::regprocedure::text COLLATE "C";
--- with the owner's rights, but without a pinned search_path: none
+-- with the owner's rights, but without a pinned search_path, or at the mercy of the session's row_security: none
 SELECT p.oid::regprocedure FROM pg_proc p
 WHERE p.pronamespace = 'vault'::regnamespace AND p.prosecdef
-  AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false);
+  AND NOT coalesce(p.proconfig @> '{"search_path=pg_catalog, pg_temp",row_security=on}', false);
 -- without a comment: none
 SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend d
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND d.classid IN ('pg_proc'::regclass)

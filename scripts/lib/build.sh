@@ -3,7 +3,10 @@
 
 GOLIB=hyperion_vault_go.so
 
-build_all() { quietly "make build" make -C "$ROOT" --no-print-directory build; }
+build_all() {
+	make -C "$ROOT" -sq build >/dev/null 2>&1 || say "building (the first time takes minutes)"
+	quietly "make build" make -C "$ROOT" --no-print-directory build
+}
 
 # installed_is_current: PostgreSQL's folders hold exactly what was built.
 installed_is_current() {

@@ -72,7 +72,7 @@ func newCommand(p program) *cobra.Command {
 	root.SetErr(p.errOut)
 	root.AddCommand(
 		&cobra.Command{
-			Use: "serve", Aliases: []string{"server"}, Short: "Serve until SIGTERM or SIGINT", Args: cobra.NoArgs,
+			Use: "serve", Short: "Serve until SIGTERM or SIGINT", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
 		},
 		newTokenCommand(p),

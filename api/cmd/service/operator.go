@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 
+	"github.com/hyperiondb/hyperion-vault/api/audit"
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -17,12 +18,17 @@ func OpenOperator(ctx context.Context, cfg config.Config) (*vault.Vault, func() 
 	if err != nil {
 		return nil, nil, err
 	}
-	door, err := newDoor(cfg, db, noKeeper{})
+	recorder := audit.NewDirect(db)
+	end := func() error {
+		recorder.Close()
+		return db.Close()
+	}
+	door, err := newDoor(cfg, db, noKeeper{}, recorder)
 	if err != nil {
-		_ = db.Close()
+		_ = end()
 		return nil, nil, err
 	}
-	return door, db.Close, nil
+	return door, end, nil
 }
 
 // noKeeper stands where no key is wanted: it has none.

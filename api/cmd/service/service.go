@@ -15,7 +15,6 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
-	"github.com/hyperiondb/hyperion-vault/api/rotator"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -27,10 +26,14 @@ type Service struct {
 	log    *slog.Logger
 	keeper *kms.Local
 	db     *store.DB
+	audit  *audit.Direct
 	door   *vault.Vault
 	agent  *agent.Server // nil when switched off
 	http   *http.Server
 	ln     net.Listener
+
+	changed httpapi.Bell
+	closing chan struct{} // closed when answers that would never end must end
 }
 
 // Open makes every part, opens the sockets and wipes the secrets of cfg, whatever comes of it. PostgreSQL need not be
@@ -38,7 +41,7 @@ type Service struct {
 // or setting is at fault, and nothing is left open.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Service, error) {
 	defer cfg.Wipe()
-	s := &Service{cfg: cfg, log: log}
+	s := &Service{cfg: cfg, log: log, closing: make(chan struct{})}
 	if err := s.open(ctx); err != nil {
 		gone, cancel := context.WithCancel(context.Background())
 		cancel() // nothing is in flight that deserves waiting
@@ -59,7 +62,8 @@ func (s *Service) open(ctx context.Context) (err error) {
 	if s.db, err = store.Open(ctx, storeConfig(s.cfg)); err != nil {
 		return err
 	}
-	if s.door, err = newDoor(s.cfg, s.db, s.keeper); err != nil {
+	s.audit = audit.NewDirect(s.db)
+	if s.door, err = newDoor(s.cfg, s.db, s.keeper, s.audit); err != nil {
 		return err
 	}
 	if err = s.listen(ctx); err != nil {
@@ -75,9 +79,9 @@ func storeConfig(c config.Config) store.Config {
 	}
 }
 
-func newDoor(c config.Config, db *store.DB, keeper vault.Keeper) (*vault.Vault, error) {
+func newDoor(c config.Config, db *store.DB, keeper vault.Keeper, recorder vault.Recorder) (*vault.Vault, error) {
 	return vault.New(vault.Config{
-		Store: db, Keeper: keeper, Recorder: audit.NewDirect(db), Allow: c.AllowedIPs, Node: c.NodeName,
+		Store: db, Keeper: keeper, Recorder: recorder, Allow: c.AllowedIPs, Node: c.NodeName,
 		Database: c.Postgres.Database, MaxValueLen: c.MaxValueLen,
 	})
 }
@@ -90,7 +94,7 @@ func (s *Service) listen(ctx context.Context) error {
 	s.ln = ln
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, TrustedProxies: s.cfg.TrustedProxies, RequestTimeout: s.cfg.RequestTimeout,
-		MaxValueLen: s.cfg.MaxValueLen,
+		MaxValueLen: s.cfg.MaxValueLen, Changed: &s.changed, Closing: s.closing,
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: ln.Addr().String(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
@@ -140,26 +144,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// leaseFactor times the request timeout, 10 s by default, is how long a claim on a rotation is held: longer than any
-// rotation takes, so that only a process that has died loses one.
-const leaseFactor = 6
-
-func (s *Service) newRotator() *rotator.Rotator {
-	return rotator.New(rotator.Config{
-		Door: s.door, Log: s.log, Node: s.cfg.NodeName, Poll: s.cfg.RotationPoll, Timeout: s.cfg.RequestTimeout,
-		Lease: leaseFactor * s.cfg.RequestTimeout,
-		Listen: func(ctx context.Context, heard func()) error {
-			return s.db.Listen(ctx, func(channel string) {
-				if channel != store.ChannelChanges {
-					heard()
-				}
-			})
-		},
-	})
-}
-
-// Close stops accepting, lets what is in flight finish until ctx ends, and then closes the agent, the database
-// connections and the keeper, in this order: an answer under way needs all that comes after it. Every part is closed
+// Close stops accepting, lets what is in flight finish until ctx ends, and then closes the agent, the audit, the
+// database connections and the keeper, in this order: an answer under way needs all that comes after it. Every part is closed
 // whatever the others say; the error names those that had to be cut off. It may be called once.
 func (s *Service) Close(ctx context.Context) error {
 	var problems []error
@@ -168,6 +154,7 @@ func (s *Service) Close(ctx context.Context) error {
 			problems = append(problems, core.Wrap(core.Unavailable, err, "%s", what))
 		}
 	}
+	close(s.closing)
 	if s.http != nil {
 		err := s.http.Shutdown(ctx)
 		if err != nil {
@@ -180,6 +167,9 @@ func (s *Service) Close(ctx context.Context) error {
 	}
 	if s.agent != nil {
 		note("key requests in flight were cut off", s.agent.Close(ctx))
+	}
+	if s.audit != nil {
+		s.audit.Close()
 	}
 	if s.db != nil {
 		note("database connections were cut off", s.db.Close())

@@ -64,6 +64,13 @@ func (s *Store) EditWith(f func(*vault.StoredValue)) {
 	s.edit = f
 }
 
+// Lose forgets the versions of a secret, as a hand in the tables would.
+func (s *Store) Lose(name core.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets[name].versions = nil
+}
+
 // enter asks the failure function and takes the lock.
 func (s *Store) enter(op string) (leave func(), err error) {
 	s.mu.Lock()
@@ -307,11 +314,13 @@ func (s *Store) DescribeVersions(_ context.Context, name core.Name) ([]vault.Ver
 }
 
 // AppendAudit implements vault.Store.
-func (s *Store) AppendAudit(_ context.Context, e vault.Entry) error {
+func (s *Store) AppendAudit(_ context.Context, entries []vault.Entry) error {
 	leave, err := s.enter("AppendAudit")
 	defer leave()
 	if err == nil {
-		s.Recorder.add(e)
+		for _, e := range entries {
+			s.Recorder.add(e)
+		}
 	}
 	return err
 }

@@ -1,0 +1,126 @@
+package exttest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+)
+
+// footprint is what sessions could leave behind.
+type footprint struct {
+	backends    int
+	children    int
+	agentConns  int
+	descriptors int // of the postmaster
+	shmSegments int // System V, made by the postmaster
+	shmFiles    int // dynamic
+	postmaster  int // kB
+}
+
+func measure(t *testing.T, c cluster, watch *session, socket string) footprint {
+	t.Helper()
+	dynamic, err := os.ReadDir(filepath.Join(c.Data(), "pg_dynshmem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sysv, err := os.ReadFile("/proc/sysvipc/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	segments := 0
+	for line := range strings.Lines(string(sysv)) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == fmt.Sprint(c.PID()) {
+			segments++
+		}
+	}
+	return footprint{
+		backends:    get[int](watch, "SELECT count(*)::int FROM pg_stat_activity"),
+		children:    len(children(t, c.PID())),
+		agentConns:  connectionsTo(t, socket),
+		descriptors: descriptors(t, c.PID()),
+		shmSegments: segments,
+		shmFiles:    len(dynamic),
+		postmaster:  statusKB(t, c.PID(), "RssAnon"),
+	}
+}
+
+// onceEach opens n connections, at most 50 at a time, uses each once and closes it.
+func onceEach(t *testing.T, c cluster, db string, n int) {
+	t.Helper()
+	slots := make(chan bool, 50)
+	errs := make(chan error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		slots <- true
+		all.Go(func() {
+			defer func() { <-slots }()
+			errs <- func() error {
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				defer cancel()
+				conn, err := c.dial(ctx, db, vaulttest.Superuser)
+				if err != nil {
+					return err
+				}
+				defer conn.Close(ctx)
+				var value string
+				if err := conn.QueryRow(ctx, "SELECT vault.read_secret('kept')").Scan(&value); err != nil {
+					return err
+				}
+				if value != keptValue {
+					return fmt.Errorf("connection %d read %q", i, value)
+				}
+				return nil
+			}()
+		})
+	}
+	all.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestThousandConnections(t *testing.T) {
+	c := startCluster(t, true, "dynamic_shared_memory_type = mmap") // as files in the data folder, so they can be counted
+	db := c.NewDB(t)
+	api := vaulttest.NewServer(t, db)
+	watch := c.connect(t, db.Name, vaulttest.Superuser)
+	watch.exec("SELECT vault.create_secret('kept', $1::text)", keptValue)
+	onceEach(t, c, db.Name, 100) // caches are warm now
+	before := settled(t, c, watch, api.AgentSocket)
+	own := descriptors(t, os.Getpid())
+
+	onceEach(t, c, db.Name, 1000)
+	after := settled(t, c, watch, api.AgentSocket)
+
+	grown := after.postmaster - before.postmaster
+	before.postmaster, after.postmaster = 0, 0
+	if after != before {
+		t.Errorf("before a thousand connections %+v, after %+v", before, after)
+	}
+	if grown > 1024 {
+		t.Errorf("the postmaster grew by %d kB over a thousand connections", grown)
+	}
+	eventually(t, "the API has closed its ends", func() bool { return descriptors(t, os.Getpid()) <= own })
+	if n := get[int](watch, "SELECT count(*)::int FROM vault.audit('kept', NULL, 10000) WHERE action = 'read' AND outcome = 'ok'"); n != 1100 {
+		t.Errorf("%d reads are on record, not 1100", n)
+	}
+}
+
+// settled measures once every session but watch has ended.
+func settled(t *testing.T, c cluster, watch *session, socket string) footprint {
+	t.Helper()
+	eventually(t, "the sessions have ended", func() bool {
+		return get[int](watch, "SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name = '' AND usename = 'postgres'") <= 1 &&
+			connectionsTo(t, socket) <= 1
+	})
+	return measure(t, c, watch, socket)
+}

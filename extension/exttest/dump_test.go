@@ -1,0 +1,198 @@
+package exttest
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+)
+
+// A dump, restored into another cluster under another name, with roles of the same names but other OIDs, works with
+// the same master key.
+func TestDumpAndRestore(t *testing.T) {
+	from, to := startCluster(t, true), startCluster(t, true)
+	db := from.NewDB(t)
+	api := vaulttest.NewServer(t, db)
+	admin := from.connect(t, db.Name, vaulttest.Superuser)
+	fill(t, api, admin)
+	want := contents(admin)
+
+	custom, plain := filepath.Join(from.Dir(), "dump.custom"), filepath.Join(from.Dir(), "dump.sql")
+	roles := filepath.Join(from.Dir(), "roles.sql")
+	must(t, from, "pg_dump", "-h", from.Dir(), "-U", "postgres", "-Fc", "-f", custom, db.Name)
+	must(t, from, "pg_dump", "-h", from.Dir(), "-U", "postgres", "-Fp", "-f", plain, db.Name)
+	must(t, from, "pg_dumpall", "-h", from.Dir(), "-U", "postgres", "--roles-only", "-f", roles)
+	api.MustStop(t)
+	for _, f := range []string{custom, plain} {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(b), "value of") {
+			t.Errorf("%s holds plaintext", f)
+		}
+	}
+
+	// Other OIDs than there.
+	for range 30 {
+		to.newRole(t)
+	}
+	// Roles that are there already make errors that mean nothing.
+	must(t, to, "psql", "-X", "-q", "-h", to.Dir(), "-U", "postgres", "-d", "postgres", "-f", roles)
+	t.Run("Custom", func(t *testing.T) {
+		target := to.restoreInto(t, "restored_custom")
+		must(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "-d", target.Name, custom)
+		checkRestored(t, to, target, api, want)
+	})
+	t.Run("Plain", func(t *testing.T) {
+		target := to.restoreInto(t, "restored_plain")
+		must(t, to, "psql", "-X", "-q", "-h", to.Dir(), "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-d", target.Name, "-f", plain)
+		checkRestored(t, to, target, api, want)
+	})
+	t.Run("ErrOtherMasterKey", func(t *testing.T) {
+		target := to.restoreInto(t, "restored_other")
+		must(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "-d", target.Name, custom)
+		other := vaulttest.NewServer(t, target, "VAULT_LOCAL_MASTER_KEY="+strings.Repeat("QUFB", 10)+"QUE=")
+		status, answer := clientOf(t, other).do("GET", "/v1/secrets/rest/one", "", nil)
+		if status == http.StatusOK || strings.Contains(answer, "value of") {
+			t.Errorf("read with another master key: %d %s", status, answer)
+		}
+		s := to.connect(t, target.Name, vaulttest.Superuser)
+		wantError(t, s.try("SELECT vault.read_secret('sql/one')"), "42501", "wrapped under another master key")
+	})
+}
+
+func must(t *testing.T, c cluster, program string, args ...string) {
+	t.Helper()
+	if out, err := c.program(t, program, args...); err != nil {
+		t.Fatalf("%s %v: %v: %s", program, args, err, out)
+	}
+}
+
+// restoreInto makes an empty database for a dump.
+func (c cluster) restoreInto(t *testing.T, name string) *vaulttest.DB {
+	t.Helper()
+	c.connect(t, "postgres", vaulttest.Superuser).exec("CREATE DATABASE " + name)
+	return &vaulttest.DB{
+		Cluster: c.Cluster, Name: name,
+		SuperuserDSN: c.DSN(name, vaulttest.Superuser), ServiceDSN: c.DSN(name, vaulttest.ServiceRole),
+	}
+}
+
+// fill makes some of everything that can be in a vault.
+func fill(t *testing.T, api *vaulttest.Server, admin *session) {
+	t.Helper()
+	c := clientOf(t, api)
+	c.must(http.StatusCreated, "POST", "/v1/secrets", "", map[string]any{
+		"name": "rest/one", "kind": "manual", "value": "value of rest/one 1", "grace_period_secs": 86400,
+		"description": "one", "tags": map[string]string{"a": "b"},
+	})
+	c.must(http.StatusOK, "PUT", "/v1/secrets/rest/one", `"1"`, map[string]any{"value": "value of rest/one 2"})
+	c.must(http.StatusCreated, "POST", "/v1/secrets", "", map[string]any{
+		"name": "rest/auto", "kind": "automatic", "rotation_interval_secs": 3600, "grace_period_secs": 60,
+		"generate_policy": map[string]any{"length": 20, "lower": true},
+	})
+	c.must(http.StatusOK, "POST", "/v1/secrets/rest/auto/rotate", "", nil)
+	c.must(http.StatusCreated, "POST", "/v1/secrets", "", map[string]any{"name": "rest/gone", "kind": "manual", "value": "value of rest/gone"})
+	c.must(http.StatusNoContent, "DELETE", "/v1/secrets/rest/gone", `"1"`, nil)
+
+	admin.script(`CREATE ROLE dump_reader LOGIN; CREATE ROLE dump_group; CREATE ROLE dump_member LOGIN IN ROLE dump_group;
+		CREATE ROLE dump_gone;
+		SELECT vault.grant_access('dump_reader', 'sql/one', '{read,verify}');
+		SELECT vault.grant_access('dump_group', 'sql/*', '{read,create,update}');
+		SELECT vault.grant_access('dump_gone', '*', '{read}');
+		DROP OWNED BY dump_gone;
+		DROP ROLE dump_gone;`)
+	admin.exec("SELECT vault.create_secret('sql/one', 'value of sql/one 1', grace_period_secs => 86400)")
+	admin.exec("SELECT vault.update_secret('sql/one', 'value of sql/one 2', 1)")
+	admin.exec("SELECT vault.create_secret('sql/bytes', $1::bytea)", append([]byte{0, 1, 0xff}, "value of sql/bytes"...))
+	admin.exec("SELECT vault.create_secret('sql/large', repeat('value of sql/large', 3000))")
+	admin.exec("SELECT vault.read_secret('sql/one')")
+	if err := admin.try("SELECT vault.read_secret('sql/absent')"); err == nil {
+		t.Fatal("read what is not there")
+	}
+}
+
+// contents sums up the rows of every table, role names for their OIDs.
+func contents(admin *session) []string {
+	return column(admin, `
+		SELECT 'secret ' || md5(s::text) FROM vault.secrets s
+		UNION ALL SELECT 'version ' || md5(v::text) FROM vault.secret_versions v
+		UNION ALL SELECT 'token ' || md5(a::text) FROM vault.admin_tokens a
+		UNION ALL SELECT 'audit ' || md5(l::text) FROM vault.audit_log l
+		UNION ALL SELECT 'grant ' || concat_ws(' ', r.rolname, g.pattern, g.action, g.granted_at, g.granted_by)
+			FROM vault.access_grants g JOIN pg_roles r ON r.oid = g.grantee
+		UNION ALL SELECT concat_ws(' ', 'acl', p.oid::regprocedure, g.rolname)
+			FROM pg_proc p, aclexplode(p.proacl) x JOIN pg_roles g ON g.oid = x.grantee WHERE p.pronamespace = 'vault'::regnamespace
+		ORDER BY 1`)
+}
+
+// checkRestored starts an API with the old one's master key in front of a restored database.
+func checkRestored(t *testing.T, c cluster, target *vaulttest.DB, old *vaulttest.Server, want []string) {
+	t.Helper()
+	admin := c.connect(t, target.Name, vaulttest.Superuser)
+	got := contents(admin)
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			t.Errorf("not restored: %s", line)
+		}
+	}
+	for _, line := range got {
+		if !slices.Contains(want, line) {
+			t.Errorf("was not there before: %s", line)
+		}
+	}
+	if n := get[int](admin, "SELECT count(*)::int FROM vault.access_grants g WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.grantee)"); n != 0 {
+		t.Errorf("%d grants of a role that is gone were restored: their OID may be anybody's here", n)
+	}
+
+	api := vaulttest.NewServer(t, target, masterKeyOf(t, old))
+	withOldToken := &client{t, api.URL, old.AdminToken}
+	if v := withOldToken.read("rest/one", ""); v != "value of rest/one 2" {
+		t.Errorf("read %q", v)
+	}
+	if v := withOldToken.read("rest/one", "1"); v != "value of rest/one 1" {
+		t.Errorf("read %q", v)
+	}
+	for value, valid := range map[string]bool{"value of rest/one 1": true, "value of rest/one 2": true, "value of rest/one 3": false} {
+		if withOldToken.verifies("rest/one", value) != valid {
+			t.Errorf("%q: valid is not %v", value, valid)
+		}
+	}
+	withOldToken.must(http.StatusNotFound, "GET", "/v1/secrets/rest/gone", "", nil)
+	// New rows need the sequences to be where they were.
+	withOldToken.must(http.StatusCreated, "POST", "/v1/secrets", "", map[string]any{"name": "rest/new", "kind": "manual", "value": "new"})
+	withOldToken.must(http.StatusCreated, "POST", "/v1/secrets", "", map[string]any{"name": "rest/gone", "kind": "manual", "value": "again"})
+	withOldToken.must(http.StatusOK, "POST", "/v1/secrets/rest/auto/rotate", "", nil)
+
+	reader, member := c.connect(t, target.Name, "dump_reader"), c.connect(t, target.Name, "dump_member")
+	if v := get[string](reader, "SELECT vault.read_secret('sql/one') || vault.read_secret('sql/one', 1)"); v != "value of sql/one 2value of sql/one 1" {
+		t.Errorf("read %q", v)
+	}
+	wantError(t, reader.try("SELECT vault.read_secret('sql/large')"), "42501", "permission denied")
+	if v := get[string](member, "SELECT vault.read_secret('sql/large')"); v != strings.Repeat("value of sql/large", 3000) {
+		t.Errorf("the large value reads back as %d bytes", len(v))
+	}
+	if v := get[[]byte](member, "SELECT vault.read_secret_bytes('sql/bytes')"); string(v) != "\x00\x01\xffvalue of sql/bytes" {
+		t.Errorf("read %q", v)
+	}
+	member.exec("SELECT vault.create_secret('sql/new', 'x')")
+	wantError(t, member.try("SELECT vault.create_secret('rest/new2', 'x')"), "42501", "permission denied")
+	wantError(t, admin.try("DROP EXTENSION hyperion_vault"), "2BP01", "it holds secrets")
+}
+
+// masterKeyOf is the setting of a server's master key.
+func masterKeyOf(t *testing.T, s *vaulttest.Server) string {
+	t.Helper()
+	for _, e := range s.Env {
+		if strings.HasPrefix(e, "VAULT_LOCAL_MASTER_KEY=") {
+			return e
+		}
+	}
+	t.Fatal("the server has no master key")
+	return ""
+}
