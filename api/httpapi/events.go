@@ -147,14 +147,14 @@ func parseEventID(s string) (*vault.Place, error) {
 type stream struct {
 	s       *server
 	w       *vault.Watch
-	out     io.Writer
+	out     http.ResponseWriter
 	control *http.ResponseController
 }
 
 func (st *stream) run(ctx context.Context) error {
 	// The limits of an ordinary request would end it; a transport without limits has none to take away.
 	_ = st.control.SetReadDeadline(time.Time{})
-	h := st.out.(http.ResponseWriter)
+	h := st.out
 	h.Header().Set("Content-Type", "text/event-stream")
 	h.Header().Set("X-Accel-Buffering", "no")
 	h.WriteHeader(http.StatusOK)
