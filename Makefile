@@ -40,12 +40,18 @@ PG_CFLAGS = $(C_WARNINGS)
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq (,$(wildcard $(PGXS)))
 include $(PGXS)
+BUILT_FOR = extension/shim/.pg_config
+ifneq ($(file < $(BUILT_FOR)),$(VERSION) $(pkglibdir))
+$(shell echo '$(VERSION) $(pkglibdir)' 2>/dev/null > $(BUILT_FOR))
+endif
 else
 # Everything that needs PostgreSQL's build files says so; the scripts install them and call make again.
-all install uninstall install-golib $(SQL_SCRIPT) lint-c:
+all install uninstall lint-c: need-pgxs
+.PHONY: need-pgxs
+need-pgxs:
 	@echo "error: no PostgreSQL build files found by '$(PG_CONFIG) --pgxs'." >&2
 	@echo "hint: install the Debian package postgresql-server-dev-NN (NN is your server's major version)," >&2
-	@echo "hint: or run scripts/deps.sh, or pass PG_CONFIG=/path/to/pg_config." >&2
+	@echo "hint: or run make deps, or pass PG_CONFIG=/path/to/pg_config." >&2
 	@exit 1
 clean:
 	rm -rf $(OBJS) $(SQL_SCRIPT) $(MODULE_big).so $(EXTRA_CLEAN)
@@ -53,7 +59,7 @@ endif
 
 ##@ Build
 
-.PHONY: help all build install uninstall install-golib install-api FORCE
+.PHONY: help all build install uninstall install-golib install-api
 help: ## list every target (this text)
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,9 +70,7 @@ build: all $(API) ## build the extension (C shim, Go library, SQL script) and hy
 all: $(GOLIB)
 
 # Objects know the server they were built for: another PG_CONFIG builds them again.
-$(OBJS): $(wildcard extension/shim/*.h) extension/shim/.pg_config
-extension/shim/.pg_config: FORCE
-	@echo '$(VERSION) $(pkglibdir)' | cmp -s - $@ || echo '$(VERSION) $(pkglibdir)' > $@
+$(OBJS): $(wildcard extension/shim/*.h) $(BUILT_FOR)
 
 $(SQL_SCRIPT): $(SQL_PARTS)
 	cat $(SQL_PARTS) > $@.tmp && mv $@.tmp $@

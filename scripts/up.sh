@@ -25,6 +25,13 @@ choose_ports() {
 	printf 'PG_PORT=%s\nAPI_PORT=%s\n' "$PG_PORT" "$API_PORT" >"$DEV_DIR/ports"
 }
 
+# What the caller told the API about agent and values holds for SQL as well.
+server_settings() {
+	CLUSTER_SETTINGS=''
+	case ${VAULT_AGENT_SOCKET:-} in /*) CLUSTER_SETTINGS+="hyperion_vault.agent_socket = '$VAULT_AGENT_SOCKET'"$'\n' ;; esac
+	case ${VAULT_MAX_VALUE_BYTES:-} in [1-9]*) CLUSTER_SETTINGS+="hyperion_vault.max_value_bytes = $VAULT_MAX_VALUE_BYTES"$'\n' ;; esac
+}
+
 # The API's settings: what the caller set stays, the rest is of this private server. Exported after PostgreSQL
 # has started, which has no business with the keys.
 api_settings() {
@@ -113,11 +120,12 @@ write_env() {
 find_go
 build_all
 install_extension
-install -d -m 711 "$DEV_DIR"
+install -d -m 711 "$DEV_DIR" || die "$DEV_DIR is not ours to write" "was it made by another user, by sudo make up?"
 dev_lock
 CLUSTER=$(cluster_folder "$DEV_DIR")
 cluster_create
 choose_ports
+server_settings
 cluster_start
 api_settings
 prepare_database

@@ -161,7 +161,7 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for _, b := range badLists {
-		l, err := allowlist.Parse(b[0])
+		_, err := allowlist.Parse(b[0])
 		if core.CodeOf(err) != core.Invalid || !strings.Contains(core.MessageOf(err), b[1]) {
 			t.Errorf("Parse(%.50q) = %v, want %q", b[0], err, b[1])
 			continue
@@ -170,7 +170,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("error is %d bytes long", len(err.Error()))
 		}
 		// What is good in a list with a mistake does not count.
-		l, err = allowlist.Parse("10.0.0.7," + b[0] + ",::/0")
+		l, err := allowlist.Parse("10.0.0.7," + b[0] + ",::/0")
 		if err == nil || l.Len() != 0 {
 			t.Errorf("a list with %.50q has %d entries, %v", b[0], l.Len(), err)
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -431,36 +432,47 @@ func TestAgentSlowIsFine(t *testing.T) {
 func TestAgentLateAnswer(t *testing.T) {
 	b := newBench(t, sharedCluster(t))
 	b.exec("SELECT vault.create_secret('other', 'the other value')")
-	asked, release := make(chan bool, 1), make(chan bool)
-	first := true
-	b.agent.behave(func(c *net.UnixConn) {
-		for r := ask(c); r != nil; r = ask(c) {
-			if first {
-				first = false
-				asked <- true
-				<-release
+	for name, untilLate := range map[string]func(c *net.UnixConn, release chan bool) *frame.Request{
+		"BeforeTheNextQuestion": func(_ *net.UnixConn, release chan bool) *frame.Request { <-release; return nil },
+		"WithTheNextQuestion":   func(c *net.UnixConn, _ chan bool) *frame.Request { return ask(c) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := b.in(t)
+			late, release := make(chan bool, 1), make(chan bool)
+			var once sync.Once
+			b.agent.behave(func(c *net.UnixConn) {
+				for r := ask(c); r != nil; r = ask(c) {
+					var next *frame.Request
+					once.Do(func() { next = untilLate(c, release); late <- true })
+					if _, err := c.Write(encode(b.agent.answer(r))); err != nil {
+						return
+					}
+					if next != nil {
+						_, _ = c.Write(encode(b.agent.answer(next)))
+					}
+				}
+			})
+			b.exec("SET statement_timeout = 100")
+			wantError(t, b.try("SELECT vault.read_secret('other')"), "57014", "statement timeout")
+			b.exec("SET statement_timeout = 0")
+			close(release)
+			if name == "BeforeTheNextQuestion" {
+				wait(t, late)
 			}
-			if _, err := c.Write(encode(b.agent.answer(r))); err != nil {
-				return
+			for range 3 {
+				if got := get[string](b.session, "SELECT vault.read_secret('kept')"); got != keptValue {
+					t.Fatalf("read %q", got)
+				}
+				if got := get[string](b.session, "SELECT vault.read_secret('other')"); got != "the other value" {
+					t.Fatalf("read %q", got)
+				}
 			}
-		}
-	})
-	b.exec("SET statement_timeout = 100")
-	wantError(t, b.try("SELECT vault.read_secret('other')"), "57014", "statement timeout")
-	b.exec("SET statement_timeout = 0")
-	<-asked
-	close(release) // now the answer for "other" is on its way
-	for range 3 {
-		if got := get[string](b.session, "SELECT vault.read_secret('kept')"); got != keptValue {
-			t.Fatalf("read %q", got)
-		}
-		if got := get[string](b.session, "SELECT vault.read_secret('other')"); got != "the other value" {
-			t.Fatalf("read %q", got)
-		}
+			b.exec("SELECT vault.update_secret('other', 'the other value', NULL)")
+		})
 	}
-	b.exec("SELECT vault.create_secret('third', 'x')")
-	if got := get[string](b.session, "SELECT vault.read_secret('third')"); got != "x" {
-		t.Fatalf("read %q", got)
+	b.agent.behave(nil)
+	if got := get[string](b.session, "SELECT vault.read_secret('other')"); got != "the other value" {
+		t.Errorf("read %q", got)
 	}
 }
 

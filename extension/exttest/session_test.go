@@ -445,6 +445,11 @@ func TestHostileSearchPath(t *testing.T) {
 				s.exec("CREATE SCHEMA mine")
 			}
 			s.script(strings.ReplaceAll(strings.ReplaceAll(hostile, superusersOnly, ""), "@", schema))
+			// Where the owner could not look, nothing could trap it.
+			s.script(strings.ReplaceAll("GRANT SELECT ON @.pg_roles, @.pg_proc, @.secrets, @.access_grants TO PUBLIC", "@", schema))
+			if schema == "mine" {
+				s.exec("GRANT USAGE ON SCHEMA mine TO PUBLIC")
+			}
 			s.script("SET search_path = " + schema + ", vault, pg_catalog")
 			b.session.script("GRANT USAGE ON SCHEMA vault TO " + role)
 

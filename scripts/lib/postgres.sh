@@ -106,7 +106,11 @@ cluster_start() {
 		local since lib
 		since=$(sed -n 3p "$CLUSTER/pg/postmaster.pid")
 		lib=$("$PG_CONFIG" --pkglibdir)/hyperion_vault.so
-		[ "$(stat -c %Y "$lib")" -ge "$since" ] || return 0
+		if [ "$(stat -c %Y "$lib")" -lt "$since" ]; then
+			cluster_configure
+			as_server "$(pg_bin pg_ctl)" -D "$CLUSTER/pg" reload >/dev/null
+			return
+		fi
 	fi
 	# Also clears away what a killed server left behind.
 	cluster_stop
