@@ -49,7 +49,8 @@ AS $$
     FROM pg_proc p
     JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
     JOIN (VALUES ('read', 'read_secret'), ('read', 'read_secret_bytes'), ('create', 'create_secret'),
-                 ('update', 'update_secret'), ('delete', 'delete_secret'), ('rotate', 'rotate_secret'),
+                 ('update', 'update_secret'), ('update', 'configure_secret'), ('rotate', 'expire_version'),
+                 ('delete', 'delete_secret'), ('rotate', 'rotate_secret'),
                  ('verify', 'verify'), ('list', 'list_secrets')) AS f(action, name) ON f.name = p.proname
     WHERE p.pronamespace = 'vault'::regnamespace AND f.action = $1
 $$;

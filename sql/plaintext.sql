@@ -47,7 +47,7 @@ DECLARE
     s vault.secrets;
 BEGIN
     PERFORM vault.require(caller, wanted, target);
-    SELECT * INTO s FROM vault.secrets x WHERE x.name = target AND x.deleted_at IS NULL FOR UPDATE;
+    SELECT * INTO s FROM vault.secrets x WHERE x.name = target AND x.deleted_at IS NULL FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM vault.raise_not_found(target);
     ELSIF s.current_version <> expected_version THEN
@@ -61,18 +61,24 @@ COMMENT ON FUNCTION vault.lock_for(oid, text, text, bigint)
 
 CREATE FUNCTION vault.create_secret(name text, value text, kind text DEFAULT 'manual',
     content_type text DEFAULT 'text/plain; charset=utf-8', description text DEFAULT '', tags jsonb DEFAULT '{}',
-    rotation_interval_secs bigint DEFAULT NULL, grace_period_secs bigint DEFAULT 0,
-    generate_policy jsonb DEFAULT NULL) RETURNS bigint
+    rotation_interval_secs bigint DEFAULT NULL, rotation_schedule text DEFAULT NULL,
+    rotation_time_zone text DEFAULT 'UTC', rotation_window_secs bigint DEFAULT NULL,
+    grace_period_secs bigint DEFAULT 0, keep_versions integer DEFAULT 0, generate_policy jsonb DEFAULT NULL)
+RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_create_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.create_secret(text, text, text, text, text, jsonb, bigint, bigint, jsonb)
+COMMENT ON FUNCTION vault.create_secret(text, text, text, text, text, jsonb, bigint, text, text, bigint, bigint,
+    integer, jsonb)
     IS 'seals and stores a new secret; a null value of an automatic one is generated; returns its version, 1';
 
 CREATE FUNCTION vault.create_secret(name text, value bytea, kind text DEFAULT 'manual',
     content_type text DEFAULT 'application/octet-stream', description text DEFAULT '', tags jsonb DEFAULT '{}',
-    rotation_interval_secs bigint DEFAULT NULL, grace_period_secs bigint DEFAULT 0,
-    generate_policy jsonb DEFAULT NULL) RETURNS bigint
+    rotation_interval_secs bigint DEFAULT NULL, rotation_schedule text DEFAULT NULL,
+    rotation_time_zone text DEFAULT 'UTC', rotation_window_secs bigint DEFAULT NULL,
+    grace_period_secs bigint DEFAULT 0, keep_versions integer DEFAULT 0, generate_policy jsonb DEFAULT NULL)
+RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_create_secret_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.create_secret(text, bytea, text, text, text, jsonb, bigint, bigint, jsonb)
+COMMENT ON FUNCTION vault.create_secret(text, bytea, text, text, text, jsonb, bigint, text, text, bigint, bigint,
+    integer, jsonb)
     IS 'the same for a value that text cannot hold';
 
 -- COST: each call is a conversation with the agent, so in a WHERE it comes last.
@@ -93,9 +99,24 @@ CREATE FUNCTION vault.update_secret(name text, value bytea, expected_version big
 AS 'MODULE_PATHNAME', 'hv_update_secret_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.update_secret(text, bytea, bigint) IS 'the same for a value that text cannot hold';
 
-CREATE FUNCTION vault.rotate_secret(name text) RETURNS bigint
+CREATE FUNCTION vault.rotate_secret(name text, reschedule boolean DEFAULT false) RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_rotate_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.rotate_secret(text) IS 'makes a generated value the next version; returns it';
+COMMENT ON FUNCTION vault.rotate_secret(text, boolean)
+    IS 'makes a generated value the next version and returns it; the schedule stays, or starts anew from now';
+
+CREATE FUNCTION vault.configure_secret(name text, description text DEFAULT NULL, tags jsonb DEFAULT NULL,
+    rotation_interval_secs bigint DEFAULT NULL, rotation_schedule text DEFAULT NULL,
+    rotation_time_zone text DEFAULT NULL, rotation_window_secs bigint DEFAULT NULL,
+    rotation_paused boolean DEFAULT NULL, grace_period_secs bigint DEFAULT NULL, keep_versions integer DEFAULT NULL,
+    generate_policy jsonb DEFAULT NULL) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_configure_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.configure_secret(text, text, jsonb, bigint, text, text, bigint, boolean, bigint, integer,
+    jsonb) IS 'changes settings, not the value; null keeps; an interval replaces a schedule and the other way round';
+
+CREATE FUNCTION vault.expire_version(name text, version bigint, grace_secs bigint DEFAULT 0) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_expire_version' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.expire_version(text, bigint, bigint)
+    IS 'shortens the grace of a superseded version; 0 ends it now';
 
 CREATE FUNCTION vault.delete_secret(name text, expected_version bigint) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_delete_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;

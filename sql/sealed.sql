@@ -5,7 +5,8 @@ CREATE FUNCTION vault.info_of(s vault.secrets) RETURNS vault.secret_info
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
     SELECT ROW(s.id, s.name, s.kind, s.content_type, s.description, s.tags, s.rotation_interval_secs,
-               s.grace_period_secs, s.generate_policy, s.current_version, s.next_rotation_at, s.created_at,
+               s.grace_period_secs, s.generate_policy, s.current_version, s.next_rotation_at, s.rotation_schedule,
+               s.rotation_time_zone, s.rotation_window_secs, s.rotation_paused, s.keep_versions, s.created_at,
                s.updated_at)::vault.secret_info
 $$;
 COMMENT ON FUNCTION vault.info_of(vault.secrets) IS 'the public part of a row';
@@ -30,8 +31,7 @@ $$;
 COMMENT ON FUNCTION vault.raise_stale(text, bigint, bigint) IS 'the one way to say that an expected version is stale';
 
 CREATE FUNCTION vault.create_secret(id uuid, name text, sealed vault.sealed_value, kind text, content_type text,
-                                    description text, tags jsonb, rotation_interval_secs bigint,
-                                    grace_period_secs bigint, generate_policy jsonb, origin vault.audit_origin)
+                                    settings vault.secret_settings, origin vault.audit_origin)
 RETURNS vault.secret_info
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -40,16 +40,18 @@ DECLARE
     stamp timestamptz := clock_timestamp();
     created vault.secrets;
 BEGIN
-    PERFORM vault.check_settings(create_secret.kind, create_secret.description, create_secret.tags,
-        create_secret.rotation_interval_secs, create_secret.grace_period_secs, create_secret.generate_policy);
+    PERFORM vault.check_settings(create_secret.kind, settings);
     INSERT INTO vault.secrets (id, name, kind, content_type, description, tags, rotation_interval_secs,
-                               grace_period_secs, generate_policy, current_version, next_rotation_at, created_at,
-                               updated_at)
+                               rotation_schedule, rotation_time_zone, rotation_window_secs, rotation_paused,
+                               grace_period_secs, keep_versions, generate_policy, current_version,
+                               next_rotation_at, created_at, updated_at)
     VALUES (create_secret.id, create_secret.name, create_secret.kind, create_secret.content_type,
-            coalesce(create_secret.description, ''), coalesce(create_secret.tags, '{}'),
-            create_secret.rotation_interval_secs, coalesce(create_secret.grace_period_secs, 0),
-            create_secret.generate_policy, 1,
-            stamp + make_interval(secs => create_secret.rotation_interval_secs), stamp, stamp)
+            coalesce(settings.description, ''), coalesce(settings.tags, '{}'), settings.rotation_interval_secs,
+            settings.rotation_schedule, coalesce(settings.rotation_time_zone, 'UTC'),
+            nullif(settings.rotation_window_secs, 0), coalesce(settings.rotation_paused, false),
+            coalesce(settings.grace_period_secs, 0), coalesce(settings.keep_versions, 0),
+            settings.generate_policy, 1, stamp + make_interval(secs => settings.rotation_interval_secs),
+            stamp, stamp)
     ON CONFLICT (name) WHERE deleted_at IS NULL DO NOTHING
     RETURNING * INTO created;
     IF NOT FOUND THEN
@@ -57,32 +59,49 @@ BEGIN
             USING ERRCODE = 'unique_violation', CONSTRAINT = 'secrets_name_key';
     END IF;
     PERFORM vault.insert_version(created.id, 1, create_secret.sealed, stamp);
-    PERFORM vault.append_audit(origin, 'create', created.name, 1, 'ok', '');
+    PERFORM vault.note_change(origin, 'create', created.name, 1);
     RETURN vault.info_of(created);
 END
 $$;
-COMMENT ON FUNCTION vault.create_secret(uuid, text, vault.sealed_value, text, text, text, jsonb, bigint, bigint,
-    jsonb, vault.audit_origin) IS 'stores a new secret whose first version was sealed for this id and name';
+COMMENT ON FUNCTION vault.create_secret(uuid, text, vault.sealed_value, text, text, vault.secret_settings,
+    vault.audit_origin) IS 'stores a new secret whose first version was sealed for this id and name';
 
-CREATE FUNCTION vault.check_settings(kind text, description text, tags jsonb, rotation_interval_secs bigint,
-                                     grace_period_secs bigint, generate_policy jsonb) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION vault.is_time_zone(name text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Reads every file of the time zone database, so only asked when one is named. Names that mean something only
+    -- on this machine, and copies of the database under other names, are no time zones.
+    RETURN name !~ '^(posix|right)/' AND name NOT IN ('localtime', 'posixrules', 'Factory')
+       AND EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = is_time_zone.name);
+END
+$$;
+COMMENT ON FUNCTION vault.is_time_zone(text) IS 'whether a name is one of the time zone database, by its exact spelling';
+
+CREATE FUNCTION vault.check_settings(kind text, settings vault.secret_settings) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     wrong text := CASE
         WHEN kind IS NULL OR kind NOT IN ('manual', 'automatic') THEN 'kind must be manual or automatic'
-        WHEN kind = 'manual' AND rotation_interval_secs IS NOT NULL
-            THEN 'a manual secret has no rotation_interval_secs'
-        WHEN kind = 'automatic' AND rotation_interval_secs IS NULL
-            THEN 'an automatic secret needs rotation_interval_secs'
-        WHEN rotation_interval_secs NOT BETWEEN 1 AND 315360000
+        WHEN kind = 'manual' AND num_nonnulls(settings.rotation_interval_secs, settings.rotation_schedule) > 0
+            THEN 'a manual secret has no rotation_interval_secs and no rotation_schedule'
+        WHEN kind = 'automatic' AND num_nonnulls(settings.rotation_interval_secs, settings.rotation_schedule) <> 1
+            THEN 'an automatic secret needs rotation_interval_secs or rotation_schedule, not both'
+        WHEN settings.rotation_interval_secs NOT BETWEEN 1 AND 315360000
             THEN 'rotation_interval_secs must be between 1 and 315360000'
-        WHEN grace_period_secs NOT BETWEEN 0 AND 315360000
+        WHEN settings.rotation_time_zone <> 'UTC' AND NOT vault.is_time_zone(settings.rotation_time_zone)
+            THEN 'rotation_time_zone is not a time zone that PostgreSQL knows'
+        WHEN settings.rotation_window_secs <> 0 AND settings.rotation_window_secs NOT BETWEEN 60 AND 31536000
+            THEN 'rotation_window_secs must be 0 (none) or between 60 and 31536000'
+        WHEN settings.grace_period_secs NOT BETWEEN 0 AND 315360000
             THEN 'grace_period_secs must be between 0 and 315360000'
-        WHEN octet_length(description) > 1024 THEN 'description must be at most 1024 bytes'
-        WHEN jsonb_typeof(tags) <> 'object' OR octet_length(tags::text) > 4096
+        WHEN settings.keep_versions NOT BETWEEN 0 AND 100 THEN 'keep_versions must be between 0 and 100'
+        WHEN octet_length(settings.description) > 1024 THEN 'description must be at most 1024 bytes'
+        WHEN jsonb_typeof(settings.tags) <> 'object' OR octet_length(settings.tags::text) > 4096
             THEN 'tags must be a JSON object of at most 4096 bytes'
-        WHEN jsonb_typeof(generate_policy) <> 'object' OR octet_length(generate_policy::text) > 4096
+        WHEN jsonb_typeof(settings.generate_policy) <> 'object'
+             OR octet_length(settings.generate_policy::text) > 4096
             THEN 'generate_policy must be a JSON object of at most 4096 bytes'
     END;
 BEGIN
@@ -91,8 +110,22 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION vault.check_settings(text, text, jsonb, bigint, bigint, jsonb)
+COMMENT ON FUNCTION vault.check_settings(text, vault.secret_settings)
     IS 'raises with a sentence where the constraints of the table would raise with a name';
+
+CREATE FUNCTION vault.note_change(origin vault.audit_origin, action text, name text, version bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM vault.append_audit(origin, note_change.action, note_change.name, note_change.version, 'ok', '');
+    INSERT INTO vault.changes (at, action, name, version)
+    VALUES (clock_timestamp(), note_change.action, note_change.name, note_change.version);
+    PERFORM pg_notify('hyperion_vault_changes', jsonb_build_object(
+        'action', note_change.action, 'name', note_change.name, 'version', note_change.version)::text);
+END
+$$;
+COMMENT ON FUNCTION vault.note_change(vault.audit_origin, text, text, bigint)
+    IS 'audits a change and tells those who follow, at its commit';
 
 CREATE FUNCTION vault.insert_version(id uuid, version bigint, sealed vault.sealed_value, stamp timestamptz)
 RETURNS void
@@ -107,50 +140,88 @@ END
 $$;
 COMMENT ON FUNCTION vault.insert_version(uuid, bigint, vault.sealed_value, timestamptz) IS 'stores one sealed version';
 
-CREATE FUNCTION vault.append_version(id uuid, expected_version bigint, sealed vault.sealed_value, action text,
-                                     description text, tags jsonb, grace_period_secs bigint,
-                                     origin vault.audit_origin)
-RETURNS vault.secret_info
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION vault.lock_secret(id uuid, expected_version bigint) RETURNS vault.secrets
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+BEGIN
+    SELECT * INTO s FROM vault.secrets x WHERE x.id = lock_secret.id AND x.deleted_at IS NULL FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM vault.raise_not_found(lock_secret.id::text);
+    ELSIF s.current_version IS DISTINCT FROM lock_secret.expected_version THEN
+        PERFORM vault.raise_stale(s.name, s.current_version, lock_secret.expected_version);
+    END IF;
+    RETURN s;
+END
+$$;
+COMMENT ON FUNCTION vault.lock_secret(uuid, bigint) IS 'locks a secret if the expected version is current';
+
+CREATE FUNCTION vault.supersede(s vault.secrets, sealed vault.sealed_value, action text, next_rotation_at timestamptz,
+                                origin vault.audit_origin)
+RETURNS vault.secrets
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    stamp timestamptz;
-    s vault.secrets;
+    stamp timestamptz := clock_timestamp();  -- after the lock: versions of a secret are stamped in their order
 BEGIN
-    IF append_version.action IS NULL OR append_version.action NOT IN ('update', 'rotate') THEN
-        RAISE EXCEPTION 'action must be update or rotate' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    SELECT * INTO s FROM vault.secrets x WHERE x.id = append_version.id AND x.deleted_at IS NULL FOR UPDATE;
-    IF NOT FOUND THEN
-        PERFORM vault.raise_not_found(append_version.id::text);
-    ELSIF s.current_version IS DISTINCT FROM append_version.expected_version THEN
-        PERFORM vault.raise_stale(s.name, s.current_version, append_version.expected_version);
-    END IF;
-    PERFORM vault.check_settings(s.kind, append_version.description, append_version.tags,
-        s.rotation_interval_secs, append_version.grace_period_secs, NULL);
-    stamp := clock_timestamp();  -- after the lock: versions of a secret are stamped in their order
     UPDATE vault.secrets x
-    SET current_version = s.current_version + 1,
-        description = coalesce(append_version.description, x.description),
-        tags = coalesce(append_version.tags, x.tags),
-        grace_period_secs = coalesce(append_version.grace_period_secs, x.grace_period_secs),
-        next_rotation_at = CASE append_version.action
-                               WHEN 'rotate' THEN stamp + make_interval(secs => x.rotation_interval_secs)
-                               ELSE x.next_rotation_at END,
-        updated_at = stamp
+    SET current_version = s.current_version + 1, updated_at = stamp,
+        next_rotation_at = supersede.next_rotation_at
     WHERE x.id = s.id
     RETURNING * INTO s;
     UPDATE vault.secret_versions v
     SET expires_at = stamp + make_interval(secs => s.grace_period_secs)
     WHERE v.secret_id = s.id AND v.version = s.current_version - 1;
-    PERFORM vault.insert_version(s.id, s.current_version, append_version.sealed, stamp);
-    PERFORM vault.append_audit(origin, append_version.action, s.name, s.current_version, 'ok', '');
+    PERFORM vault.insert_version(s.id, s.current_version, supersede.sealed, stamp);
+    PERFORM vault.sweep_versions(s);
+    PERFORM vault.note_change(origin, supersede.action, s.name, s.current_version);
+    RETURN s;
+END
+$$;
+COMMENT ON FUNCTION vault.supersede(vault.secrets, vault.sealed_value, text, timestamptz, vault.audit_origin)
+    IS 'makes a sealed value the current version of a locked secret; the old one enters its grace';
+
+CREATE FUNCTION vault.sweep_versions(s vault.secrets) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM vault.secret_versions v
+    WHERE v.secret_id = s.id AND v.version < s.current_version - s.keep_versions
+      AND (v.expired OR v.expires_at <= clock_timestamp());
+END
+$$;
+COMMENT ON FUNCTION vault.sweep_versions(vault.secrets) IS 'deletes expired versions of a locked secret beyond those kept';
+
+CREATE FUNCTION vault.append_version(id uuid, expected_version bigint, sealed vault.sealed_value, action text,
+                                     settings vault.secret_settings, reschedule boolean,
+                                     origin vault.audit_origin)
+RETURNS vault.secret_info
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+BEGIN
+    IF append_version.action IS NULL OR append_version.action NOT IN ('update', 'rotate') THEN
+        RAISE EXCEPTION 'action must be update or rotate' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    s := vault.lock_secret(append_version.id, append_version.expected_version);
+    IF NOT (settings IS NULL) THEN  -- of a row, IS NOT NULL would ask for every field
+        s := vault.apply_settings(s, settings);
+    END IF;
+    IF reschedule THEN
+        -- What was due is done by this; the next comes an interval from now, or by the schedule.
+        DELETE FROM vault.rotation_jobs j WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed');
+        s.next_rotation_at := clock_timestamp() + make_interval(secs => s.rotation_interval_secs);
+    END IF;
+    s := vault.supersede(s, append_version.sealed, append_version.action, s.next_rotation_at, origin);
     RETURN vault.info_of(s);
 END
 $$;
-COMMENT ON FUNCTION vault.append_version(uuid, bigint, vault.sealed_value, text, text, jsonb, bigint,
-    vault.audit_origin) IS 'makes a sealed value the current version, if the expected one still is; null keeps a setting';
+COMMENT ON FUNCTION vault.append_version(uuid, bigint, vault.sealed_value, text, vault.secret_settings, boolean,
+    vault.audit_origin)
+    IS 'makes a sealed value the current version, if the expected one still is; the schedule stays unless asked';
 
 CREATE FUNCTION vault.delete_secret(id uuid, expected_version bigint, origin vault.audit_origin) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -159,17 +230,13 @@ AS $$
 DECLARE
     s vault.secrets;
 BEGIN
-    SELECT * INTO s FROM vault.secrets x WHERE x.id = delete_secret.id AND x.deleted_at IS NULL FOR UPDATE;
-    IF NOT FOUND THEN
-        PERFORM vault.raise_not_found(delete_secret.id::text);
-    ELSIF s.current_version IS DISTINCT FROM delete_secret.expected_version THEN
-        PERFORM vault.raise_stale(s.name, s.current_version, delete_secret.expected_version);
-    END IF;
+    s := vault.lock_secret(delete_secret.id, delete_secret.expected_version);
+    DELETE FROM vault.rotation_jobs j WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed');
     DELETE FROM vault.secret_versions v WHERE v.secret_id = s.id;
     UPDATE vault.secrets x
     SET deleted_at = clock_timestamp(), updated_at = clock_timestamp(), next_rotation_at = NULL
     WHERE x.id = s.id;
-    PERFORM vault.append_audit(origin, 'delete', s.name, s.current_version, 'ok', '');
+    PERFORM vault.note_change(origin, 'delete', s.name, s.current_version);
 END
 $$;
 COMMENT ON FUNCTION vault.delete_secret(uuid, bigint, vault.audit_origin)
@@ -187,11 +254,14 @@ BEGIN
           ON v.secret_id = s.id AND v.version = coalesce(read_sealed.version, s.current_version)
         WHERE s.name = ANY (names) AND s.deleted_at IS NULL
           -- Only a superseded version expires: one that does is not taken for the current one.
-          AND (v.expires_at IS NULL OR read_sealed.version IS NOT NULL AND v.expires_at > clock_timestamp());
+          AND (v.expires_at IS NULL
+               OR read_sealed.version IS NOT NULL
+                  AND ((v.expires_at > clock_timestamp() AND NOT v.expired)
+                       OR v.version BETWEEN s.current_version - s.keep_versions AND s.current_version - 1));
 END
 $$;
 COMMENT ON FUNCTION vault.read_sealed(text[], bigint)
-    IS 'sealed values of names: the current version, or a given one while it has not expired';
+    IS 'sealed values of names: the current version, or a given one while it has not expired or is kept';
 
 CREATE FUNCTION vault.read_verifiable(name text) RETURNS SETOF vault.stored_value
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -203,7 +273,7 @@ BEGIN
         FROM vault.secrets s
         JOIN vault.secret_versions v ON v.secret_id = s.id
         WHERE s.name = read_verifiable.name AND s.deleted_at IS NULL
-          AND (v.expires_at IS NULL OR v.expires_at > clock_timestamp())
+          AND (v.expires_at IS NULL OR (v.expires_at > clock_timestamp() AND NOT v.expired))
         ORDER BY v.version DESC;
 END
 $$;

@@ -19,6 +19,20 @@ CREATE TYPE vault.audit_origin AS (
 );
 COMMENT ON TYPE vault.audit_origin IS 'who asked, from where: the part of an audit record that the caller knows';
 
+CREATE TYPE vault.secret_settings AS (
+    description text,
+    tags jsonb,
+    rotation_interval_secs bigint,
+    rotation_schedule text,
+    rotation_time_zone text,
+    rotation_window_secs bigint,
+    rotation_paused boolean,
+    grace_period_secs bigint,
+    keep_versions integer,
+    generate_policy jsonb
+);
+COMMENT ON TYPE vault.secret_settings IS 'what may be set of a secret beside its value; null: the default at creation, no change later';
+
 CREATE TYPE vault.secret_info AS (
     id uuid,
     name text,
@@ -31,6 +45,11 @@ CREATE TYPE vault.secret_info AS (
     generate_policy jsonb,
     current_version bigint,
     next_rotation_at timestamptz,
+    rotation_schedule text,
+    rotation_time_zone text,
+    rotation_window_secs bigint,
+    rotation_paused boolean,
+    keep_versions integer,
     created_at timestamptz,
     updated_at timestamptz
 );

@@ -29,12 +29,18 @@ type Config struct {
 	RequestTimeout time.Duration  // of one operation; 0 = 10 s
 	MaxValueLen    int            // bytes; bounds the body; 0 = core.DefaultMaxValueLen
 	Metrics        http.Handler   // answers /metrics, to anybody; nil = there is none
+
+	Changed    *Bell           // rung when a secret may have changed; nil = never
+	Closing    <-chan struct{} // ends the event streams when it is closed; nil = never
+	MaxStreams int             // event streams at a time; 0 = 64
+	WatchPoll  time.Duration   // between two looks for changes when no bell rings; 0 = 1 s
 }
 
 // server is the handlers' shared state; nothing in it changes after New.
 type server struct {
 	Config
 	maxBody int64
+	streams chan struct{} // one element for every open event stream
 }
 
 // New returns the handler of all routes. It is safe for concurrent use.
@@ -48,7 +54,16 @@ func New(c Config) http.Handler {
 	if c.MaxValueLen <= 0 {
 		c.MaxValueLen = core.DefaultMaxValueLen
 	}
-	s := &server{Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack}
+	if c.Changed == nil {
+		c.Changed = &Bell{}
+	}
+	if c.MaxStreams <= 0 {
+		c.MaxStreams = defaultMaxStreams
+	}
+	if c.WatchPoll <= 0 {
+		c.WatchPoll = defaultWatchPoll
+	}
+	s := &server{Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack, streams: make(chan struct{}, c.MaxStreams)}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	// Names are matched as they are decoded: no cleaning, no redirects, and no
@@ -78,9 +93,12 @@ func (s *server) routes(e *gin.Engine) {
 	e.DELETE("/v1/secrets/*name", s.remove)
 	e.POST("/v1/secrets/*name", s.postToSecret)
 	e.GET("/v1/metadata/*name", s.describe)
+	e.PATCH("/v1/metadata/*name", s.configure)
 	e.GET("/v1/versions/*name", s.versions)
 	e.POST("/v1/admin/rewrap", s.startRewrap)
 	e.GET("/v1/admin/rewrap", s.rewrapStatus)
+	e.GET("/v1/status", s.status)
+	e.GET("/v1/events", s.events)
 }
 
 // ServerConfig is what NewServer needs. Handler and Addr are required.

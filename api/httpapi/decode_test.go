@@ -79,7 +79,9 @@ func FuzzDecode(f *testing.F) {
 		_, _ = decodeCreate(body)
 		_, _ = decodeUpdate(body)
 		_, _ = decodeVerify(body)
-		_ = decodeNothing(body)
+		_, _ = decodeRotate(body)
+		_, _ = decodeSettings(body)
+		_, _, _ = decodeExpire(body)
 		o, err := parseObject(body, nil)
 		if !bytes.Equal(before, body) {
 			t.Fatal("decoding changed the body")

@@ -24,7 +24,10 @@ import (
 	"github.com/hyperiondb/hyperion-vault/docs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.RegisteredBodyDecoder("text/plain"))
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	marker  = "MARKER-91bc-plaintext"
@@ -57,7 +60,11 @@ func newAPI(t *testing.T, change ...func(*httpapi.Config)) *api {
 	must(t, err)
 	a.token = tok.Reveal()
 	a.recorder.Take()
-	c := httpapi.Config{Vault: v, Log: slog.New(slog.NewJSONHandler(a.logs, nil)), Metrics: http.HandlerFunc(metrics)}
+	// A server that is stopping: an event stream sends what there is, and ends.
+	closing := make(chan struct{})
+	close(closing)
+	c := httpapi.Config{Vault: v, Log: slog.New(slog.NewJSONHandler(a.logs, nil)), Closing: closing,
+		Metrics: http.HandlerFunc(metrics)}
 	for _, f := range change {
 		f(&c)
 	}
@@ -138,7 +145,7 @@ func template(method, path string) (string, string) {
 			continue
 		}
 		if method == http.MethodPost && base == "/v1/secrets/" {
-			for _, op := range []string{"/rotate", "/verify"} {
+			for _, op := range []string{"/rotate", "/verify", "/expire"} {
 				if n, ok := strings.CutSuffix(name, op); ok {
 					return base + "{name}" + op, n
 				}

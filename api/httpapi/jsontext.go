@@ -232,6 +232,17 @@ func (o object) integer(field string) (int64, error) {
 	return n, nil
 }
 
+// boolean reads true or false; false when absent.
+func (o object) boolean(field string) (bool, error) {
+	switch raw, ok := o[field]; {
+	case !ok || string(raw) == "false":
+		return false, nil
+	case string(raw) == "true":
+		return true, nil
+	}
+	return false, core.Errorf(core.Invalid, "%s must be true or false", field)
+}
+
 // text reads a string; "" when absent.
 func (o object) text(field string) (string, error) {
 	raw, ok := o[field]

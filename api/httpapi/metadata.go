@@ -53,10 +53,7 @@ func (s *server) versions(c *gin.Context) {
 	}
 	out := versionsBody{Name: name, Versions: make([]versionBody, len(list))}
 	for i, v := range list {
-		out.Versions[i] = versionBody{
-			Version: v.Version, EnvelopeVersion: v.EnvelopeVersion, KMSKeyID: v.KMSKeyID,
-			CreatedAt: v.CreatedAt.UTC(), ExpiresAt: orNil(v.ExpiresAt),
-		}
+		out.Versions[i] = versionBodyOf(v)
 	}
 	s.answer(c, http.StatusOK, out)
 }

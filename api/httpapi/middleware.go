@@ -20,6 +20,7 @@ import (
 const (
 	headerRequestID = "X-Request-Id"
 	keyCaller       = "caller"
+	keyUnbounded    = "unbounded"
 )
 
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -37,6 +38,7 @@ func (s *server) begin(c *gin.Context) {
 	h.Set(headerRequestID, caller.RequestID)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
+	c.Set(keyUnbounded, c.Request.Context())
 	ctx, cancel := context.WithTimeout(c.Request.Context(), s.RequestTimeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)

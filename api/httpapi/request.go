@@ -14,10 +14,11 @@ import (
 
 var (
 	createFields = []string{"name", "kind", "content_type", "value", "value_base64", "description", "tags",
-		"rotation_interval_secs", "grace_period_secs", "generate_policy"}
+		"rotation_interval_secs", "rotation_schedule", "rotation_time_zone", "rotation_window_secs", "rotation_paused",
+		"grace_period_secs", "keep_versions", "generate_policy"}
 	updateFields = []string{"value", "value_base64", "description", "tags", "grace_period_secs"}
 	verifyFields = []string{"value", "value_base64"}
-	noFields     = []string{}
+	rotateFields = []string{"reschedule"}
 )
 
 // decodeCreate returns what could be read even with an error, so that the refusal
@@ -30,15 +31,13 @@ func decodeCreate(body []byte) (r vault.CreateRequest, err error) {
 	for _, f := range []struct {
 		name string
 		to   *string
-	}{{"name", &r.Name}, {"kind", &r.Kind}, {"content_type", &r.ContentType}, {"description", &r.Description}} {
+	}{{"name", &r.Name}, {"kind", &r.Kind}, {"content_type", &r.ContentType}, {"description", &r.Description},
+		{"rotation_schedule", &r.Rotation.Schedule}, {"rotation_time_zone", &r.Rotation.TimeZone}} {
 		if *f.to, err = o.text(f.name); err != nil {
 			return r, err
 		}
 	}
-	if r.RotationIntervalSecs, err = o.integer("rotation_interval_secs"); err != nil {
-		return r, err
-	}
-	if r.GracePeriodSecs, err = o.integer("grace_period_secs"); err != nil {
+	if err = decodeNumbers(o, &r); err != nil {
 		return r, err
 	}
 	if r.Tags, err = o.tags(); err != nil {
@@ -49,6 +48,23 @@ func decodeCreate(body []byte) (r vault.CreateRequest, err error) {
 	}
 	r.Value, err = o.value()
 	return r, err
+}
+
+func decodeNumbers(o object, r *vault.CreateRequest) (err error) {
+	for _, f := range []struct {
+		name string
+		to   *int64
+	}{{"rotation_interval_secs", &r.RotationIntervalSecs}, {"grace_period_secs", &r.GracePeriodSecs},
+		{"rotation_window_secs", &r.Rotation.WindowSecs}} {
+		if *f.to, err = o.integer(f.name); err != nil {
+			return err
+		}
+	}
+	if r.Rotation.KeepVersions, err = o.small("keep_versions"); err != nil {
+		return err
+	}
+	r.Rotation.Paused, err = o.boolean("rotation_paused")
+	return err
 }
 
 func decodeUpdate(body []byte) (r vault.UpdateRequest, err error) {
@@ -91,13 +107,16 @@ func decodeVerify(body []byte) ([]byte, error) {
 	return v, err
 }
 
-// decodeNothing accepts no body and an empty object.
-func decodeNothing(body []byte) error {
+// decodeRotate accepts no body as well.
+func decodeRotate(body []byte) (r vault.RotateRequest, err error) {
 	if len(body) == 0 {
-		return nil
+		return r, nil
 	}
-	_, err := parseObject(body, noFields)
-	return err
+	o, err := parseObject(body, rotateFields)
+	if err == nil {
+		r.Reschedule, err = o.boolean("reschedule")
+	}
+	return r, err
 }
 
 // value returns the bytes of value or value_base64, nil when neither is there.

@@ -24,7 +24,12 @@ type secretBody struct {
 	Description          string            `json:"description"`
 	Tags                 map[string]string `json:"tags"`
 	RotationIntervalSecs int64             `json:"rotation_interval_secs,omitempty"`
+	RotationSchedule     string            `json:"rotation_schedule,omitempty"`
+	RotationTimeZone     string            `json:"rotation_time_zone,omitempty"`
+	RotationWindowSecs   int64             `json:"rotation_window_secs,omitempty"`
+	RotationPaused       bool              `json:"rotation_paused,omitempty"`
 	GracePeriodSecs      int64             `json:"grace_period_secs"`
+	KeepVersions         int               `json:"keep_versions"`
 	GeneratePolicy       *generate.Policy  `json:"generate_policy,omitempty"`
 	CurrentVersion       uint64            `json:"current_version"`
 	NextRotationAt       *time.Time        `json:"next_rotation_at,omitempty"`
@@ -37,7 +42,13 @@ func bodyOf(s vault.Secret) secretBody {
 	if tags == nil {
 		tags = map[string]string{}
 	}
+	zone := s.Rotation.TimeZone
+	if s.Rotation.Schedule == "" {
+		zone = ""
+	}
 	return secretBody{
+		RotationSchedule: s.Rotation.Schedule, RotationTimeZone: zone, RotationWindowSecs: s.Rotation.WindowSecs,
+		RotationPaused: s.Rotation.Paused, KeepVersions: s.Rotation.KeepVersions,
 		ID: s.ID, Name: s.Name, Kind: s.Kind, ContentType: s.ContentType, Description: s.Description, Tags: tags,
 		RotationIntervalSecs: s.RotationIntervalSecs, GracePeriodSecs: s.GracePeriodSecs, GeneratePolicy: s.GeneratePolicy,
 		CurrentVersion: s.CurrentVersion, NextRotationAt: orNil(s.NextRotationAt),
@@ -64,6 +75,13 @@ type versionBody struct {
 	KMSKeyID        string     `json:"kms_key_id"`
 	CreatedAt       time.Time  `json:"created_at"`
 	ExpiresAt       *time.Time `json:"expires_at,omitempty"`
+}
+
+func versionBodyOf(v vault.VersionInfo) versionBody {
+	return versionBody{
+		Version: v.Version, EnvelopeVersion: v.EnvelopeVersion, KMSKeyID: v.KMSKeyID,
+		CreatedAt: v.CreatedAt.UTC(), ExpiresAt: orNil(v.ExpiresAt),
+	}
 }
 
 type versionsBody struct {

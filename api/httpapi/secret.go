@@ -124,14 +124,19 @@ func (s *server) postToSecret(c *gin.Context) {
 		s.verify(c, base)
 		return
 	}
+	if base, ok := strings.CutSuffix(name, "/expire"); ok {
+		s.expire(c, base)
+		return
+	}
 	c.Writer.Header().Set("Allow", "GET, PUT, DELETE")
 	s.fail(c, methodNotAllowed())
 }
 
 func (s *server) rotate(c *gin.Context, name string) {
 	version, err := expected(c.Request.Header, false)
+	var r vault.RotateRequest
 	if err == nil {
-		err = s.readNothing(c)
+		r, err = s.readRotate(c)
 	}
 	if err == nil {
 		_, err = query(c.Request)
@@ -140,7 +145,8 @@ func (s *server) rotate(c *gin.Context, name string) {
 		s.reject(c, vault.ActionRotate, name, err)
 		return
 	}
-	made, err := s.Vault.Rotate(c.Request.Context(), callerOf(c), name, version)
+	r.Name, r.Expected = name, version
+	made, err := s.Vault.Rotate(c.Request.Context(), callerOf(c), r)
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -148,16 +154,16 @@ func (s *server) rotate(c *gin.Context, name string) {
 	s.answerSecret(c, http.StatusOK, made)
 }
 
-func (s *server) readNothing(c *gin.Context) error {
+func (s *server) readRotate(c *gin.Context) (vault.RotateRequest, error) {
 	body, err := s.readBody(c)
 	if err != nil || len(body) == 0 {
-		return err
+		return vault.RotateRequest{}, err
 	}
 	defer envelope.Wipe(body)
 	if err := checkContentType(c.Request.Header); err != nil {
-		return err
+		return vault.RotateRequest{}, err
 	}
-	return decodeNothing(body)
+	return decodeRotate(body)
 }
 
 func (s *server) verify(c *gin.Context, name string) {

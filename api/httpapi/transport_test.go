@@ -156,7 +156,7 @@ func TestRoutesThatAreNone(t *testing.T) {
 		a.want(call{method: "GET", path: p}, 404, "not_found")
 	}
 	for _, c := range []struct{ method, path, allow string }{
-		{"PATCH", "/v1/secrets", "POST, GET"}, {"HEAD", "/v1/secrets", "POST, GET"}, {"POST", "/v1/metadata/a", "GET"},
+		{"PATCH", "/v1/secrets", "POST, GET"}, {"HEAD", "/v1/secrets", "POST, GET"}, {"POST", "/v1/metadata/a", "GET, PATCH"},
 		{"DELETE", "/v1/versions/a", "GET"}, {"OPTIONS", "/v1/secrets/a", "GET, PUT, DELETE, POST"}, {"POST", "/healthz", "GET"},
 		{"POST", "/v1/secrets/a", "GET, PUT, DELETE"}, {"POST", "/v1/secrets/rotate", "GET, PUT, DELETE"}, {"TRACE", "/v1/secrets", "POST, GET"},
 	} {

@@ -16,6 +16,8 @@ type change[T any] struct {
 	sql  string
 	args []any
 	row  pgx.RowToFunc[T]
+	// collect, if set, takes any number of rows in place of row.
+	collect func(pgx.Rows) (T, error)
 	// landed looks, on the primary, whether exactly this change is there. With it
 	// the change may be sent again after a lost answer: sent twice it must take
 	// effect once. nil means that nobody can tell.
@@ -143,7 +145,11 @@ func sendOn[T any](ctx context.Context, conn *pgx.Conn, c change[T]) (out T, f f
 	notes := conn.PgConn().CustomData()
 	delete(notes, warning)
 	rows, err := conn.Query(ctx, c.sql, c.args...)
-	if err == nil {
+	switch {
+	case err != nil:
+	case c.collect != nil:
+		out, err = c.collect(rows)
+	default:
 		out, err = pgx.CollectExactlyOneRow(rows, c.row)
 	}
 	f = fateOf(err)

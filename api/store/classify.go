@@ -9,12 +9,14 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // SQLSTATEs that the vault schema raises or that decide what to do next.
 const (
 	stateStale            = "VT001"
+	stateClaimLost        = "VT002"
 	stateUndefinedObject  = "42704"
 	stateUniqueViolation  = "23505"
 	stateCheckViolation   = "23514"
@@ -82,6 +84,8 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 	case stateStale, stateInvalidParameter:
 		// Texts of the vault schema's own: names, versions and limits, no values.
 		return core.Wrap(codeOfState[pg.Code], cause, "%s", pg.Message)
+	case stateClaimLost:
+		return core.Wrap(core.Stale, vault.ErrClaimLost, "%s", pg.Message)
 	case stateCheckViolation:
 		return core.Wrap(core.Invalid, cause, "a field breaks the limit %s", pg.ConstraintName)
 	case stateNoPrivilege:

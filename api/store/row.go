@@ -71,35 +71,50 @@ func policyArg(p *generate.Policy) (any, error) {
 // what the column types say.
 
 func secretRow(r pgx.CollectableRow) (vault.Secret, error) {
-	var (
-		s            vault.Secret
-		id           [16]byte
-		name         string
-		kind, ctype  string
-		tags, policy []byte
-		interval     *int64
-		current      int64
-		next         *time.Time
-	)
-	if err := r.Scan(&id, &name, &kind, &ctype, &s.Description, &tags, &interval, &s.GracePeriodSecs, &policy,
-		&current, &next, &s.CreatedAt, &s.UpdatedAt); err != nil {
+	var f secretFields
+	if err := r.Scan(f.targets()...); err != nil {
 		return vault.Secret{}, err
 	}
-	s.ID, s.Name, s.Kind, s.ContentType = id, core.Name(name), core.Kind(kind), core.ContentType(ctype)
-	s.RotationIntervalSecs, s.NextRotationAt = orZero(interval), orZero(next)
+	return f.secret()
+}
+
+// secretFields receives the columns of vault.secret_info.
+type secretFields struct {
+	s                 vault.Secret
+	id                [16]byte
+	name, kind, ctype string
+	tags, policy      []byte
+	interval, window  *int64
+	current           int64
+	next              *time.Time
+	schedule          *string
+}
+
+func (f *secretFields) targets() []any {
+	s := &f.s
+	return []any{&f.id, &f.name, &f.kind, &f.ctype, &s.Description, &f.tags, &f.interval, &s.GracePeriodSecs, &f.policy,
+		&f.current, &f.next, &f.schedule, &s.Rotation.TimeZone, &f.window, &s.Rotation.Paused, &s.Rotation.KeepVersions,
+		&s.CreatedAt, &s.UpdatedAt}
+}
+
+func (f *secretFields) secret() (vault.Secret, error) {
+	s := f.s
+	s.ID, s.Name, s.Kind, s.ContentType = f.id, core.Name(f.name), core.Kind(f.kind), core.ContentType(f.ctype)
+	s.RotationIntervalSecs, s.NextRotationAt = orZero(f.interval), orZero(f.next)
+	s.Rotation.Schedule, s.Rotation.WindowSecs = orZero(f.schedule), orZero(f.window)
 	var err error
-	if s.CurrentVersion, err = version(current); err != nil {
+	if s.CurrentVersion, err = version(f.current); err != nil {
 		return vault.Secret{}, err
 	}
-	if err := json.Unmarshal(tags, &s.Tags); err != nil {
-		return vault.Secret{}, core.Wrap(core.Corrupt, err, "the stored tags of %s are malformed", core.Quote(name))
+	if err := json.Unmarshal(f.tags, &s.Tags); err != nil {
+		return vault.Secret{}, core.Wrap(core.Corrupt, err, "the stored tags of %s are malformed", core.Quote(f.name))
 	}
-	if policy == nil {
+	if f.policy == nil {
 		return s, nil
 	}
-	p, err := generate.Parse(policy)
+	p, err := generate.Parse(f.policy)
 	if err != nil {
-		return vault.Secret{}, core.Wrap(core.Corrupt, err, "the stored generate policy of %s is malformed", core.Quote(name))
+		return vault.Secret{}, core.Wrap(core.Corrupt, err, "the stored generate policy of %s is malformed", core.Quote(f.name))
 	}
 	s.GeneratePolicy = &p
 	return s, nil

@@ -11,9 +11,10 @@ import (
 )
 
 const createSecret = `SELECT * FROM vault.create_secret($1::uuid, $2::text,
-	ROW($3::smallint, $4::text, $5::bytea, $6::bytea, $7::bytea)::vault.sealed_value,
-	$8::text, $9::text, $10::text, $11::jsonb, $12::bigint, $13::bigint, $14::jsonb,
-	ROW($15::text, $16::text, $17::text, $18::inet, $19::text)::vault.audit_origin)`
+	ROW($3::smallint, $4::text, $5::bytea, $6::bytea, $7::bytea)::vault.sealed_value, $8::text, $9::text,
+	ROW($10::text, $11::jsonb, $12::bigint, $13::text, $14::text, $15::bigint, $16::boolean, $17::bigint, $18::integer,
+		$19::jsonb)::vault.secret_settings,
+	ROW($20::text, $21::text, $22::text, $23::inet, $24::text)::vault.audit_origin)`
 
 // CreateSecret implements vault.Store.
 func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin) (vault.Secret, error) {
@@ -28,7 +29,8 @@ func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin
 	args := []any{[16]byte(s.ID), string(s.Name)}
 	args = append(args, sealedArgs(s.Sealed)...)
 	args = append(args, string(s.Kind), string(s.ContentType), s.Description, tags,
-		orNull(s.RotationIntervalSecs), s.GracePeriodSecs, policy)
+		orNull(s.RotationIntervalSecs), orNull(s.Rotation.Schedule), orNull(s.Rotation.TimeZone),
+		orNull(s.Rotation.WindowSecs), s.Rotation.Paused, s.GracePeriodSecs, int32(s.Rotation.KeepVersions), policy)
 	return perform(ctx, d, change[vault.Secret]{
 		sql: createSecret, args: append(args, originArgs(o)...), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
@@ -39,8 +41,8 @@ func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin
 
 const appendVersion = `SELECT * FROM vault.append_version($1::uuid, $2::bigint,
 	ROW($3::smallint, $4::text, $5::bytea, $6::bytea, $7::bytea)::vault.sealed_value,
-	$8::text, $9::text, $10::jsonb, $11::bigint,
-	ROW($12::text, $13::text, $14::text, $15::inet, $16::text)::vault.audit_origin)`
+	$8::text, ROW($9::text, $10::jsonb, NULL, NULL, NULL, NULL, NULL, $11::bigint, NULL, NULL)::vault.secret_settings,
+	$12::boolean, ROW($13::text, $14::text, $15::text, $16::inet, $17::text)::vault.audit_origin)`
 
 // AppendVersion implements vault.Store.
 func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, o vault.Origin) (vault.Secret, error) {
@@ -50,7 +52,7 @@ func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, o vault.Orig
 	}
 	args := []any{[16]byte(v.ID), int64(v.Expected)}
 	args = append(args, sealedArgs(v.Sealed)...)
-	args = append(args, string(v.Action), v.Description, tags, v.GracePeriodSecs)
+	args = append(args, string(v.Action), v.Description, tags, v.GracePeriodSecs, v.Reschedule)
 	return perform(ctx, d, change[vault.Secret]{
 		sql: appendVersion, args: append(args, originArgs(o)...), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
@@ -103,6 +105,20 @@ func (d *DB) ReadSealed(ctx context.Context, names []core.Name, version uint64) 
 		texts[i] = string(n)
 	}
 	return read(ctx, d, readSealed, []any{texts, versionArg(version)}, storedRow)
+}
+
+// ReadSealedOnWriter implements vault.Store.
+func (d *DB) ReadSealedOnWriter(ctx context.Context, name core.Name) (vault.StoredValue, error) {
+	rows, err := readPrimary(ctx, d, readSealed, []any{[]string{string(name)}, nil}, storedRow)
+	switch {
+	case err != nil:
+		return vault.StoredValue{}, err
+	case len(rows) == 0:
+		return vault.StoredValue{}, core.Errorf(core.NotFound, "no such secret")
+	case len(rows) > 1:
+		return vault.StoredValue{}, core.Errorf(core.Corrupt, "the name is stored more than once")
+	}
+	return rows[0], nil
 }
 
 // ReadVerifiable implements vault.Store.

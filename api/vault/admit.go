@@ -12,7 +12,7 @@ import (
 // not known to be a read is management, so that a forgotten one is closed.
 func (a *attempt) admit(c Caller) func(context.Context) error {
 	switch a.entry.Action {
-	case ActionRead, ActionVerify, ActionList, ActionDescribe:
+	case ActionRead, ActionVerify, ActionList, ActionDescribe, ActionStatus, ActionWatch:
 		return func(context.Context) error { return a.admitReader(c) }
 	default:
 		return func(ctx context.Context) error { return a.admitAdmin(ctx, c.Bearer) }

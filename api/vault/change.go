@@ -76,21 +76,30 @@ func (r *UpdateRequest) parse() (core.Name, error) {
 	return name, checkTags(r.Tags)
 }
 
+// RotateRequest asks for a rotation now.
+type RotateRequest struct {
+	Name     string
+	Expected uint64 // the version to replace; AnyVersion
+	// Reschedule makes the next rotation come as if one had been due now. Without it the schedule stays, and a
+	// rotation that is due still comes.
+	Reschedule bool
+}
+
 // Rotate generates a value by the secret's policy and stores it as the next
 // version; the value is not returned, a read shows it. It needs an admin token.
 // A manual secret without a policy is Invalid: nothing says what its values look
 // like. Other errors: Unauthenticated, NotFound, Stale, Unavailable.
-func (v *Vault) Rotate(ctx context.Context, c Caller, name string, expected uint64) (Secret, error) {
-	a := v.try(c, ActionRotate, name, expected)
+func (v *Vault) Rotate(ctx context.Context, c Caller, r RotateRequest) (Secret, error) {
+	a := v.try(c, ActionRotate, r.Name, r.Expected)
 	a.change = true
 	var made Secret
 	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
-		n, err := core.ParseName(name)
+		n, err := core.ParseName(r.Name)
 		if err != nil {
 			return err
 		}
-		return v.onCurrent(ctx, n, expected, func(s Secret) (err error) {
-			made, err = v.rotate(ctx, s, a.entry.Origin)
+		return v.onCurrent(ctx, n, r.Expected, func(s Secret) (err error) {
+			made, err = v.rotate(ctx, s, r.Reschedule, a.entry.Origin)
 			return err
 		})
 	})
@@ -100,23 +109,28 @@ func (v *Vault) Rotate(ctx context.Context, c Caller, name string, expected uint
 	return made, nil
 }
 
-func (v *Vault) rotate(ctx context.Context, s Secret, o Origin) (Secret, error) {
+func (v *Vault) rotate(ctx context.Context, s Secret, reschedule bool, o Origin) (Secret, error) {
+	value, err := v.nextValue(ctx, s)
+	defer envelope.Wipe(value)
+	if err != nil {
+		return Secret{}, err
+	}
+	nv := NewVersion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Action: ActionRotate, Reschedule: reschedule}
+	return v.appendVersion(ctx, s, nv, value, o)
+}
+
+// nextValue returns the value that a rotation of s makes current. The caller wipes it.
+func (v *Vault) nextValue(_ context.Context, s Secret) ([]byte, error) {
 	policy := s.GeneratePolicy
 	if policy == nil {
 		if s.Kind != core.Automatic {
-			return Secret{}, core.Errorf(core.Invalid,
+			return nil, core.Errorf(core.Invalid,
 				"a manual secret without a generate_policy cannot be rotated: update it with a value")
 		}
 		p := generate.Default()
 		policy = &p
 	}
-	value, err := generated(policy)
-	defer envelope.Wipe(value)
-	if err != nil {
-		return Secret{}, err
-	}
-	nv := NewVersion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Action: ActionRotate}
-	return v.appendVersion(ctx, s, nv, value, o)
+	return generated(policy)
 }
 
 func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, value []byte, o Origin) (Secret, error) {

@@ -17,7 +17,8 @@ type CreateRequest struct {
 	Value                []byte // nil = generate one (automatic only); the door wipes it
 	Description          string
 	Tags                 map[string]string
-	RotationIntervalSecs int64 // automatic: at least 1; manual: 0
+	RotationIntervalSecs int64 // automatic: at least 1, or 0 with a schedule; manual: 0
+	Rotation             Rotation
 	GracePeriodSecs      int64
 	GeneratePolicy       *generate.Policy // nil = the default one for automatic, none for manual
 }
@@ -98,6 +99,10 @@ func (r *CreateRequest) parseRotation(s *NewSecret) error {
 			return err
 		}
 	}
+	if err := r.Rotation.check(); err != nil {
+		return err
+	}
+	s.Rotation = r.Rotation
 	s.RotationIntervalSecs, s.GracePeriodSecs, s.GeneratePolicy = r.RotationIntervalSecs, r.GracePeriodSecs, r.GeneratePolicy
 	if s.Kind == core.Manual {
 		return r.checkManual()
@@ -109,8 +114,8 @@ func (r *CreateRequest) checkManual() error {
 	if r.Value == nil {
 		return core.Errorf(core.Invalid, "a manual secret needs a value")
 	}
-	if r.RotationIntervalSecs != 0 {
-		return core.Errorf(core.Invalid, "rotation_interval_secs is for automatic secrets")
+	if r.RotationIntervalSecs != 0 || r.Rotation.Schedule != "" {
+		return core.Errorf(core.Invalid, "rotation_interval_secs and rotation_schedule are for automatic secrets")
 	}
 	return nil
 }
@@ -118,8 +123,8 @@ func (r *CreateRequest) checkManual() error {
 // completeAutomatic writes the default policy down, so that a later default does
 // not change what this secret's rotations look like.
 func (s *NewSecret) completeAutomatic() error {
-	if s.RotationIntervalSecs == 0 {
-		return core.Errorf(core.Invalid, "an automatic secret needs rotation_interval_secs of at least 1")
+	if (s.RotationIntervalSecs == 0) == (s.Rotation.Schedule == "") {
+		return core.Errorf(core.Invalid, "an automatic secret needs either rotation_interval_secs of at least 1 or rotation_schedule")
 	}
 	if s.ContentType == core.JSON {
 		return core.Errorf(core.Invalid, "an automatic secret cannot be JSON: its values are generated")
@@ -141,6 +146,7 @@ func (v *Vault) seal(ctx context.Context, b envelope.Binding, value []byte) (Sea
 	if err != nil {
 		return SealedValue{}, err
 	}
+	v.step(StepKey)
 	s, err := envelope.Seal(key.Plain, b, value)
 	if err != nil {
 		return SealedValue{}, err

@@ -25,6 +25,10 @@ const (
 	ActionVerify      Action = "verify"
 	ActionList        Action = "list"
 	ActionDescribe    Action = "describe"
+	ActionConfigure   Action = "configure"
+	ActionExpire      Action = "expire"
+	ActionStatus      Action = "status"
+	ActionWatch       Action = "watch"
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
 	ActionTokenList   Action = "token_list"
@@ -170,7 +174,8 @@ type NewSecret struct {
 	ContentType          core.ContentType
 	Description          string
 	Tags                 map[string]string
-	RotationIntervalSecs int64 // 0 = never rotated by itself
+	Rotation             Rotation
+	RotationIntervalSecs int64 // 0 = a schedule, or never rotated by itself
 	GracePeriodSecs      int64
 	GeneratePolicy       *generate.Policy // nil = none stored
 }
@@ -185,6 +190,7 @@ type NewVersion struct {
 	Description     *string           // nil keeps the stored one
 	Tags            map[string]string // nil keeps the stored ones
 	GracePeriodSecs *int64            // nil keeps the stored one
+	Reschedule      bool              // the next rotation comes as if one had been due now
 }
 
 // Deletion is what DeleteSecret destroys.
@@ -205,8 +211,9 @@ type Secret struct {
 	RotationIntervalSecs int64            // 0 = none
 	GracePeriodSecs      int64            // 0 = a superseded version ends at once
 	GeneratePolicy       *generate.Policy // nil = none stored
+	Rotation             Rotation
 	CurrentVersion       uint64
-	NextRotationAt       time.Time // zero = none
+	NextRotationAt       time.Time // zero = none, or not computed yet
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
 }
@@ -279,6 +286,8 @@ type Store interface {
 	// ReadVerifiable returns the current version and those in grace, newest
 	// first; none when there is no such secret. It asks the reader.
 	ReadVerifiable(ctx context.Context, name core.Name) ([]StoredValue, error)
+	// ReadSealedOnWriter asks the primary for the current version; NotFound when absent.
+	ReadSealedOnWriter(ctx context.Context, name core.Name) (StoredValue, error)
 	// DescribeSecret asks the reader; NotFound when absent.
 	DescribeSecret(ctx context.Context, name core.Name) (Secret, error)
 	// DescribeSecretOnWriter asks the primary, so that a change is based on what
@@ -289,6 +298,8 @@ type Store interface {
 	DescribeSecrets(ctx context.Context, prefix, after string, limit int) ([]Secret, error)
 	// DescribeVersions lists newest first; none when absent. It asks the reader.
 	DescribeVersions(ctx context.Context, name core.Name) ([]VersionInfo, error)
+
+	Rotations
 
 	// AppendAudit inserts records on the primary, all or none, in their order.
 	AppendAudit(ctx context.Context, entries []Entry) error

@@ -248,7 +248,7 @@ func TestRotate(t *testing.T) {
 			if _, err := d.Create(t.Context(), d.admin, r); err != nil {
 				t.Fatal(err)
 			}
-			s, err := d.Rotate(t.Context(), d.admin, r.Name, 1)
+			s, err := d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: r.Name, Expected: 1})
 			if err != nil || s.CurrentVersion != 2 {
 				t.Fatalf("%s: %+v, %v", kind, s, err)
 			}
@@ -260,7 +260,7 @@ func TestRotate(t *testing.T) {
 	t.Run("ErrManualWithoutPolicy", func(t *testing.T) {
 		d := newDoor(t)
 		d.mustCreate(t, "m", "one")
-		_, err := d.Rotate(t.Context(), d.admin, "m", vault.AnyVersion)
+		_, err := d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: "m", Expected: vault.AnyVersion})
 		wantCode(t, err, core.Invalid)
 		if !strings.Contains(core.MessageOf(err), "generate_policy") {
 			t.Errorf("message %q", core.MessageOf(err))
@@ -271,12 +271,12 @@ func TestRotate(t *testing.T) {
 		letters := &generate.Policy{Length: 12, Lower: true}
 		_, err := d.Create(t.Context(), d.admin, vault.CreateRequest{Name: "j", ContentType: "application/json", Value: []byte("{}"), GeneratePolicy: letters})
 		wantCode(t, err, "")
-		_, err = d.Rotate(t.Context(), d.admin, "j", 1)
+		_, err = d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: "j", Expected: 1})
 		wantCode(t, err, core.Invalid)
 	})
 	t.Run("ErrStale", func(t *testing.T) {
 		d := stocked(t)
-		_, err := d.Rotate(t.Context(), d.admin, "auto", 9)
+		_, err := d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: "auto", Expected: 9})
 		wantCode(t, err, core.Stale)
 	})
 }
@@ -472,7 +472,7 @@ func TestList(t *testing.T) {
 
 func TestVersions(t *testing.T) {
 	d := stocked(t)
-	if _, err := d.Rotate(t.Context(), d.admin, "auto", 1); err != nil {
+	if _, err := d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: "auto", Expected: 1}); err != nil {
 		t.Fatal(err)
 	}
 	l, err := d.Versions(t.Context(), d.reader, "auto")

@@ -36,6 +36,8 @@ type Config struct {
 	MaxValueLen   int            // bytes of plaintext; 0 = core.DefaultMaxValueLen
 	RecordTimeout time.Duration  // bound of one audit record; 0 = 5 s
 	Clock         Clock          // nil = the system's clock
+	// Step, for tests, is called between the steps of a due rotation. nil = not.
+	Step func(step string)
 }
 
 // Vault is the door. It holds no state of its own beyond its Config and the

@@ -107,7 +107,11 @@ func operations() []operation {
 			return err
 		}},
 		{"Rotate", vault.ActionRotate, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
-			_, err := d.Rotate(ctx, c, "auto", 0)
+			_, err := d.Rotate(ctx, c, vault.RotateRequest{Name: "auto", Expected: 0})
+			return err
+		}},
+		{"Configure", vault.ActionConfigure, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
+			_, err := d.Configure(ctx, c, vault.ConfigureRequest{Name: "a/b", Expected: 1, Settings: vault.Settings{KeepVersions: new(int)}})
 			return err
 		}},
 		{"Delete", vault.ActionDelete, true, true, func(ctx context.Context, d *door, c vault.Caller) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 	"github.com/hyperiondb/hyperion-vault/core/generate"
+	"github.com/hyperiondb/hyperion-vault/core/rotation"
 )
 
 //export HvgCheckName
@@ -56,6 +57,16 @@ func HvgContentType(contentType C.HvBytes, out *C.HvBuf, failure *C.HvError) C.i
 func HvgCheckPolicy(policy C.HvBytes, failure *C.HvError) C.int {
 	return guarded(failure, func() error {
 		_, err := generate.Parse(view(policy))
+		return err
+	})
+}
+
+// HvgCheckSchedule checks a cron schedule.
+//
+//export HvgCheckSchedule
+func HvgCheckSchedule(schedule C.HvBytes, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		_, err := rotation.Parse(text(schedule))
 		return err
 	})
 }

@@ -27,6 +27,7 @@ static const struct
 	{"HvgCheckPrefix", offsetof(HvGoCalls, check_prefix)},
 	{"HvgContentType", offsetof(HvGoCalls, content_type)},
 	{"HvgCheckPolicy", offsetof(HvGoCalls, check_policy)},
+	{"HvgCheckSchedule", offsetof(HvGoCalls, check_schedule)},
 	{"HvgCheckValue", offsetof(HvGoCalls, check_value)},
 	{"HvgCheckText", offsetof(HvGoCalls, check_text)},
 	{"HvgGenerate", offsetof(HvGoCalls, generate)},

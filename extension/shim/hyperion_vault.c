@@ -18,5 +18,6 @@ _PG_init(void)
 {
 	HvSettingsInit();
 	HvGuardInit();
+	HvSupervisorInit();
 	HvLogInit();
 }

@@ -26,10 +26,16 @@ extern char *HvAgentSocket;
 extern int	HvAgentTimeoutMs;
 extern int	HvMaxValueBytes;
 extern bool HvAllowDrop;
+extern char *HvDatabase;
+extern bool HvRotationEnabled;
+extern int	HvScanIntervalSecs;
 extern void HvSettingsInit(void);
 
 /* guard.c */
 extern void HvGuardInit(void);
+
+/* supervisor.c */
+extern void HvSupervisorInit(void);
 
 /* log.c */
 extern void HvLogInit(void);

@@ -112,15 +112,61 @@ Unwrap(HvCall *call, HvBinding *binding, HvStored *first, int n)
 	return HvAgentExchange(HvTakeBuf(&request));
 }
 
+/*
+ * Check a content type argument; returns its canonical form, the default for null.
+ */
+static HvBytes
+ContentTypeArg(FunctionCallInfo fcinfo, int arg)
+{
+	HvBytes		given = HvLiteral("");
+	HvBuf		canonical = {NULL, 0};
+
+	if (!PG_ARGISNULL(arg))
+	{
+		text	   *value = PG_GETARG_TEXT_PP(arg);
+
+		given = HvUtf8(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+	}
+	HV_CALL_GO(content_type, given, &canonical);
+	return HvTakeBuf(&canonical);
+}
+
+/*
+ * Check what of the settings is not SQL's to check; returns the generation policy as JSON, empty for none.
+ */
+static HvBytes
+CheckSettings(const HvSettings *settings)
+{
+	NullableDatum schedule = settings->values[HV_ROTATION_SCHEDULE];
+	NullableDatum policy = settings->values[HV_GENERATE_POLICY];
+	HvBytes		json = {NULL, 0};
+
+	if (!schedule.isnull)
+		HV_CALL_GO(check_schedule, HvLiteral(TextDatumGetCString(schedule.value)));
+	if (!policy.isnull)
+		json = HvJsonText(policy.value);
+	HV_CALL_GO(check_policy, json);
+	return json;
+}
+
 static Datum
 Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 {
-	HvSettings	settings = {Arg(fcinfo, 2), Arg(fcinfo, 4), Arg(fcinfo, 5), Arg(fcinfo, 6), Arg(fcinfo, 7),
-	Arg(fcinfo, 8)};
+	HvSettings	settings = {{
+		[HV_DESCRIPTION] = Arg(fcinfo, 4),
+		[HV_TAGS] = Arg(fcinfo, 5),
+		[HV_ROTATION_INTERVAL] = Arg(fcinfo, 6),
+		[HV_ROTATION_SCHEDULE] = Arg(fcinfo, 7),
+		[HV_ROTATION_TIME_ZONE] = Arg(fcinfo, 8),
+		[HV_ROTATION_WINDOW] = Arg(fcinfo, 9),
+		[HV_ROTATION_PAUSED] = {(Datum) 0, true},
+		[HV_GRACE_PERIOD] = Arg(fcinfo, 10),
+		[HV_KEEP_VERSIONS] = Arg(fcinfo, 11),
+		[HV_GENERATE_POLICY] = Arg(fcinfo, 12),
+	}};
 	HvBinding	binding = {.version = 1};
-	HvBytes		policy = {NULL, 0};
+	HvBytes		policy;
 	HvBytes		value;
-	HvBuf		content_type = {NULL, 0};
 	HvStored	stored;
 
 	HvLogEnter("create_secret");
@@ -128,17 +174,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 2, "kind");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvRequire(call);
-	if (!PG_ARGISNULL(3))
-	{
-		text	   *given = PG_GETARG_TEXT_PP(3);
-
-		HV_CALL_GO(content_type, HvUtf8(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given)), &content_type);
-	}
-	else
-		HV_CALL_GO(content_type, HvLiteral(""), &content_type);
-	if (!PG_ARGISNULL(8))
-		policy = HvJsonText(PG_GETARG_DATUM(8));
-	HV_CALL_GO(check_policy, policy);
+	policy = CheckSettings(&settings);
 	if (!PG_ARGISNULL(1))
 		value = ValueArg(fcinfo, 1, is_text);
 	else if (strcmp(TextDatumGetCString(PG_GETARG_DATUM(2)), "automatic") == 0)
@@ -150,22 +186,56 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 				 errhint("A value is generated only for an automatic secret.")));
 	binding.id = NewId();
 	binding.name = call->name;
-	binding.content_type = HvTakeBuf(&content_type);
+	binding.content_type = ContentTypeArg(fcinfo, 3);
 	SealValue(call, &binding, value, &stored);
-	return Int64GetDatum(HvInsertSecret(call, &binding, &settings, &stored));
+	return Int64GetDatum(HvInsertSecret(call, &binding, Arg(fcinfo, 2), &settings, &stored));
+}
+
+/*
+ * Arguments 1 to 10 are the settings, in their order.
+ */
+static Datum
+Configure(HvCall *call, FunctionCallInfo fcinfo)
+{
+	HvSettings	settings;
+	HvLocked	locked;
+
+	RequireArg(fcinfo, 0, "name");
+	HvCheckName(call, PG_GETARG_TEXT_PP(0));
+	for (int i = 0; i < HV_SETTINGS; i++)
+		settings.values[i] = Arg(fcinfo, 1 + i);
+	CheckSettings(&settings);
+	HvLock(call, "update", (NullableDatum) {(Datum) 0, true}, &locked);
+	HvConfigure(call, &locked, &settings);
+	PG_RETURN_VOID();
+}
+
+static Datum
+Expire(HvCall *call, FunctionCallInfo fcinfo)
+{
+	HvLocked	locked;
+
+	RequireArg(fcinfo, 0, "name");
+	RequireArg(fcinfo, 1, "version");
+	RequireArg(fcinfo, 2, "grace_secs");
+	HvCheckName(call, PG_GETARG_TEXT_PP(0));
+	call->version = PG_GETARG_INT64(1);
+	HvLock(call, "rotate", (NullableDatum) {(Datum) 0, true}, &locked);
+	HvExpireVersion(call, &locked, call->version, PG_GETARG_INT64(2));
+	PG_RETURN_VOID();
 }
 
 /*
  * Seal a value as the next version of a locked secret.
  */
 static Datum
-Supersede(HvCall *call, const HvLocked *locked, HvBytes value)
+Supersede(HvCall *call, const HvLocked *locked, HvBytes value, bool reschedule)
 {
 	HvBinding	binding = {locked->id, call->name, locked->current_version + 1, locked->content_type};
 	HvStored	stored;
 
 	SealValue(call, &binding, value, &stored);
-	return Int64GetDatum(HvAppendVersion(call, &binding, &stored));
+	return Int64GetDatum(HvAppendVersion(call, &binding, &stored, reschedule));
 }
 
 static Datum
@@ -177,8 +247,8 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 0, "name");
 	RequireArg(fcinfo, 1, "value");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	HvLock(call, Arg(fcinfo, 2), &locked);
-	return Supersede(call, &locked, ValueArg(fcinfo, 1, is_text));
+	HvLock(call, call->action, Arg(fcinfo, 2), &locked);
+	return Supersede(call, &locked, ValueArg(fcinfo, 1, is_text), false);
 }
 
 static Datum
@@ -188,13 +258,13 @@ Rotate(HvCall *call, FunctionCallInfo fcinfo)
 
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	HvLock(call, (NullableDatum) {(Datum) 0, true}, &locked);
+	HvLock(call, call->action, (NullableDatum) {(Datum) 0, true}, &locked);
 	if (!locked.automatic && locked.policy.len == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("secret \"%s\" is manual and has no generate_policy", (const char *) call->name.data),
 				 errhint("Give it a new value with vault.update_secret().")));
-	return Supersede(call, &locked, GenerateValue(locked.policy));
+	return Supersede(call, &locked, GenerateValue(locked.policy), !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
 }
 
 static Datum
@@ -204,7 +274,7 @@ Delete(HvCall *call, FunctionCallInfo fcinfo)
 
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	HvLock(call, Arg(fcinfo, 1), &locked);
+	HvLock(call, call->action, Arg(fcinfo, 1), &locked);
 	HvDelete(call, &locked);
 	PG_RETURN_VOID();
 }
@@ -354,6 +424,8 @@ HV_FUNCTION(hv_read_secret_bytes, "read", ReadBytes)
 HV_FUNCTION(hv_update_secret, "update", UpdateText)
 HV_FUNCTION(hv_update_secret_bytes, "update", UpdateBytes)
 HV_FUNCTION(hv_rotate_secret, "rotate", Rotate)
+HV_FUNCTION(hv_configure_secret, "configure", Configure)
+HV_FUNCTION(hv_expire_version, "expire", Expire)
 HV_FUNCTION(hv_delete_secret, "delete", Delete)
 HV_FUNCTION(hv_verify, "verify", VerifyText)
 HV_FUNCTION(hv_verify_bytes, "verify", VerifyBytes)

@@ -5,6 +5,7 @@
 
 #include <sys/un.h>
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 #define HV_DEFAULT_AGENT_SOCKET		"/run/hyperion-vault/agent.sock"
@@ -16,6 +17,9 @@ char	   *HvAgentSocket;
 int			HvAgentTimeoutMs;
 int			HvMaxValueBytes;
 bool		HvAllowDrop;
+char	   *HvDatabase;
+bool		HvRotationEnabled;
+int			HvScanIntervalSecs;
 
 /*
  * Check that the path is absolute and fits a socket address.
@@ -59,5 +63,17 @@ HvSettingsInit(void)
 							 "Lets DROP EXTENSION destroy secrets.",
 							 NULL, &HvAllowDrop, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+	/* The workers exist only when the library is preloaded; so does what a restart is needed for. */
+	DefineCustomStringVariable("hyperion_vault.database",
+							   "Database whose secrets the supervisor looks after.",
+							   NULL, &HvDatabase, "postgres",
+							   process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
+							   NULL, NULL, NULL);
+	DefineCustomBoolVariable("hyperion_vault.rotation_enabled",
+							 "Whether the supervisor enqueues rotations that are due.",
+							 NULL, &HvRotationEnabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("hyperion_vault.scan_interval_secs",
+							"Time between two passes of the supervisor.",
+							NULL, &HvScanIntervalSecs, 5, 1, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("hyperion_vault");
 }

@@ -28,21 +28,36 @@ static HvStatement lock_statement = {
 	" FROM vault.lock_for($1, $2, $3, $4) i",
 	4, {OIDOID, TEXTOID, TEXTOID, INT8OID}
 };
+#define SETTINGS_TYPES \
+	TEXTOID, JSONBOID, INT8OID, TEXTOID, TEXTOID, INT8OID, BOOLOID, INT8OID, INT4OID, JSONBOID
+#define ORIGIN_TYPES \
+	TEXTOID, TEXTOID, TEXTOID, INETOID, TEXTOID
+
 static HvStatement create_statement = {
 	"SELECT i.current_version FROM vault.create_secret($1, $2, ROW($3, $4, $5, $6, $7)::vault.sealed_value, $8, $9,"
-	" $10, $11, $12, $13, $14, ROW($15, $16, $17, $18, $19)::vault.audit_origin) i",
-	19, {UUIDOID, TEXTOID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID,
-	INT8OID, INT8OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, INETOID, TEXTOID}
+	" ROW($10, $11, $12, $13, $14, $15, $16, $17, $18, $19)::vault.secret_settings,"
+	" ROW($20, $21, $22, $23, $24)::vault.audit_origin) i",
+	24, {UUIDOID, TEXTOID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID, SETTINGS_TYPES,
+	ORIGIN_TYPES}
 };
 static HvStatement append_statement = {
 	"SELECT i.current_version FROM vault.append_version($1, $2, ROW($3, $4, $5, $6, $7)::vault.sealed_value, $8,"
-	" NULL, NULL, NULL, ROW($9, $10, $11, $12, $13)::vault.audit_origin) i",
-	13, {UUIDOID, INT8OID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	INETOID, TEXTOID}
+	" NULL, $9, ROW($10, $11, $12, $13, $14)::vault.audit_origin) i",
+	14, {UUIDOID, INT8OID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, BOOLOID, ORIGIN_TYPES}
+};
+static HvStatement configure_statement = {
+	"SELECT i.current_version FROM vault.configure_secret($1, $2,"
+	" ROW($3, $4, $5, $6, $7, $8, $9, $10, $11, $12)::vault.secret_settings,"
+	" ROW($13, $14, $15, $16, $17)::vault.audit_origin) i",
+	17, {UUIDOID, INT8OID, SETTINGS_TYPES, ORIGIN_TYPES}
+};
+static HvStatement expire_statement = {
+	"SELECT i.version FROM vault.expire_version($1, $2, $3, ROW($4, $5, $6, $7, $8)::vault.audit_origin) i",
+	8, {UUIDOID, INT8OID, INT8OID, ORIGIN_TYPES}
 };
 static HvStatement delete_statement = {
 	"SELECT vault.delete_secret($1, $2, ROW($3, $4, $5, $6, $7)::vault.audit_origin)",
-	7, {UUIDOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, INETOID, TEXTOID}
+	7, {UUIDOID, INT8OID, ORIGIN_TYPES}
 };
 static HvStatement list_statement = {
 	"SELECT l.* FROM vault.list_for($1, $2) l", 2, {OIDOID, TEXTOID}
@@ -80,6 +95,16 @@ AddSealed(HvParams *params, const HvStored *sealed)
 	HvAddBytea(params, sealed->wrapped);
 	HvAddBytea(params, sealed->nonce);
 	HvAddBytea(params, sealed->ciphertext);
+}
+
+/*
+ * The columns of vault.secret_settings.
+ */
+static void
+AddSettings(HvParams *params, const HvSettings *settings)
+{
+	for (int i = 0; i < HV_SETTINGS; i++)
+		HvAddNullable(params, settings->values[i]);
 }
 
 static void
@@ -203,11 +228,11 @@ HvFindOpenable(HvCall *call, HvOpenable *found)
 }
 
 /*
- * Lock the secret that the caller wants to change. ereports if it may not, there is none, or the expected version
+ * Lock the secret that the caller wants to change, by the right to do so. ereports if it may not, there is none, or the expected version
  * is stale. Palloc'd in the call's context.
  */
 void
-HvLock(HvCall *call, NullableDatum expected_version, HvLocked *locked)
+HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked)
 {
 	HvParams	params = {0};
 	MemoryContext spi;
@@ -218,7 +243,7 @@ HvLock(HvCall *call, NullableDatum expected_version, HvLocked *locked)
 
 	SPI_connect();
 	HvAdd(&params, ObjectIdGetDatum(call->role));
-	HvAddText(&params, HvLiteral(call->action));
+	HvAddText(&params, HvLiteral(wanted));
 	HvAddText(&params, call->name);
 	HvAddNullable(&params, expected_version);
 	HvOwnerRun(&lock_statement, &params);
@@ -242,7 +267,8 @@ HvLock(HvCall *call, NullableDatum expected_version, HvLocked *locked)
  * Store a new secret with its sealed first version; returns the version.
  */
 int64
-HvInsertSecret(HvCall *call, const HvBinding *binding, const HvSettings *settings, const HvStored *sealed)
+HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const HvSettings *settings,
+			   const HvStored *sealed)
 {
 	HvParams	params = {0};
 	int64		version;
@@ -251,13 +277,9 @@ HvInsertSecret(HvCall *call, const HvBinding *binding, const HvSettings *setting
 	AddUuid(&params, binding->id);
 	HvAddText(&params, binding->name);
 	AddSealed(&params, sealed);
-	HvAddNullable(&params, settings->kind);
+	HvAddNullable(&params, kind);
 	HvAddText(&params, binding->content_type);
-	HvAddNullable(&params, settings->description);
-	HvAddNullable(&params, settings->tags);
-	HvAddNullable(&params, settings->rotation_interval_secs);
-	HvAddNullable(&params, settings->grace_period_secs);
-	HvAddNullable(&params, settings->generate_policy);
+	AddSettings(&params, settings);
 	AddOrigin(&params, call);
 	HvOwnerRun(&create_statement, &params);
 	version = ReturnedVersion();
@@ -267,10 +289,10 @@ HvInsertSecret(HvCall *call, const HvBinding *binding, const HvSettings *setting
 
 /*
  * Make a sealed value the current version, after the one that the lock found; returns it. The binding's version is
- * the new one.
+ * the new one. The schedule stays, or starts anew from now.
  */
 int64
-HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed)
+HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed, bool reschedule)
 {
 	HvParams	params = {0};
 	int64		version;
@@ -280,6 +302,7 @@ HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed)
 	HvAdd(&params, Int64GetDatum(binding->version - 1));
 	AddSealed(&params, sealed);
 	HvAddText(&params, HvLiteral(call->action));
+	HvAdd(&params, BoolGetDatum(reschedule));
 	AddOrigin(&params, call);
 	HvOwnerRun(&append_statement, &params);
 	version = ReturnedVersion();
@@ -300,6 +323,40 @@ HvDelete(HvCall *call, const HvLocked *locked)
 	HvAdd(&params, Int64GetDatum(locked->current_version));
 	AddOrigin(&params, call);
 	HvOwnerRun(&delete_statement, &params);
+	SPI_finish();
+}
+
+/*
+ * Change settings of a locked secret; null keeps.
+ */
+void
+HvConfigure(HvCall *call, const HvLocked *locked, const HvSettings *settings)
+{
+	HvParams	params = {0};
+
+	SPI_connect();
+	AddUuid(&params, locked->id);
+	HvAdd(&params, Int64GetDatum(locked->current_version));
+	AddSettings(&params, settings);
+	AddOrigin(&params, call);
+	HvOwnerRun(&configure_statement, &params);
+	SPI_finish();
+}
+
+/*
+ * Shorten the grace of a superseded version of a locked secret.
+ */
+void
+HvExpireVersion(HvCall *call, const HvLocked *locked, int64 version, int64 grace_secs)
+{
+	HvParams	params = {0};
+
+	SPI_connect();
+	AddUuid(&params, locked->id);
+	HvAdd(&params, Int64GetDatum(version));
+	HvAdd(&params, Int64GetDatum(grace_secs));
+	AddOrigin(&params, call);
+	HvOwnerRun(&expire_statement, &params);
 	SPI_finish();
 }
 

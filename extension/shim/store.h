@@ -28,24 +28,36 @@ typedef struct HvLocked
 	int64		current_version;
 } HvLocked;
 
-/* what create_secret takes beside name and value; Datums of the SQL types */
+/* the columns of vault.secret_settings, in their order */
+typedef enum HvSetting
+{
+	HV_DESCRIPTION,
+	HV_TAGS,
+	HV_ROTATION_INTERVAL,
+	HV_ROTATION_SCHEDULE,
+	HV_ROTATION_TIME_ZONE,
+	HV_ROTATION_WINDOW,
+	HV_ROTATION_PAUSED,
+	HV_GRACE_PERIOD,
+	HV_KEEP_VERSIONS,
+	HV_GENERATE_POLICY,
+	HV_SETTINGS
+} HvSetting;
+
 typedef struct HvSettings
 {
-	NullableDatum kind;
-	NullableDatum description;
-	NullableDatum tags;
-	NullableDatum rotation_interval_secs;
-	NullableDatum grace_period_secs;
-	NullableDatum generate_policy;
+	NullableDatum values[HV_SETTINGS];
 } HvSettings;
 
 extern void HvRequire(HvCall *call);
 extern void HvFindOpenable(HvCall *call, HvOpenable *found);
-extern void HvLock(HvCall *call, NullableDatum expected_version, HvLocked *locked);
+extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);
 extern HvBytes HvJsonText(Datum json);
-extern int64 HvInsertSecret(HvCall *call, const HvBinding *binding, const HvSettings *settings,
+extern int64 HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const HvSettings *settings,
 							const HvStored *sealed);
-extern int64 HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed);
+extern void HvConfigure(HvCall *call, const HvLocked *locked, const HvSettings *settings);
+extern void HvExpireVersion(HvCall *call, const HvLocked *locked, int64 version, int64 grace_secs);
+extern int64 HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed, bool reschedule);
 extern void HvDelete(HvCall *call, const HvLocked *locked);
 extern void HvList(HvCall *call, HvBytes prefix, ReturnSetInfo *result);
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 
 	"github.com/hyperiondb/hyperion-vault/api/agent"
 	"github.com/hyperiondb/hyperion-vault/api/audit"
@@ -20,7 +21,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// Service is the wired process: REST API and key agent in front of one door.
+// Service is the wired process: REST API, key agent and rotator in front of one door.
 type Service struct {
 	cfg    config.Config
 	log    *slog.Logger
@@ -31,6 +32,9 @@ type Service struct {
 	agent  *agent.Server // nil when switched off
 	http   *http.Server
 	ln     net.Listener
+
+	changed httpapi.Bell
+	closing chan struct{} // closed when answers that would never end must end
 }
 
 // Open makes every part, opens the sockets and wipes the secrets of cfg, whatever comes of it. PostgreSQL need not be
@@ -38,7 +42,7 @@ type Service struct {
 // or setting is at fault, and nothing is left open.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Service, error) {
 	defer cfg.Wipe()
-	s := &Service{cfg: cfg, log: log}
+	s := &Service{cfg: cfg, log: log, closing: make(chan struct{})}
 	if err := s.open(ctx); err != nil {
 		gone, cancel := context.WithCancel(context.Background())
 		cancel() // nothing is in flight that deserves waiting
@@ -88,7 +92,7 @@ func (s *Service) listen(ctx context.Context) error {
 	s.ln = ln
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, TrustedProxies: s.cfg.TrustedProxies, RequestTimeout: s.cfg.RequestTimeout,
-		MaxValueLen: s.cfg.MaxValueLen, Metrics: metric.Handler(s.keeper.Stats),
+		MaxValueLen: s.cfg.MaxValueLen, Metrics: metric.Handler(s.keeper.Stats), Changed: &s.changed, Closing: s.closing,
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: ln.Addr().String(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
@@ -115,9 +119,10 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("listening", "listen", s.Addr(), "agent_socket", s.cfg.Agent.Socket, "database", s.cfg.Postgres.Database,
 		"node", s.cfg.NodeName)
 	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() { defer close(watched); s.watch(ctx) }()
-	defer func() { cancel(); <-watched }()
+	var beside sync.WaitGroup
+	beside.Go(func() { s.watch(ctx) })
+	beside.Go(func() { s.newRotator().Run(ctx) })
+	defer func() { cancel(); beside.Wait() }()
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.ln) }()
 	var agentErr <-chan error // nil, which never gives anything, when there is no agent
@@ -147,6 +152,7 @@ func (s *Service) Close(ctx context.Context) error {
 			problems = append(problems, core.Wrap(core.Unavailable, err, "%s", what))
 		}
 	}
+	close(s.closing)
 	if s.http != nil {
 		err := s.http.Shutdown(ctx)
 		if err != nil {

@@ -20,6 +20,8 @@ type Store struct {
 	mu      sync.Mutex
 	secrets map[core.Name]*secret
 	tokens  []token
+	jobs    map[core.SecretID]*job
+	changes []vault.Change
 	fail    func(op string) error
 	edit    func(*vault.StoredValue)
 }
@@ -85,6 +87,13 @@ func (s *Store) enter(op string) (leave func(), err error) {
 
 func (s *Store) record(o vault.Origin, a vault.Action, name string, v uint64) {
 	s.Recorder.add(vault.Entry{Origin: o, Action: a, Name: name, Version: v, Outcome: vault.OutcomeOK})
+	switch a {
+	case vault.ActionCreate, vault.ActionUpdate, vault.ActionRotate, vault.ActionDelete:
+		n := len(s.changes) + 1
+		s.changes = append(s.changes, vault.Change{
+			Place: vault.Place{Transaction: uint64(n), ID: int64(n)}, At: s.Now(), Action: a, Name: core.Name(name), Version: v,
+		})
+	}
 }
 
 // CreateSecret implements vault.Store.
@@ -101,7 +110,7 @@ func (s *Store) CreateSecret(_ context.Context, n vault.NewSecret, o vault.Origi
 	x := &secret{info: vault.Secret{
 		ID: n.ID, Name: n.Name, Kind: n.Kind, ContentType: n.ContentType, Description: n.Description, Tags: n.Tags,
 		RotationIntervalSecs: n.RotationIntervalSecs, GracePeriodSecs: n.GracePeriodSecs, GeneratePolicy: n.GeneratePolicy,
-		CurrentVersion: 1, CreatedAt: now, UpdatedAt: now,
+		Rotation: n.Rotation, CurrentVersion: 1, CreatedAt: now, UpdatedAt: now,
 	}, versions: []version{{number: 1, sealed: n.Sealed, created: now}}}
 	if n.RotationIntervalSecs > 0 {
 		x.info.NextRotationAt = now.Add(time.Duration(n.RotationIntervalSecs) * time.Second)
@@ -147,13 +156,20 @@ func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, o vault.Ori
 	if n.GracePeriodSecs != nil {
 		x.info.GracePeriodSecs = *n.GracePeriodSecs
 	}
+	if n.Reschedule {
+		s.reschedule(x)
+	}
+	s.supersede(x, n.Sealed, n.Action, o)
+	return x.info, nil
+}
+
+func (s *Store) supersede(x *secret, sealed vault.SealedValue, action vault.Action, o vault.Origin) {
 	now := s.Now()
 	x.versions[len(x.versions)-1].expires = now.Add(time.Duration(x.info.GracePeriodSecs) * time.Second)
 	x.info.CurrentVersion++
 	x.info.UpdatedAt = now
-	x.versions = append(x.versions, version{number: x.info.CurrentVersion, sealed: n.Sealed, created: now})
-	s.record(o, n.Action, string(x.info.Name), x.info.CurrentVersion)
-	return x.info, nil
+	x.versions = append(x.versions, version{number: x.info.CurrentVersion, sealed: sealed, created: now})
+	s.record(o, action, string(x.info.Name), x.info.CurrentVersion)
 }
 
 // DeleteSecret implements vault.Store.
@@ -168,6 +184,7 @@ func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, o vault.Origin
 		return err
 	}
 	delete(s.secrets, x.info.Name)
+	delete(s.jobs, d.ID)
 	s.record(o, vault.ActionDelete, string(x.info.Name), d.Expected)
 	return nil
 }
@@ -203,12 +220,27 @@ func (s *Store) ReadSealed(_ context.Context, names []core.Name, number uint64) 
 			continue
 		}
 		for _, v := range x.versions {
-			if s.alive(v) && (v.number == number || number == 0 && v.number == x.info.CurrentVersion) {
+			kept := v.number+uint64(x.info.Rotation.KeepVersions) >= x.info.CurrentVersion
+			if (s.alive(v) || kept) && (v.number == number || number == 0 && v.number == x.info.CurrentVersion) {
 				out = append(out, s.stored(x, v))
 			}
 		}
 	}
 	return out, nil
+}
+
+// ReadSealedOnWriter implements vault.Store.
+func (s *Store) ReadSealedOnWriter(_ context.Context, name core.Name) (vault.StoredValue, error) {
+	leave, err := s.enter("ReadSealedOnWriter")
+	defer leave()
+	if err != nil {
+		return vault.StoredValue{}, err
+	}
+	x := s.secrets[name]
+	if x == nil {
+		return vault.StoredValue{}, core.Errorf(core.NotFound, "no such secret")
+	}
+	return s.stored(x, x.versions[len(x.versions)-1]), nil
 }
 
 // ReadVerifiable implements vault.Store.

@@ -1,0 +1,138 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+var (
+	configureFields = []string{"description", "tags", "rotation_interval_secs", "rotation_schedule", "rotation_time_zone",
+		"rotation_window_secs", "rotation_paused", "grace_period_secs", "keep_versions", "generate_policy"}
+	expireFields = []string{"version", "grace_secs"}
+)
+
+func (s *server) configure(c *gin.Context) {
+	name := nameOf(c)
+	body, err := s.readJSON(c)
+	defer func() { envelope.Wipe(body) }()
+	r := vault.ConfigureRequest{Name: name}
+	if err == nil {
+		r.Settings, err = decodeSettings(body)
+	}
+	if err == nil {
+		_, err = query(c.Request)
+	}
+	if err == nil {
+		r.Expected, err = expected(c.Request.Header, true)
+	}
+	if err != nil {
+		s.reject(c, vault.ActionConfigure, name, err)
+		return
+	}
+	made, err := s.Vault.Configure(c.Request.Context(), callerOf(c), r)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	s.answerSecret(c, http.StatusOK, made)
+}
+
+// decodeSettings returns the fields that are given; the others stay as they are.
+func decodeSettings(body []byte) (out vault.Settings, err error) {
+	o, err := parseObject(body, configureFields)
+	if err != nil {
+		return out, err
+	}
+	if len(o) == 0 {
+		return out, core.Errorf(core.Invalid, "no setting is given")
+	}
+	for field, to := range map[string]**string{
+		"description": &out.Description, "rotation_schedule": &out.RotationSchedule, "rotation_time_zone": &out.RotationTimeZone,
+	} {
+		if err := given(o, field, o.text, to); err != nil {
+			return out, err
+		}
+	}
+	for field, to := range map[string]**int64{
+		"rotation_interval_secs": &out.RotationIntervalSecs, "rotation_window_secs": &out.RotationWindowSecs,
+		"grace_period_secs": &out.GracePeriodSecs,
+	} {
+		if err := given(o, field, o.integer, to); err != nil {
+			return out, err
+		}
+	}
+	if err := given(o, "keep_versions", o.small, &out.KeepVersions); err != nil {
+		return out, err
+	}
+	if err := given(o, "rotation_paused", o.boolean, &out.RotationPaused); err != nil {
+		return out, err
+	}
+	if out.Tags, err = o.tags(); err != nil {
+		return out, err
+	}
+	out.GeneratePolicy, err = o.policy()
+	return out, err
+}
+
+// given reads a field into *to, if it is there.
+func given[T any](o object, field string, read func(string) (T, error), to **T) error {
+	if _, ok := o[field]; !ok {
+		return nil
+	}
+	v, err := read(field)
+	if err == nil {
+		*to = &v
+	}
+	return err
+}
+
+// small reads a whole number that an int holds everywhere.
+func (o object) small(field string) (int, error) {
+	n, err := o.integer(field)
+	if err == nil && int64(int32(n)) != n {
+		err = core.Errorf(core.Invalid, "%s is out of range", field)
+	}
+	return int(n), err
+}
+
+func (s *server) expire(c *gin.Context, name string) {
+	body, err := s.readJSON(c)
+	defer func() { envelope.Wipe(body) }()
+	var version, grace int64
+	if err == nil {
+		version, grace, err = decodeExpire(body)
+	}
+	if err == nil {
+		_, err = query(c.Request)
+	}
+	if err != nil {
+		s.reject(c, vault.ActionExpire, name, err)
+		return
+	}
+	v, err := s.Vault.Expire(c.Request.Context(), callerOf(c), name, uint64(version), grace)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	s.answer(c, http.StatusOK, versionBodyOf(v))
+}
+
+func decodeExpire(body []byte) (version, grace int64, err error) {
+	o, err := parseObject(body, expireFields)
+	if err != nil {
+		return 0, 0, err
+	}
+	if version, err = o.integer("version"); err == nil && version < 1 {
+		err = core.Errorf(core.Invalid, "version must be a whole number from 1")
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	grace, err = o.integer("grace_secs")
+	return version, grace, err
+}

@@ -1,0 +1,231 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+const (
+	defaultMaxStreams = 64
+	defaultWatchPoll  = time.Second
+	keepAlive         = 15 * time.Second // below what proxies take for a dead connection
+	eventWriteLimit   = 10 * time.Second // a reader that takes no more is let go
+	headerLastEventID = "Last-Event-ID"
+)
+
+// Bell tells event streams that there may be something new. The zero Bell is ready; safe for concurrent use.
+type Bell struct {
+	mu   sync.Mutex
+	next chan struct{}
+}
+
+// Ring wakes everybody who waits.
+func (b *Bell) Ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next != nil {
+		close(b.next)
+		b.next = nil
+	}
+}
+
+// Next returns a channel that is closed when the bell rings the next time.
+func (b *Bell) Next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next == nil {
+		b.next = make(chan struct{})
+	}
+	return b.next
+}
+
+type statusBody struct {
+	Version     string     `json:"version"`
+	InRecovery  bool       `json:"in_recovery"`
+	Secrets     int64      `json:"secrets"`
+	Automatic   int64      `json:"automatic"`
+	Paused      int64      `json:"paused"`
+	Due         int64      `json:"due"`
+	OverdueSecs int64      `json:"overdue_secs"`
+	Queued      int64      `json:"queued"`
+	Claimed     int64      `json:"claimed"`
+	Failing     int64      `json:"failing"`
+	Missed      int64      `json:"missed"`
+	InGrace     int64      `json:"in_grace"`
+	LastPassAt  *time.Time `json:"last_pass_at,omitempty"`
+}
+
+func (s *server) status(c *gin.Context) {
+	if _, err := query(c.Request); err != nil {
+		s.reject(c, vault.ActionStatus, "", err)
+		return
+	}
+	v, err := s.Vault.Status(c.Request.Context(), callerOf(c))
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	s.answer(c, http.StatusOK, statusBody{
+		Version: v.Version, InRecovery: v.InRecovery, Secrets: v.Secrets, Automatic: v.Automatic, Paused: v.Paused,
+		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
+		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt),
+	})
+}
+
+// events streams changes until the client or the server goes. A stream that cannot look any more is ended: its client
+// comes back, here or at another node, and says where it was.
+func (s *server) events(c *gin.Context) {
+	prefix, after, err := eventsQuery(c.Request)
+	if err == nil {
+		select {
+		case s.streams <- struct{}{}:
+			defer func() { <-s.streams }()
+		default:
+			err = core.Errorf(core.Unavailable, "there are %d event streams already", s.MaxStreams)
+		}
+	}
+	if err != nil {
+		s.reject(c, vault.ActionWatch, prefix, err)
+		return
+	}
+	w, err := s.Vault.Watch(c.Request.Context(), callerOf(c), prefix, after)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	st := &stream{s: s, w: w, out: c.Writer, control: http.NewResponseController(c.Writer)}
+	if err := st.run(c.MustGet(keyUnbounded).(context.Context)); err != nil {
+		s.Log.InfoContext(c.Request.Context(), "event stream ended", "cause", err.Error(), "request_id", callerOf(c).RequestID)
+	}
+}
+
+func eventsQuery(r *http.Request) (prefix string, after *vault.Place, err error) {
+	q, err := query(r, "prefix", "after")
+	if err != nil {
+		return "", nil, err
+	}
+	id := q.Get("after")
+	// A client that comes back sends the id of the last event that it got.
+	if v := r.Header.Values(headerLastEventID); len(v) > 0 {
+		id = v[len(v)-1]
+	}
+	if id == "" {
+		return q.Get("prefix"), nil, nil
+	}
+	after, err = parseEventID(id)
+	return q.Get("prefix"), after, err
+}
+
+var eventIDPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,18})$`)
+
+func eventID(p vault.Place) string { return fmt.Sprintf("%d-%d", p.Transaction, p.ID) }
+
+func parseEventID(s string) (*vault.Place, error) {
+	if m := eventIDPattern.FindStringSubmatch(s); m != nil {
+		xid, xerr := strconv.ParseUint(m[1], 10, 64)
+		id, ierr := strconv.ParseInt(m[2], 10, 64)
+		if xerr == nil && ierr == nil {
+			return &vault.Place{Transaction: xid, ID: id}, nil
+		}
+	}
+	return nil, core.Errorf(core.Invalid, "the id of the last event is not one of this server's")
+}
+
+// stream is one answer of Server-Sent Events.
+type stream struct {
+	s       *server
+	w       *vault.Watch
+	out     http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (st *stream) run(ctx context.Context) error {
+	// The limits of an ordinary request would end it; a transport without limits has none to take away.
+	_ = st.control.SetReadDeadline(time.Time{})
+	h := st.out
+	h.Header().Set("Content-Type", "text/event-stream")
+	h.Header().Set("X-Accel-Buffering", "no")
+	h.WriteHeader(http.StatusOK)
+	if err := st.send("retry: 1000\n" + st.id()); err != nil {
+		return err
+	}
+	alive := time.NewTicker(keepAlive)
+	defer alive.Stop()
+	for {
+		rung := st.s.Changed.Next() // before looking: what comes after the look rings it
+		if err := st.look(ctx); err != nil {
+			return err
+		}
+		poll := time.NewTimer(st.s.WatchPoll)
+		var err error
+		select {
+		case <-rung:
+		case <-poll.C:
+		case <-alive.C:
+			err = st.send(": alive\n" + st.id())
+		case <-st.s.Closing:
+			err = errClosing
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		poll.Stop()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+var errClosing = core.Errorf(core.Unavailable, "the server is stopping")
+
+type eventBody struct {
+	Action  vault.Action `json:"action"`
+	Name    core.Name    `json:"name"`
+	Version uint64       `json:"version"`
+	At      time.Time    `json:"at"`
+}
+
+// look sends what is new.
+func (st *stream) look(ctx context.Context) error {
+	for more := true; more; {
+		limited, cancel := context.WithTimeout(ctx, st.s.RequestTimeout)
+		changes, again, err := st.w.Next(limited)
+		cancel()
+		if err != nil {
+			return err
+		}
+		more = again
+		for _, c := range changes {
+			data, err := json.Marshal(eventBody{Action: c.Action, Name: c.Name, Version: c.Version, At: c.At.UTC()})
+			if err != nil {
+				return err
+			}
+			if err := st.send(fmt.Sprintf("id: %s\nevent: change\ndata: %s\n\n", eventID(c.Place), data)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// id is an event without data: clients show it to nobody and remember the place.
+func (st *stream) id() string { return "id: " + eventID(st.w.Place()) + "\n\n" }
+
+func (st *stream) send(text string) error {
+	_ = st.control.SetWriteDeadline(time.Now().Add(eventWriteLimit))
+	if _, err := io.WriteString(st.out, text); err != nil {
+		return err
+	}
+	return st.control.Flush()
+}

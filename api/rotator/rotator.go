@@ -1,0 +1,252 @@
+// Package rotator makes the rotations that are due. Any number of processes on any nodes run one: the database gives
+// each due rotation to one of them at a time. It decides nothing about secrets: the door makes and stores the values.
+package rotator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// Door is the part of vault.Vault that the rotator calls.
+type Door interface {
+	ClaimRotations(ctx context.Context, worker string, lease time.Duration, limit int) ([]vault.Claim, error)
+	CompleteRotation(ctx context.Context, c vault.Claim) (vault.Secret, error)
+	FailRotation(ctx context.Context, c vault.Claim, cause error) (time.Time, error)
+	ReleaseRotation(ctx context.Context, c vault.Claim) error
+	PlanRotations(ctx context.Context) (int, error)
+}
+
+// Listener tells when a rotation may be due. It calls heard as soon as it listens and then for every notification, and
+// returns when ctx ends or it hears no more.
+type Listener func(ctx context.Context, heard func()) error
+
+const (
+	defaultPoll    = 15 * time.Second
+	defaultLease   = time.Minute
+	defaultBatch   = 16
+	defaultWorkers = 4
+	defaultTimeout = 10 * time.Second
+	firstBackoff   = 500 * time.Millisecond
+	longBackoff    = 30 * time.Second
+)
+
+// Config is what a Rotator is made of. Door is required.
+type Config struct {
+	Door    Door
+	Listen  Listener      // nil = by polling alone
+	Log     *slog.Logger  // nil = slog.Default()
+	Node    string        // a part of the names under which claims are held
+	Poll    time.Duration // between two looks when nothing is heard; 0 = 15 s
+	Lease   time.Duration // how long a claim is held; others take it over then; at least twice Timeout; 0 = 1 min
+	Batch   int           // claims at a time; 0 = 16
+	Workers int           // rotations at a time; 0 = 4
+	Timeout time.Duration // of one rotation; 0 = 10 s
+}
+
+// Rotator is one process's part. Its methods are safe for concurrent use; Run is called once.
+type Rotator struct {
+	c     Config
+	awake chan struct{} // holds one wish to look
+	said  lastSaid
+}
+
+// New returns a rotator, which does nothing before Run.
+func New(c Config) *Rotator {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	for _, d := range []struct {
+		v  *time.Duration
+		to time.Duration
+	}{{&c.Poll, defaultPoll}, {&c.Lease, defaultLease}, {&c.Timeout, defaultTimeout}} {
+		if *d.v <= 0 {
+			*d.v = d.to
+		}
+	}
+	c.Lease = max(c.Lease, 2*c.Timeout) // time to begin, and time to finish
+	if c.Batch <= 0 {
+		c.Batch = defaultBatch
+	}
+	if c.Workers <= 0 {
+		c.Workers = defaultWorkers
+	}
+	return &Rotator{c: c, awake: make(chan struct{}, 1)}
+}
+
+// Wake makes it look now, or once more if it is looking.
+func (r *Rotator) Wake() {
+	select {
+	case r.awake <- struct{}{}:
+	default:
+	}
+}
+
+// Run rotates until ctx ends. Then it claims nothing more, gives back what it has not begun, finishes what it has,
+// which takes at most Timeout, and returns.
+func (r *Rotator) Run(ctx context.Context) {
+	var listening sync.WaitGroup
+	if r.c.Listen != nil {
+		listening.Go(func() { r.listen(ctx) })
+	}
+	defer listening.Wait()
+	for ctx.Err() == nil {
+		r.look(ctx)
+	}
+}
+
+// listen keeps the listener going.
+func (r *Rotator) listen(ctx context.Context) {
+	backoff := firstBackoff
+	for {
+		started := time.Now()
+		err := r.c.Listen(ctx, r.Wake)
+		if ctx.Err() != nil {
+			return
+		}
+		r.said.warn(ctx, r.c.Log, "listen", "cannot listen for due rotations, polling goes on", err)
+		if time.Since(started) > longBackoff {
+			backoff = firstBackoff
+		}
+		if !pause(ctx, nil, backoff) {
+			return
+		}
+		backoff = min(2*backoff, longBackoff)
+	}
+}
+
+// look does what there is to do, then waits for the next reason to look.
+func (r *Rotator) look(ctx context.Context) {
+	// A stop must not cut a statement in two; it ends the wait below.
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
+	_, err := r.c.Door.PlanRotations(work)
+	cancel()
+	r.said.warn(ctx, r.c.Log, "plan", "cannot plan rotations", err)
+	wait := r.c.Poll
+	for ctx.Err() == nil {
+		n, retry := r.batch(ctx)
+		wait = min(wait, retry)
+		if n < r.c.Batch {
+			break
+		}
+	}
+	pause(ctx, r.awake, wait)
+}
+
+// pause waits for the time or until it is woken; false when ctx ends first.
+func pause(ctx context.Context, awake <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-awake:
+	case <-t.C:
+	}
+	return true
+}
+
+// batch claims and works on one batch; it returns the size of it, and after what time to look for a failed one again.
+func (r *Rotator) batch(ctx context.Context) (n int, retry time.Duration) {
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
+	defer cancel()
+	// A name for every claiming: the same process must not take its own slow rotation over.
+	claims, err := r.c.Door.ClaimRotations(work, r.c.Node+"/"+rand.Text(), r.c.Lease, r.c.Batch)
+	r.said.warn(ctx, r.c.Log, "claim", "cannot claim rotations", err)
+	var workers errgroup.Group
+	workers.SetLimit(r.c.Workers)
+	waits := make([]time.Duration, len(claims))
+	begun := time.Now()
+	for i, c := range claims {
+		workers.Go(func() error {
+			waits[i] = r.c.Poll
+			if ctx.Err() != nil || time.Since(begun) > r.c.Lease-r.c.Timeout {
+				r.release(ctx, c)
+			} else {
+				waits[i] = r.rotate(ctx, c)
+			}
+			return nil
+		})
+	}
+	_ = workers.Wait()
+	retry = r.c.Poll
+	for _, w := range waits {
+		retry = min(retry, w)
+	}
+	return len(claims), retry
+}
+
+// rotate makes one rotation and returns after what time to look again.
+func (r *Rotator) rotate(ctx context.Context, c vault.Claim) time.Duration {
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
+	defer cancel()
+	log := r.c.Log.With("secret", string(c.Secret.Name), "due_at", c.DueAt.UTC(), "attempt", c.Attempts)
+	made, err := r.complete(work, c)
+	switch {
+	case err == nil:
+		log.InfoContext(ctx, "rotated", "version", made.CurrentVersion)
+		return r.c.Poll
+	case vault.IsClaimLost(err):
+		log.InfoContext(ctx, "the rotation was taken over or called off")
+		return r.c.Poll
+	}
+	log.WarnContext(ctx, "rotation failed", "code", core.CodeOf(err), "cause", err.Error())
+	failing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
+	defer cancel()
+	at, ferr := r.c.Door.FailRotation(failing, c, err)
+	if ferr != nil {
+		log.WarnContext(ctx, "the failure could not be kept; the rotation is taken over when its lease ends", "cause", ferr.Error())
+		return r.c.Poll
+	}
+	return max(100*time.Millisecond, time.Until(at))
+}
+
+// complete makes a failure of a panic, so that one secret cannot end the rotation of all others.
+func (r *Rotator) complete(ctx context.Context, c vault.Claim) (made vault.Secret, err error) {
+	defer func() {
+		if recover() != nil { // its value may hold anything
+			err = core.Errorf(core.Internal, "the rotation panicked")
+		}
+	}()
+	return r.c.Door.CompleteRotation(ctx, c)
+}
+
+func (r *Rotator) release(ctx context.Context, c vault.Claim) {
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
+	defer cancel()
+	if err := r.c.Door.ReleaseRotation(work, c); err != nil && !vault.IsClaimLost(err) {
+		r.c.Log.WarnContext(ctx, "a claim could not be given back; it ends with its lease",
+			"secret", string(c.Secret.Name), "cause", err.Error())
+	}
+}
+
+// lastSaid keeps a lasting problem from filling the log. The zero value has said nothing.
+type lastSaid struct {
+	mu   sync.Mutex
+	text map[string]string
+}
+
+// warn logs err unless it was the last one of its kind; nil makes it be said again.
+func (s *lastSaid) warn(ctx context.Context, log *slog.Logger, kind, message string, err error) {
+	text := ""
+	if err != nil && !errors.Is(err, context.Canceled) {
+		text = err.Error()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.text == nil {
+		s.text = map[string]string{}
+	}
+	if text != "" && text != s.text[kind] {
+		log.WarnContext(ctx, message, "cause", text)
+	}
+	s.text[kind] = text
+}

@@ -1,0 +1,288 @@
+package rotator_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/rotator"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// door is a stand-in whose methods are what the test sets; it keeps what happened.
+type door struct {
+	mu       sync.Mutex
+	due      []vault.Claim
+	workers  map[string]bool
+	did      []string
+	complete func(ctx context.Context, c vault.Claim) error
+	claim    func() error
+	failed   func()
+}
+
+func (d *door) note(format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.did = append(d.did, fmt.Sprintf(format, args...))
+}
+
+func (d *door) take() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	did := d.did
+	d.did = nil
+	return did
+}
+
+func (d *door) add(names ...core.Name) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, n := range names {
+		d.due = append(d.due, vault.Claim{Secret: vault.Secret{Name: n}})
+	}
+}
+
+func (d *door) ClaimRotations(_ context.Context, worker string, _ time.Duration, limit int) ([]vault.Claim, error) {
+	if d.claim != nil {
+		if err := d.claim(); err != nil {
+			return nil, err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.workers[worker] {
+		return nil, errors.New("a worker's name came twice")
+	}
+	if d.workers == nil {
+		d.workers = map[string]bool{}
+	}
+	d.workers[worker] = true
+	n := min(limit, len(d.due))
+	out := d.due[:n:n]
+	d.due = d.due[n:]
+	return out, nil
+}
+
+func (d *door) CompleteRotation(ctx context.Context, c vault.Claim) (vault.Secret, error) {
+	if d.complete != nil {
+		if err := d.complete(ctx, c); err != nil {
+			return vault.Secret{}, err
+		}
+	}
+	d.note("completed %s", c.Secret.Name)
+	return c.Secret, nil
+}
+
+func (d *door) FailRotation(_ context.Context, c vault.Claim, cause error) (time.Time, error) {
+	d.note("failed %s: %s", c.Secret.Name, core.CodeOf(cause))
+	if d.failed != nil {
+		d.failed()
+	}
+	return time.Now().Add(2 * time.Second), nil
+}
+
+func (d *door) ReleaseRotation(_ context.Context, c vault.Claim) error {
+	d.note("released %s", c.Secret.Name)
+	return nil
+}
+
+func (d *door) PlanRotations(context.Context) (int, error) { return 0, nil }
+
+// start runs a rotator until the test ends; stop waits for it.
+func start(t *testing.T, c rotator.Config) (r *rotator.Rotator, stop func()) {
+	t.Helper()
+	if c.Log == nil {
+		c.Log = quiet
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	r = rotator.New(c)
+	go func() { defer close(done); r.Run(ctx) }()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return r, stop
+}
+
+func want(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Fatalf("did %q, want %q", got, want)
+	}
+}
+
+func TestLooksWhenPolling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &door{}
+		_, stop := start(t, rotator.Config{Door: d, Poll: 10 * time.Second})
+		defer stop()
+		synctest.Wait()
+		d.add("a")
+		time.Sleep(10*time.Second - 1) // of the bubble's clock
+		want(t, d.take())
+		time.Sleep(1)
+		synctest.Wait()
+		want(t, d.take(), "completed a")
+	})
+}
+
+func TestLooksWhenWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &door{}
+		hear := make(chan func(), 1)
+		_, stop := start(t, rotator.Config{Door: d, Poll: time.Hour, Listen: func(ctx context.Context, heard func()) error {
+			hear <- heard
+			<-ctx.Done()
+			return ctx.Err()
+		}})
+		defer stop()
+		heard := <-hear
+		synctest.Wait()
+		d.add("a")
+		heard()
+		synctest.Wait()
+		want(t, d.take(), "completed a")
+	})
+}
+
+func TestListensAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		begun := time.Now()
+		_, stop := start(t, rotator.Config{Door: &door{}, Poll: time.Hour, Listen: func(context.Context, func()) error {
+			at = append(at, time.Since(begun))
+			return errors.New("the connection went away")
+		}})
+		time.Sleep(2 * time.Minute)
+		stop()
+		if want := "[0s 500ms 1.5s 3.5s 7.5s 15.5s 31.5s 1m1.5s 1m31.5s]"; fmt.Sprint(at) != want {
+			t.Errorf("listened at %v, want %s", at, want)
+		}
+	})
+}
+
+func TestWorksUntilNothingIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &door{}
+		for i := range 35 {
+			d.add(core.Name(fmt.Sprint(i)))
+		}
+		_, stop := start(t, rotator.Config{Door: d, Batch: 10, Workers: 3})
+		defer stop()
+		synctest.Wait()
+		if n := len(d.take()); n != 35 {
+			t.Errorf("%d rotations at once, want 35", n)
+		}
+	})
+}
+
+func TestConcurrencyIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now, most int
+		var mu sync.Mutex
+		d := &door{complete: func(context.Context, vault.Claim) error {
+			mu.Lock()
+			now++
+			most = max(most, now)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			now--
+			mu.Unlock()
+			return nil
+		}}
+		d.add("1", "2", "3", "4", "5", "6", "7", "8")
+		_, stop := start(t, rotator.Config{Door: d, Workers: 3})
+		defer stop()
+		time.Sleep(10 * time.Second)
+		if most != 3 || len(d.take()) != 8 {
+			t.Errorf("%d at a time, want 3", most)
+		}
+	})
+}
+
+func TestFailures(t *testing.T) {
+	lost := core.Wrap(core.Stale, vault.ErrClaimLost, "gone")
+	for name, c := range map[string]struct {
+		complete func(context.Context, vault.Claim) error
+		want     string
+	}{
+		// One failure ends nothing, and is looked at again when its time has come.
+		"an error": {func(context.Context, vault.Claim) error { return core.Errorf(core.Unavailable, "away") },
+			"[failed a: unavailable completed b]"},
+		"a panic":      {func(context.Context, vault.Claim) error { panic("on purpose") }, "[failed a: internal completed b]"},
+		"a lost claim": {func(context.Context, vault.Claim) error { return lost }, "[]"},
+		"too slow": {func(ctx context.Context, _ vault.Claim) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}, "[failed a: unavailable completed b]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &door{complete: c.complete}
+				d.failed = func() { d.complete = nil; d.add("b") }
+				d.add("a")
+				_, stop := start(t, rotator.Config{Door: d, Poll: time.Hour, Timeout: 10 * time.Second})
+				defer stop()
+				time.Sleep(13 * time.Second)
+				if got := fmt.Sprint(d.take()); got != c.want {
+					t.Errorf("did %s, want %s", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestStopFinishesAndGivesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun, finish := make(chan struct{}), make(chan struct{})
+		d := &door{complete: func(ctx context.Context, c vault.Claim) error {
+			begun <- struct{}{}
+			<-finish
+			return ctx.Err() // a stop must not reach a rotation that has begun
+		}}
+		d.add("a", "b", "c")
+		_, stop := start(t, rotator.Config{Door: d, Workers: 1})
+		<-begun
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		synctest.Wait()
+		close(finish)
+		<-stopped
+		want(t, d.take(), "completed a", "released b", "released c")
+	})
+}
+
+func TestGivesBackWhatTheLeaseDoesNotCover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &door{complete: func(context.Context, vault.Claim) error {
+			time.Sleep(9 * time.Second)
+			return nil
+		}}
+		d.add("a", "b", "c", "d")
+		_, stop := start(t, rotator.Config{Door: d, Workers: 1, Timeout: 10 * time.Second, Lease: 25 * time.Second})
+		defer stop()
+		time.Sleep(time.Minute)
+		want(t, d.take(), "completed a", "completed b", "released c", "released d")
+	})
+}
+
+func TestALastingProblemIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lines{}
+		d := &door{claim: func() error { return errors.New("no connection") }}
+		_, stop := start(t, rotator.Config{Door: d, Poll: time.Second, Log: slog.New(slog.NewTextHandler(log, nil))})
+		defer stop()
+		time.Sleep(30 * time.Second)
+		if log.count("no connection") != 1 {
+			t.Errorf("said %d times:\n%s", log.count("no connection"), log)
+		}
+	})
+}

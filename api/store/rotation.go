@@ -1,0 +1,217 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+const configureSecret = `SELECT * FROM vault.configure_secret($1::uuid, $2::bigint,
+	ROW($3::text, $4::jsonb, $5::bigint, $6::text, $7::text, $8::bigint, $9::boolean, $10::bigint, $11::integer,
+		$12::jsonb)::vault.secret_settings,
+	ROW($13::text, $14::text, $15::text, $16::inet, $17::text)::vault.audit_origin)`
+
+// ConfigureSecret implements vault.Store. After a lost answer it is sent again: what is set twice is set once.
+func (d *DB) ConfigureSecret(ctx context.Context, c vault.Configuration, o vault.Origin) (vault.Secret, error) {
+	args, err := settingsArgs(c.Settings)
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	args = append([]any{[16]byte(c.ID), int64(c.Expected)}, args...)
+	return perform(ctx, d, change[vault.Secret]{
+		sql: configureSecret, args: append(args, originArgs(o)...), row: secretRow, landed: neverSeen[vault.Secret],
+	})
+}
+
+// neverSeen makes a change that may be repeated be repeated.
+func neverSeen[T any](context.Context) (out T, ok bool, err error) { return out, false, nil }
+
+func settingsArgs(s vault.Settings) ([]any, error) {
+	tags, err := tagsArg(s.Tags)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := policyArg(s.GeneratePolicy)
+	if err != nil {
+		return nil, err
+	}
+	return []any{s.Description, tags, s.RotationIntervalSecs, s.RotationSchedule, s.RotationTimeZone,
+		s.RotationWindowSecs, s.RotationPaused, s.GracePeriodSecs, s.KeepVersions, policy}, nil
+}
+
+const expireVersion = `SELECT * FROM vault.expire_version($1::uuid, $2::bigint, $3::bigint,
+	ROW($4::text, $5::text, $6::text, $7::inet, $8::text)::vault.audit_origin)`
+
+// ExpireVersion implements vault.Store. After a lost answer it is sent again: a version that is gone by then is
+// NotFound, and expired.
+func (d *DB) ExpireVersion(ctx context.Context, x vault.Expiry, o vault.Origin) (vault.VersionInfo, error) {
+	return perform(ctx, d, change[vault.VersionInfo]{
+		sql: expireVersion, args: append([]any{[16]byte(x.ID), int64(x.Version), x.GraceSecs}, originArgs(o)...),
+		row: versionRow, landed: neverSeen[vault.VersionInfo],
+	})
+}
+
+const claimRotations = `SELECT c.job_id, c.due_at, c.claimed_at, c.attempts, (c.secret).*
+	FROM vault.claim_rotations($1::text, $2::integer, $3::integer) c`
+
+// ClaimRotations implements vault.Store.
+func (d *DB) ClaimRotations(ctx context.Context, worker string, lease time.Duration, limit int) ([]vault.Claim, error) {
+	return perform(ctx, d, change[[]vault.Claim]{
+		sql: claimRotations, args: []any{worker, int32(lease / time.Second), int32(limit)},
+		collect: func(rows pgx.Rows) ([]vault.Claim, error) {
+			return pgx.CollectRows(rows, func(r pgx.CollectableRow) (c vault.Claim, err error) {
+				var f secretFields
+				var attempts int32
+				if err := r.Scan(append([]any{(*[16]byte)(&c.Job), &c.DueAt, &c.ClaimedAt, &attempts}, f.targets()...)...); err != nil {
+					return c, err
+				}
+				c.Worker, c.Attempts = worker, int(attempts)
+				c.Secret, err = f.secret()
+				return c, err
+			})
+		},
+	})
+}
+
+const completeRotation = `SELECT * FROM vault.complete_rotation($1::uuid, $2::text, $3::bigint,
+	ROW($4::smallint, $5::text, $6::bytea, $7::bytea, $8::bytea)::vault.sealed_value, $9::timestamptz,
+	ROW($10::text, $11::text, $12::text, $13::inet, $14::text)::vault.audit_origin)`
+
+// CompleteRotation implements vault.Store.
+func (d *DB) CompleteRotation(ctx context.Context, r vault.RotatedVersion, o vault.Origin) (vault.Secret, error) {
+	s := r.Claim.Secret
+	args := []any{[16]byte(r.Claim.Job), r.Claim.Worker, int64(r.Expected)}
+	args = append(append(args, sealedArgs(r.Sealed)...), timeArg(r.NextAt))
+	return perform(ctx, d, change[vault.Secret]{
+		sql: completeRotation, args: append(args, originArgs(o)...), row: secretRow,
+		landed: func(ctx context.Context) (vault.Secret, bool, error) {
+			return d.landed(ctx, s.ID, s.Name, r.Expected+1, r.Sealed.Nonce)
+		},
+	})
+}
+
+const failRotation = `SELECT vault.fail_rotation($1::uuid, $2::text, $3::text, $4::text,
+	ROW($5::text, $6::text, $7::text, $8::inet, $9::text)::vault.audit_origin)`
+
+// FailRotation implements vault.Store.
+func (d *DB) FailRotation(ctx context.Context, f vault.RotationFailure, o vault.Origin) (time.Time, error) {
+	args := []any{[16]byte(f.Claim.Job), f.Claim.Worker, f.Reason, string(f.Code)}
+	return perform(ctx, d, change[time.Time]{
+		sql: failRotation, args: append(args, originArgs(o)...), row: pgx.RowTo[time.Time], landed: neverSeen[time.Time],
+	})
+}
+
+// ReleaseRotation implements vault.Store.
+func (d *DB) ReleaseRotation(ctx context.Context, c vault.Claim) error {
+	_, err := perform(ctx, d, change[bool]{
+		sql: "SELECT true FROM vault.release_rotation($1::uuid, $2::text)", args: []any{[16]byte(c.Job), c.Worker},
+		row: pgx.RowTo[bool], landed: neverSeen[bool],
+	})
+	return err
+}
+
+const unplannedRotations = "SELECT clock_timestamp(), u.* FROM vault.unplanned_rotations($1::integer) u"
+
+// UnplannedRotations implements vault.Store.
+func (d *DB) UnplannedRotations(ctx context.Context, limit int) ([]vault.Unplanned, error) {
+	return readPrimary(ctx, d, unplannedRotations, []any{int32(limit)}, func(r pgx.CollectableRow) (u vault.Unplanned, err error) {
+		var f secretFields
+		if err := r.Scan(append([]any{&u.Now}, f.targets()...)...); err != nil {
+			return u, err
+		}
+		u.Secret, err = f.secret()
+		return u, err
+	})
+}
+
+const planRotation = "SELECT vault.plan_rotation($1::uuid, $2::text, $3::text, $4::timestamptz)"
+
+// PlanRotation implements vault.Store. After a lost answer it is sent again, and finds the schedule planned.
+func (d *DB) PlanRotation(ctx context.Context, s vault.Secret, at time.Time) (bool, error) {
+	return perform(ctx, d, change[bool]{
+		sql: planRotation, args: []any{[16]byte(s.ID), s.Rotation.Schedule, s.Rotation.TimeZone, at},
+		row: pgx.RowTo[bool], landed: neverSeen[bool],
+	})
+}
+
+const changesSince = `SELECT c.xid, c.id, c.at, c.action, c.name, c.version
+	FROM vault.changes_since($1::text, $2::bigint, $3::integer) c`
+
+// ChangesSince implements vault.Store.
+func (d *DB) ChangesSince(ctx context.Context, after vault.Place, limit int) ([]vault.Change, error) {
+	args := []any{strconv.FormatUint(after.Transaction, 10), after.ID, int32(limit)}
+	return read(ctx, d, changesSince, args, func(r pgx.CollectableRow) (c vault.Change, err error) {
+		var xid, action, name string
+		var numbered int64
+		if err := r.Scan(&xid, &c.Place.ID, &c.At, &action, &name, &numbered); err != nil {
+			return c, err
+		}
+		c.Action, c.Name = vault.Action(action), core.Name(name)
+		if c.Place.Transaction, err = transaction(xid); err != nil {
+			return c, err
+		}
+		c.Version, err = version(numbered)
+		return c, err
+	})
+}
+
+// LastChange implements vault.Store.
+func (d *DB) LastChange(ctx context.Context) (vault.Place, error) {
+	rows, err := read(ctx, d, "SELECT c.xid, c.id FROM vault.last_change() c", nil, func(r pgx.CollectableRow) (p vault.Place, err error) {
+		var xid string
+		if err := r.Scan(&xid, &p.ID); err != nil {
+			return p, err
+		}
+		p.Transaction, err = transaction(xid)
+		return p, err
+	})
+	if err != nil || len(rows) == 0 {
+		return vault.Place{}, err
+	}
+	return rows[0], nil
+}
+
+func transaction(xid string) (uint64, error) {
+	n, err := strconv.ParseUint(xid, 10, 64)
+	if err != nil {
+		return 0, core.Errorf(core.Corrupt, "a stored transaction id is malformed")
+	}
+	return n, nil
+}
+
+// Status implements vault.Store.
+func (d *DB) Status(ctx context.Context) (vault.Status, error) {
+	rows, err := read(ctx, d, "SELECT vault.status()", nil, pgx.RowTo[[]byte])
+	if err != nil {
+		return vault.Status{}, err
+	}
+	var s struct {
+		Version     string     `json:"version"`
+		InRecovery  bool       `json:"in_recovery"`
+		Secrets     int64      `json:"secrets"`
+		Automatic   int64      `json:"automatic"`
+		Paused      int64      `json:"paused"`
+		Due         int64      `json:"due"`
+		OverdueSecs int64      `json:"overdue_secs"`
+		Queued      int64      `json:"queued"`
+		Claimed     int64      `json:"claimed"`
+		Failing     int64      `json:"failing"`
+		Missed      int64      `json:"missed"`
+		InGrace     int64      `json:"in_grace"`
+		LastPassAt  *time.Time `json:"last_pass_at"`
+	}
+	if len(rows) != 1 || json.Unmarshal(rows[0], &s) != nil {
+		return vault.Status{}, core.Errorf(core.Corrupt, "vault.status() answered something else")
+	}
+	return vault.Status{
+		Version: s.Version, InRecovery: s.InRecovery, Secrets: s.Secrets, Automatic: s.Automatic, Paused: s.Paused,
+		Due: s.Due, OverdueSecs: s.OverdueSecs, Queued: s.Queued, Claimed: s.Claimed, Failing: s.Failing,
+		Missed: s.Missed, InGrace: s.InGrace, LastPassAt: orZero(s.LastPassAt),
+	}, nil
+}

@@ -1,0 +1,168 @@
+package vault
+
+import (
+	"context"
+	"time"
+	_ "time/tzdata" // time zones are the same on a machine without the database of them
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/rotation"
+)
+
+// Limits of the rotation settings.
+const (
+	MinWindowSecs   = 60         // a shorter one could pass between two looks
+	MaxWindowSecs   = 31_536_000 // a year
+	MaxKeepVersions = 100
+)
+
+// ConfigureRequest changes settings of a secret, not its value.
+type ConfigureRequest struct {
+	Name     string
+	Expected uint64 // the version that must be current; AnyVersion
+	Settings Settings
+}
+
+// Configure changes settings and returns the metadata. It needs an admin token. A new interval or schedule counts
+// from now, and calls off a rotation that was due by the old one. Errors: Unauthenticated, Invalid, NotFound, Stale,
+// Unavailable.
+func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Secret, error) {
+	a := v.try(c, ActionConfigure, r.Name, r.Expected)
+	a.change = true
+	var made Secret
+	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
+		name, err := core.ParseName(r.Name)
+		if err != nil {
+			return err
+		}
+		if err := r.Settings.check(); err != nil {
+			return err
+		}
+		return v.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
+			x := Configuration{ID: s.ID, Expected: s.CurrentVersion, Settings: r.Settings}
+			made, err = v.c.Store.ConfigureSecret(ctx, x, a.entry.Origin)
+			return err
+		})
+	})
+	if err != nil {
+		return Secret{}, err
+	}
+	return made, nil
+}
+
+// Expire shortens the grace of a superseded version to graceSecs from now; 0 ends it at once. It never lengthens it.
+// It needs an admin token. Errors: Unauthenticated, Invalid (also: the version is current), NotFound, Unavailable.
+func (v *Vault) Expire(ctx context.Context, c Caller, name string, version uint64, graceSecs int64) (VersionInfo, error) {
+	a := v.try(c, ActionExpire, name, version)
+	a.change = true
+	var out VersionInfo
+	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
+		n, err := core.ParseName(name)
+		if err != nil {
+			return err
+		}
+		if version == 0 {
+			return core.Errorf(core.Invalid, "the version to expire is required")
+		}
+		if err := checkPeriod("grace_secs", graceSecs); err != nil {
+			return err
+		}
+		s, err := v.c.Store.DescribeSecretOnWriter(ctx, n)
+		if err != nil {
+			return err
+		}
+		out, err = v.c.Store.ExpireVersion(ctx, Expiry{ID: s.ID, Version: version, GraceSecs: graceSecs}, a.entry.Origin)
+		return err
+	})
+	if err != nil {
+		return VersionInfo{}, err
+	}
+	return out, nil
+}
+
+func (r *Rotation) check() error {
+	if r.Schedule != "" {
+		if _, err := rotation.Parse(r.Schedule); err != nil {
+			return err
+		}
+	}
+	if r.TimeZone != "" {
+		if _, err := loadZone(r.TimeZone); err != nil {
+			return err
+		}
+	}
+	if err := checkWindow(r.WindowSecs); err != nil {
+		return err
+	}
+	return checkKept(r.KeepVersions)
+}
+
+func (s *Settings) check() error {
+	if s.RotationSchedule != nil && *s.RotationSchedule == "" {
+		return core.Errorf(core.Invalid, "rotation_schedule is empty: a secret goes back to an interval by rotation_interval_secs")
+	}
+	if s.RotationSchedule != nil && s.RotationIntervalSecs != nil {
+		return core.Errorf(core.Invalid, "rotation_interval_secs and rotation_schedule exclude each other")
+	}
+	if s.RotationIntervalSecs != nil && *s.RotationIntervalSecs < 1 {
+		return core.Errorf(core.Invalid, "rotation_interval_secs is %d, want 1 to %d", *s.RotationIntervalSecs, MaxPeriodSecs)
+	}
+	if s.RotationTimeZone != nil && *s.RotationTimeZone == "" {
+		return core.Errorf(core.Invalid, "rotation_time_zone is empty")
+	}
+	r := Rotation{
+		Schedule: orZero(s.RotationSchedule), TimeZone: orZero(s.RotationTimeZone),
+		WindowSecs: orZero(s.RotationWindowSecs), KeepVersions: orZero(s.KeepVersions),
+	}
+	if err := r.check(); err != nil {
+		return err
+	}
+	if s.GeneratePolicy != nil {
+		if err := s.GeneratePolicy.Validate(); err != nil {
+			return err
+		}
+	}
+	for what, secs := range map[string]int64{
+		"rotation_interval_secs": orZero(s.RotationIntervalSecs), "grace_period_secs": orZero(s.GracePeriodSecs),
+	} {
+		if err := checkPeriod(what, secs); err != nil {
+			return err
+		}
+	}
+	if err := checkDescription(orZero(s.Description)); err != nil {
+		return err
+	}
+	return checkTags(s.Tags)
+}
+
+func checkWindow(secs int64) error {
+	if secs != 0 && (secs < MinWindowSecs || secs > MaxWindowSecs) {
+		return core.Errorf(core.Invalid, "rotation_window_secs is %d, want 0 (none) or %d to %d", secs, MinWindowSecs, MaxWindowSecs)
+	}
+	return nil
+}
+
+func checkKept(n int) error {
+	if n < 0 || n > MaxKeepVersions {
+		return core.Errorf(core.Invalid, "keep_versions is %d, want 0 to %d", n, MaxKeepVersions)
+	}
+	return nil
+}
+
+// loadZone refuses what would mean something else on another machine.
+func loadZone(name string) (*time.Location, error) {
+	if name != "Local" && name != "" && len(name) <= 64 {
+		if loc, err := time.LoadLocation(name); err == nil {
+			return loc, nil
+		}
+	}
+	return nil, core.Errorf(core.Invalid, "rotation_time_zone %s is not a name of the time zone database, as Europe/Berlin is",
+		core.Quote(name))
+}
+
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

@@ -1,0 +1,159 @@
+package vault
+
+import (
+	"context"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+	"github.com/hyperiondb/hyperion-vault/core/rotation"
+)
+
+// actorRotator is who makes the rotations that are due.
+const actorRotator = "rotator"
+
+// maxUnplanned is how many schedules one call plans.
+const maxUnplanned = 1000
+
+// The steps of a due rotation, as Config.Step is told them.
+const (
+	StepClaimed = "claimed" // the database knows whose it is
+	StepKey     = "key"     // a data key was made
+	StepSealed  = "sealed"  // nothing of the new value is stored yet
+	StepStored  = "stored"  // committed, and nobody was told
+)
+
+func (v *Vault) step(name string) {
+	if v.c.Step != nil {
+		v.c.Step(name)
+	}
+}
+
+func (v *Vault) rotatorOrigin(worker string) Origin {
+	return Origin{Node: v.c.Node, Actor: actorRotator, RequestID: printable(worker)}
+}
+
+// ClaimRotations takes on at most limit rotations that are due, for the time of the lease. The worker's name must be
+// one that no other call uses. Errors: Unavailable.
+func (v *Vault) ClaimRotations(ctx context.Context, worker string, lease time.Duration, limit int) ([]Claim, error) {
+	claims, err := v.c.Store.ClaimRotations(ctx, worker, lease, limit)
+	if len(claims) > 0 {
+		v.step(StepClaimed)
+	}
+	return claims, err
+}
+
+// CompleteRotation makes and stores the new value of a claim. It starts over when somebody else changes the secret
+// meanwhile. With ErrClaimLost in the error there is nothing left to do; any other error is for FailRotation.
+func (v *Vault) CompleteRotation(ctx context.Context, c Claim) (Secret, error) {
+	for try := 1; ; try++ {
+		s, err := v.completeRotation(ctx, c)
+		if core.CodeOf(err) != core.Stale || IsClaimLost(err) || try == maxStaleTries {
+			return s, err
+		}
+		if c.Secret, err = v.c.Store.DescribeSecretOnWriter(ctx, c.Secret.Name); err != nil {
+			return Secret{}, err
+		}
+	}
+}
+
+func (v *Vault) completeRotation(ctx context.Context, c Claim) (Secret, error) {
+	s := c.Secret
+	if err := s.wellFormed(); err != nil {
+		return Secret{}, err
+	}
+	next, err := nextTime(s, later(c.DueAt, c.ClaimedAt))
+	if err != nil {
+		return Secret{}, err
+	}
+	value, err := v.nextValue(ctx, s)
+	defer envelope.Wipe(value)
+	if err != nil {
+		return Secret{}, err
+	}
+	r := RotatedVersion{Claim: c, Expected: s.CurrentVersion, NextAt: next}
+	b := envelope.Binding{ID: s.ID, Name: s.Name, Version: s.CurrentVersion + 1, ContentType: s.ContentType}
+	if r.Sealed, err = v.seal(ctx, b, value); err != nil {
+		return Secret{}, err
+	}
+	v.step(StepSealed)
+	made, err := v.c.Store.CompleteRotation(ctx, r, v.rotatorOrigin(c.Worker))
+	if err == nil {
+		v.step(StepStored)
+	}
+	return made, err
+}
+
+// FailRotation gives a claim back and returns when it is tried again. cause must hold no value; what the operator
+// gets to see of it is the text for clients. With ErrClaimLost in the error somebody else has it already.
+func (v *Vault) FailRotation(ctx context.Context, c Claim, cause error) (time.Time, error) {
+	f := RotationFailure{Claim: c, Reason: core.MessageOf(cause), Code: core.CodeOf(cause)}
+	return v.c.Store.FailRotation(ctx, f, v.rotatorOrigin(c.Worker))
+}
+
+// ReleaseRotation gives a claim back that was not worked on.
+func (v *Vault) ReleaseRotation(ctx context.Context, c Claim) error {
+	return v.c.Store.ReleaseRotation(ctx, c)
+}
+
+// PlanRotations computes the next time of the schedules that wait for one, and returns how many it planned and the
+// first mistake it met: a schedule that cannot be planned keeps no other from being.
+func (v *Vault) PlanRotations(ctx context.Context) (planned int, err error) {
+	waiting, err := v.c.Store.UnplannedRotations(ctx, maxUnplanned)
+	if err != nil {
+		return 0, err
+	}
+	for _, u := range waiting {
+		at, perr := nextTime(u.Secret, u.Now)
+		if perr != nil {
+			if err == nil {
+				err = core.Wrap(core.CodeOf(perr), perr, "plan the rotation of %s", core.Quote(string(u.Secret.Name)))
+			}
+			continue
+		}
+		done, perr := v.c.Store.PlanRotation(ctx, u.Secret, at)
+		if perr != nil {
+			return planned, perr
+		}
+		if done {
+			planned++
+		}
+	}
+	return planned, err
+}
+
+// nextTime returns the next time of the secret's schedule after t, zero for a secret without one.
+func nextTime(s Secret, t time.Time) (time.Time, error) {
+	if s.Rotation.Schedule == "" {
+		return time.Time{}, nil
+	}
+	c, err := rotation.Parse(s.Rotation.Schedule)
+	if err != nil {
+		return time.Time{}, err
+	}
+	loc := time.UTC
+	if s.Rotation.TimeZone != "" {
+		if loc, err = loadZone(s.Rotation.TimeZone); err != nil {
+			return time.Time{}, err
+		}
+	}
+	return c.Next(t.In(loc)), nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// wellFormed tells whether what is stored of s is what the door would have stored: a value is about to be bound to it.
+func (s *Secret) wellFormed() error {
+	if ct, err := core.ParseContentType(string(s.ContentType)); err != nil || ct != s.ContentType {
+		return errCorrupt()
+	}
+	if _, err := core.ParseName(string(s.Name)); err != nil {
+		return errCorrupt()
+	}
+	return nil
+}

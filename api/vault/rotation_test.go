@@ -1,0 +1,359 @@
+package vault_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+func TestConfigure(t *testing.T) {
+	configure := func(d *door, s vault.Settings, expected uint64) (vault.Secret, error) {
+		return d.Configure(t.Context(), d.admin, vault.ConfigureRequest{Name: "auto", Expected: expected, Settings: s})
+	}
+	t.Run("OK", func(t *testing.T) {
+		d := stocked(t)
+		s, err := configure(d, vault.Settings{
+			RotationSchedule: ptr("30 2 * * *"), RotationTimeZone: ptr("Europe/Berlin"), RotationWindowSecs: ptr[int64](3600),
+			GracePeriodSecs: ptr[int64](5), KeepVersions: ptr(2), RotationPaused: ptr(true),
+		}, 1)
+		want := vault.Rotation{Schedule: "30 2 * * *", TimeZone: "Europe/Berlin", WindowSecs: 3600, Paused: true, KeepVersions: 2}
+		if err != nil || s.Rotation != want || s.RotationIntervalSecs != 0 || s.GracePeriodSecs != 5 || s.CurrentVersion != 1 {
+			t.Fatalf("got %+v, %v", s, err)
+		}
+		if e := d.recorder.Take(); len(e) != 1 || e[0].Action != vault.ActionConfigure || e[0].Outcome != vault.OutcomeOK {
+			t.Errorf("recorded %+v", e)
+		}
+	})
+	t.Run("ErrStale", func(t *testing.T) {
+		d := stocked(t)
+		if _, err := configure(d, vault.Settings{RotationPaused: ptr(true)}, 2); core.CodeOf(err) != core.Stale {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("ErrUnauthenticated", func(t *testing.T) {
+		d := stocked(t)
+		d.admin.Bearer = ""
+		if _, err := configure(d, vault.Settings{RotationPaused: ptr(true)}, 1); core.CodeOf(err) != core.Unauthenticated {
+			t.Errorf("got %v", err)
+		}
+	})
+	for name, s := range map[string]vault.Settings{
+		"a wrong schedule":      {RotationSchedule: ptr("61 * * * *")},
+		"an empty schedule":     {RotationSchedule: ptr("")},
+		"both":                  {RotationSchedule: ptr("* * * * *"), RotationIntervalSecs: ptr[int64](60)},
+		"no interval":           {RotationIntervalSecs: ptr[int64](0)},
+		"a long interval":       {RotationIntervalSecs: ptr[int64](vault.MaxPeriodSecs + 1)},
+		"an unknown zone":       {RotationTimeZone: ptr("Europe/Atlantis")},
+		"this machine's zone":   {RotationTimeZone: ptr("Local")},
+		"an empty zone":         {RotationTimeZone: ptr("")},
+		"a path as zone":        {RotationTimeZone: ptr("../etc/passwd")},
+		"a short window":        {RotationWindowSecs: ptr[int64](59)},
+		"a long window":         {RotationWindowSecs: ptr[int64](vault.MaxWindowSecs + 1)},
+		"a negative grace":      {GracePeriodSecs: ptr[int64](-1)},
+		"too many versions":     {KeepVersions: ptr(vault.MaxKeepVersions + 1)},
+		"negative versions":     {KeepVersions: ptr(-1)},
+		"a long description":    {Description: ptr(strings.Repeat("x", vault.MaxDescriptionLen+1))},
+		"a tag without a name":  {Tags: map[string]string{"": "x"}},
+		"a description of NULs": {Description: ptr("\x00")},
+	} {
+		t.Run("ErrInvalid: "+name, func(t *testing.T) {
+			d := stocked(t)
+			before, _ := d.Describe(t.Context(), d.reader, "auto")
+			if _, err := configure(d, s, 1); core.CodeOf(err) != core.Invalid {
+				t.Errorf("got %v", err)
+			}
+			if after, _ := d.Describe(t.Context(), d.reader, "auto"); after.Rotation != before.Rotation {
+				t.Errorf("changed to %+v", after)
+			}
+		})
+	}
+}
+
+func TestCreateWithSchedule(t *testing.T) {
+	for name, r := range map[string]vault.CreateRequest{
+		"neither":                       {Name: "s", Kind: "automatic"},
+		"both":                          {Name: "s", Kind: "automatic", RotationIntervalSecs: 1, Rotation: vault.Rotation{Schedule: "* * * * *"}},
+		"a manual one with a schedule":  {Name: "s", Value: []byte("x"), Rotation: vault.Rotation{Schedule: "* * * * *"}},
+		"a schedule that never comes":   {Name: "s", Kind: "automatic", Rotation: vault.Rotation{Schedule: "0 0 30 2 *"}},
+		"a zone that is none":           {Name: "s", Kind: "automatic", Rotation: vault.Rotation{Schedule: "* * * * *", TimeZone: "Mars/North"}},
+		"a window that is too short":    {Name: "s", Kind: "automatic", RotationIntervalSecs: 1, Rotation: vault.Rotation{WindowSecs: 1}},
+		"a negative number of versions": {Name: "s", Kind: "automatic", RotationIntervalSecs: 1, Rotation: vault.Rotation{KeepVersions: -1}},
+	} {
+		t.Run("ErrInvalid: "+name, func(t *testing.T) {
+			d := newDoor(t)
+			_, err := d.Create(t.Context(), d.admin, r)
+			wantCode(t, err, core.Invalid)
+		})
+	}
+}
+
+func TestExpire(t *testing.T) {
+	setup := func(t *testing.T) *door {
+		d := newDoor(t)
+		d.mustCreate(t, "a", marker)
+		if _, err := d.Update(t.Context(), d.admin, vault.UpdateRequest{Name: "a", Value: []byte("new"), Expected: 1}); err != nil {
+			t.Fatal(err)
+		}
+		d.recorder.Take()
+		return d
+	}
+	verifies := func(t *testing.T, d *door, value string) bool {
+		t.Helper()
+		v, err := d.Verify(t.Context(), d.reader, "a", []byte(value))
+		wantCode(t, err, "")
+		return v.Valid
+	}
+	t.Run("OK now", func(t *testing.T) {
+		d := setup(t)
+		if !verifies(t, d, marker) {
+			t.Fatal("the old value is not in grace")
+		}
+		d.recorder.Take()
+		v, err := d.Expire(t.Context(), d.admin, "a", 1, 0)
+		if err != nil || v.Version != 1 || !v.ExpiresAt.Equal(*d.now) {
+			t.Fatalf("got %+v, %v", v, err)
+		}
+		if e := d.one(t); e.Action != vault.ActionExpire || e.Version != 1 || e.Outcome != vault.OutcomeOK {
+			t.Errorf("recorded %+v", e)
+		}
+		if verifies(t, d, marker) {
+			t.Error("the old value still verifies")
+		}
+	})
+	t.Run("OK sooner", func(t *testing.T) {
+		d := setup(t)
+		if _, err := d.Expire(t.Context(), d.admin, "a", 1, 10); err != nil {
+			t.Fatal(err)
+		}
+		*d.now = d.now.Add(10*time.Second - 1)
+		if !verifies(t, d, marker) {
+			t.Error("the old value is refused before its end")
+		}
+		*d.now = d.now.Add(1)
+		if verifies(t, d, marker) {
+			t.Error("the old value verifies at its end")
+		}
+	})
+	t.Run("never later", func(t *testing.T) {
+		d := setup(t)
+		v, err := d.Expire(t.Context(), d.admin, "a", 1, 3600)
+		if err != nil || !v.ExpiresAt.Equal(d.now.Add(60*time.Second)) {
+			t.Errorf("got %+v, %v", v, err)
+		}
+	})
+	for _, x := range []struct {
+		name    string
+		secret  string
+		version uint64
+		grace   int64
+		want    core.Code
+	}{
+		{"the current one", "a", 2, 0, core.Invalid},
+		{"none", "a", 3, 0, core.NotFound},
+		{"no version", "a", 0, 0, core.Invalid},
+		{"a negative grace", "a", 1, -1, core.Invalid},
+		{"no such secret", "b", 1, 0, core.NotFound},
+		{"no name", "", 1, 0, core.Invalid},
+	} {
+		t.Run("Err "+string(x.want)+": "+x.name, func(t *testing.T) {
+			d := setup(t)
+			_, err := d.Expire(t.Context(), d.admin, x.secret, x.version, x.grace)
+			wantCode(t, err, x.want)
+			if e := d.one(t); e.Outcome != vault.OutcomeFailed || e.Code != x.want {
+				t.Errorf("recorded %+v", e)
+			}
+		})
+	}
+}
+
+func TestReschedule(t *testing.T) {
+	d := stocked(t)
+	*d.now = d.now.Add(50 * time.Second)
+	before, _ := d.Describe(t.Context(), d.reader, "auto")
+	kept, err := d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: "auto"})
+	if err != nil || !kept.NextRotationAt.Equal(before.NextRotationAt) {
+		t.Errorf("next at %s, %v, want %s", kept.NextRotationAt, err, before.NextRotationAt)
+	}
+	moved, err := d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: "auto", Reschedule: true})
+	if err != nil || !moved.NextRotationAt.Equal(d.now.Add(60*time.Second)) {
+		t.Errorf("next at %s, %v, want %s", moved.NextRotationAt, err, d.now.Add(60*time.Second))
+	}
+}
+
+func claimOne(t *testing.T, d *door, worker string) vault.Claim {
+	t.Helper()
+	claims, err := d.ClaimRotations(t.Context(), worker, time.Minute, 10)
+	if err != nil || len(claims) != 1 {
+		t.Fatalf("claimed %+v, %v", claims, err)
+	}
+	return claims[0]
+}
+
+func TestDueRotation(t *testing.T) {
+	t.Run("OK", func(t *testing.T) {
+		d := stocked(t)
+		*d.now = d.now.Add(60 * time.Second)
+		c := claimOne(t, d, "w1")
+		if again, _ := d.ClaimRotations(t.Context(), "w2", time.Minute, 10); len(again) != 0 {
+			t.Fatalf("claimed twice: %+v", again)
+		}
+		s, err := d.CompleteRotation(t.Context(), c)
+		if err != nil || s.CurrentVersion != 2 {
+			t.Fatalf("got %+v, %v", s, err)
+		}
+		e := d.one(t)
+		if e.Action != vault.ActionRotate || e.Origin.Actor != "rotator" || e.Origin.Node != "node1" || e.Version != 2 {
+			t.Errorf("recorded %+v", e)
+		}
+		if v, err := d.Read(t.Context(), d.reader, "auto", 0); err != nil || len(v.Plain) != 32 {
+			t.Errorf("the value is %d bytes, %v", len(v.Plain), err)
+		}
+	})
+	t.Run("a change that comes between", func(t *testing.T) {
+		d := stocked(t)
+		*d.now = d.now.Add(60 * time.Second)
+		c := claimOne(t, d, "w1")
+		if _, err := d.Update(t.Context(), d.admin, vault.UpdateRequest{Name: "auto", Value: []byte("mine"), Expected: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := d.CompleteRotation(t.Context(), c); err != nil || s.CurrentVersion != 3 {
+			t.Errorf("got %+v, %v", s, err)
+		}
+	})
+	t.Run("a lost claim", func(t *testing.T) {
+		d := stocked(t)
+		*d.now = d.now.Add(60 * time.Second)
+		c := claimOne(t, d, "w1")
+		*d.now = d.now.Add(time.Minute)
+		other := claimOne(t, d, "w2")
+		if other.Attempts != 2 || !other.DueAt.Equal(c.DueAt) {
+			t.Errorf("the other claim is %+v", other)
+		}
+		if _, err := d.CompleteRotation(t.Context(), c); !vault.IsClaimLost(err) {
+			t.Errorf("got %v", err)
+		}
+		if _, err := d.FailRotation(t.Context(), c, err1); !vault.IsClaimLost(err) {
+			t.Errorf("got %v", err)
+		}
+		if s, err := d.CompleteRotation(t.Context(), other); err != nil || s.CurrentVersion != 2 {
+			t.Errorf("got %+v, %v", s, err)
+		}
+	})
+	t.Run("a failure is kept without its cause", func(t *testing.T) {
+		d := stocked(t)
+		*d.now = d.now.Add(60 * time.Second)
+		c := claimOne(t, d, "w1")
+		cause := core.Wrap(core.Unavailable, errors.New(marker), "the key service is away")
+		at, err := d.FailRotation(t.Context(), c, cause)
+		if err != nil || !at.After(*d.now) {
+			t.Fatalf("got %s, %v", at, err)
+		}
+		if got := d.store.FailureOf(c.Secret.ID); got != "the key service is away" {
+			t.Errorf("the reason is %q", got)
+		}
+		if again, _ := d.ClaimRotations(t.Context(), "w2", time.Minute, 10); len(again) != 0 {
+			t.Error("tried again at once")
+		}
+	})
+	t.Run("a row edited by hand is not rotated", func(t *testing.T) {
+		d := stocked(t)
+		*d.now = d.now.Add(60 * time.Second)
+		c := claimOne(t, d, "w1")
+		c.Secret.ContentType = "Text/Plain"
+		_, err := d.CompleteRotation(t.Context(), c)
+		wantCode(t, err, core.Corrupt)
+	})
+}
+
+var err1 = core.Errorf(core.Unavailable, "away")
+
+func TestPlanRotations(t *testing.T) {
+	d := newDoor(t)
+	create := func(name, schedule, zone string) {
+		t.Helper()
+		r := vault.CreateRequest{Name: name, Kind: "automatic", Rotation: vault.Rotation{Schedule: schedule, TimeZone: zone}}
+		if _, err := d.Create(t.Context(), d.admin, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("a", "30 2 * * *", "America/New_York")
+	create("b", "* * * * *", "")
+	if n, err := d.PlanRotations(t.Context()); n != 2 || err != nil {
+		t.Fatalf("planned %d, %v", n, err)
+	}
+	if n, err := d.PlanRotations(t.Context()); n != 0 || err != nil {
+		t.Fatalf("planned %d again, %v", n, err)
+	}
+	s, _ := d.Describe(t.Context(), d.reader, "a")
+	if want := time.Date(2026, 1, 2, 7, 30, 0, 0, time.UTC); !s.NextRotationAt.Equal(want) {
+		t.Errorf("next at %s, want %s", s.NextRotationAt, want)
+	}
+	// After a long outage it comes once, and the next time is one that is still to come.
+	*d.now = d.now.Add(72 * time.Hour)
+	claims, err := d.ClaimRotations(t.Context(), "w", time.Minute, 10)
+	if err != nil || len(claims) != 2 {
+		t.Fatalf("claimed %d, %v", len(claims), err)
+	}
+	for _, c := range claims {
+		made, err := d.CompleteRotation(t.Context(), c)
+		if err != nil || made.CurrentVersion != 2 || !made.NextRotationAt.After(*d.now) {
+			t.Errorf("got %+v, %v", made, err)
+		}
+	}
+}
+
+func TestWatch(t *testing.T) {
+	d := newDoor(t)
+	d.mustCreate(t, "a/1", marker)
+	w, err := d.Watch(t.Context(), d.reader, "a/", nil)
+	wantCode(t, err, "")
+	if e := d.one(t); e.Action != vault.ActionWatch || e.Name != "a/" || e.Origin.Actor != "reader" {
+		t.Errorf("recorded %+v", e)
+	}
+	if got, more, err := w.Next(t.Context()); len(got) != 0 || more || err != nil {
+		t.Fatalf("got %+v, %v, %v before anything changed", got, more, err)
+	}
+	d.mustCreate(t, "a/2", marker)
+	d.mustCreate(t, "b/1", marker)
+	got, _, err := w.Next(t.Context())
+	if err != nil || len(got) != 1 || got[0].Name != "a/2" || got[0].Action != vault.ActionCreate || got[0].Version != 1 {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	resumed, err := d.Watch(t.Context(), d.reader, "", &got[0].Place)
+	wantCode(t, err, "")
+	if got, _, _ := resumed.Next(t.Context()); len(got) != 1 || got[0].Name != "b/1" {
+		t.Errorf("resumed with %+v", got)
+	}
+	for name, c := range map[string]struct {
+		caller vault.Caller
+		prefix string
+		want   core.Code
+	}{
+		"denied":       {d.admin, "", core.Denied},
+		"a wrong name": {d.reader, "a//b", core.Invalid},
+	} {
+		t.Run("Err "+name, func(t *testing.T) {
+			_, err := d.Watch(t.Context(), c.caller, c.prefix, nil)
+			wantCode(t, err, c.want)
+		})
+	}
+}
+
+func TestStatus(t *testing.T) {
+	d := stocked(t)
+	s, err := d.Status(t.Context(), d.reader)
+	if err != nil || s.Secrets != 2 || s.Automatic != 1 {
+		t.Fatalf("got %+v, %v", s, err)
+	}
+	if e := d.one(t); e.Action != vault.ActionStatus || e.Outcome != vault.OutcomeOK {
+		t.Errorf("recorded %+v", e)
+	}
+	_, err = d.Status(t.Context(), d.admin)
+	wantCode(t, err, core.Denied)
+}

@@ -1,0 +1,150 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/generate"
+)
+
+// Rotation is the part of a secret's settings that only automatic secrets use, beside the interval.
+type Rotation struct {
+	Schedule     string // cron, as core/rotation reads it; "" = by the interval
+	TimeZone     string // of the schedule, a name of the time zone database; "" = UTC
+	WindowSecs   int64  // how long after its due time a rotation may still be made; 0 = any time
+	Paused       bool   // nothing is rotated by itself
+	KeepVersions int    // superseded versions that can still be read by number after their grace
+}
+
+// Settings are changes to what may be set of a secret beside its value; nil keeps what is stored.
+type Settings struct {
+	Description          *string
+	Tags                 map[string]string
+	RotationIntervalSecs *int64  // replaces a schedule
+	RotationSchedule     *string // replaces an interval
+	RotationTimeZone     *string
+	RotationWindowSecs   *int64 // 0 takes the window away
+	RotationPaused       *bool
+	GracePeriodSecs      *int64 // of versions superseded from now on
+	KeepVersions         *int
+	GeneratePolicy       *generate.Policy
+}
+
+// Configuration is what ConfigureSecret changes.
+type Configuration struct {
+	ID       core.SecretID
+	Expected uint64 // must be the current version
+	Settings Settings
+}
+
+// Expiry is what ExpireVersion changes.
+type Expiry struct {
+	ID        core.SecretID
+	Version   uint64 // a superseded one
+	GraceSecs int64  // how long it stays valid from now, never longer than before; 0 = not at all
+}
+
+// JobID is the id of a rotation job.
+type JobID [16]byte
+
+// Claim is a due rotation that a worker has taken on, alone, until its lease ends.
+type Claim struct {
+	Job       JobID
+	Worker    string    // who holds it, one name per claiming
+	DueAt     time.Time // the one due time that the rotation is for
+	ClaimedAt time.Time // by the clock of the database
+	Attempts  int       // from 1
+	Secret    Secret    // as it was when it was claimed
+}
+
+// RotatedVersion completes a claim.
+type RotatedVersion struct {
+	Claim    Claim
+	Expected uint64 // the version it replaces; must be current
+	Sealed   SealedValue
+	NextAt   time.Time // the next time of a schedule; zero for an interval, which the database computes
+}
+
+// RotationFailure gives a claim back.
+type RotationFailure struct {
+	Claim  Claim
+	Reason string // for the operator; holds no value
+	Code   core.Code
+}
+
+// Unplanned is a secret with a schedule whose next time is not computed yet.
+type Unplanned struct {
+	Now    time.Time // by the clock of the database
+	Secret Secret
+}
+
+// Place is where a reader of changes has come to. The zero Place is before the first.
+type Place struct {
+	Transaction uint64
+	ID          int64
+}
+
+// Change says that a secret was created, got a new version or was deleted.
+type Change struct {
+	Place   Place
+	At      time.Time
+	Action  Action // ActionCreate, ActionUpdate, ActionRotate or ActionDelete
+	Name    core.Name
+	Version uint64
+}
+
+// Status is the state of a vault in counts.
+type Status struct {
+	Version     string // of the schema
+	InRecovery  bool   // the answering node is a standby
+	Secrets     int64
+	Automatic   int64
+	Paused      int64
+	Due         int64     // rotations whose time has come
+	OverdueSecs int64     // of the one waiting longest
+	Queued      int64     // jobs that nobody works on
+	Claimed     int64     // jobs that somebody works on
+	Failing     int64     // queued jobs whose last attempt failed
+	Missed      int64     // jobs of the last 30 days whose window passed
+	InGrace     int64     // superseded versions still valid
+	LastPassAt  time.Time // of the supervisor; zero = never
+}
+
+// Rotations is the part of the Store that keeps rotation going.
+type Rotations interface {
+	// ConfigureSecret changes settings; Stale when c.Expected is not current.
+	ConfigureSecret(ctx context.Context, c Configuration, o Origin) (Secret, error)
+	// ExpireVersion shortens the grace of a version; NotFound when there is no such version, Invalid when it is the
+	// current one.
+	ExpireVersion(ctx context.Context, x Expiry, o Origin) (VersionInfo, error)
+
+	// ClaimRotations takes on at most limit due rotations for the time of the lease. Nobody else gets them before it
+	// ends. A lost answer leaves claims that nobody knows of until then.
+	ClaimRotations(ctx context.Context, worker string, lease time.Duration, limit int) ([]Claim, error)
+	// CompleteRotation stores the version and ends the job, in one transaction. ErrClaimLost when the
+	// lease ended and somebody else went on, or the rotation was called off; Stale when r.Expected is not current.
+	CompleteRotation(ctx context.Context, r RotatedVersion, o Origin) (Secret, error)
+	// FailRotation gives a claim back with the reason and returns when it is tried again.
+	FailRotation(ctx context.Context, f RotationFailure, o Origin) (time.Time, error)
+	// ReleaseRotation gives a claim back untouched.
+	ReleaseRotation(ctx context.Context, c Claim) error
+	// UnplannedRotations returns at most limit secrets whose schedule waits for its next time.
+	UnplannedRotations(ctx context.Context, limit int) ([]Unplanned, error)
+	// PlanRotation stores the next time of a schedule; false when the schedule has changed since or was planned.
+	PlanRotation(ctx context.Context, s Secret, at time.Time) (bool, error)
+
+	// ChangesSince returns at most limit changes after a place, in their order. It asks the reader.
+	ChangesSince(ctx context.Context, after Place, limit int) ([]Change, error)
+	// LastChange returns the place after which everything is still to come. It asks the reader.
+	LastChange(ctx context.Context) (Place, error)
+	// Status asks the reader.
+	Status(ctx context.Context) (Status, error)
+}
+
+// ErrClaimLost is in the chain of the error of a worker whose claim is no longer its own.
+var ErrClaimLost = core.Errorf(core.Stale, "the claim on the rotation is lost")
+
+// IsClaimLost tells whether err means that the rotation is somebody else's by now, or was called off.
+func IsClaimLost(err error) bool { return errors.Is(err, ErrClaimLost) }

@@ -1,0 +1,196 @@
+// Package rotation decides when a secret is due: it reads schedules and computes times. It has no clock and knows
+// no database.
+package rotation
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// MaxScheduleLen is the longest schedule, in bytes.
+const MaxScheduleLen = 255
+
+// Schedule is a parsed cron schedule of five fields: minute (0-59), hour (0-23), day of the month (1-31), month
+// (1-12) and day of the week (0-7, both 0 and 7 are Sunday). A field is *, a number, a range a-b, a list a,b, and
+// with /n every n-th of a range or of *. When both days are restricted a time matches if either does, as in
+// crontab(5) and POSIX. The zero value matches never. Safe for concurrent use.
+type Schedule struct {
+	minutes, hours, days, months, weekdays uint64 // bit n: value n matches
+	eitherDay                              bool   // both day fields are restricted
+	text                                   string
+}
+
+type field struct {
+	name     string
+	min, max int
+}
+
+var fields = [5]field{
+	{"minute", 0, 59}, {"hour", 0, 23}, {"day of the month", 1, 31}, {"month", 1, 12}, {"day of the week", 0, 7},
+}
+
+// Parse reads a schedule. Errors are core.Invalid and name the field. A schedule that can never match (30 February)
+// is refused.
+func Parse(s string) (Schedule, error) {
+	if len(s) > MaxScheduleLen {
+		return Schedule{}, core.Errorf(core.Invalid, "schedule is %d bytes, at most %d are allowed", len(s), MaxScheduleLen)
+	}
+	parts := strings.Split(s, " ")
+	if len(parts) != len(fields) {
+		return Schedule{}, core.Errorf(core.Invalid,
+			"schedule must have 5 fields separated by single spaces: minute hour day month weekday")
+	}
+	var bits [5]uint64
+	for i, part := range parts {
+		b, err := fields[i].parse(part)
+		if err != nil {
+			return Schedule{}, err
+		}
+		bits[i] = b
+	}
+	if bits[4]&(1<<7) != 0 {
+		bits[4] = bits[4]&^(1<<7) | 1
+	}
+	c := Schedule{
+		minutes: bits[0], hours: bits[1], days: bits[2], months: bits[3], weekdays: bits[4],
+		eitherDay: !strings.HasPrefix(parts[2], "*") && !strings.HasPrefix(parts[4], "*"),
+		text:      s,
+	}
+	if c.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return Schedule{}, core.Errorf(core.Invalid, "schedule never comes: there is no such day")
+	}
+	return c, nil
+}
+
+// String returns the text that was parsed.
+func (c Schedule) String() string { return c.text }
+
+func (f field) parse(s string) (uint64, error) {
+	var bits uint64
+	for _, item := range strings.Split(s, ",") {
+		b, ok := f.item(item)
+		if !ok {
+			return 0, core.Errorf(core.Invalid, "schedule: %s must be *, numbers from %d to %d, ranges a-b or steps /n",
+				f.name, f.min, f.max)
+		}
+		bits |= b
+	}
+	return bits, nil
+}
+
+// item parses *, a, a-b, with an optional /n; a/n means a-max/n.
+func (f field) item(s string) (uint64, bool) {
+	span, step, stepped := strings.Cut(s, "/")
+	every := 1
+	if stepped {
+		n, ok := number(step)
+		if !ok || n < 1 || n > f.max {
+			return 0, false
+		}
+		every = n
+	}
+	first, last := f.min, f.max
+	if span != "*" {
+		low, high, ranged := strings.Cut(span, "-")
+		a, ok := number(low)
+		if !ok {
+			return 0, false
+		}
+		first = a
+		switch {
+		case ranged:
+			if last, ok = number(high); !ok {
+				return 0, false
+			}
+		case !stepped:
+			last = first
+		}
+	}
+	if first < f.min || last > f.max || first > last {
+		return 0, false
+	}
+	var bits uint64
+	for v := first; v <= last; v += every {
+		bits |= 1 << v
+	}
+	return bits, true
+}
+
+// number reads one or two decimal digits: no sign, no space.
+func number(s string) (int, bool) {
+	if len(s) < 1 || len(s) > 2 || s[0] < '0' || s[0] > '9' {
+		return 0, false
+	}
+	n, err := strconv.Atoi(s)
+	return n, err == nil
+}
+
+// horizonYears bounds the search for a match. A 29 February on one day of the week may take 40 years, across 2100.
+const horizonYears = 50
+
+// Next returns the first matching minute strictly after t, in t's location; the zero Time for the zero Schedule.
+// A local time that daylight saving skips comes at the instant the clock is set forward, so that nothing is left
+// out; one that comes twice is taken the first time only, so that nothing comes twice.
+func (c Schedule) Next(t time.Time) time.Time {
+	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC) // a calendar day, not an instant
+	for limit := day.AddDate(horizonYears, 0, 0); day.Before(limit); day = day.AddDate(0, 0, 1) {
+		if !c.matchesDay(day) {
+			continue
+		}
+		if at := c.within(day, t); !at.IsZero() {
+			return at
+		}
+	}
+	return time.Time{}
+}
+
+func (c Schedule) matchesDay(day time.Time) bool {
+	if c.months&(1<<int(day.Month())) == 0 {
+		return false
+	}
+	byDate := c.days&(1<<day.Day()) != 0
+	byWeekday := c.weekdays&(1<<int(day.Weekday())) != 0
+	if c.eitherDay {
+		return byDate || byWeekday
+	}
+	return byDate && byWeekday
+}
+
+// within returns the first matching instant of a calendar day after t. Later local times are never earlier
+// instants, so the first one found is the one.
+func (c Schedule) within(day, t time.Time) time.Time {
+	for h := range 24 {
+		if c.hours&(1<<h) == 0 {
+			continue
+		}
+		for m := range 60 {
+			if c.minutes&(1<<m) == 0 {
+				continue
+			}
+			wall := day.Add(time.Duration(h)*time.Hour + time.Duration(m)*time.Minute)
+			if at := instant(wall, t.Location()); at.After(t) {
+				return at
+			}
+		}
+	}
+	return time.Time{}
+}
+
+// instant returns when a clock in loc first shows what wall, in UTC, shows; the end of the gap if it never does.
+// time.Date does not say which of two instants it takes, nor where it moves a skipped one.
+func instant(wall time.Time, loc *time.Location) time.Time {
+	_, before := wall.Add(-24 * time.Hour).In(loc).Zone()
+	_, after := wall.Add(24 * time.Hour).In(loc).Zone()
+	// The larger offset is the earlier instant.
+	for _, offset := range [2]int{max(before, after), min(before, after)} {
+		at := wall.Add(-time.Duration(offset) * time.Second).In(loc)
+		if _, shown := at.Zone(); shown == offset {
+			return at
+		}
+	}
+	end, _ := wall.Add(-time.Duration(before) * time.Second).In(loc).ZoneBounds()
+	return end
+}

@@ -1,0 +1,251 @@
+/*
+ * supervisor.c: the background workers that keep rotation going.
+ *
+ * The launcher is started with the server when the library is preloaded, and again when a standby is promoted:
+ * never during recovery, so only ever on the primary. It belongs to no database and waits until the configured one
+ * exists; then it has the supervisor started there. The supervisor makes a pass every scan_interval_secs: what a
+ * pass does is SQL, vault.supervise().
+ */
+#include "hyperion_vault.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "owner.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#define RESTART_SECS	5		/* a crashed launcher; a supervisor that ended */
+#define BATCH			1000	/* rows of each kind that one pass handles; more are done at once in the next */
+
+PGDLLEXPORT void HvLauncherMain(Datum arg);
+PGDLLEXPORT void HvSupervisorMain(Datum arg);
+
+static HvStatement supervise_statement = {
+	"SELECT vault.supervise($1, $2)", 2, {INT4OID, BOOLOID}
+};
+
+/*
+ * Wait for a reload, a signal, or the time. Also handles the reload.
+ */
+static void
+Idle(int secs)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, secs * 1000L, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/*
+ * Log a message unless it was the last one. The text is copied to memory that lives as long as the process.
+ */
+static void
+LogOnce(const char *message)
+{
+	static char *last = NULL;
+
+	if (last != NULL && message != NULL && strcmp(last, message) == 0)
+		return;
+	if (last != NULL)
+		pfree(last);
+	last = message == NULL ? NULL : MemoryContextStrdup(TopMemoryContext, message);
+	if (message != NULL)
+		ereport(LOG, (errmsg("hyperion_vault supervisor: %s", message)));
+}
+
+static void
+Worker(BackgroundWorker *worker, const char *function, const char *type)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	strlcpy(worker->bgw_library_name, HV_EXTENSION_NAME, BGW_MAXLEN);
+	strlcpy(worker->bgw_function_name, function, BGW_MAXLEN);
+	strlcpy(worker->bgw_name, type, BGW_MAXLEN);
+	strlcpy(worker->bgw_type, type, BGW_MAXLEN);
+}
+
+/*
+ * Register the launcher. Called in the postmaster.
+ */
+void
+HvSupervisorInit(void)
+{
+	BackgroundWorker worker;
+
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	Worker(&worker, "HvLauncherMain", "hyperion_vault launcher");
+	worker.bgw_restart_time = RESTART_SECS;
+	RegisterBackgroundWorker(&worker);
+}
+
+/*
+ * Whether the configured database exists. By a scan of the table, as the autovacuum launcher does it: in a process
+ * without a database the index may not be at hand.
+ */
+static bool
+DatabaseExists(void)
+{
+	Relation	databases;
+	SysScanDesc scan;
+	ScanKeyData key;
+	bool		found;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	databases = table_open(DatabaseRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_database_datname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(HvDatabase));
+	scan = systable_beginscan(databases, InvalidOid, false, NULL, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(databases, AccessShareLock);
+	CommitTransactionCommand();
+	return found;
+}
+
+/*
+ * Start the supervisor and wait until it ends.
+ */
+static void
+RunSupervisor(void)
+{
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
+
+	Worker(&worker, "HvSupervisorMain", "hyperion_vault supervisor");
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	{
+		LogOnce("no background worker slot is free; raise max_worker_processes");
+		return;
+	}
+	LogOnce(NULL);
+	(void) WaitForBackgroundWorkerShutdown(handle);
+}
+
+/*
+ * Main function of the launcher.
+ */
+void
+HvLauncherMain(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	for (;;)
+	{
+		if (DatabaseExists())
+			RunSupervisor();
+		else
+			LogOnce(psprintf("database \"%s\" does not exist; set hyperion_vault.database", HvDatabase));
+		Idle(RESTART_SECS);
+	}
+}
+
+/*
+ * One pass, in a transaction; true when there is more to do at once.
+ */
+static bool
+Pass(void)
+{
+	HvParams	params = {0};
+	bool		more = false;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true)))
+		LogOnce(psprintf("database \"%s\" does not have the extension", HvDatabase));
+	else
+	{
+		bool		isnull;
+
+		pgstat_report_activity(STATE_RUNNING, "vault.supervise()");
+		SPI_connect();
+		HvAdd(&params, Int32GetDatum(BATCH));
+		HvAdd(&params, BoolGetDatum(HvRotationEnabled));
+		HvOwnerRun(&supervise_statement, &params);
+		more = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) >= BATCH;
+		SPI_finish();
+		LogOnce(NULL);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return more;
+}
+
+/*
+ * A pass whose error is logged once and does not end the worker.
+ */
+static bool
+GuardedPass(MemoryContext context)
+{
+	volatile bool more = false;
+
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		more = Pass();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *failure;
+
+		MemoryContextSwitchTo(context);
+		failure = CopyErrorData();
+		if (ERRCODE_TO_CATEGORY(failure->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+			PG_RE_THROW();		/* told to end */
+		FlushErrorState();
+		HOLD_INTERRUPTS();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+		LogOnce(failure->message);
+		pgstat_report_activity(STATE_IDLE, NULL);
+	}
+	PG_END_TRY();
+	MemoryContextReset(context);
+	return more;
+}
+
+/*
+ * Main function of the supervisor.
+ */
+void
+HvSupervisorMain(Datum arg)
+{
+	MemoryContext context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(HvDatabase, NULL, 0);
+	context = AllocSetContextCreate(TopMemoryContext, "hyperion_vault supervisor", ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		if (!GuardedPass(context))
+			Idle(HvScanIntervalSecs);
+		else
+			CHECK_FOR_INTERRUPTS();
+	}
+}

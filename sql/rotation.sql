@@ -1,0 +1,390 @@
+
+-- Rotation. The supervisor (a background worker, on the primary only) enqueues what is due; a rotator in any API
+-- process claims a job, seals a new value and completes the job in one transaction.
+
+CREATE FUNCTION vault.apply_settings(s vault.secrets, settings vault.secret_settings) RETURNS vault.secrets
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    stamp timestamptz := clock_timestamp();
+    rescheduled boolean;
+BEGIN
+    -- An interval replaces a schedule, and the other way round; everything that is null stays.
+    IF settings.rotation_schedule IS NULL THEN
+        settings.rotation_interval_secs := coalesce(settings.rotation_interval_secs, s.rotation_interval_secs);
+    END IF;
+    IF settings.rotation_interval_secs IS NULL THEN
+        settings.rotation_schedule := coalesce(settings.rotation_schedule, s.rotation_schedule);
+    END IF;
+    PERFORM vault.check_settings(s.kind, settings);
+    settings.rotation_time_zone := coalesce(settings.rotation_time_zone, s.rotation_time_zone);
+    rescheduled := settings.rotation_interval_secs IS DISTINCT FROM s.rotation_interval_secs
+        OR settings.rotation_schedule IS DISTINCT FROM s.rotation_schedule
+        OR (settings.rotation_schedule IS NOT NULL AND settings.rotation_time_zone <> s.rotation_time_zone);
+    UPDATE vault.secrets x
+    SET description = coalesce(settings.description, x.description),
+        tags = coalesce(settings.tags, x.tags),
+        rotation_interval_secs = settings.rotation_interval_secs,
+        rotation_schedule = settings.rotation_schedule,
+        rotation_time_zone = settings.rotation_time_zone,
+        rotation_window_secs = nullif(coalesce(settings.rotation_window_secs, x.rotation_window_secs), 0),
+        rotation_paused = coalesce(settings.rotation_paused, x.rotation_paused),
+        grace_period_secs = coalesce(settings.grace_period_secs, x.grace_period_secs),
+        keep_versions = coalesce(settings.keep_versions, x.keep_versions),
+        generate_policy = coalesce(settings.generate_policy, x.generate_policy),
+        next_rotation_at = CASE WHEN rescheduled
+                                THEN stamp + make_interval(secs => settings.rotation_interval_secs)
+                                ELSE x.next_rotation_at END,
+        updated_at = stamp
+    WHERE x.id = s.id
+    RETURNING * INTO s;
+    IF s.rotation_paused OR rescheduled THEN
+        -- What is due by the old plan, or while paused, is not done; nothing of it is half done.
+        DELETE FROM vault.rotation_jobs j WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed');
+    END IF;
+    PERFORM vault.sweep_versions(s);
+    RETURN s;
+END
+$$;
+COMMENT ON FUNCTION vault.apply_settings(vault.secrets, vault.secret_settings) IS 'changes the settings of a locked secret; null keeps';
+
+CREATE FUNCTION vault.configure_secret(id uuid, expected_version bigint, settings vault.secret_settings,
+                                       origin vault.audit_origin)
+RETURNS vault.secret_info
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets := vault.lock_secret(id, expected_version);
+BEGIN
+    s := vault.apply_settings(s, settings);
+    PERFORM vault.append_audit(origin, 'configure', s.name, s.current_version, 'ok', '');
+    RETURN vault.info_of(s);
+END
+$$;
+COMMENT ON FUNCTION vault.configure_secret(uuid, bigint, vault.secret_settings, vault.audit_origin)
+    IS 'changes settings, not the value; null keeps; an interval replaces a schedule and the other way round';
+
+CREATE FUNCTION vault.expire_version(id uuid, version bigint, grace_secs bigint, origin vault.audit_origin)
+RETURNS vault.version_info
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+    v vault.secret_versions;
+    stamp timestamptz;
+BEGIN
+    IF grace_secs IS NULL OR grace_secs NOT BETWEEN 0 AND 315360000 THEN
+        RAISE EXCEPTION 'grace_secs must be between 0 and 315360000' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT * INTO s FROM vault.secrets x WHERE x.id = expire_version.id AND x.deleted_at IS NULL FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM vault.raise_not_found(expire_version.id::text);
+    ELSIF s.current_version = expire_version.version THEN
+        RAISE EXCEPTION 'version % of secret "%" is the current one', expire_version.version, s.name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Rotate or update the secret first.';
+    END IF;
+    stamp := clock_timestamp();
+    -- Only ever sooner: an expired version stays expired.
+    UPDATE vault.secret_versions x
+    SET expires_at = least(x.expires_at, stamp + make_interval(secs => grace_secs)), expired = x.expired OR grace_secs = 0
+    WHERE x.secret_id = s.id AND x.version = expire_version.version
+    RETURNING * INTO v;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'secret "%" has no version %', s.name, expire_version.version
+            USING ERRCODE = 'undefined_object';
+    END IF;
+    PERFORM vault.sweep_versions(s);
+    PERFORM vault.append_audit(origin, 'expire', s.name, v.version, 'ok', '');
+    RETURN ROW(v.version, v.envelope_version, v.kms_key_id, v.created_at, v.expires_at)::vault.version_info;
+END
+$$;
+COMMENT ON FUNCTION vault.expire_version(uuid, bigint, bigint, vault.audit_origin)
+    IS 'shortens the grace of a superseded version; 0 ends it now';
+
+CREATE FUNCTION vault.next_due(due_at timestamptz, interval_secs bigint, stamp timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    -- The first time after stamp in the rhythm that due_at belongs to: what an outage missed is not made up for.
+    SELECT due_at + make_interval(secs => interval_secs
+        * (1 + greatest(0, floor(extract(epoch FROM stamp - due_at) / interval_secs))))
+$$;
+COMMENT ON FUNCTION vault.next_due(timestamptz, bigint, timestamptz) IS 'the next due time of an interval; null for a schedule';
+
+CREATE FUNCTION vault.supervise(batch integer, enqueue boolean) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stamp timestamptz := clock_timestamp();
+    expired_now bigint;
+    enqueued_now bigint;
+BEGIN
+    expired_now := vault.expire_due(stamp, batch);
+    PERFORM vault.miss_due(stamp, batch);
+    INSERT INTO vault.rotation_jobs (secret_id, due_at, deadline_at, next_attempt_at, created_at)
+    SELECT s.id, s.next_rotation_at, s.next_rotation_at + make_interval(secs => s.rotation_window_secs), stamp, stamp
+    FROM vault.secrets s
+    WHERE enqueue AND s.next_rotation_at <= stamp AND NOT s.rotation_paused AND s.deleted_at IS NULL
+      AND NOT EXISTS (SELECT FROM vault.rotation_jobs j
+                      WHERE j.secret_id = s.id AND (j.state IN ('queued', 'claimed') OR j.due_at = s.next_rotation_at))
+    ORDER BY s.next_rotation_at LIMIT batch
+    FOR SHARE OF s SKIP LOCKED  -- one that is being paused or rescheduled comes in the next pass, as it then is
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS enqueued_now = ROW_COUNT;
+    DELETE FROM vault.rotation_jobs j WHERE j.finished_at < stamp - interval '30 days';
+    DELETE FROM vault.changes c WHERE c.at < stamp - interval '7 days';
+    INSERT INTO vault.supervisor_passes (last_pass_at, enqueued, expired) VALUES (stamp, enqueued_now, expired_now)
+    ON CONFLICT ON CONSTRAINT supervisor_passes_pkey
+    DO UPDATE SET last_pass_at = excluded.last_pass_at, enqueued = excluded.enqueued, expired = excluded.expired;
+    IF enqueued_now > 0 THEN
+        NOTIFY hyperion_vault_rotation;
+    END IF;
+    RETURN enqueued_now;
+END
+$$;
+COMMENT ON FUNCTION vault.supervise(integer, boolean) IS 'one pass of the supervisor: expire, enqueue, notify; returns how many jobs it enqueued';
+
+CREATE FUNCTION vault.expire_due(stamp timestamptz, batch integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+    marked bigint;
+    total bigint := 0;
+BEGIN
+    -- The secret is locked before its versions, as everywhere; one that is being changed comes in the next pass.
+    FOR s IN
+        SELECT x.* FROM vault.secrets x
+        WHERE x.id IN (SELECT v.secret_id FROM vault.secret_versions v
+                       WHERE NOT v.expired AND v.expires_at <= stamp ORDER BY v.expires_at LIMIT batch)
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        UPDATE vault.secret_versions v SET expired = true
+        WHERE v.secret_id = s.id AND NOT v.expired AND v.expires_at <= stamp;
+        GET DIAGNOSTICS marked = ROW_COUNT;
+        total := total + marked;
+        PERFORM vault.sweep_versions(s);
+    END LOOP;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION vault.expire_due(timestamptz, integer) IS 'marks versions past their grace for ever, and deletes those not kept';
+
+CREATE FUNCTION vault.miss_due(stamp timestamptz, batch integer) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+BEGIN
+    -- The secret is locked before its job, as everywhere.
+    FOR s IN
+        SELECT x.* FROM vault.secrets x
+        WHERE x.id IN (SELECT j.secret_id FROM vault.rotation_jobs j
+                       WHERE j.state IN ('queued', 'claimed') AND j.deadline_at <= stamp LIMIT batch)
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        UPDATE vault.rotation_jobs j
+        SET state = 'missed', finished_at = stamp, claimed_by = NULL, claimed_until = NULL
+        WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed') AND j.deadline_at <= stamp;
+        UPDATE vault.secrets x SET next_rotation_at = vault.next_due(s.next_rotation_at, s.rotation_interval_secs, stamp)
+        WHERE x.id = s.id;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION vault.miss_due(timestamptz, integer) IS 'closes jobs whose window has passed; the next window comes';
+
+CREATE TYPE vault.rotation_claim AS (
+    job_id uuid,
+    due_at timestamptz,
+    claimed_at timestamptz,
+    attempts integer,
+    secret vault.secret_info
+);
+COMMENT ON TYPE vault.rotation_claim IS 'a rotation that a worker has taken on, and its secret';
+
+CREATE FUNCTION vault.claim_rotations(worker text, lease_secs integer, max_jobs integer)
+RETURNS SETOF vault.rotation_claim
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stamp timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+        WITH open AS (
+            SELECT j.id FROM vault.rotation_jobs j
+            WHERE ((j.state = 'queued' AND j.next_attempt_at <= stamp)
+                   OR (j.state = 'claimed' AND j.claimed_until <= stamp))
+              AND (j.deadline_at IS NULL OR j.deadline_at > stamp)
+            ORDER BY j.due_at LIMIT max_jobs FOR UPDATE SKIP LOCKED),
+        taken AS (
+            UPDATE vault.rotation_jobs j
+            SET state = 'claimed', claimed_by = worker, claimed_until = stamp + make_interval(secs => lease_secs),
+                attempts = j.attempts + 1
+            FROM open WHERE j.id = open.id
+            RETURNING j.id, j.due_at, j.attempts, j.secret_id)
+        SELECT t.id, t.due_at, stamp, t.attempts, vault.info_of(s)
+        FROM taken t JOIN vault.secrets s ON s.id = t.secret_id;
+END
+$$;
+COMMENT ON FUNCTION vault.claim_rotations(text, integer, integer)
+    IS 'takes on open jobs for lease_secs; a claim whose lease is over is taken over';
+
+CREATE FUNCTION vault.lock_claim(job_id uuid, worker text) RETURNS vault.rotation_jobs
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    job vault.rotation_jobs;
+BEGIN
+    SELECT * INTO job FROM vault.rotation_jobs j
+    WHERE j.id = job_id AND j.state = 'claimed' AND j.claimed_by = worker FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the claim on rotation job % is lost', job_id
+            USING ERRCODE = 'VT002', HINT = 'Its lease ended and another worker took it, or the rotation was called off.';
+    END IF;
+    RETURN job;
+END
+$$;
+COMMENT ON FUNCTION vault.lock_claim(uuid, text) IS 'locks a job that the worker still holds';
+
+CREATE FUNCTION vault.complete_rotation(job_id uuid, worker text, expected_version bigint, sealed vault.sealed_value,
+                                        next_rotation_at timestamptz, origin vault.audit_origin)
+RETURNS vault.secret_info
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    job vault.rotation_jobs;
+    s vault.secrets;
+BEGIN
+    -- The secret is locked before its job, as everywhere; a job that is gone has no secret.
+    SELECT j.* INTO job FROM vault.rotation_jobs j WHERE j.id = complete_rotation.job_id;
+    IF FOUND THEN
+        s := vault.lock_secret(job.secret_id, complete_rotation.expected_version);
+    END IF;
+    job := vault.lock_claim(complete_rotation.job_id, complete_rotation.worker);
+    s := vault.supersede(s, complete_rotation.sealed, 'rotate',
+        coalesce(vault.next_due(job.due_at, s.rotation_interval_secs, clock_timestamp()),
+                 complete_rotation.next_rotation_at),
+        origin);
+    UPDATE vault.rotation_jobs j
+    SET state = 'done', finished_at = clock_timestamp(), claimed_by = NULL, claimed_until = NULL,
+        last_error = NULL, version = s.current_version
+    WHERE j.id = job.id;
+    RETURN vault.info_of(s);
+END
+$$;
+COMMENT ON FUNCTION vault.complete_rotation(uuid, text, bigint, vault.sealed_value, timestamptz, vault.audit_origin)
+    IS 'stores the rotated value and ends the job, in one transaction; VT002 when the claim is lost';
+
+CREATE FUNCTION vault.fail_rotation(job_id uuid, worker text, reason text, code text, origin vault.audit_origin)
+RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    job vault.rotation_jobs := vault.lock_claim(fail_rotation.job_id, fail_rotation.worker);
+    retry_at timestamptz := clock_timestamp() + make_interval(secs => least(3600, 2.0 ^ least(job.attempts, 12)));
+BEGIN
+    UPDATE vault.rotation_jobs j
+    SET state = 'queued', claimed_by = NULL, claimed_until = NULL, next_attempt_at = retry_at,
+        last_error = left(fail_rotation.reason, 250)
+    WHERE j.id = job.id;
+    PERFORM vault.append_audit(fail_rotation.origin, 'rotate',
+        (SELECT s.name FROM vault.secrets s WHERE s.id = job.secret_id), NULL, 'failed', fail_rotation.code);
+    RETURN retry_at;
+END
+$$;
+COMMENT ON FUNCTION vault.fail_rotation(uuid, text, text, text, vault.audit_origin)
+    IS 'gives a job back with the reason; it is retried after 2, 4, 8 ... seconds, at most an hour; returns when';
+
+CREATE FUNCTION vault.release_rotation(job_id uuid, worker text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    job vault.rotation_jobs := vault.lock_claim(release_rotation.job_id, release_rotation.worker);
+BEGIN
+    UPDATE vault.rotation_jobs j
+    SET state = 'queued', claimed_by = NULL, claimed_until = NULL, attempts = j.attempts - 1
+    WHERE j.id = job.id;
+    NOTIFY hyperion_vault_rotation;
+END
+$$;
+COMMENT ON FUNCTION vault.release_rotation(uuid, text) IS 'gives a job back untouched, for others to take on at once';
+
+CREATE FUNCTION vault.unplanned_rotations(max_rows integer) RETURNS SETOF vault.secret_info
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT (vault.info_of(s)).* FROM vault.secrets s
+                 WHERE s.rotation_schedule IS NOT NULL AND s.next_rotation_at IS NULL AND s.deleted_at IS NULL
+                 ORDER BY s.updated_at LIMIT max_rows;
+END
+$$;
+COMMENT ON FUNCTION vault.unplanned_rotations(integer) IS 'secrets with a schedule whose next time is to be computed';
+
+CREATE FUNCTION vault.plan_rotation(id uuid, schedule text, time_zone text, next_rotation_at timestamptz) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE vault.secrets s SET next_rotation_at = plan_rotation.next_rotation_at
+    WHERE s.id = plan_rotation.id AND s.next_rotation_at IS NULL AND s.deleted_at IS NULL
+      AND s.rotation_schedule = plan_rotation.schedule AND s.rotation_time_zone = plan_rotation.time_zone;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION vault.plan_rotation(uuid, text, text, timestamptz)
+    IS 'sets the next time of a schedule, if it is still the one that was computed for';
+
+CREATE FUNCTION vault.changes_since(after_xid text, after_id bigint, max_rows integer)
+RETURNS TABLE (xid text, id bigint, at timestamptz, action text, name text, version bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+        SELECT c.xid::text, c.id, c.at, c.action, c.name, c.version FROM vault.changes c
+        WHERE (c.xid, c.id) > (after_xid::xid8, after_id)
+          AND c.xid < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY c.xid, c.id LIMIT max_rows;
+END
+$$;
+COMMENT ON FUNCTION vault.changes_since(text, bigint, integer)
+    IS 'changes after a place, of transactions that nothing can commit before any more';
+
+CREATE FUNCTION vault.last_change() RETURNS TABLE (xid text, id bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT c.xid::text, c.id FROM vault.changes c
+                 WHERE c.xid < pg_snapshot_xmin(pg_current_snapshot())
+                 ORDER BY c.xid DESC, c.id DESC LIMIT 1;
+END
+$$;
+COMMENT ON FUNCTION vault.last_change() IS 'the place after which changes_since() shows what is new; no row: from the start';
+
+CREATE FUNCTION vault.status() RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stamp timestamptz := clock_timestamp();
+BEGIN
+    RETURN jsonb_build_object(
+        'version', (SELECT extversion FROM pg_extension WHERE extname = 'hyperion_vault'),
+        'in_recovery', pg_is_in_recovery(),
+        'secrets', (SELECT count(*) FROM vault.secrets WHERE deleted_at IS NULL),
+        'automatic', (SELECT count(*) FROM vault.secrets WHERE deleted_at IS NULL AND kind = 'automatic'),
+        'paused', (SELECT count(*) FROM vault.secrets WHERE deleted_at IS NULL AND rotation_paused),
+        'due', (SELECT count(*) FROM vault.secrets
+                WHERE deleted_at IS NULL AND NOT rotation_paused AND next_rotation_at <= stamp),
+        'overdue_secs', (SELECT coalesce(max(extract(epoch FROM stamp - next_rotation_at))::bigint, 0)
+                         FROM vault.secrets
+                         WHERE deleted_at IS NULL AND NOT rotation_paused AND next_rotation_at <= stamp),
+        'queued', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'queued'),
+        'claimed', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'claimed'),
+        'failing', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'queued' AND last_error IS NOT NULL),
+        'missed', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'missed'),
+        'in_grace', (SELECT count(*) FROM vault.secret_versions WHERE NOT expired AND expires_at > stamp),
+        'last_pass_at', (SELECT last_pass_at FROM vault.supervisor_passes));
+END
+$$;
+COMMENT ON FUNCTION vault.status() IS 'counts of secrets and rotations, and the last pass of the supervisor';
