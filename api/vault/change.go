@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"crypto/rand"
 
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
@@ -41,6 +42,9 @@ func (v *Vault) Update(ctx context.Context, c Caller, r UpdateRequest) (Secret, 
 			return err
 		}
 		return v.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
+			if err := checkField(s.GeneratePolicy, r.Value); err != nil {
+				return err
+			}
 			nv := NewVersion{
 				ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Action: ActionUpdate,
 				Description: r.Description, Tags: r.Tags, GracePeriodSecs: r.GracePeriodSecs,
@@ -120,7 +124,7 @@ func (v *Vault) rotate(ctx context.Context, s Secret, reschedule bool, o Origin)
 }
 
 // nextValue returns the value that a rotation of s makes current. The caller wipes it.
-func (v *Vault) nextValue(_ context.Context, s Secret) ([]byte, error) {
+func (v *Vault) nextValue(ctx context.Context, s Secret) ([]byte, error) {
 	policy := s.GeneratePolicy
 	if policy == nil {
 		if s.Kind != core.Automatic {
@@ -130,7 +134,30 @@ func (v *Vault) nextValue(_ context.Context, s Secret) ([]byte, error) {
 		p := generate.Default()
 		policy = &p
 	}
-	return generated(policy)
+	if policy.JSONField == "" {
+		return generated(policy)
+	}
+	current, err := v.currentValue(ctx, s)
+	defer envelope.Wipe(current)
+	if err != nil {
+		return nil, err
+	}
+	return policy.Replace(current, rand.Reader)
+}
+
+// currentValue opens the version that s says is current, as a part of its rotation. The caller wipes it.
+func (v *Vault) currentValue(ctx context.Context, s Secret) ([]byte, error) {
+	row, err := v.c.Store.ReadSealedOnWriter(ctx, s.Name)
+	if err != nil {
+		return nil, err
+	}
+	if row.Version != s.CurrentVersion {
+		return nil, core.Errorf(core.Stale, "version %d was expected, version %d is current", s.CurrentVersion, row.Version)
+	}
+	if row.SecretID != s.ID {
+		return nil, errCorrupt()
+	}
+	return v.open(ctx, s.Name, row)
 }
 
 func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, value []byte, o Origin) (Secret, error) {

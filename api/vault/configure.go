@@ -39,6 +39,11 @@ func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Se
 			return err
 		}
 		return v.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
+			if r.Settings.GeneratePolicy != nil {
+				if err := checkFit(s.Kind, s.ContentType, r.Settings.GeneratePolicy); err != nil {
+					return err
+				}
+			}
 			x := Configuration{ID: s.ID, Expected: s.CurrentVersion, Settings: r.Settings}
 			made, err = v.c.Store.ConfigureSecret(ctx, x, a.entry.Origin)
 			return err

@@ -56,6 +56,9 @@ func (v *Vault) create(ctx context.Context, r CreateRequest, o Origin) (Secret, 
 		}
 		defer envelope.Wipe(value)
 	}
+	if err := checkField(s.GeneratePolicy, value); err != nil {
+		return Secret{}, err
+	}
 	b := envelope.Binding{ID: s.ID, Name: s.Name, Version: 1, ContentType: s.ContentType}
 	if s.Sealed, err = v.seal(ctx, b, value); err != nil {
 		return Secret{}, err
@@ -102,6 +105,12 @@ func (r *CreateRequest) parseRotation(s *NewSecret) error {
 	if err := r.Rotation.check(); err != nil {
 		return err
 	}
+	if err := checkFit(s.Kind, s.ContentType, r.GeneratePolicy); err != nil {
+		return err
+	}
+	if r.Value == nil && r.GeneratePolicy != nil && r.GeneratePolicy.JSONField != "" {
+		return core.Errorf(core.Invalid, "a secret with a json_field needs a first value, of which the field is a part")
+	}
 	s.Rotation = r.Rotation
 	s.RotationIntervalSecs, s.GracePeriodSecs, s.GeneratePolicy = r.RotationIntervalSecs, r.GracePeriodSecs, r.GeneratePolicy
 	if s.Kind == core.Manual {
@@ -120,20 +129,37 @@ func (r *CreateRequest) checkManual() error {
 	return nil
 }
 
+// checkFit refuses a policy whose values the content type would refuse at every rotation.
+func checkFit(kind core.Kind, ct core.ContentType, p *generate.Policy) error {
+	byField := p != nil && p.JSONField != ""
+	switch {
+	case byField && ct != core.JSON:
+		return core.Errorf(core.Invalid, "json_field is for secrets of the content type application/json")
+	case !byField && ct == core.JSON && kind == core.Automatic:
+		return core.Errorf(core.Invalid, "an automatic secret of JSON needs a generate_policy with a json_field: the one that is generated")
+	}
+	return nil
+}
+
 // completeAutomatic writes the default policy down, so that a later default does
 // not change what this secret's rotations look like.
 func (s *NewSecret) completeAutomatic() error {
 	if (s.RotationIntervalSecs == 0) == (s.Rotation.Schedule == "") {
 		return core.Errorf(core.Invalid, "an automatic secret needs either rotation_interval_secs of at least 1 or rotation_schedule")
 	}
-	if s.ContentType == core.JSON {
-		return core.Errorf(core.Invalid, "an automatic secret cannot be JSON: its values are generated")
-	}
 	if s.GeneratePolicy == nil {
 		p := generate.Default()
 		s.GeneratePolicy = &p
 	}
 	return nil
+}
+
+// checkField refuses a value that a rotation by policy could not keep a part of.
+func checkField(p *generate.Policy, value []byte) error {
+	if p == nil || p.JSONField == "" {
+		return nil
+	}
+	return p.CheckDocument(value)
 }
 
 // seal checks value, and seals it under a new data key, which is wiped.

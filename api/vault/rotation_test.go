@@ -2,12 +2,14 @@ package vault_test
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/generate"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -356,4 +358,64 @@ func TestStatus(t *testing.T) {
 	}
 	_, err = d.Status(t.Context(), d.admin)
 	wantCode(t, err, core.Denied)
+}
+
+func TestRotatingAJSONField(t *testing.T) {
+	policy := generate.Default()
+	policy.JSONField = "password"
+	create := func(d *door, change func(*vault.CreateRequest)) (vault.Secret, error) {
+		r := vault.CreateRequest{Name: "j", Kind: "automatic", ContentType: "application/json", RotationIntervalSecs: 60,
+			Value: []byte(`{"user":"u", "password":"` + marker + `", "port":5432.0}`), GeneratePolicy: &policy, GracePeriodSecs: 600}
+		change(&r)
+		return d.Create(t.Context(), d.admin, r)
+	}
+	read := func(t *testing.T, d *door) string {
+		t.Helper()
+		v, err := d.Read(t.Context(), d.reader, "j", 0)
+		wantCode(t, err, "")
+		return string(v.Plain)
+	}
+	kept := regexp.MustCompile(`^\{"user":"u", "password":"[A-Za-z0-9]{32}", "port":5432.0\}$`)
+	t.Run("OK", func(t *testing.T) {
+		d := newDoor(t)
+		if _, err := create(d, func(*vault.CreateRequest) {}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: "j"}); err != nil {
+			t.Fatal(err)
+		}
+		second := read(t, d)
+		if !kept.MatchString(second) {
+			t.Errorf("rotated to %s", second)
+		}
+		*d.now = d.now.Add(time.Hour)
+		if _, err := d.CompleteRotation(t.Context(), claimOne(t, d, "w")); err != nil {
+			t.Fatal(err)
+		}
+		if third := read(t, d); !kept.MatchString(third) || third == second {
+			t.Errorf("rotated to %s", third)
+		}
+		_, err := d.Update(t.Context(), d.admin, vault.UpdateRequest{Name: "j", Value: []byte(`{"user":"` + marker + `"}`)})
+		wantCode(t, err, core.Invalid)
+	})
+	for name, change := range map[string]func(*vault.CreateRequest){
+		"no first value":       func(r *vault.CreateRequest) { r.Value = nil },
+		"another content type": func(r *vault.CreateRequest) { r.ContentType = "" },
+		"no such field":        func(r *vault.CreateRequest) { r.Value = []byte(`{"pass":"` + marker + `"}`) },
+		"no policy":            func(r *vault.CreateRequest) { r.GeneratePolicy = nil },
+	} {
+		t.Run("ErrInvalid: "+name, func(t *testing.T) {
+			_, err := create(newDoor(t), change)
+			wantCode(t, err, core.Invalid)
+		})
+	}
+	t.Run("ErrInvalid: a policy that does not fit", func(t *testing.T) {
+		d := newDoor(t)
+		if _, err := create(d, func(*vault.CreateRequest) {}); err != nil {
+			t.Fatal(err)
+		}
+		plain := generate.Default()
+		_, err := d.Configure(t.Context(), d.admin, vault.ConfigureRequest{Name: "j", Settings: vault.Settings{GeneratePolicy: &plain}})
+		wantCode(t, err, core.Invalid)
+	})
 }

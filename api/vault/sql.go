@@ -25,9 +25,10 @@ type VersionedKey struct {
 	WrappedKey
 }
 
-// SQLUnwrap asks for the keys of a read (exactly one) or a verify (1 to MaxUnwrap).
+// SQLUnwrap asks for the keys of a read (exactly one), a verify (1 to MaxUnwrap), or a rotation that keeps a part of
+// the current value (exactly one).
 type SQLUnwrap struct {
-	Action Action // ActionRead or ActionVerify
+	Action Action // ActionRead, ActionVerify or ActionRotate
 	Name   string
 	ID     core.SecretID
 	Keys   []VersionedKey
@@ -79,7 +80,7 @@ func (v *Vault) GenerateForSQL(ctx context.Context, c SQLCaller, g SQLGenerate) 
 // it holds. The caller wipes them. Errors: Denied, Invalid, Corrupt, Unavailable.
 func (v *Vault) UnwrapForSQL(ctx context.Context, c SQLCaller, u SQLUnwrap) ([][]byte, error) {
 	a := v.trySQL(c, u.Action, u.Name, 0)
-	if u.Action == ActionRead && len(u.Keys) == 1 {
+	if u.Action != ActionVerify && len(u.Keys) == 1 {
 		a.entry.Version = u.Keys[0].Version
 	}
 	var keys [][]byte
@@ -115,7 +116,7 @@ func (u *SQLUnwrap) check() error {
 		return err
 	}
 	switch {
-	case u.Action == ActionRead && len(u.Keys) == 1:
+	case (u.Action == ActionRead || u.Action == ActionRotate) && len(u.Keys) == 1:
 	case u.Action == ActionVerify && len(u.Keys) >= 1 && len(u.Keys) <= MaxUnwrap:
 	default:
 		return core.Errorf(core.Invalid, "%d keys cannot be unwrapped at once for this action", len(u.Keys))
@@ -143,7 +144,8 @@ func (v *Vault) RecordForSQL(ctx context.Context, c SQLCaller, t SQLAttempt) err
 
 func (t *SQLAttempt) check() error {
 	switch t.Action {
-	case ActionCreate, ActionRead, ActionUpdate, ActionDelete, ActionRotate, ActionVerify, ActionList, ActionDescribe:
+	case ActionCreate, ActionRead, ActionUpdate, ActionDelete, ActionRotate, ActionVerify, ActionList, ActionDescribe,
+		ActionConfigure, ActionExpire:
 	default:
 		return core.Errorf(core.Invalid, "that action is not an SQL caller's")
 	}

@@ -13,6 +13,7 @@ import (
 const (
 	ActionRead    = "read"
 	ActionVerify  = "verify"
+	ActionRotate  = "rotate"
 	ActionList    = "list"
 	OutcomeOK     = "ok"
 	OutcomeDenied = "denied"
@@ -43,7 +44,7 @@ type Request struct {
 	Op     Op
 	Origin Origin
 
-	// Action: for OpUnwrap ActionRead or ActionVerify; for OpRecord the audit's
+	// Action: for OpUnwrap ActionRead, ActionVerify or ActionRotate; for OpRecord the audit's
 	// word for the attempt, a-z and _.
 	Action string
 	// Name: for OpUnwrap the secret's name, by the rules of core.Name; for OpRecord
@@ -233,8 +234,8 @@ func problemTarget(id core.SecretID, version uint64) string {
 
 func (r *Request) problemUnwrap() string {
 	switch {
-	case r.Action != ActionRead && r.Action != ActionVerify:
-		return "action is neither read nor verify"
+	case r.Action != ActionRead && r.Action != ActionVerify && r.Action != ActionRotate:
+		return "action is none that needs a key"
 	case len(r.Keys) == 0 || len(r.Keys) > MaxKeys:
 		return "number of keys is out of range"
 	}

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -23,6 +24,8 @@ const (
 	MaxLength = 1024
 	// DefaultLength is the length of Default: 190 bits with its 62 characters.
 	DefaultLength = 32
+	// MaxFieldLen is the longest name of a JSON field, in bytes.
+	MaxFieldLen = 255
 	// MaxPolicyLen is the longest JSON text Parse reads, in bytes.
 	MaxPolicyLen = 4096
 )
@@ -52,6 +55,9 @@ type Policy struct {
 	// Exclude lists characters that never appear, printable ASCII, for example
 	// "0O1lI". It must leave at least one character of each enabled class.
 	Exclude string `json:"exclude"`
+	// JSONField names a field at the top of a JSON object: a rotation replaces
+	// its text and keeps everything else. "" = the whole value is generated.
+	JSONField string `json:"json_field,omitempty"`
 }
 
 // Default returns the policy for secrets that name none: 32 characters, lower
@@ -121,7 +127,7 @@ func (p *Policy) decodeField(name string, dec *json.Decoder) error {
 	target, want := p.field(name)
 	if target == nil {
 		return core.Errorf(core.Invalid, "generate policy has an unknown field %s; "+
-			"it knows length, lower, upper, digits, symbols and exclude", core.Quote(name))
+			"it knows length, lower, upper, digits, symbols, exclude and json_field", core.Quote(name))
 	}
 	if string(raw) == "null" || json.Unmarshal(raw, target) != nil {
 		return core.Errorf(core.Invalid, "generate policy: %s is not %s", name, want)
@@ -144,6 +150,8 @@ func (p *Policy) field(name string) (target any, want string) {
 		return &p.Symbols, "true or false"
 	case "exclude":
 		return &p.Exclude, "a text"
+	case "json_field":
+		return &p.JSONField, "a text"
 	}
 	return nil, ""
 }
@@ -163,6 +171,9 @@ func (p Policy) Validate() error {
 			return core.Errorf(core.Invalid, "generate policy: exclude %s has a character that is not printable ASCII",
 				core.Quote(p.Exclude))
 		}
+	}
+	if len(p.JSONField) > MaxFieldLen || !utf8.ValidString(p.JSONField) || strings.ContainsRune(p.JSONField, 0) {
+		return core.Errorf(core.Invalid, "generate policy: json_field is not a text of at most %d bytes", MaxFieldLen)
 	}
 	classes := p.classes()
 	if len(classes) == 0 {

@@ -61,6 +61,64 @@ func HvgCheckPolicy(policy C.HvBytes, failure *C.HvError) C.int {
 	})
 }
 
+// HvgPolicyField says whether a generation policy replaces one field of the current value, rather than all of it.
+//
+//export HvgPolicyField
+func HvgPolicyField(policy C.HvBytes, replaces *C.int, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		p, err := generate.Parse(view(policy))
+		*replaces = 0
+		if err == nil && p.JSONField != "" {
+			*replaces = 1
+		}
+		return err
+	})
+}
+
+// HvgCheckField refuses a value without the field that rotations after policy replace, and a policy that does not fit
+// the content type. An empty value, which no secret has, leaves only the second.
+//
+//export HvgCheckField
+func HvgCheckField(policy C.HvBytes, automatic C.int, contentType, value C.HvBytes, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		p, err := generate.Parse(view(policy))
+		if err != nil {
+			return err
+		}
+		ct := core.ContentType(text(contentType))
+		switch {
+		case p.JSONField == "" && ct == core.JSON && automatic != 0:
+			return core.Errorf(core.Invalid, "an automatic secret of JSON needs a generate_policy with a json_field")
+		case p.JSONField == "":
+			return nil
+		case ct != core.JSON:
+			return core.Errorf(core.Invalid, "json_field is for secrets of the content type application/json")
+		case value.len == 0:
+			return nil
+		}
+		return p.CheckDocument(view(value))
+	})
+}
+
+// HvgReplace fills out with current, whose one field named by policy is generated anew.
+//
+//export HvgReplace
+func HvgReplace(policy, current C.HvBytes, out *C.HvBuf, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		p, err := generate.Parse(view(policy))
+		if err != nil {
+			return err
+		}
+		value, err := p.Replace(view(current), rand.Reader)
+		if err != nil {
+			return err
+		}
+		defer envelope.Wipe(value)
+		*out = give(value)
+		return nil
+	})
+}
+
 // HvgCheckSchedule checks a cron schedule.
 //
 //export HvgCheckSchedule

@@ -14,6 +14,9 @@ typedef struct HvGoCalls
 	int			(*check_prefix) (HvBytes prefix, HvError *failure);
 	int			(*content_type) (HvBytes content_type, HvBuf *out, HvError *failure);
 	int			(*check_policy) (HvBytes policy, HvError *failure);
+	int			(*policy_field) (HvBytes policy, int *replaces, HvError *failure);
+	int			(*check_field) (HvBytes policy, int automatic, HvBytes content_type, HvBytes value, HvError *failure);
+	int			(*replace) (HvBytes policy, HvBytes current, HvBuf *out, HvError *failure);
 	int			(*check_schedule) (HvBytes schedule, HvError *failure);
 	int			(*check_value) (HvBytes content_type, HvBytes value, int64_t limit, HvError *failure);
 	int			(*check_text) (HvBytes content_type, HvError *failure);

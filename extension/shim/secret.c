@@ -149,6 +149,12 @@ CheckSettings(const HvSettings *settings)
 	return json;
 }
 
+static bool
+IsAutomatic(NullableDatum kind)
+{
+	return strcmp(TextDatumGetCString(kind.value), "automatic") == 0;
+}
+
 static Datum
 Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 {
@@ -177,7 +183,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	policy = CheckSettings(&settings);
 	if (!PG_ARGISNULL(1))
 		value = ValueArg(fcinfo, 1, is_text);
-	else if (strcmp(TextDatumGetCString(PG_GETARG_DATUM(2)), "automatic") == 0)
+	else if (IsAutomatic(Arg(fcinfo, 2)))
 		value = GenerateValue(policy);
 	else
 		ereport(ERROR,
@@ -187,6 +193,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	binding.id = NewId();
 	binding.name = call->name;
 	binding.content_type = ContentTypeArg(fcinfo, 3);
+	HV_CALL_GO(check_field, policy, IsAutomatic(Arg(fcinfo, 2)), binding.content_type, value);
 	SealValue(call, &binding, value, &stored);
 	return Int64GetDatum(HvInsertSecret(call, &binding, Arg(fcinfo, 2), &settings, &stored));
 }
@@ -198,14 +205,17 @@ static Datum
 Configure(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvSettings	settings;
+	HvBytes		policy;
 	HvLocked	locked;
 
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	for (int i = 0; i < HV_SETTINGS; i++)
 		settings.values[i] = Arg(fcinfo, 1 + i);
-	CheckSettings(&settings);
+	policy = CheckSettings(&settings);
 	HvLock(call, "update", (NullableDatum) {(Datum) 0, true}, &locked);
+	if (policy.len > 0)
+		HV_CALL_GO(check_field, policy, locked.automatic, locked.content_type, (HvBytes) {NULL, 0});
 	HvConfigure(call, &locked, &settings);
 	PG_RETURN_VOID();
 }
@@ -242,13 +252,55 @@ static Datum
 Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 {
 	HvLocked	locked;
+	HvBytes		value;
 
 	HvLogEnter("update_secret");
 	RequireArg(fcinfo, 0, "name");
 	RequireArg(fcinfo, 1, "value");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvLock(call, call->action, Arg(fcinfo, 2), &locked);
-	return Supersede(call, &locked, ValueArg(fcinfo, 1, is_text), false);
+	value = ValueArg(fcinfo, 1, is_text);
+	if (locked.policy.len > 0)
+		HV_CALL_GO(check_field, locked.policy, locked.automatic, locked.content_type, value);
+	return Supersede(call, &locked, value, false);
+}
+
+/*
+ * The value of one version, the first found; the caller wipes it.
+ */
+static HvBytes
+OpenFirst(HvCall *call, HvOpenable *found)
+{
+	HvBinding	binding = {found->id, call->name, found->versions[0].version, found->content_type};
+	HvBytes		body = Unwrap(call, &binding, found->versions, 1);
+	HvBuf		opened = {NULL, 0};
+
+	HV_CALL_GO(open, body, &binding, found->versions, &opened);
+	HvSecretWipe(body.data);
+	return HvTakeBuf(&opened);
+}
+
+/*
+ * The value that a rotation of a locked secret makes current: all of it generated, or one field of what is.
+ */
+static HvBytes
+NextValue(HvCall *call, const HvLocked *locked)
+{
+	HvOpenable	found;
+	HvBytes		current;
+	HvBuf		next = {NULL, 0};
+	int			replaces;
+
+	HV_CALL_GO(policy_field, locked->policy, &replaces);
+	if (!replaces)
+		return GenerateValue(locked->policy);
+	HvFindOpenable(call, &found);
+	if (found.versions[0].version != locked->current_version)
+		elog(ERROR, "a locked secret has changed");
+	current = OpenFirst(call, &found);
+	HV_CALL_GO(replace, locked->policy, current, &next);
+	HvSecretWipe(current.data);
+	return HvTakeBuf(&next);
 }
 
 static Datum
@@ -264,7 +316,7 @@ Rotate(HvCall *call, FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("secret \"%s\" is manual and has no generate_policy", (const char *) call->name.data),
 				 errhint("Give it a new value with vault.update_secret().")));
-	return Supersede(call, &locked, GenerateValue(locked.policy), !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
+	return Supersede(call, &locked, NextValue(call, &locked), !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
 }
 
 static Datum
@@ -283,10 +335,7 @@ static Datum
 Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 {
 	HvOpenable	found;
-	HvBinding	binding;
-	HvBytes		body;
 	HvBytes		value;
-	HvBuf		opened = {NULL, 0};
 	Datum		result;
 
 	RequireArg(fcinfo, 0, "name");
@@ -302,11 +351,7 @@ Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 	HvFindOpenable(call, &found);
 	if (as_text)
 		HV_CALL_GO(check_text, found.content_type);
-	binding = (HvBinding) {found.id, call->name, found.versions[0].version, found.content_type};
-	body = Unwrap(call, &binding, found.versions, 1);
-	HV_CALL_GO(open, body, &binding, found.versions, &opened);
-	HvSecretWipe(body.data);
-	value = HvTakeBuf(&opened);
+	value = OpenFirst(call, &found);
 	result = BytesResult(as_text ? HvValueToServer(value) : value);
 	HvSecretWipe(value.data);
 	return result;
