@@ -5,37 +5,43 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// counting is a worker whose operation always succeeds.
-func counting(ops *int) worker {
+// pacing is a worker whose operation takes a millisecond of the bubble's clock.
+func pacing(ops *int) worker {
 	return func(context.Context) (func() error, func(), error) {
-		return func() error { *ops++; return nil }, func() {}, nil
+		return func() error { <-time.After(time.Millisecond); *ops++; return nil }, func() {}, nil
 	}
 }
 
 func TestMeasure(t *testing.T) {
 	t.Run("OK counts only what began after the warm-up", func(t *testing.T) {
-		var ops int
-		r, err := measure(t.Context(), 20*time.Millisecond, measurement{name: "x", workers: []worker{counting(&ops)}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.samples == 0 || r.samples >= ops {
-			t.Errorf("%d samples of %d operations", r.samples, ops)
-		}
-		if want := float64(r.samples) / 0.020; r.rate != want {
-			t.Errorf("rate %v, want %v", r.rate, want)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			var a, b int
+			m := measurement{name: "x", workers: []worker{pacing(&a), pacing(&b)}}
+			r, err := measure(t.Context(), 20*time.Millisecond, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.samples != 40 || r.rate != 2000 || r.p50 != time.Millisecond || r.p99 != time.Millisecond {
+				t.Errorf("%+v", r)
+			}
+			if most := 2 * int((warmUp+20*time.Millisecond)/time.Millisecond+1); a+b > most {
+				t.Errorf("%d operations, want at most %d", a+b, most)
+			}
+		})
 	})
 	t.Run("Err of one worker ends all", func(t *testing.T) {
-		var ops int
 		broken := errors.New("broken")
 		bad := func(context.Context) (func() error, func(), error) {
 			return func() error { return broken }, func() {}, nil
 		}
-		_, err := measure(t.Context(), time.Hour, measurement{workers: []worker{counting(&ops), bad}})
+		endless := func(context.Context) (func() error, func(), error) {
+			return func() error { return nil }, func() {}, nil
+		}
+		_, err := measure(t.Context(), time.Hour, measurement{workers: []worker{endless, bad}})
 		if !errors.Is(err, broken) {
 			t.Errorf("got %v", err)
 		}
