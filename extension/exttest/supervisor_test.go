@@ -1,0 +1,197 @@
+package exttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+)
+
+const (
+	supervisors = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'"
+	launchers   = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'hyperion_vault launcher'"
+	lastPass    = "SELECT coalesce(max(last_pass_at), '-infinity') FROM vault.supervisor_passes"
+)
+
+// due makes an automatic secret whose rotation is due. Nothing opens it.
+const due = `WITH made AS (SELECT s.id FROM vault.create_secret(gen_random_uuid(), $1,
+	ROW(1, 'k', '\x01', decode(repeat('ab', 24), 'hex'), decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'automatic', 'text/plain',
+	ROW(NULL, NULL, 3600, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::vault.secret_settings,
+	ROW('n', 'a', NULL, NULL, NULL)::vault.audit_origin) s)
+	SELECT id FROM made`
+
+func supervised(t *testing.T) (cluster, *session) {
+	t.Helper()
+	c := startCluster(t, true, "hyperion_vault.database = 'app'", "hyperion_vault.scan_interval_secs = 1")
+	return c, c.connect(t, "postgres", vaulttest.Superuser)
+}
+
+// passes returns when another pass was made after now.
+func passes(t *testing.T, s *session) {
+	t.Helper()
+	now := get[time.Time](s, "SELECT clock_timestamp()")
+	eventually(t, "a pass is made", func() bool { return get[bool](s, "SELECT ("+lastPass+") > $1", now) })
+}
+
+// for3 lets three intervals go by: what the worker would repeat, it has repeated by then.
+func for3(t *testing.T, s *session) {
+	t.Helper()
+	end := get[time.Time](s, "SELECT clock_timestamp() + '3.5 s'")
+	eventually(t, "three seconds go by", func() bool { return get[bool](s, "SELECT clock_timestamp() > $1", end) })
+}
+
+func TestSupervisorWaitsForItsDatabase(t *testing.T) {
+	c, postgres := supervised(t)
+	said := func(part string) int { return strings.Count(c.logText(t), "hyperion_vault supervisor: "+part) }
+	eventually(t, "the launcher says what is missing", func() bool { return said(`database "app" does not exist`) > 0 })
+	if n := get[int](postgres, launchers); n != 1 {
+		t.Errorf("%d launchers", n)
+	}
+	postgres.exec("CREATE DATABASE app")
+	eventually(t, "the supervisor says what is missing", func() bool { return said(`database "app" does not have the extension`) > 0 })
+	app := c.connect(t, "app", vaulttest.Superuser)
+	for3(t, app)
+	app.exec("CREATE EXTENSION hyperion_vault")
+	passes(t, app)
+	app.exec("DROP EXTENSION hyperion_vault")
+	eventually(t, "it is missing again", func() bool { return said(`database "app" does not have the extension`) == 2 })
+	app.exec("CREATE EXTENSION hyperion_vault")
+	passes(t, app)
+	if n := get[int](postgres, supervisors); n != 1 {
+		t.Errorf("%d supervisors", n)
+	}
+	if a, b := said(`database "app" does not exist`), said(`database "app" does not have the extension`); a != 1 || b != 2 {
+		t.Errorf("said %d and %d times what is missing, want 1 and 2", a, b)
+	}
+}
+
+func TestSupervisorGoesOn(t *testing.T) {
+	c, postgres := supervised(t)
+	postgres.exec("CREATE DATABASE app")
+	app := c.connect(t, "app", vaulttest.Superuser)
+	app.exec("CREATE EXTENSION hyperion_vault")
+	passes(t, app)
+	t.Run("after an error, which is logged once", func(t *testing.T) {
+		app.exec("ALTER TABLE vault.supervisor_passes RENAME TO elsewhere")
+		for3(t, app)
+		app.exec("ALTER TABLE vault.elsewhere RENAME TO supervisor_passes")
+		passes(t, app)
+		if n := strings.Count(c.logText(t), `relation "vault.supervisor_passes" does not exist`); n != 1 {
+			t.Errorf("the error is logged %d times", n)
+		}
+	})
+	t.Run("after it was ended", func(t *testing.T) {
+		before := get[int](postgres, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'")
+		postgres.exec("SELECT pg_terminate_backend($1)", before)
+		eventually(t, "there is another", func() bool {
+			return get[bool](postgres, "SELECT count(*) = 1 AND max(pid) <> $1 FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'", before)
+		})
+		passes(t, app)
+	})
+	t.Run("with new settings after a reload", func(t *testing.T) {
+		app.exec("ALTER SYSTEM SET hyperion_vault.rotation_enabled = off")
+		app.exec("SELECT pg_reload_conf()")
+		passes(t, app)
+		passes(t, app)
+		app.exec("UPDATE vault.secrets SET next_rotation_at = clock_timestamp() WHERE id = $1", get[[16]byte](app, due, "a"))
+		passes(t, app)
+		passes(t, app)
+		if n := get[int](app, "SELECT count(*) FROM vault.rotation_jobs"); n != 0 {
+			t.Errorf("%d rotations are enqueued while that is off", n)
+		}
+		app.exec("LISTEN hyperion_vault_rotation")
+		app.exec("ALTER SYSTEM SET hyperion_vault.rotation_enabled = on")
+		app.exec("SELECT pg_reload_conf()")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if _, err := app.WaitForNotification(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := get[int](app, "SELECT count(*) FROM vault.rotation_jobs WHERE state = 'queued'"); n != 1 {
+			t.Errorf("%d rotations are enqueued, want 1", n)
+		}
+		passes(t, app)
+		if n := get[int](app, "SELECT count(*) FROM vault.rotation_jobs"); n != 1 {
+			t.Errorf("%d rotations are enqueued, want still 1", n)
+		}
+	})
+	t.Run("and the server stops at once", func(t *testing.T) {
+		begun := time.Now()
+		if out, err := c.program(t, "pg_ctl", "-D", c.Data(), "-m", "fast", "-w", "-t", "15", "stop"); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if took := time.Since(begun); took > 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestSupervisorRunsOnThePrimaryOnly(t *testing.T) {
+	c, postgres := supervised(t)
+	postgres.exec("CREATE DATABASE app")
+	app := c.connect(t, "app", vaulttest.Superuser)
+	app.exec("CREATE EXTENSION hyperion_vault")
+	passes(t, app)
+
+	standby := c.startStandby(t)
+	s, p := standby("app"), standby("postgres")
+	lsn := get[string](app, "SELECT pg_current_wal_lsn()::text")
+	eventually(t, "the standby follows", func() bool { return get[bool](s, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", lsn) })
+	for3(t, s)
+	if n := get[int](p, launchers) + get[int](p, supervisors); n != 0 {
+		t.Fatalf("%d workers run on the standby", n)
+	}
+	if !get[bool](s, "SELECT (vault.status()->>'in_recovery')::boolean") {
+		t.Error("the status of the standby does not say that it is one")
+	}
+	c.MustStop(t, syscall.SIGQUIT)
+	if !get[bool](p, "SELECT pg_promote()") {
+		t.Fatal("the standby was not promoted")
+	}
+	eventually(t, "the supervisor starts", func() bool { return get[int](p, supervisors) == 1 })
+	passes(t, s)
+}
+
+// startStandby starts a physical copy and returns how to connect to it.
+func (c cluster) startStandby(t *testing.T) func(db string) *session {
+	t.Helper()
+	data := filepath.Join(c.Dir(), "standby")
+	socket := filepath.Join(c.Dir(), "s")
+	out, err := c.program(t, "pg_basebackup", "-D", data, "-d", c.DSN("postgres", vaulttest.Superuser), "-R", "-X", "stream",
+		"-c", "fast", "--no-sync")
+	if err != nil {
+		t.Fatalf("pg_basebackup: %v: %s", err, out)
+	}
+	uid, gid := c.owner(t)
+	if err := errors.Join(os.Mkdir(socket, 0o755), os.Chown(socket, uid, gid)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if out, err := c.program(t, "pg_ctl", "-D", data, "-m", "immediate", "stop"); err != nil {
+			t.Logf("pg_ctl stop: %v: %s", err, out)
+		}
+	})
+	out, err = c.program(t, "pg_ctl", "-D", data, "-w", "-l", filepath.Join(c.Dir(), "standby.log"), "-o", "-k "+socket, "start")
+	if err != nil {
+		t.Fatalf("pg_ctl start: %v: %s", err, out)
+	}
+	return func(db string) *session {
+		t.Helper()
+		dsn := strings.Replace(c.DSN(db, vaulttest.Superuser), "host="+c.Dir(), "host="+socket, 1)
+		conn, err := pgx.Connect(bounded(t), dsn)
+		if err != nil {
+			t.Fatal(fmt.Errorf("connect to the standby: %w", err))
+		}
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		return &session{Conn: conn, t: t}
+	}
+}
