@@ -20,8 +20,8 @@ RETURNS SETOF text LANGUAGE sql AS $$
 $$;
 CREATE FUNCTION store(n integer, name text, key text, dek bytea) RETURNS bigint LANGUAGE sql AS $$
     SELECT current_version FROM vault.create_secret(uuid(n), name, ROW(1, key, dek, decode(repeat('ab', 24), 'hex'),
-        decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'manual', 'text/plain; charset=utf-8', NULL, NULL, NULL, 3600, NULL,
-        ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin)
+        decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'manual', 'text/plain; charset=utf-8',
+        ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, 3600, NULL, NULL)::vault.secret_settings, ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin)
 $$;
 SET ROLE regress_vault_service;
 
@@ -30,7 +30,7 @@ SET ROLE regress_vault_service;
 --
 SELECT store(401, 'rewrap/a', 'old', '\x01'), store(402, 'rewrap/b', 'old', '\x02'), store(403, 'rewrap/c', 'new', '\x03');
 SELECT current_version FROM vault.append_version(uuid(401), 1, ROW(1, 'older', '\x04', decode(repeat('ef', 24), 'hex'),
-    decode(repeat('ef', 18), 'hex'))::vault.sealed_value, 'update', NULL, NULL, NULL, ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
+    decode(repeat('ef', 18), 'hex'))::vault.sealed_value, 'update', NULL, false, ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
 SELECT vault.count_wrapped('new'), vault.count_wrapped('old'), vault.count_wrapped('other');
 -- by secret and version, page by page; what is under the current key is not listed
 SELECT listed('new', NULL, NULL, 1000);
