@@ -18,33 +18,33 @@ SET ROLE regress_vault_service;
 SELECT id, name, kind, content_type, description, tags, rotation_interval_secs, grace_period_secs, generate_policy,
        current_version, next_rotation_at, created_at <= clock_timestamp(), created_at = updated_at
 FROM vault.create_secret(uuid(1), 'sealed/a', ROW(1, 'local:k', '\x01', decode(repeat('ab', 24), 'hex'),
-         decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'manual', 'text/plain; charset=utf-8', 'the first',
-         '{"team": "core"}', NULL, 3600, NULL, ROW('here', 'token:ci', NULL, '192.0.2.7', 'req-1')::vault.audit_origin);
+         decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'manual', 'text/plain; charset=utf-8',
+         ROW('the first', '{"team": "core"}', NULL, NULL, NULL, NULL, NULL, 3600, NULL, NULL)::vault.secret_settings, ROW('here', 'token:ci', NULL, '192.0.2.7', 'req-1')::vault.audit_origin);
 SELECT secret_id, name, content_type, kind, current_version, version, envelope_version, kms_key_id, wrapped_dek, nonce,
        ciphertext, created_at <= clock_timestamp(), expires_at
 FROM vault.read_sealed('{sealed/a}', NULL);
 -- null settings are defaults
 SELECT description, tags, grace_period_secs
 FROM vault.create_secret(uuid(2), 'sealed/b', ROW(1, 'local:k', '\x02', decode(repeat('ab', 24), 'hex'),
-         decode(repeat('cd', 1048592), 'hex'))::vault.sealed_value, 'manual', 'application/octet-stream', NULL, NULL,
-         NULL, NULL, NULL, ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
+         decode(repeat('cd', 1048592), 'hex'))::vault.sealed_value, 'manual', 'application/octet-stream', NULL, ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
 -- an automatic one: due one interval after it was made
 SELECT kind, rotation_interval_secs, grace_period_secs, generate_policy, next_rotation_at - created_at
 FROM vault.create_secret(uuid(3), 'sealed/c', ROW(1, 'local:k', '\x03', decode(repeat('ab', 24), 'hex'),
-         decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'automatic', 'text/plain; charset=utf-8', '', '{}',
-         86400, 3600, '{"length": 40}', ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
+         decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'automatic', 'text/plain; charset=utf-8',
+         ROW('', '{}', 86400, NULL, NULL, NULL, NULL, 3600, NULL, '{"length": 40}')::vault.secret_settings, ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
 
 --
 -- good: append
 --
 SELECT id, name, description, tags, grace_period_secs, current_version, updated_at > created_at
 FROM vault.append_version(uuid(1), 1, ROW(1, 'local:k2', '\x04', decode(repeat('ef', 24), 'hex'),
-         decode(repeat('ef', 18), 'hex'))::vault.sealed_value, 'update', NULL, NULL, NULL,
+         decode(repeat('ef', 18), 'hex'))::vault.sealed_value, 'update', NULL, false,
          ROW('here', 'token:ci', NULL, '192.0.2.7', 'req-1')::vault.audit_origin);
 -- null keeps a setting, anything else replaces it
 SELECT description, tags, grace_period_secs, current_version
 FROM vault.append_version(uuid(1), 2, ROW(1, 'local:k2', '\x05', decode(repeat('ee', 24), 'hex'),
-         decode(repeat('ee', 19), 'hex'))::vault.sealed_value, 'rotate', '', '{}', 0,
+         decode(repeat('ee', 19), 'hex'))::vault.sealed_value, 'rotate',
+         ROW('', '{}', NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL)::vault.secret_settings, false,
          ROW('here', 'token:ci', NULL, '192.0.2.7', 'req-1')::vault.audit_origin);
 SELECT description, tags, grace_period_secs, current_version FROM vault.describe_secret('sealed/a');
 
@@ -136,11 +136,11 @@ SELECT put(4, 'sealed/a');
 SELECT id = uuid(4), current_version FROM vault.describe_secret('sealed/a');
 SELECT version, length(ciphertext) FROM vault.read_verifiable('sealed/a');
 
--- a rotation is due one interval after the last; an update is none
+-- a rotation by hand leaves the schedule as it is, as an update does
 SELECT next(3, 1, action => 'update');
 SELECT next_rotation_at - created_at FROM vault.describe_secret('sealed/c');
 SELECT next(3, 2, action => 'rotate');
-SELECT next_rotation_at - updated_at, updated_at > created_at FROM vault.describe_secret('sealed/c');
+SELECT next_rotation_at - created_at, updated_at > created_at FROM vault.describe_secret('sealed/c');
 SELECT next(2, 1, action => 'rotate');
 SELECT next_rotation_at FROM vault.describe_secret('sealed/b');
 SELECT gone(3, 3);
@@ -240,10 +240,10 @@ SELECT next(27, 1, tags => '[]');
 SELECT next(27, 1, grace => -1);
 SELECT next(27, 1, grace => 315360001);
 SELECT next(27, 1, fill => 'ff', ciphertext => decode(repeat('cd', 16), 'hex'));
-SELECT try(format('SELECT vault.append_version(%L, 1, NULL, ''update'', NULL, NULL, NULL, ROW(''here'', ''a'', NULL, NULL, NULL))', uuid(27)));
+SELECT try(format('SELECT vault.append_version(%L, 1, NULL, ''update'', NULL, false, ROW(''here'', ''a'', NULL, NULL, NULL))', uuid(27)));
 -- no change without a record of it
 SELECT try(format('SELECT vault.append_version(%L, 1, ROW(1, ''k'', ''\x01'', %L, %L)::vault.sealed_value, ''update'', '
-                  'NULL, NULL, NULL, NULL)',
+                  'NULL, false, NULL)',
            uuid(27), decode(repeat('ab', 24), 'hex'), decode(repeat('cd', 17), 'hex')));
 SELECT try(format('SELECT vault.delete_secret(%L, 1, NULL)', uuid(27)));
 SELECT try(format('SELECT vault.delete_secret(%L, 1, ROW(''here'', NULL, NULL, NULL, NULL))', uuid(27)));

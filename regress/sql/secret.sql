@@ -114,7 +114,7 @@ SELECT vault.read_secret('app/auto') AS before \gset
 SELECT vault.rotate_secret('app/auto');
 SELECT vault.read_secret('app/auto') ~ '^[A-Za-z0-9]{32}$', vault.read_secret('app/auto') <> :'before',
        vault.verify('app/auto', :'before'), vault.read_secret('app/auto', 1) = :'before';
-SELECT kind, rotation_interval_secs, current_version, next_rotation_at - updated_at FROM vault.list_secrets('app/auto');
+SELECT kind, rotation_interval_secs, current_version, next_rotation_at - created_at FROM vault.list_secrets('app/auto');
 SELECT vault.create_secret('app/pin', NULL, 'automatic', rotation_interval_secs => 60,
     generate_policy => '{"length": 8, "lower": false, "upper": false}');
 SELECT vault.read_secret('app/pin') ~ '^[0-9]{8}$';

@@ -56,8 +56,9 @@ CREATE FUNCTION put(n integer, name text, kind text DEFAULT 'manual',
     rotation bigint DEFAULT NULL, grace bigint DEFAULT 0, policy text DEFAULT NULL, envelope integer DEFAULT 1,
     key_id text DEFAULT 'local:k', dek bytea DEFAULT '\x01', nonce bytea DEFAULT decode(repeat('ab', 24), 'hex'),
     ciphertext bytea DEFAULT decode(repeat('cd', 17), 'hex')) RETURNS text LANGUAGE sql AS $$
-    SELECT try(format('SELECT vault.create_secret(%L, %L, ROW(%L, %L, %L, %L, %L)::vault.sealed_value, %L, %L, %L, %L, '
-                      '%L, %L, %L, ROW(''here'', ''token:ci'', NULL, ''192.0.2.7'', ''req-%s''))',
+    SELECT try(format('SELECT vault.create_secret(%L, %L, ROW(%L, %L, %L, %L, %L)::vault.sealed_value, %L, %L, ROW(%L, %L, '
+                      '%L, NULL, NULL, NULL, NULL, %L, NULL, %L)::vault.secret_settings, '
+                      'ROW(''here'', ''token:ci'', NULL, ''192.0.2.7'', ''req-%s''))',
                       uuid(n), name, envelope, key_id, dek, nonce, ciphertext, kind, content_type, description, tags,
                       rotation, grace, policy, n))
 $$;
@@ -66,7 +67,7 @@ CREATE FUNCTION next(n integer, expected bigint, action text DEFAULT 'update', d
     tags text DEFAULT NULL, grace bigint DEFAULT NULL, fill text DEFAULT 'ee', ciphertext bytea DEFAULT NULL)
 RETURNS text LANGUAGE sql AS $$
     SELECT try(format('SELECT vault.append_version(%L, %L, ROW(1, ''local:k'', %L, %L, %L)::vault.sealed_value, %L, '
-                      '%L, %L, %L, ROW(''here'', ''token:ci'', NULL, ''2001:db8::7'', ''req-%s''))',
+                      'ROW(%L, %L, NULL, NULL, NULL, NULL, NULL, %L, NULL, NULL)::vault.secret_settings, false, ROW(''here'', ''token:ci'', NULL, ''2001:db8::7'', ''req-%s''))',
                       uuid(n), expected, decode(fill, 'hex'), decode(repeat(fill, 24), 'hex'),
                       coalesce(ciphertext, decode(repeat(fill, 20), 'hex')), action, description, tags, grace, n))
 $$;
@@ -197,7 +198,8 @@ WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind NOT IN ('i', 'c', 'S'
 -- what a dump would leave out
 SELECT c.oid::regclass FROM pg_class c
 WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'S')
-  AND NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'hyperion_vault' AND c.oid = ANY (e.extconfig));
+  AND NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'hyperion_vault' AND c.oid = ANY (e.extconfig))
+ORDER BY c.relname;
 
 -- tables and their rules; Go branches on the names of constraints
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
