@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -124,5 +125,38 @@ func TestNotDumpable(t *testing.T) {
 	s.exec("SELECT vault.create_secret('a', 'value of a')")
 	if dumpable() {
 		t.Error("after a call the process is still dumpable")
+	}
+}
+
+// A crash in C stays a crash: the backend dies at once and the server restarts, whatever handlers Go has installed.
+func TestCrashAfterGo(t *testing.T) {
+	c := startCluster(t, true)
+	b := newBench(t, c)
+	for _, signal := range []syscall.Signal{syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGABRT} {
+		victim := c.connect(t, b.db, "postgres")
+		victim.exec("SELECT vault.read_secret('kept')")
+		before := strings.Count(c.logText(t), "terminating any other active server processes")
+		start := time.Now()
+		if err := syscall.Kill(victim.pid(), signal); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the server noticed", func() bool {
+			return strings.Count(c.logText(t), "terminating any other active server processes") > before
+		})
+		if late := time.Since(start); late > prompt {
+			t.Errorf("%v: the backend died after %v", signal, late)
+		}
+		eventually(t, "the server is back", func() bool {
+			conn, err := c.dial(t.Context(), b.db, "postgres")
+			if err != nil {
+				return false
+			}
+			defer conn.Close(t.Context())
+			var value string
+			return conn.QueryRow(t.Context(), "SELECT vault.read_secret('kept')").Scan(&value) == nil && value == keptValue
+		})
+	}
+	if strings.Contains(c.logText(t), "goroutine ") {
+		t.Error("a trace of Go is in the server's log")
 	}
 }
