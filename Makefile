@@ -123,7 +123,7 @@ purge: ## stop both and delete the private server's data, keys and tokens
 ##@ Check
 
 .PHONY: test test-unit test-integration installcheck lint lint-c bench fuzz print-version print-sql-parts
-test: ## everything one machine can run: build, lint, unit, regress, integration
+test: ## everything one machine can run: build, install, lint, Go tests, SQL regression tests
 	@scripts/test.sh
 
 test-unit: ## Go tests of core and api under the race detector

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that one machine can check, from a fresh clone on a fresh machine: installs what is missing, builds,
-# installs the extension, then lint, Go tests of core and api under the race detector, SQL regression tests on a private
-# server, and the remaining Go tests, which try the extension in servers of their own. One line a stage when it passes; its log when it does not.
-# The last line counts tests: Go tests with their subtests, and regression files.
+# installs the extension, then lint, Go tests of core and api under the race detector, SQL regression tests on a
+# private server, and the remaining Go tests, which try the extension in servers of their own. A stage that passes is
+# one line; one that does not shows its log. The last line counts Go tests with their subtests, and regression files.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 # shellcheck source=lib/postgres.sh

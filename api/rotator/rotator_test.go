@@ -202,6 +202,8 @@ func TestConcurrencyIsBounded(t *testing.T) {
 		_, stop := start(t, rotator.Config{Door: d, Workers: 3})
 		defer stop()
 		time.Sleep(10 * time.Second)
+		mu.Lock()
+		defer mu.Unlock()
 		if most != 3 || len(d.take()) != 8 {
 			t.Errorf("%d at a time, want 3", most)
 		}
