@@ -24,4 +24,13 @@ extern HvBytes HvUtf8(const char *s, int len);
 extern HvBytes HvLiteral(const char *s);
 extern void HvRecord(HvCall *call, const char *outcome, const char *code);
 
+/* An SQL function: a C function of the name, the action its audit records say, the body. */
+#define HV_FUNCTION(name, action, body) \
+	PG_FUNCTION_INFO_V1(name); \
+	Datum \
+	name(PG_FUNCTION_ARGS) \
+	{ \
+		return HvRun(action, body, fcinfo); \
+	}
+
 #endif

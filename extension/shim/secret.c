@@ -1,5 +1,5 @@
 /*
- * secret.c: the plaintext functions, vault.create_secret and its siblings.
+ * secret.c: the functions that take, give or make a value: vault.create_secret and its siblings.
  *
  * Each is a body that HvRun runs: check the arguments, decide and read as vault_owner, ask the agent for the data
  * key, seal or open in Go, wipe.
@@ -7,31 +7,13 @@
 #include "hyperion_vault.h"
 
 #include "agent.h"
+#include "arg.h"
 #include "call.h"
 #include "encoding.h"
-#include "funcapi.h"
 #include "golib.h"
 #include "memory.h"
 #include "store.h"
 #include "utils/builtins.h"
-
-/*
- * Refuse a null argument.
- */
-static void
-RequireArg(FunctionCallInfo fcinfo, int arg, const char *what)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", what)));
-}
-
-static NullableDatum
-Arg(FunctionCallInfo fcinfo, int arg)
-{
-	return fcinfo->args[arg];
-}
 
 /*
  * A value argument as the bytes that are sealed or compared: text in UTF-8, bytea as it is.
@@ -131,24 +113,6 @@ ContentTypeArg(FunctionCallInfo fcinfo, int arg)
 	return HvTakeBuf(&canonical);
 }
 
-/*
- * Check what of the settings is not SQL's to check; returns the generation policy as JSON, empty for none.
- */
-static HvBytes
-CheckSettings(const HvSettings *settings)
-{
-	NullableDatum schedule = settings->values[HV_ROTATION_SCHEDULE];
-	NullableDatum policy = settings->values[HV_GENERATE_POLICY];
-	HvBytes		json = {NULL, 0};
-
-	if (!schedule.isnull)
-		HV_CALL_GO(check_schedule, HvLiteral(TextDatumGetCString(schedule.value)));
-	if (!policy.isnull)
-		json = HvJsonText(policy.value);
-	HV_CALL_GO(check_policy, json);
-	return json;
-}
-
 static bool
 IsAutomatic(NullableDatum kind)
 {
@@ -180,7 +144,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 2, "kind");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvRequire(call);
-	policy = CheckSettings(&settings);
+	policy = HvCheckSettings(&settings);
 	if (!PG_ARGISNULL(1))
 		value = ValueArg(fcinfo, 1, is_text);
 	else if (IsAutomatic(Arg(fcinfo, 2)))
@@ -196,43 +160,6 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	HV_CALL_GO(check_field, policy, IsAutomatic(Arg(fcinfo, 2)), binding.content_type, value);
 	SealValue(call, &binding, value, &stored);
 	return Int64GetDatum(HvInsertSecret(call, &binding, Arg(fcinfo, 2), &settings, &stored));
-}
-
-/*
- * Arguments 1 to 10 are the settings, in their order.
- */
-static Datum
-Configure(HvCall *call, FunctionCallInfo fcinfo)
-{
-	HvSettings	settings;
-	HvBytes		policy;
-	HvLocked	locked;
-
-	RequireArg(fcinfo, 0, "name");
-	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	for (int i = 0; i < HV_SETTINGS; i++)
-		settings.values[i] = Arg(fcinfo, 1 + i);
-	policy = CheckSettings(&settings);
-	HvLock(call, "update", (NullableDatum) {(Datum) 0, true}, &locked);
-	if (policy.len > 0)
-		HV_CALL_GO(check_field, policy, locked.automatic, locked.content_type, (HvBytes) {NULL, 0});
-	HvConfigure(call, &locked, &settings);
-	PG_RETURN_VOID();
-}
-
-static Datum
-Expire(HvCall *call, FunctionCallInfo fcinfo)
-{
-	HvLocked	locked;
-
-	RequireArg(fcinfo, 0, "name");
-	RequireArg(fcinfo, 1, "version");
-	RequireArg(fcinfo, 2, "grace_secs");
-	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	call->version = PG_GETARG_INT64(1);
-	HvLock(call, "rotate", (NullableDatum) {(Datum) 0, true}, &locked);
-	HvExpireVersion(call, &locked, call->version, PG_GETARG_INT64(2));
-	PG_RETURN_VOID();
 }
 
 /*
@@ -320,18 +247,6 @@ Rotate(HvCall *call, FunctionCallInfo fcinfo)
 }
 
 static Datum
-Delete(HvCall *call, FunctionCallInfo fcinfo)
-{
-	HvLocked	locked;
-
-	RequireArg(fcinfo, 0, "name");
-	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	HvLock(call, call->action, Arg(fcinfo, 1), &locked);
-	HvDelete(call, &locked);
-	PG_RETURN_VOID();
-}
-
-static Datum
 Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 {
 	HvOpenable	found;
@@ -387,25 +302,6 @@ Verify(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 }
 
 static Datum
-ListSecrets(HvCall *call, FunctionCallInfo fcinfo)
-{
-	HvBytes		prefix = {(const unsigned char *) "", 0};
-
-	if (!PG_ARGISNULL(0))
-	{
-		text	   *given = PG_GETARG_TEXT_PP(0);
-
-		prefix = HvUtf8(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given));
-	}
-	HV_CALL_GO(check_prefix, prefix);
-	call->name = prefix;
-	InitMaterializedSRF(fcinfo, 0);
-	HvList(call, prefix, (ReturnSetInfo *) fcinfo->resultinfo);
-	HvRecord(call, "ok", "");
-	return (Datum) 0;
-}
-
-static Datum
 CreateText(HvCall *call, FunctionCallInfo fcinfo)
 {
 	return Create(call, fcinfo, true);
@@ -453,14 +349,7 @@ VerifyBytes(HvCall *call, FunctionCallInfo fcinfo)
 	return Verify(call, fcinfo, false);
 }
 
-/* The SQL functions. A C function of the name, the action its audit records say, the body. */
-#define HV_FUNCTION(name, action, body) \
-	PG_FUNCTION_INFO_V1(name); \
-	Datum \
-	name(PG_FUNCTION_ARGS) \
-	{ \
-		return HvRun(action, body, fcinfo); \
-	}
+/* The SQL functions. */
 
 HV_FUNCTION(hv_create_secret, "create", CreateText)
 HV_FUNCTION(hv_create_secret_bytes, "create", CreateBytes)
@@ -469,24 +358,5 @@ HV_FUNCTION(hv_read_secret_bytes, "read", ReadBytes)
 HV_FUNCTION(hv_update_secret, "update", UpdateText)
 HV_FUNCTION(hv_update_secret_bytes, "update", UpdateBytes)
 HV_FUNCTION(hv_rotate_secret, "rotate", Rotate)
-HV_FUNCTION(hv_configure_secret, "configure", Configure)
-HV_FUNCTION(hv_expire_version, "expire", Expire)
-HV_FUNCTION(hv_delete_secret, "delete", Delete)
 HV_FUNCTION(hv_verify, "verify", VerifyText)
 HV_FUNCTION(hv_verify_bytes, "verify", VerifyBytes)
-HV_FUNCTION(hv_list_secrets, "list", ListSecrets)
-
-PG_FUNCTION_INFO_V1(hv_check_pattern);
-
-/*
- * ereport unless the text is a pattern of names.
- */
-Datum
-hv_check_pattern(PG_FUNCTION_ARGS)
-{
-	text	   *given = PG_GETARG_TEXT_PP(0);
-	HvBytes		pattern = HvUtf8(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given));
-
-	HV_CALL_GO(check_pattern, pattern);
-	PG_RETURN_VOID();
-}

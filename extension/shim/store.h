@@ -49,6 +49,7 @@ typedef struct HvSettings
 	NullableDatum values[HV_SETTINGS];
 } HvSettings;
 
+extern HvBytes HvCheckSettings(const HvSettings *settings);	/* manage.c */
 extern void HvRequire(HvCall *call);
 extern void HvFindOpenable(HvCall *call, HvOpenable *found);
 extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);
