@@ -82,6 +82,7 @@ func (c *Cluster) create(o Options) error {
 	settings := append([]string{
 		"listen_addresses = ''", fmt.Sprintf("port = %d", port), "unix_socket_directories = '" + c.dir + "'",
 		"unix_socket_permissions = 0777", "max_connections = 200",
+		"dynamic_shared_memory_type = mmap", // files in the data folder: a killed server leaves none in /dev/shm
 	}, o.Settings...)
 	if o.Preload {
 		settings = append(settings, "shared_preload_libraries = 'hyperion_vault'")

@@ -123,10 +123,11 @@ func TestServePostgresComesAndGoes(t *testing.T) {
 
 // blocked is a create that waits in PostgreSQL for a lock the test holds.
 type blocked struct {
-	p      *process
-	url    string
-	holder *pgx.Conn
-	answer chan string
+	backend int // process id of the one that waits
+	p       *process
+	url     string
+	holder  *pgx.Conn
+	answer  chan string
 }
 
 func (b *blocked) release(t *testing.T) {
@@ -149,26 +150,36 @@ func block(t *testing.T, env ...string) *blocked {
 		status, body, err := request("POST", b.url+"/v1/secrets", token, `{"name":"x","kind":"manual","value":"s3cr3t"}`)
 		b.answer <- fmt.Sprint(status, body, err)
 	}()
-	awaitLockWait(t, db)
+	b.backend = awaitLockWait(t, db)
 	return b
 }
 
-// awaitLockWait returns when a backend of db waits for a lock.
-func awaitLockWait(t *testing.T, db *vaulttest.DB) {
+// freeze stops the backend that waits, so that its lock_timeout does not end the request however slow the machine is.
+func (b *blocked) freeze(t *testing.T) {
+	t.Helper()
+	if err := syscall.Kill(b.backend, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(b.backend, syscall.SIGCONT) })
+}
+
+// awaitLockWait returns the process id of a backend of db that waits for a lock, when there is one.
+func awaitLockWait(t *testing.T, db *vaulttest.DB) int {
 	t.Helper()
 	conn := db.MustConnect(t, vaulttest.Superuser)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		var n int
-		err := conn.QueryRow(context.Background(),
-			"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&n)
+		var pid int
+		err := conn.QueryRow(context.Background(), `SELECT coalesce(max(pid), 0) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&pid)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n > 0 {
-			return
+		if pid > 0 {
+			return pid
 		}
 	}
 	t.Fatal("nobody waits for the lock")
+	return 0
 }
 
 func TestStopFinishesWhatIsInFlight(t *testing.T) {
@@ -203,6 +214,7 @@ func TestStopGivesUp(t *testing.T) {
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	b := block(t)
+	b.freeze(t)
 	b.p.signal(t, syscall.SIGTERM)
 	b.p.wait(t, 1, "stopping")
 	b.p.signal(t, syscall.SIGTERM)
