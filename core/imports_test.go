@@ -54,7 +54,7 @@ var environmentReaders = []string{
 var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit"}
 
 // testFolders hold what only tests, and api/bench, use.
-var testFolders = []string{module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/bench"}
+var testFolders = []string{module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/api/bench"}
 
 // violations returns what in files breaks the import rules.
 func violations(files []source) []string {
@@ -105,8 +105,12 @@ func importProblem(f source, imp string) string {
 		return "gin only in api/httpapi"
 	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/vaulttest", "api/bench"):
 		return "pgx only in api/store and api/vaulttest"
+	case underAny(imp, "filippo.io/age") && !f.in("api/kms"):
+		return "age only in api/kms"
 	case underAny(imp, "github.com/aws") && !f.in("api/kms"):
 		return "aws only in api/kms"
+	case underAny(imp, "github.com/prometheus") && !f.in("api/metric"):
+		return "prometheus only in api/metric"
 	case underAny(imp, "github.com/caarlos0/env") && !f.in("api/config"):
 		return "only api/config and cmd read the environment"
 	}

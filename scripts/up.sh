@@ -28,6 +28,7 @@ choose_ports() {
 # What the caller told the API about agent and values holds for SQL as well.
 server_settings() {
 	CLUSTER_SETTINGS=''
+	case ${VAULT_PG_DBNAME:-postgres} in *[!A-Za-z0-9_-]*) ;; *) CLUSTER_SETTINGS+="hyperion_vault.database = '${VAULT_PG_DBNAME:-postgres}'"$'\n' ;; esac
 	case ${VAULT_AGENT_SOCKET:-} in /*) CLUSTER_SETTINGS+="hyperion_vault.agent_socket = '$VAULT_AGENT_SOCKET'"$'\n' ;; esac
 	case ${VAULT_MAX_VALUE_BYTES:-} in [1-9]*) CLUSTER_SETTINGS+="hyperion_vault.max_value_bytes = $VAULT_MAX_VALUE_BYTES"$'\n' ;; esac
 }

@@ -256,8 +256,10 @@ DECLARE
     job vault.rotation_jobs;
     s vault.secrets;
 BEGIN
-    -- The secret is locked before its job, as everywhere; a job that is gone has no secret.
-    SELECT j.* INTO job FROM vault.rotation_jobs j WHERE j.id = complete_rotation.job_id;
+    -- The secret is locked before its job, as everywhere. A claim lost already is said to be lost, whatever version
+    -- is current by now.
+    SELECT j.* INTO job FROM vault.rotation_jobs j
+    WHERE j.id = complete_rotation.job_id AND j.state = 'claimed' AND j.claimed_by = complete_rotation.worker;
     IF FOUND THEN
         s := vault.lock_secret(job.secret_id, complete_rotation.expected_version);
     END IF;

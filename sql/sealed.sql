@@ -90,6 +90,8 @@ DECLARE
             THEN 'an automatic secret needs rotation_interval_secs or rotation_schedule, not both'
         WHEN settings.rotation_interval_secs NOT BETWEEN 1 AND 315360000
             THEN 'rotation_interval_secs must be between 1 and 315360000'
+        WHEN octet_length(settings.rotation_schedule) NOT BETWEEN 9 AND 255
+            THEN 'rotation_schedule must be between 9 and 255 bytes'
         WHEN settings.rotation_time_zone <> 'UTC' AND NOT vault.is_time_zone(settings.rotation_time_zone)
             THEN 'rotation_time_zone is not a time zone that PostgreSQL knows'
         WHEN settings.rotation_window_secs <> 0 AND settings.rotation_window_secs NOT BETWEEN 60 AND 31536000

@@ -67,7 +67,8 @@ AS $$
                         'describe_secret', 'describe_secrets', 'describe_versions', 'append_audit', 'create_token',
                         'active_tokens', 'list_tokens', 'revoke_token', 'extension_version', 'configure_secret',
                         'expire_version', 'claim_rotations', 'complete_rotation', 'fail_rotation', 'release_rotation',
-                        'unplanned_rotations', 'plan_rotation', 'changes_since', 'last_change', 'status')
+                        'unplanned_rotations', 'plan_rotation', 'changes_since', 'last_change', 'status',
+                        'list_wrapped', 'count_wrapped', 'rewrap_version')
 $$;
 COMMENT ON FUNCTION vault.service_functions() IS 'the functions of the sealed path';
 

@@ -20,7 +20,7 @@ import (
 const (
 	// KMSLocal wraps data keys under VAULT_LOCAL_MASTER_KEY, inside this process. For development only.
 	KMSLocal = "local"
-	// KMSAWS wraps data keys with AWS KMS. Not in this version: Load refuses it.
+	// KMSAWS wraps data keys with AWS KMS.
 	KMSAWS = "aws"
 )
 
@@ -69,15 +69,17 @@ type Postgres struct {
 
 // KMS says what wraps data keys.
 type KMS struct {
-	// Mode is KMSLocal; Load refuses every other one in this version.
+	// Mode is KMSAWS or KMSLocal.
 	Mode string
-	// KeyID names the key of AWS KMS; empty in local mode.
+	// KeyID names the key of AWS KMS by id, ARN or alias; never empty in aws mode, not used in local mode.
 	KeyID string
 	// MasterKey is 32 bytes in local mode, else empty. Whoever loaded the Config wipes it once a Keeper has it.
 	MasterKey Secret
-	// CacheTTL is how long an unwrapped data key may be kept; 0 keeps none.
+	// CacheTTL is how long a data key that AWS KMS unwrapped may be kept; 0 keeps none.
 	CacheTTL time.Duration
-	// MaxRetries is how often a failed call is tried again; 0 disables.
+	// RecoveryRecipient is the public key that every data key is wrapped for a second time; empty = none is.
+	RecoveryRecipient string
+	// MaxRetries is how often a failed call of AWS KMS is tried again; 0 disables.
 	MaxRetries int
 }
 
@@ -89,8 +91,8 @@ type Agent struct {
 	Peers []string
 }
 
-// Default returns the settings of an empty environment. Its NodeName is empty and its KMS mode is KMSAWS, so it
-// does not pass Load's checks as it is.
+// Default returns the settings of an empty environment. Its NodeName is empty and its KMS mode is KMSAWS without a
+// key, so it does not pass Load's checks as it is.
 func Default() Config {
 	return Config{
 		Listen: "0.0.0.0:8200",

@@ -136,8 +136,9 @@ func TestLoadErrors(t *testing.T) {
 		{"VAULT_PG_USER=a\x01b", `VAULT_PG_USER="a\x01b": want a role name of at most 63 bytes without control characters`},
 		{"VAULT_PG_DBNAME=" + long, `VAULT_PG_DBNAME="` + long[:40] + `"...: want a database name of at most 63 bytes without control characters`},
 		{"VAULT_KMS_MODE=Local", `VAULT_KMS_MODE="Local": want aws or local`},
-		{"VAULT_KMS_MODE=aws", `VAULT_KMS_MODE="aws": only "local" is in this version (for development: it keeps the master key beside the data)`},
-		{"VAULT_KMS_KEY_ID=a b", `VAULT_KMS_KEY_ID="a b": want a key id or ARN of printable ASCII, at most 2048 bytes`},
+		{"VAULT_RECOVERY_RECIPIENT=AGE-SECRET-KEY-1X", `VAULT_RECOVERY_RECIPIENT (value not shown): want an X25519 recipient of age, as age-keygen prints it (age1...)`},
+		{"VAULT_KMS_KEY_ID=a b", `VAULT_KMS_KEY_ID="a b": want a key id, key ARN, alias/NAME or alias ARN, at most 2048 bytes`},
+		{"VAULT_KMS_KEY_ID=arn:aws:kms:eu-west-1", `VAULT_KMS_KEY_ID="arn:aws:kms:eu-west-1": want a key id, key ARN, alias/NAME or alias ARN, at most 2048 bytes`},
 		{"VAULT_ROTATION_POLL_SECS=0", `VAULT_ROTATION_POLL_SECS="0": want whole seconds, 1 to 31536000`},
 		{"VAULT_DEK_CACHE_TTL_SECS=5m", `VAULT_DEK_CACHE_TTL_SECS="5m": want whole seconds, 0 disables`},
 		{"VAULT_DEK_CACHE_TTL_SECS=-1", `VAULT_DEK_CACHE_TTL_SECS="-1": want whole seconds, 0 disables`},
@@ -207,12 +208,28 @@ func TestLoadMasterKey(t *testing.T) {
 
 func TestLoadNothing(t *testing.T) {
 	_, warnings, err := config.Load(environ())
-	if err == nil || err.Error() != `VAULT_KMS_MODE is not set, which means "aws": only "local" is in this version `+
-		`(for development: it keeps the master key beside the data)` {
+	if err == nil || err.Error() != `VAULT_KMS_KEY_ID is not set: VAULT_KMS_MODE=aws, which is the default, needs the id, ARN or alias `+
+		`of a key of AWS KMS (for development without AWS there is VAULT_KMS_MODE=local)` {
 		t.Errorf("error: %v", err)
 	}
 	if len(warnings) != 1 || warnings[0].Name != "VAULT_ALLOWED_IPS" || !strings.Contains(warnings[0].Text, "denied") {
 		t.Errorf("warnings: %v", warnings)
+	}
+}
+
+func TestLoadAWS(t *testing.T) {
+	for _, id := range []string{"1234abcd-12ab-34cd-56ef-1234567890ab", "mrk-1234abcd12ab34cd56ef1234567890ab", "alias/vault/prod",
+		"arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", "arn:aws-cn:kms:cn-north-1:123456789012:alias/vault"} {
+		for _, mode := range [][]string{nil, {"VAULT_KMS_MODE=aws"}} {
+			c, warnings := mustLoad(t, environ(append(mode, "VAULT_KMS_KEY_ID="+id, "VAULT_ALLOWED_IPS=::1")...))
+			if c.KMS.Mode != config.KMSAWS || c.KMS.KeyID != id || len(warnings) != 0 {
+				t.Errorf("%s: %+v %v", id, c.KMS, warnings)
+			}
+		}
+	}
+	c, warnings := mustLoad(t, environ("VAULT_KMS_KEY_ID=alias/x", "VAULT_LOCAL_MASTER_KEY="+masterKey, "VAULT_ALLOWED_IPS=::1"))
+	if c.KMS.MasterKey != nil || len(warnings) != 1 || warnings[0].Text != "VAULT_LOCAL_MASTER_KEY is not used with VAULT_KMS_MODE=aws" {
+		t.Errorf("%v %v", c.KMS.MasterKey, warnings)
 	}
 }
 

@@ -132,11 +132,7 @@ func (l *loader) checkKMS() {
 		return
 	}
 	if l.cfg.KMS.Mode == KMSAWS {
-		text := `VAULT_KMS_MODE is not set, which means "aws": `
-		if _, set := l.values[name]; set {
-			text = `VAULT_KMS_MODE="aws": `
-		}
-		l.fail(name, "%s", text+`only "local" is in this version (for development: it keeps the master key beside the data)`)
+		l.checkAWS()
 		return
 	}
 	const key = "VAULT_LOCAL_MASTER_KEY"
@@ -146,6 +142,20 @@ func (l *loader) checkKMS() {
 	l.warn(name, "VAULT_KMS_MODE=local is for development: whoever has VAULT_LOCAL_MASTER_KEY and the database reads every secret")
 	if l.cfg.KMS.KeyID != "" {
 		l.warn("VAULT_KMS_KEY_ID", "VAULT_KMS_KEY_ID is not used with VAULT_KMS_MODE=local")
+	}
+}
+
+// checkAWS wants the key. Region, endpoint and credentials are the AWS SDK's own settings and are judged where it is.
+func (l *loader) checkAWS() {
+	const key, master = "VAULT_KMS_KEY_ID", "VAULT_LOCAL_MASTER_KEY"
+	if l.cfg.KMS.KeyID == "" && !l.failed(key) {
+		l.fail(key, "%s is not set: VAULT_KMS_MODE=aws, which is the default, needs the id, ARN or alias of a key of AWS KMS "+
+			"(for development without AWS there is VAULT_KMS_MODE=local)", key)
+	}
+	if len(l.cfg.KMS.MasterKey) > 0 {
+		l.cfg.KMS.MasterKey.Wipe()
+		l.cfg.KMS.MasterKey = nil
+		l.warn(master, "%s is not used with VAULT_KMS_MODE=aws", master)
 	}
 }
 

@@ -61,9 +61,12 @@ var settings = []setting{
 	{name: "VAULT_PG_DBNAME", want: "want a database name of at most 63 bytes without control characters", store: true,
 		set: identifier(func(c *Config, v string) { c.Postgres.Database = v })},
 	{name: "VAULT_KMS_MODE", want: "want aws or local", set: setKMSMode},
-	{name: "VAULT_KMS_KEY_ID", want: "want a key id or ARN of printable ASCII, at most 2048 bytes", set: setKeyID},
+	{name: "VAULT_KMS_KEY_ID", want: "want a key id, key ARN, alias/NAME or alias ARN, at most 2048 bytes", set: setKeyID},
 	{name: "VAULT_LOCAL_MASTER_KEY", want: "want base64 of exactly 32 bytes (standard alphabet, padded, nothing around it)",
 		secret: true, set: setMasterKey},
+	// Not a secret; but its private half is one, and looks alike.
+	{name: "VAULT_RECOVERY_RECIPIENT", want: "want an X25519 recipient of age, as age-keygen prints it (age1...)", secret: true,
+		set: setRecoveryRecipient},
 	{name: "VAULT_ROTATION_POLL_SECS", want: "want whole seconds, 1 to 31536000",
 		set: seconds(1, year, func(c *Config, d time.Duration) { c.RotationPoll = d })},
 	{name: "VAULT_DEK_CACHE_TTL_SECS", want: "want whole seconds, 0 disables",
@@ -206,10 +209,23 @@ func setKMSMode(c *Config, v string) error {
 }
 
 func setKeyID(c *Config, v string) error {
-	if len(v) > 2048 || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	odd := func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(":/_-", r)
+	}
+	if len(v) > 2048 || strings.ContainsFunc(v, odd) || strings.HasPrefix(v, "arn:") && strings.Count(v, ":") != 5 {
 		return errWant
 	}
 	c.KMS.KeyID = v
+	return nil
+}
+
+// setRecoveryRecipient looks at the form only: what it means is judged where it is used.
+func setRecoveryRecipient(c *Config, v string) error {
+	odd := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
+	if len(v) != 62 || !strings.HasPrefix(v, "age1") || strings.ContainsFunc(v, odd) {
+		return errWant
+	}
+	c.KMS.RecoveryRecipient = v
 	return nil
 }
 

@@ -28,6 +28,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; empty = nobody's
 	RequestTimeout time.Duration  // of one operation; 0 = 10 s
 	MaxValueLen    int            // bytes; bounds the body; 0 = core.DefaultMaxValueLen
+	Metrics        http.Handler   // answers /metrics, to anybody; nil = there is none
 
 	Changed    *Bell           // rung when a secret may have changed; nil = never
 	Closing    <-chan struct{} // ends the event streams when it is closed; nil = never
@@ -81,6 +82,9 @@ func (s *server) routes(e *gin.Engine) {
 	e.NoMethod(s.noMethod)
 	e.GET("/healthz", s.health)
 	e.GET("/readyz", s.ready)
+	if s.Metrics != nil {
+		e.GET("/metrics", gin.WrapH(s.Metrics))
+	}
 	e.GET("/v1/openapi.yaml", s.openAPI)
 	e.POST("/v1/secrets", s.create)
 	e.GET("/v1/secrets", s.list)
@@ -91,6 +95,8 @@ func (s *server) routes(e *gin.Engine) {
 	e.GET("/v1/metadata/*name", s.describe)
 	e.PATCH("/v1/metadata/*name", s.configure)
 	e.GET("/v1/versions/*name", s.versions)
+	e.POST("/v1/admin/rewrap", s.startRewrap)
+	e.GET("/v1/admin/rewrap", s.rewrapStatus)
 	e.GET("/v1/status", s.status)
 	e.GET("/v1/events", s.events)
 }

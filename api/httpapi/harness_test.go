@@ -63,7 +63,8 @@ func newAPI(t *testing.T, change ...func(*httpapi.Config)) *api {
 	// A server that is stopping: an event stream sends what there is, and ends.
 	closing := make(chan struct{})
 	close(closing)
-	c := httpapi.Config{Vault: v, Log: slog.New(slog.NewJSONHandler(a.logs, nil)), Closing: closing}
+	c := httpapi.Config{Vault: v, Log: slog.New(slog.NewJSONHandler(a.logs, nil)), Closing: closing,
+		Metrics: http.HandlerFunc(metrics)}
 	for _, f := range change {
 		f(&c)
 	}
@@ -72,6 +73,11 @@ func newAPI(t *testing.T, change ...func(*httpapi.Config)) *api {
 	must(t, err)
 	must(t, a.doc.Validate(t.Context()))
 	return a
+}
+
+func metrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = io.WriteString(w, "up 1\n")
 }
 
 func must(t *testing.T, err error) {

@@ -20,7 +20,8 @@ func (s *server) health(c *gin.Context) {
 }
 
 // ready tells which part is missing; why is for the log: the answer goes to
-// anybody.
+// anybody. A degraded node stays in the balance: it serves what others cannot
+// serve better.
 func (s *server) ready(c *gin.Context) {
 	out := probeBody{Status: "ready", Checks: map[string]string{}}
 	status := http.StatusOK
@@ -29,8 +30,15 @@ func (s *server) ready(c *gin.Context) {
 		if check.Err == nil {
 			continue
 		}
-		out.Status, status = "unavailable", http.StatusServiceUnavailable
 		out.Checks[check.Name] = string(core.CodeOf(check.Err))
+		if check.Degraded {
+			out.Checks[check.Name] = "degraded"
+			if status == http.StatusOK {
+				out.Status = "degraded"
+			}
+		} else {
+			out.Status, status = "unavailable", http.StatusServiceUnavailable
+		}
 		s.Log.WarnContext(c.Request.Context(), "not ready", "check", check.Name, "cause", check.Err.Error(),
 			"request_id", callerOf(c).RequestID)
 	}

@@ -57,12 +57,19 @@ func problemOf(err error, requestID string) problem {
 	return p
 }
 
+// refusedUs tells whether it was this server that was refused, by the key
+// service, and not its client: such a refusal has a cause.
+func refusedUs(err error) bool {
+	e, ok := errors.AsType[*core.Error](err)
+	return ok && e.Code == core.Denied && e.Err != nil
+}
+
 // fail answers err. Causes are for the operator's log alone, and only where the
 // fault is on this side.
 func (s *server) fail(c *gin.Context, err error) {
 	id := callerOf(c).RequestID
 	p := problemOf(err, id)
-	if p.Status >= http.StatusInternalServerError {
+	if p.Status >= http.StatusInternalServerError || refusedUs(err) {
 		s.Log.ErrorContext(c.Request.Context(), "request failed", "code", p.Code, "cause", err.Error(), "request_id", id)
 	}
 	h := c.Writer.Header()

@@ -152,7 +152,7 @@ func TestForwardedAddresses(t *testing.T) {
 
 func TestRoutesThatAreNone(t *testing.T) {
 	a := newAPI(t)
-	for _, p := range []string{"/", "/v1", "/v1/", "/v2/secrets", "/v1/secret/a", "/metrics", "/healthz/", "/V1/secrets", "/debug/pprof/", "//v1/secrets"} {
+	for _, p := range []string{"/", "/v1", "/v1/", "/v2/secrets", "/v1/secret/a", "/metrics/", "/healthz/", "/V1/secrets", "/debug/pprof/", "//v1/secrets"} {
 		a.want(call{method: "GET", path: p}, 404, "not_found")
 	}
 	for _, c := range []struct{ method, path, allow string }{

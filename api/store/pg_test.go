@@ -19,6 +19,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
+
+	environment "github.com/hyperiondb/hyperion-vault/api/config"
 )
 
 func TestMain(m *testing.M) {
@@ -113,11 +115,11 @@ func (s *server) makeFolder() {
 
 func (s *server) find() {
 	s.t.Helper()
-	skip := s.t.Skip
-	if os.Getenv("HV_REQUIRE_PG") != "" {
+	skip, env := s.t.Skip, environment.LoadTests()
+	if env.RequirePostgres {
 		skip = s.t.Fatal
 	}
-	out, err := exec.Command("pg_config", "--bindir", "--sharedir").Output()
+	out, err := exec.Command(env.PGConfig, "--bindir", "--sharedir").Output()
 	if err != nil {
 		skip("PostgreSQL is not installed: ", err)
 	}

@@ -32,6 +32,9 @@ const (
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
 	ActionTokenList   Action = "token_list"
+
+	ActionRewrap       Action = "rewrap"        // without a name: the whole run; with one: a version of it
+	ActionRewrapStatus Action = "rewrap_status" // a look at it
 )
 
 // Outcome is how an operation ended, as the audit log spells it.
@@ -142,6 +145,13 @@ type Keeper interface {
 	Unwrap(ctx context.Context, key WrappedKey, kmsContext map[string]string) ([]byte, error)
 	// Check returns nil when the keeper could serve Generate now.
 	Check(ctx context.Context) error
+}
+
+// Holder is a Keeper that can go on without its key service for a while.
+type Holder interface {
+	Keeper
+	// Held is how many data keys Unwrap could return now without asking anybody.
+	Held() int
 }
 
 // Clock tells the time. nil in a Config means the system's clock.
@@ -302,6 +312,8 @@ type Store interface {
 	ListTokens(ctx context.Context) ([]TokenInfo, error)
 	// RevokeToken returns NotFound when no active token has the name.
 	RevokeToken(ctx context.Context, name string, o Origin) error
+
+	RewrapStore
 
 	// CheckReader returns nil when reads could be served now.
 	CheckReader(ctx context.Context) error

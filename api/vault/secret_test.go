@@ -505,3 +505,31 @@ func TestReady(t *testing.T) {
 		t.Error(failing)
 	}
 }
+
+// holder is a keeper that holds n keys.
+type holder struct {
+	vault.Keeper
+	n int
+}
+
+func (h holder) Held() int { return h.n }
+
+func TestReadyDegraded(t *testing.T) {
+	d := newDoor(t)
+	degraded := func(k vault.Keeper) bool {
+		t.Helper()
+		v, err := vault.New(vault.Config{Store: d.store, Keeper: k, Recorder: d.recorder, Node: "n", Database: "d"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checks := v.Ready(t.Context())
+		return checks[2].Name == "keys" && checks[2].Degraded
+	}
+	if degraded(holder{d.keeper, 5}) {
+		t.Error("a keeper that is there is degraded")
+	}
+	d.keeper.FailWith(func(string) error { return errors.New("away") })
+	if degraded(d.keeper) || degraded(holder{d.keeper, 0}) || !degraded(holder{d.keeper, 1}) {
+		t.Error("a keeper that is away is degraded while it holds keys")
+	}
+}

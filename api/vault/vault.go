@@ -40,10 +40,11 @@ type Config struct {
 	Step func(step string)
 }
 
-// Vault is the door. It holds no state of its own beyond its Config and is safe
-// for concurrent use.
+// Vault is the door. It holds no state of its own beyond its Config and the
+// progress of a rewrap (Close ends that), and is safe for concurrent use.
 type Vault struct {
-	c Config
+	c      Config
+	rewrap rewrapJob
 }
 
 // New returns the door, or an Invalid error naming what the Config lacks.

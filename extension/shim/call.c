@@ -10,6 +10,7 @@
 #include "mb/pg_wchar.h"
 #include "memory.h"
 #include "miscadmin.h"
+#include "storage/lwlock.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
@@ -142,6 +143,8 @@ RecordFailure(HvCall *call, const ErrorData *failure)
 
 	if (code == NULL)
 		return;
+	/* What the abort will do first, for nobody may wait on our locks on shared memory while we wait for the agent. */
+	LWLockReleaseAll();
 	PG_TRY();
 	{
 		HvRecord(call, outcome, code);

@@ -19,19 +19,22 @@ SELECT id, name, kind, content_type, description, tags, rotation_interval_secs, 
        current_version, next_rotation_at, created_at <= clock_timestamp(), created_at = updated_at
 FROM vault.create_secret(uuid(1), 'sealed/a', ROW(1, 'local:k', '\x01', decode(repeat('ab', 24), 'hex'),
          decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'manual', 'text/plain; charset=utf-8',
-         ROW('the first', '{"team": "core"}', NULL, NULL, NULL, NULL, NULL, 3600, NULL, NULL)::vault.secret_settings, ROW('here', 'token:ci', NULL, '192.0.2.7', 'req-1')::vault.audit_origin);
+         ROW('the first', '{"team": "core"}', NULL, NULL, NULL, NULL, NULL, 3600, NULL, NULL)::vault.secret_settings,
+         ROW('here', 'token:ci', NULL, '192.0.2.7', 'req-1')::vault.audit_origin);
 SELECT secret_id, name, content_type, kind, current_version, version, envelope_version, kms_key_id, wrapped_dek, nonce,
        ciphertext, created_at <= clock_timestamp(), expires_at
 FROM vault.read_sealed('{sealed/a}', NULL);
 -- null settings are defaults
 SELECT description, tags, grace_period_secs
 FROM vault.create_secret(uuid(2), 'sealed/b', ROW(1, 'local:k', '\x02', decode(repeat('ab', 24), 'hex'),
-         decode(repeat('cd', 1048592), 'hex'))::vault.sealed_value, 'manual', 'application/octet-stream', NULL, ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
+         decode(repeat('cd', 1048592), 'hex'))::vault.sealed_value, 'manual', 'application/octet-stream', NULL,
+         ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
 -- an automatic one: due one interval after it was made
 SELECT kind, rotation_interval_secs, grace_period_secs, generate_policy, next_rotation_at - created_at
 FROM vault.create_secret(uuid(3), 'sealed/c', ROW(1, 'local:k', '\x03', decode(repeat('ab', 24), 'hex'),
          decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'automatic', 'text/plain; charset=utf-8',
-         ROW('', '{}', 86400, NULL, NULL, NULL, NULL, 3600, NULL, '{"length": 40}')::vault.secret_settings, ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
+         ROW('', '{}', 86400, NULL, NULL, NULL, NULL, 3600, NULL, '{"length": 40}')::vault.secret_settings,
+         ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
 
 --
 -- good: append
@@ -44,14 +47,14 @@ FROM vault.append_version(uuid(1), 1, ROW(1, 'local:k2', '\x04', decode(repeat('
 SELECT description, tags, grace_period_secs, current_version
 FROM vault.append_version(uuid(1), 2, ROW(1, 'local:k2', '\x05', decode(repeat('ee', 24), 'hex'),
          decode(repeat('ee', 19), 'hex'))::vault.sealed_value, 'rotate',
-         ROW('', '{}', NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL)::vault.secret_settings, false,
+         ROW('', '{}', NULL, NULL, NULL, NULL, NULL, 60, NULL, NULL)::vault.secret_settings, false,
          ROW('here', 'token:ci', NULL, '192.0.2.7', 'req-1')::vault.audit_origin);
 SELECT description, tags, grace_period_secs, current_version FROM vault.describe_secret('sealed/a');
 
 --
 -- good: read
 --
--- the current one, and any that is in grace. Version 1 got 3600 s when 2 came; 2 got none when 3 came with 0 s.
+-- the current one, and any that is in grace. Version 1 got 3600 s when 2 came; 2 got 60 s when 3 came with that.
 SELECT version, length(ciphertext), kms_key_id, current_version, expires_at IS NULL FROM vault.read_sealed('{sealed/a}', NULL);
 SELECT version, length(ciphertext), kms_key_id, current_version, expires_at IS NULL FROM vault.read_sealed('{sealed/a}', 3);
 SELECT version, length(ciphertext), kms_key_id, current_version, expires_at IS NULL FROM vault.read_sealed('{sealed/a}', 1);
@@ -136,14 +139,17 @@ SELECT put(4, 'sealed/a');
 SELECT id = uuid(4), current_version FROM vault.describe_secret('sealed/a');
 SELECT version, length(ciphertext) FROM vault.read_verifiable('sealed/a');
 
--- a rotation by hand leaves the schedule as it is, as an update does
+-- neither an update nor a rotation by hand moves the schedule, unless asked to: then the next is one interval from now
+SELECT next_rotation_at AS due FROM vault.describe_secret('sealed/c') \gset
 SELECT next(3, 1, action => 'update');
-SELECT next_rotation_at - created_at FROM vault.describe_secret('sealed/c');
+SELECT next_rotation_at = :'due', updated_at > created_at FROM vault.describe_secret('sealed/c');
 SELECT next(3, 2, action => 'rotate');
-SELECT next_rotation_at - created_at, updated_at > created_at FROM vault.describe_secret('sealed/c');
+SELECT next_rotation_at = :'due', current_version FROM vault.describe_secret('sealed/c');
+SELECT next(3, 3, action => 'rotate', reschedule => true);
+SELECT next_rotation_at > :'due', updated_at - next_rotation_at + '1 day' BETWEEN '0' AND '1 minute' FROM vault.describe_secret('sealed/c');
 SELECT next(2, 1, action => 'rotate');
 SELECT next_rotation_at FROM vault.describe_secret('sealed/b');
-SELECT gone(3, 3);
+SELECT gone(3, 4);
 
 --
 -- wrong: a name that is taken, a version that is stale
@@ -161,6 +167,8 @@ SELECT gone(NULL, 1);
 -- of two who saw the same version one wins
 SELECT next(4, 1);
 SELECT next(4, 1);
+-- without grace the one that was replaced is gone at once
+SELECT version FROM vault.describe_versions('sealed/a');
 SELECT current_version FROM vault.describe_secret('sealed/a');
 -- what fails later takes the earlier part with it
 SELECT next(4, 2, ciphertext => '\x00');

@@ -111,10 +111,14 @@ SELECT n, vault.verify('app/many', 'v' || n) FROM unnest('{0,1,2,65,66,67,129,13
 SELECT vault.create_secret('app/auto', NULL, 'automatic', rotation_interval_secs => 86400, grace_period_secs => 3600);
 SELECT vault.read_secret('app/auto') ~ '^[A-Za-z0-9]{32}$';
 SELECT vault.read_secret('app/auto') AS before \gset
+SELECT next_rotation_at AS due FROM vault.list_secrets('app/auto') \gset
 SELECT vault.rotate_secret('app/auto');
 SELECT vault.read_secret('app/auto') ~ '^[A-Za-z0-9]{32}$', vault.read_secret('app/auto') <> :'before',
        vault.verify('app/auto', :'before'), vault.read_secret('app/auto', 1) = :'before';
-SELECT kind, rotation_interval_secs, current_version, next_rotation_at - created_at FROM vault.list_secrets('app/auto');
+-- the schedule stays, unless it is asked for to start anew
+SELECT kind, rotation_interval_secs, current_version, next_rotation_at = :'due' FROM vault.list_secrets('app/auto');
+SELECT vault.rotate_secret('app/auto', reschedule => true);
+SELECT next_rotation_at > :'due', updated_at - next_rotation_at + '1 day' BETWEEN '0' AND '1 minute' FROM vault.list_secrets('app/auto');
 SELECT vault.create_secret('app/pin', NULL, 'automatic', rotation_interval_secs => 60,
     generate_policy => '{"length": 8, "lower": false, "upper": false}');
 SELECT vault.read_secret('app/pin') ~ '^[0-9]{8}$';

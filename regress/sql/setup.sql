@@ -55,21 +55,24 @@ CREATE FUNCTION put(n integer, name text, kind text DEFAULT 'manual',
     content_type text DEFAULT 'text/plain; charset=utf-8', description text DEFAULT '', tags text DEFAULT '{}',
     rotation bigint DEFAULT NULL, grace bigint DEFAULT 0, policy text DEFAULT NULL, envelope integer DEFAULT 1,
     key_id text DEFAULT 'local:k', dek bytea DEFAULT '\x01', nonce bytea DEFAULT decode(repeat('ab', 24), 'hex'),
-    ciphertext bytea DEFAULT decode(repeat('cd', 17), 'hex')) RETURNS text LANGUAGE sql AS $$
-    SELECT try(format('SELECT vault.create_secret(%L, %L, ROW(%L, %L, %L, %L, %L)::vault.sealed_value, %L, %L, ROW(%L, %L, '
-                      '%L, NULL, NULL, NULL, NULL, %L, NULL, %L)::vault.secret_settings, '
+    ciphertext bytea DEFAULT decode(repeat('cd', 17), 'hex'), schedule text DEFAULT NULL, zone text DEFAULT NULL,
+    open_secs bigint DEFAULT NULL, paused boolean DEFAULT NULL, keep integer DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+    SELECT try(format('SELECT vault.create_secret(%L, %L, ROW(%L, %L, %L, %L, %L)::vault.sealed_value, %L, %L, '
+                      'ROW(%L, %L, %L, %L, %L, %L, %L, %L, %L, %L)::vault.secret_settings, '
                       'ROW(''here'', ''token:ci'', NULL, ''192.0.2.7'', ''req-%s''))',
                       uuid(n), name, envelope, key_id, dek, nonce, ciphertext, kind, content_type, description, tags,
-                      rotation, grace, policy, n))
+                      rotation, schedule, zone, open_secs, paused, grace, keep, policy, n))
 $$;
 -- next: appends a version on the sealed path.
 CREATE FUNCTION next(n integer, expected bigint, action text DEFAULT 'update', description text DEFAULT NULL,
-    tags text DEFAULT NULL, grace bigint DEFAULT NULL, fill text DEFAULT 'ee', ciphertext bytea DEFAULT NULL)
-RETURNS text LANGUAGE sql AS $$
+    tags text DEFAULT NULL, grace bigint DEFAULT NULL, fill text DEFAULT 'ee', ciphertext bytea DEFAULT NULL,
+    reschedule boolean DEFAULT false) RETURNS text LANGUAGE sql AS $$
     SELECT try(format('SELECT vault.append_version(%L, %L, ROW(1, ''local:k'', %L, %L, %L)::vault.sealed_value, %L, '
-                      'ROW(%L, %L, NULL, NULL, NULL, NULL, NULL, %L, NULL, NULL)::vault.secret_settings, false, ROW(''here'', ''token:ci'', NULL, ''2001:db8::7'', ''req-%s''))',
+                      'ROW(%L, %L, NULL, NULL, NULL, NULL, NULL, %L, NULL, NULL)::vault.secret_settings, %L, '
+                      'ROW(''here'', ''token:ci'', NULL, ''2001:db8::7'', ''req-%s''))',
                       uuid(n), expected, decode(fill, 'hex'), decode(repeat(fill, 24), 'hex'),
-                      coalesce(ciphertext, decode(repeat(fill, 20), 'hex')), action, description, tags, grace, n))
+                      coalesce(ciphertext, decode(repeat(fill, 20), 'hex')), action, description, tags, grace,
+                      reschedule, n))
 $$;
 -- gone: deletes a secret on the sealed path.
 CREATE FUNCTION gone(n integer, expected bigint) RETURNS text LANGUAGE sql AS $$
@@ -195,11 +198,11 @@ SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, p.polname, p.polpermi
        pg_get_expr(p.polqual, c.oid), pg_get_expr(p.polwithcheck, c.oid)
 FROM pg_class c LEFT JOIN pg_policy p ON p.polrelid = c.oid
 WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind NOT IN ('i', 'c', 'S', 't') ORDER BY 1, 4;
--- what a dump would leave out
+-- what a dump leaves out: what belongs to this cluster's transactions and supervisor
 SELECT c.oid::regclass FROM pg_class c
 WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'S')
   AND NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'hyperion_vault' AND c.oid = ANY (e.extconfig))
-ORDER BY c.relname;
+ORDER BY c.oid::regclass::text COLLATE "C";
 
 -- tables and their rules; Go branches on the names of constraints
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
@@ -236,7 +239,10 @@ SELECT evtname, evtevent, evtenabled, array_to_string(evttags, ', ') FROM pg_eve
 
 -- the settings, and who may set them
 LOAD 'hyperion_vault';
-SELECT name, vartype, unit, boot_val, min_val, max_val, context, short_desc FROM pg_settings
+SELECT name, vartype, unit, boot_val, min_val, max_val,
+       -- it cannot belong to the start of a server that does not preload the library
+       CASE WHEN name = 'hyperion_vault.database' THEN replace(context, 'sighup', 'postmaster') ELSE context END, short_desc
+FROM pg_settings
 WHERE name LIKE 'hyperion\_vault.%' ORDER BY name;
 
 -- the version is the one of the control file, the library and the Makefile

@@ -76,6 +76,8 @@ func newCommand(p program) *cobra.Command {
 			RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
 		},
 		newTokenCommand(p),
+		newRewrapCommand(p),
+		newRecoverCommand(p),
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error {

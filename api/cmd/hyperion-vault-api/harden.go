@@ -11,8 +11,8 @@ import (
 // before there is any key. None of it needs a right, so a failure is fatal.
 //
 // There is no mlockall: it would count the whole address space that Go reserves against RLIMIT_MEMLOCK and make the
-// process fail under load instead of at start. The master key, which opens everything, has a locked page of its own
-// (package kms); data keys live for milliseconds in memory that is not locked.
+// process fail under load instead of at start. The master key, which opens everything, and the cached data keys have
+// locked pages of their own (package kms); copies in use live for milliseconds in memory that is not locked.
 func harden() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)

@@ -98,8 +98,16 @@ func TestConfigErrors(t *testing.T) {
 		noCanary(t, stderr)
 	}
 	t.Run("ErrAWS", func(t *testing.T) {
-		code, _, stderr := call(t, []string{"VAULT_KMS_MODE=aws", "VAULT_KMS_KEY_ID=alias/x"}, "serve")
-		if code != 2 || !strings.Contains(stderr, `only "local" is in this version`) {
+		code, _, stderr := call(t, nil, "serve")
+		if code != 2 || !strings.Contains(stderr, "VAULT_KMS_KEY_ID is not set") {
+			t.Errorf("exit %d: %s", code, stderr)
+		}
+		for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"} {
+			t.Setenv(name, "")
+		}
+		t.Setenv("AWS_CONFIG_FILE", "/nonexistent")
+		code, _, stderr = call(t, []string{"VAULT_KMS_KEY_ID=alias/x", "VAULT_API_LISTEN=127.0.0.1:0"}, "serve")
+		if code != 1 || !strings.Contains(stderr, "no AWS region is set") {
 			t.Errorf("exit %d: %s", code, stderr)
 		}
 	})

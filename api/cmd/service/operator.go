@@ -13,6 +13,11 @@ import (
 // OpenOperator returns the door for work on admin tokens, which needs the database and no key, and a function that
 // closes it. cfg may come from config.LoadStore; its secrets are wiped.
 func OpenOperator(ctx context.Context, cfg config.Config) (*vault.Vault, func() error, error) {
+	return openDoor(ctx, cfg, noKeeper{})
+}
+
+// openDoor returns a door without sockets, for one command.
+func openDoor(ctx context.Context, cfg config.Config, keeper vault.Keeper) (*vault.Vault, func() error, error) {
 	defer cfg.Wipe()
 	db, err := store.Open(ctx, storeConfig(cfg))
 	if err != nil {
@@ -23,7 +28,7 @@ func OpenOperator(ctx context.Context, cfg config.Config) (*vault.Vault, func() 
 		recorder.Close()
 		return db.Close()
 	}
-	door, err := newDoor(cfg, db, noKeeper{}, recorder)
+	door, err := newDoor(cfg, db, keeper, recorder)
 	if err != nil {
 		_ = end()
 		return nil, nil, err

@@ -15,6 +15,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/metric"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -24,7 +25,7 @@ import (
 type Service struct {
 	cfg    config.Config
 	log    *slog.Logger
-	keeper *kms.Local
+	keeper *kms.Cache
 	db     *store.DB
 	audit  *audit.Direct
 	door   *vault.Vault
@@ -53,11 +54,8 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Service, e
 }
 
 func (s *Service) open(ctx context.Context) (err error) {
-	if s.keeper, err = kms.NewLocal(s.cfg.KMS.MasterKey); err != nil {
+	if s.keeper, err = openKeeper(ctx, s.cfg, s.log); err != nil {
 		return err
-	}
-	if !s.keeper.Locked() {
-		s.log.Warn("the master key's memory could not be locked against swapping; raise the limit of locked memory")
 	}
 	if s.db, err = store.Open(ctx, storeConfig(s.cfg)); err != nil {
 		return err
@@ -94,7 +92,7 @@ func (s *Service) listen(ctx context.Context) error {
 	s.ln = ln
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, TrustedProxies: s.cfg.TrustedProxies, RequestTimeout: s.cfg.RequestTimeout,
-		MaxValueLen: s.cfg.MaxValueLen, Changed: &s.changed, Closing: s.closing,
+		MaxValueLen: s.cfg.MaxValueLen, Metrics: metric.Handler(s.keeper.Stats), Changed: &s.changed, Closing: s.closing,
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: ln.Addr().String(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
@@ -168,6 +166,9 @@ func (s *Service) Close(ctx context.Context) error {
 	if s.agent != nil {
 		note("key requests in flight were cut off", s.agent.Close(ctx))
 	}
+	if s.door != nil {
+		s.door.Close()
+	}
 	if s.audit != nil {
 		s.audit.Close()
 	}
@@ -175,7 +176,7 @@ func (s *Service) Close(ctx context.Context) error {
 		note("database connections were cut off", s.db.Close())
 	}
 	if s.keeper != nil {
-		note("the master key's memory was not given back", s.keeper.Close())
+		note("the keys' memory was not given back", s.keeper.Close())
 	}
 	return errors.Join(problems...)
 }

@@ -58,7 +58,11 @@ func (s *Service) logReadiness(missing []vault.Check) {
 	}
 	var names, causes []string
 	for _, c := range missing {
-		names = append(names, c.Name)
+		name := c.Name
+		if c.Degraded {
+			name += " (degraded: what was read before can still be read)"
+		}
+		names = append(names, name)
 		causes = append(causes, c.Name+": "+c.Err.Error())
 	}
 	s.log.Warn("not ready, trying again", "missing", strings.Join(names, " "), "error", strings.Join(causes, "; "))

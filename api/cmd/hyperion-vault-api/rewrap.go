@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hyperiondb/hyperion-vault/api/cmd/service"
+	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+// progressEvery is how often a rewrap says how far it is.
+const progressEvery = 5 * time.Second
+
+func newRewrapCommand(p program) *cobra.Command {
+	var rate int
+	c := &cobra.Command{
+		Use: "rewrap", Short: "Move every data key to the KMS key of VAULT_KMS_KEY_ID", Args: cobra.NoArgs,
+		Long: "Move every data key to the KMS key of VAULT_KMS_KEY_ID. Needs the settings of the server. Values stay as they are,\n" +
+			"servers go on meanwhile, and a run that is stopped goes on where it was when it is called again.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.rewrap(cmd.Context(), rate) },
+	}
+	c.Flags().IntVar(&rate, "rate", 20, fmt.Sprintf("versions a second, 1 to %d", vault.MaxRewrapRate))
+	return c
+}
+
+func (p program) rewrap(ctx context.Context, rate int) error {
+	cfg, warnings, err := config.Load(p.environ)
+	p.warn(warnings)
+	if err != nil {
+		return err
+	}
+	door, closeDoor, err := service.OpenRewrap(ctx, cfg, newLogger(p.errOut, cfg.LogLevel))
+	if err != nil {
+		return failed(err)
+	}
+	defer func() { _ = closeDoor() }()
+	var said time.Time
+	say := func(s vault.RewrapStatus) {
+		if now := time.Now(); now.Sub(said) >= progressEvery {
+			said = now
+			fmt.Fprintf(p.errOut, "%d of %d moved, %d skipped, %d failed\n", s.Moved, s.Total, s.Skipped, s.Failed)
+		}
+	}
+	s, err := door.Rewrap(ctx, vault.Operator{Name: osUser()}, rate, say)
+	if s.Key != "" {
+		fmt.Fprintf(p.out, "%s: %d moved, %d skipped, %d failed of %d; key %s\n", s.State, s.Moved, s.Skipped, s.Failed, s.Total, s.Key)
+	}
+	if err == nil && s.Failed > 0 {
+		err = fmt.Errorf("%d versions are damaged and were left as they are; the audit log names them", s.Failed)
+	}
+	return failed(err)
+}

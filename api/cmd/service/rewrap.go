@@ -1,0 +1,36 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/hyperiondb/hyperion-vault/api/audit"
+	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/store"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+// OpenRewrap returns the door for moving data keys to another master key, which needs the database and the keeper and
+// no socket, and a function that closes it. The secrets of cfg are wiped.
+func OpenRewrap(ctx context.Context, cfg config.Config, log *slog.Logger) (*vault.Vault, func() error, error) {
+	defer cfg.Wipe()
+	keeper, err := openKeeper(ctx, cfg, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err := store.Open(ctx, storeConfig(cfg))
+	if err != nil {
+		return nil, nil, errors.Join(err, keeper.Close())
+	}
+	recorder := audit.NewDirect(db)
+	end := func() error {
+		recorder.Close()
+		return errors.Join(db.Close(), keeper.Close())
+	}
+	door, err := newDoor(cfg, db, keeper, recorder)
+	if err != nil {
+		return nil, nil, errors.Join(err, end())
+	}
+	return door, end, nil
+}

@@ -1,0 +1,242 @@
+package kms
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/smithy-go/logging"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+const (
+	// defaultAttempt bounds one HTTP exchange, so that one dead connection does not eat the whole request's time.
+	defaultAttempt = 3 * time.Second
+	// maxAnswer bounds the bytes read of one answer; the longest right one is a tenth of it.
+	maxAnswer = 64 << 10
+	// maxARN and maxBlob are the limits of AWS for what it names and returns.
+	maxARN  = 2048
+	maxBlob = 6144
+)
+
+// AWSConfig says which key of AWS KMS to use. Region, endpoint and credentials come from the SDK's own variables and
+// files (AWS_REGION, AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL, AWS_PROFILE, web identity, container, instance role).
+type AWSConfig struct {
+	// KeyID is a key id, key ARN, alias ("alias/x") or alias ARN. Required. An ARN also gives the region when nothing
+	// else does.
+	KeyID string
+	// MaxRetries is how often a failed call is tried again, by the SDK's standard retryer (exponential backoff, jitter,
+	// a budget shared by all calls), and always within the call's context. 0 = never.
+	MaxRetries int
+	// AttemptTimeout bounds one attempt; 0 = 3 s.
+	AttemptTimeout time.Duration
+}
+
+// AWS makes data keys with AWS KMS and has it unwrap them. Plain keys are copied into buffers of the SDK and of TLS
+// that nobody can wipe; the process must not dump its memory. Safe for concurrent use.
+type AWS struct {
+	keyID  string
+	client *awskms.Client
+	idle   interface{ CloseIdleConnections() } // nil when the HTTP client keeps none
+}
+
+var _ vault.Rewrapper = (*AWS)(nil)
+
+// NewAWS returns a keeper; it reads the SDK's settings and does not call AWS: a KMS that is away must not keep a
+// process from starting. core.Invalid when a setting cannot be used, with a text for the operator.
+func NewAWS(ctx context.Context, c AWSConfig) (*AWS, error) {
+	if c.KeyID == "" || c.MaxRetries < 0 {
+		return nil, core.Errorf(core.Invalid, "AWS KMS needs a key id, and retries of 0 or more")
+	}
+	if c.AttemptTimeout <= 0 {
+		c.AttemptTimeout = defaultAttempt
+	}
+	cfg, err := config.LoadDefaultConfig(ctx,
+		config.WithRetryMode(aws.RetryModeStandard), config.WithRetryMaxAttempts(c.MaxRetries+1),
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(c.AttemptTimeout).WithTransportOptions(tune)),
+		config.WithLogger(logging.Nop{}), config.WithClientLogMode(0))
+	if err != nil {
+		return nil, core.Wrap(core.Invalid, err, "the AWS settings cannot be read")
+	}
+	if err := settleRegion(&cfg, c.KeyID); err != nil {
+		return nil, err
+	}
+	if cfg.Credentials != nil {
+		cfg.Credentials = credentialSource{cfg.Credentials}
+	}
+	k := &AWS{keyID: c.KeyID}
+	// Only now is the client complete: AWS_CA_BUNDLE has changed it.
+	inner := cfg.HTTPClient
+	if b, ok := inner.(*awshttp.BuildableClient); ok {
+		inner = b.Freeze()
+	}
+	k.idle, _ = inner.(interface{ CloseIdleConnections() })
+	cfg.HTTPClient = shortAnswers{inner}
+	k.client = awskms.NewFromConfig(cfg)
+	return k, nil
+}
+
+// tune keeps enough idle connections for a burst of misses; the default of ten would close and open them all the time.
+func tune(t *http.Transport) {
+	t.MaxIdleConnsPerHost = 64
+	t.MaxConnsPerHost = 256
+}
+
+// settleRegion takes the region from the key's ARN, and refuses two that differ.
+func settleRegion(cfg *aws.Config, keyID string) error {
+	region := ""
+	if parts := strings.Split(keyID, ":"); len(parts) >= 6 && parts[0] == "arn" {
+		if parts[2] != "kms" {
+			return core.Errorf(core.Invalid, "VAULT_KMS_KEY_ID is an ARN, but not of AWS KMS")
+		}
+		region = parts[3]
+	}
+	switch {
+	case cfg.Region == "" && region == "":
+		return core.Errorf(core.Invalid, "no AWS region is set: set AWS_REGION, or give VAULT_KMS_KEY_ID as an ARN")
+	case cfg.Region == "":
+		cfg.Region = region
+	case region != "" && region != cfg.Region:
+		return core.Errorf(core.Invalid, "VAULT_KMS_KEY_ID is a key of region %s, but the region is set to %s", core.Quote(region), core.Quote(cfg.Region))
+	}
+	return nil
+}
+
+// Generate returns a new data key bound to kmsContext, which KMS wrapped under the configured key; KeyID is that key's
+// ARN, whatever name it is configured by. The caller wipes Plain. core.Unavailable or core.Denied; nothing is made up
+// when KMS is away.
+func (k *AWS) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
+	out, err := k.client.GenerateDataKey(ctx, &awskms.GenerateDataKeyInput{
+		KeyId: &k.keyID, KeySpec: types.DataKeySpecAes256, EncryptionContext: kmsContext,
+	})
+	if err != nil {
+		return vault.DataKey{}, k.explain(ctx, "GenerateDataKey", k.keyID, err)
+	}
+	id := aws.ToString(out.KeyId)
+	if len(out.Plaintext) != envelope.KeySize || !plausibleBlob(out.CiphertextBlob) || !k.names(id) {
+		envelope.Wipe(out.Plaintext)
+		return vault.DataKey{}, falseAnswer("GenerateDataKey", k.keyID)
+	}
+	return vault.DataKey{Plain: out.Plaintext, WrappedKey: vault.WrappedKey{KeyID: id, Wrapped: out.CiphertextBlob}}, nil
+}
+
+// Unwrap returns the data key, which the caller wipes. KMS is told which key must have wrapped it, so that a row that
+// claims another key does not open. core.Corrupt when the wrapped key is damaged or of another context or key,
+// core.Denied when it is not of KMS or KMS refuses this server, core.Unavailable otherwise.
+func (k *AWS) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) ([]byte, error) {
+	if err := checkWrapped(key); err != nil {
+		return nil, err
+	}
+	out, err := k.client.Decrypt(ctx, &awskms.DecryptInput{
+		KeyId: &key.KeyID, CiphertextBlob: key.Wrapped, EncryptionContext: kmsContext,
+	})
+	if err != nil {
+		return nil, k.explain(ctx, "Decrypt", key.KeyID, err)
+	}
+	if len(out.Plaintext) != envelope.KeySize || aws.ToString(out.KeyId) != key.KeyID {
+		envelope.Wipe(out.Plaintext)
+		return nil, falseAnswer("Decrypt", key.KeyID)
+	}
+	return out.Plaintext, nil
+}
+
+// Close drops the idle connections. It may be called twice; calls under way are not ended.
+func (k *AWS) Close() error {
+	if k.idle != nil {
+		k.idle.CloseIdleConnections()
+	}
+	return nil
+}
+
+// Check returns nil when KMS answers and the configured key can make data keys now. It needs kms:DescribeKey.
+func (k *AWS) Check(ctx context.Context) error {
+	_, err := k.Current(ctx)
+	return err
+}
+
+// Current returns the ARN of the key that Generate uses now. Errors as Check.
+func (k *AWS) Current(ctx context.Context) (string, error) {
+	out, err := k.client.DescribeKey(ctx, &awskms.DescribeKeyInput{KeyId: &k.keyID})
+	if err != nil {
+		return "", k.explain(ctx, "DescribeKey", k.keyID, err)
+	}
+	m := out.KeyMetadata
+	if m == nil || !k.names(aws.ToString(m.Arn)) {
+		return "", falseAnswer("DescribeKey", k.keyID)
+	}
+	if m.KeyUsage != types.KeyUsageTypeEncryptDecrypt || m.KeySpec != types.KeySpecSymmetricDefault {
+		return "", core.Wrap(core.Unavailable, &awsFault{op: "DescribeKey", key: k.keyID, hint: "VAULT_KMS_KEY_ID must be a symmetric encryption key"},
+			"the master key cannot make data keys")
+	}
+	if m.KeyState != types.KeyStateEnabled {
+		return "", core.Wrap(core.Unavailable, &awsFault{op: "DescribeKey", key: k.keyID, hint: "its state is " + core.Quote(string(m.KeyState))},
+			"the master key is not enabled")
+	}
+	return aws.ToString(m.Arn), nil
+}
+
+// names tells whether arn can be the ARN of the configured key: an answer for another key is refused. What an alias
+// stands for is KMS's to say.
+func (k *AWS) names(arn string) bool {
+	if !isKeyARN(arn) {
+		return false
+	}
+	configured := k.keyID
+	if rest, ok := strings.CutPrefix(configured, "arn:"); ok {
+		if !strings.Contains(rest, ":alias/") {
+			return arn == configured
+		}
+		return true
+	}
+	return strings.HasPrefix(configured, "alias/") || strings.HasSuffix(arn, ":key/"+configured)
+}
+
+// isKeyARN accepts arn:PARTITION:kms:REGION:ACCOUNT:key/ID of printable ASCII.
+func isKeyARN(s string) bool {
+	parts := strings.Split(s, ":")
+	if len(s) > maxARN || len(parts) != 6 || parts[0] != "arn" || parts[2] != "kms" || parts[3] == "" || parts[4] == "" {
+		return false
+	}
+	id, ok := strings.CutPrefix(parts[5], "key/")
+	return ok && id != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+func plausibleBlob(b []byte) bool { return len(b) > 0 && len(b) <= maxBlob }
+
+// checkWrapped refuses what KMS cannot have made before it costs a call.
+func checkWrapped(key vault.WrappedKey) error {
+	if strings.HasPrefix(key.KeyID, localPrefix) {
+		return core.Errorf(core.Denied, "the data key was wrapped under a local master key (%s), and this server uses AWS KMS", showKeyID(key.KeyID))
+	}
+	if !isKeyARN(key.KeyID) || !plausibleBlob(key.Wrapped) {
+		return core.Errorf(core.Corrupt, "the wrapped data key is damaged")
+	}
+	return nil
+}
+
+// shortAnswers cuts over-long bodies: the SDK reads them whole.
+type shortAnswers struct{ inner awskms.HTTPClient }
+
+// Do implements the SDK's HTTPClient.
+func (c shortAnswers) Do(r *http.Request) (*http.Response, error) {
+	resp, err := c.inner.Do(r)
+	if err == nil && resp.Body != nil {
+		resp.Body = &limitedBody{Reader: io.LimitReader(resp.Body, maxAnswer), Closer: resp.Body}
+	}
+	return resp, err
+}
+
+type limitedBody struct {
+	io.Reader
+	io.Closer
+}

@@ -1,0 +1,214 @@
+package kms
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// awsFault is what an operator is told about a failed call. It is put together from parts that are known to hold no
+// key, token or ciphertext: the SDK's own texts may (a signature error of AWS repeats the session token, a decoding
+// error a part of the answer), so they are left behind, and so is the SDK's error itself.
+type awsFault struct {
+	op      string // "Decrypt"
+	key     string // the key as named in the call
+	code    string // AWS's error code; "" = none
+	request string // AWS's request id; "" = none
+	detail  string // what happened where there is no code
+	hint    string // what to do
+	cause   error  // a context's error, for errors.Is; nil = none
+}
+
+// Error is one line.
+func (f *awsFault) Error() string {
+	b := "kms:" + f.op + " with key " + printable(f.key, maxARN)
+	if f.code != "" {
+		b += ": " + f.code
+	}
+	if f.detail != "" {
+		b += ": " + f.detail
+	}
+	if f.request != "" {
+		b += " (request " + f.request + ")"
+	}
+	if f.hint != "" {
+		b += "; " + f.hint
+	}
+	return b
+}
+
+// Unwrap returns the context's error, if one ended the call.
+func (f *awsFault) Unwrap() error { return f.cause }
+
+// meaning is what one of AWS's codes means here.
+type meaning struct {
+	code core.Code
+	msg  string // for clients too
+	hint string // for the operator
+	// quote allows AWS's own message, which names the principal, action or key and nothing secret.
+	quote bool
+}
+
+var (
+	throttled   = meaning{code: core.Unavailable, msg: "the key service is throttling", hint: "raise the KMS request quota or VAULT_DEK_CACHE_TTL_SECS"}
+	failed      = meaning{code: core.Unavailable, msg: "the key service has failed"}
+	disabled    = meaning{code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, or cancel its deletion", quote: true}
+	unknownKey  = meaning{code: core.Unavailable, msg: "the key service does not know the master key", hint: "check VAULT_KMS_KEY_ID and AWS_REGION", quote: true}
+	badKey      = meaning{code: core.Unavailable, msg: "the master key cannot make data keys", hint: "VAULT_KMS_KEY_ID must be a symmetric encryption key", quote: true}
+	refused     = meaning{code: core.Denied, msg: "the key service refuses this server", hint: "the IAM policy or the key policy must allow the action with this encryption context (docs/KMS.md)", quote: true}
+	badLogin    = meaning{code: core.Unavailable, msg: "the key service does not accept this server's credentials", hint: "renew the AWS credentials and check this machine's clock"}
+	badBlob     = meaning{code: core.Corrupt, msg: "the wrapped data key is damaged or belongs to another secret or version"}
+	wrongKey    = meaning{code: core.Corrupt, msg: "the wrapped data key is not of the key it claims"}
+	unreachable = meaning{code: core.Unavailable, msg: "the key service cannot be reached"}
+	tooLate     = meaning{code: core.Unavailable, msg: "the key service did not answer in time"}
+	notAnAnswer = meaning{code: core.Unavailable, msg: "the key service gave a false answer", hint: "check AWS_ENDPOINT_URL_KMS and what stands between here and AWS"}
+	noLogin     = meaning{code: core.Unavailable, msg: "this server has no credentials for the key service", hint: "none of the environment, shared files, web identity, container or instance role gave any"}
+)
+
+// meanings of the codes that KMS and its front end answer with. Every other code is failed.
+var meanings = map[string]meaning{
+	"ThrottlingException": throttled, "Throttling": throttled, "TooManyRequestsException": throttled,
+	"RequestLimitExceeded": throttled, "LimitExceededException": throttled, "SlowDown": throttled,
+
+	"DisabledException": disabled, "KMSInvalidStateException": disabled,
+	"NotFoundException": unknownKey, "InvalidArnException": unknownKey,
+	"InvalidKeyUsageException": badKey, "UnsupportedOperationException": badKey,
+	"AccessDeniedException": refused, "AccessDenied": refused, "NotAuthorized": refused,
+
+	"UnrecognizedClientException": badLogin, "InvalidClientTokenId": badLogin, "ExpiredTokenException": badLogin,
+	"ExpiredToken": badLogin, "InvalidSignatureException": badLogin, "IncompleteSignatureException": badLogin,
+	"MissingAuthenticationTokenException": badLogin, "SignatureDoesNotMatch": badLogin, "RequestExpired": badLogin,
+
+	"InvalidCiphertextException": badBlob, "IncorrectKeyException": wrongKey,
+}
+
+// explain turns an error of the SDK into one of ours.
+func (k *AWS) explain(ctx context.Context, op, key string, err error) error {
+	f := &awsFault{op: op, key: key, cause: ctx.Err()}
+	if r, ok := errors.AsType[*awshttp.ResponseError](err); ok {
+		f.request = printable(r.ServiceRequestID(), 64)
+	}
+	m := f.judge(err)
+	f.hint = m.hint
+	return core.Wrap(m.code, f, "%s", m.msg)
+}
+
+func (f *awsFault) judge(err error) meaning {
+	if c, ok := errors.AsType[*noCredentials](err); ok {
+		f.detail = c.Error()
+		return noLogin
+	}
+	if f.cause != nil {
+		f.detail = "given up: " + f.cause.Error()
+		return tooLate
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		f.code = printable(api.ErrorCode(), 64)
+		m, known := meanings[api.ErrorCode()]
+		if !known {
+			m = failed
+		}
+		if m.quote {
+			f.detail = printable(api.ErrorMessage(), 300)
+		}
+		return m
+	}
+	return f.judgeTransport(err)
+}
+
+// judgeTransport looks at an error that is no answer of KMS.
+func (f *awsFault) judgeTransport(err error) meaning {
+	if d, ok := errors.AsType[*net.DNSError](err); ok {
+		f.detail = "no address for " + printable(d.Name, 255)
+		return unreachable
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		f.detail = "its TLS certificate is not trusted"
+		return unreachable
+	}
+	if o, ok := errors.AsType[*net.OpError](err); ok && o.Op == "dial" {
+		f.detail = printable(o.Error(), 200) // addresses and the system's error, nothing else
+		return unreachable
+	}
+	if t, ok := errors.AsType[net.Error](err); ok && t.Timeout() {
+		f.detail = "no whole answer in the time of one attempt"
+		return tooLate
+	}
+	if status, ok := statusOf(err); ok && !broke(err) {
+		f.detail = fmt.Sprintf("HTTP status %d with an answer that is not KMS's", status)
+		if status >= 500 {
+			return failed
+		}
+		return notAnAnswer
+	}
+	f.detail = "the connection broke"
+	return unreachable
+}
+
+// statusOf returns the HTTP status of the answer that err is about; false when there was none.
+func statusOf(err error) (int, bool) {
+	r, ok := errors.AsType[*awshttp.ResponseError](err)
+	if !ok || r.ResponseError == nil || r.Response == nil || r.Response.Response == nil || r.Response.StatusCode == 0 {
+		return 0, false
+	}
+	return r.Response.StatusCode, true
+}
+
+// broke tells whether a connection ended in the middle of an answer.
+func broke(err error) bool {
+	_, op := errors.AsType[*net.OpError](err)
+	return op || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// falseAnswer is an answer that KMS does not give: another key, a key of another length. It may be a proxy, a wrong
+// endpoint or an attack; the stored data is not at fault.
+func falseAnswer(op, key string) error {
+	f := &awsFault{op: op, key: key, detail: "the answer names another key or holds no 256-bit data key", hint: notAnAnswer.hint}
+	return core.Wrap(notAnAnswer.code, f, "%s", notAnAnswer.msg)
+}
+
+// printable keeps at most n printable ASCII characters of what another machine said.
+func printable(s string, n int) string {
+	if len(s) > n {
+		s = s[:n] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// credentialSource marks the errors of the credential chain, so that "no credentials" is not taken for "no network".
+type credentialSource struct{ aws.CredentialsProvider }
+
+// Retrieve implements aws.CredentialsProvider.
+func (c credentialSource) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	creds, err := c.CredentialsProvider.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, &noCredentials{err: err}
+	}
+	return creds, nil
+}
+
+// noCredentials does not print its cause, which may be the output of any program (credential_process).
+type noCredentials struct{ err error }
+
+// Error names the code of AWS, when the cause has one.
+func (e *noCredentials) Error() string {
+	if api, ok := errors.AsType[smithy.APIError](e.err); ok {
+		return "the credentials could not be fetched: " + printable(api.ErrorCode(), 64)
+	}
+	return "no credentials"
+}

@@ -1,0 +1,371 @@
+package kms
+
+import (
+	"bytes"
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+const (
+	defaultMaxKeys     = 16384
+	defaultCallTimeout = 10 * time.Second
+	// maxRefreshes bounds the refreshes in flight. One that finds no room is tried again at the next use, so an
+	// outage piles nothing up.
+	maxRefreshes = 16
+	// cacheLabel begins what names an entry.
+	cacheLabel = "hyperion-vault/dek-cache/v1"
+)
+
+// CacheConfig says how long and how many data keys are kept. The zero value keeps none.
+type CacheConfig struct {
+	// TTL is how long a key is kept after the inner keeper last unwrapped it. 0 keeps none: every Unwrap is a call.
+	TTL time.Duration
+	// MaxKeys bounds the keys kept, 32 bytes of locked memory each; the least recently used one goes first. 0 = 16384.
+	MaxKeys int
+	// CallTimeout bounds one call made for several callers, whose own deadlines do not count for it. 0 = 10 s.
+	CallTimeout time.Duration
+	// Clock tells the time; nil = the system's.
+	Clock vault.Clock
+}
+
+// Cache is a keeper that keeps what another keeper unwrapped, so that reads go on while the key service is away and
+// do not wait for it. It keeps data keys and never values, and only keys that were asked for by Unwrap: a key made by
+// Generate is not kept, because the version it is for may never be stored, and a write says nothing of reads.
+//
+// A key that is used is refreshed from half of its TTL on, so a key that is read all the time has at least half of its
+// TTL left when an outage begins, and at most all of it. Whatever the inner keeper says to a refresh, the key stays until its
+// TTL is over: revoking or disabling a key therefore takes effect on kept keys after at most the TTL. Many callers
+// that miss one key wait for one call. Safe for concurrent use.
+type Cache struct {
+	c     CacheConfig
+	inner *meter
+	ctx   context.Context // ends with Close
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+
+	mu         sync.Mutex
+	closed     bool
+	slots      *keySlots // nil when nothing is kept
+	entries    map[entryID]*entry
+	used       *list.List // of *entry, the most recently used first
+	flights    map[entryID]*flight
+	refreshing int
+	count      counts
+
+	checking  chan struct{} // holds one: who asks the inner keeper
+	checkMu   sync.Mutex
+	checkErr  error
+	checkedAt time.Time
+}
+
+var _ vault.Keeper = (*Cache)(nil)
+
+// entryID is a digest of everything that decides what an Unwrap returns.
+type entryID [sha256.Size]byte
+
+type entry struct {
+	id         entryID
+	slot       int
+	at         *list.Element
+	expires    time.Time
+	refresh    time.Time // not before
+	refreshing bool
+}
+
+// flight is one call that callers wait for. The last of them wipes key.
+type flight struct {
+	done    chan struct{}
+	ended   bool
+	waiting int
+	key     []byte
+	err     error
+}
+
+// NewCache returns a Cache around inner, which the Cache owns from now on: Close closes it. The caller closes the
+// Cache. core.Unavailable when there is no memory for the keys.
+func NewCache(inner vault.Keeper, c CacheConfig) (*Cache, error) {
+	if c.MaxKeys <= 0 {
+		c.MaxKeys = defaultMaxKeys
+	}
+	if c.CallTimeout <= 0 {
+		c.CallTimeout = defaultCallTimeout
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	k := &Cache{
+		c: c, inner: &meter{inner: inner, now: c.Clock}, entries: map[entryID]*entry{}, used: list.New(), flights: map[entryID]*flight{},
+		checking: make(chan struct{}, 1),
+	}
+	k.ctx, k.stop = context.WithCancel(context.Background())
+	if c.TTL <= 0 {
+		return k, nil
+	}
+	var err error
+	if k.slots, err = newKeySlots(c.MaxKeys); err != nil {
+		return nil, core.Wrap(core.Unavailable, err, "no memory for data keys")
+	}
+	k.tasks.Go(k.sweepUntilClosed)
+	return k, nil
+}
+
+// Locked reports whether the kept keys' memory is locked against swapping; true when none are kept.
+func (k *Cache) Locked() bool { return k.slots == nil || k.slots.locked }
+
+// Generate asks the inner keeper; nothing of its answer is kept.
+func (k *Cache) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
+	if k.ctx.Err() != nil {
+		return vault.DataKey{}, errCacheClosed()
+	}
+	return k.inner.Generate(ctx, kmsContext)
+}
+
+// Unwrap returns a copy of the data key, which the caller wipes. Errors as the inner keeper's; one of a shared call
+// goes to all that waited for it. core.Unavailable after Close.
+func (k *Cache) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) ([]byte, error) {
+	if k.ctx.Err() != nil {
+		return nil, errCacheClosed()
+	}
+	if k.slots == nil {
+		return k.inner.Unwrap(ctx, key, kmsContext)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	id := idOf(key, kmsContext)
+	k.mu.Lock()
+	if k.closed {
+		k.mu.Unlock()
+		return nil, errCacheClosed()
+	}
+	now := k.c.Clock()
+	if e := k.entries[id]; e != nil && now.Before(e.expires) {
+		plain := k.hit(e)
+		if k.startRefresh(e, now) {
+			ask := copyOf(key, kmsContext)
+			k.tasks.Go(func() { k.refreshEntry(e, ask) })
+		}
+		k.mu.Unlock()
+		return plain, nil
+	}
+	f := k.join(id, key, kmsContext)
+	k.mu.Unlock()
+	return k.await(ctx, f)
+}
+
+// hit returns a copy of the key of e; k.mu is held.
+func (k *Cache) hit(e *entry) []byte {
+	k.count.hits++
+	k.used.MoveToFront(e.at)
+	return bytes.Clone(k.slots.key(e.slot))
+}
+
+// join makes the caller wait for the call that fetches id, and starts it when there is none; k.mu is held.
+func (k *Cache) join(id entryID, key vault.WrappedKey, kmsContext map[string]string) *flight {
+	k.count.misses++
+	f := k.flights[id]
+	if f == nil {
+		f = &flight{done: make(chan struct{})}
+		k.flights[id] = f
+		ask := copyOf(key, kmsContext)
+		k.tasks.Go(func() { k.fetch(id, f, ask) })
+	} else {
+		k.count.shared++
+	}
+	f.waiting++
+	return f
+}
+
+// request is a copy of what a caller asked: it may reuse its buffers once it has gone away.
+type request struct {
+	key     vault.WrappedKey
+	context map[string]string
+}
+
+func copyOf(key vault.WrappedKey, kmsContext map[string]string) request {
+	return request{vault.WrappedKey{KeyID: key.KeyID, Wrapped: bytes.Clone(key.Wrapped)}, maps.Clone(kmsContext)}
+}
+
+// call asks the inner keeper, detached from every caller: the first one's end must not fail the others.
+func (k *Cache) call(r request) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(k.ctx, k.c.CallTimeout)
+	defer cancel()
+	plain, err := k.inner.Unwrap(ctx, r.key, r.context)
+	if err == nil && len(plain) != envelope.KeySize {
+		envelope.Wipe(plain)
+		return nil, core.Errorf(core.Corrupt, "the data key has a wrong length")
+	}
+	return plain, err
+}
+
+func (k *Cache) fetch(id entryID, f *flight, r request) {
+	plain, err := k.call(r)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.flights, id)
+	if err == nil && !k.closed {
+		k.keep(id, plain)
+	}
+	f.key, f.err, f.ended = plain, err, true
+	if f.waiting == 0 {
+		envelope.Wipe(f.key)
+	}
+	close(f.done)
+}
+
+// await returns a copy of what the flight brings, unless ctx ends first.
+func (k *Cache) await(ctx context.Context, f *flight) ([]byte, error) {
+	err := error(nil)
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		err = core.Wrap(core.Unavailable, ctx.Err(), "%s", tooLate.msg)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f.waiting--
+	var plain []byte
+	if err == nil {
+		if err = f.err; err == nil {
+			plain = bytes.Clone(f.key)
+		}
+	}
+	if f.waiting == 0 && f.ended {
+		envelope.Wipe(f.key)
+	}
+	return plain, err
+}
+
+// keep stores a copy of plain; k.mu is held.
+func (k *Cache) keep(id entryID, plain []byte) {
+	if e := k.entries[id]; e != nil {
+		k.drop(e)
+	}
+	for len(k.entries) >= k.c.MaxKeys {
+		k.drop(k.used.Back().Value.(*entry))
+		k.count.evicted++
+	}
+	e := &entry{id: id, slot: k.slots.put(plain)}
+	k.renew(e)
+	e.at = k.used.PushFront(e)
+	k.entries[id] = e
+}
+
+// renew starts the TTL of e again. Keys that were fetched together are refreshed apart.
+func (k *Cache) renew(e *entry) {
+	now := k.c.Clock()
+	e.expires = now.Add(k.c.TTL)
+	e.refresh = now.Add(k.c.TTL/2 - rand.N(k.c.TTL/16+1))
+}
+
+// drop wipes and forgets e; k.mu is held.
+func (k *Cache) drop(e *entry) {
+	k.slots.drop(e.slot)
+	k.used.Remove(e.at)
+	delete(k.entries, e.id)
+}
+
+// startRefresh tells whether the caller is to refresh e; k.mu is held.
+func (k *Cache) startRefresh(e *entry, now time.Time) bool {
+	if e.refreshing || now.Before(e.refresh) || k.refreshing >= maxRefreshes {
+		return false
+	}
+	e.refreshing = true
+	k.refreshing++
+	return true
+}
+
+func (k *Cache) refreshEntry(e *entry, r request) {
+	plain, err := k.call(r)
+	defer envelope.Wipe(plain)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refreshing--
+	e.refreshing = false
+	k.count.refreshes++
+	if err != nil {
+		k.count.refreshErrors++
+		e.refresh = k.c.Clock().Add(k.c.TTL/32 + rand.N(k.c.TTL/32+1))
+		return
+	}
+	if k.entries[e.id] == e {
+		copy(k.slots.key(e.slot), plain)
+		k.renew(e)
+	}
+}
+
+// sweepUntilClosed wipes keys that nobody asks for any more.
+func (k *Cache) sweepUntilClosed() {
+	tick := time.NewTicker(min(max(k.c.TTL/8, 100*time.Millisecond), 10*time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			k.sweep()
+		case <-k.ctx.Done():
+			return
+		}
+	}
+}
+
+func (k *Cache) sweep() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.c.Clock()
+	for _, e := range k.entries {
+		if !now.Before(e.expires) {
+			k.drop(e)
+			k.count.expired++
+		}
+	}
+}
+
+// Close wipes every key, ends what is in flight and closes the inner keeper. It may be called twice.
+func (k *Cache) Close() error {
+	k.stop()
+	k.mu.Lock()
+	first := !k.closed
+	k.closed = true
+	k.mu.Unlock()
+	k.tasks.Wait()
+	if !first {
+		return nil
+	}
+	var err error
+	if k.slots != nil {
+		k.mu.Lock()
+		clear(k.entries)
+		k.used.Init()
+		err = k.slots.free()
+		k.mu.Unlock()
+	}
+	if c, ok := k.inner.inner.(io.Closer); ok {
+		if cerr := c.Close(); err == nil {
+			err = cerr
+		}
+	}
+	return err
+}
+
+func errCacheClosed() error {
+	return core.Errorf(core.Unavailable, "the data keys have been wiped: shutting down")
+}
+
+// idOf names an entry. Everything that decides the answer is in it, length before content, so that no row can be
+// given the key of another.
+func idOf(key vault.WrappedKey, kmsContext map[string]string) entryID {
+	b := contextAAD(cacheLabel, kmsContext)
+	b = appendString(b, key.KeyID)
+	b = appendString(b, string(key.Wrapped))
+	return sha256.Sum256(b)
+}

@@ -1,0 +1,109 @@
+package kmstest
+
+import (
+	"net"
+	"net/http"
+	"time"
+)
+
+// Fault is one way to go wrong. The zero Fault is none.
+type Fault struct {
+	// Op limits the fault to one operation; "" is any.
+	Op string
+	// Status and Code answer with an error of AWS's shape; Message goes with them.
+	Status  int
+	Code    string
+	Message string
+	// Body answers with Status (0 = 200) and this text instead, whatever it is.
+	Body string
+	// Hang never answers: it ends when the client goes away or the server stops.
+	Hang bool
+	// SlowBody sends the head and half of the right answer, then hangs.
+	SlowBody bool
+	// Reset answers with a TCP reset.
+	Reset bool
+	// Change is applied to the right answer, member by member of its JSON.
+	Change func(answer map[string]any)
+}
+
+// changesAnswer tells whether there must be a right answer to spoil.
+func (f Fault) changesAnswer() bool { return f.SlowBody || f.Change != nil }
+
+// Errors of AWS, as faults.
+var (
+	Throttled    = Fault{Status: 400, Code: "ThrottlingException", Message: "Rate exceeded"}
+	Broken       = Fault{Status: 500, Code: "KMSInternalException", Message: "internal failure"}
+	BadGateway   = Fault{Status: 502, Body: "<html><body>502 Bad Gateway</body></html>"}
+	KeyAway      = Fault{Status: 500, Code: "KeyUnavailableException", Message: "try again"}
+	Refused      = Fault{Status: 400, Code: "AccessDeniedException", Message: "User: arn:aws:iam::123456789012:role/vault is not authorized to perform this"}
+	ExpiredLogin = Fault{Status: 400, Code: "ExpiredTokenException", Message: "The security token included in the request is expired"}
+	Hanging      = Fault{Hang: true}
+	Trickling    = Fault{SlowBody: true}
+	Resetting    = Fault{Reset: true}
+	Malformed    = Fault{Body: `{"KeyId": "arn:aws`}
+	Empty        = Fault{Body: `{}`}
+)
+
+// Next makes the next requests that a fault is for meet it, one fault each, in order.
+func (s *Server) Next(faults ...Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = append(s.next, faults...)
+}
+
+// Always makes every request that one of the faults is for meet it, until the next Always. Without any it ends them.
+func (s *Server) Always(faults ...Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.always, s.next = faults, nil
+}
+
+// fault returns what a request meets; false = nothing.
+func (s *Server) fault(op string) (Fault, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, f := range s.next {
+		if f.Op == "" || f.Op == op {
+			s.next = append(s.next[:i:i], s.next[i+1:]...)
+			return f, true
+		}
+	}
+	for _, f := range s.always {
+		if f.Op == "" || f.Op == op {
+			return f, true
+		}
+	}
+	return Fault{}, false
+}
+
+// wait returns false when the client or the server is gone before d is over; a negative d waits for that alone.
+func (s *Server) wait(r *http.Request, d time.Duration) bool {
+	s.mu.Lock()
+	gone := s.gone
+	s.mu.Unlock()
+	var over <-chan time.Time
+	if d >= 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		over = timer.C
+	}
+	select {
+	case <-over:
+		return true
+	case <-gone:
+	case <-r.Context().Done():
+	}
+	return false
+}
+
+// reset closes the connection so that the peer sees a reset, not an end.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}

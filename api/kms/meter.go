@@ -1,0 +1,88 @@
+package kms
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// LatencyBounds are the upper bounds of the buckets of CallStats.Latency; a last bucket has no bound.
+var LatencyBounds = [...]time.Duration{
+	time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
+	5 * time.Second, 10 * time.Second,
+}
+
+// CallStats counts the calls of one kind to a keeper, retries within a call not counted. It only grows.
+type CallStats struct {
+	Calls       uint64
+	Unavailable uint64
+	Denied      uint64
+	Corrupt     uint64
+	OtherErrors uint64
+	Total       time.Duration                  // time of all calls
+	Latency     [len(LatencyBounds) + 1]uint64 // calls per bucket, failed ones included; not cumulative
+}
+
+// Errors is the number of calls that failed.
+func (s CallStats) Errors() uint64 { return s.Unavailable + s.Denied + s.Corrupt + s.OtherErrors }
+
+// meter counts the calls of a keeper. Safe for concurrent use.
+type meter struct {
+	inner vault.Keeper
+	now   vault.Clock
+
+	mu                              sync.Mutex
+	generate, unwrap, check, rewrap CallStats
+	lastOK                          time.Time
+}
+
+func (m *meter) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
+	begun := m.now()
+	key, err := m.inner.Generate(ctx, kmsContext)
+	m.count(&m.generate, begun, err)
+	return key, err
+}
+
+func (m *meter) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) ([]byte, error) {
+	begun := m.now()
+	plain, err := m.inner.Unwrap(ctx, key, kmsContext)
+	m.count(&m.unwrap, begun, err)
+	return plain, err
+}
+
+func (m *meter) Check(ctx context.Context) error {
+	begun := m.now()
+	err := m.inner.Check(ctx)
+	m.count(&m.check, begun, err)
+	return err
+}
+
+func (m *meter) count(s *CallStats, begun time.Time, err error) {
+	now := m.now()
+	took := now.Sub(begun)
+	bucket := 0
+	for bucket < len(LatencyBounds) && took > LatencyBounds[bucket] {
+		bucket++
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.Calls++
+	s.Total += took
+	s.Latency[bucket]++
+	switch core.CodeOf(err) {
+	case "":
+		m.lastOK = now
+	case core.Unavailable:
+		s.Unavailable++
+	case core.Denied:
+		s.Denied++
+	case core.Corrupt:
+		s.Corrupt++
+	default:
+		s.OtherErrors++
+	}
+}

@@ -1,0 +1,106 @@
+package outagetest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+)
+
+// TestKeyChange changes VAULT_KMS_KEY_ID and moves the old data keys, while readers read and writers write.
+func TestKeyChange(t *testing.T) {
+	b := start(t, "VAULT_DEK_CACHE_TTL_SECS=0")
+	const n = 60
+	for i := range n {
+		b.want("POST", "/v1/secrets", fmt.Sprintf(`{"name":"load/%d","value":"value-%d"}`, i, i), 201)
+	}
+	old := b.key
+	b.api.MustStop(t)
+	b.key = b.kms.CreateKey()
+	b.api = b.serve("VAULT_DEK_CACHE_TTL_SECS=0")
+	b.want("GET", "/v1/secrets/load/0", "", 200)
+	b.want("POST", "/v1/secrets", `{"name":"new","value":"v"}`, 201)
+	if got := b.keysInUse(); got[old] != n || got[b.key] != 1 {
+		t.Fatalf("before: %v", got)
+	}
+	if a := b.want("GET", "/v1/admin/rewrap", "", 200); a.body["state"] != "idle" {
+		t.Errorf("%s", a.text)
+	}
+	b.kms.Next(kmstest.Fault{Op: "ReEncrypt", Status: 400, Code: "ThrottlingException"}, kmstest.Fault{Op: "Decrypt", Reset: true})
+	l := b.loadOf(n, 4)
+	if a := b.want("POST", "/v1/admin/rewrap", "", 202); a.body["kms_key_id"] != b.key {
+		t.Errorf("%s", a.text)
+	}
+	for i := range 20 { // versions come and go meanwhile
+		b.want("PUT", fmt.Sprintf("/v1/secrets/load/%d", i), fmt.Sprintf(`{"value":"value-%d"}`, i), 200)
+	}
+	var last answer
+	for limit := time.Now().Add(60 * time.Second); time.Now().Before(limit); <-time.After(50 * time.Millisecond) {
+		if last = b.want("GET", "/v1/admin/rewrap", "", 200); last.body["state"] != "running" {
+			break
+		}
+	}
+	l.stop()
+	if last.body["state"] != "done" || last.body["moved"] != float64(n) || last.body["failed"] != 0.0 {
+		t.Fatalf("%s", last.text)
+	}
+	if l.failed.Load() != 0 || l.done.Load() == 0 {
+		t.Errorf("%d of %d reads failed: %v", l.failed.Load(), l.done.Load(), l.first.Load())
+	}
+	if got := b.keysInUse(); got[old] != 0 || got[b.key] != n+1+20 {
+		t.Errorf("after: %v", got)
+	}
+	b.kms.SetState(old, kmstest.PendingDeletion)
+	for i := range n {
+		if a := b.want("GET", fmt.Sprintf("/v1/secrets/load/%d", i), "", 200); a.body["value"] != fmt.Sprintf("value-%d", i) {
+			t.Errorf("%s", a.text)
+		}
+	}
+	if got := b.column("SELECT outcome FROM vault.audit_log WHERE action = 'rewrap' AND secret_name LIKE 'load/%'"); len(got) != n {
+		t.Errorf("%d records of moved keys", len(got))
+	}
+}
+
+func TestRewrapNeedsTheToken(t *testing.T) {
+	b := start(t)
+	b.api.AdminToken = "hvt_" + strings.Repeat("A", 43)
+	b.want("POST", "/v1/admin/rewrap", "", 401)
+	b.want("GET", "/v1/admin/rewrap", "", 401)
+}
+
+// keysInUse counts the versions under each master key.
+func (b *bench) keysInUse() map[string]int {
+	b.t.Helper()
+	out := map[string]int{}
+	for _, key := range b.column("SELECT kms_key_id FROM vault.secret_versions") {
+		out[key]++
+	}
+	return out
+}
+
+// column returns the first column of a query by the superuser.
+func (b *bench) column(sql string) []string {
+	b.t.Helper()
+	conn := b.db.MustConnect(b.t, vaulttest.Superuser)
+	rows, err := conn.Query(context.Background(), sql)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			b.t.Fatal(err)
+		}
+		out = append(out, s)
+	}
+	if err := rows.Err(); err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}

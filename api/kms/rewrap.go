@@ -1,0 +1,77 @@
+package kms
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+var _ vault.Rewrapper = (*Cache)(nil)
+
+// Rewrap has KMS wrap the same data key under the configured key, for the same context. Before the old wrapped key is
+// given up for it, both are unwrapped and compared: an answer that is not the same data key would destroy the value.
+// Errors as Unwrap.
+func (k *AWS) Rewrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) (vault.WrappedKey, error) {
+	if err := checkWrapped(key); err != nil {
+		return vault.WrappedKey{}, err
+	}
+	out, err := k.client.ReEncrypt(ctx, &awskms.ReEncryptInput{
+		CiphertextBlob: key.Wrapped, SourceKeyId: &key.KeyID, SourceEncryptionContext: kmsContext,
+		DestinationKeyId: &k.keyID, DestinationEncryptionContext: kmsContext,
+	})
+	if err != nil {
+		return vault.WrappedKey{}, k.explain(ctx, "ReEncrypt", key.KeyID, err)
+	}
+	made := vault.WrappedKey{KeyID: aws.ToString(out.KeyId), Wrapped: out.CiphertextBlob}
+	if aws.ToString(out.SourceKeyId) != key.KeyID || !k.names(made.KeyID) || !plausibleBlob(made.Wrapped) {
+		return vault.WrappedKey{}, falseAnswer("ReEncrypt", key.KeyID)
+	}
+	return made, k.same(ctx, key, made, kmsContext)
+}
+
+func (k *AWS) same(ctx context.Context, a, b vault.WrappedKey, kmsContext map[string]string) error {
+	plainA, err := k.Unwrap(ctx, a, kmsContext)
+	defer envelope.Wipe(plainA)
+	if err != nil {
+		return err
+	}
+	plainB, err := k.Unwrap(ctx, b, kmsContext)
+	defer envelope.Wipe(plainB)
+	if core.CodeOf(err) == core.Corrupt || err == nil && !envelope.Equal(plainA, plainB) {
+		return falseAnswer("ReEncrypt", a.KeyID) // what is stored is sound: not Corrupt
+	}
+	return err
+}
+
+// Current implements vault.Rewrapper: core.Invalid when the inner keeper has one key for ever.
+func (k *Cache) Current(ctx context.Context) (string, error) {
+	r, err := k.rewrapper()
+	if err != nil {
+		return "", err
+	}
+	return r.Current(ctx)
+}
+
+// Rewrap implements vault.Rewrapper. Nothing of it is kept: the new wrapped key is fetched by its first read.
+func (k *Cache) Rewrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) (vault.WrappedKey, error) {
+	r, err := k.rewrapper()
+	if err != nil {
+		return vault.WrappedKey{}, err
+	}
+	begun := k.c.Clock()
+	made, err := r.Rewrap(ctx, key, kmsContext)
+	k.inner.count(&k.inner.rewrap, begun, err)
+	return made, err
+}
+
+func (k *Cache) rewrapper() (vault.Rewrapper, error) {
+	if k.ctx.Err() != nil {
+		return nil, errCacheClosed()
+	}
+	return rewrapperOf(k.inner.inner)
+}

@@ -1,0 +1,92 @@
+// Package metric shows what the parts count in the format of Prometheus. It counts nothing itself, and no label ever
+// carries a name of a secret, a caller or a key.
+package metric
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hyperiondb/hyperion-vault/api/kms"
+)
+
+const prefix = "hyperion_vault_"
+
+// Handler answers with the state of now: the data keys', the Go runtime's and the process's. stats is asked once an
+// answer, from several goroutines.
+func Handler(stats func() kms.Stats) http.Handler {
+	r := prometheus.NewRegistry()
+	r.MustRegister(keys{stats}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prefix+name, help, labels, nil)
+}
+
+var (
+	cacheKeys      = describe("dek_cache_keys", "Data keys kept now.")
+	cacheHits      = describe("dek_cache_hits_total", "Unwraps answered with a kept data key.")
+	cacheMisses    = describe("dek_cache_misses_total", "Unwraps that waited for the key service.")
+	cacheShared    = describe("dek_cache_shared_misses_total", "Misses that joined the call of another one.")
+	cacheDropped   = describe("dek_cache_dropped_total", "Data keys dropped, by reason.", "reason")
+	cacheRefreshes = describe("dek_cache_refreshes_total", "Data keys refreshed ahead of expiry, by result.", "result")
+	kmsErrors      = describe("kms_errors_total", "Calls to the key service that failed, by operation and code.", "operation", "code")
+	kmsSeconds     = describe("kms_call_seconds", "Time of calls to the key service, retries included.", "operation")
+	kmsLast        = describe("kms_last_success_timestamp_seconds", "When a call to the key service last succeeded; 0 = never.")
+)
+
+// keys collects what a kms.Cache counts.
+type keys struct{ stats func() kms.Stats }
+
+// Describe implements prometheus.Collector.
+func (k keys) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		cacheKeys, cacheHits, cacheMisses, cacheShared, cacheDropped, cacheRefreshes, kmsErrors, kmsSeconds, kmsLast,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (k keys) Collect(ch chan<- prometheus.Metric) {
+	s := k.stats()
+	count := func(d *prometheus.Desc, n uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	}
+	gauge(cacheKeys, float64(s.Kept))
+	count(cacheHits, s.Hits)
+	count(cacheMisses, s.Misses)
+	count(cacheShared, s.Shared)
+	count(cacheDropped, s.Evicted, "evicted")
+	count(cacheDropped, s.Expired, "expired")
+	count(cacheRefreshes, s.Refreshes-s.RefreshErrors, "ok")
+	count(cacheRefreshes, s.RefreshErrors, "failed")
+	last := 0.0
+	if !s.LastOK.IsZero() {
+		last = float64(s.LastOK.UnixMilli()) / 1000
+	}
+	gauge(kmsLast, last)
+	for op, c := range map[string]kms.CallStats{"generate": s.Generate, "unwrap": s.Unwrap, "check": s.Check, "rewrap": s.Rewrap} {
+		count(kmsErrors, c.Unavailable, op, "unavailable")
+		count(kmsErrors, c.Denied, op, "denied")
+		count(kmsErrors, c.Corrupt, op, "corrupt")
+		count(kmsErrors, c.OtherErrors, op, "other")
+		ch <- prometheus.MustNewConstHistogram(kmsSeconds, c.Calls, c.Total.Seconds(), cumulative(c), op)
+	}
+}
+
+// cumulative turns counts per bucket into counts up to each bound.
+func cumulative(c kms.CallStats) map[float64]uint64 {
+	out, sum := map[float64]uint64{}, uint64(0)
+	for i, bound := range kms.LatencyBounds {
+		sum += c.Latency[i]
+		out[bound.Seconds()] = sum
+	}
+	return out
+}

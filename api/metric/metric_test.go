@@ -1,0 +1,50 @@
+package metric
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/hyperiondb/hyperion-vault/api/kms"
+)
+
+func stats() kms.Stats {
+	s := kms.Stats{Kept: 3, Hits: 10, Misses: 4, Shared: 1, Refreshes: 5, RefreshErrors: 2, Evicted: 6, Expired: 7, LastOK: time.UnixMilli(1500)}
+	s.Unwrap = kms.CallStats{Calls: 9, Unavailable: 2, Denied: 1, Total: 2 * time.Second}
+	s.Unwrap.Latency[0], s.Unwrap.Latency[1], s.Unwrap.Latency[len(s.Unwrap.Latency)-1] = 5, 3, 1
+	return s
+}
+
+func TestHandler(t *testing.T) {
+	w := httptest.NewRecorder()
+	Handler(stats).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	body := w.Body.String()
+	for _, line := range []string{
+		"hyperion_vault_dek_cache_keys 3", "hyperion_vault_dek_cache_hits_total 10", "hyperion_vault_dek_cache_misses_total 4",
+		`hyperion_vault_dek_cache_refreshes_total{result="ok"} 3`, `hyperion_vault_dek_cache_refreshes_total{result="failed"} 2`,
+		`hyperion_vault_dek_cache_dropped_total{reason="evicted"} 6`, "hyperion_vault_kms_last_success_timestamp_seconds 1.5",
+		`hyperion_vault_kms_errors_total{code="unavailable",operation="unwrap"} 2`,
+		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="0.001"} 5`,
+		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="0.005"} 8`,
+		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="10"} 8`,
+		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="+Inf"} 9`,
+		`hyperion_vault_kms_call_seconds_count{operation="rewrap"} 0`,
+	} {
+		if !strings.Contains(body, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	if w.Code != 200 || !strings.Contains(body, "go_goroutines ") {
+		t.Errorf("%d, or nothing of the runtime", w.Code)
+	}
+}
+
+func TestNames(t *testing.T) {
+	problems, err := testutil.CollectAndLint(keys{stats})
+	if err != nil || len(problems) != 0 {
+		t.Errorf("%v %v", problems, err)
+	}
+}

@@ -1,0 +1,46 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// ListWrapped implements vault.Store.
+func (d *DB) ListWrapped(ctx context.Context, current string, after vault.StoredKey, limit int) ([]vault.StoredKey, error) {
+	const sql = "SELECT * FROM vault.list_wrapped($1::text, $2::uuid, $3::bigint, $4::integer)"
+	args := []any{current, [16]byte(after.ID), int64(after.Version), limit}
+	return readPrimary(ctx, d, sql, args, func(r pgx.CollectableRow) (k vault.StoredKey, err error) {
+		var id [16]byte
+		var name string
+		var version int64
+		err = r.Scan(&id, &name, &version, &k.Key.KeyID, &k.Key.Wrapped)
+		k.ID, k.Name, k.Version = core.SecretID(id), core.Name(name), uint64(version)
+		return k, err
+	})
+}
+
+// CountWrapped implements vault.Store.
+func (d *DB) CountWrapped(ctx context.Context, current string) (int64, error) {
+	rows, err := readPrimary(ctx, d, "SELECT vault.count_wrapped($1::text)", []any{current}, pgx.RowTo[int64])
+	if err != nil {
+		return 0, err
+	}
+	if len(rows) != 1 {
+		return 0, core.Errorf(core.Internal, "%d counts", len(rows))
+	}
+	return rows[0], nil
+}
+
+const rewrapVersion = `SELECT vault.rewrap_version($1::uuid, $2::bigint, $3::text, $4::bytea, $5::text, $6::bytea,
+	ROW($7::text, $8::text, $9::text, $10::inet, $11::text)::vault.audit_origin)`
+
+// RewrapVersion implements vault.Store. A lost answer is Unavailable: whoever asks again learns by false, or by the
+// list, that it was done.
+func (d *DB) RewrapVersion(ctx context.Context, k vault.StoredKey, w vault.WrappedKey, o vault.Origin) (bool, error) {
+	args := []any{[16]byte(k.ID), int64(k.Version), k.Key.KeyID, k.Key.Wrapped, w.KeyID, w.Wrapped}
+	return perform(ctx, d, change[bool]{sql: rewrapVersion, args: append(args, originArgs(o)...), row: pgx.RowTo[bool]})
+}

@@ -1,0 +1,31 @@
+package vault
+
+import (
+	"context"
+)
+
+// Recover is Read for whoever works at a shell of the node with the recovery key: the Vault's keeper must be one that
+// unwraps with it. The caller wipes the result. Errors as Read, and those of the keeper.
+func (v *Vault) Recover(ctx context.Context, op Operator, name string, version uint64) (Value, error) {
+	a := v.tryOperator(op, ActionRead, name)
+	a.entry.Version = version
+	var out Value
+	leaves := false
+	defer func() {
+		if !leaves {
+			out.Wipe()
+		}
+	}()
+	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) (err error) {
+		out, err = v.read(ctx, name, version)
+		if err == nil {
+			a.entry.Version = out.Version
+		}
+		return err
+	})
+	if err != nil {
+		return Value{}, err
+	}
+	leaves = true
+	return out, nil
+}

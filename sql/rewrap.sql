@@ -1,0 +1,52 @@
+
+-- Rewrap: moving the wrapped data keys to another master key. The sealed values stay as they are.
+
+CREATE FUNCTION vault.list_wrapped(current_key text, after_id uuid, after_version bigint, page_size integer)
+RETURNS TABLE (secret_id uuid, name text, version bigint, kms_key_id text, wrapped_dek bytea)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF list_wrapped.page_size IS NULL OR list_wrapped.page_size NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION 'page_size must be between 1 and 1000' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN QUERY
+        SELECT v.secret_id, s.name, v.version, v.kms_key_id, v.wrapped_dek
+        FROM vault.secret_versions v
+        JOIN vault.secrets s ON s.id = v.secret_id
+        WHERE v.kms_key_id <> list_wrapped.current_key
+          AND (v.secret_id, v.version) > (coalesce(list_wrapped.after_id, '00000000-0000-0000-0000-000000000000'),
+                                          coalesce(list_wrapped.after_version, 0))
+        ORDER BY v.secret_id, v.version
+        LIMIT list_wrapped.page_size;
+END
+$$;
+COMMENT ON FUNCTION vault.list_wrapped(text, uuid, bigint, integer)
+    IS 'a page of the versions whose data key another master key than the given one wrapped, expired ones included';
+
+CREATE FUNCTION vault.count_wrapped(current_key text) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT count(*) FROM vault.secret_versions v WHERE v.kms_key_id <> current_key $$;
+COMMENT ON FUNCTION vault.count_wrapped(text) IS 'how many versions list_wrapped would list in all';
+
+CREATE FUNCTION vault.rewrap_version(id uuid, version bigint, old_key_id text, old_wrapped_dek bytea,
+                                     new_key_id text, new_wrapped_dek bytea, origin vault.audit_origin)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE vault.secret_versions v
+    SET kms_key_id = rewrap_version.new_key_id, wrapped_dek = rewrap_version.new_wrapped_dek
+    WHERE v.secret_id = rewrap_version.id AND v.version = rewrap_version.version
+      AND v.kms_key_id = rewrap_version.old_key_id AND v.wrapped_dek = rewrap_version.old_wrapped_dek;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM vault.append_audit(origin, 'rewrap', s.name, rewrap_version.version, 'ok', '')
+    FROM vault.secrets s WHERE s.id = rewrap_version.id;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION vault.rewrap_version(uuid, bigint, text, bytea, text, bytea, vault.audit_origin)
+    IS 'replaces the wrapped data key of a version, if it still is the given one; false if it is not';
