@@ -34,7 +34,11 @@ type bench struct {
 // start has an API whose requests may take one second and whose KMS calls are tried twice.
 func start(t *testing.T, env ...string) *bench {
 	t.Helper()
-	db := vaulttest.NewDB(t)
+	return startOn(t, vaulttest.NewDB(t), env...)
+}
+
+func startOn(t *testing.T, db *vaulttest.DB, env ...string) *bench {
+	t.Helper()
 	k, err := kmstest.New()
 	if err != nil {
 		t.Fatal(err)
