@@ -51,7 +51,7 @@ AS $$
     JOIN (VALUES ('read', 'read_secret'), ('read', 'read_secret_bytes'), ('create', 'create_secret'),
                  ('update', 'update_secret'), ('update', 'configure_secret'), ('rotate', 'expire_version'),
                  ('delete', 'delete_secret'), ('rotate', 'rotate_secret'),
-                 ('verify', 'verify'), ('list', 'list_secrets')) AS f(action, name) ON f.name = p.proname
+                 ('verify', 'verify'), ('verify', 'verify_version'), ('list', 'list_secrets')) AS f(action, name) ON f.name = p.proname
     WHERE p.pronamespace = 'vault'::regnamespace AND f.action = $1
 $$;
 COMMENT ON FUNCTION vault.entry_points(text) IS 'the plaintext functions that an action needs';

@@ -132,6 +132,15 @@ CREATE FUNCTION vault.verify(name text, candidate bytea) RETURNS boolean
 AS 'MODULE_PATHNAME', 'hv_verify_bytes' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION vault.verify(text, bytea) IS 'the same for a value that text cannot hold';
 
+CREATE FUNCTION vault.verify_version(name text, candidate text) RETURNS bigint
+AS 'MODULE_PATHNAME', 'hv_verify_version' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION vault.verify_version(text, text)
+    IS 'which version a candidate is, of the current one and those in grace; the newest if several, null if none';
+
+CREATE FUNCTION vault.verify_version(name text, candidate bytea) RETURNS bigint
+AS 'MODULE_PATHNAME', 'hv_verify_version_bytes' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION vault.verify_version(text, bytea) IS 'the same for a value that text cannot hold';
+
 CREATE FUNCTION vault.list_secrets(prefix text DEFAULT '') RETURNS SETOF vault.secret_info
 AS 'MODULE_PATHNAME', 'hv_list_secrets' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
 COMMENT ON FUNCTION vault.list_secrets(text) IS 'secrets below a prefix that the caller may do anything with, without values';

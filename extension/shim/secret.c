@@ -272,19 +272,22 @@ Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 	return result;
 }
 
-static Datum
-Verify(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
+/*
+ * The newest valid version that equals the candidate argument, 0 for none. Every version is opened and compared,
+ * whichever matches.
+ */
+static int64
+MatchedVersion(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 {
 	HvOpenable	found;
 	HvBinding	binding;
 	HvBytes		candidate;
-	bool		matched = false;
+	int64		matched = 0;
 
 	HvLogEnter("verify");
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvFindOpenable(call, &found);
-	/* Null is no value: false, not null, for a caller's IF NOT must not let it pass. */
 	candidate = PG_ARGISNULL(1) ? (HvBytes) {NULL, 0} : ValueArg(fcinfo, 1, is_text);
 	for (int i = 0; i < found.n; i += HV_KEYS_PER_REQUEST)
 	{
@@ -296,9 +299,10 @@ Verify(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 		body = Unwrap(call, &binding, found.versions + i, n);
 		HV_CALL_GO(verify, body, &binding, found.versions + i, n, candidate, &version);
 		HvSecretWipe(body.data);
-		matched |= version != 0;
+		if (matched == 0)
+			matched = version;
 	}
-	return BoolGetDatum(matched && !PG_ARGISNULL(1));
+	return PG_ARGISNULL(1) ? 0 : matched;
 }
 
 static Datum
@@ -340,13 +344,34 @@ ReadBytes(HvCall *call, FunctionCallInfo fcinfo)
 static Datum
 VerifyText(HvCall *call, FunctionCallInfo fcinfo)
 {
-	return Verify(call, fcinfo, true);
+	/* Null is no value: false, not null, for a caller's IF NOT must not let it pass. */
+	return BoolGetDatum(MatchedVersion(call, fcinfo, true) != 0);
 }
 
 static Datum
 VerifyBytes(HvCall *call, FunctionCallInfo fcinfo)
 {
-	return Verify(call, fcinfo, false);
+	return BoolGetDatum(MatchedVersion(call, fcinfo, false) != 0);
+}
+
+static Datum
+VersionResult(FunctionCallInfo fcinfo, int64 version)
+{
+	if (version == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(version);
+}
+
+static Datum
+VerifyVersionText(HvCall *call, FunctionCallInfo fcinfo)
+{
+	return VersionResult(fcinfo, MatchedVersion(call, fcinfo, true));
+}
+
+static Datum
+VerifyVersionBytes(HvCall *call, FunctionCallInfo fcinfo)
+{
+	return VersionResult(fcinfo, MatchedVersion(call, fcinfo, false));
 }
 
 /* The SQL functions. */
@@ -360,3 +385,5 @@ HV_FUNCTION(hv_update_secret_bytes, "update", UpdateBytes)
 HV_FUNCTION(hv_rotate_secret, "rotate", Rotate)
 HV_FUNCTION(hv_verify, "verify", VerifyText)
 HV_FUNCTION(hv_verify_bytes, "verify", VerifyBytes)
+HV_FUNCTION(hv_verify_version, "verify", VerifyVersionText)
+HV_FUNCTION(hv_verify_version_bytes, "verify", VerifyVersionBytes)

@@ -115,6 +115,8 @@ SELECT next_rotation_at AS due FROM vault.list_secrets('app/auto') \gset
 SELECT vault.rotate_secret('app/auto');
 SELECT vault.read_secret('app/auto') ~ '^[A-Za-z0-9]{32}$', vault.read_secret('app/auto') <> :'before',
        vault.verify('app/auto', :'before'), vault.read_secret('app/auto', 1) = :'before';
+SELECT vault.verify_version('app/auto', :'before'), vault.verify_version('app/auto', vault.read_secret_bytes('app/auto')),
+       vault.verify_version('app/auto', 'wrong') IS NULL, vault.verify_version('app/auto', NULL::text) IS NULL;
 -- the schedule stays, unless it is asked for to start anew
 SELECT kind, rotation_interval_secs, current_version, next_rotation_at = :'due' FROM vault.list_secrets('app/auto');
 SELECT vault.rotate_secret('app/auto', reschedule => true);
