@@ -352,9 +352,10 @@ func TestCacheRefresh(t *testing.T) {
 	cacheTest(t, "BackInTime", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
 		mustGet(t, k, 0)
 		s.failWith(errAway)
-		for range 9 {
+		for range 8 {
 			elapse(ttl / 10)
 			mustGet(t, k, 0)
+			synctest.Wait() // the refresh that this use began has failed
 		}
 		s.failWith(nil)
 		for range 40 {
