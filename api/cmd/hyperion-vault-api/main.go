@@ -28,10 +28,27 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return exitFailed
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
-	// From then on a signal has its default action again, which ends the process.
-	context.AfterFunc(ctx, stop)
 	err := newCommand(program{environ: os.Environ, out: os.Stdout, errOut: os.Stderr}).ExecuteContext(ctx)
 	return report(os.Stderr, err)
+}
+
+// untilSignal returns a context that the first signal to stop cancels. Before it does, it gives the signals their
+// default action back, so that whoever sees the process stopping can end it with a second one: signal.NotifyContext
+// cancels first and would swallow a second signal that is quick.
+func untilSignal() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-signals:
+			signal.Stop(signals)
+			cancel()
+		case <-ctx.Done():
+			signal.Stop(signals)
+		}
+	}()
+	return ctx, cancel
 }
