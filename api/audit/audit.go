@@ -52,9 +52,18 @@ func NewDirect(a Appender) *Direct {
 	return d
 }
 
-// Record returns nil once the record is committed. The error is the store's, with its code; Unavailable when ctx ends
+// Record returns nil once the entries are committed, one after the other. The error is the store's, with its code; Unavailable when ctx ends
 // first, and the record may be written all the same.
-func (d *Direct) Record(ctx context.Context, e vault.Entry) error {
+func (d *Direct) Record(ctx context.Context, entries ...vault.Entry) error {
+	for _, e := range entries {
+		if err := d.recordOne(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Direct) recordOne(ctx context.Context, e vault.Entry) error {
 	r := record{entry: e, told: make(chan error, 1)}
 	select {
 	case d.queue <- r:

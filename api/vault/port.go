@@ -116,10 +116,10 @@ type Entry struct {
 
 // Recorder writes audit records. Implementations are safe for concurrent use.
 type Recorder interface {
-	// Record returns nil once the record is on its way to durable storage. Any
-	// error makes the operation it belongs to fail: nothing leaves unrecorded.
+	// Record returns nil once every entry is on its way to durable storage. Any
+	// error makes the operation they belong to fail: nothing leaves unrecorded.
 	// ctx is never cancelled by a client that goes away, and carries a deadline.
-	Record(ctx context.Context, e Entry) error
+	Record(ctx context.Context, entries ...Entry) error
 }
 
 // WrappedKey is a data key as stored: useless without the keeper.

@@ -136,11 +136,11 @@ func (a *attempt) record(ctx context.Context, err error) error {
 	return a.v.record(ctx, e)
 }
 
-func (v *Vault) record(ctx context.Context, e Entry) error {
+func (v *Vault) record(ctx context.Context, entries ...Entry) error {
 	// A client that goes away must not erase its own trace.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.c.RecordTimeout)
 	defer cancel()
-	return v.c.Recorder.Record(ctx, e)
+	return v.c.Recorder.Record(ctx, entries...)
 }
 
 func errUnrecorded(err error) error {

@@ -25,19 +25,21 @@ type Recorder struct {
 }
 
 // Record implements vault.Recorder.
-func (r *Recorder) Record(ctx context.Context, e vault.Entry) error {
+func (r *Recorder) Record(ctx context.Context, entries ...vault.Entry) error {
 	if _, ok := ctx.Deadline(); !ok || ctx.Err() != nil {
 		return fmt.Errorf("a record needs a context with a deadline that is not over: %w", ctx.Err())
 	}
 	r.mu.Lock()
 	fail := r.fail
 	r.mu.Unlock()
-	if fail != nil {
-		if err := fail(e); err != nil {
-			return err
+	for _, e := range entries {
+		if fail != nil {
+			if err := fail(e); err != nil {
+				return err
+			}
 		}
+		r.add(e)
 	}
-	r.add(e)
 	return nil
 }
 
