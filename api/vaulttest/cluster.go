@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -34,7 +33,12 @@ type Cluster struct {
 	run  *postmaster // nil while stopped
 	dbs  int
 	dbMu sync.Mutex // NewDB: roles belong to the whole cluster
+
+	follows *Cluster // what a standby streams from; nil for a primary from the start
+	nodes   *nodes   // the primary and its standbys, in the order they were made
 }
+
+type nodes struct{ all []*Cluster }
 
 // postmaster is a started server process.
 type postmaster struct {
@@ -64,7 +68,8 @@ func newCluster(i *installation, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{i: i, dir: dir}
+	c := &Cluster{i: i, dir: dir, nodes: &nodes{}}
+	c.nodes.all = []*Cluster{c}
 	if err := c.create(o); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
@@ -87,7 +92,7 @@ func (c *Cluster) create(o Options) error {
 	if o.Preload {
 		settings = append(settings, "shared_preload_libraries = 'hyperion_vault'")
 	}
-	if err := appendFile(filepath.Join(c.Data(), "postgresql.conf"), strings.Join(settings, "\n")+"\n"); err != nil {
+	if err := c.configure(settings...); err != nil {
 		return err
 	}
 	if err := c.start(); err != nil {

@@ -62,7 +62,7 @@ func NewServer(t testing.TB, db *DB, env ...string) *Server {
 	s.stop = run(svc, limit)
 	t.Cleanup(func() { s.MustStop(t) })
 	if s.AgentSocket != "" {
-		db.MustExec(t, fmt.Sprintf("ALTER DATABASE %s SET hyperion_vault.agent_socket = '%s'", db.Name, s.AgentSocket))
+		db.mustUseAgent(t, s.AgentSocket)
 	}
 	return s
 }
@@ -97,9 +97,9 @@ func (d *DB) Environ(t testing.TB, env ...string) []string {
 	}
 	// Of two entries of one name the first counts.
 	return append(env[:len(env):len(env)],
-		"VAULT_API_LISTEN=127.0.0.1:0", "VAULT_ALLOWED_IPS=127.0.0.1,::1", "VAULT_PG_HOSTS="+d.Cluster.Dir(),
+		"VAULT_API_LISTEN=127.0.0.1:0", "VAULT_ALLOWED_IPS=127.0.0.1,::1", "VAULT_PG_HOSTS="+d.Cluster.hosts(),
 		"VAULT_PG_PORT="+strconv.Itoa(port), "VAULT_PG_USER="+ServiceRole, "VAULT_PG_DBNAME="+d.Name,
-		"VAULT_KMS_MODE=local", "VAULT_LOCAL_MASTER_KEY="+d.masterKey, "VAULT_NODE_NAME=node1",
+		"VAULT_KMS_MODE=local", "VAULT_LOCAL_MASTER_KEY="+d.masterKey, "VAULT_NODE_NAME="+d.Cluster.nodeName(),
 		"VAULT_AGENT_SOCKET="+filepath.Join(dir, "agent.sock"),
 		"VAULT_AGENT_PEERS="+strconv.FormatUint(uint64(d.Cluster.i.uid), 10), "VAULT_SHUTDOWN_TIMEOUT_SECS=10",
 	)
@@ -111,7 +111,7 @@ func (d *DB) MustToken(t testing.TB, name string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cfg, _, err := config.LoadStore(func() []string {
-		return []string{"VAULT_PG_HOSTS=" + d.Cluster.Dir(), "VAULT_PG_PORT=" + strconv.Itoa(port), "VAULT_PG_DBNAME=" + d.Name}
+		return []string{"VAULT_PG_HOSTS=" + d.Cluster.hosts(), "VAULT_PG_PORT=" + strconv.Itoa(port), "VAULT_PG_DBNAME=" + d.Name}
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -114,3 +114,33 @@ func TestClusterOfItsOwn(t *testing.T) {
 		}
 	})
 }
+
+// TestStandby is a server in front of each node: the standby's reads what the primary's wrote, and writes through it.
+func TestStandby(t *testing.T) {
+	c := vaulttest.NewCluster(t, vaulttest.Options{})
+	db := c.NewDB(t)
+	standby := c.NewStandby(t)
+	onPrimary := vaulttest.NewServer(t, db)
+	onStandby := vaulttest.NewServer(t, db.On(standby))
+	onPrimary.MustCreate(t, "a", "by the primary's")
+	standby.MustCatchUp(t)
+	if v := onStandby.MustRead(t, "a"); v != "by the primary's" {
+		t.Errorf("the standby's reads %q", v)
+	}
+	onStandby.MustCreate(t, "b", "by the standby's")
+	if v := onPrimary.MustRead(t, "b"); v != "by the standby's" {
+		t.Errorf("the primary's reads %q", v)
+	}
+	ctx := context.Background()
+	for node, s := range map[*vaulttest.Cluster]*vaulttest.Server{c: onPrimary, standby: onStandby} {
+		var socket string
+		conn := db.On(node).MustConnect(t, vaulttest.Superuser)
+		err := conn.QueryRow(ctx, "SELECT current_setting('hyperion_vault.agent_socket')").Scan(&socket)
+		if err != nil || socket != s.AgentSocket {
+			t.Errorf("a node's backends ask the agent at %q, not %q: %v", socket, s.AgentSocket, err)
+		}
+	}
+	c.MustStop(t, syscall.SIGQUIT)
+	standby.MustPromote(t)
+	onStandby.MustCreate(t, "c", "after the promotion")
+}
