@@ -38,6 +38,10 @@ type Config struct {
 	KMS      KMS
 	Agent    Agent
 
+	// ReadPrimary makes reads ask the primary unless a request says otherwise; false means this node.
+	ReadPrimary bool
+	// LSNWait is how long a read waits for this node to replay what it must see, before it asks the primary. 0 = not at all.
+	LSNWait time.Duration
 	// RotationPoll is how often due rotations are claimed. At least one second.
 	RotationPoll time.Duration
 	// MaxValueLen is the most bytes a secret value may have, 1 to core.MaxValueLen.
@@ -101,6 +105,7 @@ func Default() Config {
 		},
 		KMS:             KMS{Mode: KMSAWS, CacheTTL: 300 * time.Second, MaxRetries: 5},
 		Agent:           Agent{Socket: "/run/hyperion-vault/agent.sock", Peers: []string{"postgres"}},
+		LSNWait:         time.Second,
 		RotationPoll:    15 * time.Second,
 		MaxValueLen:     core.DefaultMaxValueLen,
 		RequestTimeout:  10 * time.Second,

@@ -50,7 +50,7 @@ func TestLoadDefaults(t *testing.T) {
 		c.KMS.CacheTTL != 300*time.Second || c.KMS.MaxRetries != 5 || c.MaxValueLen != 65536 || c.Postgres.User != "vault_service" ||
 		c.Postgres.Database != "postgres" || !slices.Equal(c.Postgres.Hosts, []string{"127.0.0.1"}) || c.TrustedProxies != nil ||
 		c.Agent.Socket != "/run/hyperion-vault/agent.sock" || !slices.Equal(c.Agent.Peers, []string{"postgres"}) ||
-		c.RequestTimeout != 10*time.Second || c.ShutdownTimeout != 30*time.Second || c.LogLevel != slog.LevelInfo {
+		c.RequestTimeout != 10*time.Second || c.ReadPrimary || c.LSNWait != time.Second || c.ShutdownTimeout != 30*time.Second || c.LogLevel != slog.LevelInfo {
 		t.Errorf("defaults: %+v", c)
 	}
 	if string(c.KMS.MasterKey) != string(masterBytes) || c.NodeName != "node" || c.KMS.Mode != "local" {
@@ -86,6 +86,10 @@ func TestLoadReads(t *testing.T) {
 		{"VAULT_PG_USER=Ünï code", func(c config.Config) any { return c.Postgres.User }, "Ünï code"},
 		{"VAULT_PG_PASSWORD=p@:/ \\'\"", func(c config.Config) any { return string(c.Postgres.Password) }, "p@:/ \\'\""},
 		{"VAULT_PG_DBNAME=app", func(c config.Config) any { return c.Postgres.Database }, "app"},
+		{"VAULT_READ_CONSISTENCY=primary", func(c config.Config) any { return c.ReadPrimary }, true},
+		{"VAULT_READ_CONSISTENCY=local", func(c config.Config) any { return c.ReadPrimary }, false},
+		{"VAULT_LSN_WAIT_MS=250", func(c config.Config) any { return c.LSNWait }, 250 * time.Millisecond},
+		{"VAULT_LSN_WAIT_MS=0", func(c config.Config) any { return c.LSNWait }, time.Duration(0)},
 		{"VAULT_ROTATION_POLL_SECS=1", func(c config.Config) any { return c.RotationPoll }, time.Second},
 		{"VAULT_DEK_CACHE_TTL_SECS=0", func(c config.Config) any { return c.KMS.CacheTTL }, time.Duration(0)},
 		{"VAULT_KMS_MAX_RETRIES=0", func(c config.Config) any { return c.KMS.MaxRetries }, 0},
@@ -154,6 +158,9 @@ func TestLoadErrors(t *testing.T) {
 		{"VAULT_MAX_VALUE_BYTES=1048577", `VAULT_MAX_VALUE_BYTES="1048577": want whole bytes, 1 to 1048576: at most 1048576`},
 		{"VAULT_MAX_VALUE_BYTES=64KiB", `VAULT_MAX_VALUE_BYTES="64KiB": want whole bytes, 1 to 1048576`},
 		{"VAULT_NODE_NAME=a\nb", `VAULT_NODE_NAME="a\nb": want at most 255 bytes without control characters`},
+		{"VAULT_READ_CONSISTENCY=Primary", `VAULT_READ_CONSISTENCY="Primary": want local or primary`},
+		{"VAULT_LSN_WAIT_MS=60001", `VAULT_LSN_WAIT_MS="60001": want whole milliseconds, 0 to 60000: at most 60000`},
+		{"VAULT_LSN_WAIT_MS=1s", `VAULT_LSN_WAIT_MS="1s": want whole milliseconds, 0 to 60000`},
 		{"VAULT_REQUEST_TIMEOUT_SECS=0", `VAULT_REQUEST_TIMEOUT_SECS="0": want whole seconds, 1 to 3600`},
 		{"VAULT_SHUTDOWN_TIMEOUT_SECS=3601", `VAULT_SHUTDOWN_TIMEOUT_SECS="3601": want whole seconds, 1 to 3600: at most 3600`},
 		{"VAULT_LOG_LEVEL=loud", `VAULT_LOG_LEVEL="loud": want debug, info, warn or error`},
@@ -368,7 +375,8 @@ func FuzzLoad(f *testing.F) {
 	names := []string{"VAULT_API_LISTEN", "VAULT_ALLOWED_IPS", "VAULT_TRUST_PROXY", "VAULT_PG_HOSTS", "VAULT_PG_PORT", "VAULT_PG_USER",
 		"VAULT_PG_PASSWORD", "VAULT_PG_DBNAME", "VAULT_KMS_MODE", "VAULT_KMS_KEY_ID", "VAULT_LOCAL_MASTER_KEY", "VAULT_ROTATION_POLL_SECS",
 		"VAULT_DEK_CACHE_TTL_SECS", "VAULT_KMS_MAX_RETRIES", "VAULT_AGENT_SOCKET", "VAULT_AGENT_PEERS", "VAULT_MAX_VALUE_BYTES",
-		"VAULT_NODE_NAME", "VAULT_REQUEST_TIMEOUT_SECS", "VAULT_SHUTDOWN_TIMEOUT_SECS", "VAULT_LOG_LEVEL", "VAULT_OTHER", "vault_x"}
+		"VAULT_NODE_NAME", "VAULT_READ_CONSISTENCY", "VAULT_LSN_WAIT_MS",
+		"VAULT_REQUEST_TIMEOUT_SECS", "VAULT_SHUTDOWN_TIMEOUT_SECS", "VAULT_LOG_LEVEL", "VAULT_OTHER", "vault_x"}
 	for i := range names {
 		for _, v := range []string{"", "x", "10.0.0.0/8", "1", masterKey, "a,b", "\xff", "host:1"} {
 			f.Add(byte(i), v)

@@ -60,6 +60,9 @@ var settings = []setting{
 	{name: "VAULT_PG_PASSWORD", want: "want valid UTF-8", secret: true, store: true, set: setPassword},
 	{name: "VAULT_PG_DBNAME", want: "want a database name of at most 63 bytes without control characters", store: true,
 		set: identifier(func(c *Config, v string) { c.Postgres.Database = v })},
+	{name: "VAULT_READ_CONSISTENCY", want: "want local or primary", set: setReadConsistency},
+	{name: "VAULT_LSN_WAIT_MS", want: "want whole milliseconds, 0 to 60000",
+		set: number(0, 60_000, func(c *Config, n int) { c.LSNWait = time.Duration(n) * time.Millisecond })},
 	{name: "VAULT_KMS_MODE", want: "want aws or local", set: setKMSMode},
 	{name: "VAULT_KMS_KEY_ID", want: "want a key id, key ARN, alias/NAME or alias ARN, at most 2048 bytes", set: setKeyID},
 	{name: "VAULT_LOCAL_MASTER_KEY", want: "want base64 of exactly 32 bytes (standard alphabet, padded, nothing around it)",
@@ -197,6 +200,14 @@ func setPassword(c *Config, v string) error {
 		return errWant
 	}
 	c.Postgres.Password = Secret(v)
+	return nil
+}
+
+func setReadConsistency(c *Config, v string) error {
+	if v != "local" && v != "primary" {
+		return errWant
+	}
+	c.ReadPrimary = v == "primary"
 	return nil
 }
 

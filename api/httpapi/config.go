@@ -27,6 +27,7 @@ type Config struct {
 	Log            *slog.Logger   // nil = slog.Default()
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; empty = nobody's
 	RequestTimeout time.Duration  // of one operation; 0 = 10 s
+	ReadPrimary    bool           // reads ask the primary unless they say otherwise; false = this node
 	MaxValueLen    int            // bytes; bounds the body; 0 = core.DefaultMaxValueLen
 	Metrics        http.Handler   // answers /metrics, to anybody; nil = there is none
 

@@ -119,6 +119,7 @@ func (s *server) expire(c *gin.Context, name string) {
 		s.fail(c, err)
 		return
 	}
+	setLSN(c, v.LSN)
 	s.answer(c, http.StatusOK, versionBodyOf(v))
 }
 

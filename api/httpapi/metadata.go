@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -10,11 +11,12 @@ import (
 
 func (s *server) list(c *gin.Context) {
 	prefix, after, limit, err := listQuery(c.Request)
-	if err != nil {
+	caller, ferr := s.readerOf(c)
+	if err = cmp.Or(err, ferr); err != nil {
 		s.reject(c, vault.ActionList, prefix, err)
 		return
 	}
-	page, err := s.Vault.List(c.Request.Context(), callerOf(c), prefix, after, limit)
+	page, err := s.Vault.List(c.Request.Context(), caller, prefix, after, limit)
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -28,11 +30,13 @@ func (s *server) list(c *gin.Context) {
 
 func (s *server) describe(c *gin.Context) {
 	name := nameOf(c)
-	if _, err := query(c.Request); err != nil {
+	_, err := query(c.Request)
+	caller, ferr := s.readerOf(c)
+	if err = cmp.Or(err, ferr); err != nil {
 		s.reject(c, vault.ActionDescribe, name, err)
 		return
 	}
-	m, err := s.Vault.Describe(c.Request.Context(), callerOf(c), name)
+	m, err := s.Vault.Describe(c.Request.Context(), caller, name)
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -42,11 +46,13 @@ func (s *server) describe(c *gin.Context) {
 
 func (s *server) versions(c *gin.Context) {
 	name := nameOf(c)
-	if _, err := query(c.Request); err != nil {
+	_, err := query(c.Request)
+	caller, ferr := s.readerOf(c)
+	if err = cmp.Or(err, ferr); err != nil {
 		s.reject(c, vault.ActionDescribe, name, err)
 		return
 	}
-	list, err := s.Vault.Versions(c.Request.Context(), callerOf(c), name)
+	list, err := s.Vault.Versions(c.Request.Context(), caller, name)
 	if err != nil {
 		s.fail(c, err)
 		return

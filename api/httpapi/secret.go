@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -47,17 +48,19 @@ func (s *server) create(c *gin.Context) {
 
 func (s *server) answerSecret(c *gin.Context, status int, m vault.Secret) {
 	c.Writer.Header().Set("ETag", etag(m.CurrentVersion))
+	setLSN(c, m.LSN)
 	s.answer(c, status, bodyOf(m))
 }
 
 func (s *server) read(c *gin.Context) {
 	name := nameOf(c)
 	version, err := versionQuery(c.Request)
-	if err != nil {
+	caller, ferr := s.readerOf(c)
+	if err = cmp.Or(err, ferr); err != nil {
 		s.reject(c, vault.ActionRead, name, err)
 		return
 	}
-	v, err := s.Vault.Read(c.Request.Context(), callerOf(c), name, version)
+	v, err := s.Vault.Read(c.Request.Context(), caller, name, version)
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -104,10 +107,12 @@ func (s *server) remove(c *gin.Context) {
 		s.reject(c, vault.ActionDelete, name, err)
 		return
 	}
-	if err := s.Vault.Delete(c.Request.Context(), callerOf(c), name, version); err != nil {
+	at, err := s.Vault.Delete(c.Request.Context(), callerOf(c), name, version)
+	if err != nil {
 		s.fail(c, err)
 		return
 	}
+	setLSN(c, at)
 	c.Writer.WriteHeader(http.StatusNoContent)
 	c.Writer.WriteHeaderNow()
 }
@@ -176,12 +181,16 @@ func (s *server) verify(c *gin.Context, name string) {
 	if err == nil {
 		_, err = query(c.Request)
 	}
+	caller := callerOf(c)
+	if err == nil {
+		caller, err = s.readerOf(c)
+	}
 	if err != nil {
 		envelope.Wipe(candidate)
 		s.reject(c, vault.ActionVerify, name, err)
 		return
 	}
-	v, err := s.Vault.Verify(c.Request.Context(), callerOf(c), name, candidate)
+	v, err := s.Vault.Verify(c.Request.Context(), caller, name, candidate)
 	if err != nil {
 		s.fail(c, err)
 		return

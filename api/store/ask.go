@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
 // maxReadTries bounds how often a read on the reader is asked again.
@@ -33,14 +34,7 @@ func (d *DB) withBound(ctx context.Context) (context.Context, context.CancelFunc
 
 // pause waits before the next try; false when ctx ends first.
 func pause(ctx context.Context, try int) bool {
-	t := time.NewTimer(min(longPause, firstPause<<min(try, 10)))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return wait(ctx, min(longPause, firstPause<<min(try, 10)))
 }
 
 // read asks the reader, and asks again when the connection or the server goes.
@@ -83,16 +77,31 @@ func worse(last, err error) error {
 // readPrimary asks the writer, until its deadline: a new primary may be about to
 // appear. It believes no server that is in recovery.
 func readPrimary[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
+	return readPrimaryAt(ctx, d, 0, sql, args, row)
+}
+
+// readPrimaryAt is readPrimary that does not believe a server either which is behind the
+// LSN: one that is frozen and woken again takes itself for the primary for a while. How
+// long it looks for a better one is bounded, since anybody may ask for any LSN.
+func readPrimaryAt[T any](ctx context.Context, d *DB, l vault.LSN, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
 	ctx, cancel := d.withBound(ctx)
 	defer cancel()
+	begun := time.Now()
 	var last error
 	for try := 0; ; try++ {
-		out, err := readPrimaryOnce(ctx, d.writer, sql, args, row)
+		out, inRecovery, err := standingRead(ctx, d.writer, l, sql, args, row)
+		if inRecovery && (err == nil || errors.Is(err, errBehind)) {
+			// Asked for each question, because a pooled connection outlives its server's demotion.
+			err = errInRecovery
+		}
 		if err == nil {
 			return out, nil
 		}
 		last = worse(last, err)
 		if permanent(err) || !transient(err) || ctx.Err() != nil {
+			break
+		}
+		if errors.Is(err, errBehind) && time.Since(begun) >= d.lsnWait {
 			break
 		}
 		if demoted(err) {
@@ -103,28 +112,4 @@ func readPrimary[T any](ctx context.Context, d *DB, sql string, args []any, row 
 		}
 	}
 	return nil, d.classify(last)
-}
-
-// readPrimaryOnce sends the question and the check in one go. The check is per
-// question because a pooled connection outlives its server's demotion.
-func readPrimaryOnce[T any](ctx context.Context, p *pgxpool.Pool, sql string, args []any, row pgx.RowToFunc[T]) (out []T, err error) {
-	b := &pgx.Batch{}
-	b.Queue("SELECT pg_catalog.pg_is_in_recovery()").QueryRow(func(r pgx.Row) error {
-		var inRecovery bool
-		if err := r.Scan(&inRecovery); err != nil {
-			return err
-		}
-		if inRecovery {
-			return errInRecovery
-		}
-		return nil
-	})
-	b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
-		out, err = pgx.CollectRows(rows, row)
-		return err
-	})
-	if err := p.SendBatch(ctx, b).Close(); err != nil {
-		return nil, err
-	}
-	return out, nil
 }

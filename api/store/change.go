@@ -3,13 +3,18 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
+
+// positionTimeout bounds the question where the log stands after a change.
+const positionTimeout = time.Second
 
 // change is one statement that changes something, alone in its transaction.
 type change[T any] struct {
@@ -22,6 +27,8 @@ type change[T any] struct {
 	// the change may be sent again after a lost answer: sent twice it must take
 	// effect once. nil means that nobody can tell.
 	landed func(ctx context.Context) (T, bool, error)
+	// at, if set, receives where the primary's log stood after the change, unless the primary is gone by then.
+	at *vault.LSN
 }
 
 // fate is what is known of a change after it was sent.
@@ -103,7 +110,7 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 	out, ok, err := c.landed(ctx)
 	switch {
 	case err == nil && ok:
-		if err := d.barrier(ctx); err != nil {
+		if err := d.barrier(ctx, c.at); err != nil {
 			return out, true, errUnknown(err)
 		}
 		return out, true, nil
@@ -128,17 +135,61 @@ func send[T any](ctx context.Context, p *pgxpool.Pool, c change[T]) (T, fate, er
 		err error
 	}
 	answered := make(chan answer, 1)
+	position := make(chan vault.LSN, 1)
 	go func() {
 		defer conn.Release()
 		out, f, err := sendOn(context.WithoutCancel(ctx), conn.Conn(), c)
 		answered <- answer{out, f, err}
+		if f == done && c.at != nil {
+			position <- flushed(ctx, conn.Conn())
+		}
 	}()
 	select {
 	case a := <-answered:
+		if a.f == done && c.at != nil {
+			select {
+			case *c.at = <-position:
+			case <-ctx.Done():
+			}
+		}
 		return a.out, a.f, a.err
 	case <-ctx.Done():
 		return none, unknown, ctx.Err()
 	}
+}
+
+// flushed returns where the log of the server stands that has just answered a change on this connection: at the end of
+// the commit's record or after it. Not where the next record would begin: that can be past a page's header, to where no
+// standby gets before more is written. Zero when the server does not say so soon; the change is done all the same.
+func flushed(ctx context.Context, conn *pgx.Conn) vault.LSN {
+	ctx, cancel := context.WithTimeout(ctx, positionTimeout)
+	defer cancel()
+	var text string
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
+		return 0
+	}
+	l, err := vault.ParseLSN(text)
+	if err != nil {
+		return 0
+	}
+	return l
+}
+
+// performAt is perform for a change of a secret, which returns its LSN.
+func performAt[T any](ctx context.Context, d *DB, c change[T]) (T, vault.LSN, error) {
+	var at vault.LSN
+	c.at = &at
+	out, err := perform(ctx, d, c)
+	if err != nil {
+		return out, 0, err
+	}
+	return out, at, nil
+}
+
+func performSecret(ctx context.Context, d *DB, c change[vault.Secret]) (vault.Secret, error) {
+	s, at, err := performAt(ctx, d, c)
+	s.LSN = at
+	return s, err
 }
 
 func sendOn[T any](ctx context.Context, conn *pgx.Conn, c change[T]) (out T, f fate, err error) {
@@ -179,9 +230,9 @@ func fateOf(err error) fate {
 // barrier returns nil once everything visible on the primary is as durable as the
 // cluster's settings demand: a change found there may be one whose wait for the
 // synchronous standby was cut short, and a later commit waits for both.
-func (d *DB) barrier(ctx context.Context) error {
+func (d *DB) barrier(ctx context.Context, at *vault.LSN) error {
 	_, f, err := send(ctx, d.writer, change[string]{
-		sql: "SELECT pg_catalog.pg_logical_emit_message(true, 'hyperion_vault', '')::text", row: pgx.RowTo[string],
+		sql: "SELECT pg_catalog.pg_logical_emit_message(true, 'hyperion_vault', '')::text", row: pgx.RowTo[string], at: at,
 	})
 	if f != done {
 		return d.classify(err)

@@ -65,6 +65,9 @@ func (d *DB) classify(err error) error {
 	if malformed(err) {
 		return core.Wrap(core.Corrupt, err, "a stored row is malformed")
 	}
+	if errors.Is(err, errBehind) {
+		return core.Wrap(core.Unavailable, err, "no server that answers has reached the given LSN")
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return core.Wrap(core.Unavailable, err, "the database did not answer in time")
 	}

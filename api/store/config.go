@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -28,6 +30,7 @@ const (
 	pingTimeout           = 2 * time.Second
 	connLifetime          = 10 * time.Minute // so that reads come home after a fallback
 	lockTimeout           = 3 * time.Second
+	defaultLSNWait        = time.Second
 )
 
 // Config says where the database is. Printing it shows no password. TLS is set
@@ -46,6 +49,7 @@ type Config struct {
 	ConnectTimeout time.Duration // per host; 0 = 3 s
 	ReadTimeout    time.Duration // statement_timeout of the reader; 0 = half the RequestTimeout
 	RequestTimeout time.Duration // bound of a call whose context has none; 0 = 10 s
+	LSNWait        time.Duration // how long a read waits for the reader to replay an LSN; 0 = 1 s, negative = not at all
 }
 
 // Format prints the Config without its password, whatever the verb.
@@ -65,6 +69,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ConnectTimeout, defaultConnectTimeout)
 	setDefault(&c.RequestTimeout, defaultRequestTimeout)
 	setDefault(&c.ReadTimeout, c.RequestTimeout/2)
+	if c.LSNWait == 0 {
+		c.LSNWait = defaultLSNWait
+	}
 	return c
 }
 
@@ -92,8 +99,18 @@ func (c Config) writer() (*pgxpool.Config, error) {
 	})
 	if err == nil {
 		p.ConnConfig.OnNotice = noteWarning
+		p.AfterConnect = commitDurably
 	}
 	return p, err
+}
+
+// commitDurably makes the session wait until its commits are flushed, whatever the server's default: an answered change
+// could otherwise be lost by a crash, and where its record ends would not be known. What is stricter than on, and local,
+// which waits for no standby, are the operator's choice and stay.
+func commitDurably(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT pg_catalog.set_config('synchronous_commit', CASE s WHEN 'off' THEN 'on' ELSE s END, false)
+		FROM pg_catalog.current_setting('synchronous_commit') s`)
+	return err
 }
 
 func millis(d time.Duration) string { return strconv.FormatInt(max(1, d.Milliseconds()), 10) }
@@ -114,6 +131,8 @@ func (c Config) pool(attrs string, size int, params map[string]string) (*pgxpool
 		p.ConnConfig.RuntimeParams[k] = v
 	}
 	p.ConnConfig.RuntimeParams["client_encoding"] = "UTF8" // the server's default is the database's encoding
+	// A statement of a batch must see what was committed when it began, not when the batch did.
+	p.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
 	p.MaxConns = int32(min(max(1, size), 10_000))
 	p.MinConns = 0
 	p.PingTimeout = pingTimeout

@@ -33,7 +33,7 @@ func (d *DB) Listen(ctx context.Context, heard func(channel string)) error {
 	}
 	heard("")
 	for {
-		if channel, err := wait(ctx, conn); err == nil {
+		if channel, err := hear(ctx, conn); err == nil {
 			heard(channel)
 		} else if !errors.Is(err, errSilent) {
 			return d.classify(err)
@@ -45,7 +45,7 @@ func (d *DB) Listen(ctx context.Context, heard func(channel string)) error {
 
 var errSilent = errors.New("no notification came")
 
-func wait(ctx context.Context, conn *pgx.Conn) (channel string, err error) {
+func hear(ctx context.Context, conn *pgx.Conn) (channel string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, listenCheck)
 	defer cancel()
 	n, err := conn.WaitForNotification(bounded)

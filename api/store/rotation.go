@@ -24,7 +24,7 @@ func (d *DB) ConfigureSecret(ctx context.Context, c vault.Configuration, o vault
 		return vault.Secret{}, err
 	}
 	args = append([]any{[16]byte(c.ID), int64(c.Expected)}, args...)
-	return perform(ctx, d, change[vault.Secret]{
+	return performSecret(ctx, d, change[vault.Secret]{
 		sql: configureSecret, args: append(args, originArgs(o)...), row: secretRow, landed: neverSeen[vault.Secret],
 	})
 }
@@ -51,10 +51,12 @@ const expireVersion = `SELECT * FROM vault.expire_version($1::uuid, $2::bigint, 
 // ExpireVersion implements vault.Store. After a lost answer it is sent again: a version that is gone by then is
 // NotFound, and expired.
 func (d *DB) ExpireVersion(ctx context.Context, x vault.Expiry, o vault.Origin) (vault.VersionInfo, error) {
-	return perform(ctx, d, change[vault.VersionInfo]{
+	v, at, err := performAt(ctx, d, change[vault.VersionInfo]{
 		sql: expireVersion, args: append([]any{[16]byte(x.ID), int64(x.Version), x.GraceSecs}, originArgs(o)...),
 		row: versionRow, landed: neverSeen[vault.VersionInfo],
 	})
+	v.LSN = at
+	return v, err
 }
 
 const claimRotations = `SELECT c.job_id, c.due_at, c.claimed_at, c.attempts, (c.secret).*

@@ -31,7 +31,7 @@ func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin
 	args = append(args, string(s.Kind), string(s.ContentType), s.Description, tags,
 		orNull(s.RotationIntervalSecs), orNull(s.Rotation.Schedule), orNull(s.Rotation.TimeZone),
 		orNull(s.Rotation.WindowSecs), s.Rotation.Paused, s.GracePeriodSecs, int32(s.Rotation.KeepVersions), policy)
-	return perform(ctx, d, change[vault.Secret]{
+	return performSecret(ctx, d, change[vault.Secret]{
 		sql: createSecret, args: append(args, originArgs(o)...), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, s.ID, s.Name, 1, s.Sealed.Nonce)
@@ -53,7 +53,7 @@ func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, o vault.Orig
 	args := []any{[16]byte(v.ID), int64(v.Expected)}
 	args = append(args, sealedArgs(v.Sealed)...)
 	args = append(args, string(v.Action), v.Description, tags, v.GracePeriodSecs, v.Reschedule)
-	return perform(ctx, d, change[vault.Secret]{
+	return performSecret(ctx, d, change[vault.Secret]{
 		sql: appendVersion, args: append(args, originArgs(o)...), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, v.ID, v.Name, v.Expected+1, v.Sealed.Nonce)
@@ -82,8 +82,8 @@ const deleteSecret = `SELECT true FROM vault.delete_secret($1::uuid, $2::bigint,
 
 // DeleteSecret implements vault.Store. After a lost answer a secret that is gone
 // counts as deleted: ids are never given out again.
-func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) error {
-	_, err := perform(ctx, d, change[bool]{
+func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) (vault.LSN, error) {
+	_, at, err := performAt(ctx, d, change[bool]{
 		sql: deleteSecret, args: append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...), row: pgx.RowTo[bool],
 		landed: func(ctx context.Context) (bool, bool, error) {
 			s, err := d.DescribeSecretOnWriter(ctx, x.Name)
@@ -93,18 +93,18 @@ func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin)
 			return true, err == nil && s.ID != x.ID, err
 		},
 	})
-	return err
+	return at, err
 }
 
 const readSealed = "SELECT * FROM vault.read_sealed($1::text[], $2::bigint)"
 
 // ReadSealed implements vault.Store.
-func (d *DB) ReadSealed(ctx context.Context, names []core.Name, version uint64) ([]vault.StoredValue, error) {
+func (d *DB) ReadSealed(ctx context.Context, names []core.Name, version uint64, f vault.Freshness) ([]vault.StoredValue, error) {
 	texts := make([]string, len(names))
 	for i, n := range names {
 		texts[i] = string(n)
 	}
-	return read(ctx, d, readSealed, []any{texts, versionArg(version)}, storedRow)
+	return readFresh(ctx, d, f, readSealed, []any{texts, versionArg(version)}, storedRow)
 }
 
 // ReadSealedOnWriter implements vault.Store.
@@ -122,15 +122,15 @@ func (d *DB) ReadSealedOnWriter(ctx context.Context, name core.Name) (vault.Stor
 }
 
 // ReadVerifiable implements vault.Store.
-func (d *DB) ReadVerifiable(ctx context.Context, name core.Name) ([]vault.StoredValue, error) {
-	return read(ctx, d, "SELECT * FROM vault.read_verifiable($1::text)", []any{string(name)}, storedRow)
+func (d *DB) ReadVerifiable(ctx context.Context, name core.Name, f vault.Freshness) ([]vault.StoredValue, error) {
+	return readFresh(ctx, d, f, "SELECT * FROM vault.read_verifiable($1::text)", []any{string(name)}, storedRow)
 }
 
 const describeSecret = "SELECT * FROM vault.describe_secret($1::text)"
 
 // DescribeSecret implements vault.Store.
-func (d *DB) DescribeSecret(ctx context.Context, name core.Name) (vault.Secret, error) {
-	return oneSecret(read(ctx, d, describeSecret, []any{string(name)}, secretRow))
+func (d *DB) DescribeSecret(ctx context.Context, name core.Name, f vault.Freshness) (vault.Secret, error) {
+	return oneSecret(readFresh(ctx, d, f, describeSecret, []any{string(name)}, secretRow))
 }
 
 // DescribeSecretOnWriter implements vault.Store.
@@ -151,12 +151,12 @@ func oneSecret(rows []vault.Secret, err error) (vault.Secret, error) {
 }
 
 // DescribeSecrets implements vault.Store.
-func (d *DB) DescribeSecrets(ctx context.Context, prefix, after string, limit int) ([]vault.Secret, error) {
-	return read(ctx, d, "SELECT * FROM vault.describe_secrets($1::text, $2::text, $3::integer)",
+func (d *DB) DescribeSecrets(ctx context.Context, prefix, after string, limit int, f vault.Freshness) ([]vault.Secret, error) {
+	return readFresh(ctx, d, f, "SELECT * FROM vault.describe_secrets($1::text, $2::text, $3::integer)",
 		[]any{prefix, after, int32(limit)}, secretRow)
 }
 
 // DescribeVersions implements vault.Store.
-func (d *DB) DescribeVersions(ctx context.Context, name core.Name) ([]vault.VersionInfo, error) {
-	return read(ctx, d, "SELECT * FROM vault.describe_versions($1::text)", []any{string(name)}, versionRow)
+func (d *DB) DescribeVersions(ctx context.Context, name core.Name, f vault.Freshness) ([]vault.VersionInfo, error) {
+	return readFresh(ctx, d, f, "SELECT * FROM vault.describe_versions($1::text)", []any{string(name)}, versionRow)
 }

@@ -16,6 +16,7 @@ type DB struct {
 	reader, writer *pgxpool.Pool
 	database       string
 	bound          time.Duration // of a call whose context has no deadline
+	lsnWait        time.Duration // how long a read waits for the reader to replay
 }
 
 var _ vault.Store = (*DB)(nil)
@@ -32,7 +33,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{database: c.Database, bound: c.RequestTimeout}
+	d := &DB{database: c.Database, bound: c.RequestTimeout, lsnWait: c.LSNWait}
 	if d.reader, err = pgxpool.NewWithConfig(ctx, rc); err != nil {
 		return nil, d.classify(err)
 	}

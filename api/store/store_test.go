@@ -51,6 +51,9 @@ func code(t *testing.T, err error, want core.Code) {
 	}
 }
 
+// only drops what a call returns beside its error.
+func only[T any](_ T, err error) error { return err }
+
 // audited counts the records of a request.
 func (s *server) audited(id string) int {
 	s.t.Helper()
@@ -75,11 +78,18 @@ func TestSecretsOnARealServer(t *testing.T) {
 			RotationIntervalSecs: 3600, Rotation: vault.Rotation{TimeZone: "UTC"}, GracePeriodSecs: 60, GeneratePolicy: &policy, CurrentVersion: 1,
 			NextRotationAt: made.NextRotationAt, CreatedAt: made.CreatedAt, UpdatedAt: made.UpdatedAt,
 		}
+		if made.LSN == 0 {
+			t.Error("no LSN")
+		}
+		made.LSN = 0
 		if diff := cmp.Diff(want, made); diff != "" {
 			t.Error(diff)
 		}
 		for name, ask := range map[string]func(context.Context, core.Name) (vault.Secret, error){
-			"reader": d.DescribeSecret, "writer": d.DescribeSecretOnWriter,
+			"writer": d.DescribeSecretOnWriter,
+			"reader": func(ctx context.Context, n core.Name) (vault.Secret, error) {
+				return d.DescribeSecret(ctx, n, vault.Freshness{})
+			},
 		} {
 			got, err := ask(ctx, n.Name)
 			must(t, err)
@@ -87,7 +97,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 				t.Error(name, diff)
 			}
 		}
-		rows, err := d.ReadSealed(ctx, []core.Name{n.Name, "none"}, 0)
+		rows, err := d.ReadSealed(ctx, []core.Name{n.Name, "none"}, 0, vault.Freshness{})
 		must(t, err)
 		if len(rows) != 1 || !cmp.Equal(rows[0].Sealed, n.Sealed) || rows[0].SecretID != n.ID || rows[0].Version != 1 || !rows[0].ExpiresAt.IsZero() {
 			t.Errorf("%+v", rows)
@@ -104,20 +114,20 @@ func TestSecretsOnARealServer(t *testing.T) {
 		if !strings.Contains(core.MessageOf(err), "version 2") {
 			t.Error(core.MessageOf(err))
 		}
-		rows, err = d.ReadVerifiable(ctx, n.Name)
+		rows, err = d.ReadVerifiable(ctx, n.Name, vault.Freshness{})
 		must(t, err)
 		if len(rows) != 2 || rows[0].Version != 2 || rows[1].ExpiresAt.IsZero() || !bytes.Equal(rows[1].Sealed.Nonce, n.Sealed.Nonce) {
 			t.Errorf("%+v", rows)
 		}
-		versions, err := d.DescribeVersions(ctx, n.Name)
+		versions, err := d.DescribeVersions(ctx, n.Name, vault.Freshness{})
 		must(t, err)
 		if len(versions) != 2 || versions[0].Version != 2 || versions[0].KMSKeyID != "local" {
 			t.Errorf("%+v", versions)
 		}
-		code(t, d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("delete-1")), core.Stale)
-		must(t, d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, origin("delete-2")))
-		code(t, d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, origin("delete-3")), core.NotFound)
-		_, err = d.DescribeSecret(ctx, n.Name)
+		code(t, only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("delete-1"))), core.Stale)
+		must(t, only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, origin("delete-2"))))
+		code(t, only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, origin("delete-3"))), core.NotFound)
+		_, err = d.DescribeSecret(ctx, n.Name, vault.Freshness{})
 		code(t, err, core.NotFound)
 		_, err = d.AppendVersion(ctx, v, origin("update-3"))
 		code(t, err, core.NotFound)
@@ -154,7 +164,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 			_, err := d.CreateSecret(ctx, newSecret(n), origin("x"))
 			must(t, err)
 		}
-		page, err := d.DescribeSecrets(ctx, "p/", "p/A", 2)
+		page, err := d.DescribeSecrets(ctx, "p/", "p/A", 2, vault.Freshness{})
 		must(t, err)
 		if len(page) != 2 || page[0].Name != "p/a-1" || page[1].Name != "p/b" {
 			t.Errorf("%+v", page)
@@ -188,7 +198,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 		must(t, err)
 		for _, set := range []string{`tags = '{"a": 1}'`, `tags = '{"a": {"b": "c"}}'`, `generate_policy = '{"length": 1}'`, `generate_policy = '{"x": 1}'`} {
 			s.sql("app", "UPDATE vault.secrets SET tags = '{}', generate_policy = NULL; UPDATE vault.secrets SET "+set+" WHERE name = 'edited'")
-			_, err = d.DescribeSecret(ctx, "edited")
+			_, err = d.DescribeSecret(ctx, "edited", vault.Freshness{})
 			code(t, err, core.Corrupt)
 			_, err = d.DescribeSecretOnWriter(ctx, "edited")
 			code(t, err, core.Corrupt)
@@ -253,7 +263,7 @@ func TestWhatIsMissing(t *testing.T) {
 		d, err := Open(ctx, c)
 		must(t, err)
 		defer func() { must(t, d.Close()) }()
-		_, reading := d.ReadSealed(ctx, []core.Name{"a"}, 0)
+		_, reading := d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
 		_, writing := d.CreateSecret(ctx, newSecret("a"), origin("x"))
 		for _, err := range []error{reading, writing, d.CheckReader(ctx), d.CheckWriter(ctx)} {
 			code(t, err, core.Unavailable)
@@ -285,7 +295,7 @@ func TestWhatIsMissing(t *testing.T) {
 		defer cancel()
 		_, err := d.CreateSecret(ctx, newSecret("a"), origin("x"))
 		code(t, err, core.Unavailable)
-		_, err = d.ReadSealed(ctx, []core.Name{"a"}, 0)
+		_, err = d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
 		code(t, err, core.Unavailable)
 	})
 }
@@ -332,7 +342,7 @@ func TestLostAnswers(t *testing.T) {
 				return err
 			})
 			once("delete-", func(o vault.Origin) error {
-				return d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, o)
+				return only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, o))
 			})
 			tok := vault.NewToken{ID: n.ID, Name: strings.Map(letters, c.name), Fingerprint: [32]byte(append(bytes.Clone(n.ID[:]), n.ID[:]...))}
 			once("token-", func(o vault.Origin) error { return d.CreateToken(ctx, tok, o) })
@@ -366,7 +376,7 @@ func TestLostAnswers(t *testing.T) {
 	t.Run("OKReads", func(t *testing.T) {
 		for _, mode := range []cutMode{beforeServer, afterServer} {
 			cut.lose([]byte("kept"), mode, 1)
-			rows, err := d.ReadSealed(ctx, []core.Name{"kept"}, 0)
+			rows, err := d.ReadSealed(ctx, []core.Name{"kept"}, 0, vault.Freshness{})
 			if err != nil || len(rows) != 1 {
 				t.Errorf("%v", err)
 			}
@@ -481,7 +491,7 @@ func TestEndedSessionsAreReplaced(t *testing.T) {
 		s.sql("app", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'vault_service'")
 		_, err := d.CreateSecret(ctx, newSecret(fmt.Sprintf("n%d", i)), origin("x"))
 		must(t, err)
-		_, err = d.DescribeSecret(ctx, core.Name(fmt.Sprintf("n%d", i)))
+		_, err = d.DescribeSecret(ctx, core.Name(fmt.Sprintf("n%d", i)), vault.Freshness{})
 		must(t, err)
 	}
 }
@@ -521,7 +531,7 @@ func TestFailover(t *testing.T) {
 	_, err := d.CreateSecret(ctx, n, origin("one"))
 	must(t, err)
 	b.until("SELECT count(*) = 1 FROM vault.secrets")
-	rows, err := d.ReadSealed(ctx, []core.Name{"a"}, 0)
+	rows, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
 	if err != nil || len(rows) != 1 {
 		t.Fatal(err)
 	}
@@ -529,7 +539,7 @@ func TestFailover(t *testing.T) {
 		t.Error("reads are not on the first host")
 	}
 	a.stop()
-	rows, err = d.ReadSealed(ctx, []core.Name{"a"}, 0)
+	rows, err = d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
 	if err != nil || len(rows) != 1 {
 		t.Errorf("reads do not go on without the primary: %v", err)
 	}

@@ -17,7 +17,8 @@ var root = vault.Operator{Name: "root", RequestID: "cli-1"}
 func TestTokens(t *testing.T) {
 	d := newDoor(t)
 	manage := func(b vault.Bearer) core.Code {
-		return core.CodeOf(d.Delete(t.Context(), vault.Caller{Bearer: b}, "none", 1))
+		_, err := d.Delete(t.Context(), vault.Caller{Bearer: b}, "none", 1)
+		return core.CodeOf(err)
 	}
 	tok, err := d.CreateToken(t.Context(), root, "ci", time.Hour)
 	if err != nil {

@@ -169,20 +169,23 @@ func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, valu
 	return v.c.Store.AppendVersion(ctx, nv, o)
 }
 
-// Delete destroys all versions of a secret at once. It needs an admin token.
+// Delete destroys all versions of a secret at once and returns the LSN of that. It needs an admin token.
 // Errors: Unauthenticated, Invalid, NotFound, Stale, Unavailable.
-func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint64) error {
+func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint64) (LSN, error) {
 	a := v.try(c, ActionDelete, name, expected)
 	a.change = true
-	return a.run(ctx, a.admit(c), func(ctx context.Context) error {
+	var at LSN
+	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
 		n, err := core.ParseName(name)
 		if err != nil {
 			return err
 		}
-		return v.onCurrent(ctx, n, expected, func(s Secret) error {
-			return v.c.Store.DeleteSecret(ctx, Deletion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion}, a.entry.Origin)
+		return v.onCurrent(ctx, n, expected, func(s Secret) (err error) {
+			at, err = v.c.Store.DeleteSecret(ctx, Deletion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion}, a.entry.Origin)
+			return err
 		})
 	})
+	return at, err
 }
 
 // onCurrent runs change on what the primary says is current. With a named

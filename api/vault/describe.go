@@ -19,7 +19,7 @@ func (v *Vault) List(ctx context.Context, c Caller, prefix, after string, limit 
 	a := v.try(c, ActionList, prefix, 0)
 	var out Page
 	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
-		out, err = v.list(ctx, prefix, after, limit)
+		out, err = v.list(ctx, prefix, after, limit, c.Freshness)
 		return err
 	})
 	if err != nil {
@@ -28,7 +28,7 @@ func (v *Vault) List(ctx context.Context, c Caller, prefix, after string, limit 
 	return out, nil
 }
 
-func (v *Vault) list(ctx context.Context, prefix, after string, limit int) (Page, error) {
+func (v *Vault) list(ctx context.Context, prefix, after string, limit int, f Freshness) (Page, error) {
 	prefix, err := core.ParsePrefix(prefix)
 	if err != nil {
 		return Page{}, err
@@ -45,7 +45,7 @@ func (v *Vault) list(ctx context.Context, prefix, after string, limit int) (Page
 		return Page{}, core.Errorf(core.Invalid, "limit is %d, want 1 to %d", limit, MaxPageSize)
 	}
 	// One more than asked for tells whether there is a next page.
-	secrets, err := v.c.Store.DescribeSecrets(ctx, prefix, after, limit+1)
+	secrets, err := v.c.Store.DescribeSecrets(ctx, prefix, after, limit+1, f)
 	if err != nil {
 		return Page{}, err
 	}
@@ -65,7 +65,7 @@ func (v *Vault) Describe(ctx context.Context, c Caller, name string) (Secret, er
 		if err != nil {
 			return err
 		}
-		out, err = v.c.Store.DescribeSecret(ctx, n)
+		out, err = v.c.Store.DescribeSecret(ctx, n, c.Freshness)
 		return err
 	})
 	if err != nil {
@@ -84,7 +84,7 @@ func (v *Vault) Versions(ctx context.Context, c Caller, name string) ([]VersionI
 		if err != nil {
 			return err
 		}
-		if out, err = v.c.Store.DescribeVersions(ctx, n); err == nil && len(out) == 0 {
+		if out, err = v.c.Store.DescribeVersions(ctx, n, c.Freshness); err == nil && len(out) == 0 {
 			err = core.Errorf(core.NotFound, "no such secret")
 		}
 		return err

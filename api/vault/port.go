@@ -75,6 +75,7 @@ type Caller struct {
 	Addr      netip.Addr // client address; the zero Addr is allowed nothing
 	Bearer    Bearer     // presented admin token; "" = none
 	RequestID string     // copied to the audit record
+	Freshness Freshness  // of what its reads see; changes are made on the primary anyway
 }
 
 // Operator is who works on the admin tokens from a shell of the node. Holding
@@ -216,6 +217,7 @@ type Secret struct {
 	NextRotationAt       time.Time // zero = none, or not computed yet
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
+	LSN                  LSN // of the change that returned this, as Store says; zero when it was read
 }
 
 // VersionInfo is the metadata of one version.
@@ -225,6 +227,7 @@ type VersionInfo struct {
 	KMSKeyID        string
 	CreatedAt       time.Time
 	ExpiresAt       time.Time // zero = does not expire (the current version)
+	LSN             LSN       // of the change that returned this, as Store says; zero when it was read
 }
 
 // StoredValue is one sealed version with what its envelope is bound to. Rows may
@@ -272,32 +275,38 @@ type TokenInfo struct {
 // A change takes effect once or not at all, and writes its own audit record
 // ("ok") in the same transaction. Once sent it is not cancelled by ctx; an
 // outcome that cannot be learned is Unavailable with a text that says so.
+//
+// The LSN that a change of a secret returns was taken on the primary after the commit: where it has been replayed, the
+// change is seen. It is zero when the primary went away between the change and the question.
+//
+// A read with a Freshness asks the reader only as long as that is fresh enough, and is Unavailable when no server that
+// answers is.
 type Store interface {
 	// CreateSecret stores a secret with its version 1; Exists when the name is taken.
 	CreateSecret(ctx context.Context, s NewSecret, o Origin) (Secret, error)
 	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current.
 	AppendVersion(ctx context.Context, v NewVersion, o Origin) (Secret, error)
 	// DeleteSecret destroys all versions; Stale when x.Expected is not current.
-	DeleteSecret(ctx context.Context, x Deletion, o Origin) error
+	DeleteSecret(ctx context.Context, x Deletion, o Origin) (LSN, error)
 
 	// ReadSealed returns the given version of each name (0 = the current one), in
 	// no order; a name without it is left out. It asks the reader.
-	ReadSealed(ctx context.Context, names []core.Name, version uint64) ([]StoredValue, error)
+	ReadSealed(ctx context.Context, names []core.Name, version uint64, f Freshness) ([]StoredValue, error)
 	// ReadVerifiable returns the current version and those in grace, newest
 	// first; none when there is no such secret. It asks the reader.
-	ReadVerifiable(ctx context.Context, name core.Name) ([]StoredValue, error)
+	ReadVerifiable(ctx context.Context, name core.Name, f Freshness) ([]StoredValue, error)
 	// ReadSealedOnWriter asks the primary for the current version; NotFound when absent.
 	ReadSealedOnWriter(ctx context.Context, name core.Name) (StoredValue, error)
 	// DescribeSecret asks the reader; NotFound when absent.
-	DescribeSecret(ctx context.Context, name core.Name) (Secret, error)
+	DescribeSecret(ctx context.Context, name core.Name, f Freshness) (Secret, error)
 	// DescribeSecretOnWriter asks the primary, so that a change is based on what
 	// is current there; NotFound when absent.
 	DescribeSecretOnWriter(ctx context.Context, name core.Name) (Secret, error)
 	// DescribeSecrets lists by name in byte order, at most limit names with the
 	// prefix and after the given name. It asks the reader.
-	DescribeSecrets(ctx context.Context, prefix, after string, limit int) ([]Secret, error)
+	DescribeSecrets(ctx context.Context, prefix, after string, limit int, f Freshness) ([]Secret, error)
 	// DescribeVersions lists newest first; none when absent. It asks the reader.
-	DescribeVersions(ctx context.Context, name core.Name) ([]VersionInfo, error)
+	DescribeVersions(ctx context.Context, name core.Name, f Freshness) ([]VersionInfo, error)
 
 	Rotations
 

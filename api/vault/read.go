@@ -40,7 +40,7 @@ func (v *Vault) Read(ctx context.Context, c Caller, name string, version uint64)
 		}
 	}()
 	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
-		out, err = v.read(ctx, name, version)
+		out, err = v.read(ctx, name, version, c.Freshness)
 		if err == nil {
 			a.entry.Version = out.Version
 		}
@@ -53,14 +53,14 @@ func (v *Vault) Read(ctx context.Context, c Caller, name string, version uint64)
 	return out, nil
 }
 
-func (v *Vault) read(ctx context.Context, name string, version uint64) (Value, error) {
+func (v *Vault) read(ctx context.Context, name string, version uint64, f Freshness) (Value, error) {
 	n, err := core.ParseName(name)
 	if err != nil {
 		return Value{}, err
 	}
-	rows, err := v.c.Store.ReadSealed(ctx, []core.Name{n}, version)
+	rows, err := v.c.Store.ReadSealed(ctx, []core.Name{n}, version, f)
 	if err == nil && len(rows) == 0 {
-		rows, err = v.readAgain(ctx, n, version)
+		rows, err = v.readAgain(ctx, n, version, f)
 	}
 	if err != nil {
 		return Value{}, err
@@ -86,14 +86,14 @@ func (v *Vault) read(ctx context.Context, name string, version uint64) (Value, e
 // readAgain tells a secret that is not there from one whose current version is
 // not: the first is NotFound, the second Corrupt. It returns the rows of a secret
 // that was made between the two looks.
-func (v *Vault) readAgain(ctx context.Context, n core.Name, version uint64) ([]StoredValue, error) {
+func (v *Vault) readAgain(ctx context.Context, n core.Name, version uint64, f Freshness) ([]StoredValue, error) {
 	if version != 0 {
 		return nil, core.Errorf(core.NotFound, "no such secret or version")
 	}
-	if _, err := v.c.Store.DescribeSecret(ctx, n); err != nil {
+	if _, err := v.c.Store.DescribeSecret(ctx, n, f); err != nil {
 		return nil, err
 	}
-	rows, err := v.c.Store.ReadSealed(ctx, []core.Name{n}, version)
+	rows, err := v.c.Store.ReadSealed(ctx, []core.Name{n}, version, f)
 	if err == nil && len(rows) == 0 {
 		err = errCorrupt()
 	}
@@ -137,7 +137,7 @@ func (v *Vault) Verify(ctx context.Context, c Caller, name string, candidate []b
 	a := v.try(c, ActionVerify, name, 0)
 	var out Verdict
 	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
-		out, err = v.verify(ctx, name, candidate)
+		out, err = v.verify(ctx, name, candidate, c.Freshness)
 		a.entry.Version = out.Version
 		return err
 	})
@@ -147,7 +147,7 @@ func (v *Vault) Verify(ctx context.Context, c Caller, name string, candidate []b
 	return out, nil
 }
 
-func (v *Vault) verify(ctx context.Context, name string, candidate []byte) (Verdict, error) {
+func (v *Vault) verify(ctx context.Context, name string, candidate []byte, f Freshness) (Verdict, error) {
 	n, err := core.ParseName(name)
 	if err != nil {
 		return Verdict{}, err
@@ -156,7 +156,7 @@ func (v *Vault) verify(ctx context.Context, name string, candidate []byte) (Verd
 	if err := core.Binary.CheckValue(candidate, v.c.MaxValueLen); err != nil {
 		return Verdict{}, err
 	}
-	rows, err := v.c.Store.ReadVerifiable(ctx, n)
+	rows, err := v.c.Store.ReadVerifiable(ctx, n, f)
 	if err != nil {
 		return Verdict{}, err
 	}

@@ -115,7 +115,8 @@ func operations() []operation {
 			return err
 		}},
 		{"Delete", vault.ActionDelete, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
-			return d.Delete(ctx, c, "a/b", 1)
+			_, err := d.Delete(ctx, c, "a/b", 1)
+			return err
 		}},
 		{"Read", vault.ActionRead, false, false, func(ctx context.Context, d *door, c vault.Caller) error {
 			v, err := d.Read(ctx, c, "a/b", 0)

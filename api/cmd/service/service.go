@@ -3,6 +3,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -74,6 +75,7 @@ func storeConfig(c config.Config) store.Config {
 	return store.Config{
 		Hosts: c.Postgres.Hosts, Port: int(c.Postgres.Port), User: c.Postgres.User,
 		Password: string(c.Postgres.Password), Database: c.Postgres.Database, RequestTimeout: c.RequestTimeout,
+		LSNWait: cmp.Or(c.LSNWait, -1),
 	}
 }
 
@@ -92,7 +94,7 @@ func (s *Service) listen(ctx context.Context) error {
 	s.ln = ln
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, TrustedProxies: s.cfg.TrustedProxies, RequestTimeout: s.cfg.RequestTimeout,
-		MaxValueLen: s.cfg.MaxValueLen, Metrics: metric.Handler(s.keeper.Stats), Changed: &s.changed, Closing: s.closing,
+		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, Metrics: metric.Handler(s.keeper.Stats), Changed: &s.changed, Closing: s.closing,
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: ln.Addr().String(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,

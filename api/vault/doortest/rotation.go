@@ -61,7 +61,7 @@ func (s *Store) ConfigureSecret(_ context.Context, c vault.Configuration, o vaul
 		x.info.GeneratePolicy = in.GeneratePolicy
 	}
 	s.record(o, vault.ActionConfigure, string(x.info.Name), x.info.CurrentVersion)
-	return x.info, nil
+	return s.at(x.info), nil
 }
 
 func set[T any](to *T, from *T) {
@@ -94,7 +94,7 @@ func (s *Store) ExpireVersion(_ context.Context, e vault.Expiry, o vault.Origin)
 			}
 			s.record(o, vault.ActionExpire, string(x.info.Name), e.Version)
 			return vault.VersionInfo{Version: v.number, EnvelopeVersion: v.sealed.EnvelopeVersion,
-				KMSKeyID: v.sealed.Key.KeyID, CreatedAt: v.created, ExpiresAt: v.expires}, nil
+				KMSKeyID: v.sealed.Key.KeyID, CreatedAt: v.created, ExpiresAt: v.expires, LSN: s.lsn}, nil
 		}
 	}
 	return vault.VersionInfo{}, core.Errorf(core.NotFound, "no such secret, version or token")
@@ -159,7 +159,7 @@ func (s *Store) CompleteRotation(_ context.Context, r vault.RotatedVersion, o va
 		x.info.NextRotationAt = r.NextAt
 	}
 	s.supersede(x, r.Sealed, vault.ActionRotate, o)
-	return x.info, nil
+	return s.at(x.info), nil
 }
 
 // FailRotation implements vault.Store.

@@ -24,6 +24,8 @@ type Store struct {
 	changes []vault.Change
 	fail    func(op string) error
 	edit    func(*vault.StoredValue)
+	lsn     vault.LSN
+	asked   vault.Freshness
 }
 
 var (
@@ -85,7 +87,28 @@ func (s *Store) enter(op string) (leave func(), err error) {
 	return s.mu.Unlock, nil
 }
 
+// Asked returns the freshness that the last read came with.
+func (s *Store) Asked() vault.Freshness {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
+// LastLSN returns the LSN of the last change.
+func (s *Store) LastLSN() vault.LSN {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lsn
+}
+
+// at returns what a change returns: with its LSN, which what is stored has not.
+func (s *Store) at(x vault.Secret) vault.Secret {
+	x.LSN = s.lsn
+	return x
+}
+
 func (s *Store) record(o vault.Origin, a vault.Action, name string, v uint64) {
+	s.lsn += 0x1_0000_0038
 	s.Recorder.add(vault.Entry{Origin: o, Action: a, Name: name, Version: v, Outcome: vault.OutcomeOK})
 	switch a {
 	case vault.ActionCreate, vault.ActionUpdate, vault.ActionRotate, vault.ActionDelete:
@@ -120,7 +143,7 @@ func (s *Store) CreateSecret(_ context.Context, n vault.NewSecret, o vault.Origi
 	}
 	s.secrets[n.Name] = x
 	s.record(o, vault.ActionCreate, string(n.Name), 1)
-	return x.info, nil
+	return s.at(x.info), nil
 }
 
 func (s *Store) current(id core.SecretID, expected uint64) (*secret, error) {
@@ -160,7 +183,7 @@ func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, o vault.Ori
 		s.reschedule(x)
 	}
 	s.supersede(x, n.Sealed, n.Action, o)
-	return x.info, nil
+	return s.at(x.info), nil
 }
 
 func (s *Store) supersede(x *secret, sealed vault.SealedValue, action vault.Action, o vault.Origin) {
@@ -173,20 +196,20 @@ func (s *Store) supersede(x *secret, sealed vault.SealedValue, action vault.Acti
 }
 
 // DeleteSecret implements vault.Store.
-func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, o vault.Origin) error {
+func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, o vault.Origin) (vault.LSN, error) {
 	leave, err := s.enter("DeleteSecret")
 	defer leave()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	x, err := s.current(d.ID, d.Expected)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	delete(s.secrets, x.info.Name)
 	delete(s.jobs, d.ID)
 	s.record(o, vault.ActionDelete, string(x.info.Name), d.Expected)
-	return nil
+	return s.lsn, nil
 }
 
 func (s *Store) stored(x *secret, v version) vault.StoredValue {
@@ -207,12 +230,13 @@ func (s *Store) stored(x *secret, v version) vault.StoredValue {
 func (s *Store) alive(v version) bool { return v.expires.IsZero() || v.expires.After(s.Now()) }
 
 // ReadSealed implements vault.Store.
-func (s *Store) ReadSealed(_ context.Context, names []core.Name, number uint64) ([]vault.StoredValue, error) {
+func (s *Store) ReadSealed(_ context.Context, names []core.Name, number uint64, f vault.Freshness) ([]vault.StoredValue, error) {
 	leave, err := s.enter("ReadSealed")
 	defer leave()
 	if err != nil {
 		return nil, err
 	}
+	s.asked = f
 	var out []vault.StoredValue
 	for _, n := range names {
 		x := s.secrets[n]
@@ -244,12 +268,13 @@ func (s *Store) ReadSealedOnWriter(_ context.Context, name core.Name) (vault.Sto
 }
 
 // ReadVerifiable implements vault.Store.
-func (s *Store) ReadVerifiable(_ context.Context, name core.Name) ([]vault.StoredValue, error) {
+func (s *Store) ReadVerifiable(_ context.Context, name core.Name, f vault.Freshness) ([]vault.StoredValue, error) {
 	leave, err := s.enter("ReadVerifiable")
 	defer leave()
 	if err != nil {
 		return nil, err
 	}
+	s.asked = f
 	var out []vault.StoredValue
 	if x := s.secrets[name]; x != nil {
 		for _, v := range slices.Backward(x.versions) {
@@ -261,12 +286,13 @@ func (s *Store) ReadVerifiable(_ context.Context, name core.Name) ([]vault.Store
 	return out, nil
 }
 
-func (s *Store) describe(op string, name core.Name) (vault.Secret, error) {
+func (s *Store) describe(op string, name core.Name, f vault.Freshness) (vault.Secret, error) {
 	leave, err := s.enter(op)
 	defer leave()
 	if err != nil {
 		return vault.Secret{}, err
 	}
+	s.asked = f
 	if x := s.secrets[name]; x != nil {
 		return x.info, nil
 	}
@@ -274,33 +300,35 @@ func (s *Store) describe(op string, name core.Name) (vault.Secret, error) {
 }
 
 // DescribeSecret implements vault.Store.
-func (s *Store) DescribeSecret(_ context.Context, name core.Name) (vault.Secret, error) {
-	return s.describe("DescribeSecret", name)
+func (s *Store) DescribeSecret(_ context.Context, name core.Name, f vault.Freshness) (vault.Secret, error) {
+	return s.describe("DescribeSecret", name, f)
 }
 
 // DescribeSecretOnWriter implements vault.Store.
 func (s *Store) DescribeSecretOnWriter(_ context.Context, name core.Name) (vault.Secret, error) {
-	return s.describe("DescribeSecretOnWriter", name)
+	return s.describe("DescribeSecretOnWriter", name, vault.Freshness{Primary: true})
 }
 
 // DescribeSecrets implements vault.Store.
-func (s *Store) DescribeSecrets(_ context.Context, prefix, after string, limit int) ([]vault.Secret, error) {
+func (s *Store) DescribeSecrets(_ context.Context, prefix, after string, limit int, f vault.Freshness) ([]vault.Secret, error) {
 	leave, err := s.enter("DescribeSecrets")
 	defer leave()
 	if err != nil {
 		return nil, err
 	}
+	s.asked = f
 	out := s.sorted(prefix, after)
 	return out[:min(limit, len(out))], nil
 }
 
 // DescribeVersions implements vault.Store.
-func (s *Store) DescribeVersions(_ context.Context, name core.Name) ([]vault.VersionInfo, error) {
+func (s *Store) DescribeVersions(_ context.Context, name core.Name, f vault.Freshness) ([]vault.VersionInfo, error) {
 	leave, err := s.enter("DescribeVersions")
 	defer leave()
 	if err != nil {
 		return nil, err
 	}
+	s.asked = f
 	var out []vault.VersionInfo
 	if x := s.secrets[name]; x != nil {
 		for _, v := range slices.Backward(x.versions) {

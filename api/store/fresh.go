@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+// Waits between two looks whether a standby has replayed far enough.
+const (
+	firstLook = 2 * time.Millisecond
+	longLook  = 50 * time.Millisecond
+)
+
+// errBehind is a server that has not reached the LSN a read was asked to see.
+var errBehind = errors.New("the server has not reached the LSN that was asked for")
+
+// standing is the first statement of a read that must be fresh: what the server is, and whether it has come to an LSN.
+// A standby has come to what it replayed, which is when a commit becomes visible there; a primary to what it flushed.
+const standing = `SELECT pg_catalog.pg_is_in_recovery(), $1::text IS NULL OR coalesce(CASE WHEN pg_catalog.pg_is_in_recovery()
+	THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END >= $1::text::pg_catalog.pg_lsn, false)`
+
+func lsnArg(l vault.LSN) any {
+	if l == 0 {
+		return nil
+	}
+	return l.String()
+}
+
+// readFresh asks the reader if that is fresh enough, or gets there within the bound, and else the primary.
+func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
+	if f == (vault.Freshness{}) {
+		return read(ctx, d, sql, args, row)
+	}
+	ctx, cancel := d.withBound(ctx)
+	defer cancel()
+	if !f.Primary {
+		// Whatever keeps the reader from answering, the primary may do better.
+		if out, err := readReplayed(ctx, d, f.LSN, sql, args, row); err == nil {
+			return out, nil
+		}
+	}
+	return readPrimaryAt(ctx, d, f.LSN, sql, args, row)
+}
+
+// readReplayed asks the reader, again and again while it is a standby that may still get to the LSN in time.
+func readReplayed[T any](ctx context.Context, d *DB, l vault.LSN, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
+	begun := time.Now()
+	for look := firstLook; ; look = min(2*look, longLook) {
+		out, inRecovery, err := standingRead(ctx, d.reader, l, sql, args, row)
+		if err == nil || !errors.Is(err, errBehind) || !inRecovery {
+			return out, err
+		}
+		left := d.lsnWait - time.Since(begun)
+		if left <= 0 || !wait(ctx, min(look, left)) {
+			return nil, err
+		}
+	}
+}
+
+// wait returns true after d, false when ctx ends first.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// batcher is a pool or a connection.
+type batcher interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
+// standingRead asks where the server is and the question itself in one go, so that nothing can happen to the connection
+// in between. Each statement sees what was committed when it began: the pools see to the isolation level.
+func standingRead[T any](ctx context.Context, p batcher, l vault.LSN, sql string, args []any, row pgx.RowToFunc[T]) (
+	out []T, inRecovery bool, err error,
+) {
+	b := &pgx.Batch{}
+	b.Queue(standing, lsnArg(l)).QueryRow(func(r pgx.Row) error {
+		var reached bool
+		if err := r.Scan(&inRecovery, &reached); err != nil {
+			return err
+		}
+		if !reached {
+			return errBehind
+		}
+		return nil
+	})
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
+		out, err = pgx.CollectRows(rows, row)
+		return err
+	})
+	if err := p.SendBatch(ctx, b).Close(); err != nil {
+		return nil, inRecovery, err
+	}
+	return out, inRecovery, nil
+}

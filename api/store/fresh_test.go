@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// openWith returns a DB for reads on the first host, with a change to its Config.
+func (s *server) openWith(change func(*Config), hosts ...string) *DB {
+	s.t.Helper()
+	c := Config{Hosts: hosts, User: "vault_service", Database: "app"}
+	change(&c)
+	d, err := Open(s.t.Context(), c)
+	must(s.t, err)
+	s.t.Cleanup(func() { must(s.t, d.Close()) })
+	return d
+}
+
+// stale pauses replay on a standby, so that it stays as it is.
+func (s *server) stale() {
+	s.t.Helper()
+	s.sql("postgres", "SELECT pg_wal_replay_pause()")
+	s.until("SELECT pg_get_wal_replay_pause_state() = 'paused'")
+}
+
+func (s *server) resume() {
+	s.t.Helper()
+	s.sql("postgres", "SELECT pg_wal_replay_resume()")
+}
+
+// TestReadYourWrites: on a standby that replays nothing, only a read that asks for freshness sees the last change.
+func TestReadYourWrites(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	ctx := t.Context()
+	d := a.openWith(func(c *Config) { c.LSNWait = 50 * time.Millisecond }, b.dir, a.dir)
+	n := newSecret("a")
+	first, err := d.CreateSecret(ctx, n, origin("one"))
+	must(t, err)
+	b.until("SELECT count(*) = 1 FROM vault.secrets")
+	b.stale()
+	second, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("two"))
+	must(t, err)
+	if first.LSN == 0 || second.LSN <= first.LSN {
+		t.Fatalf("LSN %s, then %s", first.LSN, second.LSN)
+	}
+	sees := func(f vault.Freshness) uint64 {
+		t.Helper()
+		rows, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, f)
+		must(t, err)
+		s, err := d.DescribeSecret(ctx, "a", f)
+		must(t, err)
+		verifiable, err := d.ReadVerifiable(ctx, "a", f)
+		must(t, err)
+		list, err := d.DescribeSecrets(ctx, "", "", 10, f)
+		must(t, err)
+		versions, err := d.DescribeVersions(ctx, "a", f)
+		must(t, err)
+		v := rows[0].Version
+		if s.CurrentVersion != v || verifiable[0].Version != v || list[0].CurrentVersion != v || versions[0].Version != v {
+			t.Fatalf("with %+v: %d %d %d %d %d", f, v, s.CurrentVersion, verifiable[0].Version, list[0].CurrentVersion, versions[0].Version)
+		}
+		return v
+	}
+	for _, tt := range []struct {
+		f    vault.Freshness
+		want uint64
+	}{
+		{vault.Freshness{}, 1},
+		{vault.Freshness{LSN: first.LSN}, 1}, // replayed: no reason to ask the primary
+		{vault.Freshness{LSN: second.LSN}, 2},
+		{vault.Freshness{Primary: true}, 2},
+		{vault.Freshness{Primary: true, LSN: second.LSN}, 2},
+	} {
+		if got := sees(tt.f); got != tt.want {
+			t.Errorf("%+v sees version %d, want %d", tt.f, got, tt.want)
+		}
+	}
+	t.Run("OKWaits", func(t *testing.T) {
+		patient := a.openWith(func(c *Config) { c.LSNWait = time.Minute }, b.dir)
+		got := make(chan error, 1)
+		go func() {
+			rows, err := patient.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{LSN: second.LSN})
+			if err == nil && rows[0].Version != 2 {
+				err = core.Errorf(core.Internal, "version %d", rows[0].Version)
+			}
+			got <- err
+		}()
+		b.until("SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'vault_service' AND query LIKE '%read_sealed%'")
+		select {
+		case err := <-got:
+			t.Fatalf("it did not wait: %v", err)
+		default:
+		}
+		b.resume()
+		must(t, <-got)
+	})
+	t.Run("ErrNobodyHasIt", func(t *testing.T) {
+		begun := time.Now()
+		_, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{LSN: 1 << 60})
+		code(t, err, core.Unavailable)
+		if !strings.Contains(core.MessageOf(err), "reached the given LSN") || time.Since(begun) > 5*time.Second {
+			t.Errorf("after %s: %v", time.Since(begun), err)
+		}
+		must(t, d.CheckWriter(ctx))
+	})
+	t.Run("ErrNoPrimary", func(t *testing.T) {
+		b.until("SELECT count(*) = 2 FROM vault.secret_versions") // replay has caught up
+		a.stop()
+		short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		defer cancel()
+		if got := sees(vault.Freshness{LSN: second.LSN}); got != 2 {
+			t.Errorf("the standby that has it: version %d", got)
+		}
+		_, err := d.ReadSealed(short, []core.Name{"a"}, 0, vault.Freshness{Primary: true})
+		code(t, err, core.Unavailable)
+	})
+}
+
+// TestLSNIsReached: what an idle primary answers is where a standby gets to by itself, also where a record ends at the
+// end of a page or a segment.
+func TestLSNIsReached(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	ctx := t.Context()
+	d := a.open()
+	local := b.open()
+	local.lsnWait = 10 * time.Second
+	n := newSecret("a")
+	made, err := d.CreateSecret(ctx, n, origin("x"))
+	must(t, err)
+	for i := range 24 {
+		switch i % 4 {
+		case 1:
+			a.sql("postgres", "SELECT pg_switch_wal()")
+		case 2:
+			a.sql("postgres", fmt.Sprintf("SELECT pg_logical_emit_message(true, '', repeat('x', "+
+				"(8192 - (pg_current_wal_insert_lsn() - '0/0') %% 8192)::integer + 7800 - 8 * %d))", i))
+		}
+		made, err = d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: made.CurrentVersion, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("x"))
+		must(t, err)
+		rows, _, err := standingRead(ctx, b.waiting(local, made.LSN), made.LSN, readSealed, []any{[]string{"a"}, nil}, storedRow)
+		must(t, err)
+		if len(rows) != 1 || rows[0].Version != made.CurrentVersion {
+			t.Fatalf("%d: at %s the standby has %+v", i, made.LSN, rows)
+		}
+	}
+}
+
+// waiting returns the reader of d once its server has replayed so far.
+func (s *server) waiting(d *DB, l vault.LSN) batcher {
+	s.t.Helper()
+	_, err := readReplayed(s.t.Context(), d, l, "SELECT 1", nil, pgx.RowTo[int32])
+	must(s.t, err)
+	return d.reader
+}
+
+// TestWriterCommitsDurably: a server whose default is not to wait for the disk is overridden, and nothing stricter is.
+func TestWriterCommitsDurably(t *testing.T) {
+	s := newServer(t)
+	for setting, want := range map[string]string{"off": "on", "on": "on", "remote_apply": "remote_apply", "remote_write": "remote_write", "local": "local"} {
+		s.sql("postgres", "ALTER SYSTEM SET synchronous_commit = "+setting)
+		s.sql("postgres", "SELECT pg_reload_conf()")
+		s.until("SELECT current_setting('synchronous_commit') = '" + setting + "'")
+		d := s.open()
+		var got string
+		must(t, d.writer.QueryRow(t.Context(), "SHOW synchronous_commit").Scan(&got))
+		if got != want {
+			t.Errorf("%s: the writer has %s", setting, got)
+		}
+		must(t, d.writer.QueryRow(t.Context(), "SHOW transaction_isolation").Scan(&got))
+		if got != "read committed" {
+			t.Error(got)
+		}
+	}
+}
