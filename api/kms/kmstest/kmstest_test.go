@@ -219,11 +219,15 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%+v: %v", f, err)
 		}
 	}
-	for _, f := range []kmstest.Fault{kmstest.Hanging, kmstest.Trickling} {
-		b.Always(f)
-		if begun := time.Now(); dec(short) == nil || time.Since(begun) < short {
-			t.Errorf("%+v answered", f)
-		}
+	b.Always(kmstest.Hanging)
+	if err := dec(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("hanging: %v", err)
+	}
+	// Once the head of an answer is there the SDK closes the request's body. Where the transport has not seen its end
+	// yet, it then closes the connection, so half an answer may be an error at once instead of one at the deadline.
+	b.Always(kmstest.Trickling)
+	if err := dec(short); err == nil {
+		t.Error("half an answer was taken for one")
 	}
 	b.Always()
 	b.Next(kmstest.Fault{Op: "Encrypt", Reset: true}, kmstest.Fault{Change: func(a map[string]any) { a["KeyId"] = "other" }})
