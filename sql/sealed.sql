@@ -244,8 +244,11 @@ $$;
 COMMENT ON FUNCTION vault.delete_secret(uuid, bigint, vault.audit_origin)
     IS 'destroys every version of a secret, if the expected one is current, and frees its name';
 
+-- The planner takes a plan for these very names to be cheaper than the one it has, and made it anew at every call:
+-- four fifths of the time of a read. The kept plan must be the one by index whatever size the tables had when it was made.
 CREATE FUNCTION vault.read_sealed(names text[], version bigint) RETURNS SETOF vault.stored_value
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 BEGIN
     RETURN QUERY
