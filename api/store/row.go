@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -121,25 +122,61 @@ func (f *secretFields) secret() (vault.Secret, error) {
 }
 
 func storedRow(r pgx.CollectableRow) (vault.StoredValue, error) {
-	var (
-		v                 vault.StoredValue
-		id                [16]byte
-		name, kind, ctype string
-		current, numbered int64
-		expires           *time.Time
-		err               error
-	)
-	if err := r.Scan(&id, &name, &ctype, &kind, &current, &numbered, &v.Sealed.EnvelopeVersion, &v.Sealed.Key.KeyID,
-		&v.Sealed.Key.Wrapped, &v.Sealed.Nonce, &v.Sealed.Ciphertext, &v.CreatedAt, &expires); err != nil {
-		return vault.StoredValue{}, err
+	s, err := storedResultRow(r)
+	if err == nil {
+		err = s.err
 	}
-	v.SecretID, v.Name, v.Kind, v.ContentType = id, core.Name(name), core.Kind(kind), core.ContentType(ctype)
-	v.ExpiresAt = orZero(expires)
-	if v.CurrentVersion, err = version(current); err != nil {
-		return vault.StoredValue{}, err
+	return s.StoredValue, err
+}
+
+// storedResultRow reads a row into types that take whatever a column can hold, so that a malformed row fails alone:
+// after a failed Scan pgx gives up the rows behind it too.
+func storedResultRow(r pgx.CollectableRow) (storedResult, error) {
+	var f storedFields
+	if err := r.Scan(f.targets()...); err != nil {
+		return storedResult{}, err
 	}
-	v.Version, err = version(numbered)
-	return v, err
+	s := storedResult{StoredValue: f.value()}
+	if !f.wellFormed() {
+		s.err = core.Errorf(core.Corrupt, "the stored row of %s is malformed", core.Quote(f.name.String))
+	}
+	return s, nil
+}
+
+// storedFields receives the columns of vault.stored_value.
+type storedFields struct {
+	id                     pgtype.UUID
+	name, ctype, kind, key pgtype.Text
+	current, version       pgtype.Int8
+	envelope               pgtype.Int2
+	wrapped, nonce, sealed []byte
+	createdAt, expiresAt   pgtype.Timestamptz
+}
+
+func (f *storedFields) targets() []any {
+	return []any{&f.id, &f.name, &f.ctype, &f.kind, &f.current, &f.version, &f.envelope, &f.key, &f.wrapped, &f.nonce,
+		&f.sealed, &f.createdAt, &f.expiresAt}
+}
+
+// wellFormed tells whether every column holds what its constraints promise.
+func (f *storedFields) wellFormed() bool {
+	return f.id.Valid && f.name.Valid && f.ctype.Valid && f.kind.Valid && f.key.Valid && f.envelope.Valid &&
+		f.current.Valid && f.current.Int64 >= 1 && f.version.Valid && f.version.Int64 >= 1 &&
+		f.createdAt.Valid && finite(f.createdAt) && finite(f.expiresAt)
+}
+
+func finite(t pgtype.Timestamptz) bool { return t.InfinityModifier == pgtype.Finite }
+
+func (f *storedFields) value() vault.StoredValue {
+	return vault.StoredValue{
+		SecretID: f.id.Bytes, Name: core.Name(f.name.String), ContentType: core.ContentType(f.ctype.String),
+		Kind: core.Kind(f.kind.String), CurrentVersion: uint64(f.current.Int64), Version: uint64(f.version.Int64),
+		Sealed: vault.SealedValue{
+			EnvelopeVersion: f.envelope.Int16, Key: vault.WrappedKey{KeyID: f.key.String, Wrapped: f.wrapped},
+			Nonce: f.nonce, Ciphertext: f.sealed,
+		},
+		CreatedAt: f.createdAt.Time, ExpiresAt: f.expiresAt.Time,
+	}
 }
 
 func versionRow(r pgx.CollectableRow) (vault.VersionInfo, error) {

@@ -17,6 +17,7 @@ type DB struct {
 	database       string
 	bound          time.Duration // of a call whose context has no deadline
 	lsnWait        time.Duration // how long a read waits for the reader to replay
+	current        sharedReads   // of current versions, from the reader
 }
 
 var _ vault.Store = (*DB)(nil)
@@ -34,6 +35,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 		return nil, err
 	}
 	d := &DB{database: c.Database, bound: c.RequestTimeout, lsnWait: c.LSNWait}
+	d.current.ask, d.current.bound = d.askCurrent, c.RequestTimeout
 	if d.reader, err = pgxpool.NewWithConfig(ctx, rc); err != nil {
 		return nil, d.classify(err)
 	}

@@ -1,0 +1,255 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+const (
+	// maxBatch is the most requests that share one query.
+	maxBatch = 256
+	// maxBatches is how many shared queries may be on their way at once. One would leave the database idle while its
+	// answer is handed out; more than a few make the batches small, which is what they save by.
+	maxBatches = 3
+	// slowBatch is when a query stops to count among those: one that hangs must not hold up the others.
+	slowBatch = 250 * time.Millisecond
+)
+
+// sharedReads answers reads of current versions. Requests that wait at the same moment share one query, which starts
+// after the last of them arrived: nobody gets anything older than his question, and nothing is kept. A request that
+// finds a query free to start is asked at once. Safe for concurrent use; the zero sharedReads is not usable.
+type sharedReads struct {
+	ask askFunc
+	// bound is the most time of one query and its repetitions.
+	bound time.Duration
+
+	mu      sync.Mutex
+	waiting []*question // in order of arrival
+	running int         // queries on their way that are not slow
+}
+
+// askFunc returns one result for each row found, in no order; its error is that of every name.
+type askFunc func(ctx context.Context, names []string) ([]storedResult, error)
+
+// storedResult is one row, or why it cannot be read. The name is there in any case.
+type storedResult struct {
+	vault.StoredValue
+	err error
+}
+
+// question is one request. Its batch and its place among the waiting are guarded by the mutex of sharedReads; rows and
+// err are written before told gets its one element.
+type question struct {
+	name string
+	told chan struct{}
+	in   *batch // nil while it waits
+	rows []vault.StoredValue
+	err  error
+}
+
+// batch is one shared query.
+type batch struct {
+	cancel    context.CancelFunc
+	questions []*question // by name
+	asking    int         // questions whose requester is still there
+	slow      bool        // it no longer counts as running
+	over      bool        // it has been answered
+}
+
+// read returns the rows of name's current version: usually one, none when there is no such secret. The rows may be
+// shared with other requesters, so nobody writes to what they hold. It returns at once when ctx ends.
+func (s *sharedReads) read(ctx context.Context, name string) ([]vault.StoredValue, error) {
+	q := &question{name: name, told: make(chan struct{}, 1)}
+	s.mu.Lock()
+	s.waiting = append(s.waiting, q)
+	if s.running < maxBatches {
+		s.running++
+		go s.run()
+	}
+	s.mu.Unlock()
+	select {
+	case <-q.told:
+		return q.rows, q.err
+	case <-ctx.Done():
+		s.leave(q)
+		return nil, ctx.Err()
+	}
+}
+
+// leave takes back a question. A query that nobody waits for any more is ended.
+func (s *sharedReads) leave(q *question) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q.in == nil {
+		s.waiting = slices.DeleteFunc(s.waiting, func(o *question) bool { return o == q })
+		return
+	}
+	if q.in.asking--; q.in.asking == 0 {
+		q.in.cancel()
+	}
+}
+
+// run asks for those who wait until nobody does, or until a query of its own was slow and gave its place to others.
+func (s *sharedReads) run() {
+	for s.runOne() {
+	}
+}
+
+func (s *sharedReads) runOne() (more bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.bound)
+	defer cancel()
+	x := s.take(cancel)
+	if x == nil {
+		return false
+	}
+	late := time.AfterFunc(slowBatch, func() { s.overtake(x) })
+	defer late.Stop()
+	s.serve(ctx, x)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.over = true
+	return !x.slow
+}
+
+// take makes a batch of the longest waiting, nil when there are none; then one query fewer is running.
+func (s *sharedReads) take(cancel context.CancelFunc) *batch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.waiting), maxBatch)
+	if n == 0 {
+		s.running--
+		return nil
+	}
+	x := &batch{cancel: cancel, questions: slices.Clone(s.waiting[:n]), asking: n}
+	s.waiting = slices.Delete(s.waiting, 0, n)
+	for _, q := range x.questions {
+		q.in = x
+	}
+	return x
+}
+
+// overtake lets another query start in place of one that is slow.
+func (s *sharedReads) overtake(x *batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.over {
+		return
+	}
+	x.slow = true
+	if len(s.waiting) == 0 {
+		s.running--
+		return
+	}
+	go s.run()
+}
+
+// serve asks and tells every requester of x. A panic becomes everybody's error: there is no request's own goroutine
+// that it could unwind.
+func (s *sharedReads) serve(ctx context.Context, x *batch) {
+	defer func() {
+		if p := recover(); p != nil {
+			x.fail(core.Wrap(core.Internal, fmt.Errorf("panic of type %T at %s", p, places()), "a shared read failed"))
+		}
+		for _, q := range x.questions {
+			q.told <- struct{}{}
+		}
+	}()
+	slices.SortFunc(x.questions, func(p, q *question) int { return strings.Compare(p.name, q.name) })
+	s.answer(ctx, x)
+}
+
+func (x *batch) fail(err error) {
+	for _, q := range x.questions {
+		q.rows, q.err = nil, err
+	}
+}
+
+// answer asks for the names of x, whose questions are in their order.
+func (s *sharedReads) answer(ctx context.Context, x *batch) {
+	names := make([]string, 0, len(x.questions))
+	for _, q := range x.questions {
+		if n := len(names); n == 0 || names[n-1] != q.name {
+			names = append(names, q.name)
+		}
+	}
+	results, err := askEach(ctx, names, s.ask)
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	for i := range results {
+		deliver(x.questions, &results[i])
+	}
+}
+
+// askEach asks for names. When the database cannot read what is stored it asks for halves, so that only those fail
+// whose row it is.
+func askEach(ctx context.Context, names []string, ask askFunc) ([]storedResult, error) {
+	results, err := ask(ctx, names)
+	if err == nil || !ofOneRow(err) {
+		return results, err
+	}
+	if len(names) == 1 {
+		return []storedResult{{StoredValue: vault.StoredValue{Name: core.Name(names[0])}, err: err}}, nil
+	}
+	var all []storedResult
+	for _, half := range [][]string{names[:len(names)/2], names[len(names)/2:]} {
+		some, err := askEach(ctx, half, ask)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// ofOneRow tells whether an error may be about one row of many.
+func ofOneRow(err error) bool {
+	switch core.CodeOf(err) {
+	case core.Corrupt, core.Internal, core.Invalid:
+		return true
+	}
+	return false
+}
+
+func compareQuestion(q *question, name string) int { return strings.Compare(q.name, name) }
+
+// deliver gives r to everybody who asked for its name. A row of any other name is nobody's.
+func deliver(questions []*question, r *storedResult) {
+	i, _ := slices.BinarySearchFunc(questions, string(r.Name), compareQuestion)
+	for ; i < len(questions) && questions[i].name == string(r.Name); i++ {
+		q := questions[i]
+		if r.err != nil {
+			q.err = r.err
+			continue
+		}
+		q.rows = append(q.rows, r.StoredValue)
+	}
+}
+
+// places returns the functions and lines of a panic, without arguments.
+func places() string {
+	pcs := make([]uintptr, 16)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(4, pcs)])
+	var b strings.Builder
+	for {
+		f, more := frames.Next()
+		fmt.Fprintf(&b, "%s:%d ", f.Function, f.Line)
+		if !more {
+			return b.String()
+		}
+	}
+}
+
+// askCurrent is the question of sharedReads.
+func (d *DB) askCurrent(ctx context.Context, names []string) ([]storedResult, error) {
+	return read(ctx, d, readSealed, []any{names, nil}, storedResultRow)
+}

@@ -1,0 +1,410 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// desk stands for the database: each query waits until it is answered.
+type desk struct {
+	mu      sync.Mutex
+	asked   [][]string
+	queries chan query
+}
+
+type query struct {
+	ctx    context.Context
+	names  []string
+	answer chan<- func() ([]storedResult, error)
+}
+
+func newDesk() (*desk, *sharedReads) {
+	d := &desk{queries: make(chan query, 100)}
+	return d, &sharedReads{ask: d.ask, bound: time.Minute}
+}
+
+func (d *desk) ask(ctx context.Context, names []string) ([]storedResult, error) {
+	d.mu.Lock()
+	d.asked = append(d.asked, slices.Clone(names))
+	d.mu.Unlock()
+	answer := make(chan func() ([]storedResult, error), 1)
+	d.queries <- query{ctx, names, answer}
+	select {
+	case f := <-answer:
+		return f()
+	case <-ctx.Done():
+		return nil, core.Wrap(core.Unavailable, ctx.Err(), "ended")
+	}
+}
+
+// found answers with a row for each name.
+func (q query) found() {
+	q.answer <- func() ([]storedResult, error) { return rowsOf(q.names), nil }
+}
+
+func (q query) fails(err error) {
+	q.answer <- func() ([]storedResult, error) { return nil, err }
+}
+
+func rowsOf(names []string) []storedResult {
+	var out []storedResult
+	for _, n := range names {
+		out = append(out, storedResult{StoredValue: vault.StoredValue{Name: core.Name(n), Version: 1}})
+	}
+	slices.Reverse(out) // in no order
+	return out
+}
+
+// reply is what one requester got.
+type reply struct {
+	name string
+	rows []vault.StoredValue
+	err  error
+}
+
+// reader asks in the background.
+func reader(ctx context.Context, s *sharedReads, name string) <-chan reply {
+	out := make(chan reply, 1)
+	go func() {
+		rows, err := s.read(ctx, name)
+		out <- reply{name, rows, err}
+	}()
+	synctest.Wait()
+	return out
+}
+
+// busy fills every place for a query and returns what holds them.
+func (d *desk) busy(t *testing.T, s *sharedReads) []query {
+	var held []query
+	for i := range maxBatches {
+		reader(t.Context(), s, fmt.Sprintf("busy/%d", i))
+		held = append(held, <-d.queries)
+	}
+	return held
+}
+
+func (r reply) is(t *testing.T) {
+	t.Helper()
+	if r.err != nil || len(r.rows) != 1 || string(r.rows[0].Name) != r.name {
+		t.Errorf("%s got %v, %v", r.name, r.rows, r.err)
+	}
+}
+
+func TestSharedReads(t *testing.T) {
+	bubble := func(name string, f func(t *testing.T, d *desk, s *sharedReads)) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, s := newDesk()
+				f(t, d, s)
+				for len(d.queries) > 0 {
+					(<-d.queries).found()
+				}
+				synctest.Wait()
+			})
+		})
+	}
+	bubble("OK a lone request is asked at once", func(t *testing.T, d *desk, s *sharedReads) {
+		begun := time.Now()
+		got := reader(t.Context(), s, "a")
+		q := <-d.queries
+		if !slices.Equal(q.names, []string{"a"}) || time.Since(begun) != 0 {
+			t.Errorf("%v after %s", q.names, time.Since(begun))
+		}
+		q.found()
+		(<-got).is(t)
+	})
+	bubble("OK who waits shares the next query", func(t *testing.T, d *desk, s *sharedReads) {
+		held := d.busy(t, s)
+		var got []<-chan reply
+		for _, n := range []string{"c", "a", "b", "a"} {
+			got = append(got, reader(t.Context(), s, n))
+		}
+		if len(d.queries) != 0 {
+			t.Fatal("more queries than places")
+		}
+		held[1].found()
+		q := <-d.queries
+		if !slices.Equal(q.names, []string{"a", "b", "c"}) {
+			t.Errorf("asked for %v", q.names)
+		}
+		// One who comes now may not get this query's answer: it may be older than his question.
+		late := reader(t.Context(), s, "a")
+		q.found()
+		for _, g := range got {
+			(<-g).is(t)
+		}
+		select {
+		case r := <-late:
+			t.Fatalf("a query that began before the question answered it: %+v", r)
+		default:
+		}
+		(<-d.queries).found()
+		(<-late).is(t)
+		held[0].found()
+		held[2].found()
+	})
+	bubble("OK no more than fit", func(t *testing.T, d *desk, s *sharedReads) {
+		held := d.busy(t, s)
+		for i := range maxBatch + 5 {
+			reader(t.Context(), s, fmt.Sprint(i))
+		}
+		held[0].found()
+		first := <-d.queries
+		first.found()
+		second := <-d.queries
+		if len(first.names) != maxBatch || len(second.names) != 5 {
+			t.Errorf("%d, then %d", len(first.names), len(second.names))
+		}
+		second.found()
+		held[1].found()
+		held[2].found()
+	})
+	bubble("OK who leaves is gone at once and harms nobody", func(t *testing.T, d *desk, s *sharedReads) {
+		held := d.busy(t, s)
+		ctx, leave := context.WithCancel(t.Context())
+		early, stays := reader(ctx, s, "early"), reader(t.Context(), s, "stays")
+		gone := reader(ctx, s, "stays")
+		held[0].found()
+		q := <-d.queries
+		waiting := reader(ctx, s, "waiting")
+		leave()
+		for _, g := range []<-chan reply{early, gone, waiting} {
+			if r := <-g; !errors.Is(r.err, context.Canceled) {
+				t.Errorf("%+v", r)
+			}
+		}
+		if q.ctx.Err() != nil {
+			t.Error("one who left ended the query of the others")
+		}
+		q.found()
+		(<-stays).is(t)
+		held[1].found()
+		held[2].found()
+		synctest.Wait()
+		if len(d.queries) != 0 {
+			t.Error("asked for one who had left")
+		}
+	})
+	bubble("OK a query nobody waits for ends", func(t *testing.T, d *desk, s *sharedReads) {
+		ctx, leave := context.WithCancel(t.Context())
+		reader(ctx, s, "a")
+		reader(ctx, s, "b")
+		leave()
+		synctest.Wait()
+		for range 2 {
+			if q := <-d.queries; q.ctx.Err() == nil {
+				t.Error("it goes on")
+			}
+		}
+	})
+	bubble("OK a slow query gives its place away", func(t *testing.T, d *desk, s *sharedReads) {
+		held := d.busy(t, s)
+		begun := time.Now()
+		got := reader(t.Context(), s, "a")
+		q := <-d.queries
+		if took := time.Since(begun); took > slowBatch {
+			t.Errorf("after %s", took)
+		}
+		q.found()
+		(<-got).is(t)
+		next := reader(t.Context(), s, "b")
+		(<-d.queries).found()
+		(<-next).is(t)
+		for _, h := range held {
+			h.found()
+		}
+		synctest.Wait()
+		if s.running != 0 {
+			t.Errorf("%d places are lost", s.running)
+		}
+		again := d.busy(t, s)
+		reader(t.Context(), s, "c")
+		if len(d.queries) != 0 {
+			t.Error("more places than before")
+		}
+		for _, h := range again {
+			h.found()
+		}
+	})
+	bubble("Err of one row is its name's", func(t *testing.T, d *desk, s *sharedReads) {
+		held := d.busy(t, s)
+		a, b := reader(t.Context(), s, "a"), reader(t.Context(), s, "b")
+		held[0].found()
+		q := <-d.queries
+		bad := rowsOf(q.names)
+		bad[0].err = core.Errorf(core.Corrupt, "malformed") // b's
+		q.answer <- func() ([]storedResult, error) { return bad, nil }
+		(<-a).is(t)
+		if r := <-b; core.CodeOf(r.err) != core.Corrupt || r.rows != nil {
+			t.Errorf("%+v", r)
+		}
+		held[1].found()
+		held[2].found()
+	})
+	bubble("Err of a panic is everybody's", func(t *testing.T, d *desk, s *sharedReads) {
+		got := reader(t.Context(), s, "a")
+		(<-d.queries).answer <- func() ([]storedResult, error) { panic("a value") }
+		r := <-got
+		if core.CodeOf(r.err) != core.Internal || strings.Contains(r.err.Error(), "a value") || !strings.Contains(r.err.Error(), "batch_test.go") && !strings.Contains(r.err.Error(), "store") {
+			t.Errorf("%v", r.err)
+		}
+		again := reader(t.Context(), s, "a")
+		(<-d.queries).found()
+		(<-again).is(t)
+	})
+	bubble("Err of the database is everybody's", func(t *testing.T, d *desk, s *sharedReads) {
+		held := d.busy(t, s)
+		a, b := reader(t.Context(), s, "a"), reader(t.Context(), s, "b")
+		held[0].found()
+		(<-d.queries).fails(core.Errorf(core.Unavailable, "away"))
+		for _, g := range []<-chan reply{a, b} {
+			if r := <-g; core.CodeOf(r.err) != core.Unavailable {
+				t.Errorf("%+v", r)
+			}
+		}
+		held[1].found()
+		held[2].found()
+	})
+}
+
+// TestAskEach: what the database cannot read fails alone, whichever of them it is and however many.
+func TestAskEach(t *testing.T) {
+	var names []string
+	for i := range 23 {
+		names = append(names, fmt.Sprintf("n%02d", i))
+	}
+	for _, bad := range [][]string{nil, {"n00"}, {"n22"}, {"n07", "n08"}, {"n00", "n11", "n22"}, names} {
+		queries := 0
+		got, err := askEach(t.Context(), names, func(_ context.Context, some []string) ([]storedResult, error) {
+			queries++
+			for _, n := range some {
+				if slices.Contains(bad, n) {
+					return nil, core.Errorf(core.Corrupt, "a page of it is gone")
+				}
+			}
+			return rowsOf(some), nil
+		})
+		must(t, err)
+		seen := map[string]bool{}
+		for _, r := range got {
+			seen[string(r.Name)] = true
+			if (r.err != nil) != slices.Contains(bad, string(r.Name)) {
+				t.Errorf("%v: %s: %v", bad, r.Name, r.err)
+			}
+		}
+		if len(got) != len(names) || len(seen) != len(names) || len(bad) == 1 && queries > 11 {
+			t.Errorf("%v: %d results of %d names by %d queries", bad, len(got), len(seen), queries)
+		}
+	}
+	calls := 0
+	_, err := askEach(t.Context(), names, func(context.Context, []string) ([]storedResult, error) {
+		if calls++; calls == 1 {
+			return nil, core.Errorf(core.Corrupt, "gone")
+		}
+		return nil, core.Errorf(core.Unavailable, "away")
+	})
+	if code(t, err, core.Unavailable); calls != 2 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+// TestReadsAreNeverStale: while versions are added, no reader gets another name's row, or one that is older than
+// what was acknowledged before it asked.
+func TestReadsAreNeverStale(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	const names, readers, versions = 3, 24, 60
+	acked := make([]atomic.Uint64, names)
+	ids := make([]vault.NewSecret, names)
+	for i := range ids {
+		ids[i] = newSecret(fmt.Sprintf("s/%d", i))
+		_, err := d.CreateSecret(t.Context(), ids[i], origin("create"))
+		must(t, err)
+		acked[i].Store(1)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var reading, writing sync.WaitGroup
+	var reads atomic.Int64
+	for r := range readers {
+		reading.Go(func() {
+			for n := r; ctx.Err() == nil; n++ {
+				i := n % names
+				from := acked[i].Load()
+				rows, err := d.ReadSealed(t.Context(), []core.Name{ids[i].Name}, 0, vault.Freshness{})
+				reads.Add(1)
+				if err != nil || len(rows) != 1 || rows[0].Name != ids[i].Name || rows[0].SecretID != ids[i].ID || rows[0].Version < from ||
+					rows[0].Version != rows[0].CurrentVersion {
+					t.Errorf("%s, at least version %d: %+v, %v", ids[i].Name, from, rows, err)
+					return
+				}
+			}
+		})
+	}
+	for i := range ids {
+		writing.Go(func() {
+			for v := uint64(1); v < versions; v++ {
+				_, err := d.AppendVersion(t.Context(), vault.NewVersion{
+					ID: ids[i].ID, Name: ids[i].Name, Expected: v, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("w"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				acked[i].Store(v + 1)
+			}
+		})
+	}
+	writing.Wait()
+	stop()
+	reading.Wait()
+	if reads.Load() < versions {
+		t.Errorf("only %d reads", reads.Load())
+	}
+}
+
+// TestMalformedRows: what was edited by hand fails alone, in a shared query too.
+func TestMalformedRows(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	var all []string
+	for _, n := range []string{"good", "infinite", "negative", "kindless"} {
+		_, err := d.CreateSecret(t.Context(), newSecret(n), origin("create"))
+		must(t, err)
+		all = append(all, n)
+	}
+	s.sql("app", `ALTER TABLE vault.secret_versions ALTER created_at DROP NOT NULL;
+		ALTER TABLE vault.secrets DROP CONSTRAINT secrets_current_version_positive, ALTER kind DROP NOT NULL;
+		UPDATE vault.secret_versions SET created_at = 'infinity' FROM vault.secrets s WHERE s.id = secret_id AND s.name = 'infinite';
+		ALTER TABLE vault.secret_versions DROP CONSTRAINT secret_versions_version_positive;
+		UPDATE vault.secret_versions SET version = -1 FROM vault.secrets s WHERE s.id = secret_id AND s.name = 'negative';
+		UPDATE vault.secrets SET current_version = -1 WHERE name = 'negative';
+		UPDATE vault.secrets SET kind = NULL WHERE name = 'kindless'`)
+
+	results, err := d.askCurrent(t.Context(), all)
+	must(t, err)
+	for _, r := range results {
+		if (r.err == nil) != (r.Name == "good") {
+			t.Errorf("%s: %v", r.Name, r.err)
+		}
+	}
+	if len(results) != len(all) {
+		t.Errorf("%d rows", len(results))
+	}
+	for _, n := range []core.Name{"infinite", "kindless", "negative"} {
+		for _, f := range []vault.Freshness{{}, {Primary: true}} {
+			_, err := d.ReadSealed(t.Context(), []core.Name{n}, 0, f)
+			code(t, err, core.Corrupt)
+		}
+	}
+}
