@@ -16,6 +16,9 @@ const (
 	insertSQL = "INSERT INTO bench.floor_log (value) VALUES ($1)"
 )
 
+// poolConns is as large as the API's pool for reads.
+const poolConns = 16
+
 // setup is run statement by statement; vault_bench is the role that the SQL functions are called as.
 var setup = []string{
 	`CREATE SCHEMA IF NOT EXISTS bench`,
@@ -44,7 +47,7 @@ func openDatabase(ctx context.Context, o options) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.MaxConns = int32(o.conns)
+	config.MaxConns = poolConns
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, err

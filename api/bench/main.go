@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -25,10 +26,12 @@ type options struct {
 	tokenFile string // holds an admin token
 	dsn       string // connection string of a superuser; empty means PG* variables
 	duration  time.Duration
-	conns     int // REST connections
-	sqlConns  int // SQL connections
-	secrets   int // secrets that reads choose among
-	valueLen  int // bytes of a value
+	conns     int            // REST connections
+	sqlConns  int            // SQL connections
+	secrets   int            // secrets that reads choose among
+	valueLen  int            // bytes of a value
+	rows      *regexp.Regexp // names of the rows to measure; floors of theirs that are left out give no ratio
+	serve     bool           // be the second process
 }
 
 func main() {
@@ -36,7 +39,7 @@ func main() {
 	defer stop()
 	o, err := parse(os.Args[1:])
 	if err == nil {
-		err = run(ctx, o)
+		err = start(ctx, o, os.Args[1:])
 	}
 	if errors.Is(err, flag.ErrHelp) {
 		return
@@ -59,7 +62,13 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.sqlConns, "sql-conns", 8, "SQL connections")
 	f.IntVar(&o.secrets, "secrets", 256, "secrets that reads choose among")
 	f.IntVar(&o.valueLen, "value-bytes", 32, "bytes of a value")
+	rows := f.String("rows", "", "regular expression of the rows to measure; empty measures all")
+	f.BoolVar(&o.serve, "serve", false, "be the second process: the gin floors and the vault without an audit")
 	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	var err error
+	if o.rows, err = regexp.Compile(*rows); err != nil {
 		return o, err
 	}
 	o.duration = time.Duration(secs * float64(time.Second))
@@ -70,14 +79,22 @@ func parse(args []string) (options, error) {
 	if o.secrets < max(o.conns, o.sqlConns) {
 		return o, errors.New("-secrets must not be less than the connections: each changes a secret of its own")
 	}
-	if o.tokenFile == "" {
+	if o.tokenFile == "" && !o.serve {
 		return o, errors.New("-token-file is needed")
 	}
 	return o, nil
 }
 
-// run measures everything in one process and prints one table.
-func run(ctx context.Context, o options) error {
+// start is one of the two processes.
+func start(ctx context.Context, o options, args []string) error {
+	if o.serve {
+		return serve(ctx, o)
+	}
+	return run(ctx, o, args)
+}
+
+// run measures everything and prints one table.
+func run(ctx context.Context, o options, args []string) (err error) {
 	db, err := openDatabase(ctx, o)
 	if err != nil {
 		return err
@@ -87,14 +104,17 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	gin, err := startGin(ctx, db)
+	beside, err := startServed(ctx, args)
 	if err != nil {
 		return err
 	}
-	defer gin.close()
+	defer func() { err = errors.Join(err, beside.close()) }()
 
 	var t table
-	for _, m := range measurements(o, db, rest, gin) {
+	for _, m := range measurements(o, db, rest, beside) {
+		if !o.rows.MatchString(m.name) {
+			continue
+		}
 		r, err := measure(ctx, o.duration, m)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
@@ -104,12 +124,40 @@ func run(ctx context.Context, o options) error {
 	return t.write(os.Stdout, o)
 }
 
+// restConns are the numbers of connections that REST reads are measured with.
+var restConns = []int{1, 32, 128}
+
+// batchNames are the names of one batch-read.
+const batchNames = 64
+
+// restReads measures reads beside what they stand on, at several numbers of connections.
+func restReads(o options, beside *served) (all []measurement) {
+	for _, n := range restConns {
+		at := func(name string) string { return fmt.Sprintf("%s, %d conns", name, n) }
+		floors := []string{at(floorGin), at(floorGinSelect)}
+		all = append(all,
+			measurement{name: floors[0], load: cycle(beside.gin, n, [][]byte{request("GET", beside.gin, "/fixed", "", "")})},
+			measurement{name: floors[1], load: cycle(beside.gin, n, [][]byte{request("GET", beside.gin, "/select", "", "")})},
+			measurement{name: at("REST read"), load: reads(o.addr, runName, o.secrets, n), floors: floors},
+			measurement{name: at("REST read, no audit"), load: reads(beside.bare, beside.run, o.secrets, n), floors: floors},
+		)
+	}
+	for _, n := range restConns[:2] {
+		at := func(name string) string { return fmt.Sprintf("%s, %d conns", name, n) }
+		floors := []string{at(floorGin), at(floorGinSelect)}
+		all = append(all,
+			measurement{name: at("REST batch-read, names"), load: batchReads(o.addr, runName, o.secrets, n, batchNames),
+				each: batchNames, floors: floors},
+			measurement{name: at("REST batch-read, no audit, names"), load: batchReads(beside.bare, beside.run, o.secrets, n, batchNames),
+				each: batchNames, floors: floors},
+		)
+	}
+	return all
+}
+
 // measurements is the whole list: floors first, each followed by what stands on it.
-func measurements(o options, db *database, rest *rest, gin *ginFloor) []measurement {
-	return []measurement{
-		{name: floorGin, workers: gin.clients(o.conns, "/fixed")},
-		{name: floorGinSelect, workers: gin.clients(o.conns, "/select")},
-		{name: "REST read", workers: rest.readers(o.conns), floors: []string{floorGin, floorGinSelect}},
+func measurements(o options, db *database, rest *rest, beside *served) []measurement {
+	return append(restReads(o, beside), []measurement{
 		{name: floorInsertREST, workers: db.inserters(o.conns)},
 		{name: "REST create", workers: rest.creators(o.conns), floors: []string{floorInsertREST}},
 		{name: "REST update", workers: rest.updaters(o.conns), floors: []string{floorInsertREST}},
@@ -118,7 +166,7 @@ func measurements(o options, db *database, rest *rest, gin *ginFloor) []measurem
 		{name: floorInsert, workers: db.inserters(o.sqlConns)},
 		{name: "SQL create_secret", workers: db.creators(o.sqlConns), floors: []string{floorInsert}},
 		{name: "SQL update_secret", workers: db.updaters(o.sqlConns), floors: []string{floorInsert}},
-	}
+	}...)
 }
 
 // Names of the floors.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -16,10 +17,12 @@ const warmUp = 300 * time.Millisecond
 // The operation is used by one goroutine.
 type worker func(ctx context.Context) (op func() error, done func(), err error)
 
-// measurement is one row to be.
+// measurement is one row to be: workers, or a load.
 type measurement struct {
 	name    string
 	workers []worker
+	load    *load
+	each    int      // what one operation counts for; 0 = 1
 	floors  []string // names of rows measured before
 }
 
@@ -35,10 +38,17 @@ type row struct {
 // measure runs every worker for d after the warm-up. The first error of any worker ends it: a rate of failures is
 // no rate.
 func measure(ctx context.Context, d time.Duration, m measurement) (row, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	start := time.Now().Add(warmUp)
 	end := start.Add(d)
+	if m.load != nil {
+		all, err := m.load.run(ctx, start, end)
+		if err != nil {
+			return row{}, err
+		}
+		return summarise(m, all, d)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	samples := make([][]time.Duration, len(m.workers))
 	var wg sync.WaitGroup
 	for i, w := range m.workers {
@@ -87,7 +97,7 @@ func summarise(m measurement, all []time.Duration, d time.Duration) (row, error)
 	slices.Sort(all)
 	return row{
 		name: m.name, floors: m.floors, samples: len(all),
-		rate: float64(len(all)) / d.Seconds(),
+		rate: float64(len(all)*max(1, m.each)) / d.Seconds(),
 		p50:  all[len(all)/2], p99: all[len(all)*99/100],
 	}, nil
 }
@@ -95,8 +105,13 @@ func summarise(m measurement, all []time.Duration, d time.Duration) (row, error)
 // table prints rows as Markdown.
 type table struct{ rows []row }
 
-func (t table) find(name string) row {
-	return t.rows[slices.IndexFunc(t.rows, func(r row) bool { return r.name == name })]
+// find returns the row of that name, if it was measured.
+func (t table) find(name string) (row, bool) {
+	i := slices.IndexFunc(t.rows, func(r row) bool { return r.name == name })
+	if i < 0 {
+		return row{}, false
+	}
+	return t.rows[i], true
 }
 
 func (t table) write(w io.Writer, o options) error {
@@ -105,12 +120,12 @@ func (t table) write(w io.Writer, o options) error {
 	fmt.Fprintln(w, "| | per second | p50 ms | p99 ms | of its floor |\n|---|---:|---:|---:|---|")
 	for _, r := range t.rows {
 		ratios := ""
-		for i, f := range r.floors {
-			if i > 0 {
-				ratios += "; "
+		for _, name := range r.floors {
+			if f, ok := t.find(name); ok {
+				ratios += fmt.Sprintf("; %.2f of %s", r.rate/f.rate, name[len("floor: "):])
 			}
-			ratios += fmt.Sprintf("%.2f of %s", r.rate/t.find(f).rate, f[len("floor: "):])
 		}
+		ratios = strings.TrimPrefix(ratios, "; ")
 		_, err := fmt.Fprintf(w, "| %s | %.0f | %.2f | %.2f | %s |\n", r.name, r.rate,
 			float64(r.p50.Microseconds())/1000, float64(r.p99.Microseconds())/1000, ratios)
 		if err != nil {
@@ -118,4 +133,13 @@ func (t table) write(w io.Writer, o options) error {
 		}
 	}
 	return nil
+}
+
+// repeat makes n workers, numbered from 0.
+func repeat(n int, make func(i int) worker) []worker {
+	var w []worker
+	for i := range n {
+		w = append(w, make(i))
+	}
+	return w
 }

@@ -17,7 +17,9 @@ import (
 var runName = strconv.FormatInt(time.Now().UnixNano(), 36)
 
 // secretName names the i-th of the secrets that reads choose among and updates change.
-func secretName(i int64) string { return fmt.Sprintf("bench/%s/%d", runName, i) }
+func secretName(i int64) string { return nameIn(runName, i) }
+
+func nameIn(run string, i int64) string { return fmt.Sprintf("bench/%s/%d", run, i) }
 
 // rest is the API's side.
 type rest struct {
@@ -63,17 +65,32 @@ func (r *rest) worker(op func(c *client) error) worker {
 	}
 }
 
-func (r *rest) readers(n int) []worker {
-	reqs := make([][]byte, r.secrets)
+// reads asks addr for one of a run's secrets after the other.
+func reads(addr, run string, secrets, conns int) *load {
+	reqs := make([][]byte, secrets)
 	for i := range reqs {
-		reqs[i] = request("GET", r.addr, "/v1/secrets/"+secretName(int64(i)), "", "")
+		reqs[i] = request("GET", addr, "/v1/secrets/"+nameIn(run, int64(i)), "", "")
 	}
-	return repeat(n, func(int) worker {
-		return r.worker(func(c *client) error {
-			_, err := c.do(reqs[r.next.Add(1)%int64(len(reqs))], http.StatusOK, nil)
-			return err
-		})
-	})
+	return cycle(addr, conns, reqs)
+}
+
+// batchReads asks for n of a run's secrets at a time.
+func batchReads(addr, run string, secrets, conns, n int) *load {
+	reqs := make([][]byte, 16)
+	for i := range reqs {
+		names := make([]string, n)
+		for j := range names {
+			names[j] = nameIn(run, int64((i*n+j)%secrets))
+		}
+		body, _ := json.Marshal(map[string][]string{"names": names}) // strings always encode
+		reqs[i] = request("POST", addr, "/v1/batch-read", "", string(body))
+	}
+	return cycle(addr, conns, reqs)
+}
+
+func cycle(addr string, conns int, reqs [][]byte) *load {
+	i := 0
+	return &load{addr: addr, conns: conns, next: func() []byte { i++; return reqs[i%len(reqs)] }}
 }
 
 func (r *rest) creators(n int) []worker {
