@@ -56,13 +56,21 @@ AS $$
 $$;
 COMMENT ON FUNCTION vault.entry_points(text) IS 'the plaintext functions that an action needs';
 
+CREATE FUNCTION vault.admit_change(action text, target text) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_admit_change' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.admit_change(text, text)
+    IS 'raises on a standby and in a read-only transaction, after the key agent has recorded the attempt';
+
 CREATE FUNCTION vault.grant_access(role regrole, pattern text, actions text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     entry regprocedure;
+    what text := format('%s on %s to %s', array_to_string(grant_access.actions, ','), grant_access.pattern,
+                        grant_access.role);
 BEGIN
+    PERFORM vault.admit_change('grant', what);
     PERFORM vault.check_role(grant_access.role);
     IF grant_access.pattern IS NULL THEN
         RAISE EXCEPTION 'pattern must not be null' USING ERRCODE = 'null_value_not_allowed';
@@ -77,9 +85,7 @@ BEGIN
     FOR entry IN SELECT e FROM unnest(grant_access.actions || '{list}') a, vault.entry_points(a) e LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', entry, grant_access.role);
     END LOOP;
-    PERFORM vault.append_audit(vault.local_origin(), 'grant',
-        format('%s on %s to %s', array_to_string(grant_access.actions, ','), grant_access.pattern, grant_access.role),
-        NULL, 'ok', '');
+    PERFORM vault.append_audit(vault.local_origin(), 'grant', what, NULL, 'ok', '');
 END
 $$;
 COMMENT ON FUNCTION vault.grant_access(regrole, text, text[])
@@ -92,7 +98,10 @@ AS $$
 DECLARE
     gone text;
     entry regprocedure;
+    what text := format('%s on %s from %s', array_to_string(revoke_access.actions, ','), revoke_access.pattern,
+                        revoke_access.role);
 BEGIN
+    PERFORM vault.admit_change('revoke', what);
     PERFORM vault.check_actions(revoke_access.actions);
     DELETE FROM vault.access_grants g
     WHERE g.grantee = revoke_access.role AND g.pattern = revoke_access.pattern
@@ -112,10 +121,7 @@ BEGIN
         END LOOP;
     END LOOP;
     PERFORM vault.revoke_usage_if_idle(revoke_access.role);
-    PERFORM vault.append_audit(vault.local_origin(), 'revoke',
-        format('%s on %s from %s', array_to_string(revoke_access.actions, ','), revoke_access.pattern,
-               revoke_access.role),
-        NULL, 'ok', '');
+    PERFORM vault.append_audit(vault.local_origin(), 'revoke', what, NULL, 'ok', '');
 END
 $$;
 COMMENT ON FUNCTION vault.revoke_access(regrole, text, text[]) IS 'takes back what grant_access gave';

@@ -25,6 +25,10 @@ AS $$
 $$;
 COMMENT ON FUNCTION vault.local_origin() IS 'origin of what the session does by an administrative function';
 
+CREATE FUNCTION vault.record_look(action text, target text) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_record_look' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.record_look(text, text) IS 'has the key agent record a look at the audit, where it cannot be written here';
+
 CREATE FUNCTION vault.audit(name_prefix text DEFAULT NULL, since timestamptz DEFAULT NULL,
                             max_rows integer DEFAULT 1000)
 RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
@@ -36,8 +40,10 @@ BEGIN
     IF audit.max_rows IS NULL OR audit.max_rows NOT BETWEEN 1 AND 100000 THEN
         RAISE EXCEPTION 'max_rows must be between 1 and 100000' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- Whoever looks is seen; a standby cannot write, there the look itself goes unrecorded.
-    IF NOT pg_is_in_recovery() THEN
+    -- Whoever looks is seen. What cannot write has the agent of its node record it, like a read.
+    IF current_setting('transaction_read_only')::boolean THEN
+        PERFORM vault.record_look('audit', audit.name_prefix);
+    ELSE
         PERFORM vault.append_audit(vault.local_origin(), 'audit', audit.name_prefix, NULL, 'ok', '');
     END IF;
     RETURN QUERY

@@ -47,6 +47,7 @@ DECLARE
     s vault.secrets;
 BEGIN
     PERFORM vault.require(caller, wanted, target);
+    PERFORM vault.require_writable();
     SELECT * INTO s FROM vault.secrets x WHERE x.name = target AND x.deleted_at IS NULL FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM vault.raise_not_found(target);

@@ -36,6 +36,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM vault.require_writable();
     UPDATE vault.secret_versions v
     SET kms_key_id = rewrap_version.new_key_id, wrapped_dek = rewrap_version.new_wrapped_dek
     WHERE v.secret_id = rewrap_version.id AND v.version = rewrap_version.version

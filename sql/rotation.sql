@@ -74,6 +74,7 @@ DECLARE
     v vault.secret_versions;
     stamp timestamptz;
 BEGIN
+    PERFORM vault.require_writable();
     IF grace_secs IS NULL OR grace_secs NOT BETWEEN 0 AND 315360000 THEN
         RAISE EXCEPTION 'grace_secs must be between 0 and 315360000' USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -209,6 +210,7 @@ AS $$
 DECLARE
     stamp timestamptz := clock_timestamp();
 BEGIN
+    PERFORM vault.require_writable();
     RETURN QUERY
         WITH open AS (
             SELECT j.id FROM vault.rotation_jobs j
@@ -235,6 +237,7 @@ AS $$
 DECLARE
     job vault.rotation_jobs;
 BEGIN
+    PERFORM vault.require_writable();
     SELECT * INTO job FROM vault.rotation_jobs j
     WHERE j.id = job_id AND j.state = 'claimed' AND j.claimed_by = worker FOR UPDATE;
     IF NOT FOUND THEN
@@ -329,6 +332,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM vault.require_writable();
     UPDATE vault.secrets s SET next_rotation_at = plan_rotation.next_rotation_at
     WHERE s.id = plan_rotation.id AND s.next_rotation_at IS NULL AND s.deleted_at IS NULL
       AND s.rotation_schedule = plan_rotation.schedule AND s.rotation_time_zone = plan_rotation.time_zone;

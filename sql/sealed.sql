@@ -30,6 +30,10 @@ END
 $$;
 COMMENT ON FUNCTION vault.raise_stale(text, bigint, bigint) IS 'the one way to say that an expected version is stale';
 
+CREATE FUNCTION vault.require_writable() RETURNS void
+AS 'MODULE_PATHNAME', 'hv_require_writable' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.require_writable() IS 'raises on a standby, saying where the primary is, and in a read-only transaction';
+
 CREATE FUNCTION vault.create_secret(id uuid, name text, sealed vault.sealed_value, kind text, content_type text,
                                     settings vault.secret_settings, origin vault.audit_origin)
 RETURNS vault.secret_info
@@ -40,6 +44,7 @@ DECLARE
     stamp timestamptz := clock_timestamp();
     created vault.secrets;
 BEGIN
+    PERFORM vault.require_writable();
     PERFORM vault.check_settings(create_secret.kind, settings);
     INSERT INTO vault.secrets (id, name, kind, content_type, description, tags, rotation_interval_secs,
                                rotation_schedule, rotation_time_zone, rotation_window_secs, rotation_paused,
@@ -148,6 +153,7 @@ AS $$
 DECLARE
     s vault.secrets;
 BEGIN
+    PERFORM vault.require_writable();
     SELECT * INTO s FROM vault.secrets x WHERE x.id = lock_secret.id AND x.deleted_at IS NULL FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM vault.raise_not_found(lock_secret.id::text);

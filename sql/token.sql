@@ -7,6 +7,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM vault.require_writable();
     INSERT INTO vault.admin_tokens (id, name, fingerprint, created_at, expires_at)
     VALUES (create_token.id, create_token.name, create_token.fingerprint, clock_timestamp(), create_token.expires_at)
     ON CONFLICT (name) WHERE revoked_at IS NULL DO NOTHING;
@@ -46,6 +47,7 @@ CREATE FUNCTION vault.revoke_token(name text, origin vault.audit_origin) RETURNS
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM vault.require_writable();
     UPDATE vault.admin_tokens t SET revoked_at = clock_timestamp()
     WHERE t.name = revoke_token.name AND t.revoked_at IS NULL;
     IF NOT FOUND THEN
@@ -78,6 +80,7 @@ AS $$
 DECLARE
     entry regprocedure;
 BEGIN
+    PERFORM vault.admit_change('grant', format('service role to %s', role));
     PERFORM vault.check_role(role);
     IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = role AND (r.rolsuper OR r.rolbypassrls)) THEN
         RAISE EXCEPTION 'role % is a superuser or bypasses row security', role
@@ -99,6 +102,7 @@ AS $$
 DECLARE
     entry regprocedure;
 BEGIN
+    PERFORM vault.admit_change('revoke', format('service role from %s', role));
     PERFORM vault.check_role(role);
     FOR entry IN SELECT f FROM vault.service_functions() f LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, role);

@@ -34,13 +34,13 @@ type SQLUnwrap struct {
 	Keys   []VersionedKey
 }
 
-// SQLAttempt is an attempt that the backend itself refused or failed, or a list,
-// which needs no key and so comes to its record only this way.
+// SQLAttempt is an attempt that the backend itself refused or failed, or a list
+// or a look at the audit, which need no key and so come to their record only this way.
 type SQLAttempt struct {
 	Action  Action
 	Name    string
 	Version uint64
-	Outcome Outcome   // OutcomeDenied or OutcomeFailed; OutcomeOK for ActionList
+	Outcome Outcome   // OutcomeDenied or OutcomeFailed; OutcomeOK for ActionList and ActionAudit
 	Code    core.Code // "" for OutcomeOK alone
 }
 
@@ -124,7 +124,7 @@ func (u *SQLUnwrap) check() error {
 	return nil
 }
 
-// RecordForSQL records an attempt that the backend refused or that failed there, or a list.
+// RecordForSQL records an attempt that the backend refused or that failed there, a list, or a look at the audit.
 // Errors: Denied, Invalid, Unavailable.
 func (v *Vault) RecordForSQL(ctx context.Context, c SQLCaller, t SQLAttempt) error {
 	a := v.trySQL(c, t.Action, t.Name, t.Version)
@@ -145,11 +145,11 @@ func (v *Vault) RecordForSQL(ctx context.Context, c SQLCaller, t SQLAttempt) err
 func (t *SQLAttempt) check() error {
 	switch t.Action {
 	case ActionCreate, ActionRead, ActionUpdate, ActionDelete, ActionRotate, ActionVerify, ActionList, ActionDescribe,
-		ActionConfigure, ActionExpire:
+		ActionConfigure, ActionExpire, ActionGrant, ActionRevoke, ActionAudit:
 	default:
 		return core.Errorf(core.Invalid, "that action is not an SQL caller's")
 	}
-	if t.Action == ActionList && t.Outcome == OutcomeOK && t.Code == "" {
+	if (t.Action == ActionList || t.Action == ActionAudit) && t.Outcome == OutcomeOK && t.Code == "" {
 		return nil
 	}
 	if t.Outcome != OutcomeDenied && t.Outcome != OutcomeFailed {

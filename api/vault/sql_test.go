@@ -141,7 +141,16 @@ func TestRecordForSQL(t *testing.T) {
 		list := vault.SQLAttempt{Action: vault.ActionList, Name: "a/", Outcome: vault.OutcomeOK}
 		wantCode(t, d.RecordForSQL(t.Context(), backend, list), "")
 	})
+	t.Run("OK look at the audit", func(t *testing.T) {
+		look := vault.SQLAttempt{Action: vault.ActionAudit, Name: "a/", Outcome: vault.OutcomeOK}
+		wantCode(t, d.RecordForSQL(t.Context(), backend, look), "")
+	})
+	t.Run("OK refused grant", func(t *testing.T) {
+		grant := vault.SQLAttempt{Action: vault.ActionGrant, Name: "read on a/* to app", Outcome: vault.OutcomeFailed, Code: core.Unavailable}
+		wantCode(t, d.RecordForSQL(t.Context(), backend, grant), "")
+	})
 	for name, change := range map[string]func(*vault.SQLAttempt){
+		"ok grant":       func(a *vault.SQLAttempt) { a.Action, a.Outcome, a.Code = vault.ActionGrant, vault.OutcomeOK, "" },
 		"ok":             func(a *vault.SQLAttempt) { a.Outcome, a.Code = vault.OutcomeOK, "" },
 		"no code":        func(a *vault.SQLAttempt) { a.Code = "" },
 		"unknown code":   func(a *vault.SQLAttempt) { a.Code = "x" },

@@ -58,6 +58,7 @@ func goodRequests() []*frame.Request {
 		recordRequest(),
 		with(recordRequest(), func(r *frame.Request) { r.Name, r.Version, r.Outcome, r.Code = "", 0, "failed", core.Internal }),
 		with(recordRequest(), func(r *frame.Request) { r.Action, r.Name, r.Version, r.Outcome, r.Code = "list", "a/", 0, "ok", "" }),
+		with(recordRequest(), func(r *frame.Request) { r.Action, r.Name, r.Version, r.Outcome, r.Code = "audit", "", 0, "ok", "" }),
 		with(generateRequest(), func(r *frame.Request) {
 			r.Origin = frame.Origin{Database: "d", Role: "rôle\n"}
 			r.Version = 1<<63 - 1
@@ -216,6 +217,7 @@ func badRequests() map[string]*frame.Request {
 		"record with keys":         of(recordRequest(), func(r *frame.Request) { r.Keys = one().Keys }),
 		"record version 2^63":      of(recordRequest(), func(r *frame.Request) { r.Version = 1 << 63 }),
 		"record outcome ok":        of(recordRequest(), func(r *frame.Request) { r.Outcome, r.Code = "ok", "" }),
+		"record grant ok":          of(recordRequest(), func(r *frame.Request) { r.Action, r.Outcome, r.Code = "grant", "ok", "" }),
 		"record list ok with code": of(recordRequest(), func(r *frame.Request) { r.Action, r.Outcome = "list", "ok" }),
 		"record without outcome":   of(recordRequest(), func(r *frame.Request) { r.Outcome = "" }),
 		"record without code":      of(recordRequest(), func(r *frame.Request) { r.Code = "" }),

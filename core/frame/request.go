@@ -7,14 +7,15 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// The actions of an OpUnwrap, the only one that an OpRecord may call a success
-// (a list needs no key, so it has no other request that could record it), and
-// the outcomes of an OpRecord.
+// The actions of an OpUnwrap, the only ones that an OpRecord may call a success
+// (a list and a look at the audit need no key, so they have no other request
+// that could record them), and the outcomes of an OpRecord.
 const (
 	ActionRead    = "read"
 	ActionVerify  = "verify"
 	ActionRotate  = "rotate"
 	ActionList    = "list"
+	ActionAudit   = "audit"
 	OutcomeOK     = "ok"
 	OutcomeDenied = "denied"
 	OutcomeFailed = "failed"
@@ -57,7 +58,7 @@ type Request struct {
 	Version uint64
 	// Keys: for OpUnwrap 1 to MaxKeys wrapped keys.
 	Keys []WrappedKey
-	// Outcome: for OpRecord OutcomeDenied or OutcomeFailed; OutcomeOK for ActionList.
+	// Outcome: for OpRecord OutcomeDenied or OutcomeFailed; OutcomeOK for ActionList and ActionAudit.
 	Outcome string
 	// Code: for OpRecord why; empty for OutcomeOK alone.
 	Code core.Code
@@ -271,7 +272,7 @@ func (r *Request) problemRecord() string {
 		return "name is too long or not text"
 	case r.Version > math.MaxInt64:
 		return "version is out of range"
-	case r.Outcome == OutcomeOK && r.Action == ActionList && r.Code == "":
+	case r.Outcome == OutcomeOK && (r.Action == ActionList || r.Action == ActionAudit) && r.Code == "":
 		return ""
 	case r.Outcome != OutcomeDenied && r.Outcome != OutcomeFailed:
 		return "outcome is neither denied nor failed"

@@ -2,16 +2,10 @@ package exttest
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
@@ -142,10 +136,9 @@ func TestSupervisorRunsOnThePrimaryOnly(t *testing.T) {
 	app.exec("CREATE EXTENSION hyperion_vault")
 	passes(t, app)
 
-	standby := c.startStandby(t)
-	s, p := standby("app"), standby("postgres")
-	lsn := get[string](app, "SELECT pg_current_wal_lsn()::text")
-	eventually(t, "the standby follows", func() bool { return get[bool](s, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", lsn) })
+	standby := cluster{c.NewStandby(t)}
+	standby.MustCatchUp(t)
+	s, p := standby.connect(t, "app", vaulttest.Superuser), standby.connect(t, "postgres", vaulttest.Superuser)
 	for3(t, s)
 	if n := get[int](p, launchers) + get[int](p, supervisors); n != 0 {
 		t.Fatalf("%d workers run on the standby", n)
@@ -154,44 +147,7 @@ func TestSupervisorRunsOnThePrimaryOnly(t *testing.T) {
 		t.Error("the status of the standby does not say that it is one")
 	}
 	c.MustStop(t, syscall.SIGQUIT)
-	if !get[bool](p, "SELECT pg_promote()") {
-		t.Fatal("the standby was not promoted")
-	}
+	standby.MustPromote(t)
 	eventually(t, "the supervisor starts", func() bool { return get[int](p, supervisors) == 1 })
 	passes(t, s)
-}
-
-// startStandby starts a physical copy and returns how to connect to it.
-func (c cluster) startStandby(t *testing.T) func(db string) *session {
-	t.Helper()
-	data := filepath.Join(c.Dir(), "standby")
-	socket := filepath.Join(c.Dir(), "s")
-	out, err := c.program(t, "pg_basebackup", "-D", data, "-d", c.DSN("postgres", vaulttest.Superuser), "-R", "-X", "stream",
-		"-c", "fast", "--no-sync")
-	if err != nil {
-		t.Fatalf("pg_basebackup: %v: %s", err, out)
-	}
-	uid, gid := c.owner(t)
-	if err := errors.Join(os.Mkdir(socket, 0o755), os.Chown(socket, uid, gid)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if out, err := c.program(t, "pg_ctl", "-D", data, "-m", "immediate", "stop"); err != nil {
-			t.Logf("pg_ctl stop: %v: %s", err, out)
-		}
-	})
-	out, err = c.program(t, "pg_ctl", "-D", data, "-w", "-l", filepath.Join(c.Dir(), "standby.log"), "-o", "-k "+socket, "start")
-	if err != nil {
-		t.Fatalf("pg_ctl start: %v: %s", err, out)
-	}
-	return func(db string) *session {
-		t.Helper()
-		dsn := strings.Replace(c.DSN(db, vaulttest.Superuser), "host="+c.Dir(), "host="+socket, 1)
-		conn, err := pgx.Connect(bounded(t), dsn)
-		if err != nil {
-			t.Fatal(fmt.Errorf("connect to the standby: %w", err))
-		}
-		t.Cleanup(func() { _ = conn.Close(context.Background()) })
-		return &session{Conn: conn, t: t}
-	}
 }

@@ -12,6 +12,7 @@
 #include "encoding.h"
 #include "golib.h"
 #include "memory.h"
+#include "readonly.h"
 #include "store.h"
 #include "utils/builtins.h"
 
@@ -144,6 +145,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 2, "kind");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvRequire(call);
+	HvRequireWritable();
 	policy = HvCheckSettings(&settings);
 	if (!PG_ARGISNULL(1))
 		value = ValueArg(fcinfo, 1, is_text);

@@ -320,6 +320,16 @@ SELECT count(*) FROM vault.audit(max_rows => 10000)
 WHERE action IN ('grant', 'revoke')
   AND (actor, session_role) IS DISTINCT FROM ('role:' || session_user, session_user::text);
 
+--
+-- nothing is given or taken where nothing can be written
+--
+BEGIN READ ONLY;
+SELECT try('SELECT vault.grant_access(''regress_vault_team'', ''*'', ''{read}'')');
+SELECT try('SELECT vault.revoke_access(''regress_vault_team'', ''team/*'', ''{read}'')');
+SELECT try('SELECT vault.grant_service_role(''regress_vault_team'')');
+SELECT try('SELECT vault.revoke_service_role(''regress_vault_team'')');
+ROLLBACK;
+
 SELECT vault.revoke_access('regress_vault_team', 'team/*', '{read}');
 SELECT vault.revoke_access('regress_vault_asks', 'own/*', '{read}');
 SELECT * FROM vault.access_list();

@@ -68,9 +68,11 @@ SELECT try('SELECT vault.audit(max_rows => -1)');
 SELECT try('SELECT vault.audit(max_rows => 100001)');
 SELECT try('SELECT vault.audit(max_rows => NULL)');
 SELECT try('SELECT vault.audit(since => ''soon'')');
--- no look goes unseen: where nothing can be written nothing is shown
+-- no look goes unseen: where nothing can be written, the key agent records it
 BEGIN READ ONLY;
-SELECT try('SELECT vault.audit()');
+SELECT try('SELECT vault.audit(''audit/full'')');
+SELECT try('SET LOCAL hyperion_vault.agent_socket = ''/nowhere/agent.sock''');
+SELECT try('SELECT vault.audit(''audit/full'')');
 ROLLBACK;
 SET ROLE regress_vault_service;
 SELECT try('SELECT vault.audit()');

@@ -261,6 +261,27 @@ SELECT count(*) FROM vault.describe_versions('limit/grace');
 SELECT try('SELECT vault.describe_secrets('''', '''', -1)');
 
 --
+-- a read-only transaction reads, and says what it is when asked for more
+--
+BEGIN READ ONLY;
+SELECT count(*) FROM vault.read_sealed('{sealed/a}', NULL);
+SELECT vault.status() ->> 'in_recovery';
+SELECT try('SELECT vault.create_secret(NULL, NULL, NULL::vault.sealed_value, NULL, NULL, NULL, NULL)');
+SELECT try('SELECT vault.append_version(NULL, NULL, NULL, ''update'', NULL, NULL, NULL)');
+SELECT try('SELECT vault.configure_secret(NULL::uuid, NULL, NULL, NULL)');
+SELECT try('SELECT vault.expire_version(NULL::uuid, NULL, NULL, NULL)');
+SELECT try('SELECT vault.delete_secret(NULL::uuid, NULL, NULL)');
+SELECT try('SELECT vault.claim_rotations(NULL, NULL, NULL)');
+SELECT try('SELECT vault.complete_rotation(NULL, NULL, NULL, NULL, NULL, NULL)');
+SELECT try('SELECT vault.fail_rotation(NULL, NULL, NULL, NULL, NULL)');
+SELECT try('SELECT vault.release_rotation(NULL, NULL)');
+SELECT try('SELECT vault.plan_rotation(NULL, NULL, NULL, NULL)');
+SELECT try('SELECT vault.rewrap_version(NULL, NULL, NULL, NULL, NULL, NULL, NULL)');
+SELECT try('SELECT vault.create_token(NULL, NULL, NULL, NULL, NULL)');
+SELECT try('SELECT vault.revoke_token(NULL, NULL)');
+ROLLBACK;
+
+--
 -- what was written down: the changes that happened, and only those
 --
 RESET ROLE;

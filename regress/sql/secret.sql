@@ -401,6 +401,12 @@ SELECT vault.read_secret('app/v'), vault.verify('app/v', 'four');
 SELECT name FROM vault.list_secrets('app/v');
 SELECT try('SELECT vault.create_secret(''app/tx'', ''x'')');
 SELECT try('SELECT vault.update_secret(''app/v'', ''x'', NULL)');
+SELECT try('SELECT vault.rotate_secret(''app/v'')');
+SELECT try('SELECT vault.configure_secret(''app/v'', description => ''x'')');
+SELECT try('SELECT vault.expire_version(''app/v'', 1)');
+SELECT try('SELECT vault.delete_secret(''app/v'', NULL)');
+-- whoever may not do it anyway is told that
+SELECT try('SELECT vault.delete_secret(''strange/a'', NULL)');
 COMMIT;
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT vault.read_secret('app/v');
