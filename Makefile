@@ -12,6 +12,8 @@ PG_CONFIG ?= pg_config
 GO ?= $(firstword $(shell command -v go) $(wildcard /usr/local/go/bin/go) go)
 DEV_DIR ?= .dev
 FUZZTIME ?= 10s
+MINUTES ?= 30
+SEED ?=
 BINDIR ?= /usr/local/bin
 export PG_CONFIG GO DEV_DIR
 
@@ -63,7 +65,7 @@ endif
 help: ## list every target (this text)
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@printf '\nVariables: PG_CONFIG DESTDIR GO DEV_DIR API_PORT PG_PORT VAULT_* AWS_* FUZZTIME BINDIR\n'
+	@printf '\nVariables: PG_CONFIG DESTDIR GO DEV_DIR API_PORT PG_PORT VAULT_* AWS_* FUZZTIME MINUTES SEED BINDIR\n'
 
 build: all $(API) ## build the extension (C shim, Go library, SQL script) and hyperion-vault-api
 
@@ -122,7 +124,7 @@ purge: ## stop both and delete the private server's data, keys and tokens
 
 ##@ Check
 
-.PHONY: test test-unit test-integration installcheck lint lint-c bench fuzz print-version print-sql-parts
+.PHONY: test test-unit test-integration test-cluster test-cluster-more soak installcheck lint lint-c bench fuzz print-version print-sql-parts
 test: ## everything one machine can run: build, install, lint, Go tests, SQL regression tests
 	@scripts/test.sh
 
@@ -131,6 +133,19 @@ test-unit: ## Go tests of core and api under the race detector
 
 test-integration: ## every Go test; PostgreSQL is required, a missing one fails instead of skipping
 	HV_REQUIRE_PG=1 $(GO) test ./...
+
+test-cluster: ## three nodes under Patroni: failover, switchover, zombie under load; every history checked
+	@scripts/deps.sh test
+	HV_CLUSTER=1 $(GO) test -count 1 -timeout 15m -v -run '^TestCluster$$' ./api/clustertest
+
+test-cluster-more: ## the other faults, each once: partition, frozen and dead nodes, APIs, etcd and KMS away
+	@scripts/deps.sh test
+	HV_CLUSTER=1 $(GO) test -count 1 -timeout 30m -v -run '^TestClusterMore$$' ./api/clustertest
+
+soak: ## every fault at random for MINUTES (30); SEED repeats a run
+	@scripts/deps.sh test
+	HV_CLUSTER=1 HV_SOAK_MINUTES=$(MINUTES) HV_SOAK_SEED=$(SEED) \
+		$(GO) test -count 1 -timeout $$(($(MINUTES) + 20))m -v -run '^TestSoak$$' ./api/clustertest
 
 installcheck: ## SQL regression tests against the server of PGHOST, PGPORT, PGUSER (superuser)
 	@scripts/installcheck.sh

@@ -44,7 +44,23 @@ install_server() {
 	return "$rc"
 }
 
+# Packages of daemons start them, and have them start with the machine; the tests run them in private, with other
+# settings. The policy is put back however this ends.
+install_daemons() (
+	policy=/usr/sbin/policy-rc.d
+	saved=$policy.before-hyperion-vault
+	trap 'as_root rm -f "$policy"; [ ! -e "$saved" ] || as_root mv -f "$saved" "$policy"' EXIT
+	[ ! -e "$policy" ] || as_root mv -f "$policy" "$saved"
+	printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+	as_root chmod 755 "$policy"
+	apt_install "$@"
+	for service in etcd patroni; do
+		[[ " $* " != *" $service"* ]] || ! command -v systemctl >/dev/null || as_root systemctl --quiet disable "$service" 2>/dev/null || true
+	done
+)
+
 missing=()
+daemons=()
 # need COMMAND PACKAGE
 need() { command -v "$1" >/dev/null || missing+=("$2"); }
 need gcc gcc
@@ -55,10 +71,14 @@ need flock util-linux
 need setpriv util-linux
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 [ -d /etc/ssl/certs ] || missing+=(ca-certificates)
-if [ "$want_tests" = test ]; then need shellcheck shellcheck; fi
+if [ "$want_tests" = test ]; then
+	need shellcheck shellcheck
+	command -v etcd >/dev/null || daemons+=(etcd-server)
+	command -v patroni >/dev/null || daemons+=(patroni)
+fi
 
-if [ ${#missing[@]} -gt 0 ] || ! has_server || ! has_headers; then
-	command -v apt-get >/dev/null || die "missing: ${missing[*]:-} PostgreSQL with its server headers" \
+if [ $((${#missing[@]} + ${#daemons[@]})) -gt 0 ] || ! has_server || ! has_headers; then
+	command -v apt-get >/dev/null || die "missing: ${missing[*]:-} ${daemons[*]:-} PostgreSQL with its server headers" \
 		"this script knows Debian and Ubuntu only; install them with your system's package manager"
 	quietly "apt-get update" as_root apt-get update
 fi
@@ -74,5 +94,9 @@ if ! has_server || ! has_headers; then
 	[ -n "$major" ] || die "apt knows no package postgresql"
 	say "installing postgresql-$major and postgresql-server-dev-$major"
 	install_server "$major"
+fi
+if [ ${#daemons[@]} -gt 0 ]; then
+	say "installing ${daemons[*]}, without starting them"
+	install_daemons "${daemons[@]}"
 fi
 find_go
