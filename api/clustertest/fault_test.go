@@ -1,0 +1,201 @@
+package clustertest
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// fault breaks something under load, mends it, and returns when the cluster is whole again. It returns what is worth
+// printing.
+type fault func(l *load) []string
+
+// takeover waits until a node that is not old is the primary, and returns it.
+func (l *load) takeover(old *node) *node {
+	l.t.Helper()
+	var next *node
+	if !await(settling, func() bool { next = l.c.leader(); return next != nil && next != old }) {
+		l.fail(errors.New("nobody takes over"))
+	}
+	l.h.mark("%s is the primary", next.name)
+	return next
+}
+
+// primary returns the primary, which is there before each fault.
+func (l *load) primary() *node {
+	l.t.Helper()
+	n := l.c.leader()
+	if n == nil {
+		l.fail(errors.New("there is no primary"))
+	}
+	return n
+}
+
+// pause is the time from at to the first change that was asked for and acknowledged after it.
+func (l *load) pause(at time.Duration) string {
+	first, found := l.h.firstChange(at)
+	if !found {
+		return "no write since"
+	}
+	return fmt.Sprintf("%.1f s from there to the first new acknowledged write", (first - at).Seconds())
+}
+
+// killPrimary is kill -9 of the primary's PostgreSQL and Patroni; it comes back as a standby.
+func killPrimary(l *load) []string {
+	old := l.primary()
+	at := l.h.mark("kill -9 of the primary %s", old.name)
+	l.must(old.kill(false))
+	next := l.takeover(old)
+	l.awaitChanges(5, l.c.nodes...)
+	l.h.mark("%s starts again", old.name)
+	l.must(old.revive())
+	l.must(l.c.awaitWhole())
+	l.broken(old, at)
+	l.awaitChanges(5, l.c.nodes...)
+	return []string{"kill -9 of " + old.name + ", then " + next.name + ": " + l.pause(at)}
+}
+
+// killNode is the same with the node's API, whose clients are cut off until it is started again.
+func killNode(l *load) []string {
+	old := l.primary()
+	at := l.h.mark("kill -9 of all of %s", old.name)
+	l.must(old.kill(true))
+	next := l.takeover(old)
+	l.awaitChanges(5, l.c.others(old)...)
+	l.must(old.revive())
+	l.must(l.c.awaitWhole())
+	l.broken(old, at)
+	l.awaitChanges(5, l.c.nodes...)
+	return []string{"kill -9 of all of " + old.name + ", then " + next.name + ": " + l.pause(at)}
+}
+
+// switchOver hands the primary over cleanly.
+func switchOver(l *load) []string {
+	old := l.primary()
+	at := l.h.mark("switchover from %s", old.name)
+	err := errors.New("not tried")
+	// Refused while Patroni has not written down the standby that it chose.
+	if !await(settling, func() bool {
+		err = old.rest(http.MethodPost, "/switchover", map[string]any{"leader": old.name}, nil)
+		return err == nil || l.c.leader() != old
+	}) {
+		l.fail(err)
+	}
+	next := l.takeover(old)
+	l.must(l.c.awaitWhole())
+	l.broken(old, at)
+	l.awaitChanges(5, l.c.nodes...)
+	return []string{"switchover from " + old.name + " to " + next.name + ": " + l.pause(at)}
+}
+
+// freezePrimary stops every process of the primary's PostgreSQL and its Patroni, and wakes them when there is another
+// primary: a zombie, which takes itself for the primary until its Patroni looks.
+func freezePrimary(l *load) []string { return l.freeze(false) }
+
+// freezeNode does so with the API as well, as when a virtual machine is paused.
+func freezeNode(l *load) []string { return l.freeze(true) }
+
+func (l *load) freeze(api bool) []string {
+	old := l.primary()
+	at := l.h.mark("SIGSTOP of %s", old.name)
+	stopped := []int{old.patroni.pid()}
+	l.must(old.patroni.signal(syscall.SIGSTOP))
+	more, err := freeze(old.postmaster())
+	l.must(err)
+	stopped = append(stopped, more...)
+	if api {
+		l.must(old.api.signal(syscall.SIGSTOP))
+		stopped = append(stopped, old.api.pid())
+	}
+	next := l.takeover(old)
+	l.awaitChanges(5, l.c.others(old)...)
+	l.h.mark("SIGCONT of %s", old.name)
+	thaw(stopped)
+	l.must(l.c.awaitWhole())
+	l.broken(old, at)
+	l.awaitChanges(5, l.c.nodes...)
+	return []string{"SIGSTOP of " + old.name + ", then " + next.name + ": " + l.pause(at)}
+}
+
+// partPrimary cuts the primary off from the others and from etcd. It demotes itself, and another takes over.
+func partPrimary(l *load) []string {
+	old := l.primary()
+	at := l.h.mark("%s is cut off", old.name)
+	old.setAway(true)
+	next := l.takeover(old)
+	l.awaitChanges(5, l.c.others(old)...)
+	l.h.mark("%s is back", old.name)
+	old.setAway(false)
+	l.must(l.c.awaitWhole())
+	l.broken(old, at)
+	l.awaitChanges(5, l.c.nodes...)
+	return []string{"cut off " + old.name + ", then " + next.name + ": " + l.pause(at)}
+}
+
+// killAPIs is kill -9 of each API process in turn, and its start.
+func killAPIs(l *load) []string {
+	for _, n := range l.c.nodes {
+		l.h.mark("kill -9 of the API of %s", n.name)
+		l.must(n.api.stop(syscall.SIGKILL, 10*time.Second))
+		l.awaitChanges(3, l.c.others(n)...)
+		l.must(n.startAPI())
+		l.must(n.awaitAPI())
+		l.awaitChanges(3, n)
+	}
+	return []string{"kill -9 of every API in turn"}
+}
+
+// loseEtcd freezes two of three etcds. The primary demotes itself, because it can no longer know that it is alone.
+func loseEtcd(l *load) []string {
+	at := l.h.mark("the majority of etcd is away")
+	for _, e := range l.c.etcds[:2] {
+		l.must(e.signal(syscall.SIGSTOP))
+	}
+	if !await(settling, func() bool { return l.readOnlyEverywhere() }) {
+		l.fail(errors.New("the primary does not become read-only"))
+	}
+	gone := l.h.mark("every node is read-only")
+	// Reads go on meanwhile, and changes are refused.
+	if !await(settling, func() bool { return l.readsAndRefuses(gone) }) {
+		l.fail(errors.New("without a primary reads do not go on, or changes are not refused"))
+	}
+	back := l.h.mark("the majority of etcd is back")
+	for _, e := range l.c.etcds[:2] {
+		l.must(e.signal(syscall.SIGCONT))
+	}
+	l.must(l.c.awaitWhole())
+	for _, n := range l.c.nodes { // the old primary was restarted; who that was is not worth finding out
+		l.broken(n, at)
+	}
+	l.awaitChanges(5, l.c.nodes...)
+	return []string{fmt.Sprintf("etcd majority away: read-only after %.1f s", (gone - at).Seconds()), "back: " + l.pause(back)}
+}
+
+func (l *load) readOnlyEverywhere() bool {
+	for _, n := range l.c.nodes {
+		recovery, err := query[bool](n, "SELECT pg_is_in_recovery()")
+		if err != nil || !recovery {
+			return false
+		}
+	}
+	return true
+}
+
+// readsAndRefuses tells whether since then every node has answered 20 local reads and a change was refused.
+func (l *load) readsAndRefuses(since time.Duration) bool {
+	reads, refused := make([]int, size), 0
+	for _, e := range l.h.all() {
+		switch {
+		case e.Call < since:
+		case e.In.Kind == local && e.Out.Outcome == ok:
+			reads[e.Node]++
+		case e.change() && (e.Out.Outcome == failed || e.Out.Outcome == unknown):
+			refused++
+		case e.acknowledged():
+			l.fail(fmt.Errorf("a change was acknowledged though no node takes any: %s", e))
+		}
+	}
+	return min(reads[0], reads[1], reads[2]) >= 20 && refused > 0
+}
