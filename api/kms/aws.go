@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -40,14 +42,18 @@ type AWSConfig struct {
 	MaxRetries int
 	// AttemptTimeout bounds one attempt; 0 = 3 s.
 	AttemptTimeout time.Duration
+	// Silent, if not nil, is told when KMS is taken to be away (true), and when it answers again (false). It must not
+	// block.
+	Silent func(bool)
 }
 
 // AWS makes data keys with AWS KMS and has it unwrap them. Plain keys are copied into buffers of the SDK and of TLS
 // that nobody can wipe; the process must not dump its memory. Safe for concurrent use.
 type AWS struct {
-	keyID  string
-	client *awskms.Client
-	idle   interface{ CloseIdleConnections() } // nil when the HTTP client keeps none
+	keyID   string
+	client  *awskms.Client
+	breaker *breaker
+	idle    interface{ CloseIdleConnections() } // nil when the HTTP client keeps none
 }
 
 var _ vault.Rewrapper = (*AWS)(nil)
@@ -74,7 +80,7 @@ func NewAWS(ctx context.Context, c AWSConfig) (*AWS, error) {
 	if cfg.Credentials != nil {
 		cfg.Credentials = credentialSource{cfg.Credentials}
 	}
-	k := &AWS{keyID: c.KeyID}
+	k := &AWS{keyID: c.KeyID, breaker: newBreaker(c.Silent)}
 	// Only now is the client complete: AWS_CA_BUNDLE has changed it.
 	inner := cfg.HTTPClient
 	if b, ok := inner.(*awshttp.BuildableClient); ok {
@@ -82,7 +88,10 @@ func NewAWS(ctx context.Context, c AWSConfig) (*AWS, error) {
 	}
 	k.idle, _ = inner.(interface{ CloseIdleConnections() })
 	cfg.HTTPClient = shortAnswers{inner}
-	k.client = awskms.NewFromConfig(cfg)
+	k.client = awskms.NewFromConfig(cfg, func(o *awskms.Options) { o.APIOptions = append(o.APIOptions, k.breaker.install) })
+	if err := checkEndpoint(aws.ToString(k.client.Options().BaseEndpoint)); err != nil {
+		return nil, err
+	}
 	return k, nil
 }
 
@@ -111,6 +120,21 @@ func settleRegion(cfg *aws.Config, keyID string) error {
 	}
 	return nil
 }
+
+// checkEndpoint refuses to send requests in the clear: the answers are data keys. "" is AWS's own endpoint.
+func checkEndpoint(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return core.Errorf(core.Invalid, "the endpoint of AWS KMS is not a URL")
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); u.Scheme != "http" || u.Hostname() == "localhost" || err == nil && ip.IsLoopback() {
+		return nil
+	}
+	return core.Errorf(core.Invalid, "the endpoint of AWS KMS is http, and not on this machine: data keys would cross the network in the clear; use https in AWS_ENDPOINT_URL_KMS")
+}
+
+// Circuit tells whether KMS is taken to be away.
+func (k *AWS) Circuit() Circuit { return k.breaker.state() }
 
 // Generate returns a new data key bound to kmsContext, which KMS wrapped under the configured key; KeyID is that key's
 // ARN, whatever name it is configured by. The caller wipes Plain. core.Unavailable or core.Denied; nothing is made up

@@ -3,6 +3,7 @@ package kms
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,8 @@ type awsFault struct {
 	request string // AWS's request id; "" = none
 	detail  string // what happened where there is no code
 	hint    string // what to do
-	cause   error  // a context's error, for errors.Is; nil = none
+	says    verdict
+	cause   error // a context's error, for errors.Is; nil = none
 }
 
 // Error is one line.
@@ -55,27 +57,60 @@ type meaning struct {
 	code core.Code
 	msg  string // for clients too
 	hint string // for the operator
+	says verdict
 	// quote allows AWS's own message, which names the principal, action or key and nothing secret.
 	quote bool
+}
+
+// verdict is what the outcome of an Unwrap says about a data key that was unwrapped before.
+type verdict int
+
+const (
+	// silent: nobody who may judge has answered. KMS is away, hangs, throttles or fails.
+	silent verdict = iota
+	// unsure: something else than yes or no. The right to the key is not confirmed, nor is it known to be gone.
+	unsure
+	// no: KMS says that the key must not, or cannot, be used.
+	no
+	yes
+)
+
+// verdictOf returns what err, of an Unwrap of any keeper, says; nil is yes.
+func verdictOf(err error) verdict {
+	if err == nil {
+		return yes
+	}
+	if f, ok := errors.AsType[*awsFault](err); ok {
+		return f.says
+	}
+	switch core.CodeOf(err) {
+	case core.Denied, core.Corrupt:
+		return no
+	case core.Unavailable:
+		return silent
+	}
+	return unsure
 }
 
 var (
 	throttled   = meaning{code: core.Unavailable, msg: "the key service is throttling", hint: "raise the KMS request quota or VAULT_DEK_CACHE_TTL_SECS"}
 	failed      = meaning{code: core.Unavailable, msg: "the key service has failed"}
-	disabled    = meaning{code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, or cancel its deletion", quote: true}
-	unknownKey  = meaning{code: core.Unavailable, msg: "the key service does not know the master key", hint: "check VAULT_KMS_KEY_ID and AWS_REGION", quote: true}
-	badKey      = meaning{code: core.Unavailable, msg: "the master key cannot make data keys", hint: "VAULT_KMS_KEY_ID must be a symmetric encryption key", quote: true}
-	refused     = meaning{code: core.Denied, msg: "the key service refuses this server", hint: "the IAM policy or the key policy must allow the action with this encryption context (docs/KMS.md)", quote: true}
-	badLogin    = meaning{code: core.Unavailable, msg: "the key service does not accept this server's credentials", hint: "renew the AWS credentials and check this machine's clock"}
-	badBlob     = meaning{code: core.Corrupt, msg: "the wrapped data key is damaged or belongs to another secret or version"}
-	wrongKey    = meaning{code: core.Corrupt, msg: "the wrapped data key is not of the key it claims"}
+	unheardOf   = meaning{code: core.Unavailable, msg: "the key service has failed", says: unsure}
+	disabled    = meaning{code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, or cancel its deletion", says: no, quote: true}
+	unknownKey  = meaning{code: core.Unavailable, msg: "the key service does not know the master key", hint: "check VAULT_KMS_KEY_ID and AWS_REGION", says: no, quote: true}
+	badKey      = meaning{code: core.Unavailable, msg: "the master key cannot make data keys", hint: "VAULT_KMS_KEY_ID must be a symmetric encryption key", says: no, quote: true}
+	refused     = meaning{code: core.Denied, msg: "the key service refuses this server", hint: "the IAM policy or the key policy must allow the action with this encryption context (docs/KMS.md)", says: no, quote: true}
+	badLogin    = meaning{code: core.Unavailable, msg: "the key service does not accept this server's credentials", hint: "renew the AWS credentials and check this machine's clock", says: unsure}
+	badBlob     = meaning{code: core.Corrupt, msg: "the wrapped data key is damaged or belongs to another secret or version", says: no}
+	wrongKey    = meaning{code: core.Corrupt, msg: "the wrapped data key is not of the key it claims", says: no}
 	unreachable = meaning{code: core.Unavailable, msg: "the key service cannot be reached"}
 	tooLate     = meaning{code: core.Unavailable, msg: "the key service did not answer in time"}
+	resting     = meaning{code: core.Unavailable, msg: "the key service does not answer", hint: "one call a second is tried until it does; the calls before say why"}
 	notAnAnswer = meaning{code: core.Unavailable, msg: "the key service gave a false answer", hint: "check AWS_ENDPOINT_URL_KMS and what stands between here and AWS"}
-	noLogin     = meaning{code: core.Unavailable, msg: "this server has no credentials for the key service", hint: "none of the environment, shared files, web identity, container or instance role gave any"}
+	noLogin     = meaning{code: core.Unavailable, msg: "this server has no credentials for the key service", hint: "none of the environment, shared files, web identity, container or instance role gave any", says: unsure}
 )
 
-// meanings of the codes that KMS and its front end answer with. Every other code is failed.
+// meanings of the codes that KMS and its front end answer with. Every other code is failed or unheardOf, by its HTTP status.
 var meanings = map[string]meaning{
 	"ThrottlingException": throttled, "Throttling": throttled, "TooManyRequestsException": throttled,
 	"RequestLimitExceeded": throttled, "LimitExceededException": throttled, "SlowDown": throttled,
@@ -99,7 +134,7 @@ func (k *AWS) explain(ctx context.Context, op, key string, err error) error {
 		f.request = printable(r.ServiceRequestID(), 64)
 	}
 	m := f.judge(err)
-	f.hint = m.hint
+	f.hint, f.says = m.hint, m.says
 	return core.Wrap(m.code, f, "%s", m.msg)
 }
 
@@ -108,6 +143,9 @@ func (f *awsFault) judge(err error) meaning {
 		f.detail = c.Error()
 		return noLogin
 	}
+	if errors.Is(err, errResting) {
+		return resting
+	}
 	if f.cause != nil {
 		f.detail = "given up: " + f.cause.Error()
 		return tooLate
@@ -115,7 +153,9 @@ func (f *awsFault) judge(err error) meaning {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		f.code = printable(api.ErrorCode(), 64)
 		m, known := meanings[api.ErrorCode()]
-		if !known {
+		if status, ok := statusOf(err); !known && ok && status < 500 {
+			m = unheardOf
+		} else if !known {
 			m = failed
 		}
 		if m.quote {
@@ -132,8 +172,8 @@ func (f *awsFault) judgeTransport(err error) meaning {
 		f.detail = "no address for " + printable(d.Name, 255)
 		return unreachable
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		f.detail = "its TLS certificate is not trusted"
+	if c, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		f.detail = "its TLS certificate is not trusted" + distrust(c)
 		return unreachable
 	}
 	if o, ok := errors.AsType[*net.OpError](err); ok && o.Op == "dial" {
@@ -153,6 +193,20 @@ func (f *awsFault) judgeTransport(err error) meaning {
 	}
 	f.detail = "the connection broke"
 	return unreachable
+}
+
+// distrust says why, in words that hold nothing of the certificate.
+func distrust(c *tls.CertificateVerificationError) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](c.Err); ok {
+		return ": it is of an unknown authority (AWS_CA_BUNDLE)"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](c.Err); ok {
+		return ": it is for another name"
+	}
+	if i, ok := errors.AsType[x509.CertificateInvalidError](c.Err); ok && i.Reason == x509.Expired {
+		return ": it has expired, or this machine's clock is wrong"
+	}
+	return ""
 }
 
 // statusOf returns the HTTP status of the answer that err is about; false when there was none.

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -19,16 +18,14 @@ import (
 const (
 	defaultMaxKeys     = 16384
 	defaultCallTimeout = 10 * time.Second
-	// maxRefreshes bounds the refreshes in flight. One that finds no room is tried again at the next use, so an
-	// outage piles nothing up.
-	maxRefreshes = 16
 	// cacheLabel begins what names an entry.
 	cacheLabel = "hyperion-vault/dek-cache/v1"
 )
 
 // CacheConfig says how long and how many data keys are kept. The zero value keeps none.
 type CacheConfig struct {
-	// TTL is how long a key is kept after the inner keeper last unwrapped it. 0 keeps none: every Unwrap is a call.
+	// TTL is how long a key is kept after the inner keeper was last asked for it and gave it. While the inner keeper is
+	// asked and gives no answer, a key that is used is kept for one TTL more at most. 0 keeps none: every Unwrap is a call.
 	TTL time.Duration
 	// MaxKeys bounds the keys kept, 32 bytes of locked memory each; the least recently used one goes first. 0 = 16384.
 	MaxKeys int
@@ -42,10 +39,15 @@ type CacheConfig struct {
 // do not wait for it. It keeps data keys and never values, and only keys that were asked for by Unwrap: a key made by
 // Generate is not kept, because the version it is for may never be stored, and a write says nothing of reads.
 //
-// A key that is used is refreshed from half of its TTL on, so a key that is read all the time has at least half of its
-// TTL left when an outage begins, and at most all of it. Whatever the inner keeper says to a refresh, the key stays until its
-// TTL is over: revoking or disabling a key therefore takes effect on kept keys after at most the TTL. Many callers
-// that miss one key wait for one call. Safe for concurrent use.
+// A key that is used is refreshed from half of its TTL on. What the inner keeper says to that decides:
+//
+//   - yes: the key is kept for another TTL.
+//   - no (denied, disabled, gone, damaged): the key is wiped at once. So revoking a key takes effect within the TTL.
+//   - nothing (away, hanging, throttling, failing): the key is kept for one TTL from when it was first asked for in vain.
+//     So an outage shorter than the TTL is not felt by who reads a key at least once in each half of a TTL.
+//   - anything else: the key stays until its TTL is over.
+//
+// Many callers that miss one key wait for one call. Safe for concurrent use.
 type Cache struct {
 	c     CacheConfig
 	inner *meter
@@ -72,15 +74,6 @@ var _ vault.Keeper = (*Cache)(nil)
 
 // entryID is a digest of everything that decides what an Unwrap returns.
 type entryID [sha256.Size]byte
-
-type entry struct {
-	id         entryID
-	slot       int
-	at         *list.Element
-	expires    time.Time
-	refresh    time.Time // not before
-	refreshing bool
-}
 
 // flight is one call that callers wait for. The last of them wipes key.
 type flight struct {
@@ -149,11 +142,11 @@ func (k *Cache) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map
 		return nil, errCacheClosed()
 	}
 	now := k.c.Clock()
-	if e := k.entries[id]; e != nil && now.Before(e.expires) {
+	if e := k.entries[id]; e != nil && now.Before(k.end(e)) {
 		plain := k.hit(e)
 		if k.startRefresh(e, now) {
 			ask := copyOf(key, kmsContext)
-			k.tasks.Go(func() { k.refreshEntry(e, ask) })
+			k.tasks.Go(func() { k.refreshEntry(e, ask, now) })
 		}
 		k.mu.Unlock()
 		return plain, nil
@@ -209,12 +202,13 @@ func (k *Cache) call(r request) ([]byte, error) {
 }
 
 func (k *Cache) fetch(id entryID, f *flight, r request) {
+	begun := k.c.Clock()
 	plain, err := k.call(r)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.flights, id)
 	if err == nil && !k.closed {
-		k.keep(id, plain)
+		k.keep(id, plain, begun)
 	}
 	f.key, f.err, f.ended = plain, err, true
 	if f.waiting == 0 {
@@ -244,90 +238,6 @@ func (k *Cache) await(ctx context.Context, f *flight) ([]byte, error) {
 		envelope.Wipe(f.key)
 	}
 	return plain, err
-}
-
-// keep stores a copy of plain; k.mu is held.
-func (k *Cache) keep(id entryID, plain []byte) {
-	if e := k.entries[id]; e != nil {
-		k.drop(e)
-	}
-	for len(k.entries) >= k.c.MaxKeys {
-		k.drop(k.used.Back().Value.(*entry))
-		k.count.evicted++
-	}
-	e := &entry{id: id, slot: k.slots.put(plain)}
-	k.renew(e)
-	e.at = k.used.PushFront(e)
-	k.entries[id] = e
-}
-
-// renew starts the TTL of e again. Keys that were fetched together are refreshed apart.
-func (k *Cache) renew(e *entry) {
-	now := k.c.Clock()
-	e.expires = now.Add(k.c.TTL)
-	e.refresh = now.Add(k.c.TTL/2 - rand.N(k.c.TTL/16+1))
-}
-
-// drop wipes and forgets e; k.mu is held.
-func (k *Cache) drop(e *entry) {
-	k.slots.drop(e.slot)
-	k.used.Remove(e.at)
-	delete(k.entries, e.id)
-}
-
-// startRefresh tells whether the caller is to refresh e; k.mu is held.
-func (k *Cache) startRefresh(e *entry, now time.Time) bool {
-	if e.refreshing || now.Before(e.refresh) || k.refreshing >= maxRefreshes {
-		return false
-	}
-	e.refreshing = true
-	k.refreshing++
-	return true
-}
-
-func (k *Cache) refreshEntry(e *entry, r request) {
-	plain, err := k.call(r)
-	defer envelope.Wipe(plain)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.refreshing--
-	e.refreshing = false
-	k.count.refreshes++
-	if err != nil {
-		k.count.refreshErrors++
-		e.refresh = k.c.Clock().Add(k.c.TTL/32 + rand.N(k.c.TTL/32+1))
-		return
-	}
-	if k.entries[e.id] == e {
-		copy(k.slots.key(e.slot), plain)
-		k.renew(e)
-	}
-}
-
-// sweepUntilClosed wipes keys that nobody asks for any more.
-func (k *Cache) sweepUntilClosed() {
-	tick := time.NewTicker(min(max(k.c.TTL/8, 100*time.Millisecond), 10*time.Second))
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			k.sweep()
-		case <-k.ctx.Done():
-			return
-		}
-	}
-}
-
-func (k *Cache) sweep() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := k.c.Clock()
-	for _, e := range k.entries {
-		if !now.Before(e.expires) {
-			k.drop(e)
-			k.count.expired++
-		}
-	}
 }
 
 // Close wipes every key, ends what is in flight and closes the inner keeper. It may be called twice.

@@ -31,6 +31,7 @@ func mustCache(t testing.TB, inner vault.Keeper, c CacheConfig) *Cache {
 type service struct {
 	mu     sync.Mutex
 	fail   error
+	slow   time.Duration
 	hold   chan struct{} // not nil: Unwrap waits for it or for its context
 	calls  int
 	keys   int
@@ -49,8 +50,11 @@ func wrapped(i int) (vault.WrappedKey, []byte) {
 func (s *service) Unwrap(ctx context.Context, key vault.WrappedKey, _ map[string]string) ([]byte, error) {
 	s.mu.Lock()
 	s.calls++
-	hold := s.hold
+	hold, slow := s.hold, s.slow
 	s.mu.Unlock()
+	if slow > 0 {
+		elapse(slow)
+	}
 	if hold != nil {
 		select {
 		case <-hold:
@@ -196,12 +200,11 @@ func TestCache(t *testing.T) {
 		mustGet(t, k, 0)
 		s.failWith(errAway)
 		elapse(ttl - 1)
-		mustGet(t, k, 0)
 		if k.Held() != 1 {
 			t.Error("not held")
 		}
 		elapse(1)
-		wantAway(t, k, 0)
+		wantAway(t, k, 0) // nobody used it, so nobody asked in vain: an outage does not keep it
 		if k.Held() != 0 {
 			t.Error("still held")
 		}
@@ -330,9 +333,9 @@ func TestCacheRefresh(t *testing.T) {
 		wantCalls(t, s, maxRefreshes)
 		close(hold)
 	})
-	cacheTest(t, "FailureServesUntilTTL", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
+	cacheTest(t, "FailuresPause", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
 		mustGet(t, k, 0)
-		s.failWith(core.Errorf(core.Denied, "disabled"))
+		s.failWith(errAway)
 		elapse(ttl / 2)
 		wantCalls(t, s, 1)
 		for range 20 { // every use would try again: the pause between tries is what bounds it
@@ -343,11 +346,6 @@ func TestCacheRefresh(t *testing.T) {
 		elapse(ttl / 16)
 		mustGet(t, k, 0)
 		wantCalls(t, s, 1)
-		elapse(ttl/2 - ttl/16)
-		w, _ := wrapped(0)
-		if _, err := k.Unwrap(t.Context(), w, ctxA); core.CodeOf(err) != core.Denied {
-			t.Errorf("after the TTL: %v", err)
-		}
 	})
 	cacheTest(t, "BackInTime", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
 		mustGet(t, k, 0)
@@ -383,6 +381,148 @@ func TestCacheRefresh(t *testing.T) {
 			t.Error("a refresh wrote into another key's slot")
 		}
 	})
+}
+
+// use reads key 0 every hundredth of a TTL for d, and returns how long the reads went well.
+func use(t *testing.T, k *Cache, d time.Duration) time.Duration {
+	t.Helper()
+	w, _ := wrapped(0)
+	begun := time.Now()
+	for time.Since(begun) < d {
+		got, err := k.Unwrap(t.Context(), w, ctxA)
+		if err != nil {
+			break
+		}
+		envelope.Wipe(got)
+		elapse(ttl / 100)
+	}
+	return time.Since(begun)
+}
+
+// TestCacheOutage begins an outage of 0.95 TTL at every moment of a key's life: no reader of a key in use feels it, not
+// even by waiting. It ends at two TTLs, whatever happens.
+func TestCacheOutage(t *testing.T) {
+	const outage = ttl * 95 / 100
+	ways := map[string]func(s *service){
+		"refused": func(s *service) { s.failWith(errAway) },
+		"hanging": func(s *service) { s.holdAll() },
+		"broken":  func(s *service) { s.failWith(core.Wrap(core.Unavailable, &awsFault{says: failed.says}, "5xx")) },
+	}
+	for name, begin := range ways {
+		for at := time.Duration(0); at <= ttl; at += ttl / 16 {
+			cacheTest(t, name+"/"+at.String(), CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
+				mustGet(t, k, 0)
+				use(t, k, at)
+				begin(s)
+				if good := use(t, k, outage); good < outage {
+					t.Fatalf("felt after %s", good)
+				}
+				s.end()
+				if good := use(t, k, 2*ttl); good < 2*ttl {
+					t.Fatalf("felt %s after its end", good)
+				}
+				if st := k.Stats(); st.Misses != 1 || st.RefreshErrors == 0 || st.Overdue != 0 {
+					t.Errorf("a reader waited, or nothing was tried: %+v", st)
+				}
+			})
+		}
+	}
+	// Many keys and little room: a call that gets no answer takes all of its time, and no key is forgotten meanwhile.
+	cacheTest(t, "ManyKeys", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
+		for i := range 200 {
+			mustGet(t, k, i)
+		}
+		elapse(ttl / 2)
+		s.slowly(defaultCallTimeout, errAway)
+		for begun := time.Now(); time.Since(begun) < outage; elapse(ttl / 16) {
+			for i := range 200 {
+				mustGet(t, k, i)
+			}
+		}
+		if st := k.Stats(); st.Misses != 200 || st.Refreshes < maxRefreshes {
+			t.Errorf("%+v", st)
+		}
+		elapse(ttl)
+		wantAway(t, k, 0)
+	})
+	cacheTest(t, "Ends", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
+		mustGet(t, k, 0)
+		elapse(ttl - 1) // the first use since then: the longest that a key can last
+		s.failWith(errAway)
+		if good := use(t, k, 3*ttl); good < ttl || good > ttl+ttl/100 {
+			t.Errorf("lasted %s after it was first asked for in vain", good)
+		}
+		if k.Held() != 0 {
+			t.Error("still held")
+		}
+	})
+	cacheTest(t, "Overdue", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
+		mustGet(t, k, 0)
+		s.failWith(errAway)
+		use(t, k, ttl+ttl/8)
+		if st := k.Stats(); st.Overdue != 1 || st.Kept != 1 || k.Held() != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// slowly makes every Unwrap take d and then fail with err, if it is not nil.
+func (s *service) slowly(d time.Duration, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slow, s.fail = d, err
+}
+
+// end makes the service right again.
+func (s *service) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hold != nil {
+		close(s.hold)
+	}
+	s.hold, s.fail = nil, nil
+}
+
+// TestCacheRevocation: an answer of KMS that says no takes effect when it is heard, which is within the TTL; one that
+// says neither yes nor no never prolongs a key.
+func TestCacheRevocation(t *testing.T) {
+	says := func(m meaning) error { return core.Wrap(m.code, &awsFault{says: m.says}, "%s", m.msg) }
+	for name, m := range map[string]meaning{
+		"denied": refused, "disabled": disabled, "deleted": unknownKey, "wrong key": wrongKey, "damaged": badBlob, "usage": badKey,
+	} {
+		cacheTest(t, name, CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
+			mustGet(t, k, 0)
+			use(t, k, ttl/10)
+			s.failWith(says(m))
+			good := use(t, k, 3*ttl)
+			if good > ttl {
+				t.Errorf("a key was served for %s after KMS would have said no", good)
+			}
+			if !bytes.Equal(k.slots.page, make([]byte, len(k.slots.page))) || k.Stats().Revoked != 1 || k.Held() != 0 {
+				t.Errorf("not wiped: %+v", k.Stats())
+			}
+			s.end()
+			mustGet(t, k, 0)
+		})
+	}
+	for name, m := range map[string]meaning{"credentials": badLogin, "no credentials": noLogin, "new code": unheardOf} {
+		cacheTest(t, name, CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
+			mustGet(t, k, 0)
+			s.failWith(says(m))
+			if good := use(t, k, 3*ttl); good < ttl || good > ttl+ttl/100 {
+				t.Errorf("served for %s", good)
+			}
+		})
+		cacheTest(t, name+" after an outage", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
+			mustGet(t, k, 0)
+			s.failWith(errAway)
+			use(t, k, ttl+ttl/8)
+			s.failWith(says(m))
+			if good := use(t, k, ttl); good > ttl/8 {
+				t.Errorf("served for %s more", good)
+			}
+		})
+	}
 }
 
 func TestCacheShares(t *testing.T) {

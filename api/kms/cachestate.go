@@ -16,12 +16,13 @@ const (
 
 // counts are the cache's own; Cache.mu guards them.
 type counts struct {
-	hits, misses, shared, refreshes, refreshErrors, evicted, expired uint64
+	hits, misses, shared, refreshes, refreshErrors, evicted, expired, revoked uint64
 }
 
-// Stats is what a Cache has done; every number but Kept, Refreshing and LastOK only grows.
+// Stats is what a Cache has done; every number but Kept, Overdue and Refreshing only grows.
 type Stats struct {
 	Kept          int    // keys held now
+	Overdue       int    // keys among them that are past their TTL, kept because the key service does not answer
 	Hits          uint64 // Unwraps answered with a kept key
 	Misses        uint64 // Unwraps that waited for the key service
 	Shared        uint64 // misses among them that joined another one's call
@@ -30,9 +31,11 @@ type Stats struct {
 	Refreshing    int    // refreshes in flight now
 	Evicted       uint64 // keys dropped for want of room
 	Expired       uint64 // keys dropped because their TTL was over and nobody asked
+	Revoked       uint64 // keys dropped because the key service said no to a refresh
 
 	Generate, Unwrap, Check, Rewrap CallStats // calls to the key service
 	LastOK                          time.Time // of the last call that succeeded; zero = none has
+	Circuit                         Circuit
 }
 
 // Stats returns a consistent copy.
@@ -41,9 +44,17 @@ func (k *Cache) Stats() Stats {
 	s := Stats{
 		Kept: len(k.entries), Hits: k.count.hits, Misses: k.count.misses, Shared: k.count.shared, Refreshes: k.count.refreshes,
 		RefreshErrors: k.count.refreshErrors, Refreshing: k.refreshing, Evicted: k.count.evicted, Expired: k.count.expired,
+		Revoked: k.count.revoked,
+	}
+	now := k.c.Clock()
+	for _, e := range k.entries {
+		if !now.Before(e.given.Add(k.c.TTL)) && now.Before(k.end(e)) {
+			s.Overdue++
+		}
 	}
 	k.mu.Unlock()
 	m := k.inner
+	s.Circuit = circuitOf(m.inner)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.Generate, s.Unwrap, s.Check, s.Rewrap, s.LastOK = m.generate, m.unwrap, m.check, m.rewrap, m.lastOK
@@ -56,7 +67,7 @@ func (k *Cache) Held() int {
 	defer k.mu.Unlock()
 	n, now := 0, k.c.Clock()
 	for _, e := range k.entries {
-		if now.Before(e.expires) {
+		if now.Before(k.end(e)) {
 			n++
 		}
 	}

@@ -129,6 +129,9 @@ func (k *Recovery) Rewrap(ctx context.Context, key vault.WrappedKey, kmsContext 
 	return made, nil
 }
 
+// Circuit is the inner keeper's.
+func (k *Recovery) Circuit() Circuit { return circuitOf(k.inner) }
+
 // Close closes the inner keeper.
 func (k *Recovery) Close() error {
 	if c, ok := k.inner.(io.Closer); ok {

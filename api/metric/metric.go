@@ -28,6 +28,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	cacheKeys      = describe("dek_cache_keys", "Data keys kept now.")
+	cacheOverdue   = describe("dek_cache_overdue_keys", "Data keys among them past their TTL, kept because the key service does not answer.")
 	cacheHits      = describe("dek_cache_hits_total", "Unwraps answered with a kept data key.")
 	cacheMisses    = describe("dek_cache_misses_total", "Unwraps that waited for the key service.")
 	cacheShared    = describe("dek_cache_shared_misses_total", "Misses that joined the call of another one.")
@@ -35,6 +36,8 @@ var (
 	cacheRefreshes = describe("dek_cache_refreshes_total", "Data keys refreshed ahead of expiry, by result.", "result")
 	kmsErrors      = describe("kms_errors_total", "Calls to the key service that failed, by operation and code.", "operation", "code")
 	kmsSeconds     = describe("kms_call_seconds", "Time of calls to the key service, retries included.", "operation")
+	kmsOpen        = describe("kms_circuit_open", "1 while the key service is taken to be away and calls are refused at once.")
+	kmsRefused     = describe("kms_refused_attempts_total", "Attempts to call the key service that were refused because it is taken to be away.")
 	kmsLast        = describe("kms_last_success_timestamp_seconds", "When a call to the key service last succeeded; 0 = never.")
 )
 
@@ -44,7 +47,8 @@ type keys struct{ stats func() kms.Stats }
 // Describe implements prometheus.Collector.
 func (k keys) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		cacheKeys, cacheHits, cacheMisses, cacheShared, cacheDropped, cacheRefreshes, kmsErrors, kmsSeconds, kmsLast,
+		cacheKeys, cacheOverdue, cacheHits, cacheMisses, cacheShared, cacheDropped, cacheRefreshes, kmsErrors, kmsSeconds,
+		kmsOpen, kmsRefused, kmsLast,
 	} {
 		ch <- d
 	}
@@ -60,13 +64,21 @@ func (k keys) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
 	gauge(cacheKeys, float64(s.Kept))
+	gauge(cacheOverdue, float64(s.Overdue))
 	count(cacheHits, s.Hits)
 	count(cacheMisses, s.Misses)
 	count(cacheShared, s.Shared)
 	count(cacheDropped, s.Evicted, "evicted")
 	count(cacheDropped, s.Expired, "expired")
+	count(cacheDropped, s.Revoked, "revoked")
 	count(cacheRefreshes, s.Refreshes-s.RefreshErrors, "ok")
 	count(cacheRefreshes, s.RefreshErrors, "failed")
+	open := 0.0
+	if s.Circuit.Open {
+		open = 1
+	}
+	gauge(kmsOpen, open)
+	count(kmsRefused, s.Circuit.Refused)
 	last := 0.0
 	if !s.LastOK.IsZero() {
 		last = float64(s.LastOK.UnixMilli()) / 1000

@@ -1,6 +1,7 @@
 package kmstest
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"time"
@@ -102,7 +103,11 @@ func reset(w http.ResponseWriter) {
 	if err != nil {
 		panic(err)
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	inner := conn
+	if t, ok := conn.(*tls.Conn); ok {
+		inner = t.NetConn()
+	}
+	if tcp, ok := inner.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
 	_ = conn.Close()

@@ -6,7 +6,7 @@
 // disabled keys and keys pending deletion, and answers with the codes and shapes of AWS. Faults are scripted:
 // throttling, 5xx, hanging, slow bodies, resets, malformed and false answers, a closed port.
 //
-// It does not do: TLS, IAM and key policies (a refusal is scripted), grants, key creation and administration over the
+// It speaks TLS when asked to. It does not do: IAM and key policies (a refusal is scripted), grants, key creation and administration over the
 // wire, automatic rotation, asymmetric and HMAC keys, multi-region keys, custom key stores, dry runs, Nitro
 // attestation, more than one region or account, AWS's real ciphertext format, FIPS endpoints. It keeps everything in
 // memory and wipes nothing: no product code may import it.
@@ -14,7 +14,10 @@ package kmstest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -54,6 +57,7 @@ type Call struct {
 // Server is one fake KMS. Safe for concurrent use.
 type Server struct {
 	addr string
+	tls  *tls.Config // nil = plain HTTP
 
 	mu      sync.Mutex
 	http    *http.Server // nil while stopped
@@ -75,19 +79,27 @@ type key struct {
 	state    State
 }
 
-// New returns a Server that listens on a loopback port. The caller closes it.
-func New() (*Server, error) {
+// New returns a Server that listens on a loopback port, in plain HTTP. The caller closes it.
+func New() (*Server, error) { return listen(nil) }
+
+func listen(conf *tls.Config) (*Server, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{addr: ln.Addr().String(), keys: map[string]*key{}, aliases: map[string]string{}}
+	s := &Server{addr: ln.Addr().String(), tls: conf, keys: map[string]*key{}, aliases: map[string]string{}}
 	s.serve(ln)
 	return s, nil
 }
 
 func (s *Server) serve(ln net.Listener) {
-	h := &http.Server{Handler: http.HandlerFunc(s.handle), ReadHeaderTimeout: 10 * time.Second}
+	h := &http.Server{
+		Handler: http.HandlerFunc(s.handle), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: log.New(io.Discard, "", 0), // failed handshakes are what some tests want
+	}
+	if s.tls != nil {
+		ln = tls.NewListener(ln, s.tls)
+	}
 	served, gone := make(chan struct{}), make(chan struct{})
 	s.mu.Lock()
 	s.http, s.served, s.gone = h, served, gone
@@ -123,7 +135,12 @@ func (s *Server) Start() error {
 func (s *Server) Close() { s.Stop() }
 
 // URL is the endpoint.
-func (s *Server) URL() string { return "http://" + s.addr }
+func (s *Server) URL() string {
+	if s.tls != nil {
+		return "https://" + s.addr
+	}
+	return "http://" + s.addr
+}
 
 // Environ is the environment in which the SDK finds this server and its credentials, and nothing of the machine's own.
 func (s *Server) Environ() map[string]string {
@@ -131,7 +148,7 @@ func (s *Server) Environ() map[string]string {
 		"AWS_ENDPOINT_URL_KMS": s.URL(), "AWS_REGION": Region, "AWS_ACCESS_KEY_ID": AccessKeyID,
 		"AWS_SECRET_ACCESS_KEY": SecretAccessKey, "AWS_SESSION_TOKEN": SessionToken,
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
-		"AWS_PROFILE": "", "AWS_MAX_ATTEMPTS": "", "AWS_RETRY_MODE": "",
+		"AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "AWS_MAX_ATTEMPTS": "", "AWS_RETRY_MODE": "",
 	}
 }
 

@@ -1,0 +1,182 @@
+package kms
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// broken has a keeper whose attempts may take 100 ms, a data key, and a record of what the breaker said.
+type broken struct {
+	*AWS
+	s   *kmstest.Server
+	key vault.DataKey
+
+	mu   sync.Mutex
+	said []bool
+}
+
+func startBroken(t *testing.T, retries int) *broken {
+	t.Helper()
+	s, arn := startKMS(t)
+	b := &broken{s: s}
+	b.AWS = mustAWS(t, AWSConfig{KeyID: arn, MaxRetries: retries, AttemptTimeout: 100 * time.Millisecond, Silent: func(away bool) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.said = append(b.said, away)
+	}})
+	b.key = mustGenerate(t, b, ctxA)
+	s.TakeCalls()
+	return b
+}
+
+// burst makes n calls at once, which must all fail, and returns how long the longest took.
+func (b *broken) burst(t *testing.T, n int) time.Duration {
+	t.Helper()
+	var wg sync.WaitGroup
+	var longest atomic.Int64
+	for range n {
+		wg.Go(func() {
+			begun := time.Now()
+			_, err := b.Unwrap(t.Context(), b.key.WrappedKey, ctxA)
+			if core.CodeOf(err) != core.Unavailable || verdictOf(err) != silent {
+				t.Errorf("%v", err)
+			}
+			for took := int64(time.Since(begun)); ; {
+				if old := longest.Load(); took <= old || longest.CompareAndSwap(old, took) {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return time.Duration(longest.Load())
+}
+
+func (b *broken) wantSaid(t *testing.T, want ...bool) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Equal(b.said, want) {
+		t.Errorf("said %v, want %v", b.said, want)
+	}
+}
+
+// TestBreaker: once a burst has met a KMS that hangs, calls are refused at once, one a second is tried, and the first
+// that is answered lets all through again.
+func TestBreaker(t *testing.T) {
+	b := startBroken(t, 5)
+	b.s.Always(kmstest.Hanging)
+	// Five retries of 100 ms each with pauses of up to seconds; the breaker opens after the first attempts.
+	if took := b.burst(t, 50); took > 3*time.Second {
+		t.Errorf("calls under way went on for %s", took)
+	}
+	asked := len(b.s.TakeCalls())
+	if took := b.burst(t, 200); took > time.Second || !b.Circuit().Open || b.Circuit().Refused < 150 {
+		t.Errorf("took %s with %+v", took, b.Circuit())
+	}
+	if n := len(b.s.TakeCalls()); n > 3 {
+		t.Errorf("%d attempts in place of a probe (%d before)", n, asked)
+	}
+	_, err := b.Generate(t.Context(), ctxA)
+	wantErr(t, err, core.Unavailable, b.key)
+	if b.Circuit().Open && !strings.Contains(err.Error(), "one call a second") && !strings.Contains(err.Error(), "time of one attempt") {
+		t.Errorf("the operator reads: %v", err)
+	}
+	b.wantSaid(t, true)
+	b.s.Always()
+	b.recovers(t)
+	b.wantSaid(t, true, false)
+	for range 20 {
+		mustUnwrap(t, b, b.key, ctxA)
+	}
+}
+
+// recovers waits for the first answer: a probe that hangs, the rest after it, and the next one.
+func (b *broken) recovers(t *testing.T) {
+	t.Helper()
+	begun := time.Now()
+	for b.Check(t.Context()) != nil {
+		if time.Since(begun) > breakerRest+2*time.Second {
+			t.Fatal("not closed in time")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if b.Circuit().Open {
+		t.Error("answered and still open")
+	}
+}
+
+// TestBreakerOpensFor: what is no answer of KMS.
+func TestBreakerOpensFor(t *testing.T) {
+	for name, begin := range map[string]func(s *kmstest.Server){
+		"refused":   func(s *kmstest.Server) { s.Stop() },
+		"5xx":       func(s *kmstest.Server) { s.Always(kmstest.Broken) },
+		"proxy":     func(s *kmstest.Server) { s.Always(kmstest.BadGateway) },
+		"resetting": func(s *kmstest.Server) { s.Always(kmstest.Resetting) },
+		"trickling": func(s *kmstest.Server) { s.Always(kmstest.Trickling) },
+		"malformed": func(s *kmstest.Server) { s.Always(kmstest.Malformed) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := startBroken(t, 0)
+			begin(b.s)
+			b.burst(t, breakerFails-1)
+			if b.Circuit().Open {
+				t.Error("too early")
+			}
+			b.burst(t, 1)
+			if !b.Circuit().Open {
+				t.Error("not open")
+			}
+			if took := b.burst(t, 1); took > 50*time.Millisecond {
+				t.Errorf("refused after %s", took)
+			}
+		})
+	}
+}
+
+// TestBreakerStaysClosed: answers that nobody wants to hear, and callers who go, are no outage.
+func TestBreakerStaysClosed(t *testing.T) {
+	b := startBroken(t, 0)
+	const many = 3 * breakerFails
+	for _, f := range []kmstest.Fault{kmstest.Throttled, kmstest.Refused, kmstest.ExpiredLogin, {Status: 400, Code: "DisabledException"}} {
+		b.s.Always(f)
+		for range many {
+			_, err := b.Unwrap(t.Context(), b.key.WrappedKey, ctxA)
+			if err == nil {
+				t.Fatal("no error")
+			}
+		}
+	}
+	b.s.Always()
+	for i := range many { // flapping
+		if i%breakerFails != 0 {
+			b.s.Next(kmstest.Broken)
+		}
+		_, _ = b.Unwrap(t.Context(), b.key.WrappedKey, ctxA)
+	}
+	b.s.Always(kmstest.Hanging)
+	for i := range many {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		if i%2 == 0 {
+			cancel()
+		}
+		_, err := b.Unwrap(ctx, b.key.WrappedKey, ctxA)
+		cancel()
+		wantErr(t, err, core.Unavailable, b.key)
+	}
+	b.s.Always()
+	if c := b.Circuit(); c.Open || c.Refused != 0 {
+		t.Errorf("%+v", c)
+	}
+	b.wantSaid(t)
+	mustUnwrap(t, b, b.key, ctxA)
+}

@@ -1,0 +1,132 @@
+package kms
+
+import (
+	"container/list"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+// maxRefreshes bounds the refreshes in flight. One that finds no room is tried again at the next use, so an outage piles
+// nothing up; the key is kept like one that is asked for, because as a miss it would load the key service even more.
+const maxRefreshes = 16
+
+// entry is one kept key. Cache.mu guards it.
+type entry struct {
+	id         entryID
+	slot       int
+	at         *list.Element
+	given      time.Time // when the inner keeper was last asked and gave the key
+	asked      time.Time // since when the inner keeper owes an answer about it; zero = it does not
+	refresh    time.Time // not before
+	refreshing bool
+}
+
+// end is when e may not be used any more. It is within two TTLs of the last answer that gave the key, because whoever
+// asked in vain found the key within the first of them.
+func (k *Cache) end(e *entry) time.Time {
+	if !e.asked.IsZero() {
+		return e.asked.Add(k.c.TTL)
+	}
+	return e.given.Add(k.c.TTL)
+}
+
+// keep stores a copy of plain, which was asked for at begun; k.mu is held.
+func (k *Cache) keep(id entryID, plain []byte, begun time.Time) {
+	if e := k.entries[id]; e != nil {
+		k.drop(e)
+	}
+	for len(k.entries) >= k.c.MaxKeys {
+		k.drop(k.used.Back().Value.(*entry))
+		k.count.evicted++
+	}
+	e := &entry{id: id, slot: k.slots.put(plain)}
+	k.renew(e, begun)
+	e.at = k.used.PushFront(e)
+	k.entries[id] = e
+}
+
+// renew starts the TTL of e again. Keys that were fetched together are refreshed apart.
+func (k *Cache) renew(e *entry, begun time.Time) {
+	e.given, e.asked = begun, time.Time{}
+	e.refresh = begun.Add(k.c.TTL/2 - rand.N(k.c.TTL/16+1))
+}
+
+// drop wipes and forgets e; k.mu is held.
+func (k *Cache) drop(e *entry) {
+	k.slots.drop(e.slot)
+	k.used.Remove(e.at)
+	delete(k.entries, e.id)
+}
+
+// startRefresh tells whether the caller is to refresh e; k.mu is held.
+func (k *Cache) startRefresh(e *entry, now time.Time) bool {
+	if e.refreshing || now.Before(e.refresh) {
+		return false
+	}
+	if e.asked.IsZero() {
+		e.asked = now
+	}
+	if k.refreshing >= maxRefreshes {
+		return false
+	}
+	e.refreshing = true
+	k.refreshing++
+	return true
+}
+
+// refreshEntry asks for the key of e again and does what the answer says.
+func (k *Cache) refreshEntry(e *entry, r request, begun time.Time) {
+	plain, err := k.call(r)
+	defer envelope.Wipe(plain)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refreshing--
+	e.refreshing = false
+	k.count.refreshes++
+	if err != nil {
+		k.count.refreshErrors++
+	}
+	if k.entries[e.id] != e {
+		return // gone meanwhile, and its slot may be another's
+	}
+	e.refresh = k.c.Clock().Add(k.c.TTL/32 + rand.N(k.c.TTL/32+1))
+	switch verdictOf(err) {
+	case yes:
+		copy(k.slots.key(e.slot), plain)
+		k.renew(e, begun)
+	case no:
+		k.drop(e)
+		k.count.revoked++
+	case unsure:
+		e.asked = time.Time{}
+	case silent:
+	}
+}
+
+// sweepUntilClosed wipes keys that nobody asks for any more.
+func (k *Cache) sweepUntilClosed() {
+	tick := time.NewTicker(min(max(k.c.TTL/8, 100*time.Millisecond), 10*time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			k.sweep()
+		case <-k.ctx.Done():
+			return
+		}
+	}
+}
+
+func (k *Cache) sweep() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.c.Clock()
+	for _, e := range k.entries {
+		if !now.Before(k.end(e)) {
+			k.drop(e)
+			k.count.expired++
+		}
+	}
+}

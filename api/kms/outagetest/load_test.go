@@ -1,0 +1,312 @@
+package outagetest
+
+import (
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+)
+
+const (
+	secrets = 1000
+	readers = 32
+	// loadTTL is longer than the outage, and half of it is shorter: keys are asked for in vain, and outlive their TTL.
+	loadTTL  = 16 * time.Second
+	loadStep = 3300 * time.Millisecond
+	// queued is how many rotations are due in the outage.
+	queued = 20
+)
+
+// TestLoadThroughOutage reads 1,000 secrets under load while KMS hangs, throttles, fails and refuses connections, for
+// longer than all retries and almost the TTL, then flaps and comes back. No read of a kept key fails, nothing grows, and
+// the rotations that became due meanwhile are done afterwards.
+func TestLoadThroughOutage(t *testing.T) {
+	c := vaulttest.NewCluster(t, vaulttest.Options{Preload: true, Settings: []string{
+		"hyperion_vault.database = 'hv_1'", "hyperion_vault.scan_interval_secs = 1", "synchronous_commit = off",
+	}})
+	b := startOn(t, c.NewDB(t), fmt.Sprintf("VAULT_DEK_CACHE_TTL_SECS=%d", loadTTL/time.Second), "VAULT_ROTATION_POLL_SECS=1")
+	r := &rotations{bench: b, conn: b.db.MustConnect(t, vaulttest.Superuser), old: map[string]string{}}
+	b.fill("load", secrets, true)
+	for i := range queued {
+		b.want("POST", "/v1/secrets", fmt.Sprintf(`{"name":"due/%d","kind":"automatic","rotation_interval_secs":3600}`, i), 201)
+	}
+	b.want("POST", "/v1/secrets", `{"name":"cold","value":"v"}`, 201)
+	l := b.load()
+	l.runFor(loadStep) // connections, buffers and pools have their size
+	before := measure()
+	b.kms.TakeCalls()
+	begun := time.Now()
+	worst := b.away(l, r)
+	outage, asked := time.Since(begun), len(b.kms.TakeCalls())
+	if n := b.metric("dek_cache_overdue_keys"); n < secrets/50 {
+		t.Errorf("%v keys have outlived their TTL: the outage was too short to show anything", n)
+	}
+
+	b.flap(l)
+	b.end()
+	b.wantReady("ready")
+	l.runFor(loadStep)
+	// The longer they have failed the longer they wait; that they come by themselves is shown elsewhere.
+	r.exec("UPDATE vault.rotation_jobs SET next_attempt_at = clock_timestamp() WHERE state = 'queued'")
+	r.await("all rotations that were due are done", "SELECT count(*) = $1 AND bool_and(j.state = 'done' AND j.version = 2 AND j.attempts > 1)"+jobs, queued)
+	b.want("GET", "/v1/secrets/cold", "", 200)
+	for limit := time.Now().Add(patience); b.metric("dek_cache_overdue_keys") > 0; l.runFor(time.Second / 10) {
+		if time.Now().After(limit) {
+			t.Fatal("keys are still not confirmed")
+		}
+	}
+	after := measure()
+	l.stop()
+	t.Logf("an outage of %s: %d reads, %d failed, the slowest took %s; %d calls in the outage; before, at worst, after: goroutines %d, %d, %d; heap %d, %d, %d KiB",
+		outage.Round(time.Millisecond), l.done.Load(), l.failed.Load(), time.Duration(l.slowest.Load()), asked, before.goroutines, worst.goroutines, after.goroutines,
+		before.heap>>10, worst.heap>>10, after.heap>>10)
+	if l.failed.Load() != 0 || l.done.Load() < 10*secrets {
+		t.Errorf("%d of %d reads failed: %v", l.failed.Load(), l.done.Load(), l.first.Load())
+	}
+	// Each refresh and rotation in flight has its own, its connection's two, and those of the KMS in this process.
+	if worst.goroutines > before.goroutines+200 || after.goroutines > before.goroutines+50 {
+		t.Errorf("goroutines: %d before, %d at worst, %d after", before.goroutines, worst.goroutines, after.goroutines)
+	}
+	// The log of all that failed is kept in memory here, some MiB of it.
+	if worst.heap > before.heap+16<<20 || after.heap > before.heap+16<<20 {
+		t.Errorf("heap: %d bytes before, %d at worst, %d after", before.heap, worst.heap, after.heap)
+	}
+}
+
+// fill creates folder/0 and on, n secrets with the values of a load, and reads them if asked to.
+func (b *bench) fill(folder string, n int, read bool) {
+	b.t.Helper()
+	const writers = 16
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := w; i < n; i += writers {
+				name := fmt.Sprintf("%s/%d", folder, i)
+				if a := b.do("POST", "/v1/secrets", fmt.Sprintf(`{"name":%q,"value":"value-%d"}`, name, i)); a.status != 201 {
+					b.t.Errorf("%d %s", a.status, a.text)
+				}
+				if !read {
+					continue
+				}
+				if a := b.do("GET", "/v1/secrets/"+name, ""); a.status != 200 {
+					b.t.Errorf("%d %s", a.status, a.text)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// away takes KMS away in one way after the other, with no answer in between, and returns what was used at worst.
+func (b *bench) away(l *load, r *rotations) usage {
+	b.t.Helper()
+	var worst usage
+	r.exec("UPDATE vault.secrets SET next_rotation_at = clock_timestamp() WHERE name LIKE 'due/%'")
+	begun := time.Now()
+	for i, way := range []string{"hanging", "throttling", "5xx", "refused"} {
+		outages[way](b.kms)
+		for time.Since(begun) < time.Duration(i)*loadStep+loadStep*3/4 {
+			worst = worst.max(measure())
+			l.runFor(time.Second / 4)
+		}
+		if a := b.do("GET", "/v1/secrets/cold", ""); a.status != 503 || a.took > deadline+2*time.Second {
+			b.t.Errorf("%s: a cold read: %d in %s", way, a.status, a.took)
+		}
+		l.runFor(time.Until(begun.Add(time.Duration(i+1) * loadStep)))
+	}
+	return worst
+}
+
+// flap lets KMS answer for half a second and break connections for half a second, in turn.
+func (b *bench) flap(l *load) {
+	b.end()
+	for i := range 6 {
+		b.kms.Always()
+		if i%2 == 0 {
+			b.kms.Always(kmstest.Resetting)
+		}
+		l.runFor(time.Second / 2)
+	}
+}
+
+// metric returns the value of one without labels.
+func (b *bench) metric(name string) float64 {
+	b.t.Helper()
+	_, rest, ok := strings.Cut(b.want("GET", "/metrics", "", 200).text, "\nhyperion_vault_"+name+" ")
+	text, _, _ := strings.Cut(rest, "\n")
+	v, err := strconv.ParseFloat(text, 64)
+	if !ok || err != nil {
+		b.t.Fatalf("no metric %s", name)
+	}
+	return v
+}
+
+// attempt is how long one attempt may take; a request may take far longer here.
+const attempt = 3 * time.Second
+
+// TestHanging has many more readers of keys that are not kept than would ever wait at once, while KMS hangs: those that
+// meet it first wait for one attempt, the others are refused at once, and readers of kept keys notice nothing.
+func TestHanging(t *testing.T) {
+	b := start(t, "VAULT_REQUEST_TIMEOUT_SECS=20", "VAULT_KMS_MAX_RETRIES=5")
+	const cold, kept = 200, 20
+	b.fill("cold", cold, false)
+	b.fill("load", kept, true)
+	idle := b.rate(t, kept)
+	b.kms.Always(kmstest.Hanging)
+	var first sync.WaitGroup
+	first.Go(func() {
+		if took, _ := b.coldReads(t, cold, 503); took < attempt || took > 4*attempt {
+			t.Errorf("the first took %s", took)
+		}
+	})
+	for limit := time.Now().Add(attempt); b.kms.Open() < cold && time.Now().Before(limit); <-time.After(time.Millisecond) {
+	}
+	waiting, busy := b.kms.Open(), b.rate(t, kept)
+	first.Wait()
+	t.Logf("kept keys: %.0f reads a second before, %.0f while %d others wait", idle, busy, waiting)
+	if busy < idle/3 || waiting < cold/2 {
+		t.Error("reads of kept keys are slow, or too few others waited")
+	}
+	for range 2 {
+		b.refusals(t, cold)
+	}
+	if b.metric("kms_circuit_open") != 1 || b.metric("kms_refused_attempts_total") < 2*cold {
+		t.Error("the metrics do not tell")
+	}
+	b.kms.Always()
+	b.back(t)
+	if took, _ := b.coldReads(t, cold, 200); took > attempt {
+		t.Errorf("took %s", took)
+	}
+	if b.metric("kms_circuit_open") != 0 || !strings.Contains(b.api.Log(), "answers again") || !strings.Contains(b.api.Log(), "does not answer") {
+		t.Error("neither metric nor log tells that KMS is back")
+	}
+}
+
+// refusals has n readers and a writer refused at once, but for what probes whether KMS is back.
+func (b *bench) refusals(t *testing.T, n int) {
+	t.Helper()
+	b.kms.TakeCalls()
+	var write sync.WaitGroup
+	write.Go(func() {
+		if a := b.do("POST", "/v1/secrets", `{"name":"new","value":"v"}`); a.status != 503 || a.retryAfter == "" {
+			t.Errorf("a write: %d %s", a.status, a.text)
+		}
+	})
+	took, quick := b.coldReads(t, n, 503)
+	write.Wait()
+	if asked := len(b.kms.TakeCalls()); quick < n-2 || asked > 3 {
+		t.Errorf("%d of %d were refused at once, the slowest after %s, with %d attempts", quick, n, took, asked)
+	}
+}
+
+// back reads until KMS is asked again: after a probe that hung to its end, and a second.
+func (b *bench) back(t *testing.T) {
+	t.Helper()
+	begun := time.Now()
+	for b.do("GET", "/v1/secrets/cold/0", "").status != 200 {
+		if time.Since(begun) > attempt+time.Second+2*time.Second {
+			t.Fatal("not back in time")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	t.Logf("back after %s", time.Since(begun).Round(time.Millisecond))
+}
+
+// coldReads reads n secrets at once; each must answer with status. It returns how long the longest took, and how many
+// took less than half an attempt.
+func (b *bench) coldReads(t *testing.T, n, status int) (longest time.Duration, quick int) {
+	t.Helper()
+	took := make([]time.Duration, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			a := b.do("GET", fmt.Sprintf("/v1/secrets/cold/%d", i), "")
+			took[i] = a.took
+			if a.status != status || status == 503 && a.retryAfter == "" {
+				t.Errorf("%d %s", a.status, a.text)
+			}
+		})
+	}
+	wg.Wait()
+	for _, d := range took {
+		longest = max(longest, d)
+		if d < attempt/2 {
+			quick++
+		}
+	}
+	return longest, quick
+}
+
+// rate reads kept secrets for a second and returns how many.
+func (b *bench) rate(t *testing.T, kept int) float64 {
+	t.Helper()
+	l := b.loadOf(kept, 4)
+	l.runFor(time.Second)
+	l.stop()
+	if l.failed.Load() != 0 {
+		t.Errorf("%d reads of kept keys failed: %v", l.failed.Load(), l.first.Load())
+	}
+	return float64(l.done.Load())
+}
+
+type usage struct {
+	goroutines int
+	heap       uint64
+}
+
+func (u usage) max(o usage) usage { return usage{max(u.goroutines, o.goroutines), max(u.heap, o.heap)} }
+
+func measure() usage {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return usage{runtime.NumGoroutine(), m.HeapAlloc}
+}
+
+// load is a number of readers that read every secret again and again.
+type load struct {
+	quit         chan struct{}
+	wg           sync.WaitGroup
+	done, failed atomic.Int64
+	slowest      atomic.Int64
+	first        atomic.Value
+}
+
+func (b *bench) load() *load { return b.loadOf(secrets, readers) }
+
+func (b *bench) loadOf(secrets, readers int) *load {
+	l := &load{quit: make(chan struct{})}
+	for r := range readers {
+		l.wg.Go(func() {
+			for i := r * secrets / readers; ; i++ { // apart, so that each secret is read again soon
+				select {
+				case <-l.quit:
+					return
+				default:
+				}
+				n := i * 7 % secrets
+				a := b.do("GET", fmt.Sprintf("/v1/secrets/load/%d", n), "")
+				l.done.Add(1)
+				for old := l.slowest.Load(); int64(a.took) > old && !l.slowest.CompareAndSwap(old, int64(a.took)); old = l.slowest.Load() {
+				}
+				if a.status != 200 || a.body["value"] != fmt.Sprintf("value-%d", n) {
+					l.failed.Add(1)
+					l.first.CompareAndSwap(nil, fmt.Sprintf("%d %s", a.status, a.text))
+				}
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) runFor(d time.Duration) { <-time.After(max(d, 0)) }
+
+func (l *load) stop() { close(l.quit); l.wg.Wait() }
