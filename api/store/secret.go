@@ -104,11 +104,7 @@ func (d *DB) ReadSealed(ctx context.Context, names []core.Name, version uint64, 
 		rows, err := d.current.read(ctx, string(names[0]))
 		return rows, d.classify(err)
 	}
-	texts := make([]string, len(names))
-	for i, n := range names {
-		texts[i] = string(n)
-	}
-	return readFresh(ctx, d, f, readSealed, []any{texts, versionArg(version)}, storedRow)
+	return readFresh(ctx, d, f, readSealed, []any{texts(names), versionArg(version)}, storedRow)
 }
 
 // ReadSealedOnWriter implements vault.Store.

@@ -112,7 +112,7 @@ type Origin struct {
 type Entry struct {
 	Origin  Origin
 	Action  Action
-	Name    string // secret (or token) name as asked for, "" where there is none; cut when over-long
+	Name    string // secret (or token) name; "" where there is none, or what was asked for is no name
 	Version uint64 // 0 = none
 	Outcome Outcome
 	Code    core.Code // "" when Outcome is OutcomeOK
@@ -247,6 +247,12 @@ type StoredValue struct {
 	ExpiresAt      time.Time // zero = does not expire
 }
 
+// StoredResult is one name's part of ReadEach.
+type StoredResult struct {
+	StoredValue       // zero unless Err is nil
+	Err         error // NotFound, Corrupt, TooLarge
+}
+
 // NewToken is an admin token to store. The token itself is never stored.
 type NewToken struct {
 	ID          [16]byte // random UUID
@@ -293,8 +299,14 @@ type Store interface {
 	DeleteSecret(ctx context.Context, x Deletion, o Origin) (LSN, error)
 
 	// ReadSealed returns the given version of each name (0 = the current one), in
-	// no order; a name without it is left out. It asks the reader.
+	// no order; a name without it is left out. It asks the reader. Nobody writes to
+	// what the rows hold: callers who ask for the same at one moment may share it.
 	ReadSealed(ctx context.Context, names []core.Name, version uint64, f Freshness) ([]StoredValue, error)
+	// ReadEach returns the current version of each of several different names, in
+	// their order. Ciphertexts are at most room bytes in all: names that leave none are
+	// TooLarge, and which these are is not determined. It asks the reader. The error
+	// is that of all names.
+	ReadEach(ctx context.Context, names []core.Name, room int, f Freshness) ([]StoredResult, error)
 	// ReadVerifiable returns the current version and those in grace, newest
 	// first; none when there is no such secret. It asks the reader.
 	ReadVerifiable(ctx context.Context, name core.Name, f Freshness) ([]StoredValue, error)

@@ -65,14 +65,24 @@ func (v *Vault) read(ctx context.Context, name string, version uint64, f Freshne
 	if err != nil {
 		return Value{}, err
 	}
-	row := rows[0]
-	want := version
-	if want == 0 {
-		want = row.CurrentVersion
-	}
-	if len(rows) != 1 || row.Version != want {
+	if len(rows) != 1 || version != 0 && rows[0].Version != version {
 		return Value{}, errCorrupt()
 	}
+	if version == 0 {
+		return v.openCurrent(ctx, n, rows[0])
+	}
+	return v.openValue(ctx, n, rows[0])
+}
+
+// openCurrent opens a row that must be the current version.
+func (v *Vault) openCurrent(ctx context.Context, n core.Name, row StoredValue) (Value, error) {
+	if row.Version != row.CurrentVersion {
+		return Value{}, errCorrupt()
+	}
+	return v.openValue(ctx, n, row)
+}
+
+func (v *Vault) openValue(ctx context.Context, n core.Name, row StoredValue) (Value, error) {
 	plain, err := v.open(ctx, n, row)
 	if err != nil {
 		return Value{}, err

@@ -166,7 +166,7 @@ func (v *Vault) trySQL(c SQLCaller, action Action, name string, version uint64) 
 		Node: v.c.Node, Actor: actorRole + c.Role, SessionRole: c.SessionRole, RequestID: c.RequestID,
 	}
 	o.ClientIP, _ = parseClientAddr(c.ClientAddr)
-	return &attempt{v: v, entry: Entry{Origin: o, Action: action, Name: printable(name), Version: version}}
+	return &attempt{v: v, entry: Entry{Origin: o, Action: action, Name: recordable(action, name), Version: version}}
 }
 
 // admitSQL refuses what is not from a backend of this process's database: its

@@ -40,11 +40,13 @@ type Config struct {
 	Step func(step string)
 }
 
-// Vault is the door. It holds no state of its own beyond its Config and the
-// progress of a rewrap (Close ends that), and is safe for concurrent use.
+// Vault is the door. It holds no state of its own beyond its Config, the
+// progress of a rewrap (Close ends that) and how many batch reads go on, and is
+// safe for concurrent use.
 type Vault struct {
-	c      Config
-	rewrap rewrapJob
+	c       Config
+	rewrap  rewrapJob
+	batches chan struct{} // one element for every BatchRead that is worked on
 }
 
 // New returns the door, or an Invalid error naming what the Config lacks.
@@ -52,7 +54,7 @@ func New(c Config) (*Vault, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	return &Vault{c: c}, nil
+	return &Vault{c: c, batches: make(chan struct{}, maxBatches)}, nil
 }
 
 // complete fills in the defaults and reports every missing part at once.
@@ -85,16 +87,17 @@ func (c *Config) complete() error {
 type attempt struct {
 	v      *Vault
 	entry  Entry
-	change bool // its success is recorded by the store, in the change's own transaction
+	each   []Entry // recorded in place of entry when there are any: each name's of a batch, with its outcome
+	change bool    // its success is recorded by the store, in the change's own transaction
 }
 
-// try starts an attempt of a REST caller. The name is recorded as asked for.
+// try starts an attempt of a REST caller. The name is recorded if it is one.
 func (v *Vault) try(c Caller, action Action, name string, version uint64) *attempt {
 	return &attempt{v: v, entry: Entry{
 		Origin: Origin{
 			Node: v.c.Node, Actor: actorAnonymous, ClientIP: c.Addr.Unmap().WithZone(""), RequestID: c.RequestID,
 		},
-		Action: action, Name: printable(name), Version: version,
+		Action: action, Name: recordable(action, name), Version: version,
 	}}
 }
 
@@ -130,10 +133,22 @@ func (a *attempt) settle(ctx context.Context, err error) error {
 }
 
 func (a *attempt) record(ctx context.Context, err error) error {
-	e := a.entry
+	if len(a.each) == 0 {
+		return a.v.record(ctx, a.entry.ended(err))
+	}
+	if err != nil {
+		for i := range a.each {
+			a.each[i].Version = 0
+			a.each[i] = a.each[i].ended(err)
+		}
+	}
+	return a.v.record(ctx, a.each...)
+}
+
+func (e Entry) ended(err error) Entry {
 	e.Code = core.CodeOf(err)
 	e.Outcome = outcomeOf(e.Code)
-	return a.v.record(ctx, e)
+	return e
 }
 
 func (v *Vault) record(ctx context.Context, entries ...Entry) error {
@@ -156,6 +171,17 @@ func outcomeOf(code core.Code) Outcome {
 	default:
 		return OutcomeFailed
 	}
+}
+
+// recordable returns what an audit record names: nothing where a name, or the
+// prefix of a list or a watch, is none. What stands there may be a value in the wrong place.
+func recordable(action Action, name string) string {
+	if action == ActionList || action == ActionWatch {
+		prefix, _ := core.ParsePrefix(name)
+		return prefix
+	}
+	n, _ := core.ParseName(name)
+	return string(n)
 }
 
 // printable makes an unchecked name fit for an audit record: it keeps printable

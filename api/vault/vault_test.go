@@ -126,6 +126,14 @@ func operations() []operation {
 			v.Wipe()
 			return err
 		}},
+		{"BatchRead", vault.ActionRead, false, false, func(ctx context.Context, d *door, c vault.Caller) error {
+			b, err := d.BatchRead(ctx, c, []string{"a/b"})
+			if err != nil && b != nil {
+				return errors.New("values left with an error")
+			}
+			b.Wipe()
+			return err
+		}},
 		{"Verify", vault.ActionVerify, false, false, func(ctx context.Context, d *door, c vault.Caller) error {
 			v, err := d.Verify(ctx, c, "a/b", []byte(marker))
 			if err != nil && v.Valid {
@@ -413,16 +421,25 @@ func TestReject(t *testing.T) {
 	})
 }
 
-func TestRecordedNamesArePrintable(t *testing.T) {
+// TestWhatIsNoNameIsNotRecorded: it may be a value in the wrong place.
+func TestWhatIsNoNameIsNotRecorded(t *testing.T) {
 	d := newDoor(t)
-	for in, want := range map[string]string{
-		"a\x00\x1bb\xff\u00e9":   "a??b???",
-		strings.Repeat("x", 300): strings.Repeat("x", 255),
-	} {
+	for _, in := range []string{"a\x00\x1bb\xff\u00e9", strings.Repeat("x", 300), "a//b", "pass word", ""} {
 		_, err := d.Read(t.Context(), d.reader, in, 0)
 		wantCode(t, err, core.Invalid)
+		if e := d.one(t); e.Name != "" || e.Code != core.Invalid {
+			t.Errorf("%+v", e)
+		}
+		err = d.RecordForSQL(t.Context(), backend, vault.SQLAttempt{Action: vault.ActionRead, Name: in, Outcome: vault.OutcomeFailed, Code: core.Invalid})
+		wantCode(t, err, "")
+		if e := d.one(t); e.Name != "" || e.Code != core.Invalid {
+			t.Errorf("%+v", e)
+		}
+	}
+	for prefix, want := range map[string]string{"a/": "a/", "a": "a", "a b/": ""} {
+		_, _ = d.List(t.Context(), d.reader, prefix, "", 0)
 		if e := d.one(t); e.Name != want {
-			t.Errorf("name %q, want %q", e.Name, want)
+			t.Errorf("%q is recorded as %q", prefix, e.Name)
 		}
 	}
 }

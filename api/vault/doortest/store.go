@@ -253,6 +253,34 @@ func (s *Store) ReadSealed(_ context.Context, names []core.Name, number uint64, 
 	return out, nil
 }
 
+// ReadEach implements vault.Store.
+func (s *Store) ReadEach(ctx context.Context, names []core.Name, room int, f vault.Freshness) ([]vault.StoredResult, error) {
+	leave, err := s.enter("ReadEach")
+	leave()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]vault.StoredResult, len(names))
+	for i, n := range names {
+		rows, err := s.ReadSealed(ctx, []core.Name{n}, 0, f)
+		if err != nil {
+			return nil, err
+		}
+		switch _, err := s.DescribeSecret(ctx, n, f); {
+		case err != nil:
+			out[i].Err = err
+		case len(rows) != 1:
+			out[i].Err = core.Errorf(core.Corrupt, "the current version is not there")
+		case len(rows[0].Sealed.Ciphertext) > room:
+			out[i].Err = core.Errorf(core.TooLarge, "no room left")
+		default:
+			out[i].StoredValue = rows[0]
+			room -= len(rows[0].Sealed.Ciphertext)
+		}
+	}
+	return out, nil
+}
+
 // ReadSealedOnWriter implements vault.Store.
 func (s *Store) ReadSealedOnWriter(_ context.Context, name core.Name) (vault.StoredValue, error) {
 	leave, err := s.enter("ReadSealedOnWriter")
