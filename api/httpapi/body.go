@@ -20,20 +20,20 @@ func (s *server) readJSON(c *gin.Context) ([]byte, error) {
 	if err := checkContentType(c.Request.Header); err != nil {
 		return nil, err
 	}
-	return s.readBody(c)
+	return readBody(c, s.maxBody)
 }
 
-// readBody reads up to the limit into a buffer of its own. Buffers it outgrows are
+// readBody reads up to limit bytes into a buffer of its own. Buffers it outgrows are
 // wiped, since they hold a value.
-func (s *server) readBody(c *gin.Context) ([]byte, error) {
+func readBody(c *gin.Context, limit int64) ([]byte, error) {
 	size := int64(firstBody)
 	switch n := c.Request.ContentLength; {
-	case n > s.maxBody:
-		return nil, bodyError(&http.MaxBytesError{Limit: s.maxBody})
+	case n > limit:
+		return nil, bodyError(&http.MaxBytesError{Limit: limit})
 	case n >= 0:
 		size = n + 1 // room to see the end without growing
 	}
-	r := http.MaxBytesReader(c.Writer, c.Request.Body, s.maxBody)
+	r := http.MaxBytesReader(c.Writer, c.Request.Body, limit)
 	buf := make([]byte, 0, size)
 	for {
 		n, err := r.Read(buf[len(buf):cap(buf)])

@@ -93,6 +93,7 @@ func (s *server) routes(e *gin.Engine) {
 	e.PUT("/v1/secrets/*name", s.update)
 	e.DELETE("/v1/secrets/*name", s.remove)
 	e.POST("/v1/secrets/*name", s.postToSecret)
+	e.POST("/v1/batch-read", s.batchRead)
 	e.GET("/v1/metadata/*name", s.describe)
 	e.PATCH("/v1/metadata/*name", s.configure)
 	e.GET("/v1/versions/*name", s.versions)

@@ -2,14 +2,20 @@ package httpapi
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 func FuzzIfMatch(f *testing.F) {
@@ -69,6 +75,7 @@ func FuzzDecode(f *testing.F) {
 	seeds := []string{
 		`{"name":"a","value":"b"}`, `{"value_base64":"YQ=="}`, `{"tags":{"a":"b"},"generate_policy":{"length":9}}`, `{}`, ` { } `,
 		`{"value":"\ud83d\udd11\u0000\n"}`, `{"value":"\ud800"}`, `{"a":[{"b":"}"},"]"],"c":-1.5e3,"d":null}`, `[]`, `"x"`, `{"a":1}{}`, `{"a":"\\\""}`,
+		`{"names":["a","b/c","\u0061"]}`, `{"names":[]}`, `{"names":["a",1]}`, `{"names" : [ "a" , [ "]" ] , {"x":"}"} ]}`,
 		`{"rotation_interval_secs":60,"grace_period_secs":0}`, `{"a" : true , "b":false}`,
 	}
 	for _, s := range seeds {
@@ -82,6 +89,7 @@ func FuzzDecode(f *testing.F) {
 		_, _ = decodeRotate(body)
 		_, _ = decodeSettings(body)
 		_, _, _ = decodeExpire(body)
+		checkNames(t, body)
 		o, err := parseObject(body, nil)
 		if !bytes.Equal(before, body) {
 			t.Fatal("decoding changed the body")
@@ -105,6 +113,22 @@ func FuzzDecode(f *testing.F) {
 			checkString(t, o[k], a)
 		}
 	})
+}
+
+// checkNames compares with the standard decoder, which takes more: other fields, half surrogates, null.
+func checkNames(t *testing.T, body []byte) {
+	t.Helper()
+	names, err := decodeNames(body)
+	if err != nil {
+		if names != nil {
+			t.Fatalf("%q: names with an error", body)
+		}
+		return
+	}
+	var want struct{ Names []string }
+	if err := json.Unmarshal(body, &want); err != nil || !slices.Equal(names, want.Names) || len(names) == 0 || len(names) > vault.MaxBatch {
+		t.Fatalf("%q: %q, want %q", body, names, want.Names)
+	}
 }
 
 func checkString(t *testing.T, raw []byte, want any) {
@@ -135,6 +159,41 @@ func TestBearerNeedsOneHeader(t *testing.T) {
 	for _, v := range []string{"Bearer a", "bearer a", "BEARER   a"} {
 		if got := bearer(http.Header{"Authorization": {v}}); string(got) != "a" {
 			t.Errorf("%q: no token", v)
+		}
+	}
+}
+
+// TestAppendValue: by hand it is what the standard encoder makes, in the room that was reckoned.
+func TestAppendValue(t *testing.T) {
+	plains := [][]byte{[]byte("x"), []byte("\"\\\n\x00\x7f é \u2028 𝄞"), bytes.Repeat([]byte{1}, 300), {0xff, 0xfe}, nil}
+	for _, plain := range plains {
+		for _, ct := range []core.ContentType{core.Text, core.Binary, `text/x; a="q\"q"`} {
+			v := vault.Value{Name: "a/b", Kind: core.Manual, ContentType: ct, Version: 1<<64 - 1, CurrentVersion: 1<<64 - 1, Plain: plain,
+				CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.FixedZone("x", 3600))}
+			for _, v.ExpiresAt = range []time.Time{{}, v.CreatedAt} {
+				room := valueRoom(&v)
+				b := appendValue(make([]byte, 0, room), &v)
+				if len(b) > room || room > len(b)+100 {
+					t.Errorf("%d bytes in a room of %d", len(b), room)
+				}
+				var got map[string]any
+				if err := json.Unmarshal(b, &got); err != nil {
+					t.Fatalf("%s: %v", b, err)
+				}
+				want := map[string]any{"name": "a/b", "kind": "manual", "content_type": string(ct), "version": float64(1<<64 - 1),
+					"current_version": float64(1<<64 - 1), "created_at": "2026-01-02T02:04:05.678901234Z"}
+				if !v.ExpiresAt.IsZero() {
+					want["expires_at"] = want["created_at"]
+				}
+				if ct.IsText() && utf8.Valid(plain) {
+					want["value"] = string(plain)
+				} else {
+					want["value_base64"] = base64.StdEncoding.EncodeToString(plain)
+				}
+				if !reflect.DeepEqual(got, want) {
+					t.Errorf("%v, want %v", got, want)
+				}
+			}
 		}
 	}
 }

@@ -124,6 +124,16 @@ func (s *scanner) value() []byte {
 	return s.text[start:]
 }
 
+// element goes to the next element of an array, from after the opening bracket; false at its end.
+func (s *scanner) element() bool {
+	s.space()
+	if s.peek() == ',' {
+		s.at++
+		s.space()
+	}
+	return s.peek() != ']'
+}
+
 func (s *scanner) skipString() {
 	for s.at++; s.at < len(s.text) && s.text[s.at] != '"'; s.at++ {
 		if s.text[s.at] == '\\' {
@@ -203,11 +213,11 @@ func hex4(b []byte) rune {
 }
 
 // appendQuoted appends text, which must be valid UTF-8, as a JSON string.
-func appendQuoted(dst, text []byte) []byte {
+func appendQuoted[T string | []byte](dst []byte, text T) []byte {
 	const digits = "0123456789abcdef"
 	dst = append(dst, '"')
-	for _, c := range text {
-		switch {
+	for i := range len(text) {
+		switch c := text[i]; {
 		case c == '"' || c == '\\':
 			dst = append(dst, '\\', c)
 		case c < 0x20 || c == 0x7f:
@@ -217,6 +227,20 @@ func appendQuoted(dst, text []byte) []byte {
 		}
 	}
 	return append(dst, '"')
+}
+
+// quotedLen is how many bytes appendQuoted appends.
+func quotedLen[T string | []byte](text T) int {
+	n := len(text) + 2
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '"' || c == '\\':
+			n++
+		case c < 0x20 || c == 0x7f:
+			n += 5
+		}
+	}
+	return n
 }
 
 // integer reads a whole number without fraction or exponent; 0 when absent.

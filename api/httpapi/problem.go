@@ -64,14 +64,20 @@ func refusedUs(err error) bool {
 	return ok && e.Code == core.Denied && e.Err != nil
 }
 
-// fail answers err. Causes are for the operator's log alone, and only where the
-// fault is on this side.
-func (s *server) fail(c *gin.Context, err error) {
+// problemOf returns what the client is told. Causes are for the operator's log alone,
+// and only where the fault is on this side.
+func (s *server) problemOf(c *gin.Context, err error) problem {
 	id := callerOf(c).RequestID
 	p := problemOf(err, id)
 	if p.Status >= http.StatusInternalServerError || refusedUs(err) {
 		s.Log.ErrorContext(c.Request.Context(), "request failed", "code", p.Code, "cause", err.Error(), "request_id", id)
 	}
+	return p
+}
+
+// fail answers err.
+func (s *server) fail(c *gin.Context, err error) {
+	p := s.problemOf(c, err)
 	h := c.Writer.Header()
 	h.Set("Content-Type", "application/problem+json")
 	switch p.Status {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -94,17 +95,6 @@ type verdictBody struct {
 	Version uint64 `json:"version,omitempty"`
 }
 
-// valueHead is all of a read's answer but the value.
-type valueHead struct {
-	Name           core.Name        `json:"name"`
-	Kind           core.Kind        `json:"kind"`
-	ContentType    core.ContentType `json:"content_type"`
-	Version        uint64           `json:"version"`
-	CurrentVersion uint64           `json:"current_version"`
-	CreatedAt      time.Time        `json:"created_at"`
-	ExpiresAt      *time.Time       `json:"expires_at,omitempty"`
-}
-
 // answer sends v as JSON. v holds no secret value.
 func (s *server) answer(c *gin.Context, status int, v any) {
 	body, err := json.Marshal(v)
@@ -123,39 +113,47 @@ func send(c *gin.Context, status int, body []byte) {
 
 // answerValue sends a value, and wipes the buffer it was put together in.
 func (s *server) answerValue(c *gin.Context, v vault.Value) {
-	head, err := json.Marshal(valueHead{
-		Name: v.Name, Kind: v.Kind, ContentType: v.ContentType, Version: v.Version, CurrentVersion: v.CurrentVersion,
-		CreatedAt: v.CreatedAt.UTC(), ExpiresAt: orNil(v.ExpiresAt),
-	})
-	if err != nil {
-		s.fail(c, core.Wrap(core.Internal, err, "encode the answer"))
-		return
-	}
-	body := appendValue(head[:len(head)-1], v)
-	defer func() { envelope.Wipe(body) }()
+	body := appendValue(make([]byte, 0, valueRoom(&v)), &v)
+	defer envelope.Wipe(body)
 	if v.Version == v.CurrentVersion {
 		c.Writer.Header().Set("ETag", etag(v.Version))
 	}
 	send(c, http.StatusOK, body)
 }
 
-// appendValue finishes an open JSON object with the value. The buffer is made
-// large enough at once: one that is outgrown would stay unwiped.
-func appendValue(head []byte, v vault.Value) []byte {
-	const fields = len(`,"value_base64":""}`)
-	isText := v.ContentType.IsText() && utf8.Valid(v.Plain)
-	worst := base64.StdEncoding.EncodedLen(len(v.Plain))
-	if isText {
-		worst = 6 * len(v.Plain)
+// valueRoom is enough for appendValue: a buffer that is outgrown would stay unwiped.
+func valueRoom(v *vault.Value) int {
+	const fields = len(`{"name":,"kind":,"content_type":,"version":,"current_version":,"created_at":"","expires_at":"","value_base64":""}`)
+	n := fields + 2*len("18446744073709551615") + 2*len(time.RFC3339Nano)
+	n += quotedLen(string(v.Name)) + quotedLen(string(v.Kind)) + quotedLen(string(v.ContentType))
+	if v.ContentType.IsText() && utf8.Valid(v.Plain) {
+		return n + quotedLen(v.Plain)
 	}
-	body := append(make([]byte, 0, len(head)+fields+worst), head...)
-	if isText {
-		body = append(body, `,"value":`...)
-		body = appendQuoted(body, v.Plain)
+	return n + base64.StdEncoding.EncodedLen(len(v.Plain))
+}
+
+// appendValue appends a value as a JSON object. By hand: an encoder would leave copies of the value.
+func appendValue(dst []byte, v *vault.Value) []byte {
+	dst = appendQuoted(append(dst, `{"name":`...), string(v.Name))
+	dst = appendQuoted(append(dst, `,"kind":`...), string(v.Kind))
+	dst = appendQuoted(append(dst, `,"content_type":`...), string(v.ContentType))
+	dst = strconv.AppendUint(append(dst, `,"version":`...), v.Version, 10)
+	dst = strconv.AppendUint(append(dst, `,"current_version":`...), v.CurrentVersion, 10)
+	dst = appendTime(append(dst, `,"created_at":`...), v.CreatedAt)
+	if !v.ExpiresAt.IsZero() {
+		dst = appendTime(append(dst, `,"expires_at":`...), v.ExpiresAt)
+	}
+	if v.ContentType.IsText() && utf8.Valid(v.Plain) {
+		dst = appendQuoted(append(dst, `,"value":`...), v.Plain)
 	} else {
-		body = append(body, `,"value_base64":"`...)
-		body = base64.StdEncoding.AppendEncode(body, v.Plain)
-		body = append(body, '"')
+		dst = append(dst, `,"value_base64":"`...)
+		dst = base64.StdEncoding.AppendEncode(dst, v.Plain)
+		dst = append(dst, '"')
 	}
-	return append(body, '}')
+	return append(dst, '}')
+}
+
+func appendTime(dst []byte, t time.Time) []byte {
+	dst = t.UTC().AppendFormat(append(dst, '"'), time.RFC3339Nano)
+	return append(dst, '"')
 }

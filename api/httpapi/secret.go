@@ -160,7 +160,7 @@ func (s *server) rotate(c *gin.Context, name string) {
 }
 
 func (s *server) readRotate(c *gin.Context) (vault.RotateRequest, error) {
-	body, err := s.readBody(c)
+	body, err := readBody(c, s.maxBody)
 	if err != nil || len(body) == 0 {
 		return vault.RotateRequest{}, err
 	}

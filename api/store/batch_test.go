@@ -408,3 +408,72 @@ func TestMalformedRows(t *testing.T) {
 		}
 	}
 }
+
+func TestReadEach(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	ctx := t.Context()
+	names := []core.Name{"z", "none", "a", "lost", "bad", "m"}
+	for _, n := range []string{"a", "bad", "lost", "m", "z"} {
+		_, err := d.CreateSecret(ctx, newSecret(n), origin("create"))
+		must(t, err)
+	}
+	s.sql("app", `DELETE FROM vault.secret_versions USING vault.secrets s WHERE s.id = secret_id AND s.name = 'lost';
+		UPDATE vault.secret_versions SET created_at = 'infinity' FROM vault.secrets s WHERE s.id = secret_id AND s.name = 'bad'`)
+	want := []core.Code{"", core.NotFound, "", core.Corrupt, core.Corrupt, ""}
+	for _, f := range []vault.Freshness{{}, {Primary: true}} {
+		got, err := d.ReadEach(ctx, names, 1<<20, f)
+		must(t, err)
+		for i, r := range got {
+			code(t, r.Err, want[i])
+			if r.Err == nil && (r.Name != names[i] || r.Version != 1 || len(r.Sealed.Ciphertext) != 40) {
+				t.Errorf("%s: %+v", names[i], r)
+			}
+			if r.Err != nil && r.Name != "" {
+				t.Errorf("%s: a row with an error", names[i])
+			}
+		}
+	}
+	t.Run("ErrNoRoom", func(t *testing.T) {
+		got, err := d.ReadEach(ctx, names, 95, vault.Freshness{})
+		must(t, err)
+		values, large := 0, 0
+		for _, r := range got {
+			switch core.CodeOf(r.Err) {
+			case "":
+				values++
+			case core.TooLarge:
+				large++
+			}
+		}
+		if values != 2 || large != 1 {
+			t.Errorf("%d values and %d too large in a room for two", values, large)
+		}
+	})
+	t.Run("ErrUnavailable", func(t *testing.T) {
+		s.stop()
+		short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+		defer cancel()
+		_, err := d.ReadEach(short, names, 1<<20, vault.Freshness{})
+		code(t, err, core.Unavailable)
+	})
+}
+
+// TestRoomIsNotTakenTwice: a query that failed half-way is asked again, and the rows it gave do not count twice.
+func TestRoomIsNotTakenTwice(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	for _, n := range []string{"a", "b"} {
+		_, err := d.CreateSecret(t.Context(), newSecret(n), origin("create"))
+		must(t, err)
+	}
+	r := eachRead{d: d, found: map[string]*vault.StoredResult{}, room: 80, taken: map[string]int{}}
+	for range 3 {
+		_, err := r.ask(t.Context(), []string{"a", "b"})
+		must(t, err)
+		for n, x := range r.found {
+			must(t, x.Err)
+			delete(r.found, n)
+		}
+	}
+}

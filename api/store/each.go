@@ -88,7 +88,7 @@ func (r *eachRead) ask(ctx context.Context, names []string) (missing []string, e
 // row keeps no ciphertext beyond the room there is: rows arrive one by one.
 func (r *eachRead) row(from pgx.CollectableRow) (storedResult, error) {
 	s, err := storedResultRow(from)
-	if err != nil {
+	if err != nil || s.err != nil {
 		return s, err
 	}
 	name, n := string(s.Name), len(s.Sealed.Ciphertext)
