@@ -20,16 +20,16 @@ const (
 	longPause  = 400 * time.Millisecond
 )
 
-// errInRecovery is a server that the writer pool took for the primary and that
-// has been demoted since: what it knows may be old.
-var errInRecovery = errors.New("the server is in recovery")
-
 // withBound gives ctx a deadline if it has none.
 func (d *DB) withBound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return within(ctx, d.bound)
+}
+
+func within(ctx context.Context, bound time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, d.bound)
+	return context.WithTimeout(ctx, bound)
 }
 
 // pause waits before the next try; false when ctx ends first.
@@ -43,11 +43,14 @@ func read[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.Row
 	defer cancel()
 	var last error
 	for try := 0; try < maxReadTries; try++ {
-		rows, err := d.reader.Query(ctx, sql, args...)
 		var out []T
-		if err == nil {
-			out, err = pgx.CollectRows(rows, row)
-		}
+		err := d.reader.use(ctx, func(c *pgx.Conn) error {
+			rows, err := c.Query(ctx, sql, args...)
+			if err == nil {
+				out, err = pgx.CollectRows(rows, row)
+			}
+			return err
+		})
 		if err == nil {
 			return out, nil
 		}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -29,6 +28,8 @@ type change[T any] struct {
 	landed func(ctx context.Context) (T, bool, error)
 	// at, if set, receives where the primary's log stood after the change, unless the primary is gone by then.
 	at *vault.LSN
+	// impatient does not wait for a primary to appear.
+	impatient bool
 }
 
 // fate is what is known of a change after it was sent.
@@ -53,7 +54,7 @@ func errUnknown(cause error) error {
 // PostgreSQL would end the wait for a synchronous standby with a change that is
 // visible and can vanish.
 func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
-	ctx, cancel := d.withBound(ctx)
+	ctx, cancel := within(ctx, d.changeBound)
 	defer cancel()
 	ctx, cancel = detached(ctx)
 	defer cancel()
@@ -62,6 +63,9 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 	lost := false // an answer
 	for try := 0; ; try++ {
 		out, f, err := send(ctx, d.writer, c)
+		if c.impatient && f == unsent {
+			return none, d.classify(err)
+		}
 		last = worse(last, err)
 		switch {
 		case f == done:
@@ -98,9 +102,12 @@ func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 // settle decides whether a change that was not simply done is over. Once an
 // answer was lost, it looks for the change. Not finding it proves nothing by
 // itself, for a lost server may still be at it; together with a refusal it does,
-// because the refusal comes from the rows it would have changed.
+// if that comes from the rows it would have changed.
 func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, last error) (out T, settled bool, err error) {
 	final := f == refused && !demoted(last)
+	if lost {
+		final = f == refused && conclusive(last)
+	}
 	if !lost {
 		return out, final || permanent(last), d.classify(last)
 	}
@@ -120,42 +127,29 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 	return out, false, nil
 }
 
-// send acquires a connection within ctx, sends the change without a way to cancel
-// it, and waits until ctx's deadline. Past that the change goes on by itself, and
-// its connection is returned when the server has answered.
-func send[T any](ctx context.Context, p *pgxpool.Pool, c change[T]) (T, fate, error) {
-	var none T
-	conn, err := p.Acquire(ctx)
+// send acquires a connection within ctx and sends the change, without a way to cancel it. When the server falls silent,
+// or half of the time that is left has passed, it stops waiting: the change goes on by itself.
+func send[T any](ctx context.Context, p *pool, c change[T]) (out T, f fate, err error) {
+	conn, err := p.acquire(ctx)
 	if err != nil {
-		return none, unsent, err
+		return out, unsent, err
 	}
-	type answer struct {
-		out T
-		f   fate
-		err error
+	defer conn.Release()
+	err = p.attend(ctx, conn.Conn(), func(x *pgx.Conn) (err error) {
+		out, f, err = sendOn(context.WithoutCancel(ctx), x, c)
+		return err
+	})
+	switch {
+	case !errors.Is(err, errOutdated):
+	case f == done || f == doubted:
+		f = unknown // the cluster went on without that server
+	default:
+		f = unsent // nor does its refusal count
 	}
-	answered := make(chan answer, 1)
-	position := make(chan vault.LSN, 1)
-	go func() {
-		defer conn.Release()
-		out, f, err := sendOn(context.WithoutCancel(ctx), conn.Conn(), c)
-		answered <- answer{out, f, err}
-		if f == done && c.at != nil {
-			position <- flushed(ctx, conn.Conn())
-		}
-	}()
-	select {
-	case a := <-answered:
-		if a.f == done && c.at != nil {
-			select {
-			case *c.at = <-position:
-			case <-ctx.Done():
-			}
-		}
-		return a.out, a.f, a.err
-	case <-ctx.Done():
-		return none, unknown, ctx.Err()
+	if f == done && c.at != nil {
+		*c.at = flushed(ctx, conn.Conn())
 	}
+	return out, f, err
 }
 
 // flushed returns where the log of the server stands that has just answered a change on this connection: at the end of
@@ -166,6 +160,7 @@ func flushed(ctx context.Context, conn *pgx.Conn) vault.LSN {
 	defer cancel()
 	var text string
 	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
+		linkOf(conn).cut()
 		return 0
 	}
 	l, err := vault.ParseLSN(text)

@@ -149,6 +149,21 @@ func permanent(err error) bool {
 	return ok && (strings.HasPrefix(pg.Code, "28") || strings.HasPrefix(pg.Code, "3D"))
 }
 
+// conclusive tells whether a refusal comes from what the change asks for or from the rows it would have changed. Any
+// other one, as of a lock that somebody holds, says nothing about an earlier try whose answer was lost: that may be who
+// holds the lock.
+func conclusive(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || len(pg.Code) != 5 {
+		return false
+	}
+	switch pg.Code[:2] {
+	case "VT", "22", "23", "42":
+		return true
+	}
+	return false
+}
+
 // demoted tells whether a definite refusal means that the server is no longer, or
 // not yet, the one to ask.
 func demoted(err error) bool {

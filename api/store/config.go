@@ -1,9 +1,7 @@
 package store
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -25,16 +23,14 @@ const (
 	defaultPort           = 5432
 	defaultReaderConns    = 16
 	defaultWriterConns    = 8
-	defaultConnectTimeout = 3 * time.Second
+	defaultConnectTimeout = 2 * time.Second
 	defaultRequestTimeout = 10 * time.Second
-	pingTimeout           = 2 * time.Second
-	connLifetime          = 10 * time.Minute // so that reads come home after a fallback
+	connLifetime          = 10 * time.Minute // so that what is set in the database takes effect at last
 	lockTimeout           = 3 * time.Second
 	defaultLSNWait        = time.Second
 )
 
-// Config says where the database is. Printing it shows no password. TLS is set
-// as for every libpq client, by PGSSLMODE, PGSSLROOTCERT and their siblings.
+// Config says where the database is. Printing it shows no password.
 type Config struct {
 	// Hosts in order of preference for reads: "host", "host:port", "[v6]:port", a
 	// bare IPv6 address, or the absolute path of a unix-socket folder.
@@ -43,12 +39,14 @@ type Config struct {
 	User     string
 	Password string // "" = none, or the one of the libpq password file
 	Database string
+	TLS      TLS // the zero TLS is what its Mode says of ""
 
 	ReaderConns    int           // pool size; 0 = 16
 	WriterConns    int           // pool size; 0 = 8
-	ConnectTimeout time.Duration // per host; 0 = 3 s
+	ConnectTimeout time.Duration // per host; 0 = 2 s
 	ReadTimeout    time.Duration // statement_timeout of the reader; 0 = half the RequestTimeout
 	RequestTimeout time.Duration // bound of a call whose context has none; 0 = 10 s
+	WriteTimeout   time.Duration // bound of a change whose context has none, all its tries together; 0 = three times the RequestTimeout
 	LSNWait        time.Duration // how long a read waits for the reader to replay an LSN; 0 = 1 s, negative = not at all
 }
 
@@ -57,10 +55,7 @@ func (c Config) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "{hosts %q, user %q, database %q}", c.Hosts, c.User, c.Database)
 }
 
-var (
-	_ fmt.Formatter = Config{}
-	_ io.Closer     = (*DB)(nil)
-)
+var _ fmt.Formatter = Config{}
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.Port, defaultPort)
@@ -69,6 +64,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ConnectTimeout, defaultConnectTimeout)
 	setDefault(&c.RequestTimeout, defaultRequestTimeout)
 	setDefault(&c.ReadTimeout, c.RequestTimeout/2)
+	setDefault(&c.WriteTimeout, 3*c.RequestTimeout)
 	if c.LSNWait == 0 {
 		c.LSNWait = defaultLSNWait
 	}
@@ -82,8 +78,8 @@ func setDefault[T int | time.Duration](v *T, to T) {
 }
 
 // reader connects to the first host that answers, in order; it cannot write.
-func (c Config) reader() (*pgxpool.Config, error) {
-	return c.pool("any", c.ReaderConns, map[string]string{
+func (c Config) reader() (*pool, error) {
+	return c.pool(false, c.ReaderConns, map[string]string{
 		"default_transaction_read_only": "on",
 		"statement_timeout":             millis(c.ReadTimeout),
 	})
@@ -92,59 +88,74 @@ func (c Config) reader() (*pgxpool.Config, error) {
 // writer connects to the host that accepts writes. No statement timeout: it would
 // cut the wait for a synchronous standby, after which a change is visible and can
 // still vanish. Waiting for a lock is bounded: nothing is changed by then.
-func (c Config) writer() (*pgxpool.Config, error) {
-	p, err := c.pool("read-write", c.WriterConns, map[string]string{
+func (c Config) writer() (*pool, error) {
+	return c.pool(true, c.WriterConns, map[string]string{
 		"statement_timeout": "0",
 		"lock_timeout":      millis(lockTimeout),
 	})
-	if err == nil {
-		p.ConnConfig.OnNotice = noteWarning
-		p.AfterConnect = commitDurably
-	}
-	return p, err
-}
-
-// commitDurably makes the session wait until its commits are flushed, whatever the server's default: an answered change
-// could otherwise be lost by a crash, and where its record ends would not be known. What is stricter than on, and local,
-// which waits for no standby, are the operator's choice and stay.
-func commitDurably(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `SELECT pg_catalog.set_config('synchronous_commit', CASE s WHEN 'off' THEN 'on' ELSE s END, false)
-		FROM pg_catalog.current_setting('synchronous_commit') s`)
-	return err
 }
 
 func millis(d time.Duration) string { return strconv.FormatInt(max(1, d.Milliseconds()), 10) }
 
-func (c Config) pool(attrs string, size int, params map[string]string) (*pgxpool.Config, error) {
-	dsn, err := c.dsn(attrs)
+func (c Config) pool(writer bool, size int, params map[string]string) (*pool, error) {
+	if len(c.Hosts) == 0 {
+		return nil, core.Errorf(core.Invalid, "no PostgreSQL host is set")
+	}
+	h := &hosts{sticky: writer}
+	for i, name := range c.Hosts {
+		conn, err := c.connection(name, params)
+		if err != nil {
+			return nil, err
+		}
+		if writer {
+			conn.OnNotice = noteWarning
+		}
+		h.all = append(h.all, &host{name: name, index: i, conn: conn})
+	}
+	p, err := pgxpool.ParseConfig(h.all[0].conn.ConnString())
+	if err != nil {
+		return nil, errSettings(err)
+	}
+	p.ConnConfig = h.all[0].conn.Copy()
+	p.MaxConns = int32(min(max(1, size), 10_000))
+	p.MinConns = 0
+	p.MaxConnLifetime = connLifetime
+	p.MaxConnLifetimeJitter = connLifetime / 10
+	return newPool(p, h, writer)
+}
+
+func errSettings(err error) error {
+	return core.Wrap(core.Invalid, err, "the PostgreSQL settings are not valid")
+}
+
+// connection returns the settings of connections to one host.
+func (c Config) connection(name string, params map[string]string) (*pgx.ConnConfig, error) {
+	dsn, err := c.dsn(name)
 	if err != nil {
 		return nil, err
 	}
-	p, err := pgxpool.ParseConfig(dsn)
+	conn, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, core.Wrap(core.Invalid, err, "the PostgreSQL settings are not valid")
+		return nil, errSettings(err)
 	}
 	if c.Password != "" {
-		p.ConnConfig.Password = c.Password
+		conn.Password = c.Password
 	}
 	for k, v := range params {
-		p.ConnConfig.RuntimeParams[k] = v
+		conn.RuntimeParams[k] = v
 	}
-	p.ConnConfig.RuntimeParams["client_encoding"] = "UTF8" // the server's default is the database's encoding
+	conn.RuntimeParams["client_encoding"] = "UTF8" // the server's default is the database's encoding
 	// A statement of a batch must see what was committed when it began, not when the batch did.
-	p.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
-	p.MaxConns = int32(min(max(1, size), 10_000))
-	p.MinConns = 0
-	p.PingTimeout = pingTimeout
-	p.MaxConnLifetime = connLifetime
-	p.MaxConnLifetimeJitter = connLifetime / 10
-	return p, nil
+	conn.RuntimeParams["default_transaction_isolation"] = "read committed"
+	conn.ConnectTimeout = c.ConnectTimeout
+	return conn, nil
 }
 
 // dsn returns a connection string without the password, which is set afterwards
-// so that no text ever holds it.
-func (c Config) dsn(attrs string) (string, error) {
-	hosts, ports, err := c.addresses()
+// so that no text ever holds it. What it names takes precedence over libpq's
+// variables of the environment, which therefore cannot change how TLS is used.
+func (c Config) dsn(name string) (string, error) {
+	host, port, err := splitHost(name, c.Port)
 	if err != nil {
 		return "", err
 	}
@@ -153,10 +164,10 @@ func (c Config) dsn(attrs string) (string, error) {
 	}
 	var b strings.Builder
 	for _, kv := range [][2]string{
-		{"host", strings.Join(hosts, ",")}, {"port", strings.Join(ports, ",")},
-		{"user", c.User}, {"dbname", c.Database}, {"target_session_attrs", attrs},
+		{"host", host}, {"port", strconv.Itoa(port)}, {"user", c.User}, {"dbname", c.Database}, {"target_session_attrs", "any"},
 		{"application_name", applicationName}, {"search_path", "pg_catalog"},
-		{"connect_timeout", strconv.Itoa(int(max(1, c.ConnectTimeout.Round(time.Second)/time.Second)))},
+		{"sslmode", string(c.TLS.modeFor(host))}, {"sslrootcert", c.TLS.RootCert}, {"sslcert", c.TLS.Cert}, {"sslkey", c.TLS.Key},
+		{"sslnegotiation", "postgres"}, {"sslpassword", ""},
 	} {
 		if strings.IndexByte(kv[1], 0) >= 0 {
 			return "", core.Errorf(core.Invalid, "a PostgreSQL setting holds a zero byte")
@@ -167,21 +178,6 @@ func (c Config) dsn(attrs string) (string, error) {
 }
 
 var quoteDSN = strings.NewReplacer(`\`, `\\`, `'`, `\'`)
-
-// addresses returns hosts and ports of equal number, as libpq wants them.
-func (c Config) addresses() (hosts, ports []string, err error) {
-	if len(c.Hosts) == 0 {
-		return nil, nil, core.Errorf(core.Invalid, "no PostgreSQL host is set")
-	}
-	for _, h := range c.Hosts {
-		host, port, err := splitHost(h, c.Port)
-		if err != nil {
-			return nil, nil, err
-		}
-		hosts, ports = append(hosts, host), append(ports, strconv.Itoa(port))
-	}
-	return hosts, ports, nil
-}
 
 func splitHost(s string, defaultPort int) (string, int, error) {
 	wrong := core.Errorf(core.Invalid, "PostgreSQL host %q is not a host, host:port, [IPv6]:port or socket folder", s)

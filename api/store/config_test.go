@@ -1,13 +1,13 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -17,63 +17,48 @@ func config(hosts ...string) Config {
 }
 
 // describe returns the addresses and run-time parameters of a pool.
-func describe(p *pgxpool.Config, err error) (hosts string, params []string, _ error) {
-	if err != nil {
-		return "", nil, err
+func describe(t *testing.T, p *pool, err error) (hosts, params string) {
+	t.Helper()
+	must(t, err)
+	t.Cleanup(func() { must(t, p.close(context.Background())) })
+	var all, set []string
+	for _, x := range p.hosts.all {
+		all = append(all, fmt.Sprintf("%s:%d", x.conn.Host, x.conn.Port))
 	}
-	c := p.ConnConfig
-	all := []string{fmt.Sprintf("%s:%d", c.Host, c.Port)}
-	for _, f := range c.Fallbacks {
-		// Each host is there twice, with TLS preferred and without.
-		if next := fmt.Sprintf("%s:%d", f.Host, f.Port); next != all[len(all)-1] {
-			all = append(all, next)
-		}
+	for k, v := range p.hosts.all[len(all)-1].conn.RuntimeParams {
+		set = append(set, k+"="+v)
 	}
-	for k, v := range c.RuntimeParams {
-		params = append(params, k+"="+v)
-	}
-	return strings.Join(all, " "), params, nil
+	return strings.Join(all, " "), strings.Join(set, " ")
 }
 
 func TestPoolConfig(t *testing.T) {
 	clearEnvironment(t)
 	c := config("node1", "node2:6543", "[2001:db8::1]:7", "2001:db8::2", "/run/postgresql")
-	for name, make := range map[string]func() (string, []string, error){
-		"reader": func() (string, []string, error) { return describe(c.reader()) },
-		"writer": func() (string, []string, error) { return describe(c.writer()) },
-	} {
-		got, params, err := make()
-		if err != nil {
-			t.Fatal(err)
-		}
+	r, rerr := c.reader()
+	w, werr := c.writer()
+	for name, p := range map[string]*pool{"reader": r, "writer": w} {
+		got, params := describe(t, p, errors.Join(rerr, werr))
 		if want := "node1:5432 node2:6543 2001:db8::1:7 2001:db8::2:5432 /run/postgresql:5432"; got != want {
 			t.Errorf("%s: hosts %s", name, got)
 		}
-		text := strings.Join(params, " ")
 		for _, want := range map[string][]string{
 			"reader": {"application_name=hyperion-vault-api", "client_encoding=UTF8", "search_path=pg_catalog", "default_transaction_read_only=on", "statement_timeout=5000"},
 			"writer": {"application_name=hyperion-vault-api", "client_encoding=UTF8", "search_path=pg_catalog", "statement_timeout=0", "lock_timeout=3000"},
 		}[name] {
-			if !strings.Contains(text, want) {
-				t.Errorf("%s: %s lacks %s", name, text, want)
+			if !strings.Contains(params, want) {
+				t.Errorf("%s: %s lacks %s", name, params, want)
+			}
+		}
+		for _, x := range p.hosts.all {
+			if x.conn.Password != c.Password || x.conn.ConnectTimeout != 2*time.Second || x.conn.ValidateConnect != nil {
+				t.Errorf("%s: %s has not what was set", name, x.name)
 			}
 		}
 	}
-	r, err := c.reader()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := c.writer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.ConnConfig.ValidateConnect != nil || w.ConnConfig.ValidateConnect == nil {
+	if r.writer || !w.writer || r.hosts.sticky || !w.hosts.sticky {
 		t.Error("the reader takes any host, the writer only one that accepts writes")
 	}
-	if r.ConnConfig.Password != c.Password || w.ConnConfig.Password != c.Password {
-		t.Error("the password did not arrive as it is")
-	}
-	if r.MaxConns != defaultReaderConns || w.MaxConns != defaultWriterConns || r.PingTimeout == 0 || r.ConnConfig.ConnectTimeout != 3*time.Second {
+	if r.Config().MaxConns != defaultReaderConns || w.Config().MaxConns != defaultWriterConns {
 		t.Error("a default is missing")
 	}
 }
@@ -82,12 +67,10 @@ func TestOddNamesArriveAsTheyAre(t *testing.T) {
 	clearEnvironment(t)
 	c := config("h")
 	c.User, c.Database = `u'x\ host=evil`, `d' password=`
-	p, err := c.writer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.ConnConfig.User != c.User || p.ConnConfig.Database != c.Database || p.ConnConfig.Host != "h" {
-		t.Errorf("%q %q %q", p.ConnConfig.User, p.ConnConfig.Database, p.ConnConfig.Host)
+	p, err := c.connection("h", nil)
+	must(t, err)
+	if p.User != c.User || p.Database != c.Database || p.Host != "h" {
+		t.Errorf("%q %q %q", p.User, p.Database, p.Host)
 	}
 }
 

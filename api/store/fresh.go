@@ -74,14 +74,9 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// batcher is a pool or a connection.
-type batcher interface {
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-}
-
 // standingRead asks where the server is and the question itself in one go, so that nothing can happen to the connection
 // in between. Each statement sees what was committed when it began: the pools see to the isolation level.
-func standingRead[T any](ctx context.Context, p batcher, l vault.LSN, sql string, args []any, row pgx.RowToFunc[T]) (
+func standingRead[T any](ctx context.Context, p *pool, l vault.LSN, sql string, args []any, row pgx.RowToFunc[T]) (
 	out []T, inRecovery bool, err error,
 ) {
 	b := &pgx.Batch{}
@@ -99,7 +94,7 @@ func standingRead[T any](ctx context.Context, p batcher, l vault.LSN, sql string
 		out, err = pgx.CollectRows(rows, row)
 		return err
 	})
-	if err := p.SendBatch(ctx, b).Close(); err != nil {
+	if err := p.use(ctx, func(c *pgx.Conn) error { return c.SendBatch(ctx, b).Close() }); err != nil {
 		return nil, inRecovery, err
 	}
 	return out, inRecovery, nil

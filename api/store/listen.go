@@ -23,7 +23,7 @@ const listenCheck = 15 * time.Second
 func (d *DB) Listen(ctx context.Context, heard func(channel string)) error {
 	bounded, cancel := context.WithTimeout(ctx, d.bound)
 	defer cancel()
-	conn, err := pgx.ConnectConfig(bounded, d.writer.Config().ConnConfig)
+	conn, err := d.writer.connect(bounded)
 	if err != nil {
 		return d.classify(err)
 	}
@@ -35,7 +35,7 @@ func (d *DB) Listen(ctx context.Context, heard func(channel string)) error {
 	for {
 		if channel, err := hear(ctx, conn); err == nil {
 			heard(channel)
-		} else if !errors.Is(err, errSilent) {
+		} else if !errors.Is(err, errNothingHeard) {
 			return d.classify(err)
 		} else if err := stillPrimary(ctx, conn, d.bound); err != nil {
 			return d.classify(err)
@@ -43,7 +43,7 @@ func (d *DB) Listen(ctx context.Context, heard func(channel string)) error {
 	}
 }
 
-var errSilent = errors.New("no notification came")
+var errNothingHeard = errors.New("no notification came")
 
 func hear(ctx context.Context, conn *pgx.Conn) (channel string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, listenCheck)
@@ -53,7 +53,7 @@ func hear(ctx context.Context, conn *pgx.Conn) (channel string, err error) {
 	case err == nil:
 		return n.Channel, nil
 	case ctx.Err() == nil && bounded.Err() != nil:
-		return "", errSilent
+		return "", errNothingHeard
 	}
 	return "", err
 }
@@ -76,4 +76,5 @@ func closeSoon(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = conn.Close(ctx)
+	linkOf(conn).cut()
 }

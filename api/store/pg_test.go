@@ -213,7 +213,7 @@ func (s *server) open(hosts ...string) *DB {
 	}
 	d, err := Open(s.t.Context(), Config{Hosts: hosts, User: "vault_service", Database: "app"})
 	must(s.t, err)
-	s.t.Cleanup(func() { must(s.t, d.Close()) })
+	s.t.Cleanup(func() { must(s.t, d.Close(context.Background())) })
 	return d
 }
 

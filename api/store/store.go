@@ -3,19 +3,20 @@ package store
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
 // DB is the two pools. It is safe for concurrent use.
 type DB struct {
-	reader, writer *pgxpool.Pool
+	reader, writer *pool
 	database       string
 	bound          time.Duration // of a call whose context has no deadline
+	changeBound    time.Duration // of such a change
 	lsnWait        time.Duration // how long a read waits for the reader to replay
 	current        sharedReads   // of current versions, from the reader
 }
@@ -24,46 +25,32 @@ var _ vault.Store = (*DB)(nil)
 
 // Open prepares the pools. It connects to nothing, so it succeeds while the
 // database is away; an error is Invalid and about the Config. The caller closes.
-func Open(ctx context.Context, c Config) (*DB, error) {
+func Open(_ context.Context, c Config) (*DB, error) {
 	c = c.withDefaults()
-	rc, err := c.reader()
-	if err != nil {
+	d := &DB{database: c.Database, bound: c.RequestTimeout, changeBound: c.WriteTimeout, lsnWait: c.LSNWait}
+	var err error
+	if d.reader, err = c.reader(); err != nil {
 		return nil, err
 	}
-	wc, err := c.writer()
-	if err != nil {
+	if d.writer, err = c.writer(); err != nil {
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = d.reader.close(gone)
 		return nil, err
 	}
-	d := &DB{database: c.Database, bound: c.RequestTimeout, lsnWait: c.LSNWait}
 	d.current.ask, d.current.bound = d.askCurrent, c.RequestTimeout
-	if d.reader, err = pgxpool.NewWithConfig(ctx, rc); err != nil {
-		return nil, d.classify(err)
-	}
-	if d.writer, err = pgxpool.NewWithConfig(ctx, wc); err != nil {
-		d.reader.Close()
-		return nil, d.classify(err)
-	}
 	return d, nil
 }
 
-// Close waits for the connections in use, then closes all. A change whose answer
-// is still outstanding holds it up for as long as one request may take; after
-// that Close returns without it.
-func (d *DB) Close() error {
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		d.reader.Close()
-		d.writer.Close()
-	}()
-	t := time.NewTimer(d.bound)
-	defer t.Stop()
-	select {
-	case <-closed:
-		return nil
-	case <-t.C:
-		return errors.New("a database connection is still in use")
-	}
+// Close waits for the connections in use until ctx ends, then closes all: a change whose answer is still outstanding
+// goes on by itself. The error says that there was one. It may be called once.
+func (d *DB) Close(ctx context.Context) error {
+	var reading error
+	var beside sync.WaitGroup
+	beside.Go(func() { reading = d.reader.close(ctx) })
+	writing := d.writer.close(ctx)
+	beside.Wait()
+	return errors.Join(reading, writing)
 }
 
 // CheckReader implements vault.Store.

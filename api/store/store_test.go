@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -262,7 +261,7 @@ func TestWhatIsMissing(t *testing.T) {
 		c.Hosts, c.RequestTimeout = []string{s.dir}, 2*time.Second
 		d, err := Open(ctx, c)
 		must(t, err)
-		defer func() { must(t, d.Close()) }()
+		defer func() { must(t, d.Close(context.Background())) }()
 		_, reading := d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
 		_, writing := d.CreateSecret(ctx, newSecret("a"), origin("x"))
 		for _, err := range []error{reading, writing, d.CheckReader(ctx), d.CheckWriter(ctx)} {
@@ -565,13 +564,10 @@ func TestThePrimaryIsAskedWhetherItIs(t *testing.T) {
 	b := a.standby()
 	d := a.open()
 	// A writer pool that has been left with connections to a demoted server.
-	c, err := Config{Hosts: []string{b.dir}, User: "vault_service", Database: "app"}.withDefaults().reader()
-	must(t, err)
-	stale, err := Open(t.Context(), Config{Hosts: []string{b.dir}, User: "vault_service", Database: "app"})
-	must(t, err)
-	defer func() { must(t, stale.Close()) }()
-	stale.writer.Close()
-	stale.writer, err = pgxpool.NewWithConfig(t.Context(), c)
+	stale := b.open()
+	must(t, stale.writer.close(t.Context()))
+	var err error
+	stale.writer, err = Config{Hosts: []string{b.dir}, User: "vault_service", Database: "app"}.withDefaults().reader()
 	must(t, err)
 	must(t, d.CreateToken(t.Context(), vault.NewToken{ID: [16]byte{1}, Name: "ops", Fingerprint: [32]byte{1}}, origin("x")))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -584,14 +580,22 @@ func TestThePrimaryIsAskedWhetherItIs(t *testing.T) {
 
 func TestCloseDoesNotWaitForEver(t *testing.T) {
 	s := newServer(t)
-	d, err := Open(t.Context(), Config{Hosts: []string{s.dir}, User: "vault_service", Database: "app", RequestTimeout: 200 * time.Millisecond})
+	d, err := Open(t.Context(), Config{Hosts: []string{s.dir}, User: "vault_service", Database: "app"})
 	must(t, err)
-	held, err := d.reader.Acquire(t.Context())
-	must(t, err)
-	if err := d.Close(); err == nil {
-		t.Error("Close says that all is closed")
+	s.sql("app", "CREATE FUNCTION public.waits() RETURNS boolean LANGUAGE sql AS 'SELECT true FROM pg_sleep(60)'; GRANT USAGE ON SCHEMA public TO vault_service")
+	got := make(chan error, 1)
+	go func() {
+		_, err := perform(context.Background(), d, change[bool]{sql: "SELECT public.waits()", row: pgx.RowTo[bool]})
+		got <- err
+	}()
+	s.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE '%waits()' AND wait_event = 'PgSleep'")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	begun := time.Now()
+	if err := d.Close(ctx); err == nil || time.Since(begun) > closeGrace {
+		t.Errorf("after %s: %v", time.Since(begun), err)
 	}
-	held.Release()
-	d.reader.Close()
-	d.writer.Close()
+	if err := <-got; !strings.Contains(core.MessageOf(err), "unknown") {
+		t.Error(err)
+	}
 }

@@ -85,7 +85,8 @@ const appendAudit = `SELECT pg_catalog.count(vault.append_audit(
 		AS e (node, actor, session_role, client_ip, request_id, action, secret_name, version, outcome, code)`
 
 // AppendAudit implements vault.Store. Records whose answer got lost are not sent
-// again, since they could then be there twice: the operations they belong to fail.
+// again, since they could then be there twice: the operations they belong to fail. So they do at once
+// when there is no primary: whoever waits has waited for one already.
 func (d *DB) AppendAudit(ctx context.Context, entries []vault.Entry) error {
 	columns := make([][]any, 10)
 	for _, e := range entries {
@@ -99,6 +100,6 @@ func (d *DB) AppendAudit(ctx context.Context, entries []vault.Entry) error {
 	for i := range columns {
 		args[i] = columns[i]
 	}
-	_, err := perform(ctx, d, change[int64]{sql: appendAudit, args: args, row: pgx.RowTo[int64]})
+	_, err := perform(ctx, d, change[int64]{sql: appendAudit, args: args, row: pgx.RowTo[int64], impatient: true})
 	return err
 }

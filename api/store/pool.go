@@ -1,0 +1,404 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// suspicion is how long a server may be silent before somebody looks whether it answers at all.
+	suspicion = time.Second
+	// probeTimeout bounds that look, which is a connection of its own.
+	probeTimeout = time.Second
+	// homeEvery is how often a reader that had to fall back looks whether a better host is there again.
+	homeEvery = time.Second
+	// idleTime is after how long an unused connection is tried before it is handed out.
+	idleTime = time.Second
+	// closeGrace is what Close waits after it has cut the connections that were still in use.
+	closeGrace = time.Second
+)
+
+// Servers that the writer does not take, beside those that cannot be reached.
+var (
+	errInRecovery = errors.New("the server is in recovery")
+	errReadOnly   = errors.New("the server takes no changes: default_transaction_read_only is on")
+	errOutdated   = errors.New("the server is a primary of an older timeline than one that was seen before")
+	errSilent     = errors.New("the server does not answer")
+)
+
+// pool is a pgxpool.Pool each of whose connections is to the one host that is best at the time, and which notices
+// servers that fall silent without closing a connection. It is safe for concurrent use.
+type pool struct {
+	*pgxpool.Pool
+	hosts  *hosts
+	writer bool // only a primary will do
+
+	life context.Context // of what goes on in the background
+	end  context.CancelFunc
+	work sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	away   bool               // somebody looks for a better host
+	links  map[*link]struct{} // of the connections in the pool
+}
+
+// newPool prepares a pool; it connects to nothing. config is changed.
+func newPool(config *pgxpool.Config, h *hosts, writer bool) (*pool, error) {
+	p := &pool{hosts: h, writer: writer, links: map[*link]struct{}{}}
+	p.life, p.end = context.WithCancel(context.Background())
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		p.aim(c, h.pick())
+		return nil
+	}
+	config.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.links[linkOf(c)] = struct{}{}
+		return nil
+	}
+	config.BeforeClose = func(c *pgx.Conn) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.links, linkOf(c))
+	}
+	config.ShouldPing = func(_ context.Context, x pgxpool.ShouldPingParams) bool {
+		if x.IdleDuration > idleTime {
+			linkOf(x.Conn).lay()
+		}
+		return false // prepare does it, within a bound and for all connections of a host at once
+	}
+	config.PrepareConn = p.prepare
+	var err error
+	p.Pool, err = pgxpool.NewWithConfig(p.life, config)
+	return p, err
+}
+
+// aim makes the settings of a connection those of one host.
+func (p *pool) aim(c *pgx.ConnConfig, x *host) *link {
+	l := p.newLink(x)
+	c.Host, c.Port, c.Password, c.TLSConfig, c.Fallbacks = x.conn.Host, x.conn.Port, x.conn.Password, x.conn.TLSConfig, x.conn.Fallbacks
+	c.DialFunc, c.LookupFunc = l.dial, l.lookup(x.conn.LookupFunc)
+	c.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) (err error) {
+		if p.writer {
+			l.timeline, err = p.standing(ctx, pc, settleDown)
+		}
+		if err != nil {
+			p.hosts.fail(x, l.begun)
+			return err
+		}
+		pc.CustomData()[linkKey] = l
+		l.connected()
+		p.hosts.connected(x)
+		p.lookHome(x)
+		return nil
+	}
+	return l
+}
+
+func (p *pool) newLink(x *host) *link {
+	l := &link{host: x, begun: time.Now()}
+	l.failed = func() { p.hosts.shun(x, l.begun) }
+	if strings.HasPrefix(x.conn.Host, "/") {
+		l.left = 1 // nothing is looked up
+	}
+	return l
+}
+
+// settleDown makes the session wait until its commits are flushed, whatever the server's default: an answered change
+// could otherwise be lost by a crash, and where its record ends would not be known. What is stricter than on, and local,
+// which waits for no standby, are the operator's choice and stay.
+const settleDown = `; SELECT pg_catalog.set_config('synchronous_commit', CASE s WHEN 'off' THEN 'on' ELSE s END, false)
+	FROM pg_catalog.current_setting('synchronous_commit') s`
+
+// standing asks a server whether it is the primary, and of which timeline. The name of a WAL file begins with that.
+func (p *pool) standing(ctx context.Context, pc *pgconn.PgConn, more string) (uint32, error) {
+	results, err := pc.Exec(ctx, `SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only'),
+		CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()) END`+more).ReadAll()
+	if err != nil {
+		return 0, err
+	}
+	if len(results) == 0 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) != 3 {
+		return 0, errors.New("the server did not say what it is")
+	}
+	row := results[0].Rows[0]
+	if string(row[0]) != "f" {
+		return 0, errInRecovery
+	}
+	if string(row[1]) != "off" {
+		return 0, errReadOnly
+	}
+	var timeline [4]byte
+	if len(row[2]) < 8 {
+		return 0, errors.New("the server did not say its timeline")
+	}
+	if _, err := hex.Decode(timeline[:], row[2][:8]); err != nil {
+		return 0, errors.New("the server did not say its timeline")
+	}
+	t := binary.BigEndian.Uint32(timeline[:])
+	if !p.hosts.see(t) {
+		return 0, errOutdated
+	}
+	return t, nil
+}
+
+// prepare decides whether a connection of the pool is handed out. One that was not used for a while is tried first: a
+// change must not be the first to learn that it is of no use.
+func (p *pool) prepare(ctx context.Context, c *pgx.Conn) (bool, error) {
+	l := linkOf(c)
+	used, idle := l.state()
+	_, failed := p.hosts.since(l.host)
+	if failed.After(used) || p.hosts.outdated(l.timeline) {
+		l.cut()
+		return false, nil
+	}
+	if !idle {
+		return true, nil
+	}
+	begun := time.Now()
+	bounded, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	var err error
+	if p.writer {
+		_, err = p.standing(bounded, c.PgConn(), "")
+	} else {
+		err = c.Ping(bounded)
+	}
+	if err == nil {
+		p.heard(l)
+		return true, nil
+	}
+	l.cut()
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if bounded.Err() != nil {
+		p.hosts.fail(l.host, begun)
+	}
+	return false, nil
+}
+
+func (p *pool) heard(l *link) {
+	l.heard()
+	p.hosts.heard(l.host)
+}
+
+// acquire returns a connection to the best host, trying the others while there are any that have not just failed.
+func (p *pool) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	var last error
+	for range 2 * len(p.hosts.all) {
+		c, err := p.Acquire(ctx)
+		if err == nil {
+			return c, nil
+		}
+		p.blame(err)
+		last = worse(last, err)
+		if ctx.Err() != nil || !p.hosts.untried() {
+			break
+		}
+	}
+	return nil, last
+}
+
+// blame passes over a host for a moment that answered, and refused: then not all its addresses may have been tried.
+func (p *pool) blame(err error) {
+	ce, ok := errors.AsType[*pgconn.ConnectError](err)
+	if !ok {
+		return
+	}
+	if x := p.hosts.find(ce.Config.Host, ce.Config.Port); x != nil {
+		p.hosts.shun(x, time.Now())
+	}
+}
+
+// use runs ask on a connection until it returns, and cuts the connection when the server has fallen silent.
+func (p *pool) use(ctx context.Context, ask func(*pgx.Conn) error) error {
+	c, err := p.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	return p.attend(ctx, c.Conn(), ask)
+}
+
+// attend runs ask under a watch. Its error is errSilent when the connection was cut, and errOutdated when a newer
+// primary appeared meanwhile: then the answer, whatever it was, does not count.
+func (p *pool) attend(ctx context.Context, c *pgx.Conn, ask func(*pgx.Conn) error) error {
+	l := linkOf(c)
+	w := p.watch(l, patience(ctx))
+	err := ask(c)
+	cut := w.stop()
+	if c.IsClosed() {
+		l.cut() // pgx goes on reading for a while otherwise
+	}
+	_, answer := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case err == nil || answer:
+		p.heard(l)
+	case cut:
+		return errors.Join(errSilent, err)
+	}
+	if p.hosts.outdated(l.timeline) {
+		return errOutdated // whatever it said
+	}
+	return err
+}
+
+// patience is how long one try may take at most: half of what is left, so that there is time for another one.
+func patience(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return time.Hour
+	}
+	left := time.Until(deadline)
+	return max(left/2, min(left, suspicion))
+}
+
+// connect returns a connection that is not of the pool. The caller closes it.
+func (p *pool) connect(ctx context.Context) (*pgx.Conn, error) {
+	var last error
+	for range 2 * len(p.hosts.all) {
+		x := p.hosts.pick()
+		config := x.conn.Copy()
+		p.aim(config, x)
+		c, err := pgx.ConnectConfig(ctx, config)
+		if err == nil {
+			return c, nil
+		}
+		p.blame(err)
+		last = worse(last, err)
+		if ctx.Err() != nil || !p.hosts.untried() {
+			break
+		}
+	}
+	return nil, last
+}
+
+// probe connects to one host and hangs up.
+func (p *pool) probe(x *host) error {
+	ctx, cancel := context.WithTimeout(p.life, probeTimeout)
+	defer cancel()
+	config := x.conn.Copy().Config
+	l := &link{host: x}
+	config.DialFunc = l.dial
+	if p.writer {
+		config.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
+			_, err := p.standing(ctx, pc, "")
+			return err
+		}
+	}
+	c, err := pgconn.ConnectConfig(ctx, &config)
+	if err != nil {
+		return err
+	}
+	l.connected()
+	defer l.cut()
+	return c.Close(ctx)
+}
+
+// answers tells whether a host answers anybody. A refusal is an answer too.
+func (p *pool) answers(x *host) bool {
+	x.probing.Lock()
+	defer x.probing.Unlock()
+	begun := time.Now()
+	answered, failed := p.hosts.since(x)
+	if begun.Sub(answered) < suspicion/2 {
+		return true
+	}
+	if failed.After(answered) && begun.Sub(failed) < suspicion/2 {
+		return false
+	}
+	err := p.probe(x)
+	if _, refused := errors.AsType[*pgconn.PgError](err); err == nil || refused {
+		p.hosts.heard(x)
+		return true
+	}
+	p.hosts.fail(x, begun)
+	return false
+}
+
+// begin tells whether something may start in the background; it then calls p.work.Done.
+func (p *pool) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.work.Add(1)
+	return true
+}
+
+// lookHome starts looking for a better host when a reader is connected to another than the first.
+func (p *pool) lookHome(x *host) {
+	if p.writer || x.index == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.away {
+		return
+	}
+	p.away = true
+	p.work.Go(p.comeHome)
+}
+
+// comeHome looks until the reader is at the first host again.
+func (p *pool) comeHome() {
+	for wait(p.life, homeEvery) {
+		at := p.hosts.current()
+		for _, x := range p.hosts.all[:at.index] {
+			if p.probe(x) == nil {
+				p.hosts.connected(x)
+				p.Reset()
+				break
+			}
+		}
+		p.mu.Lock()
+		if p.hosts.current().index == 0 {
+			p.away = false
+			p.mu.Unlock()
+			return
+		}
+		p.mu.Unlock()
+	}
+}
+
+// close closes the connections, and waits for those in use until ctx ends; then it cuts them and returns an error.
+func (p *pool) close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.end()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.Close()
+		p.work.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	for l := range p.links {
+		l.cut()
+	}
+	p.mu.Unlock()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+	defer cancel()
+	select {
+	case <-done:
+	case <-grace.Done():
+	}
+	return errors.New("a database connection was still in use")
+}

@@ -1,0 +1,469 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// wire is a TCP way to a server that can go silent, as a network does that drops packets: nothing is closed.
+type wire struct {
+	ln     net.Listener
+	socket string
+	wg     sync.WaitGroup
+
+	done chan struct{}
+
+	mu      sync.Mutex
+	passing chan struct{} // closed while bytes pass
+	conns   map[net.Conn]chan struct{}
+}
+
+func (s *server) wire() *wire {
+	s.t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(s.t, err)
+	w := &wire{ln: ln, done: make(chan struct{}), socket: filepath.Join(s.dir, ".s.PGSQL.5432"), passing: make(chan struct{}), conns: map[net.Conn]chan struct{}{}}
+	close(w.passing)
+	w.wg.Go(w.accept)
+	s.t.Cleanup(func() {
+		_ = ln.Close()
+		close(w.done)
+		w.mu.Lock()
+		for c := range w.conns {
+			_ = c.Close()
+		}
+		w.mu.Unlock()
+		w.wg.Wait()
+	})
+	return w
+}
+
+func (w *wire) host() string { return w.ln.Addr().String() }
+
+// hang stops everything, on connections that are there and on new ones.
+func (w *wire) hang() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.passing = make(chan struct{})
+	for c := range w.conns {
+		w.conns[c] = w.passing
+	}
+}
+
+// hangOpen stops the connections that are there; new ones work.
+func (w *wire) hangOpen() (thaw func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	gate := make(chan struct{})
+	for c := range w.conns {
+		w.conns[c] = gate
+	}
+	return sync.OnceFunc(func() { close(gate) })
+}
+
+func (w *wire) gate(c net.Conn) chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.conns[c]
+}
+
+func (w *wire) accept() {
+	for {
+		client, err := w.ln.Accept()
+		if err != nil {
+			return
+		}
+		back, err := net.Dial("unix", w.socket)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		w.mu.Lock()
+		w.conns[client], w.conns[back] = w.passing, w.passing
+		w.mu.Unlock()
+		w.wg.Go(func() { w.copy(client, back) })
+		w.wg.Go(func() { w.copy(back, client) })
+	}
+}
+
+func (w *wire) copy(from, to net.Conn) {
+	defer func() { _ = from.Close(); _ = to.Close() }()
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := from.Read(buf)
+		select {
+		case <-w.gate(from):
+		case <-w.done:
+		}
+		if n > 0 {
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// processes are the server's, the postmaster first.
+func (s *server) processes() []int {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.data, "postmaster.pid"))
+	must(s.t, err)
+	line, _, _ := strings.Cut(string(text), "\n")
+	postmaster, err := strconv.Atoi(line)
+	must(s.t, err)
+	all := []int{postmaster}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	must(s.t, err)
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		_, after, _ := strings.Cut(string(text), ") ")
+		if f := strings.Fields(after); len(f) > 1 && f[1] == line {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			must(s.t, err)
+			all = append(all, pid)
+		}
+	}
+	return all
+}
+
+// freeze stops every process of the server; its sockets stay open and silent.
+func (s *server) freeze() (thaw func()) {
+	s.t.Helper()
+	var stopped []int
+	must(s.t, syscall.Kill(s.processes()[0], syscall.SIGSTOP)) // so that there are no new ones
+	for _, pid := range s.processes() {
+		if syscall.Kill(pid, syscall.SIGSTOP) == nil {
+			stopped = append(stopped, pid)
+		}
+	}
+	thaw = sync.OnceFunc(func() {
+		for _, pid := range stopped {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+	})
+	s.t.Cleanup(thaw)
+	return thaw
+}
+
+// sessions is how many connections of the pools a server has.
+func (s *server) sessions() int64 {
+	s.t.Helper()
+	return value[int64](s, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'vault_service'")
+}
+
+func (s *server) mustRead(d *DB, name core.Name) vault.StoredValue {
+	s.t.Helper()
+	rows, err := d.ReadSealed(s.t.Context(), []core.Name{name}, 0, vault.Freshness{})
+	must(s.t, err)
+	if len(rows) != 1 {
+		s.t.Fatalf("%d rows", len(rows))
+	}
+	return rows[0]
+}
+
+func TestReaderFallsBackAndComesHome(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	d := a.open(b.dir, a.dir)
+	_, err := d.CreateSecret(t.Context(), newSecret("a"), origin("x"))
+	must(t, err)
+	b.until("SELECT count(*) = 1 FROM vault.secrets")
+	a.mustRead(d, "a")
+	if b.sessions() == 0 {
+		t.Error("reads are not on the first host")
+	}
+	b.stop()
+	begun := time.Now()
+	a.mustRead(d, "a")
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("it took %s to fall back from a server that is gone", took)
+	}
+	b.restart()
+	bound := time.After(20 * time.Second)
+	for b.sessions() == 0 {
+		select {
+		case <-bound:
+			t.Fatal("reads do not come home")
+		case <-time.After(50 * time.Millisecond):
+			a.mustRead(d, "a")
+		}
+	}
+}
+
+// restart starts a stopped server again.
+func (s *server) restart() {
+	s.t.Helper()
+	s.run("pg_ctl", "-D", s.data, "-l", filepath.Join(s.dir, "log"), "-w", "-t", "60", "start")
+}
+
+func TestReaderHangs(t *testing.T) {
+	a := newServer(t)
+	w := a.wire()
+	d := a.open(w.host(), a.dir)
+	_, err := d.CreateSecret(t.Context(), newSecret("a"), origin("x"))
+	must(t, err)
+	var all sync.WaitGroup
+	for range 20 { // fill the pool
+		all.Go(func() { a.mustRead(d, "a") })
+	}
+	all.Wait()
+	w.hang()
+	begun := time.Now()
+	for range 40 { // more than there are places in the pool
+		all.Go(func() {
+			if _, err := d.ReadSealed(t.Context(), []core.Name{"a"}, 0, vault.Freshness{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("reads took %s past a host that hangs", took)
+	}
+	t.Logf("reads past a host that hangs took %s", time.Since(begun).Round(time.Millisecond))
+	begun = time.Now()
+	a.mustRead(d, "a")
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("the next read took %s: the host that hangs is asked again", took)
+	}
+}
+
+// TestHungConnections: connections that hang are given up though the server answers others, and what was sent on them
+// takes effect once, also when it arrives later.
+func TestHungConnections(t *testing.T) {
+	s := newServer(t)
+	w := s.wire()
+	d := s.open(w.host())
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	defer cancel()
+	n := newSecret("a")
+	_, err := d.CreateSecret(ctx, n, origin("x"))
+	must(t, err)
+	thaw := w.hangOpen()
+	defer thaw()
+	begun := time.Now()
+	made, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("once"))
+	must(t, err)
+	if made.CurrentVersion != 2 || made.LSN == 0 {
+		t.Errorf("%+v", made)
+	}
+	t.Logf("a change on a connection that hangs took %s", time.Since(begun).Round(time.Millisecond))
+	thaw()
+	must(t, d.CheckWriter(ctx))
+	if got := value[int64](s, "SELECT max(version) FROM vault.secret_versions"); got != 2 || s.audited("once") != 1 {
+		t.Errorf("version %d, %d records", got, s.audited("once"))
+	}
+}
+
+// TestALockIsNoProof: a refusal because of a lock says nothing about an earlier try whose answer was lost; that may be
+// who holds it.
+func TestALockIsNoProof(t *testing.T) {
+	s := newServer(t)
+	w := s.wire()
+	d := s.open(w.host())
+	n := newSecret("a")
+	_, err := d.CreateSecret(t.Context(), n, origin("x"))
+	must(t, err)
+	blocker := s.connect("app")
+	defer func() { _ = blocker.Close(context.Background()) }()
+	// It holds up whoever has got the lock on the secret, after that: as a commit that waits for a standby.
+	s.sql("app", `CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS
+		$$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END $$;
+		CREATE TRIGGER hold AFTER INSERT ON vault.secret_versions FOR EACH ROW EXECUTE FUNCTION public.hold();
+		GRANT USAGE ON SCHEMA public TO vault_owner`)
+	_, err = blocker.Exec(t.Context(), "SELECT pg_advisory_lock(7)")
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 16*time.Second)
+	defer cancel()
+	got := make(chan error, 1)
+	go func() {
+		_, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("once"))
+		got <- err
+	}()
+	s.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'advisory'")
+	w.hangOpen() // its answer never comes
+	// The second try waits for the lock of the first, in vain.
+	s.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event <> 'advisory'")
+	s.until("SELECT count(*) = 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event <> 'advisory'")
+	_, err = blocker.Exec(t.Context(), "SELECT pg_advisory_unlock(7)")
+	must(t, err)
+	must(t, <-got)
+	if v := value[int64](s, "SELECT max(version) FROM vault.secret_versions"); v != 2 || s.audited("once") != 1 {
+		t.Errorf("version %d, %d records", v, s.audited("once"))
+	}
+}
+
+// TestFrozenPrimary freezes the primary under load, promotes the standby, and wakes the old primary: every change that
+// was answered is there, once, and nothing is believed of the one that was left behind.
+func TestFrozenPrimary(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	a.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'")
+	a.sql("postgres", "SELECT pg_reload_conf()")
+	a.until("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
+	d := a.openWith(func(c *Config) { c.WriteTimeout = 30 * time.Second }, a.dir, b.dir)
+	load := startLoad(t, d, 4)
+	load.await(20)
+	thaw := a.freeze()
+	frozen := time.Now()
+	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	promoted := time.Now()
+	before := load.count()
+	load.await(before + 8)
+	t.Logf("first change %s after the freeze, %s after the promotion", load.firstSince(promoted).Sub(frozen).Round(time.Millisecond),
+		load.firstSince(promoted).Sub(promoted).Round(time.Millisecond))
+	thaw()
+	load.await(load.count() + 40)
+	load.stop()
+	load.check(b)
+	t.Run("ErrOlderTimeline", func(t *testing.T) {
+		// The old primary still takes itself for one, and is all there is.
+		b.stop()
+		a.sql("postgres", "ALTER SYSTEM RESET synchronous_standby_names")
+		a.sql("postgres", "SELECT pg_reload_conf()")
+		if !value[bool](a, "SELECT NOT pg_is_in_recovery()") {
+			t.Fatal("it is no zombie")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		_, err := d.CreateSecret(ctx, newSecret("lost"), origin("lost"))
+		code(t, err, core.Unavailable)
+		_, err = d.ReadSealed(ctx, []core.Name{"load/0"}, 0, vault.Freshness{Primary: true})
+		code(t, err, core.Unavailable)
+		if a.audited("lost") != 0 {
+			t.Error("it was done")
+		}
+	})
+}
+
+// load updates secrets, each worker its own, one version after the other.
+type load struct {
+	t    *testing.T
+	end  chan struct{}
+	work sync.WaitGroup
+
+	mu    sync.Mutex
+	acked [][]vault.NewVersion
+	times []time.Time
+	grown chan struct{}
+}
+
+func startLoad(t *testing.T, d *DB, workers int) *load {
+	t.Helper()
+	l := &load{t: t, end: make(chan struct{}), acked: make([][]vault.NewVersion, workers), grown: make(chan struct{})}
+	for i := range workers {
+		n := newSecret(fmt.Sprintf("load/%d", i))
+		_, err := d.CreateSecret(t.Context(), n, origin("load"))
+		must(t, err)
+		l.work.Go(func() { l.run(d, i, n) })
+	}
+	t.Cleanup(l.stop)
+	return l
+}
+
+func (l *load) run(d *DB, i int, n vault.NewSecret) {
+	for version := uint64(1); ; version++ {
+		select {
+		case <-l.end:
+			return
+		default:
+		}
+		v := vault.NewVersion{ID: n.ID, Name: n.Name, Expected: version, Sealed: sealedValue(), Action: vault.ActionUpdate}
+		made, err := d.AppendVersion(context.Background(), v, origin("load"))
+		if err != nil || made.CurrentVersion != version+1 {
+			l.t.Errorf("worker %d, version %d: %d %v", i, version+1, made.CurrentVersion, err)
+			return
+		}
+		l.mu.Lock()
+		l.acked[i] = append(l.acked[i], v)
+		l.times = append(l.times, time.Now())
+		close(l.grown)
+		l.grown = make(chan struct{})
+		l.mu.Unlock()
+	}
+}
+
+func (l *load) stop() {
+	select {
+	case <-l.end:
+	default:
+		close(l.end)
+	}
+	l.work.Wait()
+}
+
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.times)
+}
+
+func (l *load) firstSince(t time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, x := range l.times {
+		if x.After(t) {
+			return x
+		}
+	}
+	return time.Time{}
+}
+
+// await returns once n changes in all were answered.
+func (l *load) await(n int) {
+	l.t.Helper()
+	bound := time.After(60 * time.Second)
+	for {
+		l.mu.Lock()
+		have, grown := len(l.times), l.grown
+		l.mu.Unlock()
+		if have >= n {
+			return
+		}
+		select {
+		case <-grown:
+		case <-bound:
+			l.t.Fatalf("%d of %d changes within a minute", have, n)
+		}
+	}
+}
+
+// check finds every answered version on s with the nonce that it was given, and one record of each.
+func (l *load) check(s *server) {
+	l.t.Helper()
+	for i, all := range l.acked {
+		name := fmt.Sprintf("load/%d", i)
+		for _, v := range all {
+			const question = `SELECT count(*) FROM vault.secret_versions v JOIN vault.secrets s ON s.id = v.secret_id
+				WHERE s.name = $1 AND v.version = $2 AND v.nonce = $3`
+			if v.Expected+1 < all[len(all)-1].Expected+1 {
+				continue // superseded without grace: gone
+			}
+			if value[int64](s, question, name, int64(v.Expected+1), v.Sealed.Nonce) != 1 {
+				l.t.Errorf("%s: version %d was answered and is not there", name, v.Expected+1)
+			}
+		}
+		const records = "SELECT count(*) FROM vault.audit_log WHERE secret_name = $1 AND action = 'update'"
+		if got := value[int64](s, records, name); got != int64(len(all)) {
+			l.t.Errorf("%s: %d changes were answered, %d recorded", name, len(all), got)
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package store
+
+import (
+	"sync"
+	"time"
+)
+
+// watch cuts a connection whose server does not answer anybody any more, or which keeps its user waiting for too long.
+// A commit may wait for a standby for as long as it takes: that alone is no reason, as long as the server answers others.
+type watch struct {
+	p     *pool
+	l     *link
+	limit time.Time
+	timer *time.Timer
+
+	mu   sync.Mutex
+	over bool
+	cut  bool
+}
+
+func (p *pool) watch(l *link, most time.Duration) *watch {
+	w := &watch{p: p, l: l, limit: time.Now().Add(most)}
+	w.mu.Lock() // look must not find the timer missing
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(min(suspicion, most), w.look)
+	return w
+}
+
+// stop ends the watch and tells whether it has cut the connection.
+func (w *watch) stop() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	w.timer.Stop()
+	return w.cut
+}
+
+func (w *watch) look() {
+	if !w.p.begin() {
+		return
+	}
+	defer w.p.work.Done()
+	left := time.Until(w.limit)
+	alive := left > 0 && w.p.answers(w.l.host)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.over:
+	case alive:
+		w.timer.Reset(min(suspicion, max(time.Until(w.limit), 0)))
+	default:
+		w.cut = true
+		w.l.cut()
+	}
+}
