@@ -154,7 +154,7 @@ func bareVault(ctx context.Context, o options, c store.Config) (http.Handler, fu
 	if err != nil {
 		return nil, nil, errors.Join(err, keeper.Close())
 	}
-	done := func() { _ = errors.Join(db.Close(), keeper.Close()) }
+	done := func() { _ = errors.Join(db.Close(context.Background()), keeper.Close()) }
 	allow, err := allowlist.Parse("127.0.0.1")
 	if err != nil {
 		done()

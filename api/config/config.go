@@ -50,6 +50,8 @@ type Config struct {
 	NodeName string
 	// RequestTimeout bounds one request of a client or of a PostgreSQL backend. At least one second.
 	RequestTimeout time.Duration
+	// WriteTimeout bounds one change, which may have to outlast a failover. At least RequestTimeout.
+	WriteTimeout time.Duration
 	// ShutdownTimeout bounds how long a stop waits for what is in flight. At least one second.
 	ShutdownTimeout time.Duration
 	// LogLevel is the least level logged. The zero value is info.
@@ -69,6 +71,7 @@ type Postgres struct {
 	Password Secret
 	// Database is the one database this process serves.
 	Database string
+	TLS      PostgresTLS
 }
 
 // KMS says what wraps data keys.

@@ -41,6 +41,7 @@ func Load(environ func() []string) (Config, []Warning, error) {
 	l := newLoader(environ())
 	l.read(settings)
 	l.checkKMS()
+	l.checkPostgres()
 	l.checkReads()
 	l.warnUnknown()
 	return l.result()
@@ -58,6 +59,7 @@ func LoadStore(environ func() []string) (Config, []Warning, error) {
 		}
 	}
 	l.read(some)
+	l.checkPostgres()
 	l.warnUnknown()
 	return l.result()
 }

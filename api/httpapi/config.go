@@ -26,7 +26,8 @@ type Config struct {
 	Vault          *vault.Vault
 	Log            *slog.Logger   // nil = slog.Default()
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; empty = nobody's
-	RequestTimeout time.Duration  // of one operation; 0 = 10 s
+	RequestTimeout time.Duration  // of one read; 0 = 10 s
+	WriteTimeout   time.Duration  // of one change, which may outlast a failover; 0 = three times the RequestTimeout
 	ReadPrimary    bool           // reads ask the primary unless they say otherwise; false = this node
 	MaxValueLen    int            // bytes; bounds the body; 0 = core.DefaultMaxValueLen
 	Metrics        http.Handler   // answers /metrics, to anybody; nil = there is none
@@ -51,6 +52,9 @@ func New(c Config) http.Handler {
 	}
 	if c.RequestTimeout <= 0 {
 		c.RequestTimeout = defaultRequestTimeout
+	}
+	if c.WriteTimeout <= 0 {
+		c.WriteTimeout = 3 * c.RequestTimeout
 	}
 	if c.MaxValueLen <= 0 {
 		c.MaxValueLen = core.DefaultMaxValueLen
@@ -87,15 +91,15 @@ func (s *server) routes(e *gin.Engine) {
 		e.GET("/metrics", gin.WrapH(s.Metrics))
 	}
 	e.GET("/v1/openapi.yaml", s.openAPI)
-	e.POST("/v1/secrets", s.create)
+	e.POST("/v1/secrets", s.patient, s.create)
 	e.GET("/v1/secrets", s.list)
 	e.GET("/v1/secrets/*name", s.read)
-	e.PUT("/v1/secrets/*name", s.update)
-	e.DELETE("/v1/secrets/*name", s.remove)
+	e.PUT("/v1/secrets/*name", s.patient, s.update)
+	e.DELETE("/v1/secrets/*name", s.patient, s.remove)
 	e.POST("/v1/secrets/*name", s.postToSecret)
 	e.POST("/v1/batch-read", s.batchRead)
 	e.GET("/v1/metadata/*name", s.describe)
-	e.PATCH("/v1/metadata/*name", s.configure)
+	e.PATCH("/v1/metadata/*name", s.patient, s.configure)
 	e.GET("/v1/versions/*name", s.versions)
 	e.POST("/v1/admin/rewrap", s.startRewrap)
 	e.GET("/v1/admin/rewrap", s.rewrapStatus)
@@ -109,6 +113,7 @@ type ServerConfig struct {
 	Handler        http.Handler
 	Log            *slog.Logger  // nil = slog.Default()
 	RequestTimeout time.Duration // as in Config; 0 = 10 s
+	WriteTimeout   time.Duration // as in Config; 0 = three times the RequestTimeout
 }
 
 // NewServer returns a server whose every phase has a limit. The caller listens,
@@ -120,12 +125,15 @@ func NewServer(c ServerConfig) *http.Server {
 	if c.RequestTimeout <= 0 {
 		c.RequestTimeout = defaultRequestTimeout
 	}
+	if c.WriteTimeout <= 0 {
+		c.WriteTimeout = 3 * c.RequestTimeout
+	}
 	return &http.Server{
 		Addr:              c.Addr,
 		Handler:           c.Handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       c.RequestTimeout + readHeaderTimeout,
-		WriteTimeout:      2*c.RequestTimeout + readHeaderTimeout + answerSlack,
+		WriteTimeout:      c.RequestTimeout + c.WriteTimeout + readHeaderTimeout + answerSlack,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),

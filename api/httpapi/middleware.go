@@ -46,6 +46,19 @@ func (s *server) begin(c *gin.Context) {
 	c.Next()
 }
 
+// patient gives a change its longer deadline.
+func (s *server) patient(c *gin.Context) {
+	defer s.extend(c)()
+	c.Next()
+}
+
+// extend replaces the deadline of a read, which the request got at first, by that of a change.
+func (s *server) extend(c *gin.Context) (end func()) {
+	ctx, cancel := context.WithTimeout(c.MustGet(keyUnbounded).(context.Context), s.WriteTimeout)
+	c.Request = c.Request.WithContext(ctx)
+	return cancel
+}
+
 func callerOf(c *gin.Context) vault.Caller { return c.MustGet(keyCaller).(vault.Caller) }
 
 // idOf returns the client's request id when it is a plain token, so that it is

@@ -122,6 +122,7 @@ func (s *server) remove(c *gin.Context) {
 func (s *server) postToSecret(c *gin.Context) {
 	name := nameOf(c)
 	if base, ok := strings.CutSuffix(name, "/rotate"); ok {
+		defer s.extend(c)()
 		s.rotate(c, base)
 		return
 	}
@@ -130,6 +131,7 @@ func (s *server) postToSecret(c *gin.Context) {
 		return
 	}
 	if base, ok := strings.CutSuffix(name, "/expire"); ok {
+		defer s.extend(c)()
 		s.expire(c, base)
 		return
 	}

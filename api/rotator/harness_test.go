@@ -121,7 +121,7 @@ func open(ctx context.Context, cfg config.Config, step func(string)) (*wired, er
 
 func (w *wired) close() {
 	w.audit.Close()
-	_, _ = w.db.Close(), w.keeper.Close()
+	_, _ = w.db.Close(context.Background()), w.keeper.Close()
 }
 
 // bench is a database whose time the test sets, and a door to it.

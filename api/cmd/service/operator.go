@@ -26,7 +26,7 @@ func openDoor(ctx context.Context, cfg config.Config, keeper vault.Keeper) (*vau
 	recorder := audit.NewDirect(db)
 	end := func() error {
 		recorder.Close()
-		return db.Close()
+		return closeDB(cfg, db)
 	}
 	door, err := newDoor(cfg, db, keeper, recorder)
 	if err != nil {
@@ -34,6 +34,13 @@ func openDoor(ctx context.Context, cfg config.Config, keeper vault.Keeper) (*vau
 		return nil, nil, err
 	}
 	return door, end, nil
+}
+
+// closeDB closes the database of a command, whose work is done: nothing is worth waiting for long.
+func closeDB(cfg config.Config, db *store.DB) error {
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.ShutdownTimeout)
+	defer cancel()
+	return db.Close(ctx)
 }
 
 // noKeeper stands where no key is wanted: it has none.

@@ -26,7 +26,7 @@ func OpenRewrap(ctx context.Context, cfg config.Config, log *slog.Logger) (*vaul
 	recorder := audit.NewDirect(db)
 	end := func() error {
 		recorder.Close()
-		return errors.Join(db.Close(), keeper.Close())
+		return errors.Join(closeDB(cfg, db), keeper.Close())
 	}
 	door, err := newDoor(cfg, db, keeper, recorder)
 	if err != nil {

@@ -75,7 +75,10 @@ func storeConfig(c config.Config) store.Config {
 	return store.Config{
 		Hosts: c.Postgres.Hosts, Port: int(c.Postgres.Port), User: c.Postgres.User,
 		Password: string(c.Postgres.Password), Database: c.Postgres.Database, RequestTimeout: c.RequestTimeout,
-		LSNWait: cmp.Or(c.LSNWait, -1),
+		WriteTimeout: c.WriteTimeout, LSNWait: cmp.Or(c.LSNWait, -1),
+		TLS: store.TLS{
+			Mode: store.Mode(c.Postgres.TLS.Mode), RootCert: c.Postgres.TLS.RootCert, Cert: c.Postgres.TLS.Cert, Key: c.Postgres.TLS.Key,
+		},
 	}
 }
 
@@ -94,10 +97,11 @@ func (s *Service) listen(ctx context.Context) error {
 	s.ln = ln
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, TrustedProxies: s.cfg.TrustedProxies, RequestTimeout: s.cfg.RequestTimeout,
-		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, Metrics: metric.Handler(s.keeper.Stats), Changed: &s.changed, Closing: s.closing,
+		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, WriteTimeout: s.cfg.WriteTimeout, Metrics: metric.Handler(s.keeper.Stats), Changed: &s.changed, Closing: s.closing,
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: ln.Addr().String(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
+		WriteTimeout: s.cfg.WriteTimeout,
 	})
 	return nil
 }
@@ -175,7 +179,7 @@ func (s *Service) Close(ctx context.Context) error {
 		s.audit.Close()
 	}
 	if s.db != nil {
-		note("database connections were cut off", s.db.Close())
+		note("database connections were cut off", s.db.Close(ctx))
 	}
 	if s.keeper != nil {
 		note("the keys' memory was not given back", s.keeper.Close())
