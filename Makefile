@@ -135,17 +135,13 @@ test-integration: ## every Go test; PostgreSQL is required, a missing one fails 
 	HV_REQUIRE_PG=1 $(GO) test ./...
 
 test-cluster: ## three nodes under Patroni: failover, switchover, zombie under load; every history checked
-	@scripts/deps.sh test
-	HV_CLUSTER=1 $(GO) test -count 1 -timeout 15m -v -run '^TestCluster$$' ./api/clustertest
+	@scripts/cluster.sh test
 
 test-cluster-more: ## the other faults, each once: partition, frozen and dead nodes, APIs, etcd and KMS away
-	@scripts/deps.sh test
-	HV_CLUSTER=1 $(GO) test -count 1 -timeout 30m -v -run '^TestClusterMore$$' ./api/clustertest
+	@scripts/cluster.sh more
 
-soak: ## every fault at random for MINUTES (30); SEED repeats a run
-	@scripts/deps.sh test
-	HV_CLUSTER=1 HV_SOAK_MINUTES=$(MINUTES) HV_SOAK_SEED=$(SEED) \
-		$(GO) test -count 1 -timeout $$(($(MINUTES) + 20))m -v -run '^TestSoak$$' ./api/clustertest
+soak: ## every fault at random for MINUTES (30); SEED repeats the faults of a run
+	@MINUTES=$(MINUTES) SEED=$(SEED) scripts/cluster.sh soak
 
 installcheck: ## SQL regression tests against the server of PGHOST, PGPORT, PGUSER (superuser)
 	@scripts/installcheck.sh
