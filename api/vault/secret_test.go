@@ -535,3 +535,22 @@ func TestReadyDegraded(t *testing.T) {
 		t.Error("a keeper that is away is degraded while it holds keys")
 	}
 }
+
+// A change whose outcome is unknown is called so even when no record of it can be written: a client that reads only
+// that the audit is away would take the change for undone.
+func TestUnknownOutcomeIsToldWithoutAudit(t *testing.T) {
+	d := newDoor(t)
+	d.mustCreate(t, "db/password", marker)
+	d.store.FailWith(func(op string) error {
+		if op == "AppendVersion" {
+			return core.Errorf(core.Unavailable, "the outcome of the change is unknown")
+		}
+		return nil
+	})
+	d.recorder.FailWith(func(vault.Entry) error { return errors.New("the disk is full") })
+	_, err := d.Update(t.Context(), d.admin, vault.UpdateRequest{Name: "db/password", Value: []byte(marker), Expected: 1})
+	wantCode(t, err, core.Unavailable)
+	if !strings.Contains(core.MessageOf(err), "unknown") || !strings.Contains(err.Error(), "disk is full") {
+		t.Fatalf("the client is told %q, the log %q", core.MessageOf(err), err)
+	}
+}

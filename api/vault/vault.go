@@ -121,15 +121,20 @@ func (a *attempt) run(ctx context.Context, admit, act func(context.Context) erro
 
 // settle records how the attempt ended and returns what its caller is told: err,
 // or Unavailable when the record could not be written, because then nothing may
-// leave, not even a refusal.
+// leave, not even a refusal. An error that is Unavailable itself keeps its text:
+// it may say that the outcome of a change is unknown.
 func (a *attempt) settle(ctx context.Context, err error) error {
 	if err == nil && a.change {
 		return nil
 	}
-	if rerr := a.record(ctx, err); rerr != nil {
-		return errUnrecorded(rerr)
+	rerr := a.record(ctx, err)
+	switch {
+	case rerr == nil:
+		return err
+	case core.CodeOf(err) == core.Unavailable:
+		return core.Wrap(core.Unavailable, errors.Join(err, rerr), "%s", core.MessageOf(err))
 	}
-	return err
+	return errUnrecorded(rerr)
 }
 
 func (a *attempt) record(ctx context.Context, err error) error {
