@@ -189,10 +189,12 @@ BEGIN
         WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed') AND j.deadline_at <= stamp;
         UPDATE vault.secrets x SET next_rotation_at = vault.next_due(s.next_rotation_at, s.rotation_interval_secs, stamp)
         WHERE x.id = s.id;
+        PERFORM vault.append_audit(ROW((vault.local_origin()).node, 'supervisor', NULL, NULL, NULL)::vault.audit_origin,
+            'rotate', s.name, NULL, 'failed', 'unavailable');
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION vault.miss_due(timestamptz, integer) IS 'closes jobs whose window has passed; the next window comes';
+COMMENT ON FUNCTION vault.miss_due(timestamptz, integer) IS 'closes jobs whose window has passed, with a record in the audit; the next window comes';
 
 CREATE TYPE vault.rotation_claim AS (
     job_id uuid,

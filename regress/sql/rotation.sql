@@ -312,6 +312,7 @@ SELECT * FROM claims('w1');
 SELECT pass();
 SELECT next_rotation_at - :'due', current_version FROM vault.describe_secret('rot/c');
 SELECT count(*) FROM jobs(504) WHERE state = 'missed';
+SELECT outcome, code, count(*) FROM vault.audit('rot/c') WHERE action = 'rotate' AND actor = 'supervisor' GROUP BY 1, 2;
 -- no window any more
 SELECT configure(504, 8, open_secs => 0);
 SELECT rotation_window_secs FROM vault.describe_secret('rot/c');
