@@ -53,10 +53,122 @@ BEGIN
             FROM vault.audit_log l
             WHERE (audit.name_prefix IS NULL OR starts_with(l.secret_name, audit.name_prefix))
               AND (audit.since IS NULL OR l.at >= audit.since)
-            ORDER BY l.id DESC
+            ORDER BY l.at DESC, l.id DESC
             LIMIT audit.max_rows) newest
-        ORDER BY newest.id;
+        ORDER BY newest.at, newest.id;
 END
 $$;
 COMMENT ON FUNCTION vault.audit(text, timestamptz, integer)
-    IS 'the newest audit records, oldest first; GRANT EXECUTE to auditors';
+    IS 'the newest audit records, oldest first by the time of the operation; GRANT EXECUTE to auditors';
+
+-- The journals of the nodes. Each record has a number in its journal, without gaps; the row of the journal says up to
+-- which one they have arrived. Whoever ships holds that row, so records arrive once and in their order.
+
+CREATE FUNCTION vault.audit_journal(journal uuid) RETURNS TABLE (last_sequence bigint, last_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    -- A standby may not know yet what has arrived.
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'only the primary knows how far a journal has arrived' USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
+    RETURN QUERY
+        SELECT coalesce(max(j.last_sequence), 0), max(l.at)
+        FROM vault.audit_journals j
+        LEFT JOIN vault.audit_log l ON l.journal = j.journal AND l.sequence = j.last_sequence
+        WHERE j.journal = audit_journal.journal;
+END
+$$;
+COMMENT ON FUNCTION vault.audit_journal(uuid) IS 'the last record of a journal that has arrived, and its time; 0: none has';
+
+CREATE FUNCTION vault.lock_journal(journal uuid, node text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    known bigint;
+BEGIN
+    INSERT INTO vault.audit_journals (journal, node, last_sequence, created_at, shipped_at)
+    VALUES (lock_journal.journal, lock_journal.node, 0, clock_timestamp(), clock_timestamp())
+    ON CONFLICT ON CONSTRAINT audit_journals_pkey DO NOTHING;
+    SELECT j.last_sequence INTO STRICT known FROM vault.audit_journals j
+    WHERE j.journal = lock_journal.journal FOR NO KEY UPDATE;
+    RETURN known;
+END
+$$;
+COMMENT ON FUNCTION vault.lock_journal(uuid, text) IS 'the last record of a journal that has arrived; the row stays locked';
+
+CREATE FUNCTION vault.ship_audit(journal uuid, node text, first_sequence bigint, ats timestamptz[], nodes text[],
+    actors text[], session_roles text[], client_ips inet[], actions text[], secret_names text[], versions bigint[],
+    outcomes text[], codes text[], request_ids text[])
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    known bigint;
+    final bigint := ship_audit.first_sequence + cardinality(ship_audit.ats) - 1;
+    common bigint;
+BEGIN
+    IF cardinality(ship_audit.ats) NOT BETWEEN 1 AND 10000 OR (ship_audit.first_sequence >= 1) IS NOT TRUE THEN
+        RAISE EXCEPTION 'a batch has 1 to 10000 records from number 1 on' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    known := vault.lock_journal(ship_audit.journal, ship_audit.node);
+    IF ship_audit.first_sequence > known + 1 THEN
+        RAISE EXCEPTION 'records % to % of the journal are missing', known + 1, ship_audit.first_sequence - 1
+            USING ERRCODE = 'VT003';
+    END IF;
+    -- What has arrived before must be the same: two nodes with one journal would take each other's numbers.
+    common := least(known, final);
+    IF EXISTS (SELECT FROM vault.audit_log l
+               WHERE l.journal = ship_audit.journal AND l.sequence = common AND common >= ship_audit.first_sequence
+                 AND l.at <> ship_audit.ats[common - ship_audit.first_sequence + 1]) THEN
+        RAISE EXCEPTION 'record % of the journal is another one here', common USING ERRCODE = 'VT004';
+    END IF;
+    IF final > known THEN
+        INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
+                                     code, request_id, journal, sequence)
+        SELECT e.at, e.node, e.actor, e.session_role, e.client_ip, e.action, e.secret_name, e.version, e.outcome,
+               e.code, e.request_id, ship_audit.journal, ship_audit.first_sequence + e.n - 1
+        FROM unnest(ship_audit.ats, ship_audit.nodes, ship_audit.actors, ship_audit.session_roles,
+                    ship_audit.client_ips, ship_audit.actions, ship_audit.secret_names, ship_audit.versions,
+                    ship_audit.outcomes, ship_audit.codes, ship_audit.request_ids)
+             WITH ORDINALITY AS e (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
+                                   code, request_id, n)
+        WHERE ship_audit.first_sequence + e.n - 1 > known
+        ORDER BY e.n;
+        UPDATE vault.audit_journals j
+        SET last_sequence = final, node = ship_audit.node, shipped_at = clock_timestamp()
+        WHERE j.journal = ship_audit.journal;
+    END IF;
+    RETURN greatest(known, final);
+END
+$$;
+COMMENT ON FUNCTION vault.ship_audit(uuid, text, bigint, timestamptz[], text[], text[], text[], inet[], text[], text[],
+    bigint[], text[], text[], text[])
+    IS 'appends records of a journal, leaving out those that have arrived; returns the last one that has';
+
+CREATE FUNCTION vault.skip_audit(journal uuid, node text, last_missing bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    known bigint := vault.lock_journal(skip_audit.journal, skip_audit.node);
+BEGIN
+    IF skip_audit.last_missing <= known THEN
+        RETURN known;
+    END IF;
+    INSERT INTO vault.audit_log (at, node, actor, action, secret_name, outcome, code, journal, sequence)
+    VALUES (clock_timestamp(), skip_audit.node, 'journal', 'audit_gap',
+            format('records %s to %s of journal %s are not there any more', known + 1, skip_audit.last_missing,
+                   skip_audit.journal),
+            'failed', 'unavailable', skip_audit.journal, skip_audit.last_missing);
+    UPDATE vault.audit_journals j
+    SET last_sequence = skip_audit.last_missing, node = skip_audit.node, shipped_at = clock_timestamp()
+    WHERE j.journal = skip_audit.journal;
+    RETURN skip_audit.last_missing;
+END
+$$;
+COMMENT ON FUNCTION vault.skip_audit(uuid, text, bigint)
+    IS 'goes on after records that their node does not have any more, and leaves a record of that';

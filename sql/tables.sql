@@ -150,16 +150,30 @@ CREATE TABLE vault.audit_log (
         CONSTRAINT audit_log_action_known
         CHECK (action IN ('create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe',
                           'configure', 'expire', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'grant',
-                          'revoke', 'audit', 'rewrap', 'rewrap_status')),
+                          'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'malformed')),
     secret_name text,
     version bigint,
     outcome text NOT NULL
         CONSTRAINT audit_log_outcome_known CHECK (outcome IN ('ok', 'denied', 'failed')),
     code text NOT NULL DEFAULT '',
-    request_id text
+    request_id text,
+    journal uuid,  -- null: written in the transaction of the change
+    sequence bigint CONSTRAINT audit_log_sequence_positive CHECK (sequence >= 1),
+    CONSTRAINT audit_log_journal_complete CHECK ((journal IS NULL) = (sequence IS NULL))
 );
-CREATE INDEX audit_log_at_idx ON vault.audit_log (at);
+CREATE INDEX audit_log_at_idx ON vault.audit_log (at, id);
+CREATE UNIQUE INDEX audit_log_journal_key ON vault.audit_log (journal, sequence) WHERE journal IS NOT NULL;
 CREATE INDEX audit_log_secret_name_idx ON vault.audit_log (secret_name COLLATE "C", id);
+
+-- How far each node's journal has arrived. In one transaction with the records themselves, so a dump, a standby and a
+-- restored backup always hold both or neither.
+CREATE TABLE vault.audit_journals (
+    journal uuid CONSTRAINT audit_journals_pkey PRIMARY KEY,
+    node text NOT NULL,
+    last_sequence bigint NOT NULL CONSTRAINT audit_journals_last_sequence_range CHECK (last_sequence >= 0),
+    created_at timestamptz NOT NULL,
+    shipped_at timestamptz NOT NULL
+);
 
 ALTER TABLE vault.secrets ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_versions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -169,6 +183,7 @@ ALTER TABLE vault.rotation_jobs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECUR
 ALTER TABLE vault.changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.supervisor_passes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.audit_log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.audit_journals ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY owner_only ON vault.secrets TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.secret_versions TO vault_owner USING (true) WITH CHECK (true);
@@ -178,6 +193,7 @@ CREATE POLICY owner_only ON vault.rotation_jobs TO vault_owner USING (true) WITH
 CREATE POLICY owner_only ON vault.changes TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.supervisor_passes TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.audit_log TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.audit_journals TO vault_owner USING (true) WITH CHECK (true);
 
 -- Without these a dump would hold the extension and none of its rows.
 SELECT pg_catalog.pg_extension_config_dump('vault.secrets', '');
@@ -188,3 +204,4 @@ SELECT pg_catalog.pg_extension_config_dump('vault.access_grants', 'WHERE grantee
 SELECT pg_catalog.pg_extension_config_dump('vault.rotation_jobs', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.audit_log_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('vault.audit_journals', '');

@@ -314,8 +314,9 @@ DROP ROLE regress_vault_strong;
 --
 -- all of it was written down: who gave what to whom
 --
+SELECT await_audit();
 SELECT action, secret_name, outcome, code FROM vault.audit(max_rows => 10000)
-WHERE action IN ('grant', 'revoke') AND secret_name ~ 'regress_vault_(team|O)' ORDER BY id;
+WHERE action IN ('grant', 'revoke') AND secret_name ~ 'regress_vault_(team|O)' ORDER BY at, id;
 SELECT count(*) FROM vault.audit(max_rows => 10000)
 WHERE action IN ('grant', 'revoke')
   AND (actor, session_role) IS DISTINCT FROM ('role:' || session_user, session_user::text);

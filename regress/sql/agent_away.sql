@@ -122,7 +122,7 @@ SELECT put(103, 'away/by-hand');
 COMMIT;
 SELECT name, current_version FROM vault.describe_secrets('away/', '', 10);
 SELECT version FROM vault.describe_versions('away/a');
-SELECT action, secret_name, version, outcome, code, actor FROM vault.audit('away/') WHERE action <> 'audit' ORDER BY id;
+SELECT action, secret_name, version, outcome, code, actor FROM vault.audit('away/') WHERE action <> 'audit' ORDER BY at, id;
 -- to destroy needs no key
 SET ROLE regress_vault_app;
 SELECT vault.delete_secret('away/a', 1);
@@ -132,7 +132,7 @@ SELECT vault.delete_secret('away/by-hand', NULL);
 SELECT vault.delete_secret('away/by-hand', NULL);
 RESET ROLE;
 SELECT action, secret_name, version, outcome, code, actor = 'role:regress_vault_app', session_role = session_user
-FROM vault.audit('away/') WHERE action = 'delete' ORDER BY id;
+FROM vault.audit('away/') WHERE action = 'delete' ORDER BY at, id;
 
 SELECT vault.revoke_access('regress_vault_app', 'away/*', '{create,read,update,delete,rotate,verify}');
 DROP ROLE regress_vault_app;

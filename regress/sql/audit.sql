@@ -31,7 +31,7 @@ SELECT append(NULL, 'list', origin => '(node-b,anonymous,,,)');
 RESET ROLE;
 
 SELECT action, secret_name, version, outcome, code, actor, session_role, client_ip, node, request_id
-FROM vault.audit('audit/') WHERE action <> 'audit' OR actor = 'reader' ORDER BY id;
+FROM vault.audit('audit/') WHERE action <> 'audit' OR actor = 'reader' ORDER BY at, id;
 SELECT bool_and(at <= clock_timestamp()), bool_and(at > now() - interval '1 hour'), count(*) > 0 FROM vault.audit('audit/');
 
 --
@@ -52,7 +52,7 @@ SELECT count(*) FROM vault.audit('audit/full', '-infinity') WHERE actor = 'role:
 -- by number
 SELECT count(*) FROM vault.audit(max_rows => 3);
 SELECT action, secret_name, actor FROM vault.audit('audit/all', max_rows => 2);
-SELECT count(*) = count(DISTINCT id), array_agg(id) = array_agg(id ORDER BY id) FROM vault.audit(max_rows => 100000);
+SELECT count(*) = count(DISTINCT id), array_agg(id) = array_agg(id ORDER BY at, id) FROM vault.audit(max_rows => 100000);
 -- nothing but the function
 SELECT try('SELECT * FROM vault.audit_log');
 SELECT try('DELETE FROM vault.audit_log');

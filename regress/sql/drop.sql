@@ -12,6 +12,8 @@ SELECT x.grantee::regrole AS service FROM pg_proc p, aclexplode(p.proacl) x
 WHERE p.oid = 'vault.active_tokens'::regproc AND x.grantee <> p.proowner \gset
 
 -- without secrets it goes, and comes again
+-- DROP and the records that arrive meanwhile want each other's locks: let them come first, here and below.
+SELECT await_audit();
 BEGIN;
 DROP EXTENSION hyperion_vault;
 SELECT count(*) FROM pg_namespace WHERE nspname = 'vault';
@@ -24,6 +26,7 @@ SELECT vault.update_secret('drop/a', 'kept too', 1);
 SELECT vault.rotate_secret('drop/a') > 0, vault.update_secret('drop/a', 'kept as well', 3);
 SELECT vault.verify('drop/a', 'kept as well'), vault.read_secret('drop/a');
 SELECT name FROM vault.list_secrets();
+SELECT await_audit();
 
 -- the hook alone: this session has the library
 DROP EXTENSION hyperion_vault;
@@ -56,6 +59,7 @@ SELECT try('DROP OWNED BY vault_owner CASCADE') LIKE '2BP01: cannot drop % becau
 SELECT split_part(try('DROP ROLE vault_owner'), E'\n', 1);
 -- all is there
 SELECT vault.read_secret('drop/a'), vault.verify('drop/a', 'kept as well');
+SELECT await_audit();
 -- nobody else's drops are in the way of it, nor it in theirs
 CREATE SCHEMA mine;
 CREATE FUNCTION mine.f(vault.secret_info) RETURNS integer LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
@@ -86,6 +90,7 @@ ROLLBACK TO b;
 SELECT vault.create_secret('drop/c', 'x');
 COMMIT;
 SELECT vault.read_secret('drop/c');
+SELECT await_audit();
 -- a transaction that does not see what others made since it began, cannot know
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 DROP EXTENSION hyperion_vault;
@@ -123,9 +128,11 @@ SELECT name FROM vault.list_secrets();
 SELECT vault.create_secret('drop/d', 'new', generate_policy => '{}');
 SELECT vault.update_secret('drop/d', 'newer', 1), vault.read_secret('drop/d'), vault.verify('drop/d', 'newer'), vault.rotate_secret('drop/d');
 SELECT name, current_version FROM vault.list_secrets();
+SELECT await_audit();
 DROP EXTENSION hyperion_vault;
 SELECT vault.delete_secret('drop/d', 3);
-SELECT action, secret_name, version, outcome, code FROM vault.audit('drop/') WHERE action <> 'audit' ORDER BY id;
+SELECT await_audit();
+SELECT action, secret_name, version, outcome, code FROM vault.audit('drop/') WHERE action <> 'audit' ORDER BY at, id;
 DROP EXTENSION hyperion_vault;
 -- the role stays: it is the cluster's, and other databases may have the extension
 SELECT count(*) FROM pg_roles WHERE rolname = 'vault_owner';

@@ -470,7 +470,8 @@ SELECT vault.create_secret('rot/json', '{"n": 1.50, "password":"old", "user":"u"
     rotation_interval_secs => 3600, grace_period_secs => 60, generate_policy => '{"json_field": "password", "length": 12}');
 SELECT vault.rotate_secret('rot/json');
 SELECT vault.read_secret('rot/json') ~ '^\{"n": 1.50, "password":"[A-Za-z0-9]{12}", "user":"u"\}$', vault.read_secret('rot/json', 1);
-SELECT action, version, outcome FROM vault.audit('rot/json') WHERE action <> 'audit' ORDER BY id;
+SELECT await_audit();
+SELECT action, version, outcome FROM vault.audit('rot/json') WHERE action <> 'audit' ORDER BY at, id;
 SELECT try('SELECT vault.update_secret(''rot/json'', ''{"user":"u"}'', 2)');
 SELECT try('SELECT vault.configure_secret(''rot/json'', generate_policy => ''{}'')');
 SELECT try('SELECT vault.create_secret(''rot/j2'', ''x'', generate_policy => ''{"json_field": "password"}'')');
@@ -518,11 +519,12 @@ SELECT count(*) FROM jobs(503);
 --
 -- what was written down
 --
+SELECT await_audit();
 SELECT action, secret_name, version, outcome, code, actor FROM vault.audit('rot/')
-WHERE action NOT IN ('create', 'audit') AND code = '' AND secret_name <> 'rot/json' ORDER BY id;
+WHERE action NOT IN ('create', 'audit') AND code = '' AND secret_name <> 'rot/json' ORDER BY at, id;
 SELECT secret_name, version, outcome, code, actor, count(*) FROM vault.audit('rot/') WHERE code <> '' AND actor = 'rotator' GROUP BY 1, 2, 3, 4, 5 ORDER BY 1;
 SELECT action, secret_name, version, outcome, code, session_role IS NOT NULL FROM vault.audit('role/')
-WHERE action IN ('configure', 'expire') OR (outcome <> 'ok' AND action <> 'audit') ORDER BY id;
+WHERE action IN ('configure', 'expire') OR (outcome <> 'ok' AND action <> 'audit') ORDER BY at, id;
 
 -- clean up
 SELECT count(*) FROM vault.describe_secrets('', '', 1000) s,

@@ -286,7 +286,7 @@ ROLLBACK;
 --
 RESET ROLE;
 SELECT action, secret_name, version, outcome, code, actor, session_role, client_ip, node, request_id
-FROM vault.audit('sealed/') WHERE action <> 'audit' ORDER BY id;
+FROM vault.audit('sealed/') WHERE action <> 'audit' ORDER BY at, id;
 
 SELECT count(*) FROM vault.describe_secrets('', '', 1000) s,
     vault.delete_secret(s.id, s.current_version, ROW('here', 'regress', NULL, NULL, NULL)::vault.audit_origin);

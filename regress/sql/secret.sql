@@ -602,6 +602,7 @@ SELECT try('SELECT vault.read_secret(''edit/hand'')');
 -- all undone
 SELECT vault.read_secret('edit/a'), vault.read_secret('edit/a', 1), vault.read_secret('edit/b'), vault.read_secret_bytes('edit/bytes');
 -- each of these reads was recorded as begun, and then as failed
+SELECT await_audit();
 SELECT secret_name, outcome, code, count(*) > 0 FROM vault.audit('edit/', max_rows => 10000)
 WHERE action = 'read' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 DROP FUNCTION edited(text, text), flipped(uuid, text);
@@ -640,14 +641,15 @@ SELECT vault.update_secret('log/a', 'x', 3);
 ROLLBACK;
 SELECT vault.delete_secret('log/a', 3);
 RESET ROLE;
+SELECT await_audit();
 SELECT action, secret_name, version, outcome, code, actor, session_role = session_user, client_ip, node <> '', request_id = 'pid-' || pg_backend_pid()
-FROM vault.audit('log/') WHERE action <> 'audit' ORDER BY id;
+FROM vault.audit('log/') WHERE action <> 'audit' ORDER BY at, id;
 -- no name is recorded that is none
 SELECT action, outcome, code, count(*) FROM vault.audit(max_rows => 100000)
 WHERE actor LIKE 'role:regress\_vault\_app' AND coalesce(secret_name, '') = '' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 -- what cannot be done here or now is unavailable, and no fault of ours
 SELECT action, secret_name, outcome, code FROM vault.audit('app/', max_rows => 100000)
-WHERE code IN ('unavailable', 'internal') ORDER BY id;
+WHERE code IN ('unavailable', 'internal') ORDER BY at, id;
 -- and nothing of a value, anywhere
 SELECT count(*) FROM vault.audit(max_rows => 100000) a WHERE a::text ~ 's3cr3t|value of|born again';
 

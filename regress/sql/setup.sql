@@ -47,6 +47,25 @@ EXCEPTION WHEN OTHERS THEN
                      'CONSTRAINT: ' || nullif(broken, ''));
 END
 $$;
+-- await_audit: returns when everything that was recorded by the key agent is in the audit log. Records of one node arrive
+-- in their order, so it makes one more and waits for that.
+CREATE FUNCTION await_audit() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    mark text := 'await/' || gen_random_uuid();
+BEGIN
+    BEGIN
+        PERFORM vault.read_secret(mark);
+    EXCEPTION WHEN undefined_object THEN NULL;
+    END;
+    FOR i IN 1..3000 LOOP
+        IF EXISTS (SELECT FROM vault.audit_log l WHERE l.secret_name = mark) THEN
+            RETURN 'arrived';
+        END IF;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    RAISE 'the audit records did not arrive within 30 s';
+END
+$$;
 -- uuid: the n-th id.
 CREATE FUNCTION uuid(n integer) RETURNS uuid LANGUAGE sql IMMUTABLE AS
 $$ SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid $$;

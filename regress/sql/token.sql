@@ -73,7 +73,7 @@ RESET ROLE;
 
 -- what was written down, without anything of a token
 SELECT action, secret_name, outcome, code, actor FROM vault.audit(max_rows => 10000)
-WHERE action LIKE 'token\_%' AND secret_name <> 'priv' ORDER BY id;
+WHERE action LIKE 'token\_%' AND secret_name <> 'priv' ORDER BY at, id;
 
 SELECT count(*) FROM vault.active_tokens(), finish(name);
 SELECT count(*) FROM vault.active_tokens();
