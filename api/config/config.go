@@ -37,6 +37,7 @@ type Config struct {
 	Postgres Postgres
 	KMS      KMS
 	Agent    Agent
+	Audit    Audit
 
 	// ReadPrimary makes reads ask the primary unless a request says otherwise; false means this node.
 	ReadPrimary bool
@@ -98,6 +99,16 @@ type Agent struct {
 	Peers []string
 }
 
+// Audit is the journal in which audit records stand until they have arrived at the primary.
+type Audit struct {
+	// Dir is the absolute path of its folder, which no other process may use.
+	Dir string
+	// SyncAlways makes every answer wait for an fsync; else one begins within 200 ms.
+	SyncAlways bool
+	// MaxBytes is how much may wait for the primary; past it every operation is refused. At least 1 MiB.
+	MaxBytes int64
+}
+
 // Default returns the settings of an empty environment. Its NodeName is empty and its KMS mode is KMSAWS without a
 // key, so it does not pass Load's checks as it is.
 func Default() Config {
@@ -109,6 +120,7 @@ func Default() Config {
 		KMS:             KMS{Mode: KMSAWS, CacheTTL: 300 * time.Second, MaxRetries: 5},
 		Agent:           Agent{Socket: "/run/hyperion-vault/agent.sock", Peers: []string{"postgres"}},
 		LSNWait:         time.Second,
+		Audit:           Audit{Dir: "/var/lib/hyperion-vault/audit", MaxBytes: 1 << 30},
 		RotationPoll:    15 * time.Second,
 		MaxValueLen:     core.DefaultMaxValueLen,
 		RequestTimeout:  10 * time.Second,

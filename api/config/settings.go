@@ -84,6 +84,9 @@ var settings = []setting{
 		set: number(0, 1000, func(c *Config, n int) { c.KMS.MaxRetries = n })},
 	{name: "VAULT_AGENT_SOCKET", want: "want an absolute path of at most 107 bytes, or off", set: setAgentSocket},
 	{name: "VAULT_AGENT_PEERS", want: "want comma-separated OS users, by name or numeric id", set: setAgentPeers},
+	{name: "VAULT_AUDIT_DIR", want: "want an absolute path without control characters", set: setAuditDir},
+	{name: "VAULT_AUDIT_SYNC", want: "want interval or always", set: setAuditSync},
+	{name: "VAULT_AUDIT_MAX_BYTES", want: "want whole bytes, 1048576 to 1099511627776", set: setAuditMaxBytes},
 	{name: "VAULT_MAX_VALUE_BYTES", want: "want whole bytes, 1 to 1048576",
 		set: number(1, core.MaxValueLen, func(c *Config, n int) { c.MaxValueLen = n })},
 	{name: "VAULT_NODE_NAME", want: "want at most 255 bytes without control characters", store: true, set: setNodeName},
@@ -284,6 +287,31 @@ func setAgentPeers(c *Config, v string) error {
 		}
 		c.Agent.Peers = append(c.Agent.Peers, p)
 	}
+	return nil
+}
+
+func setAuditDir(c *Config, v string) error {
+	if !path.IsAbs(v) || strings.ContainsFunc(v, notPrintable) {
+		return errWant
+	}
+	c.Audit.Dir = path.Clean(v)
+	return nil
+}
+
+func setAuditSync(c *Config, v string) error {
+	if v != "interval" && v != "always" {
+		return errWant
+	}
+	c.Audit.SyncAlways = v == "always"
+	return nil
+}
+
+func setAuditMaxBytes(c *Config, v string) error {
+	n, err := strconv.ParseUint(v, 10, 63)
+	if err != nil || n < 1<<20 || n > 1<<40 {
+		return errWant
+	}
+	c.Audit.MaxBytes = int64(n)
 	return nil
 }
 

@@ -65,6 +65,31 @@ type statusBody struct {
 	Missed      int64      `json:"missed"`
 	InGrace     int64      `json:"in_grace"`
 	LastPassAt  *time.Time `json:"last_pass_at,omitempty"`
+	Audit       *auditBody `json:"audit,omitempty"`
+}
+
+// auditBody is the state of the answering node's journal.
+type auditBody struct {
+	Pending       uint64     `json:"pending"`
+	PendingBytes  int64      `json:"pending_bytes"`
+	MaxBytes      int64      `json:"max_bytes"`
+	OldestPending *time.Time `json:"oldest_pending_at,omitempty"`
+	Recorded      uint64     `json:"recorded"`
+	Refused       uint64     `json:"refused"`
+	Shipped       uint64     `json:"shipped"`
+	LastShippedAt *time.Time `json:"last_shipped_at,omitempty"`
+	LastShipError string     `json:"last_ship_error,omitempty"`
+}
+
+func auditBodyOf(a *vault.AuditState) *auditBody {
+	if a == nil {
+		return nil
+	}
+	return &auditBody{
+		Pending: a.Pending, PendingBytes: a.PendingBytes, MaxBytes: a.MaxBytes, OldestPending: orNil(a.OldestPending),
+		Recorded: a.Recorded, Refused: a.Refused, Shipped: a.Shipped, LastShippedAt: orNil(a.LastShippedAt),
+		LastShipError: a.LastShipError,
+	}
 }
 
 func (s *server) status(c *gin.Context) {
@@ -80,7 +105,7 @@ func (s *server) status(c *gin.Context) {
 	s.answer(c, http.StatusOK, statusBody{
 		Version: v.Version, InRecovery: v.InRecovery, Secrets: v.Secrets, Automatic: v.Automatic, Paused: v.Paused,
 		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
-		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt),
+		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
 	})
 }
 

@@ -10,15 +10,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
 const prefix = "hyperion_vault_"
 
-// Handler answers with the state of now: the data keys', the Go runtime's and the process's. stats is asked once an
-// answer, from several goroutines.
-func Handler(stats func() kms.Stats) http.Handler {
+// Handler answers with the state of now: the data keys', the audit journal's, the Go runtime's and the process's. stats
+// and journal are asked once an answer, from several goroutines.
+func Handler(stats func() kms.Stats, journal func() vault.AuditState) http.Handler {
 	r := prometheus.NewRegistry()
-	r.MustRegister(keys{stats}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(keys{stats}, audit{journal}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
@@ -79,11 +80,7 @@ func (k keys) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(kmsOpen, open)
 	count(kmsRefused, s.Circuit.Refused)
-	last := 0.0
-	if !s.LastOK.IsZero() {
-		last = float64(s.LastOK.UnixMilli()) / 1000
-	}
-	gauge(kmsLast, last)
+	gauge(kmsLast, seconds(s.LastOK))
 	for op, c := range map[string]kms.CallStats{"generate": s.Generate, "unwrap": s.Unwrap, "check": s.Check, "rewrap": s.Rewrap} {
 		count(kmsErrors, c.Unavailable, op, "unavailable")
 		count(kmsErrors, c.Denied, op, "denied")

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
 func stats() kms.Stats {
@@ -19,9 +20,16 @@ func stats() kms.Stats {
 	return s
 }
 
+func journal() vault.AuditState {
+	return vault.AuditState{
+		Pending: 11, PendingBytes: 12, MaxBytes: 13, OldestPending: time.UnixMilli(2500), Recorded: 14, Refused: 15, Shipped: 16,
+		LastShippedAt: time.UnixMilli(3500), LastShipError: "unavailable",
+	}
+}
+
 func TestHandler(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(stats).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	Handler(stats, journal).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	body := w.Body.String()
 	for _, line := range []string{
 		"hyperion_vault_dek_cache_keys 3", "hyperion_vault_dek_cache_hits_total 10", "hyperion_vault_dek_cache_misses_total 4",
@@ -35,6 +43,10 @@ func TestHandler(t *testing.T) {
 		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="10"} 8`,
 		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="+Inf"} 9`,
 		`hyperion_vault_kms_call_seconds_count{operation="rewrap"} 0`,
+		"hyperion_vault_audit_pending_records 11", "hyperion_vault_audit_pending_bytes 12", "hyperion_vault_audit_max_pending_bytes 13",
+		"hyperion_vault_audit_oldest_pending_timestamp_seconds 2.5", "hyperion_vault_audit_recorded_total 14",
+		"hyperion_vault_audit_refused_total 15", "hyperion_vault_audit_shipped_total 16",
+		"hyperion_vault_audit_last_shipped_timestamp_seconds 3.5", `hyperion_vault_audit_ship_failing{class="unavailable"} 1`,
 	} {
 		if !strings.Contains(body, line+"\n") {
 			t.Errorf("no line %s", line)

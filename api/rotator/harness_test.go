@@ -95,7 +95,6 @@ const shortLease = 2 * time.Second
 type wired struct {
 	db     *store.DB
 	keeper *kms.Local
-	audit  *audit.Direct
 	door   *vault.Vault
 }
 
@@ -111,16 +110,14 @@ func open(ctx context.Context, cfg config.Config, step func(string)) (*wired, er
 	if err != nil {
 		return nil, err
 	}
-	w.audit = audit.NewDirect(w.db)
 	w.door, err = vault.New(vault.Config{
-		Store: w.db, Keeper: w.keeper, Recorder: w.audit, Allow: cfg.AllowedIPs, Node: cfg.NodeName,
+		Store: w.db, Keeper: w.keeper, Recorder: audit.NewDirect(w.db), Allow: cfg.AllowedIPs, Node: cfg.NodeName,
 		Database: cfg.Postgres.Database, Step: step,
 	})
 	return w, err
 }
 
 func (w *wired) close() {
-	w.audit.Close()
 	_, _ = w.db.Close(context.Background()), w.keeper.Close()
 }
 

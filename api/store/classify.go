@@ -17,6 +17,8 @@ import (
 const (
 	stateStale            = "VT001"
 	stateClaimLost        = "VT002"
+	stateJournalGap       = "VT003"
+	stateJournalForked    = "VT004"
 	stateUndefinedObject  = "42704"
 	stateUniqueViolation  = "23505"
 	stateCheckViolation   = "23514"
@@ -89,6 +91,10 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 		return core.Wrap(codeOfState[pg.Code], cause, "%s", pg.Message)
 	case stateClaimLost:
 		return core.Wrap(core.Stale, vault.ErrClaimLost, "%s", pg.Message)
+	case stateJournalGap:
+		return core.Wrap(core.Unavailable, vault.ErrJournalGap, "%s", pg.Message)
+	case stateJournalForked:
+		return core.Wrap(core.Stale, vault.ErrJournalForked, "%s", pg.Message)
 	case stateCheckViolation:
 		return core.Wrap(core.Invalid, cause, "a field breaks the limit %s", pg.ConstraintName)
 	case stateNoPrivilege:

@@ -94,26 +94,3 @@ func (v *Vault) Versions(ctx context.Context, c Caller, name string) ([]VersionI
 	}
 	return out, nil
 }
-
-// Check is one part of readiness.
-type Check struct {
-	Name string // "reader", "writer", "keys"
-	Err  error  // nil = ready
-	// Degraded: the part is missing, and reads still work for what was read
-	// before. False when Err is nil.
-	Degraded bool
-}
-
-// Ready asks every part the door depends on. All must be ready, or the keys at
-// least degraded: reads need the primary too, because that is where their audit
-// records go. It needs no right, tells nothing about secrets, and is not
-// recorded.
-func (v *Vault) Ready(ctx context.Context) []Check {
-	keys := Check{Name: "keys", Err: v.c.Keeper.Check(ctx)}
-	if h, ok := v.c.Keeper.(Holder); ok && keys.Err != nil {
-		keys.Degraded = h.Held() > 0
-	}
-	return []Check{
-		{Name: "reader", Err: v.c.Store.CheckReader(ctx)}, {Name: "writer", Err: v.c.Store.CheckWriter(ctx)}, keys,
-	}
-}

@@ -38,6 +38,8 @@ const (
 
 	ActionRewrap       Action = "rewrap"        // without a name: the whole run; with one: a version of it
 	ActionRewrapStatus Action = "rewrap_status" // a look at it
+
+	ActionMalformed Action = "malformed" // stands for a record that the audit log does not take
 )
 
 // Outcome is how an operation ended, as the audit log spells it.

@@ -110,6 +110,8 @@ type Status struct {
 	Missed      int64     // jobs of the last 30 days whose window passed
 	InGrace     int64     // superseded versions still valid
 	LastPassAt  time.Time // of the supervisor; zero = never
+
+	Audit *AuditState // of this node's journal; nil = there is none
 }
 
 // Rotations is the part of the Store that keeps rotation going.

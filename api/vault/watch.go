@@ -21,6 +21,10 @@ func (v *Vault) Status(ctx context.Context, c Caller) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	if journal, ok := v.c.Recorder.(Journal); ok {
+		state := journal.AuditState()
+		out.Audit = &state
+	}
 	return out, nil
 }
 

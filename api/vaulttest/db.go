@@ -18,6 +18,8 @@ type DB struct {
 	SuperuserDSN, ServiceDSN string
 
 	masterKey string // base64; the same for every server of this database
+
+	serving *serving // shared by the database's nodes
 }
 
 // NewDB makes a fresh database in the package's shared cluster and drops it with the test.
@@ -34,7 +36,7 @@ func (c *Cluster) NewDB(t testing.TB) *DB {
 	c.dbs++
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
-	d := &DB{Cluster: c, Name: fmt.Sprintf("hv_%d", c.dbs), masterKey: base64.StdEncoding.EncodeToString(key)}
+	d := &DB{Cluster: c, serving: &serving{}, Name: fmt.Sprintf("hv_%d", c.dbs), masterKey: base64.StdEncoding.EncodeToString(key)}
 	d.SuperuserDSN, d.ServiceDSN = c.DSN(d.Name, Superuser), c.DSN(d.Name, ServiceRole)
 	c.mustExec(t, "CREATE DATABASE "+d.Name)
 	t.Cleanup(func() {

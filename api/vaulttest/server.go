@@ -37,6 +37,7 @@ type Server struct {
 	log    *buffer
 	client *http.Client
 	stop   func() error
+	audit  func() vault.AuditState
 }
 
 var serverSeq atomic.Int64
@@ -59,7 +60,11 @@ func NewServer(t testing.TB, db *DB, env ...string) *Server {
 		t.Fatal(err)
 	}
 	s.URL = "http://" + svc.Addr()
-	s.stop = run(svc, limit)
+	s.stop, s.audit = run(svc, limit), svc.AuditState
+	if db.serving == nil { // a DB that NewDB did not make
+		db.serving = &serving{}
+	}
+	db.serving.add(s)
 	t.Cleanup(func() { s.MustStop(t) })
 	if s.AgentSocket != "" {
 		db.mustUseAgent(t, s.AgentSocket)
@@ -100,7 +105,7 @@ func (d *DB) Environ(t testing.TB, env ...string) []string {
 		"VAULT_API_LISTEN=127.0.0.1:0", "VAULT_ALLOWED_IPS=127.0.0.1,::1", "VAULT_PG_HOSTS="+d.Cluster.hosts(),
 		"VAULT_PG_PORT="+strconv.Itoa(port), "VAULT_PG_USER="+ServiceRole, "VAULT_PG_DBNAME="+d.Name,
 		"VAULT_KMS_MODE=local", "VAULT_LOCAL_MASTER_KEY="+d.masterKey, "VAULT_NODE_NAME="+d.Cluster.nodeName(),
-		"VAULT_AGENT_SOCKET="+filepath.Join(dir, "agent.sock"),
+		"VAULT_AGENT_SOCKET="+filepath.Join(dir, "agent.sock"), "VAULT_AUDIT_DIR="+filepath.Join(dir, "audit"),
 		"VAULT_AGENT_PEERS="+strconv.FormatUint(uint64(d.Cluster.i.uid), 10), "VAULT_SHUTDOWN_TIMEOUT_SECS=10",
 	)
 }

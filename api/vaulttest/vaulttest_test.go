@@ -46,6 +46,7 @@ func TestServer(t *testing.T) {
 			t.Errorf("the log holds %q", secret)
 		}
 	}
+	db.AwaitAudit(t)
 	var audited int
 	err := conn.QueryRow(ctx, "SELECT count(*) FROM vault.audit('', NULL, 1000) WHERE outcome = 'ok'").Scan(&audited)
 	if err != nil || audited < 6 { // a token, two creates, three reads

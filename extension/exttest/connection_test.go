@@ -113,6 +113,7 @@ func TestThousandConnections(t *testing.T) {
 		t.Errorf("the postmaster grew by %d kB over a thousand connections", grown)
 	}
 	eventually(t, "the API has closed its ends", func() bool { return descriptors(t, os.Getpid())-pooled(watch) <= own })
+	db.AwaitAudit(t)
 	if n := get[int](watch, "SELECT count(*)::int FROM vault.audit('kept', NULL, 10000) WHERE action = 'read' AND outcome = 'ok'"); n != 1100 {
 		t.Errorf("%d reads are on record, not 1100", n)
 	}

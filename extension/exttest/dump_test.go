@@ -19,6 +19,7 @@ func TestDumpAndRestore(t *testing.T) {
 	api := vaulttest.NewServer(t, db)
 	admin := from.connect(t, db.Name, vaulttest.Superuser)
 	fill(t, api, admin)
+	db.AwaitAudit(t)
 	want := contents(admin)
 
 	custom, plain := filepath.Join(from.Dir(), "dump.custom"), filepath.Join(from.Dir(), "dump.sql")
@@ -124,6 +125,7 @@ func contents(admin *session) []string {
 		UNION ALL SELECT 'version ' || md5(v::text) FROM vault.secret_versions v
 		UNION ALL SELECT 'token ' || md5(a::text) FROM vault.admin_tokens a
 		UNION ALL SELECT 'audit ' || md5(l::text) FROM vault.audit_log l
+		UNION ALL SELECT 'journal ' || md5(j::text) FROM vault.audit_journals j
 		UNION ALL SELECT 'grant ' || concat_ws(' ', r.rolname, g.pattern, g.action, g.granted_at, g.granted_by)
 			FROM vault.access_grants g JOIN pg_roles r ON r.oid = g.grantee
 		UNION ALL SELECT concat_ws(' ', 'acl', p.oid::regprocedure, g.rolname)

@@ -57,6 +57,7 @@ func TestOtherEncodings(t *testing.T) {
 			t.Errorf("read %q", got)
 		}
 		s.exec("RESET ROLE")
+		db.AwaitAudit(t)
 		if got := column(s, "SELECT DISTINCT actor FROM vault.audit_log WHERE secret_name = 'a' AND actor LIKE 'role:%'"); len(got) != 1 || got[0] != "role:rôle" {
 			t.Errorf("on record are %q", got)
 		}

@@ -26,7 +26,7 @@ func lonely(t *testing.T, env ...string) []string {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	key := base64.StdEncoding.EncodeToString([]byte("CANARY-KEY-0123456789-0123456789"))
 	return append(env, "VAULT_API_LISTEN=127.0.0.1:0", "VAULT_PG_HOSTS="+dir, "VAULT_PG_PASSWORD=CANARY-PW",
-		"VAULT_KMS_MODE=local", "VAULT_LOCAL_MASTER_KEY="+key, "VAULT_AGENT_SOCKET="+filepath.Join(dir, "agent.sock"),
+		"VAULT_KMS_MODE=local", "VAULT_LOCAL_MASTER_KEY="+key, "VAULT_AGENT_SOCKET="+filepath.Join(dir, "agent.sock"), "VAULT_AUDIT_DIR="+filepath.Join(dir, "audit"),
 		"VAULT_AGENT_PEERS="+strconv.Itoa(os.Getuid()), "VAULT_REQUEST_TIMEOUT_SECS=1", "VAULT_SHUTDOWN_TIMEOUT_SECS=5")
 }
 
@@ -146,7 +146,15 @@ func TestStartFailures(t *testing.T) {
 		env := lonely(t)
 		p := launch(t, env)
 		p.wait(t, 1, "listening")
-		fail(t, env, "another process answers on ")
+		fail(t, env, "VAULT_AUDIT_DIR=")
+		fail(t, append([]string{"VAULT_AUDIT_DIR=" + filepath.Join(t.TempDir(), "audit")}, env...), "another process answers on ")
+	})
+	t.Run("ErrJournalOpenToOthers", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		fail(t, lonely(t, "VAULT_AUDIT_DIR="+dir), "VAULT_AUDIT_DIR="+dir+": others may enter the folder (mode 0750): chmod 700 it")
 	})
 	t.Run("ErrZeroKey", func(t *testing.T) {
 		fail(t, lonely(t, "VAULT_LOCAL_MASTER_KEY="+base64.StdEncoding.EncodeToString(make([]byte, 32))), "the local master key is all zero bytes")

@@ -23,17 +23,12 @@ func openDoor(ctx context.Context, cfg config.Config, keeper vault.Keeper) (*vau
 	if err != nil {
 		return nil, nil, err
 	}
-	recorder := audit.NewDirect(db)
-	end := func() error {
-		recorder.Close()
-		return closeDB(cfg, db)
-	}
-	door, err := newDoor(cfg, db, keeper, recorder)
+	door, err := newDoor(cfg, db, keeper, audit.NewDirect(db))
 	if err != nil {
-		_ = end()
+		_ = closeDB(cfg, db)
 		return nil, nil, err
 	}
-	return door, end, nil
+	return door, func() error { return closeDB(cfg, db) }, nil
 }
 
 // closeDB closes the database of a command, whose work is done: nothing is worth waiting for long.

@@ -23,12 +23,8 @@ func OpenRewrap(ctx context.Context, cfg config.Config, log *slog.Logger) (*vaul
 	if err != nil {
 		return nil, nil, errors.Join(err, keeper.Close())
 	}
-	recorder := audit.NewDirect(db)
-	end := func() error {
-		recorder.Close()
-		return errors.Join(closeDB(cfg, db), keeper.Close())
-	}
-	door, err := newDoor(cfg, db, keeper, recorder)
+	end := func() error { return errors.Join(closeDB(cfg, db), keeper.Close()) }
+	door, err := newDoor(cfg, db, keeper, audit.NewDirect(db))
 	if err != nil {
 		return nil, nil, errors.Join(err, end())
 	}

@@ -28,7 +28,8 @@ type Service struct {
 	log    *slog.Logger
 	keeper *kms.Cache
 	db     *store.DB
-	audit  *audit.Direct
+	audit  *audit.Journal
+	ship   *audit.Shipper
 	door   *vault.Vault
 	agent  *agent.Server // nil when switched off
 	http   *http.Server
@@ -61,7 +62,9 @@ func (s *Service) open(ctx context.Context) (err error) {
 	if s.db, err = store.Open(ctx, storeConfig(s.cfg)); err != nil {
 		return err
 	}
-	s.audit = audit.NewDirect(s.db)
+	if err = s.openJournal(); err != nil {
+		return err
+	}
 	if s.door, err = newDoor(s.cfg, s.db, s.keeper, s.audit); err != nil {
 		return err
 	}
@@ -82,6 +85,32 @@ func storeConfig(c config.Config) store.Config {
 	}
 }
 
+// openJournal also begins to ship what an earlier process left.
+func (s *Service) openJournal() (err error) {
+	s.audit, err = audit.Open(audit.Config{
+		Dir: s.cfg.Audit.Dir, Always: s.cfg.Audit.SyncAlways, MaxBytes: s.cfg.Audit.MaxBytes, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.ship = audit.StartShipper(audit.ShipperConfig{
+		Journal: s.audit, Connect: s.db.OpenJournal, Node: s.cfg.NodeName, Log: s.log,
+	})
+	return nil
+}
+
+// closeJournal refuses further records and ships what there is, as long as ctx lets it.
+func (s *Service) closeJournal(ctx context.Context) error {
+	if s.audit == nil {
+		return nil
+	}
+	s.audit.Stop()
+	if err := s.ship.Close(ctx); err != nil {
+		s.log.Warn("stopping", "error", err.Error())
+	}
+	return s.audit.Close()
+}
+
 func newDoor(c config.Config, db *store.DB, keeper vault.Keeper, recorder vault.Recorder) (*vault.Vault, error) {
 	return vault.New(vault.Config{
 		Store: db, Keeper: keeper, Recorder: recorder, Allow: c.AllowedIPs, Node: c.NodeName,
@@ -97,7 +126,8 @@ func (s *Service) listen(ctx context.Context) error {
 	s.ln = ln
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, TrustedProxies: s.cfg.TrustedProxies, RequestTimeout: s.cfg.RequestTimeout,
-		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, WriteTimeout: s.cfg.WriteTimeout, Metrics: metric.Handler(s.keeper.Stats), Changed: &s.changed, Closing: s.closing,
+		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, WriteTimeout: s.cfg.WriteTimeout,
+		Metrics: metric.Handler(s.keeper.Stats, s.audit.AuditState), Changed: &s.changed, Closing: s.closing,
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: ln.Addr().String(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
@@ -119,6 +149,9 @@ func (s *Service) startAgent() (err error) {
 
 // Addr returns the address of the REST API, with the port it really has.
 func (s *Service) Addr() string { return s.ln.Addr().String() }
+
+// AuditState tells how the audit journal is.
+func (s *Service) AuditState() vault.AuditState { return s.audit.AuditState() }
 
 // Run serves until ctx ends, which is no error, or a part fails. The caller then calls Close.
 func (s *Service) Run(ctx context.Context) error {
@@ -175,9 +208,7 @@ func (s *Service) Close(ctx context.Context) error {
 	if s.door != nil {
 		s.door.Close()
 	}
-	if s.audit != nil {
-		s.audit.Close()
-	}
+	note("the audit journal was not closed", s.closeJournal(ctx))
 	if s.db != nil {
 		note("database connections were cut off", s.db.Close(ctx))
 	}

@@ -34,6 +34,7 @@ func settings(t *testing.T, env ...string) config.Config {
 	c, _, err := config.Load(func() []string {
 		return append(env, "VAULT_API_LISTEN=127.0.0.1:0", "VAULT_PG_HOSTS="+dir, "VAULT_PG_PASSWORD=pw", "VAULT_KMS_MODE=local",
 			"VAULT_LOCAL_MASTER_KEY="+key, "VAULT_AGENT_SOCKET="+filepath.Join(dir, "a.sock"),
+			"VAULT_AUDIT_DIR="+filepath.Join(dir, "audit"),
 			"VAULT_AGENT_PEERS="+strconv.Itoa(os.Getuid()), "VAULT_REQUEST_TIMEOUT_SECS=1")
 	})
 	if err != nil {

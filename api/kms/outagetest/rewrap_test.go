@@ -62,6 +62,7 @@ func TestKeyChange(t *testing.T) {
 			t.Errorf("%s", a.text)
 		}
 	}
+	b.db.AwaitAudit(t)
 	if got := b.column("SELECT outcome FROM vault.audit_log WHERE action = 'rewrap' AND secret_name LIKE 'load/%'"); float64(len(got)) != last.body["moved"] {
 		t.Errorf("%d records of %v moved keys", len(got), last.body["moved"])
 	}

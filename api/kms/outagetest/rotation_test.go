@@ -100,6 +100,7 @@ func (r *rotations) checkAway() {
 // checkBack checks that each due time was rotated exactly once, and that the first values are in their grace.
 func (r *rotations) checkBack() {
 	r.t.Helper()
+	r.db.AwaitAudit(r.t)
 	for what, wrong := range map[string]string{
 		"a due time was not rotated once, at a later attempt": "j.due_at <> $1 OR j.version <> 2 OR j.last_error IS NOT NULL OR j.attempts < 2",
 		"the next due time is not the next":                   "s.next_rotation_at <> $1 + interval '1 h'",

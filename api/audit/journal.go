@@ -1,0 +1,304 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+const (
+	defaultMaxBytes = 1 << 30
+	maxSegment      = 16 << 20
+	minSegment      = 64 << 10
+	// syncInterval is the most time between a write and the beginning of its fsync, unless every write waits for one.
+	syncInterval = 200 * time.Millisecond
+	// maxUnsynced is how much may be written while an fsync takes its time; what is not known to be durable is kept in
+	// memory, should it have to be written again.
+	maxUnsynced = 32 << 20
+	// lineOverhead is more than the checksum and the number take in a line.
+	lineOverhead = 48
+	// defaultRetention is how long arrived records are kept, should a failover lose them on the primary.
+	defaultRetention = 10 * time.Minute
+)
+
+// Config of a Journal. Dir is required.
+type Config struct {
+	Dir       string
+	Always    bool             // every record waits for an fsync; else one begins within 200 ms after it is written
+	MaxBytes  int64            // of records that have not arrived; past it records are refused. 0 = 1 GiB
+	Retention time.Duration    // of arrived records; 0 = 10 min
+	Log       *slog.Logger     // nil = slog.Default()
+	Clock     func() time.Time // nil = the system's
+
+	disk        disk  // nil = the real one
+	segmentSize int64 // 0 = by MaxBytes
+}
+
+func (c *Config) complete() {
+	if c.MaxBytes <= 0 {
+		c.MaxBytes = defaultMaxBytes
+	}
+	if c.Retention <= 0 {
+		c.Retention = defaultRetention
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.disk == nil {
+		c.disk = realDisk{}
+	}
+	if c.segmentSize <= 0 {
+		c.segmentSize = max(minSegment, min(maxSegment, c.MaxBytes/16))
+	}
+}
+
+// Journal writes records into the segments of a folder that no other process has. One goroutine writes; requests that
+// wait at the same moment share its write, and its fsync where each waits for one. Safe for concurrent use.
+type Journal struct {
+	c    Config
+	id   vault.JournalID
+	lock *os.File
+
+	wake      chan struct{} // for the writer: somebody waits
+	shippable chan struct{} // for the shipper: more is durable
+	closing   chan struct{}
+	once      sync.Once
+	running   sync.WaitGroup
+
+	out outlet // the writer's and the syncer's
+
+	mu       sync.Mutex
+	waiting  *group
+	segments []*segment // oldest first
+	open     *segment   // the last of them, which is written to; the writer's to change
+	next     uint64     // number of the next record
+	durable  uint64     // the last record known to be durable
+	arrived  place      // after the last record that is known to have arrived
+	pending  int64      // bytes after it
+	failure  error      // of the last write; nil = it went well
+	full     bool       // the last Record was refused for MaxBytes
+	closed   bool
+
+	began            uint64 // the first number of this process
+	refused, shipped uint64
+	lastShipped      time.Time
+	shipError        string
+	oldestPending    vault.Journaled // as it was when somebody last asked
+}
+
+var _ vault.Journal = (*Journal)(nil)
+
+// group is records that share a write.
+type group struct {
+	rests []byte // each with LF
+	n     int
+	probe bool // no record: try whether one could be written
+	done  chan struct{}
+	err   error // once done is closed
+}
+
+// Open locks and checks the folder, cuts off a torn end, and begins to take records. Errors are about the folder and
+// name VAULT_AUDIT_DIR: Invalid when it cannot be used, Corrupt when it is damaged. The caller calls Close.
+func Open(c Config) (*Journal, error) {
+	c.complete()
+	lock, err := lockFolder(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{
+		c: c, lock: lock, wake: make(chan struct{}, 1), shippable: make(chan struct{}, 1), closing: make(chan struct{}),
+	}
+	if err := j.load(); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	j.running.Go(j.write)
+	if !c.Always {
+		j.running.Go(j.syncOften)
+	}
+	return j, nil
+}
+
+// load takes over what an earlier process left. All of it counts as pending until the primary says more.
+func (j *Journal) load() (err error) {
+	if j.segments, err = loadSegments(j.c.disk, j.c.Dir, j.c.Log); err != nil {
+		return err
+	}
+	if j.id, err = identify(j.c.disk, j.c.Dir, len(j.segments) == 0); err != nil {
+		return err
+	}
+	if len(j.segments) == 0 {
+		if j.out.file, err = j.createSegment(1); err != nil {
+			return folderError(j.c.Dir, err, "no segment can be made")
+		}
+		j.begin(1)
+	} else if err = j.reopen(); err != nil {
+		return err
+	}
+	last := j.open
+	j.next, j.durable, j.began = last.last+1, last.last, last.last+1
+	j.out.synced = last.size
+	for _, s := range j.segments {
+		j.pending += s.size
+	}
+	j.arrived = place{last: j.segments[0].first - 1}
+	return nil
+}
+
+// reopen goes on with the last segment, of which a process that was killed may have left more than the disk has.
+func (j *Journal) reopen() (err error) {
+	j.open = j.segments[len(j.segments)-1]
+	name := segmentName(j.open.first)
+	if j.out.file, err = j.c.disk.Open(j.path(j.open.first)); err != nil {
+		return folderError(j.c.Dir, err, "%s cannot be written to", name)
+	}
+	if err = j.out.file.Sync(); err != nil {
+		return folderError(j.c.Dir, errors.Join(err, j.out.file.Close()), "%s cannot be synced", name)
+	}
+	return nil
+}
+
+func (j *Journal) path(first uint64) string { return filepath.Join(j.c.Dir, segmentName(first)) }
+
+// ID returns the journal's UUID.
+func (j *Journal) ID() vault.JournalID { return j.id }
+
+// Record returns nil once the entries are written to the journal's file, and durable where Config.Always is set. Every
+// error is Unavailable: the journal is full, cannot be written, or ctx ended first; in that last case the records may
+// be written all the same.
+func (j *Journal) Record(ctx context.Context, entries ...vault.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	at := j.c.Clock()
+	rests := make([]byte, 0, 320*len(entries))
+	for i := range entries {
+		rests = append(appendRest(rests, at, &entries[i]), '\n')
+	}
+	g, err := j.join(rests, len(entries))
+	if err == nil {
+		err = g.wait(ctx)
+	}
+	if err != nil {
+		j.mu.Lock()
+		j.refused += uint64(len(entries))
+		j.mu.Unlock()
+	}
+	return err
+}
+
+func (g *group) wait(ctx context.Context) error {
+	select {
+	case <-g.done:
+		return g.err
+	case <-ctx.Done():
+		return core.Wrap(core.Unavailable, ctx.Err(), "the audit journal's disk did not answer in time")
+	}
+}
+
+// join adds records to the group that the writer takes next.
+func (j *Journal) join(rests []byte, n int) (*group, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return nil, core.Errorf(core.Unavailable, "the audit journal is closed")
+	}
+	if n > 0 && !j.hasRoom(int64(len(rests)+n*lineOverhead)) {
+		return nil, errFull()
+	}
+	if j.waiting == nil {
+		j.waiting = &group{done: make(chan struct{})}
+	}
+	g := j.waiting
+	g.rests, g.n, g.probe = append(g.rests, rests...), g.n+n, g.probe || n == 0
+	signal(j.wake)
+	return g, nil
+}
+
+func errFull() error {
+	return core.Errorf(core.Unavailable, "the audit journal is full: its records cannot be brought to the primary")
+}
+
+// hasRoom tells whether so many bytes more may wait for the primary. The log hears of the first refusal and of the end
+// of refusing.
+func (j *Journal) hasRoom(size int64) bool {
+	if j.waiting != nil {
+		size += int64(len(j.waiting.rests) + j.waiting.n*lineOverhead)
+	}
+	full := j.pending+size > j.c.MaxBytes
+	if full && !j.full {
+		j.c.Log.Error("the audit journal is full: every operation is refused until its records arrive at the primary, or VAULT_AUDIT_MAX_BYTES is raised",
+			"folder", j.c.Dir, "pending_bytes", j.pending, "max_bytes", j.c.MaxBytes)
+	}
+	if !full && j.full {
+		j.c.Log.Info("the audit journal has room again", "folder", j.c.Dir)
+	}
+	j.full = full
+	return !full
+}
+
+// Check returns nil when a record could be written now. After a write that failed it tries one, so that a disk that
+// has space again is noticed without waiting for a request.
+func (j *Journal) Check(ctx context.Context) error {
+	j.mu.Lock()
+	failure, room := j.failure, j.hasRoom(maxText)
+	j.mu.Unlock()
+	if !room {
+		return errFull()
+	}
+	if failure == nil {
+		return nil
+	}
+	g, err := j.join(nil, 0)
+	if err != nil {
+		return err
+	}
+	return g.wait(ctx)
+}
+
+// AuditState implements vault.Journal.
+func (j *Journal) AuditState() vault.AuditState {
+	oldest := j.oldest()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return vault.AuditState{
+		Pending: j.next - 1 - j.arrived.last, PendingBytes: j.pending, MaxBytes: j.c.MaxBytes,
+		OldestPending: oldest, Recorded: j.next - j.began, Refused: j.refused, Shipped: j.shipped,
+		LastShippedAt: j.lastShipped, LastShipError: j.shipError,
+	}
+}
+
+// Stop refuses further records and returns when those under way are durable or have failed. What is in the journal
+// can still be shipped. It may be called more than once.
+func (j *Journal) Stop() {
+	j.once.Do(func() {
+		j.mu.Lock()
+		j.closed = true
+		j.mu.Unlock()
+		close(j.closing)
+	})
+	j.running.Wait()
+}
+
+// Close stops, and gives the folder back.
+func (j *Journal) Close() error {
+	j.Stop()
+	return errors.Join(j.out.close(), j.lock.Close())
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

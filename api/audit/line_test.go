@@ -1,0 +1,101 @@
+package audit
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 1000, time.UTC)
+
+func fullEntry() vault.Entry {
+	return vault.Entry{
+		Origin: vault.Origin{
+			Node: "node1", Actor: "role:rôle", SessionRole: "login", ClientIP: netip.MustParseAddr("2001:db8::7"), RequestID: "req-1",
+		},
+		Action: vault.ActionRead, Name: "db/pass\"\\\n\x7f", Version: 1 << 62, Outcome: vault.OutcomeFailed, Code: "not_found",
+	}
+}
+
+func line(seq uint64, e vault.Entry) []byte {
+	b := appendLine(nil, seq, appendRest(nil, noon, &e))
+	return b[:len(b)-1]
+}
+
+func TestLine(t *testing.T) {
+	t.Run("OK", func(t *testing.T) {
+		for _, e := range []vault.Entry{fullEntry(), {}, {Action: vault.ActionList, Outcome: vault.OutcomeOK}} {
+			got, err := parseLine(line(7, e))
+			if diff := cmp.Diff(vault.Journaled{Sequence: 7, At: noon, Entry: e}, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); err != nil || diff != "" {
+				t.Errorf("%v %s", err, diff)
+			}
+		}
+	})
+	t.Run("OKAsDocumented", func(t *testing.T) {
+		want := `{"seq":7,"at":"2026-11-24T12:00:00.000001Z","node":"node1","actor":"role:rôle","session":"login","ip":"2001:db8::7",` +
+			`"action":"read","name":"db/pass\"\\\u000a\u007f","version":4611686018427387904,"outcome":"failed","code":"not_found","request":"req-1"}`
+		if got := string(line(7, fullEntry())[sumLen+1:]); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
+	t.Run("OKWhatTextCannotHold", func(t *testing.T) {
+		e := vault.Entry{Name: "a\x00b\xffc", Origin: vault.Origin{RequestID: strings.Repeat("é", maxText)}}
+		got, err := parseLine(line(1, e))
+		if err != nil || got.Name != "a\uFFFDb\uFFFDc" || got.Origin.RequestID != strings.Repeat("é", maxText/2) {
+			t.Errorf("%v %q, %d bytes", err, got.Name, len(got.Origin.RequestID))
+		}
+	})
+	t.Run("ErrEveryBit", func(t *testing.T) {
+		good := line(7, fullEntry())
+		for i := range good {
+			for bit := range 8 {
+				bad := bytes.Clone(good)
+				bad[i] ^= 1 << bit
+				if _, err := parseLine(bad); err == nil {
+					t.Fatalf("byte %d bit %d: %s", i, bit, bad)
+				}
+			}
+		}
+	})
+	t.Run("ErrAnotherSpelling", func(t *testing.T) {
+		for _, json := range []string{
+			`{"seq":7,"at":"2026-11-24T12:00:00Z"}`, `{"seq":7, "at":"2026-11-24T12:00:00.000001Z"}`,
+			`{"seq":07,"at":"2026-11-24T12:00:00.000001Z"}`, `{"seq":7,"at":"2026-11-24T12:00:00.000001Z","more":1}`,
+			`{"seq":7,"at":"2026-11-24T12:00:00.000001Z","name":""}`, `{"seq":7,"at":"2026-11-24T12:00:00.000001Z"}x`,
+			`{"seq":0,"at":"2026-11-24T12:00:00.000001Z"}`, `{"seq":7,"at":"2026-11-24T12:00:00.000001Z","Name":"a"}`,
+			`{"seq":7,"at":"2026-11-24T12:00:00.000001Z","ip":"fe80::1%eth0"}`, `{"seq":7}`, `{"seq":7,}`, `null`, ``,
+		} {
+			l := append([]byte("00000000 "), json...)
+			putSum(l)
+			if got, err := parseLine(l); err == nil {
+				t.Errorf("%s: %v", json, got)
+			}
+		}
+	})
+}
+
+// FuzzParseLine: what parses is spelt in the one way there is, whatever the checksum is made to say.
+func FuzzParseLine(f *testing.F) {
+	for _, e := range []vault.Entry{fullEntry(), {}, {Name: "a\x00\xff\u2028", Version: 3}} {
+		f.Add(line(1, e)[sumLen+1:])
+	}
+	f.Add([]byte(`{"seq":1,"at":"2026-11-24T12:00:00.000001Z"}`))
+	f.Fuzz(func(t *testing.T, json []byte) {
+		l := append([]byte("00000000 "), json...)
+		putSum(l)
+		r, err := parseLine(l)
+		if err != nil {
+			return
+		}
+		again := appendLine(nil, r.Sequence, appendRest(nil, r.At, &r.Entry))
+		if !bytes.Equal(again, append(l, '\n')) || bytes.IndexByte(l, '\n') >= 0 || r.Sequence == 0 {
+			t.Errorf("%q is also spelt %q", l, again)
+		}
+	})
+}

@@ -1,0 +1,292 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+const (
+	// linger is the least time between two transactions, unless a batch is full.
+	linger = 200 * time.Millisecond
+	// askInterval is how often a shipper with nothing to ship asks the primary whether it still has everything: after a
+	// failover it may not.
+	askInterval = 15 * time.Second
+	// callTimeout bounds one call of the primary.
+	callTimeout = 30 * time.Second
+	// A lost primary is looked for after pauses that double, each of them cut by up to half at random, so that nodes do
+	// not come all at once.
+	firstPause = 200 * time.Millisecond
+	longPause  = 10 * time.Second
+)
+
+// ShipperConfig is what a Shipper needs. Journal, Connect and Node are required.
+type ShipperConfig struct {
+	Journal *Journal
+	// Connect returns a new connection to the primary, which serves nothing else. The Shipper closes it.
+	Connect func(ctx context.Context) (vault.JournalLink, error)
+	Node    string
+	Log     *slog.Logger // nil = slog.Default()
+}
+
+// Shipper carries a journal's records to the primary, each once, from one goroutine.
+type Shipper struct {
+	c       ShipperConfig
+	closing chan struct{} // no more records come: ship what is there
+	cut     context.CancelFunc
+	once    sync.Once
+	done    chan struct{}
+
+	link    vault.JournalLink // nil = none
+	failing string            // class of the last failure that the log has heard of; "" = none
+	sentAt  time.Time         // of the last batch
+}
+
+// StartShipper begins to ship. The caller calls Close.
+func StartShipper(c ShipperConfig) *Shipper {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Shipper{c: c, closing: make(chan struct{}), cut: cancel, done: make(chan struct{})}
+	go s.run(ctx)
+	return s
+}
+
+// Close ships what the journal still holds, until ctx ends or the primary cannot be reached; the rest stays in the
+// journal. Stop the Journal first. The error says how much is left.
+func (s *Shipper) Close(ctx context.Context) error {
+	s.once.Do(func() { close(s.closing) })
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		s.cut()
+		<-s.done
+	}
+	s.cut()
+	if left := s.c.Journal.AuditState().Pending; left > 0 {
+		return core.Errorf(core.Unavailable, "%d audit records have not arrived at the primary; they stay in the journal and are shipped after the next start", left)
+	}
+	return nil
+}
+
+func (s *Shipper) run(ctx context.Context) {
+	defer close(s.done)
+	defer s.drop()
+	for try := 0; ; try++ {
+		moved, err := s.session(ctx)
+		s.drop()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.failed(err)
+		if moved {
+			try = 0
+		}
+		if !s.pause(ctx, try) {
+			return
+		}
+	}
+}
+
+// pause waits before the next session; false when there will be none.
+func (s *Shipper) pause(ctx context.Context, try int) bool {
+	d := min(longPause, firstPause<<min(try, 10))
+	t := time.NewTimer(d/2 + rand.N(d/2))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.closing:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// session ships over one connection. It returns nil when the Shipper is closed and nothing is left.
+func (s *Shipper) session(ctx context.Context) (moved bool, err error) {
+	if s.link, err = s.connect(ctx); err != nil {
+		return false, err
+	}
+	if err := s.ask(ctx); err != nil {
+		return false, err
+	}
+	s.recovered()
+	for {
+		b, err := s.c.Journal.nextBatch()
+		if err == nil && len(b.records) > 0 {
+			if err = s.ship(ctx, b); err == nil {
+				moved = true
+			}
+		}
+		if err != nil {
+			return moved, err
+		}
+		if len(b.records) == maxBatch {
+			continue
+		}
+		if over, err := s.wait(ctx, len(b.records) == 0); over || err != nil {
+			return moved, err
+		}
+	}
+}
+
+func (s *Shipper) connect(ctx context.Context) (vault.JournalLink, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return s.c.Connect(ctx)
+}
+
+// wait returns when there may be something to ship, and true when there will be nothing any more. idle says that there
+// was nothing just now.
+func (s *Shipper) wait(ctx context.Context, idle bool) (over bool, err error) {
+	if idle {
+		select {
+		case <-s.c.Journal.shippable:
+		case <-s.closing:
+			return s.drained(), nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(askInterval):
+			return false, s.ask(ctx)
+		}
+	}
+	select {
+	case <-time.After(linger - time.Since(s.sentAt)):
+	case <-s.closing:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	return false, nil
+}
+
+// drained tells whether everything of a stopped journal has arrived. What could not be made durable stays.
+func (s *Shipper) drained() bool {
+	b, err := s.c.Journal.nextBatch()
+	return err == nil && len(b.records) == 0
+}
+
+// ask takes the primary's word for what has arrived. Records that it misses and this node does not have any more are
+// gone; the primary is told, so that the later ones can arrive.
+func (s *Shipper) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	last, at, err := s.link.Arrived(ctx, s.c.Journal.id)
+	if err != nil {
+		return err
+	}
+	err = s.c.Journal.settle(last, at)
+	var gap gapError
+	if !errors.As(err, &gap) {
+		return err
+	}
+	s.c.Log.Error("audit records that the primary had taken are lost: it does not have them any more, and neither has this node's journal",
+		"from", last+1, "to", gap.last, "folder", s.c.Journal.c.Dir)
+	if last, err = s.link.Skip(ctx, s.c.Journal.id, s.c.Node, gap.last); err != nil {
+		return err
+	}
+	return s.c.Journal.settle(last, time.Time{})
+}
+
+// ship sends a batch. One that the primary finds malformed goes record by record, so that one cannot keep the others.
+func (s *Shipper) ship(ctx context.Context, b batch) error {
+	err := s.send(ctx, b.records)
+	if core.CodeOf(err) == core.Invalid {
+		for i := 0; i < len(b.records) && (err == nil || core.CodeOf(err) == core.Invalid); i++ {
+			err = s.shipOne(ctx, b.records[i:i+1])
+		}
+	}
+	if err == nil {
+		s.c.Journal.arrive(b)
+	}
+	return err
+}
+
+// shipOne sends a record; instead of a malformed one, what is left of it when everything that may be at fault is
+// taken away. The log keeps the whole.
+func (s *Shipper) shipOne(ctx context.Context, one []vault.Journaled) error {
+	err := s.send(ctx, one)
+	if core.CodeOf(err) != core.Invalid {
+		return err
+	}
+	r := one[0]
+	s.c.Log.Error("an audit record is not one that the primary takes; the audit log gets a record of that in its place", "error", err.Error(),
+		"record", string(appendLine(nil, r.Sequence, appendRest(nil, r.At, &r.Entry))))
+	return s.send(ctx, []vault.Journaled{{Sequence: r.Sequence, At: r.At, Entry: vault.Entry{
+		Origin: vault.Origin{Node: s.c.Node, Actor: "journal"}, Action: vault.ActionMalformed,
+		Outcome: vault.OutcomeFailed, Code: core.Invalid,
+	}}})
+}
+
+func (s *Shipper) send(ctx context.Context, records []vault.Journaled) error {
+	s.sentAt = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	last, err := s.link.Ship(ctx, s.c.Journal.id, s.c.Node, records)
+	if err == nil && last != records[len(records)-1].Sequence {
+		// It knew more than this journal ever had arrive: somebody else ships under the same UUID.
+		return vault.ErrJournalForked
+	}
+	return err
+}
+
+func (s *Shipper) drop() {
+	if s.link != nil {
+		s.link.Close()
+		s.link = nil
+	}
+}
+
+// failed notes a failure, and logs it when it is another kind than the last.
+func (s *Shipper) failed(err error) {
+	class := classOf(err)
+	s.c.Journal.setShipError(class)
+	if class == s.failing {
+		return
+	}
+	s.failing = class
+	s.c.Log.Warn("audit records do not arrive at the primary; they stay in the journal", "class", class, "error", err.Error(),
+		"folder", s.c.Journal.c.Dir, "advice", advice[class])
+}
+
+func (s *Shipper) recovered() {
+	s.c.Journal.setShipError("")
+	if s.failing != "" {
+		s.failing = ""
+		s.c.Log.Info("audit records arrive at the primary again", "pending", s.c.Journal.AuditState().Pending)
+	}
+}
+
+const (
+	classForked  = "forked"
+	classDamaged = "damaged"
+)
+
+// advice is for the operator where waiting does not help.
+var advice = map[string]string{
+	classForked:         "another journal has this one's UUID, or the folder was set back to an earlier state: stop, keep the folder under another name, start with an empty one",
+	classDamaged:        "a file of the folder is not what was written: stop, keep the folder under another name, start with an empty one",
+	string(core.Denied): "see vault.grant_service_role",
+}
+
+func classOf(err error) string {
+	switch {
+	case errors.Is(err, vault.ErrJournalForked):
+		return classForked
+	case core.CodeOf(err) == core.Corrupt:
+		return classDamaged
+	}
+	return string(core.CodeOf(err))
+}
+
+func (j *Journal) setShipError(class string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.shipError = class
+}

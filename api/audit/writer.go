@@ -1,0 +1,219 @@
+package audit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// outlet is the open segment. The file changes only in the writer, and only while it holds the mutex, which is held
+// over every fsync too: a file tells of a failed fsync once, and whoever hears of it must have noted it before anybody
+// goes on. Writing does not wait for an fsync.
+type outlet struct {
+	mu     sync.Mutex
+	file   file
+	untidy bool // bytes of a failed write stand behind the last record; the writer's
+
+	// The rest is under the Journal's mutex.
+
+	synced   int64  // bytes of the segment that are known to be durable
+	unsynced []byte // what follows them
+	// lost: an fsync failed. The kernel may have dropped the pages and call them clean, so that a second fsync would
+	// lie; unsynced is written again, to another file.
+	lost error
+}
+
+func (o *outlet) close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.file.Close()
+}
+
+// write is the writer.
+func (j *Journal) write() {
+	for {
+		select {
+		case <-j.wake:
+			j.commitWaiting()
+		case <-j.closing:
+			j.commitWaiting()
+			if err := j.sync(); err != nil {
+				j.c.Log.Error("the last records of the audit journal may not survive a power loss", "folder", j.c.Dir, "error", err.Error())
+			}
+			return
+		}
+	}
+}
+
+func (j *Journal) commitWaiting() {
+	for {
+		j.mu.Lock()
+		g := j.waiting
+		j.waiting = nil
+		j.mu.Unlock()
+		if g == nil {
+			return
+		}
+		err := j.commit(g)
+		j.tell(err)
+		if err != nil {
+			g.err = core.Wrap(core.Unavailable, err, "the audit journal cannot be written")
+		}
+		close(g.done)
+	}
+}
+
+// tell logs when writing begins to fail and when it works again.
+func (j *Journal) tell(err error) {
+	j.mu.Lock()
+	before := j.failure
+	j.failure = err
+	j.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		j.c.Log.Error("the audit journal cannot be written: every operation is refused until it can",
+			"folder", j.c.Dir, "error", err.Error())
+	case err == nil && before != nil:
+		j.c.Log.Info("the audit journal can be written again", "folder", j.c.Dir)
+	}
+}
+
+// commit writes a group, all of it or nothing.
+func (j *Journal) commit(g *group) error {
+	if err := j.mend(); err != nil {
+		return err
+	}
+	if g.probe && g.n == 0 {
+		return j.probe()
+	}
+	buf := j.lines(g)
+	if err := j.makeRoom(int64(len(buf))); err != nil {
+		return err
+	}
+	if err := j.put(buf); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	s := j.open
+	s.size, s.last = s.size+int64(len(buf)), s.last+uint64(g.n)
+	j.next += uint64(g.n)
+	j.pending += int64(len(buf))
+	j.out.unsynced = append(j.out.unsynced, buf...)
+	j.mu.Unlock()
+	if j.c.Always {
+		return j.sync()
+	}
+	return nil
+}
+
+func (j *Journal) lines(g *group) []byte {
+	buf := make([]byte, 0, len(g.rests)+g.n*lineOverhead)
+	number := j.next
+	for rest := range bytes.Lines(g.rests) {
+		buf = appendLine(buf, number, rest[:len(rest)-1])
+		number++
+	}
+	return buf
+}
+
+// put writes behind the last record. What a failed write leaves there is cut off, now or before the next write.
+func (j *Journal) put(buf []byte) error {
+	if n, err := j.out.file.WriteAt(buf, j.open.size); err != nil || n < len(buf) {
+		j.out.untidy = true
+		return errors.Join(err, j.tidy())
+	}
+	return nil
+}
+
+func (j *Journal) tidy() error {
+	if !j.out.untidy {
+		return nil
+	}
+	if err := j.out.file.Truncate(j.open.size); err != nil {
+		return fmt.Errorf("cut off what a failed write left: %w", err)
+	}
+	j.out.untidy = false
+	return nil
+}
+
+// probeSize is a block of most file systems: less may fit where nothing new does.
+const probeSize = 4096
+
+// probe tries to write. What it writes is no record, and would be cut off as a torn end.
+func (j *Journal) probe() error {
+	_, err := j.out.file.WriteAt(make([]byte, probeSize), j.open.size)
+	j.out.untidy = true
+	return errors.Join(err, j.tidy())
+}
+
+// mend puts right what an earlier failure left; an error means that it is still so.
+func (j *Journal) mend() error {
+	j.mu.Lock()
+	lost := j.out.lost
+	j.mu.Unlock()
+	if lost != nil {
+		if err := j.sync(); err != nil {
+			return err
+		}
+	}
+	return j.tidy()
+}
+
+// makeRoom begins a new segment when the open one is full. The old one is durable before the new one exists, so that
+// only the last segment can have a torn end.
+func (j *Journal) makeRoom(size int64) error {
+	full := j.open.size > 0 && j.open.size+size > j.c.segmentSize
+	if !full && j.unsynced() <= maxUnsynced {
+		return nil
+	}
+	if err := j.sync(); err != nil {
+		return err
+	}
+	if !full || j.open.size == 0 {
+		return nil
+	}
+	return j.rotate()
+}
+
+func (j *Journal) unsynced() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.out.unsynced)
+}
+
+func (j *Journal) rotate() error {
+	j.out.mu.Lock()
+	defer j.out.mu.Unlock()
+	f, err := j.createSegment(j.next)
+	if err != nil {
+		return err
+	}
+	_ = j.out.file.Close() // durable already: Close has nothing to tell
+	j.out.file = f
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.out.synced = 0
+	j.begin(j.next)
+	j.dropForSpace()
+	return nil
+}
+
+// begin makes a segment the open one. The caller holds mu.
+func (j *Journal) begin(first uint64) {
+	j.open = &segment{first: first, last: first - 1}
+	j.segments = append(j.segments, j.open)
+}
+
+func (j *Journal) createSegment(first uint64) (file, error) {
+	f, err := j.c.disk.Create(j.path(first))
+	if err != nil {
+		return nil, err
+	}
+	if err := j.c.disk.SyncDir(j.c.Dir); err != nil {
+		return nil, errors.Join(err, f.Close(), j.c.disk.Remove(j.path(first)))
+	}
+	return f, nil
+}

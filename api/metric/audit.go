@@ -1,0 +1,63 @@
+package metric
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+var (
+	auditPending  = describe("audit_pending_records", "Audit records of the journal that have not arrived at the primary.")
+	auditBytes    = describe("audit_pending_bytes", "Bytes of them.")
+	auditMax      = describe("audit_max_pending_bytes", "Pending bytes past which every operation is refused.")
+	auditOldest   = describe("audit_oldest_pending_timestamp_seconds", "When the oldest pending audit record was made; 0 = none is pending.")
+	auditRecorded = describe("audit_recorded_total", "Audit records written to the journal.")
+	auditRefused  = describe("audit_refused_total", "Audit records that could not be written; their operations were refused.")
+	auditShipped  = describe("audit_shipped_total", "Audit records that arrived at the primary.")
+	auditLast     = describe("audit_last_shipped_timestamp_seconds", "When the primary last took or confirmed audit records; 0 = never.")
+	auditFailing  = describe("audit_ship_failing", "1 while audit records do not arrive, by class of the failure.", "class")
+)
+
+// audit collects what a journal counts.
+type audit struct{ state func() vault.AuditState }
+
+// Describe implements prometheus.Collector.
+func (a audit) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		auditPending, auditBytes, auditMax, auditOldest, auditRecorded, auditRefused, auditShipped, auditLast, auditFailing,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (a audit) Collect(ch chan<- prometheus.Metric) {
+	s := a.state()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(d *prometheus.Desc, n uint64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
+	}
+	gauge(auditPending, float64(s.Pending))
+	gauge(auditBytes, float64(s.PendingBytes))
+	gauge(auditMax, float64(s.MaxBytes))
+	gauge(auditOldest, seconds(s.OldestPending))
+	count(auditRecorded, s.Recorded)
+	count(auditRefused, s.Refused)
+	count(auditShipped, s.Shipped)
+	gauge(auditLast, seconds(s.LastShippedAt))
+	if s.LastShipError != "" {
+		gauge(auditFailing, 1, s.LastShipError)
+	}
+}
+
+// seconds are those since 1970, 0 for the zero time.
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}

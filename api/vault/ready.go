@@ -1,0 +1,43 @@
+package vault
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// checkTimeout bounds one check: whoever asks for readiness wants an answer soon, also about a server that is silent.
+const checkTimeout = 2 * time.Second
+
+// Check is one part of readiness.
+type Check struct {
+	Name string // "reader", "writer", "keys", and "journal" where the Recorder is a Journal
+	Err  error  // nil = ready
+	// Degraded: the part is missing, and reads go on: without the writer all of them, without the keys those of what
+	// was read before. False when Err is nil.
+	Degraded bool
+}
+
+// Ready asks every part the door depends on, all at once, for 2 s at most. Reads need the reader and the journal, if
+// the Recorder is one; then a missing writer only degrades the node. Else their records need the writer. It needs no
+// right, tells nothing about secrets, and is not recorded.
+func (v *Vault) Ready(ctx context.Context) []Check {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	checks := []Check{{Name: "reader"}, {Name: "writer"}, {Name: "keys"}}
+	asks := []func(context.Context) error{v.c.Store.CheckReader, v.c.Store.CheckWriter, v.c.Keeper.Check}
+	journal, ok := v.c.Recorder.(Journal)
+	if ok {
+		checks, asks = append(checks, Check{Name: "journal"}), append(asks, journal.Check)
+	}
+	var asking sync.WaitGroup
+	for i := range checks {
+		asking.Go(func() { checks[i].Err = asks[i](ctx) })
+	}
+	asking.Wait()
+	checks[1].Degraded = ok && checks[1].Err != nil
+	if h, ok := v.c.Keeper.(Holder); ok && checks[2].Err != nil {
+		checks[2].Degraded = h.Held() > 0
+	}
+	return checks
+}
