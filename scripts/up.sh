@@ -49,6 +49,7 @@ api_settings() {
 	fi
 	export VAULT_AGENT_SOCKET=${VAULT_AGENT_SOCKET:-$CLUSTER/run/agent.sock}
 	export VAULT_AGENT_PEERS=${VAULT_AGENT_PEERS:-$(server_user)}
+	export VAULT_AUDIT_DIR=${VAULT_AUDIT_DIR:-$CLUSTER/audit}
 	VAULT_ADDR=http://127.0.0.1:${VAULT_API_LISTEN##*:}
 }
 
