@@ -66,6 +66,8 @@ type statusBody struct {
 	InGrace     int64      `json:"in_grace"`
 	LastPassAt  *time.Time `json:"last_pass_at,omitempty"`
 	Audit       *auditBody `json:"audit,omitempty"`
+
+	Replication replicationBody `json:"replication"`
 }
 
 // auditBody is the state of the answering node's journal.
@@ -106,6 +108,7 @@ func (s *server) status(c *gin.Context) {
 		Version: v.Version, InRecovery: v.InRecovery, Secrets: v.Secrets, Automatic: v.Automatic, Paused: v.Paused,
 		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
 		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
+		Replication: replicationBodyOf(v.Replication),
 	})
 }
 

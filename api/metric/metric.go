@@ -3,6 +3,7 @@
 package metric
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,11 +16,14 @@ import (
 
 const prefix = "hyperion_vault_"
 
-// Handler answers with the state of now: the data keys', the audit journal's, the Go runtime's and the process's. stats
-// and journal are asked once an answer, from several goroutines.
-func Handler(stats func() kms.Stats, journal func() vault.AuditState) http.Handler {
+// Handler answers with the state of now: the data keys', the audit journal's, the database's, the Go runtime's and the
+// process's. Each function is asked once an answer, from several goroutines.
+func Handler(
+	stats func() kms.Stats, journal func() vault.AuditState, database func(context.Context) (vault.Replication, error),
+) http.Handler {
 	r := prometheus.NewRegistry()
-	r.MustRegister(keys{stats}, audit{journal}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(keys{stats}, audit{journal}, replication{database}, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 

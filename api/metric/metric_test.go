@@ -1,15 +1,18 @@
 package metric
 
 import (
+	"context"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 func stats() kms.Stats {
@@ -27,9 +30,13 @@ func journal() vault.AuditState {
 	}
 }
 
+func standby(context.Context) (vault.Replication, error) {
+	return vault.Replication{InRecovery: true, Home: true, Known: true, LagBytes: 4096, Lag: 1500 * time.Millisecond}, nil
+}
+
 func TestHandler(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(stats, journal).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	Handler(stats, journal, standby).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	body := w.Body.String()
 	for _, line := range []string{
 		"hyperion_vault_dek_cache_keys 3", "hyperion_vault_dek_cache_hits_total 10", "hyperion_vault_dek_cache_misses_total 4",
@@ -47,6 +54,8 @@ func TestHandler(t *testing.T) {
 		"hyperion_vault_audit_oldest_pending_timestamp_seconds 2.5", "hyperion_vault_audit_recorded_total 14",
 		"hyperion_vault_audit_refused_total 15", "hyperion_vault_audit_shipped_total 16",
 		"hyperion_vault_audit_last_shipped_timestamp_seconds 3.5", `hyperion_vault_audit_ship_failing{class="unavailable"} 1`,
+		"hyperion_vault_pg_in_recovery 1", "hyperion_vault_pg_reader_home 1", "hyperion_vault_pg_primary_answers 1",
+		"hyperion_vault_pg_replication_lag_bytes 4096", "hyperion_vault_pg_replication_lag_seconds 1.5",
 	} {
 		if !strings.Contains(body, line+"\n") {
 			t.Errorf("no line %s", line)
@@ -58,8 +67,27 @@ func TestHandler(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	problems, err := testutil.CollectAndLint(keys{stats})
-	if err != nil || len(problems) != 0 {
-		t.Errorf("%v %v", problems, err)
+	for _, c := range []prometheus.Collector{keys{stats}, audit{journal}, replication{standby}} {
+		problems, err := testutil.CollectAndLint(c)
+		if err != nil || len(problems) != 0 {
+			t.Errorf("%v %v", problems, err)
+		}
+	}
+}
+
+func TestReplicationUnknown(t *testing.T) {
+	for want, ask := range map[string]func(context.Context) (vault.Replication, error){
+		"hyperion_vault_pg_primary_answers 0": func(context.Context) (vault.Replication, error) {
+			return vault.Replication{LagBytes: 1}, nil
+		},
+		`hyperion_vault_pg_error{code="unavailable"} 1`: func(context.Context) (vault.Replication, error) {
+			return vault.Replication{}, core.Errorf(core.Unavailable, "away")
+		},
+	} {
+		w := httptest.NewRecorder()
+		Handler(stats, journal, ask).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		if body := w.Body.String(); w.Code != 200 || !strings.Contains(body, want+"\n") || strings.Contains(body, "replication_lag") {
+			t.Errorf("%d, want %s: %s", w.Code, want, body)
+		}
 	}
 }

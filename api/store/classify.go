@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -66,6 +68,9 @@ func (d *DB) classify(err error) error {
 	}
 	if malformed(err) {
 		return core.Wrap(core.Corrupt, err, "a stored row is malformed")
+	}
+	if untrusted(err) {
+		return core.Wrap(core.Unavailable, err, "the database's certificate was not accepted")
 	}
 	if errors.Is(err, errBehind) {
 		return core.Wrap(core.Unavailable, err, "no server that answers has reached the given LSN")
@@ -148,9 +153,20 @@ func missing(pg *pgconn.PgError) bool {
 	return false
 }
 
-// permanent tells whether trying again elsewhere is pointless: wrong credentials,
-// no such database.
+// untrusted tells whether a server's certificate was refused, here or there.
+func untrusted(err error) bool {
+	_, refused := errors.AsType[*tls.CertificateVerificationError](err)
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err) // the modes that ask for no name verify by themselves
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	return refused || unknown || invalid
+}
+
+// permanent tells whether trying again is pointless, once every host was tried: wrong credentials, no such database, a
+// certificate that is not trusted.
 func permanent(err error) bool {
+	if untrusted(err) {
+		return true
+	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (strings.HasPrefix(pg.Code, "28") || strings.HasPrefix(pg.Code, "3D"))
 }

@@ -68,6 +68,10 @@ func TestReadYourWrites(t *testing.T) {
 		}
 		return v
 	}
+	at := stands(t, d)
+	if !at.InRecovery || !at.Home || at.Host != b.dir || at.Primary != a.dir || !at.Known || at.LagBytes <= 0 || at.Lag <= 0 || at.LSN < first.LSN || at.LSN >= second.LSN {
+		t.Errorf("while it replays nothing: %+v", at)
+	}
 	for _, tt := range []struct {
 		f    vault.Freshness
 		want uint64
@@ -111,8 +115,14 @@ func TestReadYourWrites(t *testing.T) {
 		must(t, d.CheckWriter(ctx))
 	})
 	t.Run("ErrNoPrimary", func(t *testing.T) {
-		b.until("SELECT count(*) = 2 FROM vault.secret_versions") // replay has caught up
+		b.until("SELECT pg_last_wal_replay_lsn() >= '" + second.LSN.String() + "'")
+		if at := stands(t, d); !at.InRecovery || at.LSN < second.LSN || !at.Known || at.LagBytes > 1<<20 {
+			t.Errorf("after it has replayed: %+v", at)
+		}
 		a.stop()
+		if at := stands(t, d); !at.InRecovery || at.LSN < second.LSN || at.Known || at.LagBytes != 0 || at.Primary != a.dir {
+			t.Errorf("without a primary: %+v", at)
+		}
 		short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 		defer cancel()
 		if got := sees(vault.Freshness{LSN: second.LSN}); got != 2 {
@@ -121,6 +131,17 @@ func TestReadYourWrites(t *testing.T) {
 		_, err := d.ReadSealed(short, []core.Name{"a"}, 0, vault.Freshness{Primary: true})
 		code(t, err, core.Unavailable)
 	})
+}
+
+// stands asks anew.
+func stands(t *testing.T, d *DB) vault.Replication {
+	t.Helper()
+	d.look.mu.Lock()
+	d.look.at = time.Time{}
+	d.look.mu.Unlock()
+	at, err := d.Replication(t.Context())
+	must(t, err)
+	return at
 }
 
 // TestLSNIsReached: what an idle primary answers is where a standby gets to by itself, also where a record ends at the

@@ -201,12 +201,20 @@ func (p *pool) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 			return c, nil
 		}
 		p.blame(err)
-		last = worse(last, err)
+		last = plainer(last, err)
 		if ctx.Err() != nil || !p.hosts.untried() {
 			break
 		}
 	}
 	return nil, last
+}
+
+// plainer keeps a mistake in the settings, which waiting does not mend, over what the other hosts said.
+func plainer(last, err error) error {
+	if last != nil && permanent(last) {
+		return last
+	}
+	return worse(last, err)
 }
 
 // blame passes over a host for a moment that answered, and refused: then not all its addresses may have been tried.
@@ -275,7 +283,7 @@ func (p *pool) connect(ctx context.Context) (*pgx.Conn, error) {
 			return c, nil
 		}
 		p.blame(err)
-		last = worse(last, err)
+		last = plainer(last, err)
 		if ctx.Err() != nil || !p.hosts.untried() {
 			break
 		}

@@ -354,6 +354,93 @@ func TestFrozenPrimary(t *testing.T) {
 	})
 }
 
+// TestSwitchover stops the primary cleanly under load and promotes the standby: no change is refused, lost or done twice.
+func TestSwitchover(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	d := a.openWith(func(c *Config) { c.WriteTimeout = 30 * time.Second }, a.dir, b.dir)
+	load := startLoad(t, d, 4)
+	load.await(40)
+	a.run("pg_ctl", "-D", a.data, "-w", "-m", "fast", "stop")
+	stopped := time.Now()
+	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	load.await(load.count() + 40)
+	load.stop()
+	t.Logf("first change %s after the stop", load.firstSince(stopped).Sub(stopped).Round(time.Millisecond))
+	load.check(b)
+}
+
+// TestHosts: who is tried next.
+func TestHosts(t *testing.T) {
+	names := func(sticky bool) (*hosts, *host, *host, *host) {
+		h := &hosts{sticky: sticky}
+		for i, n := range []string{"a", "b", "c"} {
+			h.all = append(h.all, &host{name: n, index: i})
+		}
+		return h, h.all[0], h.all[1], h.all[2]
+	}
+	want := func(h *hosts, x *host) {
+		t.Helper()
+		if got := h.pick(); got != x {
+			t.Errorf("%s is next, want %s", got.name, x.name)
+		}
+	}
+	t.Run("Reader", func(t *testing.T) {
+		h, a, b, c := names(false)
+		want(h, a)
+		h.shun(a, time.Now())
+		want(h, b)
+		h.connected(b)
+		h.fail(b, time.Now())
+		want(h, c)
+		h.shun(c, time.Now())
+		if h.untried() {
+			t.Error("all have failed")
+		}
+		want(h, a) // its failure is longest ago
+		h.connected(a)
+		want(h, a)
+	})
+	t.Run("Writer", func(t *testing.T) {
+		h, a, b, c := names(true)
+		want(h, a)
+		h.connected(b)
+		want(h, b) // it was the primary
+		h.fail(b, time.Now())
+		want(h, a)
+		h.connected(c)
+		want(h, c)
+	})
+	t.Run("SlowFailuresCostMore", func(t *testing.T) {
+		h, a, _, _ := names(false)
+		for _, least := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, longShun, longShun} {
+			h.fail(a, time.Now().Add(-slowFail))
+			if left := time.Until(a.shunned); left < least-100*time.Millisecond || left > least {
+				t.Errorf("shunned for %s, want %s", left, least)
+			}
+		}
+		h.connected(a)
+		h.shun(a, time.Now())
+		if left := time.Until(a.shunned); left > shortShun {
+			t.Errorf("shunned for %s", left)
+		}
+	})
+	t.Run("AnAnswerIsNewer", func(t *testing.T) {
+		h, a, _, _ := names(false)
+		begun := time.Now().Add(-time.Millisecond)
+		h.heard(a)
+		h.fail(a, begun)
+		h.shun(a, begun)
+		want(h, a)
+	})
+	t.Run("Timelines", func(t *testing.T) {
+		h, _, _, _ := names(true)
+		if !h.see(3) || !h.see(3) || h.see(2) || !h.see(4) || h.see(3) || h.outdated(4) || !h.outdated(3) {
+			t.Error("an older timeline was believed")
+		}
+	})
+}
+
 // load updates secrets, each worker its own, one version after the other.
 type load struct {
 	t    *testing.T

@@ -211,8 +211,12 @@ func (d *DB) Status(ctx context.Context) (vault.Status, error) {
 	if len(rows) != 1 || json.Unmarshal(rows[0], &s) != nil {
 		return vault.Status{}, core.Errorf(core.Corrupt, "vault.status() answered something else")
 	}
+	at, err := d.Replication(ctx)
+	if err != nil {
+		return vault.Status{}, err
+	}
 	return vault.Status{
-		Version: s.Version, InRecovery: s.InRecovery, Secrets: s.Secrets, Automatic: s.Automatic, Paused: s.Paused,
+		Replication: at, Version: s.Version, InRecovery: s.InRecovery, Secrets: s.Secrets, Automatic: s.Automatic, Paused: s.Paused,
 		Due: s.Due, OverdueSecs: s.OverdueSecs, Queued: s.Queued, Claimed: s.Claimed, Failing: s.Failing,
 		Missed: s.Missed, InGrace: s.InGrace, LastPassAt: orZero(s.LastPassAt),
 	}, nil

@@ -18,10 +18,14 @@ type DB struct {
 	bound          time.Duration // of a call whose context has no deadline
 	changeBound    time.Duration // of such a change
 	lsnWait        time.Duration // how long a read waits for the reader to replay
+	look           look          // at replication
 	current        sharedReads   // of current versions, from the reader
 }
 
-var _ vault.Store = (*DB)(nil)
+var (
+	_ vault.Store      = (*DB)(nil)
+	_ vault.Replicated = (*DB)(nil)
+)
 
 // Open prepares the pools. It connects to nothing, so it succeeds while the
 // database is away; an error is Invalid and about the Config. The caller closes.

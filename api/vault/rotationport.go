@@ -111,7 +111,8 @@ type Status struct {
 	InGrace     int64     // superseded versions still valid
 	LastPassAt  time.Time // of the supervisor; zero = never
 
-	Audit *AuditState // of this node's journal; nil = there is none
+	Audit       *AuditState // of this node's journal; nil = there is none
+	Replication Replication
 }
 
 // Rotations is the part of the Store that keeps rotation going.

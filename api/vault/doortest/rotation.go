@@ -265,7 +265,7 @@ func (s *Store) Status(context.Context) (vault.Status, error) {
 	if err != nil {
 		return vault.Status{}, err
 	}
-	out := vault.Status{Version: "0.1.0", Secrets: int64(len(s.secrets)), LastPassAt: s.Now()}
+	out := vault.Status{Replication: vault.Replication{Host: "db1", Home: true, LSN: s.lsn, Primary: "db1", Known: true}, Version: "0.1.0", Secrets: int64(len(s.secrets)), LastPassAt: s.Now()}
 	for _, x := range s.secrets {
 		if x.info.Kind == core.Automatic {
 			out.Automatic++

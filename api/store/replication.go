@@ -1,0 +1,91 @@
+package store
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+const (
+	// lookBound is what the question to the primary may take: nobody waits for a primary to appear here.
+	lookBound = time.Second
+	// lookEvery is how long an answer is good for. Metrics are read by anybody, as often as he likes.
+	lookEvery = time.Second
+)
+
+// look is the last answer of Replication.
+type look struct {
+	mu  sync.Mutex
+	at  time.Time
+	got vault.Replication
+	err error
+}
+
+// Replication implements vault.Replicated. What it says may be a second old.
+func (d *DB) Replication(ctx context.Context) (vault.Replication, error) {
+	d.look.mu.Lock()
+	defer d.look.mu.Unlock()
+	if time.Since(d.look.at) >= lookEvery {
+		// Whoever asked first may leave; the answer is everybody's.
+		d.look.got, d.look.err = d.replication(context.WithoutCancel(ctx))
+		d.look.at = time.Now()
+	}
+	return d.look.got, d.look.err
+}
+
+const whereIsReader = `SELECT pg_catalog.pg_is_in_recovery(), (CASE WHEN pg_catalog.pg_is_in_recovery()
+		THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END)::text,
+	coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()), 0)::float8`
+
+func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*lookBound)
+	defer cancel()
+	var age float64
+	rows, err := read(ctx, d, whereIsReader, nil, func(row pgx.CollectableRow) (r vault.Replication, err error) {
+		var lsn *string
+		if err := row.Scan(&r.InRecovery, &lsn, &age); err != nil {
+			return r, err
+		}
+		r.LSN, _ = vault.ParseLSN(orZero(lsn)) // none = nothing replayed yet
+		return r, nil
+	})
+	if err != nil || len(rows) == 0 {
+		return r, err
+	}
+	r = rows[0]
+	if x := d.reader.hosts.current(); x != nil {
+		r.Host, r.Home = x.name, x.index == 0
+	}
+	ahead := r.LSN
+	if r.InRecovery {
+		ahead, err = d.primaryLSN(ctx)
+	}
+	if x := d.writer.hosts.current(); x != nil {
+		r.Primary = x.name
+	}
+	if err != nil {
+		return r, nil // the primary is away: how far behind is not known
+	}
+	r.Known = true
+	if r.LSN < ahead {
+		r.LagBytes = int64(min(uint64(ahead-r.LSN), math.MaxInt64))
+		r.Lag = time.Duration(max(age, 0) * float64(time.Second))
+	}
+	return r, nil
+}
+
+// primaryLSN asks the primary, if there is one, where its log stands.
+func (d *DB) primaryLSN(ctx context.Context) (vault.LSN, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookBound)
+	defer cancel()
+	rows, err := readPrimary(ctx, d, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text", nil, pgx.RowTo[string])
+	if err != nil {
+		return 0, err
+	}
+	return vault.ParseLSN(rows[0])
+}
