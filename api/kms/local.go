@@ -111,18 +111,38 @@ func (l *Local) wrap(dek []byte, nonce [chacha20poly1305.NonceSizeX]byte, kmsCon
 }
 
 // Unwrap returns the data key, which the caller wipes. core.Denied when another master key wrapped it, core.Corrupt
-// when it is not what Generate returned or kmsContext is not the one it was made for, core.Unavailable after Close.
+// when it is not what Generate returned, kmsContext is not the one it was made for, or KeyID names another key than
+// the one that wrapped it, core.Unavailable after Close.
 func (l *Local) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if key.KeyID != l.id {
-		return nil, core.Errorf(core.Denied, "the data key was wrapped under another master key (%s)", showKeyID(key.KeyID))
+		return nil, l.judgeForeign(key, kmsContext)
 	}
-	if len(key.Wrapped) != localLen || key.Wrapped[0] != localVersion {
+	return l.open(key.Wrapped, kmsContext)
+}
+
+// judgeForeign tells a data key of another master key from one of ours whose row names another: an edited row is
+// damage, and no matter of rights. It may also be damaged in more than its key id, which cannot be told.
+func (l *Local) judgeForeign(key vault.WrappedKey, kmsContext map[string]string) error {
+	dek, err := l.open(key.Wrapped, kmsContext)
+	envelope.Wipe(dek)
+	switch core.CodeOf(err) {
+	case "":
+		return core.Errorf(core.Corrupt, "the row names another master key (%s) than the one that wrapped its data key", showKeyID(key.KeyID))
+	case core.Corrupt:
+		return core.Errorf(core.Denied, "the data key was wrapped under another master key (%s)", showKeyID(key.KeyID))
+	}
+	return err
+}
+
+// open opens what wrap has sealed.
+func (l *Local) open(wrapped []byte, kmsContext map[string]string) ([]byte, error) {
+	if len(wrapped) != localLen || wrapped[0] != localVersion {
 		return nil, core.Errorf(core.Corrupt, "the wrapped data key is damaged")
 	}
-	nonce, sealed := key.Wrapped[1:1+chacha20poly1305.NonceSizeX], key.Wrapped[1+chacha20poly1305.NonceSizeX:]
+	nonce, sealed := wrapped[1:1+chacha20poly1305.NonceSizeX], wrapped[1+chacha20poly1305.NonceSizeX:]
 	dek := make([]byte, 0, envelope.KeySize)
 	err := l.withAEAD(nonce, func(a aead) (err error) {
 		dek, err = a.Open(dek, subNonce(nonce), sealed, contextAAD(localWrapLabel, kmsContext))

@@ -195,10 +195,21 @@ func TestLocalUnwrapRefuses(t *testing.T) {
 		// With a forged id the cipher itself refuses.
 		try(t, vault.WrappedKey{KeyID: l.KeyID(), Wrapped: theirs.Wrapped}, ctxA, core.Corrupt)
 	})
+	t.Run("ErrAnothersKeyID", func(t *testing.T) {
+		other := mustLocal(t, bytes.Repeat([]byte{9}, 32))
+		try(t, vault.WrappedKey{KeyID: other.KeyID(), Wrapped: k.Wrapped}, ctxA, core.Corrupt)
+		_, err := l.Unwrap(context.Background(), vault.WrappedKey{KeyID: other.KeyID(), Wrapped: k.Wrapped}, ctxA)
+		if !strings.Contains(err.Error(), "the row names another master key ("+other.KeyID()+")") {
+			t.Error(err)
+		}
+		// What does not open may well be the other's.
+		try(t, vault.WrappedKey{KeyID: other.KeyID(), Wrapped: k.Wrapped[1:]}, ctxA, core.Denied)
+		try(t, vault.WrappedKey{KeyID: other.KeyID(), Wrapped: k.Wrapped}, other2(ctxA, "hyperion-vault:version", "8"), core.Denied)
+	})
 	t.Run("ErrOddKeyID", func(t *testing.T) {
 		for _, id := range []string{"", "local:", "local:XYZ", "local:0123456789abcdeF", "arn:aws:kms:…", "local:0123456789abcdef0"} {
 			_, err := l.Unwrap(context.Background(), vault.WrappedKey{KeyID: id, Wrapped: k.Wrapped}, ctxA)
-			if core.CodeOf(err) != core.Denied || (id != "" && id != "local:" && strings.Contains(err.Error(), id)) {
+			if core.CodeOf(err) != core.Corrupt || (id != "" && id != "local:" && strings.Contains(err.Error(), id)) {
 				t.Errorf("%q: %v", id, err)
 			}
 		}
