@@ -104,6 +104,17 @@ func checkable(e entry) bool {
 	return e.In.Kind != local && e.Out.Outcome != failed && (e.change() || e.Out.Outcome != unknown)
 }
 
+// trusted leaves out the reads of the primary, and refusals that come from reading it, that touch one of spans.
+func trusted(entries []entry, spans []span) (rest []entry) {
+	for _, e := range entries {
+		inside := slices.ContainsFunc(spans, func(s span) bool { return e.Call <= s.to && e.Return >= s.from })
+		if !inside || e.acknowledged() || e.change() && e.Out.Outcome == unknown {
+			rest = append(rest, e)
+		}
+	}
+	return rest
+}
+
 // linearizable checks every secret's history, and writes a picture of one that is not to dir.
 func linearizable(entries []entry, dir func() string) error {
 	byName := map[string][]porcupine.Operation{}

@@ -158,7 +158,7 @@ func loseEtcd(l *load) []string {
 	}
 	gone := l.h.mark("every node is read-only")
 	// Reads go on meanwhile, and changes are refused.
-	if !await(settling, func() bool { return l.readsAndRefuses(gone) }) {
+	if !await(settling, func() bool { return l.readsAndRefuses(gone, false) }) {
 		l.fail(errors.New("without a primary reads do not go on, or changes are not refused"))
 	}
 	back := l.h.mark("the majority of etcd is back")
@@ -183,8 +183,9 @@ func (l *load) readOnlyEverywhere() bool {
 	return true
 }
 
-// readsAndRefuses tells whether since then every node has answered 20 local reads and a change was refused.
-func (l *load) readsAndRefuses(since time.Duration) bool {
+// readsAndRefuses tells whether since then every node has answered 20 local reads and a change was refused. deletes tells
+// whether those may be acknowledged.
+func (l *load) readsAndRefuses(since time.Duration, deletes bool) bool {
 	reads, refused := make([]int, size), 0
 	for _, e := range l.h.all() {
 		switch {
@@ -193,9 +194,30 @@ func (l *load) readsAndRefuses(since time.Duration) bool {
 			reads[e.Node]++
 		case e.change() && (e.Out.Outcome == failed || e.Out.Outcome == unknown):
 			refused++
-		case e.acknowledged():
+		case e.acknowledged() && !(deletes && e.In.Kind == remove):
 			l.fail(fmt.Errorf("a change was acknowledged though no node takes any: %s", e))
 		}
 	}
 	return min(reads[0], reads[1], reads[2]) >= 20 && refused > 0
+}
+
+// hangPatroni freezes the primary's Patroni and nothing else: PostgreSQL goes on as a primary beside the new one.
+func hangPatroni(l *load) []string {
+	old := l.primary()
+	at := l.h.mark("SIGSTOP of the Patroni of %s", old.name)
+	l.must(old.patroni.signal(syscall.SIGSTOP))
+	next := l.takeover(old)
+	two := l.h.mark("two primaries")
+	l.awaitChanges(5, next)
+	l.h.mark("SIGCONT of the Patroni of %s", old.name)
+	l.must(old.patroni.signal(syscall.SIGCONT))
+	l.must(l.c.awaitWhole())
+	over := l.broken(old, at)
+	l.twoPrimaries = append(l.twoPrimaries, span{at, over})
+	l.awaitChanges(5, l.c.nodes...)
+	stale := ""
+	if err := linearizable(l.h.all(), l.artifacts); err != nil {
+		stale = "; reads of the primary were stale meanwhile"
+	}
+	return []string{"Patroni of " + old.name + " hangs, then " + next.name + " as well: " + l.pause(two) + stale}
 }

@@ -48,7 +48,7 @@ func loseKMS(k *kmstest.Server) fault {
 	return func(l *load) []string {
 		k.Stop()
 		gone := l.h.mark("the key service is away")
-		if !await(settling, func() bool { return l.readsAndRefuses(gone) }) {
+		if !await(settling, func() bool { return l.readsAndRefuses(gone, true) }) {
 			l.fail(errors.New("without a key service reads do not go on, or changes are not refused"))
 		}
 		back := l.h.mark("the key service is back")
@@ -79,7 +79,7 @@ func failoverWithoutKMS(t *testing.T) {
 	at := l.h.mark("the key service is away and %s dies", old.name)
 	l.must(old.kill(false))
 	l.takeover(old)
-	if !await(settling, func() bool { return l.readsAndRefuses(at) }) {
+	if !await(settling, func() bool { return l.readsAndRefuses(at, true) }) {
 		l.fail(errors.New("reads do not go on, or changes are not refused"))
 	}
 	l.must(k.Start())

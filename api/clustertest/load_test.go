@@ -32,7 +32,9 @@ type load struct {
 	mu     sync.Mutex
 	known  map[string]knowledge // what a client was told last
 	breaks map[int][]span
-	dir    string
+	// twoPrimaries are times in which reads of the primary are not promised to be linearizable.
+	twoPrimaries []span
+	dir          string
 }
 
 // knowledge is a version that was acknowledged, where it is visible, and its value if a client chose it.
@@ -190,8 +192,10 @@ func (l *load) read(ctx context.Context, r *client) {
 }
 
 // broken writes down that from from to now the node's API may not have read from the node's own PostgreSQL.
-func (l *load) broken(n *node, from time.Duration) {
-	l.breaks[n.i] = append(l.breaks[n.i], span{from, l.h.now()})
+func (l *load) broken(n *node, from time.Duration) (to time.Duration) {
+	to = l.h.now()
+	l.breaks[n.i] = append(l.breaks[n.i], span{from, to})
+	return to
 }
 
 // awaitChanges returns when the clients of every one of nodes had count more changes acknowledged.

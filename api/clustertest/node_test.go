@@ -108,6 +108,7 @@ func (n *node) configure() error {
 		"Name": n.name, "Dir": n.dir, "BinDir": n.c.tools.pgBin, "EtcdAPI": n.c.tools.etcdAPI,
 		"Etcds": strings.Join(etcds, ","), "RestListen": n.inner(n.c.net.rest), "RestAddress": n.outer(n.c.net.rest),
 		"PGListen": n.inner(n.c.net.pg), "PGAddress": n.outer(n.c.net.pg), "Secret": n.c.secret,
+		"Network": "127.0.0.0/8", "Watchdog": `"off"`,
 	})
 	if err != nil {
 		return err

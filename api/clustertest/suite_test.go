@@ -31,6 +31,7 @@ func TestClusterMore(t *testing.T) {
 		{"NodeDies", ofPrimary(killNode)},
 		{"NodeFreezes", ofPrimary(freezeNode)},
 		{"Partition", ofPrimary(partPrimary)},
+		{"PatroniHangs", ofPrimary(hangPatroni)},
 		{"StandbyDies", standbyDies},
 		{"APIsDie", apisDie},
 		{"EtcdMajorityAway", ofPrimary(loseEtcd)},

@@ -39,7 +39,7 @@ func (l *load) verify() report {
 		}
 	}
 	err := errors.Join(
-		unexpected(entries), linearizable(entries, l.artifacts), monotonic(entries, l.breaks), readYourWrites(entries), honest(entries),
+		unexpected(entries), linearizable(trusted(entries, l.twoPrimaries), l.artifacts), monotonic(entries, l.breaks), readYourWrites(entries), honest(entries),
 		l.compareStored(entries, &r), l.compareAudit(entries))
 	l.must(err)
 	return r
