@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything that one machine can check, from a fresh clone on a fresh machine: installs what is missing, builds,
 # installs the extension, then lint, Go tests of core and api under the race detector, SQL regression tests on a
-# private server, and the remaining Go tests, which try the extension in servers of their own. A stage that passes is
-# one line; one that does not shows its log. The last line counts Go tests with their subtests, and regression files.
+# private server, the remaining Go tests, which try the extension in servers of their own, and a cluster of three
+# nodes with faults, whose figures are printed. A stage that passes is one line; one that does not shows its log. The
+# last line counts Go tests with their subtests, and regression files.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 # shellcheck source=lib/postgres.sh
@@ -129,6 +130,8 @@ needed server private_server
 regress
 mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/(core|api)(/|$)')
 go_tests integration "${rest[@]}"
+HV_CLUSTER=1 go_tests cluster -timeout 15m -v -run '^TestCluster$' ./api/clustertest
+jq -r 'select(.Action == "output" and (.Output | startswith("CLUSTER"))) | .Output | rtrimstr("\n")' "$TMP/cluster.json"
 
 [ "$passed" -gt 0 ] || broken=1
 printf 'total %17d s\n' "$SECONDS"

@@ -87,7 +87,7 @@ func switchOver(l *load) []string {
 	l.must(l.c.awaitWhole())
 	l.broken(old, at)
 	l.awaitChanges(5, l.c.nodes...)
-	return []string{"switchover from " + old.name + " to " + next.name + ": " + l.pause(at)}
+	return []string{"switchover from " + old.name + " to " + next.name}
 }
 
 // freezePrimary stops every process of the primary's PostgreSQL and its Patroni, and wakes them when there is another
