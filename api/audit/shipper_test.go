@@ -1,0 +1,384 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+var errAway = core.Errorf(core.Unavailable, "the primary is away")
+
+// primary is a database as far as a journal can tell. Its faults are taken once each, but away.
+type primary struct {
+	mu       sync.Mutex
+	records  []vault.Journaled
+	last     uint64
+	skipped  []uint64
+	away     bool
+	lost     bool // the next answer, after the commit
+	bad      func(vault.Journaled) bool
+	ships    int
+	attempts int // to connect
+	links    int // open
+	most     int // records of one call
+}
+
+func (p *primary) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
+func (p *primary) names() (names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.records {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+func (p *primary) connect(context.Context) (vault.JournalLink, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.attempts++
+	if p.away {
+		return nil, errAway
+	}
+	p.links++
+	return &link{p: p}, nil
+}
+
+type link struct {
+	p    *primary
+	dead bool
+}
+
+func (l *link) Close() { l.p.set(func() { l.p.links-- }) }
+
+func (l *link) ok() error {
+	if l.dead || l.p.away {
+		l.dead = true
+		return errAway
+	}
+	return nil
+}
+
+func (l *link) Arrived(context.Context, vault.JournalID) (uint64, time.Time, error) {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	if err := l.ok(); err != nil {
+		return 0, time.Time{}, err
+	}
+	for _, r := range l.p.records {
+		if r.Sequence == l.p.last {
+			return l.p.last, r.At, nil
+		}
+	}
+	return l.p.last, time.Time{}, nil
+}
+
+func (l *link) Ship(_ context.Context, _ vault.JournalID, _ string, records []vault.Journaled) (uint64, error) {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	l.p.ships++
+	if err := l.ok(); err != nil {
+		return 0, err
+	}
+	if records[0].Sequence > l.p.last+1 {
+		return 0, core.Wrap(core.Unavailable, vault.ErrJournalGap, "gap")
+	}
+	for _, r := range records {
+		if l.p.bad != nil && l.p.bad(r) {
+			return 0, core.Errorf(core.Invalid, "malformed")
+		}
+	}
+	for _, r := range records {
+		if r.Sequence > l.p.last {
+			l.p.records, l.p.last = append(l.p.records, r), r.Sequence
+		}
+	}
+	l.p.most = max(l.p.most, len(records))
+	if l.p.lost {
+		l.p.lost, l.dead = false, true
+		return 0, errAway
+	}
+	return l.p.last, nil
+}
+
+func (l *link) Skip(_ context.Context, _ vault.JournalID, _ string, last uint64) (uint64, error) {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	l.p.last, l.p.skipped = max(l.p.last, last), append(l.p.skipped, last)
+	return l.p.last, l.ok()
+}
+
+func (f *fixture) ship(p *primary) *Shipper {
+	f.t.Helper()
+	s := StartShipper(ShipperConfig{Journal: f.Journal, Connect: p.connect, Node: "n", Log: slog.New(slog.NewTextHandler(f.log, nil))})
+	f.t.Cleanup(func() { _ = f.flush(s) })
+	return s
+}
+
+func (f *fixture) flush(s *Shipper) error {
+	f.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return s.Close(ctx)
+}
+
+// inBubble runs a test whose clock goes on when everything waits.
+func inBubble(t *testing.T, test func(f *fixture, p *primary)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		test(newFixture(t, Config{}), &primary{})
+	})
+}
+
+func TestShip(t *testing.T) {
+	inBubble(t, func(f *fixture, p *primary) {
+		f.record("a", "b")
+		s := f.ship(p)
+		time.Sleep(time.Second)
+		f.record("c")
+		time.Sleep(time.Second)
+		if got := p.names(); !slices.Equal(got, []string{"a", "b", "c"}) {
+			f.t.Errorf("arrived: %q", got)
+		}
+		if st := f.AuditState(); st.Pending != 0 || st.LastShipError != "" || st.LastShippedAt.IsZero() || st.Shipped != 3 {
+			f.t.Errorf("%+v", st)
+		}
+		f.record("d")
+		f.must(f.flush(s))
+		if got := p.names(); len(got) != 4 || p.links != 0 {
+			f.t.Errorf("arrived: %q over %d links that are open", got, p.links)
+		}
+	})
+}
+
+func TestShipInBatches(t *testing.T) {
+	inBubble(t, func(f *fixture, p *primary) {
+		for i := range 25 {
+			entries := make([]vault.Entry, 100)
+			for k := range entries {
+				entries[k] = read(fmt.Sprint(i, ".", k))
+			}
+			f.must(f.Record(f.t.Context(), entries...))
+		}
+		f.durableNow()
+		s := f.ship(p)
+		f.must(f.flush(s))
+		if p.ships != 3 || p.most != maxBatch || len(p.records) != 2500 {
+			f.t.Errorf("%d records in %d calls, at most %d", len(p.records), p.ships, p.most)
+		}
+	})
+}
+
+// TestShipAfterALostAnswer: the primary has committed and nobody knows.
+func TestShipAfterALostAnswer(t *testing.T) {
+	inBubble(t, func(f *fixture, p *primary) {
+		p.lost = true
+		f.record("a", "b")
+		s := f.ship(p)
+		time.Sleep(time.Second)
+		f.record("c")
+		f.must(f.flush(s))
+		if got := p.names(); !slices.Equal(got, []string{"a", "b", "c"}) {
+			f.t.Errorf("arrived: %q", got)
+		}
+	})
+}
+
+// TestPrimaryAwayForDays: records wait; the primary is looked for, not too often; the log hears of it once.
+func TestPrimaryAwayForDays(t *testing.T) {
+	inBubble(t, func(f *fixture, p *primary) {
+		p.away = true
+		s := f.ship(p)
+		for day := range 3 {
+			f.record(fmt.Sprint(day))
+			time.Sleep(24 * time.Hour)
+		}
+		st := f.AuditState()
+		if st.Pending != 3 || st.LastShipError != "unavailable" || time.Since(st.OldestPending) < 72*time.Hour {
+			f.t.Errorf("%+v", st)
+		}
+		if most := int(72*time.Hour/(longPause/2)) + 20; p.attempts > most || p.attempts < 1000 {
+			f.t.Errorf("%d attempts", p.attempts)
+		}
+		if n := strings.Count(f.log.String(), "do not arrive"); n != 1 {
+			f.t.Errorf("%d lines in the log", n)
+		}
+		p.set(func() { p.away = false })
+		time.Sleep(longPause + time.Second)
+		if got := p.names(); !slices.Equal(got, []string{"0", "1", "2"}) || f.AuditState().LastShipError != "" {
+			f.t.Errorf("arrived: %q, %+v", got, f.AuditState())
+		}
+		f.must(f.flush(s))
+		if !strings.Contains(f.log.String(), "arrive at the primary again") {
+			f.t.Error("the log does not tell of the end")
+		}
+	})
+}
+
+// TestStopWithoutPrimary does not wait for one, and says what is left, which the next process ships.
+func TestStopWithoutPrimary(t *testing.T) {
+	inBubble(t, func(f *fixture, p *primary) {
+		p.away = true
+		s := f.ship(p)
+		f.record("a", "b")
+		time.Sleep(time.Minute)
+		began := time.Now()
+		if err := f.flush(s); err == nil || !strings.Contains(err.Error(), "2 audit records") || time.Since(began) > time.Second {
+			f.t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		p.set(func() { p.away = false })
+		f.reopen()
+		f.record("c")
+		f.must(f.flush(f.ship(p)))
+		if got := p.names(); !slices.Equal(got, []string{"a", "b", "c"}) {
+			f.t.Errorf("arrived: %q", got)
+		}
+	})
+}
+
+// TestFailoverLosesArrivedRecords, once while there are more to ship and once while there are none.
+func TestFailoverLosesArrivedRecords(t *testing.T) {
+	inBubble(t, func(f *fixture, p *primary) {
+		s := f.ship(p)
+		f.record("a", "b", "c")
+		time.Sleep(time.Minute)
+		for _, more := range []bool{true, false} {
+			p.set(func() { p.records, p.last = p.records[:1], 1 })
+			if more {
+				f.record("d")
+			}
+			time.Sleep(askInterval + time.Second)
+			if got := p.names(); !slices.Equal(got, []string{"a", "b", "c", "d"}) {
+				f.t.Errorf("arrived: %q", got)
+			}
+		}
+		f.must(f.flush(s))
+		if !strings.Contains(f.log.String(), "they are shipped again") {
+			f.t.Error("the log does not say so")
+		}
+	})
+}
+
+// TestPrimaryFromAnOldBackup misses records that are nowhere any more: the later ones arrive all the same, and the log
+// says what is lost.
+func TestPrimaryFromAnOldBackup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := newFixture(t, Config{segmentSize: 300, Retention: time.Minute}), &primary{}
+		s := f.ship(p)
+		for i := range 10 {
+			f.record(fmt.Sprint(i))
+			time.Sleep(time.Minute)
+		}
+		p.set(func() { p.records, p.last = p.records[:2], 2 })
+		f.record("new")
+		time.Sleep(time.Minute)
+		f.must(f.flush(s))
+		if len(p.skipped) != 1 || p.skipped[0] < 4 {
+			t.Errorf("skipped to %v", p.skipped)
+		}
+		if got := p.names(); got[len(got)-1] != "new" || p.records[2].Sequence != p.skipped[0]+1 {
+			t.Errorf("arrived: %q", got)
+		}
+		if !strings.Contains(f.log.String(), "are lost") {
+			t.Error("the log does not say so")
+		}
+	})
+}
+
+// TestForkedJournal: the primary's records under these numbers are others. Nothing is shipped, nothing is lost.
+func TestForkedJournal(t *testing.T) {
+	for _, last := range []uint64{2, 7} {
+		inBubble(t, func(f *fixture, p *primary) {
+			f.record("a", "b", "c")
+			for n := range last {
+				p.records = append(p.records, vault.Journaled{Sequence: n + 1, At: time.Unix(1, 0), Entry: read("other")})
+			}
+			p.last = last
+			s := f.ship(p)
+			time.Sleep(time.Minute)
+			if st := f.AuditState(); st.LastShipError != classForked || p.ships != 0 {
+				f.t.Errorf("%+v after %d calls", st, p.ships)
+			}
+			if err := f.flush(s); err == nil {
+				f.t.Error("nothing is left")
+			}
+			if !strings.Contains(f.log.String(), "another journal has this one's UUID") {
+				f.t.Error("the log does not say so")
+			}
+		})
+	}
+}
+
+// TestMalformedRecord: it holds up nobody, and is not lost without a word.
+func TestMalformedRecord(t *testing.T) {
+	inBubble(t, func(f *fixture, p *primary) {
+		p.bad = func(r vault.Journaled) bool { return r.Action == "unheard of" }
+		bad := read("bad")
+		bad.Action, bad.Origin.RequestID = "unheard of", "req-7"
+		f.record("a")
+		f.must(f.Record(f.t.Context(), bad))
+		f.record("c")
+		f.must(f.flush(f.ship(p)))
+		if got := p.names(); !slices.Equal(got, []string{"a", "", "c"}) || p.records[1].Action != vault.ActionMalformed || p.records[1].Outcome != vault.OutcomeFailed {
+			f.t.Errorf("arrived: %q %+v", got, p.records)
+		}
+		if !strings.Contains(f.log.String(), "req-7") {
+			f.t.Error("the log does not hold the record")
+		}
+	})
+}
+
+// TestPrimaryComesAndGoes at any time: every record arrives once, in order.
+func TestPrimaryComesAndGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := newFixture(t, Config{segmentSize: 2000}), &primary{}
+		s := f.ship(p)
+		var want []string
+		for i := range 300 {
+			name := fmt.Sprint(i)
+			f.record(name)
+			want = append(want, name)
+			p.set(func() { p.away, p.lost = i%7 == 3, i%5 == 1 })
+			time.Sleep(time.Duration(i*37%400) * time.Millisecond)
+			if i%60 == 59 {
+				_ = f.flush(s)
+				f.reopen()
+				s = f.ship(p)
+			}
+		}
+		p.set(func() { p.away, p.lost = false, false })
+		time.Sleep(time.Minute)
+		f.must(f.flush(s))
+		if got := p.names(); !slices.Equal(got, want) {
+			t.Errorf("arrived: %q", got)
+		}
+	})
+}
+
+func TestDirect(t *testing.T) {
+	d := NewDirect(appender{})
+	if err := d.Record(t.Context(), read("a"), read("b")); err == nil || err.Error() != "2" {
+		t.Errorf("got %v", err)
+	}
+}
+
+type appender struct{}
+
+func (appender) AppendAudit(_ context.Context, entries []vault.Entry) error {
+	return errors.New(fmt.Sprint(len(entries)))
+}
