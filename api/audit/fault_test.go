@@ -25,6 +25,12 @@ type faulty struct {
 	stuck error // of every Truncate
 	dir   error // of every fsync of a folder
 	made  error // of every Create
+	freed int64 // how much space the next Remove makes
+}
+
+func (d *faulty) Remove(path string) error {
+	d.set(func() { d.space, d.freed = d.space+d.freed, 0 })
+	return d.realDisk.Remove(path)
 }
 
 func (d *faulty) set(change func()) {
@@ -134,6 +140,19 @@ func TestDiskFull(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDiskFullOfArrived: what has arrived is kept for a while, but not at the price of refusing.
+func TestDiskFullOfArrived(t *testing.T) {
+	f, d := newFaulty(t, Config{segmentSize: 300})
+	f.record("a", "b", "c", "d", "e")
+	f.drain()
+	d.set(func() { d.space = 0; d.freed = 1 << 20 })
+	f.record("f")
+	if len(f.segments) > 2 {
+		t.Errorf("%d segments stay", len(f.segments))
+	}
+	f.want("f")
 }
 
 // TestDiskFullAndStuck: what a failed write left cannot be cut off either. Nothing is written behind it.

@@ -101,8 +101,7 @@ var _ vault.Journal = (*Journal)(nil)
 // group is records that share a write.
 type group struct {
 	rests []byte // each with LF
-	n     int
-	probe bool // no record: try whether one could be written
+	n     int    // of them; 0 = try whether one could be written
 	done  chan struct{}
 	err   error // once done is closed
 }
@@ -220,7 +219,7 @@ func (j *Journal) join(rests []byte, n int) (*group, error) {
 		j.waiting = &group{done: make(chan struct{})}
 	}
 	g := j.waiting
-	g.rests, g.n, g.probe = append(g.rests, rests...), g.n+n, g.probe || n == 0
+	g.rests, g.n = append(g.rests, rests...), g.n+n
 	signal(j.wake)
 	return g, nil
 }

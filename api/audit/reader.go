@@ -201,6 +201,17 @@ func (j *Journal) dropForSpace() {
 	}
 }
 
+// dropArrived drops all that has arrived, because the disk is full, and tells whether there was any.
+func (j *Journal) dropArrived() (dropped bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for len(j.segments) > 1 && j.segments[0].last <= j.arrived.last {
+		j.drop()
+		dropped = true
+	}
+	return dropped
+}
+
 func (j *Journal) drop() {
 	if err := j.c.disk.Remove(j.path(j.segments[0].first)); err != nil {
 		j.c.Log.Warn("a segment of the audit journal that has arrived cannot be removed", "folder", j.c.Dir, "error", err.Error())

@@ -86,14 +86,14 @@ func (j *Journal) commit(g *group) error {
 	if err := j.mend(); err != nil {
 		return err
 	}
-	if g.probe && g.n == 0 {
-		return j.probe()
+	if g.n == 0 {
+		return j.sparing(j.probe)
 	}
 	buf := j.lines(g)
 	if err := j.makeRoom(int64(len(buf))); err != nil {
 		return err
 	}
-	if err := j.put(buf); err != nil {
+	if err := j.sparing(func() error { return j.put(buf) }); err != nil {
 		return err
 	}
 	j.mu.Lock()
@@ -107,6 +107,15 @@ func (j *Journal) commit(g *group) error {
 		return j.sync()
 	}
 	return nil
+}
+
+// sparing tries once more after a failure if there was something that has arrived to make space of.
+func (j *Journal) sparing(write func() error) error {
+	err := write()
+	if err == nil || !j.dropArrived() {
+		return err
+	}
+	return write()
 }
 
 func (j *Journal) lines(g *group) []byte {
@@ -187,7 +196,8 @@ func (j *Journal) unsynced() int {
 func (j *Journal) rotate() error {
 	j.out.mu.Lock()
 	defer j.out.mu.Unlock()
-	f, err := j.createSegment(j.next)
+	var f file
+	err := j.sparing(func() (err error) { f, err = j.createSegment(j.next); return err })
 	if err != nil {
 		return err
 	}
