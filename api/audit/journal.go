@@ -180,11 +180,13 @@ func (j *Journal) Record(ctx context.Context, entries ...vault.Entry) error {
 		return nil
 	}
 	at := j.c.Clock()
-	rests := make([]byte, 0, 320*len(entries))
+	rests := restsPool.Get().(*[]byte)
 	for i := range entries {
-		rests = append(appendRest(rests, at, &entries[i]), '\n')
+		*rests = append(appendRest(*rests, at, &entries[i]), '\n')
 	}
-	g, err := j.join(rests, len(entries))
+	g, err := j.join(*rests, len(entries))
+	*rests = (*rests)[:0]
+	restsPool.Put(rests)
 	if err == nil {
 		err = g.wait(ctx)
 	}
@@ -196,6 +198,8 @@ func (j *Journal) Record(ctx context.Context, entries ...vault.Entry) error {
 	return err
 }
 
+var restsPool = sync.Pool{New: func() any { return new([]byte) }}
+
 func (g *group) wait(ctx context.Context) error {
 	select {
 	case <-g.done:
@@ -205,7 +209,7 @@ func (g *group) wait(ctx context.Context) error {
 	}
 }
 
-// join adds records to the group that the writer takes next.
+// join copies records into the group that the writer takes next.
 func (j *Journal) join(rests []byte, n int) (*group, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

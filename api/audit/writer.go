@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -13,9 +15,10 @@ import (
 // over every fsync too: a file tells of a failed fsync once, and whoever hears of it must have noted it before anybody
 // goes on. Writing does not wait for an fsync.
 type outlet struct {
-	mu     sync.Mutex
-	file   file
-	untidy bool // bytes of a failed write stand behind the last record; the writer's
+	mu      sync.Mutex
+	file    file
+	untidy  bool   // bytes of a failed write stand behind the last record; the writer's
+	scratch []byte // the writer's
 
 	// The rest is under the Journal's mutex.
 
@@ -50,6 +53,7 @@ func (j *Journal) write() {
 
 func (j *Journal) commitWaiting() {
 	for {
+		runtime.Gosched() // whoever is about to join shares the write
 		j.mu.Lock()
 		g := j.waiting
 		j.waiting = nil
@@ -118,13 +122,15 @@ func (j *Journal) sparing(write func() error) error {
 	return write()
 }
 
+// lines returns the group's, in memory that the next group's take.
 func (j *Journal) lines(g *group) []byte {
-	buf := make([]byte, 0, len(g.rests)+g.n*lineOverhead)
+	buf := slices.Grow(j.out.scratch[:0], len(g.rests)+g.n*lineOverhead)
 	number := j.next
 	for rest := range bytes.Lines(g.rests) {
 		buf = appendLine(buf, number, rest[:len(rest)-1])
 		number++
 	}
+	j.out.scratch = buf
 	return buf
 }
 
