@@ -87,7 +87,7 @@ func reader(ctx context.Context, s *sharedReads, name string) <-chan reply {
 // busy fills every place for a query and returns what holds them.
 func (d *desk) busy(t *testing.T, s *sharedReads) []query {
 	var held []query
-	for i := range maxBatches {
+	for i := range maxPrompt {
 		reader(t.Context(), s, fmt.Sprintf("busy/%d", i))
 		held = append(held, <-d.queries)
 	}
@@ -133,7 +133,7 @@ func TestSharedReads(t *testing.T) {
 		if len(d.queries) != 0 {
 			t.Fatal("more queries than places")
 		}
-		held[1].found()
+		held[0].found()
 		q := <-d.queries
 		if !slices.Equal(q.names, []string{"a", "b", "c"}) {
 			t.Errorf("asked for %v", q.names)
@@ -151,8 +151,6 @@ func TestSharedReads(t *testing.T) {
 		}
 		(<-d.queries).found()
 		(<-late).is(t)
-		held[0].found()
-		held[2].found()
 	})
 	bubble("OK no more than fit", func(t *testing.T, d *desk, s *sharedReads) {
 		held := d.busy(t, s)
@@ -167,8 +165,6 @@ func TestSharedReads(t *testing.T) {
 			t.Errorf("%d, then %d", len(first.names), len(second.names))
 		}
 		second.found()
-		held[1].found()
-		held[2].found()
 	})
 	bubble("OK who leaves is gone at once and harms nobody", func(t *testing.T, d *desk, s *sharedReads) {
 		held := d.busy(t, s)
@@ -189,8 +185,6 @@ func TestSharedReads(t *testing.T) {
 		}
 		q.found()
 		(<-stays).is(t)
-		held[1].found()
-		held[2].found()
 		synctest.Wait()
 		if len(d.queries) != 0 {
 			t.Error("asked for one who had left")
@@ -225,8 +219,8 @@ func TestSharedReads(t *testing.T) {
 			h.found()
 		}
 		synctest.Wait()
-		if s.running != 0 {
-			t.Errorf("%d places are lost", s.running)
+		if s.prompt != 0 || s.queries != 0 {
+			t.Errorf("%d and %d places are lost", s.prompt, s.queries)
 		}
 		again := d.busy(t, s)
 		reader(t.Context(), s, "c")
@@ -235,6 +229,29 @@ func TestSharedReads(t *testing.T) {
 		}
 		for _, h := range again {
 			h.found()
+		}
+	})
+	bubble("OK slow queries are bounded too", func(t *testing.T, d *desk, s *sharedReads) {
+		var got []<-chan reply
+		for i := range 3 * maxQueries {
+			got = append(got, reader(t.Context(), s, fmt.Sprint(i)))
+			<-time.After(2 * slowBatch) // of the bubble's clock
+		}
+		if n := len(d.queries); n != maxQueries {
+			t.Errorf("%d queries at a time", n)
+		}
+		for _, g := range got {
+			select {
+			case r := <-g:
+				r.is(t)
+			default:
+				(<-d.queries).found()
+				(<-g).is(t)
+			}
+		}
+		synctest.Wait()
+		if s.prompt != 0 || s.queries != 0 {
+			t.Errorf("%d and %d places are lost", s.prompt, s.queries)
 		}
 	})
 	bubble("Err of one row is its name's", func(t *testing.T, d *desk, s *sharedReads) {
@@ -249,8 +266,6 @@ func TestSharedReads(t *testing.T) {
 		if r := <-b; core.CodeOf(r.err) != core.Corrupt || r.rows != nil {
 			t.Errorf("%+v", r)
 		}
-		held[1].found()
-		held[2].found()
 	})
 	bubble("Err of a panic is everybody's", func(t *testing.T, d *desk, s *sharedReads) {
 		got := reader(t.Context(), s, "a")
@@ -273,8 +288,6 @@ func TestSharedReads(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		}
-		held[1].found()
-		held[2].found()
 	})
 }
 
