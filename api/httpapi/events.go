@@ -134,7 +134,7 @@ func (s *server) events(c *gin.Context) {
 		return
 	}
 	st := &stream{s: s, w: w, out: c.Writer, control: http.NewResponseController(c.Writer)}
-	if err := st.run(c.MustGet(keyUnbounded).(context.Context)); err != nil {
+	if err := st.run(stateOf(c).unbounded); err != nil {
 		s.Log.InfoContext(c.Request.Context(), "event stream ended", "cause", err.Error(), "request_id", callerOf(c).RequestID)
 	}
 }

@@ -2,11 +2,12 @@ package httpapi
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
+	"math/rand/v2"
 	"net/http"
-	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -19,11 +20,21 @@ import (
 
 const (
 	headerRequestID = "X-Request-Id"
-	keyCaller       = "caller"
-	keyUnbounded    = "unbounded"
+	keyState        = "state"
 )
 
-var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+// state is what is known of a request beside itself.
+type state struct {
+	caller    vault.Caller
+	unbounded context.Context // ends with the client, without the deadline
+}
+
+// Headers of every answer, shared by all: nobody writes to what they hold.
+var (
+	nosniff = []string{"nosniff"}
+	noStore = []string{"no-store"}
+	isJSON  = []string{"application/json"}
+)
 
 // begin gives the request its id, caller and deadline, and logs one line at its end.
 func (s *server) begin(c *gin.Context) {
@@ -33,16 +44,15 @@ func (s *server) begin(c *gin.Context) {
 		Bearer:    bearer(c.Request.Header),
 		RequestID: idOf(c.Request.Header),
 	}
-	c.Set(keyCaller, caller)
+	c.Set(keyState, &state{caller: caller, unbounded: c.Request.Context()})
 	h := c.Writer.Header()
-	h.Set(headerRequestID, caller.RequestID)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	c.Set(keyUnbounded, c.Request.Context())
+	h[headerRequestID] = []string{caller.RequestID}
+	h["X-Content-Type-Options"] = nosniff
+	h["Cache-Control"] = noStore
 	ctx, cancel := context.WithTimeout(c.Request.Context(), s.RequestTimeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
-	defer func() { s.logAccess(c, caller, time.Since(start)) }()
+	defer func() { s.logAccess(c, &caller, time.Since(start)) }()
 	c.Next()
 }
 
@@ -54,22 +64,41 @@ func (s *server) patient(c *gin.Context) {
 
 // extend replaces the deadline of a read, which the request got at first, by that of a change.
 func (s *server) extend(c *gin.Context) (end func()) {
-	ctx, cancel := context.WithTimeout(c.MustGet(keyUnbounded).(context.Context), s.WriteTimeout)
+	ctx, cancel := context.WithTimeout(stateOf(c).unbounded, s.WriteTimeout)
 	c.Request = c.Request.WithContext(ctx)
 	return cancel
 }
 
-func callerOf(c *gin.Context) vault.Caller { return c.MustGet(keyCaller).(vault.Caller) }
+func stateOf(c *gin.Context) *state { return c.MustGet(keyState).(*state) }
+
+func callerOf(c *gin.Context) vault.Caller { return stateOf(c).caller }
 
 // idOf returns the client's request id when it is a plain token, so that it is
-// safe in logs and audit records, and a random one otherwise.
+// safe in logs and audit records, and a random one otherwise. It tells requests apart
+// and guards nothing.
 func idOf(h http.Header) string {
-	if v := h.Values(headerRequestID); len(v) == 1 && requestID.MatchString(v[0]) {
+	if v := h[headerRequestID]; len(v) == 1 && isRequestID(v[0]) {
 		return v[0]
 	}
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails: a kernel without random bytes ends the process
+	binary.NativeEndian.PutUint64(b[:8], rand.Uint64())
+	binary.NativeEndian.PutUint64(b[8:], rand.Uint64())
 	return hex.EncodeToString(b[:])
+}
+
+// isRequestID tells whether s is 1 to 64 of A-Z a-z 0-9 . _ -
+func isRequestID(s string) bool {
+	if len(s) < 1 || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // bearer returns the token of the one Authorization header, unchecked.
@@ -87,16 +116,22 @@ func bearer(h http.Header) vault.Bearer {
 
 // logAccess writes what may be known of a request: never query, body or headers,
 // and the secret's name only when it is one.
-func (s *server) logAccess(c *gin.Context, caller vault.Caller, took time.Duration) {
-	attrs := []any{
-		"method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(),
-		"duration_ms", float64(took.Microseconds()) / 1000,
-		"client_ip", caller.Addr.String(), "request_id", caller.RequestID,
+func (s *server) logAccess(c *gin.Context, caller *vault.Caller, took time.Duration) {
+	ctx := c.Request.Context()
+	if !s.Log.Enabled(ctx, slog.LevelInfo) {
+		return
 	}
-	if n, err := core.ParseName(nameOf(c)); err == nil {
-		attrs = append(attrs, "secret", string(n))
+	attrs := [...]slog.Attr{
+		slog.String("method", c.Request.Method), slog.String("route", c.FullPath()), slog.Int("status", c.Writer.Status()),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+		slog.String("client_ip", caller.Addr.String()), slog.String("request_id", caller.RequestID), {},
 	}
-	s.Log.InfoContext(c.Request.Context(), "request", attrs...)
+	n := len(attrs) - 1
+	if name, err := core.ParseName(nameOf(c)); err == nil {
+		attrs[n] = slog.String("secret", string(name))
+		n++
+	}
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "request", attrs[:n]...)
 }
 
 // recover turns a panic into the constant answer of an internal error. The panic's

@@ -190,6 +190,9 @@ func (o object) policy() (*generate.Policy, error) {
 
 // query returns the parameters of the request: only known ones, each once.
 func query(r *http.Request, known ...string) (url.Values, error) {
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, core.Errorf(core.Invalid, "the query cannot be read")

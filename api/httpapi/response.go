@@ -106,7 +106,7 @@ func (s *server) answer(c *gin.Context, status int, v any) {
 }
 
 func send(c *gin.Context, status int, body []byte) {
-	c.Writer.Header().Set("Content-Type", "application/json")
+	c.Writer.Header()["Content-Type"] = isJSON
 	c.Writer.WriteHeader(status)
 	_, _ = c.Writer.Write(body)
 }
@@ -116,7 +116,7 @@ func (s *server) answerValue(c *gin.Context, v vault.Value) {
 	body := appendValue(make([]byte, 0, valueRoom(&v)), &v)
 	defer envelope.Wipe(body)
 	if v.Version == v.CurrentVersion {
-		c.Writer.Header().Set("ETag", etag(v.Version))
+		c.Writer.Header()["Etag"] = []string{etag(v.Version)}
 	}
 	send(c, http.StatusOK, body)
 }

@@ -264,5 +264,5 @@ func places() string {
 
 // askCurrent is the question of sharedReads.
 func (d *DB) askCurrent(ctx context.Context, names []string) ([]storedResult, error) {
-	return read(ctx, d, readSealed, []any{names, nil}, storedResultRow)
+	return read(ctx, d, readSealed, []any{names, nil}, storedResultRows())
 }

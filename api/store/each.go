@@ -14,7 +14,7 @@ const existing = "SELECT n FROM unnest($1::text[]) AS n WHERE EXISTS (SELECT FRO
 
 // ReadEach implements vault.Store.
 func (d *DB) ReadEach(ctx context.Context, names []core.Name, room int, f vault.Freshness) ([]vault.StoredResult, error) {
-	r := eachRead{d: d, f: f, found: make(map[string]*vault.StoredResult, len(names)), room: room, taken: map[string]int{}}
+	r := eachRead{d: d, f: f, found: make(map[string]*vault.StoredResult, len(names)), room: room, taken: map[string]int{}, read: storedResultRows()}
 	missing, err := r.ask(ctx, texts(names))
 	if err == nil && len(missing) > 0 {
 		// A name that has a secret and no current version is corrupt, unless the secret was made between the two looks.
@@ -53,6 +53,7 @@ type eachRead struct {
 	d     *DB
 	f     vault.Freshness
 	found map[string]*vault.StoredResult
+	read  pgx.RowToFunc[storedResult]
 	room  int
 	taken map[string]int // bytes of ciphertext of a name; by name, because a query that failed half-way is asked again
 	total int
@@ -87,7 +88,7 @@ func (r *eachRead) ask(ctx context.Context, names []string) (missing []string, e
 
 // row keeps no ciphertext beyond the room there is: rows arrive one by one.
 func (r *eachRead) row(from pgx.CollectableRow) (storedResult, error) {
-	s, err := storedResultRow(from)
+	s, err := r.read(from)
 	if err != nil || s.err != nil {
 		return s, err
 	}

@@ -129,18 +129,25 @@ func storedRow(r pgx.CollectableRow) (vault.StoredValue, error) {
 	return s.StoredValue, err
 }
 
-// storedResultRow reads a row into types that take whatever a column can hold, so that a malformed row fails alone:
-// after a failed Scan pgx gives up the rows behind it too.
-func storedResultRow(r pgx.CollectableRow) (storedResult, error) {
-	var f storedFields
-	if err := r.Scan(f.targets()...); err != nil {
-		return storedResult{}, err
+// storedResultRow reads one row.
+func storedResultRow(r pgx.CollectableRow) (storedResult, error) { return storedResultRows()(r) }
+
+// storedResultRows returns what reads the rows of one question, for one goroutine. It reads into types that take
+// whatever a column can hold, so that a malformed row fails alone: after a failed Scan pgx gives up the rows behind it too.
+func storedResultRows() pgx.RowToFunc[storedResult] {
+	f := &storedFields{}
+	targets := f.targets()
+	return func(r pgx.CollectableRow) (storedResult, error) {
+		*f = storedFields{}
+		if err := r.Scan(targets...); err != nil {
+			return storedResult{}, err
+		}
+		s := storedResult{StoredValue: f.value()}
+		if !f.wellFormed() {
+			s.err = core.Errorf(core.Corrupt, "the stored row of %s is malformed", core.Quote(f.name.String))
+		}
+		return s, nil
 	}
-	s := storedResult{StoredValue: f.value()}
-	if !f.wellFormed() {
-		s.err = core.Errorf(core.Corrupt, "the stored row of %s is malformed", core.Quote(f.name.String))
-	}
-	return s, nil
 }
 
 // storedFields receives the columns of vault.stored_value.
