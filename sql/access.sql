@@ -70,13 +70,13 @@ DECLARE
     what text := format('%s on %s to %s', array_to_string(grant_access.actions, ','), grant_access.pattern,
                         grant_access.role);
 BEGIN
-    PERFORM vault.admit_change('grant', what);
     PERFORM vault.check_role(grant_access.role);
     IF grant_access.pattern IS NULL THEN
         RAISE EXCEPTION 'pattern must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     PERFORM vault.check_pattern(grant_access.pattern);
     PERFORM vault.check_actions(grant_access.actions);
+    PERFORM vault.admit_change('grant', what);
     INSERT INTO vault.access_grants (grantee, pattern, action, granted_at, granted_by)
     SELECT DISTINCT grant_access.role, grant_access.pattern, a, clock_timestamp(), session_user::text
     FROM unnest(grant_access.actions) a
@@ -101,8 +101,9 @@ DECLARE
     what text := format('%s on %s from %s', array_to_string(revoke_access.actions, ','), revoke_access.pattern,
                         revoke_access.role);
 BEGIN
-    PERFORM vault.admit_change('revoke', what);
+    PERFORM vault.check_pattern(revoke_access.pattern);
     PERFORM vault.check_actions(revoke_access.actions);
+    PERFORM vault.admit_change('revoke', what);
     DELETE FROM vault.access_grants g
     WHERE g.grantee = revoke_access.role AND g.pattern = revoke_access.pattern
       AND g.action = ANY (revoke_access.actions);

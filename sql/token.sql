@@ -80,8 +80,8 @@ AS $$
 DECLARE
     entry regprocedure;
 BEGIN
-    PERFORM vault.admit_change('grant', format('service role to %s', role));
     PERFORM vault.check_role(role);
+    PERFORM vault.admit_change('grant', format('service role to %s', role));
     IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = role AND (r.rolsuper OR r.rolbypassrls)) THEN
         RAISE EXCEPTION 'role % is a superuser or bypasses row security', role
             USING ERRCODE = 'invalid_grant_operation',
@@ -102,8 +102,8 @@ AS $$
 DECLARE
     entry regprocedure;
 BEGIN
-    PERFORM vault.admit_change('revoke', format('service role from %s', role));
     PERFORM vault.check_role(role);
+    PERFORM vault.admit_change('revoke', format('service role from %s', role));
     FOR entry IN SELECT f FROM vault.service_functions() f LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, role);
     END LOOP;

@@ -140,14 +140,21 @@ func TestRecordForSQL(t *testing.T) {
 	t.Run("OK list", func(t *testing.T) {
 		list := vault.SQLAttempt{Action: vault.ActionList, Name: "a/", Outcome: vault.OutcomeOK}
 		wantCode(t, d.RecordForSQL(t.Context(), backend, list), "")
+		d.one(t)
 	})
 	t.Run("OK look at the audit", func(t *testing.T) {
 		look := vault.SQLAttempt{Action: vault.ActionAudit, Name: "a/", Outcome: vault.OutcomeOK}
 		wantCode(t, d.RecordForSQL(t.Context(), backend, look), "")
+		if e := d.one(t); e.Name != "a/" {
+			t.Errorf("%+v", e)
+		}
 	})
 	t.Run("OK refused grant", func(t *testing.T) {
 		grant := vault.SQLAttempt{Action: vault.ActionGrant, Name: "read on a/* to app", Outcome: vault.OutcomeFailed, Code: core.Unavailable}
 		wantCode(t, d.RecordForSQL(t.Context(), backend, grant), "")
+		if e := d.one(t); e.Name != grant.Name {
+			t.Errorf("%+v", e)
+		}
 	})
 	for name, change := range map[string]func(*vault.SQLAttempt){
 		"ok grant":       func(a *vault.SQLAttempt) { a.Action, a.Outcome, a.Code = vault.ActionGrant, vault.OutcomeOK, "" },

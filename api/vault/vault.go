@@ -179,11 +179,15 @@ func outcomeOf(code core.Code) Outcome {
 }
 
 // recordable returns what an audit record names: nothing where a name, or the
-// prefix of a list or a watch, is none. What stands there may be a value in the wrong place.
+// prefix of a list, a watch or a look at the audit, is none. What stands there may be a value in the wrong place.
+// What was to be granted or revoked is put together by vault.grant_access and its siblings, of parts they have checked.
 func recordable(action Action, name string) string {
-	if action == ActionList || action == ActionWatch {
+	switch action {
+	case ActionList, ActionWatch, ActionAudit:
 		prefix, _ := core.ParsePrefix(name)
 		return prefix
+	case ActionGrant, ActionRevoke:
+		return printable(name)
 	}
 	n, _ := core.ParseName(name)
 	return string(n)
