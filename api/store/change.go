@@ -26,6 +26,9 @@ type change[T any] struct {
 	// the change may be sent again after a lost answer: sent twice it must take
 	// effect once. nil means that nobody can tell.
 	landed func(ctx context.Context) (T, bool, error)
+	// ambiguous says that what landed finds may be another's doing: the outcome
+	// is then unknown.
+	ambiguous bool
 	// at, if set, receives where the primary's log stood after the change, unless the primary is gone by then.
 	at *vault.LSN
 	// impatient does not wait for a primary to appear.
@@ -116,6 +119,8 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 	}
 	out, ok, err := c.landed(ctx)
 	switch {
+	case err == nil && ok && c.ambiguous:
+		return out, true, errUnknown(last)
 	case err == nil && ok:
 		if err := d.barrier(ctx, c.at); err != nil {
 			return out, true, errUnknown(err)

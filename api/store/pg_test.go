@@ -227,6 +227,7 @@ type cutter struct {
 	marker []byte // in what the client sends
 	mode   cutMode
 	times  int
+	first  func() // called before the next loss
 	open   map[net.Conn]bool
 }
 
@@ -264,6 +265,13 @@ func (c *cutter) lose(marker []byte, mode cutMode, times int) {
 	c.marker, c.mode, c.times = marker, mode, times
 }
 
+// meanwhile has f happen just before the connection is cut next.
+func (c *cutter) meanwhile(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.first = f
+}
+
 func (c *cutter) hit(b []byte) (cutMode, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -271,6 +279,10 @@ func (c *cutter) hit(b []byte) (cutMode, bool) {
 		return 0, false
 	}
 	c.times--
+	if c.first != nil {
+		c.first()
+		c.first = nil
+	}
 	return c.mode, true
 }
 

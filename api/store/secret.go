@@ -80,11 +80,12 @@ func (d *DB) landed(ctx context.Context, id core.SecretID, name core.Name, versi
 const deleteSecret = `SELECT true FROM vault.delete_secret($1::uuid, $2::bigint,
 	ROW($3::text, $4::text, $5::text, $6::inet, $7::text)::vault.audit_origin)`
 
-// DeleteSecret implements vault.Store. After a lost answer a secret that is gone
-// counts as deleted: ids are never given out again.
+// DeleteSecret implements vault.Store. After a lost answer the outcome is unknown
+// when the secret is gone: whose deletion it was, and of which version, cannot be
+// told.
 func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) (vault.LSN, error) {
 	_, at, err := performAt(ctx, d, change[bool]{
-		sql: deleteSecret, args: append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...), row: pgx.RowTo[bool],
+		sql: deleteSecret, args: append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...), row: pgx.RowTo[bool], ambiguous: true,
 		landed: func(ctx context.Context) (bool, bool, error) {
 			s, err := d.DescribeSecretOnWriter(ctx, x.Name)
 			if core.CodeOf(err) == core.NotFound {
