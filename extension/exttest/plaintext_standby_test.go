@@ -3,6 +3,7 @@ package exttest
 import (
 	"bytes"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,6 +53,11 @@ func TestNoPlaintextOnStandby(t *testing.T) {
 	folders := []string{p.primary.Dir(), p.standby.Dir()}
 	texts := map[string]string{"log of the primary's API": p.atHere.Log(), "log of the standby's API": p.atStandby.Log()}
 	for _, s := range []*vaulttest.Server{p.atHere, p.atStandby} {
+		for _, dir := range journalsOf(s) {
+			if files, err := os.ReadDir(dir); err != nil || len(files) == 0 {
+				t.Errorf("no journal in %s: %v", dir, err)
+			}
+		}
 		folders = append(folders, filepath.Dir(s.AgentSocket))
 		folders = append(folders, journalsOf(s)...)
 	}

@@ -297,7 +297,17 @@ func TestStandbyPromoted(t *testing.T) {
 	open.exec("BEGIN")
 	read(open, "first")
 	p.primary.MustStop(t, syscall.SIGQUIT)
+	// Nobody can be written to now. Reads go on, and refused changes are on record as well.
+	alone := p.standby.connect(t, p.db.Name, vaulttest.Superuser)
+	if v := get[string](alone, "SELECT vault.read_secret('db/text', 1)"); v != "first" {
+		t.Errorf("read %q without a primary", v)
+	}
+	wantReadOnly(t, alone.try("SELECT vault.delete_secret('db/text', 1)"), "this node is a standby", "replicate")
 	p.standby.MustPromote(t)
+	eventually(t, "both have come to the new primary's audit", func() bool {
+		got := column(p.there, "SELECT action || ' ' || outcome FROM vault.audit_log WHERE node = 'node2' AND request_id = 'pid-"+fmt.Sprint(alone.pid())+"' ORDER BY id")
+		return slices.Equal(got, []string{"read ok", "delete failed"})
+	})
 	p.there.exec("SELECT vault.update_secret('db/text', 'second', 1)")
 	p.there.exec("SELECT vault.create_secret('db/new', 'made')")
 	read(p.there, "second")
