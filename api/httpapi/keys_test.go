@@ -36,7 +36,7 @@ func newAgedAPI(t *testing.T) (*api, *aged) {
 	k.Keeper = a.keeper
 	v, err := vault.New(vault.Config{Store: a.store, Keeper: k, Recorder: a.recorder, Allow: allow, Node: "n", Database: "app"})
 	must(t, err)
-	t.Cleanup(v.Close)
+	t.Cleanup(func() { v.Close(context.Background()) })
 	a.Handler = httpapi.New(httpapi.Config{Vault: v})
 	return a, k
 }

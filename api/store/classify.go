@@ -164,7 +164,7 @@ func untrusted(err error) bool {
 // permanent tells whether trying again is pointless, once every host was tried: wrong credentials, no such database, a
 // certificate that is not trusted.
 func permanent(err error) bool {
-	if untrusted(err) {
+	if untrusted(err) || errors.Is(err, errClosed) {
 		return true
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)

@@ -33,6 +33,7 @@ var (
 	errReadOnly   = errors.New("the server takes no changes: default_transaction_read_only is on")
 	errOutdated   = errors.New("the server is a primary of an older timeline than one that was seen before")
 	errSilent     = errors.New("the server does not answer")
+	errClosed     = errors.New("the database connections were closed")
 )
 
 // pool is a pgxpool.Pool each of whose connections is to the one host that is best at the time, and which notices
@@ -199,6 +200,9 @@ func (p *pool) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 		c, err := p.Acquire(ctx)
 		if err == nil {
 			return c, nil
+		}
+		if p.life.Err() != nil {
+			return nil, errClosed
 		}
 		p.blame(err)
 		last = plainer(last, err)

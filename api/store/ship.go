@@ -37,7 +37,7 @@ func (l *journalLink) Arrived(ctx context.Context, id vault.JournalID) (uint64, 
 	var last int64
 	var at *time.Time
 	err := l.conn.QueryRow(ctx, "SELECT last_sequence, last_at FROM vault.audit_journal($1::uuid)", [16]byte(id)).Scan(&last, &at)
-	return uint64(last), orZero(at), l.d.classify(err)
+	return uint64(last), orZero(at), l.believed(err)
 }
 
 const shipAudit = `SELECT vault.ship_audit($1::uuid, $2::text, $3::bigint, $4::timestamptz[], $5::text[], $6::text[], $7::text[],
@@ -49,14 +49,22 @@ func (l *journalLink) Ship(ctx context.Context, id vault.JournalID, node string,
 	c := columnsOf(records)
 	err := l.conn.QueryRow(ctx, shipAudit, [16]byte(id), node, int64(records[0].Sequence), c.at, c.node, c.actor, c.session,
 		c.ip, c.action, c.name, c.version, c.outcome, c.code, c.request).Scan(&last)
-	return uint64(last), l.d.classify(err)
+	return uint64(last), l.believed(err)
+}
+
+// believed refuses what a server said that the cluster has left behind: it takes records that nobody will see.
+func (l *journalLink) believed(err error) error {
+	if l.d.writer.hosts.outdated(linkOf(l.conn).timeline) {
+		err = errOutdated
+	}
+	return l.d.classify(err)
 }
 
 // Skip implements vault.JournalLink.
 func (l *journalLink) Skip(ctx context.Context, id vault.JournalID, node string, lastMissing uint64) (uint64, error) {
 	var last int64
 	err := l.conn.QueryRow(ctx, "SELECT vault.skip_audit($1::uuid, $2::text, $3::bigint)", [16]byte(id), node, int64(lastMissing)).Scan(&last)
-	return uint64(last), l.d.classify(err)
+	return uint64(last), l.believed(err)
 }
 
 // columns are records as arrays; nil is NULL.

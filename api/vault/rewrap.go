@@ -133,8 +133,8 @@ func (v *Vault) Rewrap(ctx context.Context, op Operator, rate int, progress func
 	return r.status, err
 }
 
-// Close stops the background run and waits for it. It may be called twice; nothing can be started after it.
-func (v *Vault) Close() {
+// Close stops the background run and waits for it, until ctx ends. It may be called twice; nothing can be started after it.
+func (v *Vault) Close(ctx context.Context) {
 	j := &v.rewrap
 	j.mu.Lock()
 	j.closed = true
@@ -142,7 +142,10 @@ func (v *Vault) Close() {
 	j.mu.Unlock()
 	if stop != nil {
 		stop()
-		<-ended
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
 	}
 }
 

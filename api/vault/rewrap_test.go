@@ -56,7 +56,7 @@ func rewrapTest(t *testing.T, name string, m *mover, f func(t *testing.T, d *doo
 		synctest.Test(t, func(t *testing.T) {
 			d, v := rewrapDoor(t, m)
 			f(t, d, v)
-			v.Close()
+			v.Close(context.Background())
 		})
 	})
 }
@@ -196,7 +196,7 @@ func TestStartRewrap(t *testing.T) {
 			t.Fatal(err)
 		}
 		elapse()
-		v.Close()
+		v.Close(context.Background())
 		s, err := v.RewrapStatus(t.Context(), d.admin)
 		if err != nil || s.State != vault.RewrapStopped || s.Moved == 0 || s.Moved == 250 {
 			t.Errorf("%+v, %v", s, err)

@@ -224,3 +224,29 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	b.release(t)
 	<-b.answer
 }
+
+// TestServeStopsInTime: a database that hangs does not hold up the stop beyond the time for it, though a request, a
+// rotation and the audit all wait for it.
+func TestServeStopsInTime(t *testing.T) {
+	c := vaulttest.NewCluster(t, vaulttest.Options{})
+	db := c.NewDB(t)
+	token := db.MustToken(t, "ops")
+	p := launch(t, db.Environ(t, "VAULT_REQUEST_TIMEOUT_SECS=60", "VAULT_SHUTDOWN_TIMEOUT_SECS=2", "VAULT_ROTATION_POLL_SECS=1"))
+	url := "http://" + p.wait(t, 1, "listening")["listen"].(string)
+	p.wait(t, 1, "ready")
+	thaw := c.MustFreeze(t)
+	defer thaw()
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		_, _, _ = request("POST", url+"/v1/secrets", token, `{"name":"a","value":"x"}`)
+	}()
+	p.wait(t, 1, "not ready, trying again")
+	begun := time.Now()
+	p.signal(t, syscall.SIGTERM)
+	code := p.exit(t)
+	<-answered
+	if took := time.Since(begun); code != 1 || took > 6*time.Second {
+		t.Errorf("exit %d after %s", code, took)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/agent"
 	"github.com/hyperiondb/hyperion-vault/api/audit"
@@ -35,6 +36,7 @@ type Service struct {
 	http   *http.Server
 	ln     net.Listener
 
+	beside  sync.WaitGroup // what runs beside the servers
 	changed httpapi.Bell
 	closing chan struct{} // closed when answers that would never end must end
 }
@@ -158,10 +160,9 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("listening", "listen", s.Addr(), "agent_socket", s.cfg.Agent.Socket, "database", s.cfg.Postgres.Database,
 		"node", s.cfg.NodeName)
 	ctx, cancel := context.WithCancel(ctx)
-	var beside sync.WaitGroup
-	beside.Go(func() { s.watch(ctx) })
-	beside.Go(func() { s.newRotator().Run(ctx) })
-	defer func() { cancel(); beside.Wait() }()
+	defer cancel() // Close waits for what is beside
+	s.beside.Go(func() { s.watch(ctx) })
+	s.beside.Go(func() { s.newRotator().Run(ctx) })
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.ln) }()
 	var agentErr <-chan error // nil, which never gives anything, when there is no agent
@@ -180,6 +181,24 @@ func (s *Service) Run(ctx context.Context) error {
 		return core.Wrap(core.Unavailable, err, "the REST API stopped serving")
 	}
 }
+
+// awaitBeside waits for the rotator and the watch, which end by themselves when Run does.
+func (s *Service) awaitBeside(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.beside.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// closeGrace is what Close takes at most beyond its context.
+const closeGrace = time.Second
 
 // Close stops accepting, lets what is in flight finish until ctx ends, and then closes the agent, the audit, the
 // database connections and the keeper, in this order: an answer under way needs all that comes after it. Every part is closed
@@ -205,14 +224,20 @@ func (s *Service) Close(ctx context.Context) error {
 	if s.agent != nil {
 		note("key requests in flight were cut off", s.agent.Close(ctx))
 	}
+	note("a rotation in flight was cut off", s.awaitBeside(ctx))
 	if s.door != nil {
-		s.door.Close()
+		s.door.Close(ctx)
 	}
 	note("the audit journal was not closed", s.closeJournal(ctx))
 	if s.db != nil {
 		note("database connections were cut off", s.db.Close(ctx))
 	}
-	if s.keeper != nil {
+	// Nothing has a connection any more, so this takes no time, but for a call of the key service: that keeps the keys.
+	grace, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
+	if err := s.awaitBeside(grace); err != nil {
+		note("a rotation goes on", err)
+	} else if s.keeper != nil {
 		note("the keys' memory was not given back", s.keeper.Close())
 	}
 	return errors.Join(problems...)
