@@ -12,7 +12,7 @@ import (
 const (
 	shortShun = 200 * time.Millisecond
 	longShun  = 5 * time.Second
-	slowFail  = 500 * time.Millisecond // a failure that took longer is of the second kind
+	slowFail  = 1500 * time.Millisecond // a failure to connect that took longer is of the second kind
 )
 
 // host is one PostgreSQL server of the settings, as one pool sees it.
@@ -89,16 +89,16 @@ func (h *hosts) heard(x *host) {
 	x.answered = time.Now()
 }
 
-// fail notes that x fell silent, or is not what is wanted, since a time; that holds for all connections to it. It is
+// fail notes that x is not what is wanted, or silent, since a time; that holds for all connections to it. It is
 // ignored if x has answered somebody since.
-func (h *hosts) fail(x *host, begun time.Time) {
+func (h *hosts) fail(x *host, begun time.Time, silent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if x.answered.After(begun) {
 		return
 	}
 	x.failed = time.Now()
-	h.pass(x, begun)
+	h.pass(x, silent)
 }
 
 // shun notes that a connection to x could not be made, which says nothing about those that there are.
@@ -106,19 +106,18 @@ func (h *hosts) shun(x *host, begun time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !x.answered.After(begun) {
-		h.pass(x, begun)
+		h.pass(x, time.Since(begun) >= slowFail)
 	}
 }
 
 // pass is with the mutex held.
-func (h *hosts) pass(x *host, begun time.Time) {
-	now := time.Now()
+func (h *hosts) pass(x *host, slow bool) {
 	shun := shortShun
-	if now.Sub(begun) >= slowFail {
+	if slow {
 		x.fails++
 		shun = min(longShun, time.Second<<min(x.fails-1, 10))
 	}
-	x.shunned = now.Add(shun)
+	x.shunned = time.Now().Add(shun)
 }
 
 // since returns when x last answered and when it last failed; zero = never.

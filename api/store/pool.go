@@ -15,12 +15,6 @@ import (
 )
 
 const (
-	// suspicion is how long a server may be silent before somebody looks whether it answers at all.
-	suspicion = time.Second
-	// probeTimeout bounds that look, which is a connection of its own.
-	probeTimeout = time.Second
-	// homeEvery is how often a reader that had to fall back looks whether a better host is there again.
-	homeEvery = time.Second
 	// idleTime is after how long an unused connection is tried before it is handed out.
 	idleTime = time.Second
 	// closeGrace is what Close waits after it has cut the connections that were still in use.
@@ -46,6 +40,10 @@ type pool struct {
 	life context.Context // of what goes on in the background
 	end  context.CancelFunc
 	work sync.WaitGroup
+
+	looking sync.Mutex
+	looked  time.Time // at all hosts, guarded by looking
+	begunAt time.Time // the last look of surveySoon, guarded by mu
 
 	mu     sync.Mutex
 	closed bool
@@ -94,7 +92,7 @@ func (p *pool) aim(c *pgx.ConnConfig, x *host) *link {
 			l.timeline, err = p.standing(ctx, pc, settleDown)
 		}
 		if err != nil {
-			p.hosts.fail(x, l.begun)
+			p.hosts.fail(x, l.begun, ctx.Err() != nil)
 			return err
 		}
 		pc.CustomData()[linkKey] = l
@@ -183,7 +181,7 @@ func (p *pool) prepare(ctx context.Context, c *pgx.Conn) (bool, error) {
 		return false, ctx.Err()
 	}
 	if bounded.Err() != nil {
-		p.hosts.fail(l.host, begun)
+		p.hosts.fail(l.host, begun, true)
 	}
 	return false, nil
 }
@@ -246,6 +244,9 @@ func (p *pool) use(ctx context.Context, ask func(*pgx.Conn) error) error {
 // primary appeared meanwhile: then the answer, whatever it was, does not count.
 func (p *pool) attend(ctx context.Context, c *pgx.Conn, ask func(*pgx.Conn) error) error {
 	l := linkOf(c)
+	if p.writer {
+		p.surveySoon(l.host)
+	}
 	w := p.watch(l, patience(ctx))
 	err := ask(c)
 	cut := w.stop()
@@ -295,49 +296,6 @@ func (p *pool) connect(ctx context.Context) (*pgx.Conn, error) {
 	return nil, last
 }
 
-// probe connects to one host and hangs up.
-func (p *pool) probe(x *host) error {
-	ctx, cancel := context.WithTimeout(p.life, probeTimeout)
-	defer cancel()
-	config := x.conn.Copy().Config
-	l := &link{host: x}
-	config.DialFunc = l.dial
-	if p.writer {
-		config.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
-			_, err := p.standing(ctx, pc, "")
-			return err
-		}
-	}
-	c, err := pgconn.ConnectConfig(ctx, &config)
-	if err != nil {
-		return err
-	}
-	l.connected()
-	defer l.cut()
-	return c.Close(ctx)
-}
-
-// answers tells whether a host answers anybody. A refusal is an answer too.
-func (p *pool) answers(x *host) bool {
-	x.probing.Lock()
-	defer x.probing.Unlock()
-	begun := time.Now()
-	answered, failed := p.hosts.since(x)
-	if begun.Sub(answered) < suspicion/2 {
-		return true
-	}
-	if failed.After(answered) && begun.Sub(failed) < suspicion/2 {
-		return false
-	}
-	err := p.probe(x)
-	if _, refused := errors.AsType[*pgconn.PgError](err); err == nil || refused {
-		p.hosts.heard(x)
-		return true
-	}
-	p.hosts.fail(x, begun)
-	return false
-}
-
 // begin tells whether something may start in the background; it then calls p.work.Done.
 func (p *pool) begin() bool {
 	p.mu.Lock()
@@ -347,41 +305,6 @@ func (p *pool) begin() bool {
 	}
 	p.work.Add(1)
 	return true
-}
-
-// lookHome starts looking for a better host when a reader is connected to another than the first.
-func (p *pool) lookHome(x *host) {
-	if p.writer || x.index == 0 {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed || p.away {
-		return
-	}
-	p.away = true
-	p.work.Go(p.comeHome)
-}
-
-// comeHome looks until the reader is at the first host again.
-func (p *pool) comeHome() {
-	for wait(p.life, homeEvery) {
-		at := p.hosts.current()
-		for _, x := range p.hosts.all[:at.index] {
-			if p.probe(x) == nil {
-				p.hosts.connected(x)
-				p.Reset()
-				break
-			}
-		}
-		p.mu.Lock()
-		if p.hosts.current().index == 0 {
-			p.away = false
-			p.mu.Unlock()
-			return
-		}
-		p.mu.Unlock()
-	}
 }
 
 // close closes the connections, and waits for those in use until ctx ends; then it cuts them and returns an error.

@@ -370,6 +370,50 @@ func TestSwitchover(t *testing.T) {
 	load.check(b)
 }
 
+// TestTwoPrimaries promotes the standby while the old primary goes on, cut off from all that follows it: changes that
+// it cannot finish go to the new one.
+func TestTwoPrimaries(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	a.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'")
+	a.sql("postgres", "SELECT pg_reload_conf()")
+	a.until("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
+	d := a.openWith(func(c *Config) { c.WriteTimeout = 30 * time.Second }, a.dir, b.dir)
+	load := startLoad(t, d, 4)
+	load.await(20)
+	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	promoted := time.Now()
+	load.await(load.count() + 40)
+	load.stop()
+	t.Logf("first change %s after the promotion", load.firstSince(promoted).Sub(promoted).Round(time.Millisecond))
+	load.check(b)
+	if took := load.firstSince(promoted).Sub(promoted); took > 10*time.Second {
+		t.Errorf("the new primary was found after %s", took)
+	}
+	t.Run("Reads", func(t *testing.T) {
+		// A process that makes no changes, and has found the old primary first.
+		reads := a.open(a.dir, b.dir)
+		bound := time.After(3 * surveyEvery)
+		for {
+			rows, err := reads.ReadSealed(t.Context(), []core.Name{"load/0"}, 0, vault.Freshness{Primary: true})
+			must(t, err)
+			if rows[0].Version == load.acked[0][len(load.acked[0])-1].Expected+1 {
+				break
+			}
+			select {
+			case <-bound:
+				t.Fatal("the old primary is believed")
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+	rows, err := d.ReadSealed(t.Context(), []core.Name{"load/0"}, 0, vault.Freshness{Primary: true})
+	must(t, err)
+	if want := load.acked[0][len(load.acked[0])-1].Expected + 1; rows[0].Version != want {
+		t.Errorf("a read of the primary shows version %d, want %d", rows[0].Version, want)
+	}
+}
+
 // TestHosts: who is tried next.
 func TestHosts(t *testing.T) {
 	names := func(sticky bool) (*hosts, *host, *host, *host) {
@@ -391,7 +435,7 @@ func TestHosts(t *testing.T) {
 		h.shun(a, time.Now())
 		want(h, b)
 		h.connected(b)
-		h.fail(b, time.Now())
+		h.fail(b, time.Now(), false)
 		want(h, c)
 		h.shun(c, time.Now())
 		if h.untried() {
@@ -406,7 +450,7 @@ func TestHosts(t *testing.T) {
 		want(h, a)
 		h.connected(b)
 		want(h, b) // it was the primary
-		h.fail(b, time.Now())
+		h.fail(b, time.Now(), false)
 		want(h, a)
 		h.connected(c)
 		want(h, c)
@@ -414,7 +458,7 @@ func TestHosts(t *testing.T) {
 	t.Run("SlowFailuresCostMore", func(t *testing.T) {
 		h, a, _, _ := names(false)
 		for _, least := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, longShun, longShun} {
-			h.fail(a, time.Now().Add(-slowFail))
+			h.shun(a, time.Now().Add(-slowFail))
 			if left := time.Until(a.shunned); left < least-100*time.Millisecond || left > least {
 				t.Errorf("shunned for %s, want %s", left, least)
 			}
@@ -429,7 +473,7 @@ func TestHosts(t *testing.T) {
 		h, a, _, _ := names(false)
 		begun := time.Now().Add(-time.Millisecond)
 		h.heard(a)
-		h.fail(a, begun)
+		h.fail(a, begun, true)
 		h.shun(a, begun)
 		want(h, a)
 	})

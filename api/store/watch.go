@@ -42,6 +42,11 @@ func (w *watch) look() {
 	defer w.p.work.Done()
 	left := time.Until(w.limit)
 	alive := left > 0 && w.p.answers(w.l.host)
+	if alive && w.p.writer {
+		// It answers and keeps us waiting: perhaps because its standbys follow another one by now.
+		w.p.survey(w.l.host)
+		alive = !w.p.hosts.outdated(w.l.timeline)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
