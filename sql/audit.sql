@@ -111,7 +111,7 @@ DECLARE
     final bigint := ship_audit.first_sequence + cardinality(ship_audit.ats) - 1;
     common bigint;
 BEGIN
-    IF cardinality(ship_audit.ats) NOT BETWEEN 1 AND 10000 OR (ship_audit.first_sequence >= 1) IS NOT TRUE THEN
+    IF (cardinality(ship_audit.ats) BETWEEN 1 AND 10000 AND ship_audit.first_sequence >= 1) IS NOT TRUE THEN
         RAISE EXCEPTION 'a batch has 1 to 10000 records from number 1 on' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     known := vault.lock_journal(ship_audit.journal, ship_audit.node);
