@@ -242,6 +242,7 @@ func TestSharedReads(t *testing.T) {
 			t.Errorf("%d queries at a time", n)
 		}
 		for _, g := range got {
+			synctest.Wait()
 			select {
 			case r := <-g:
 				r.is(t)
