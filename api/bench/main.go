@@ -2,10 +2,11 @@
 // floors they stand on, measured in the same run on the same machine. A rate says little on a machine nobody else
 // has; the ratio to its floor says how much of it the vault takes.
 //
-// It wants a running API and the PostgreSQL behind it (scripts/bench.sh starts fresh ones) and takes them by flags;
-// PG* variables mean what they mean to libpq. Clients and the gin floors run inside this process and share the
-// machine's cores with the servers: REST clients write prepared requests to plain sockets, so that little of the
-// time is theirs. It never runs against a vault that holds anything of value: what it makes stays there.
+// It wants a running API and the PostgreSQL behind it on this machine (scripts/bench.sh starts fresh ones) and takes
+// them by flags; PG* variables mean what they mean to libpq. The load comes from this process and shares the machine's
+// cores with the servers: reads are driven by one thread that writes prepared requests to plain sockets. What reads
+// are compared to is served by a second process of this program. It never runs against a vault that holds anything of
+// value: what it makes stays there.
 package main
 
 import (
@@ -110,12 +111,16 @@ func run(ctx context.Context, o options, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, beside.close()) }()
 
+	cpu, err := newCPUMeter(ctx, db, o.addr, beside.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
 	var t table
 	for _, m := range measurements(o, db, rest, beside) {
 		if !o.rows.MatchString(m.name) {
 			continue
 		}
-		r, err := measure(ctx, o.duration, m)
+		r, err := measure(ctx, o.duration, m, cpu.times)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}

@@ -33,19 +33,35 @@ type row struct {
 	rate     float64 // operations per second
 	p50, p99 time.Duration
 	samples  int
+	cpu      time.Duration // of the servers, an operation; 0 = not known
 }
 
 // measure runs every worker for d after the warm-up. The first error of any worker ends it: a rate of failures is
 // no rate.
-func measure(ctx context.Context, d time.Duration, m measurement) (row, error) {
+//
+// cpu, which may be nil, tells the CPU time of the servers so far.
+func measure(ctx context.Context, d time.Duration, m measurement, cpu func() map[int]time.Duration) (row, error) {
 	start := time.Now().Add(warmUp)
 	end := start.Add(d)
+	before := make(chan map[int]time.Duration, 1)
+	if cpu != nil {
+		go func() { <-time.After(time.Until(start)); before <- cpu() }()
+	}
+	all, err := m.run(ctx, start, end)
+	if err != nil {
+		return row{}, err
+	}
+	r, err := summarise(m, all, d)
+	if err == nil && cpu != nil {
+		r.cpu = used(<-before, cpu()) / time.Duration(len(all)*max(1, m.each))
+	}
+	return r, err
+}
+
+// run returns how long each operation took that began between start and end.
+func (m measurement) run(ctx context.Context, start, end time.Time) ([]time.Duration, error) {
 	if m.load != nil {
-		all, err := m.load.run(ctx, start, end)
-		if err != nil {
-			return row{}, err
-		}
-		return summarise(m, all, d)
+		return m.load.run(ctx, start, end)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -61,10 +77,7 @@ func measure(ctx context.Context, d time.Duration, m measurement) (row, error) {
 		})
 	}
 	wg.Wait()
-	if err := context.Cause(ctx); err != nil {
-		return row{}, err
-	}
-	return summarise(m, slices.Concat(samples...), d)
+	return slices.Concat(samples...), context.Cause(ctx)
 }
 
 // sample repeats one worker's operation until end and keeps the durations of those begun after start.
@@ -115,9 +128,10 @@ func (t table) find(name string) (row, bool) {
 }
 
 func (t table) write(w io.Writer, o options) error {
-	fmt.Fprintf(w, "%d REST connections, %d SQL connections, %s each, values of %d bytes; clients share the machine\n\n",
+	fmt.Fprintf(w, "%d REST connections unless it says otherwise, %d SQL connections, %s each, values of %d bytes; clients share the\n"+
+		"machine. CPU is that of API and PostgreSQL, of one operation.\n\n",
 		o.conns, o.sqlConns, o.duration, o.valueLen)
-	fmt.Fprintln(w, "| | per second | p50 ms | p99 ms | of its floor |\n|---|---:|---:|---:|---|")
+	fmt.Fprintln(w, "| | per second | p50 ms | p99 ms | CPU µs | of its floor |\n|---|---:|---:|---:|---:|---|")
 	for _, r := range t.rows {
 		ratios := ""
 		for _, name := range r.floors {
@@ -126,8 +140,8 @@ func (t table) write(w io.Writer, o options) error {
 			}
 		}
 		ratios = strings.TrimPrefix(ratios, "; ")
-		_, err := fmt.Fprintf(w, "| %s | %.0f | %.2f | %.2f | %s |\n", r.name, r.rate,
-			float64(r.p50.Microseconds())/1000, float64(r.p99.Microseconds())/1000, ratios)
+		_, err := fmt.Fprintf(w, "| %s | %.0f | %.2f | %.2f | %.0f | %s |\n", r.name, r.rate,
+			float64(r.p50.Microseconds())/1000, float64(r.p99.Microseconds())/1000, float64(r.cpu.Nanoseconds())/1000, ratios)
 		if err != nil {
 			return err
 		}

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -21,7 +25,7 @@ func TestMeasure(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var a, b int
 			m := measurement{name: "x", workers: []worker{pacing(&a), pacing(&b)}}
-			r, err := measure(t.Context(), 20*time.Millisecond, m)
+			r, err := measure(t.Context(), 20*time.Millisecond, m, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,7 +45,7 @@ func TestMeasure(t *testing.T) {
 		endless := func(context.Context) (func() error, func(), error) {
 			return func() error { return nil }, func() {}, nil
 		}
-		_, err := measure(t.Context(), time.Hour, measurement{workers: []worker{endless, bad}})
+		_, err := measure(t.Context(), time.Hour, measurement{workers: []worker{endless, bad}}, nil)
 		if !errors.Is(err, broken) {
 			t.Errorf("got %v", err)
 		}
@@ -49,7 +53,7 @@ func TestMeasure(t *testing.T) {
 	t.Run("Err when a worker cannot start", func(t *testing.T) {
 		refused := errors.New("refused")
 		bad := func(context.Context) (func() error, func(), error) { return nil, nil, refused }
-		if _, err := measure(t.Context(), time.Hour, measurement{workers: []worker{bad}}); !errors.Is(err, refused) {
+		if _, err := measure(t.Context(), time.Hour, measurement{workers: []worker{bad}}, nil); !errors.Is(err, refused) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -79,13 +83,13 @@ func TestSummarise(t *testing.T) {
 func TestTable(t *testing.T) {
 	tab := table{rows: []row{
 		{name: "floor: plain", rate: 1000, p50: time.Millisecond, p99: 2 * time.Millisecond},
-		{name: "vault", floors: []string{"floor: plain"}, rate: 250, p50: 1500 * time.Microsecond, p99: 3 * time.Millisecond},
+		{name: "vault", floors: []string{"floor: plain"}, rate: 250, p50: 1500 * time.Microsecond, p99: 3 * time.Millisecond, cpu: 42 * time.Microsecond},
 	}}
 	var b strings.Builder
 	if err := tab.write(&b, options{conns: 32, sqlConns: 8, duration: time.Second, valueLen: 32}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| floor: plain | 1000 | 1.00 | 2.00 |  |", "| vault | 250 | 1.50 | 3.00 | 0.25 of plain |"} {
+	for _, want := range []string{"| floor: plain | 1000 | 1.00 | 2.00 | 0 |  |", "| vault | 250 | 1.50 | 3.00 | 42 | 0.25 of plain |"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no line %q in\n%s", want, b.String())
 		}
@@ -112,5 +116,60 @@ func TestParse(t *testing.T) {
 				t.Error("no error")
 			}
 		})
+	}
+}
+
+func TestComplete(t *testing.T) {
+	head := "HTTP/1.1 200 OK\r\nA: b\r\n"
+	for text, want := range map[string]bool{
+		head + "Content-Length: 3\r\n\r\nabc":                                    true,
+		head + "Content-Length: 3\r\n\r\nab":                                     false,
+		head + "Content-Le":                                                      false,
+		head + "Transfer-Encoding: chunked\r\nB: c\r\n\r\n3\r\nabc\r\n":          false,
+		head + "Transfer-Encoding: chunked\r\nB: c\r\n\r\n3\r\nabc\r\n0\r\n\r\n": true,
+	} {
+		if got, err := complete([]byte(text)); err != nil || got != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"HTTP/1.1 404 Not Found\r\n\r\n", head + "\r\n", head + "Content-Length: x\r\n\r\n"} {
+		if _, err := complete([]byte(text)); err == nil {
+			t.Errorf("%q: no error", text)
+		}
+	}
+}
+
+// TestLoad drives a real server: as many samples as were answered, an error as soon as one answer is not 200.
+func TestLoad(t *testing.T) {
+	bad := false
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/bad" {
+			w.WriteHeader(http.StatusTeapot)
+		}
+		_, _ = w.Write(bytes.Repeat([]byte("x"), 100_000))
+	}))
+	defer s.Close()
+	addr := s.Listener.Addr().String()
+	l := &load{addr: addr, conns: 3, next: func() []byte {
+		if bad {
+			return request("GET", addr, "/bad", "", "")
+		}
+		return request("GET", addr, "/good", "", "")
+	}}
+	all, err := l.run(t.Context(), time.Now(), time.Now().Add(100*time.Millisecond))
+	if err != nil || len(all) < 3 {
+		t.Fatalf("%d answers, %v", len(all), err)
+	}
+	bad = true
+	if _, err := l.run(t.Context(), time.Now(), time.Now().Add(time.Hour)); err == nil || !strings.Contains(err.Error(), "418") {
+		t.Errorf("got %v", err)
+	}
+	pid, err := listener(addr)
+	if err != nil || pid != os.Getpid() {
+		t.Errorf("listener %d, %v", pid, err)
+	}
+	f, err := statOf(pid)
+	if err != nil || f.parent != os.Getppid() {
+		t.Errorf("%+v, %v", f, err)
 	}
 }

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tick is the kernel's unit of a process's times, the same on every Linux that Go runs on.
+const tick = 10 * time.Millisecond
+
+// cpuMeter adds up the CPU time of the servers that are measured: a machine with other work on it takes part of the
+// rate away, and little of this.
+type cpuMeter struct {
+	postmaster int
+	servers    []int
+}
+
+// newCPUMeter finds the servers on this machine: PostgreSQL, whoever listens on addr, and the second process.
+func newCPUMeter(ctx context.Context, db *database, addr string, second int) (*cpuMeter, error) {
+	var backend int
+	if err := db.pool.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&backend); err != nil {
+		return nil, err
+	}
+	f, err := statOf(backend)
+	if err != nil {
+		return nil, fmt.Errorf("PostgreSQL is not on this machine: %w", err)
+	}
+	api, err := listener(addr)
+	if err != nil {
+		return nil, err
+	}
+	return &cpuMeter{postmaster: f.parent, servers: []int{api, second}}, nil
+}
+
+// times returns the CPU time of every process so far.
+func (m *cpuMeter) times() map[int]time.Duration {
+	all := map[int]time.Duration{}
+	for _, pid := range m.servers {
+		if f, err := statOf(pid); err == nil {
+			all[pid] = f.cpu
+		}
+	}
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(d))
+		if f, err := statOf(pid); err == nil && f.parent == m.postmaster {
+			all[pid] = f.cpu
+		}
+	}
+	return all
+}
+
+// used is what was spent between two looks; of a process that has ended, nothing.
+func used(from, to map[int]time.Duration) (sum time.Duration) {
+	for pid, t := range to {
+		sum += t - from[pid]
+	}
+	return sum
+}
+
+type processStat struct {
+	parent int
+	cpu    time.Duration
+}
+
+// statOf reads what proc(5) says of a process: the fields behind its name, which may hold anything.
+func statOf(pid int) (processStat, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return processStat{}, err
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(f) < 13 {
+		return processStat{}, fmt.Errorf("/proc/%d/stat is too short", pid)
+	}
+	parent, err1 := strconv.Atoi(f[1])
+	user, err2 := strconv.ParseInt(f[11], 10, 64)
+	system, err3 := strconv.ParseInt(f[12], 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil {
+		return processStat{}, fmt.Errorf("/proc/%d/stat is not understood", pid)
+	}
+	return processStat{parent, time.Duration(user+system) * tick}, nil
+}
+
+// listener returns the process that listens on the port of addr.
+func listener(addr string) (int, error) {
+	_, port, _ := strings.Cut(addr, ":")
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return 0, fmt.Errorf("no port in %q", addr)
+	}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		b, _ := os.ReadFile(table)
+		for line := range strings.Lines(string(b)) {
+			f := strings.Fields(line)
+			if len(f) > 9 && f[3] == "0A" && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", n)) {
+				return owner("socket:[" + f[9] + "]")
+			}
+		}
+	}
+	return 0, fmt.Errorf("nobody listens on %s on this machine", addr)
+}
+
+// owner returns a process that has a socket open.
+func owner(socket string) (int, error) {
+	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && to == socket {
+			return strconv.Atoi(strings.Split(fd, "/")[2])
+		}
+	}
+	return 0, fmt.Errorf("the process with %s is not to be seen", socket)
+}
