@@ -7,6 +7,7 @@
 \pset tuples_only on
 \pset null NULL
 SET client_min_messages = 'warning';  -- CASCADE lists what it takes along, in an order of its own
+SET deadlock_timeout = '20s';  -- the API goes on meanwhile and locks in another order: let it be the one that gives way
 -- the role of the API, to be let in again afterwards
 SELECT x.grantee::regrole AS service FROM pg_proc p, aclexplode(p.proacl) x
 WHERE p.oid = 'vault.active_tokens'::regproc AND x.grantee <> p.proowner \gset
