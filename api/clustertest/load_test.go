@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -89,6 +90,11 @@ func (l *load) prepare() {
 		}) {
 			l.t.Fatalf("%s cannot be created", l.kept(k))
 		}
+	}
+	if err := l.c.manage(http.MethodPost, "/v1/secrets", map[string]any{
+		"name": l.prefix + "/auto", "kind": "automatic", "rotation_interval_secs": 1, "keep_versions": 100,
+	}); err != nil {
+		l.t.Fatal(err)
 	}
 	for _, n := range l.c.nodes {
 		r := newClient(newHistory(), n, l.seed)

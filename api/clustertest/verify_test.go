@@ -1,8 +1,12 @@
 package clustertest
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +24,7 @@ func (l *load) verify() report {
 	l.t.Helper()
 	l.stop()
 	l.must(l.c.awaitWhole())
+	l.must(l.c.manage(http.MethodPatch, "/v1/metadata/"+l.prefix+"/auto", map[string]any{"rotation_paused": true}))
 	l.must(l.c.awaitReplay())
 	l.lastReads()
 	entries := l.h.all()
@@ -40,9 +45,56 @@ func (l *load) verify() report {
 	}
 	err := errors.Join(
 		unexpected(entries), linearizable(trusted(entries, l.twoPrimaries), l.artifacts), monotonic(entries, l.breaks), readYourWrites(entries), honest(entries),
-		l.compareStored(entries, &r), l.compareAudit(entries))
+		l.compareStored(entries, &r), l.compareAudit(entries), l.compareRotations())
 	l.must(err)
 	return r
+}
+
+// manage has the API of the primary's node do something that is no part of the history.
+func (c *cluster) manage(method, path string, body any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	l := c.leader()
+	if l == nil {
+		return errors.New("there is no primary")
+	}
+	req, err := http.NewRequest(method, l.url()+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	req.Header = http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer " + c.token}}
+	if method == http.MethodPatch {
+		req.Header.Set("If-Match", "*")
+	}
+	r, err := c.admin.Do(req)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if r.StatusCode >= 300 {
+		answer, _ := io.ReadAll(r.Body)
+		return fmt.Errorf("%s %s: %s %s", method, path, r.Status, answer)
+	}
+	return nil
+}
+
+// compareRotations checks that the secret which rotated by itself all the while has one version for each rotation that
+// was due and done, whoever was the primary, and one audit record for each.
+func (l *load) compareRotations() error {
+	n := l.c.leader()
+	if n == nil {
+		return errors.New("there is no primary")
+	}
+	name := l.prefix + "/auto"
+	same, err := query[bool](n, `SELECT count(*) = count(DISTINCT j.version) AND count(*) = min(s.current_version) - 1
+		AND count(*) = (SELECT count(*) FROM vault.audit_log WHERE secret_name = $1 AND action = 'rotate' AND outcome = 'ok')
+		FROM vault.rotation_jobs j JOIN vault.secrets s ON s.id = j.secret_id WHERE s.name = $1 AND j.state = 'done'`, name)
+	if err != nil || !same {
+		return fmt.Errorf("%s: the rotations done, the versions and the audit differ: %w", name, err)
+	}
+	return nil
 }
 
 // lastReads adds a read of every secret through every node, so that the end of the history is known.
