@@ -18,7 +18,7 @@ import (
 
 // answering bounds one request, as a client of the product would. It is longer than the server takes to say that it
 // does not know, so that only a server that is frozen or dead is given up on.
-const answering = 20 * time.Second
+const answering = 40 * time.Second
 
 // client sends operations to one node's API and writes down what it is told. It is for one goroutine.
 type client struct {

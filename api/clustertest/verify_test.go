@@ -44,7 +44,7 @@ func (l *load) verify() report {
 		}
 	}
 	err := errors.Join(
-		unexpected(entries), linearizable(trusted(entries, l.twoPrimaries), l.artifacts), monotonic(entries, l.breaks), readYourWrites(entries), honest(entries),
+		unexpected(entries), linearizable(trusted(entries, l.twoPrimaries), l.artifacts), monotonic(entries, l.breaks), readYourWrites(trusted(entries, l.twoPrimaries)), honest(entries),
 		l.compareStored(entries, &r), l.compareAudit(entries), l.compareRotations())
 	l.must(err)
 	return r
@@ -88,7 +88,7 @@ func (l *load) compareRotations() error {
 		return errors.New("there is no primary")
 	}
 	name := l.prefix + "/auto"
-	same, err := query[bool](n, `SELECT count(*) = count(DISTINCT j.version) AND count(*) = min(s.current_version) - 1
+	same, err := query[bool](n, `SELECT count(*) = count(DISTINCT j.version) AND count(*) = coalesce(min(s.current_version) - 1, 0)
 		AND count(*) = (SELECT count(*) FROM vault.audit_log WHERE secret_name = $1 AND action = 'rotate' AND outcome = 'ok')
 		FROM vault.rotation_jobs j JOIN vault.secrets s ON s.id = j.secret_id WHERE s.name = $1 AND j.state = 'done'`, name)
 	if err != nil || !same {
