@@ -159,6 +159,28 @@ func eventually(t *testing.T, what string, happened func() bool) {
 	}
 }
 
+// TestStopShips: a process that is stopped leaves nothing behind for the next one.
+func TestStopShips(t *testing.T) {
+	db := vaulttest.NewDB(t)
+	env := db.Environ(t)
+	prepare(t, db, env)
+	p := launch(t, env)
+	url := "http://" + p.wait(t, 1, "ready")["listen"].(string)
+	if status, _ := do(t, "GET", url+"/v1/secrets/app/a", "", ""); status != 200 {
+		t.Fatal(status)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	var n int
+	err := db.MustConnect(t, vaulttest.Superuser).QueryRow(context.Background(),
+		"SELECT count(*) FROM vault.audit_log WHERE action = 'read' AND secret_name = 'app/a' AND outcome = 'ok'").Scan(&n)
+	if err != nil || n != 1 {
+		t.Errorf("%d records, %v", n, err)
+	}
+}
+
 // TestReadsWithoutPrimary: a node whose primary is gone reads, refuses and verifies as before, says that it is degraded,
 // and its records arrive once there is a primary again.
 func TestReadsWithoutPrimary(t *testing.T) {
