@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -597,4 +599,38 @@ func (l *load) check(s *server) {
 			l.t.Errorf("%s: %d changes were answered, %d recorded", name, len(all), got)
 		}
 	}
+}
+
+// TestAnswersOfAnOlderTimeline: what a server says while a newer primary appears elsewhere does not count, be it that a
+// change is done.
+func TestAnswersOfAnOlderTimeline(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	conn, err := d.writer.acquire(t.Context())
+	must(t, err)
+	timeline := linkOf(conn.Conn()).timeline
+	if timeline == 0 {
+		t.Fatal("its timeline was not asked")
+	}
+	conn.Release()
+	s.sql("app", "CREATE FUNCTION public.waits() RETURNS boolean LANGUAGE sql AS 'SELECT true FROM pg_advisory_xact_lock(7)'; GRANT USAGE ON SCHEMA public TO vault_service")
+	blocker := s.connect("app")
+	defer func() { _ = blocker.Close(context.Background()) }()
+	_, err = blocker.Exec(t.Context(), "SELECT pg_advisory_lock(7)")
+	must(t, err)
+	got := make(chan fate, 1)
+	go func() {
+		_, f, _ := send(t.Context(), d.writer, change[bool]{sql: "SELECT public.waits()", row: pgx.RowTo[bool]})
+		got <- f
+	}()
+	s.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'advisory'")
+	d.writer.hosts.see(timeline + 1)
+	_, err = blocker.Exec(t.Context(), "SELECT pg_advisory_unlock(7)")
+	must(t, err)
+	if f := <-got; f != unknown {
+		t.Errorf("fate %d: the answer was believed", f)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	code(t, d.CheckWriter(ctx), core.Unavailable)
 }
