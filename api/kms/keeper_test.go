@@ -7,11 +7,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"maps"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"go.uber.org/goleak"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
@@ -81,40 +86,71 @@ func wantErr(t testing.TB, err error, code core.Code, key vault.DataKey) {
 }
 
 func TestKeeper(t *testing.T) {
-	eachKeeper(t, func(t *testing.T, k vault.Keeper) {
-		key := mustGenerate(t, k, ctxA)
-		if len(key.Plain) != 32 || key.KeyID == "" || len(key.Wrapped) == 0 || bytes.Contains(key.Wrapped, key.Plain) {
-			t.Fatalf("%d bytes of %q", len(key.Plain), key.KeyID)
+	eachKeeper(t, func(t *testing.T, k vault.Keeper) { contract(t, k, 0) })
+}
+
+// TestKeeperJudge tries the keeper on a KMS that is not of this project (kmstest has the same for its own server).
+func TestKeeperJudge(t *testing.T) {
+	endpoint := os.Getenv("HV_KMS_ENDPOINT")
+	if endpoint == "" {
+		t.Skip("HV_KMS_ENDPOINT is not set: no other KMS to try")
+	}
+	const head = 36 // moto denies access to the key that a changed head names
+	startKMS(t)     // for the rest of its environment
+	t.Setenv("AWS_ENDPOINT_URL_KMS", endpoint)
+	t.Setenv("AWS_REGION", "eu-west-1")
+	conf, err := config.LoadDefaultConfig(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := awskms.NewFromConfig(conf).CreateKey(t.Context(), &awskms.CreateKeyInput{KeyUsage: types.KeyUsageTypeEncryptDecrypt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := mustAWS(t, AWSConfig{KeyID: aws.ToString(out.KeyMetadata.Arn), MaxRetries: 2}) // moto resets a connection now and then
+	contract(t, k, head)
+	old := mustGenerate(t, k, ctxA)
+	made, err := k.Rewrap(t.Context(), old.WrappedKey, ctxA)
+	if err != nil || bytes.Equal(made.Wrapped, old.Wrapped) {
+		t.Fatal(err)
+	}
+	mustUnwrap(t, k, vault.DataKey{Plain: old.Plain, WrappedKey: made}, ctxA)
+}
+
+// contract is what the door relies on. Bytes before head are not changed.
+func contract(t *testing.T, k vault.Keeper, head int) {
+	key := mustGenerate(t, k, ctxA)
+	if len(key.Plain) != 32 || key.KeyID == "" || len(key.Wrapped) == 0 || bytes.Contains(key.Wrapped, key.Plain) {
+		t.Fatalf("%d bytes of %q", len(key.Plain), key.KeyID)
+	}
+	other := mustGenerate(t, k, ctxA)
+	if bytes.Equal(key.Plain, other.Plain) || bytes.Equal(key.Wrapped, other.Wrapped) {
+		t.Fatal("the same key twice")
+	}
+	for range 3 {
+		mustUnwrap(t, k, key, ctxA) // what it wipes is its own copy
+	}
+	if err := k.Check(t.Context()); err != nil {
+		t.Errorf("Check: %v", err)
+	}
+	for name, wrong := range map[string]map[string]string{
+		"none": nil, "less": {"hyperion-vault:version": "7"}, "other": other2(ctxA, "hyperion-vault:version", "8"), "more": other2(ctxA, "x", "y"),
+	} {
+		got, err := k.Unwrap(t.Context(), key.WrappedKey, wrong)
+		if got != nil {
+			t.Fatalf("context %s gives a key", name)
 		}
-		other := mustGenerate(t, k, ctxA)
-		if bytes.Equal(key.Plain, other.Plain) || bytes.Equal(key.Wrapped, other.Wrapped) {
-			t.Fatal("the same key twice")
+		wantErr(t, err, core.Corrupt, key)
+	}
+	for at := head; at < len(key.Wrapped); at++ {
+		changed := vault.WrappedKey{KeyID: key.KeyID, Wrapped: bytes.Clone(key.Wrapped)}
+		changed.Wrapped[at] ^= 0x80
+		got, err := k.Unwrap(t.Context(), changed, ctxA)
+		if got != nil {
+			t.Fatal("a changed byte gives a key")
 		}
-		for range 3 {
-			mustUnwrap(t, k, key, ctxA) // what it wipes is its own copy
-		}
-		if err := k.Check(t.Context()); err != nil {
-			t.Errorf("Check: %v", err)
-		}
-		for name, wrong := range map[string]map[string]string{
-			"none": nil, "less": {"hyperion-vault:version": "7"}, "other": other2(ctxA, "hyperion-vault:version", "8"), "more": other2(ctxA, "x", "y"),
-		} {
-			got, err := k.Unwrap(t.Context(), key.WrappedKey, wrong)
-			if got != nil {
-				t.Fatalf("context %s gives a key", name)
-			}
-			wantErr(t, err, core.Corrupt, key)
-		}
-		for at := range key.Wrapped {
-			changed := vault.WrappedKey{KeyID: key.KeyID, Wrapped: bytes.Clone(key.Wrapped)}
-			changed.Wrapped[at] ^= 0x80
-			got, err := k.Unwrap(t.Context(), changed, ctxA)
-			if got != nil {
-				t.Fatal("a changed byte gives a key")
-			}
-			wantErr(t, err, core.Corrupt, key)
-		}
-	})
+		wantErr(t, err, core.Corrupt, key)
+	}
 }
 
 func other2(m map[string]string, k, v string) map[string]string {
