@@ -80,6 +80,9 @@ func TestBreaker(t *testing.T) {
 		t.Errorf("calls under way went on for %s", took)
 	}
 	asked := len(b.s.TakeCalls())
+	if asked > 60 {
+		t.Errorf("%d attempts for 50 calls: retries went on", asked)
+	}
 	if took := b.burst(t, 200); took > time.Second || !b.Circuit().Open || b.Circuit().Refused < 150 {
 		t.Errorf("took %s with %+v", took, b.Circuit())
 	}
