@@ -128,9 +128,15 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 		return out, true, nil
 	case err == nil && final:
 		return out, true, d.classify(last)
+	case errors.Is(err, errTraceless) && final:
+		return out, true, errUnknown(last)
 	}
 	return out, false, nil
 }
+
+// errTraceless is what landed returns when nothing is left by which one could tell:
+// the change may have been made, and then another that removed its traces.
+var errTraceless = errors.New("no trace of the change or of another in its place")
 
 // send acquires a connection within ctx and sends the change, without a way to cancel it. When the server falls silent,
 // or half of the time that is left has passed, it stops waiting: the change goes on by itself.

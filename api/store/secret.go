@@ -62,11 +62,18 @@ func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, o vault.Orig
 }
 
 // landed tells whether the version with this very nonce is stored. A nonce is
-// random and used once, so no other change can be taken for this one.
+// random and used once, so no other change can be taken for this one. Only another
+// in its place shows that it was not made: a version that is gone, or a secret, may
+// have been it.
 func (d *DB) landed(ctx context.Context, id core.SecretID, name core.Name, version uint64, nonce []byte) (vault.Secret, bool, error) {
 	rows, err := readPrimary(ctx, d, readSealed, []any{[]string{string(name)}, int64(version)}, storedRow)
-	if err != nil || len(rows) != 1 || rows[0].SecretID != id || !bytes.Equal(rows[0].Sealed.Nonce, nonce) {
+	switch {
+	case err != nil:
 		return vault.Secret{}, false, err
+	case len(rows) != 1 || rows[0].SecretID != id:
+		return vault.Secret{}, false, errTraceless
+	case !bytes.Equal(rows[0].Sealed.Nonce, nonce):
+		return vault.Secret{}, false, nil
 	}
 	s, err := d.DescribeSecretOnWriter(ctx, name)
 	if err != nil || s.ID != id {
