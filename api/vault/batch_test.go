@@ -12,6 +12,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/api/vault/doortest"
 	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/allowlist"
 )
 
 func TestBatchRead(t *testing.T) {
@@ -219,5 +220,40 @@ func TestBatchReadIsBounded(t *testing.T) {
 	got, err = d.BatchRead(t.Context(), d.reader, names)
 	if wantCode(t, err, core.Unavailable); got != nil {
 		t.Error("values left without their records")
+	}
+}
+
+// TestBatchReadCountsEveryPosition: one large value, asked for again and again, does not get past the bound.
+func TestBatchReadCountsEveryPosition(t *testing.T) {
+	d := newDoor(t)
+	allow, err := allowlist.Parse("10.0.0.0/8")
+	wantCode(t, err, "")
+	v, err := vault.New(vault.Config{Store: d.store, Keeper: d.keeper, Recorder: d.recorder, Allow: allow, Node: "n", Database: "app",
+		MaxValueLen: core.MaxValueLen})
+	wantCode(t, err, "")
+	_, err = v.Create(t.Context(), d.admin, vault.CreateRequest{Name: "m", Value: bytes.Repeat([]byte("x"), core.MaxValueLen)})
+	wantCode(t, err, "")
+	d.recorder.Take()
+	names := make([]string, vault.MaxBatch)
+	for i := range names {
+		names[i] = "m"
+	}
+	got, err := v.BatchRead(t.Context(), d.reader, names)
+	wantCode(t, err, "")
+	for i, r := range got {
+		if i < vault.MaxBatchBytes/core.MaxValueLen {
+			wantCode(t, r.Err, "")
+			continue
+		}
+		if wantCode(t, r.Err, core.TooLarge); r.Value.Plain != nil {
+			t.Fatal("a value with an error")
+		}
+	}
+	if e := d.one(t); e.Code != "" || e.Version != 1 {
+		t.Errorf("%+v", e)
+	}
+	kept := got[0].Value.Plain
+	if got.Wipe(); !doortest.IsWiped(kept) {
+		t.Error("not wiped")
 	}
 }
