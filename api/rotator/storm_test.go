@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -42,7 +43,7 @@ func TestStorm(t *testing.T) {
 	b.conn = b.db.MustConnect(t, vaulttest.Superuser)
 	b.wired = b.mustOpen()
 	b.fillForStorm()
-	s := &storm{bench: b}
+	s := &storm{bench: b, journals: t.TempDir()}
 	s.run()
 	b.exec("ALTER SYSTEM SET hyperion_vault.rotation_enabled = off")
 	b.exec("SELECT pg_reload_conf()")
@@ -91,6 +92,7 @@ func (b *bench) checkStorm() {
 
 type storm struct {
 	*bench
+	journals string // folder of each node's
 	mu       sync.Mutex
 	urls     []string
 	kills    int
@@ -148,7 +150,8 @@ func (s *storm) killUntil(ctx context.Context, nodes []*process) {
 
 func (s *storm) startNode(i int) (*process, string) {
 	s.t.Helper()
-	p := s.startChild("serve", fmt.Sprintf("VAULT_NODE_NAME=node%d", i+1))
+	p := s.startChild("serve", fmt.Sprintf("VAULT_NODE_NAME=node%d", i+1),
+		"VAULT_AUDIT_DIR="+filepath.Join(s.journals, fmt.Sprint(i+1)))
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
