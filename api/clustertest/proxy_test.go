@@ -32,8 +32,6 @@ func newLink(from, to string) (*link, error) {
 	return l, nil
 }
 
-func (l *link) addr() string { return l.ln.Addr().String() }
-
 func (l *link) setCut(cut bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -481,7 +481,15 @@ func TestHosts(t *testing.T) {
 	})
 	t.Run("Timelines", func(t *testing.T) {
 		h, _, _, _ := names(true)
-		if !h.see(3) || !h.see(3) || h.see(2) || !h.see(4) || h.see(3) || h.outdated(4) || !h.outdated(3) {
+		for _, c := range []struct {
+			timeline uint32
+			believed bool
+		}{{3, true}, {3, true}, {2, false}, {4, true}, {3, false}} {
+			if h.see(c.timeline) != c.believed {
+				t.Errorf("timeline %d: believed %t", c.timeline, !c.believed)
+			}
+		}
+		if h.outdated(4) || !h.outdated(3) {
 			t.Error("an older timeline was believed")
 		}
 	})
