@@ -29,7 +29,7 @@ type CacheConfig struct {
 	TTL time.Duration
 	// MaxKeys bounds the keys kept, 32 bytes of locked memory each; the least recently used one goes first. 0 = 16384.
 	MaxKeys int
-	// CallTimeout bounds one call made for several callers, whose own deadlines do not count for it. 0 = 10 s.
+	// CallTimeout bounds one call, also one made for several callers, whose own deadlines do not count for it. 0 = 10 s.
 	CallTimeout time.Duration
 	// Clock tells the time; nil = the system's.
 	Clock vault.Clock
@@ -115,11 +115,14 @@ func NewCache(inner vault.Keeper, c CacheConfig) (*Cache, error) {
 // Locked reports whether the kept keys' memory is locked against swapping; true when none are kept.
 func (k *Cache) Locked() bool { return k.slots == nil || k.slots.locked }
 
-// Generate asks the inner keeper; nothing of its answer is kept.
+// Generate asks the inner keeper; nothing of its answer is kept. It takes no longer than a call that is shared: a write
+// may have more time than a read, for the sake of the database and not of the key service.
 func (k *Cache) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
 	if k.ctx.Err() != nil {
 		return vault.DataKey{}, errCacheClosed()
 	}
+	ctx, cancel := context.WithTimeout(ctx, k.c.CallTimeout)
+	defer cancel()
 	return k.inner.Generate(ctx, kmsContext)
 }
 

@@ -76,7 +76,17 @@ func (s *service) Unwrap(ctx context.Context, key vault.WrappedKey, _ map[string
 	return plain, nil
 }
 
-func (s *service) Generate(context.Context, map[string]string) (vault.DataKey, error) {
+func (s *service) Generate(ctx context.Context, _ map[string]string) (vault.DataKey, error) {
+	s.mu.Lock()
+	hold := s.hold
+	s.mu.Unlock()
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return vault.DataKey{}, ctx.Err()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -589,6 +599,10 @@ func TestCacheShares(t *testing.T) {
 		wantAway(t, k, 0)
 		if took := time.Since(begun); took != 7*time.Second {
 			t.Errorf("took %s", took)
+		}
+		begun = time.Now()
+		if _, err := k.Generate(t.Context(), ctxA); core.CodeOf(err) != core.Unavailable || time.Since(begun) != 7*time.Second {
+			t.Errorf("Generate: %v after %s", err, time.Since(begun))
 		}
 	})
 }

@@ -91,7 +91,6 @@ func (k *Cache) refreshEntry(e *entry, r request, begun time.Time) {
 	if k.entries[e.id] != e {
 		return // gone meanwhile, and its slot may be another's
 	}
-	e.refresh = k.c.Clock().Add(k.c.TTL/32 + rand.N(k.c.TTL/32+1))
 	switch verdictOf(err) {
 	case yes:
 		copy(k.slots.key(e.slot), plain)
@@ -101,8 +100,17 @@ func (k *Cache) refreshEntry(e *entry, r request, begun time.Time) {
 		k.count.revoked++
 	case unsure:
 		e.asked = time.Time{}
+		k.retry(e)
 	case silent:
+		k.retry(e)
 	}
+}
+
+// retry says when e is asked for again: after a pause, and more often towards its end, so that the key service has a
+// last chance after it is back.
+func (k *Cache) retry(e *entry) {
+	now := k.c.Clock()
+	e.refresh = now.Add(min(k.c.TTL/32+rand.N(k.c.TTL/32+1), k.end(e).Sub(now)/2))
 }
 
 // sweepUntilClosed wipes keys that nobody asks for any more.
