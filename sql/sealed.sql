@@ -72,11 +72,12 @@ COMMENT ON FUNCTION vault.create_secret(uuid, text, vault.sealed_value, text, te
     vault.audit_origin) IS 'stores a new secret whose first version was sealed for this id and name';
 
 CREATE FUNCTION vault.is_time_zone(name text) RETURNS boolean
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- Reads every file of the time zone database, so only asked when one is named. Names that mean something only
-    -- on this machine, and copies of the database under other names, are no time zones.
+    -- Reads every file of the time zone database: some 40 ms. STRICT, because AND asks its other side too when one is NULL,
+    -- and who names no zone must not wait for that. Names that mean something only on this machine, and copies of the
+    -- database under other names, are no time zones.
     RETURN name !~ '^(posix|right)/' AND name NOT IN ('localtime', 'posixrules', 'Factory')
        AND EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = is_time_zone.name);
 END
