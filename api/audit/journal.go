@@ -86,7 +86,8 @@ type Journal struct {
 	arrived  place      // after the last record that is known to have arrived
 	pending  int64      // bytes after it
 	failure  error      // of the last write; nil = it went well
-	full     bool       // the last Record was refused for MaxBytes
+	all      bound      // on what is pending, for every record
+	refusals bound      // for those of operations that did not succeed
 	closed   bool
 
 	began            uint64 // the first number of this process
@@ -117,6 +118,7 @@ func Open(c Config) (*Journal, error) {
 	j := &Journal{
 		c: c, lock: lock, wake: make(chan struct{}, 1), shippable: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
+	j.all, j.refusals = bounds(c.MaxBytes)
 	if err := j.load(); err != nil {
 		_ = lock.Close()
 		return nil, err
@@ -173,8 +175,8 @@ func (j *Journal) path(first uint64) string { return filepath.Join(j.c.Dir, segm
 func (j *Journal) ID() vault.JournalID { return j.id }
 
 // Record returns nil once the entries are written to the journal's file, and durable where Config.Always is set. Every
-// error is Unavailable: the journal is full, cannot be written, or ctx ended first; in that last case the records may
-// be written all the same.
+// error is Unavailable: the journal is full (half full, where none of the operations succeeded), cannot be written, or
+// ctx ended first; in that last case the records may be written all the same.
 func (j *Journal) Record(ctx context.Context, entries ...vault.Entry) error {
 	if len(entries) == 0 {
 		return nil
@@ -184,7 +186,7 @@ func (j *Journal) Record(ctx context.Context, entries ...vault.Entry) error {
 	for i := range entries {
 		*rests = append(appendRest(*rests, at, &entries[i]), '\n')
 	}
-	g, err := j.join(*rests, len(entries))
+	g, err := j.join(*rests, len(entries), refusalsOnly(entries))
 	*rests = (*rests)[:0]
 	restsPool.Put(rests)
 	if err == nil {
@@ -209,15 +211,17 @@ func (g *group) wait(ctx context.Context) error {
 	}
 }
 
-// join copies records into the group that the writer takes next.
-func (j *Journal) join(rests []byte, n int) (*group, error) {
+// join copies n records into the group that the writer takes next; refusals as in hasRoom.
+func (j *Journal) join(rests []byte, n int, refusals bool) (*group, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
 		return nil, core.Errorf(core.Unavailable, "the audit journal is closed")
 	}
-	if n > 0 && !j.hasRoom(int64(len(rests)+n*lineOverhead)) {
-		return nil, errFull()
+	if n > 0 {
+		if err := j.hasRoom(int64(len(rests)+n*lineOverhead), refusals); err != nil {
+			return nil, err
+		}
 	}
 	if j.waiting == nil {
 		j.waiting = &group{done: make(chan struct{})}
@@ -228,41 +232,19 @@ func (j *Journal) join(rests []byte, n int) (*group, error) {
 	return g, nil
 }
 
-func errFull() error {
-	return core.Errorf(core.Unavailable, "the audit journal is full: its records cannot be brought to the primary")
-}
-
-// hasRoom tells whether so many bytes more may wait for the primary. The log hears of the first refusal and of the end
-// of refusing.
-func (j *Journal) hasRoom(size int64) bool {
-	if j.waiting != nil {
-		size += int64(len(j.waiting.rests) + j.waiting.n*lineOverhead)
-	}
-	full := j.pending+size > j.c.MaxBytes
-	if full && !j.full {
-		j.c.Log.Error("the audit journal is full: every operation is refused until its records arrive at the primary, or VAULT_AUDIT_MAX_BYTES is raised",
-			"folder", j.c.Dir, "pending_bytes", j.pending, "max_bytes", j.c.MaxBytes)
-	}
-	if !full && j.full {
-		j.c.Log.Info("the audit journal has room again", "folder", j.c.Dir)
-	}
-	j.full = full
-	return !full
-}
-
 // Check returns nil when a record could be written now. After a write that failed it tries one, so that a disk that
 // has space again is noticed without waiting for a request.
 func (j *Journal) Check(ctx context.Context) error {
 	j.mu.Lock()
-	failure, room := j.failure, j.hasRoom(maxText)
+	failure, full := j.failure, j.hasRoom(maxText, false)
 	j.mu.Unlock()
-	if !room {
-		return errFull()
+	if full != nil {
+		return full
 	}
 	if failure == nil {
 		return nil
 	}
-	g, err := j.join(nil, 0)
+	g, err := j.join(nil, 0, false)
 	if err != nil {
 		return err
 	}

@@ -396,6 +396,43 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// TestRefusalsLeaveRoom: who has no access cannot end the reads of those who have, by making refusals.
+func TestRefusalsLeaveRoom(t *testing.T) {
+	f := newFixture(t, Config{MaxBytes: 4000})
+	refusal := read("x")
+	refusal.Outcome, refusal.Code = vault.OutcomeDenied, core.Denied
+	n := 0
+	var err error
+	for ; err == nil && n < 100; n++ {
+		err = f.Record(t.Context(), refusal)
+	}
+	if s := f.AuditState(); core.CodeOf(err) != core.Unavailable || n < 5 || s.PendingBytes > s.MaxBytes/2 || s.Refused != 1 {
+		t.Fatalf("after %d refusals: %v, %+v", n, err, s)
+	}
+	n--
+	if err := f.Check(t.Context()); err != nil {
+		t.Errorf("not ready: %v", err)
+	}
+	// One that succeeded takes its companions of a batch-read with it.
+	if err := f.Record(t.Context(), refusal, read("mixed")); err != nil {
+		t.Error(err)
+	}
+	for range n / 2 {
+		f.record("x")
+	}
+	if got := len(f.drain()); got != n+2+n/2 {
+		t.Errorf("%d records arrive, not %d", got, n+2+n/2)
+	}
+	if err := f.Record(t.Context(), refusal); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	for _, line := range []string{"the audit journal is half full", "has room for failed requests again"} {
+		if strings.Count(f.log.String(), line) != 1 {
+			t.Errorf("%q is not in the log once:\n%s", line, f.log)
+		}
+	}
+}
+
 // TestRetention: what has arrived stays for a while, but never at the cost of the bound.
 func TestRetention(t *testing.T) {
 	now := time.Now()

@@ -1,0 +1,72 @@
+package audit
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// refusalShare: of MaxBytes one in so many may be filled by records of operations which did not succeed. The rest is
+// left to those that did: anybody who reaches the port can make refusals, and must not be able to end reads by filling
+// the journal while the primary is away.
+const refusalShare = 2
+
+// bound is one limit of what may wait for the primary. The Journal's mutex guards it.
+type bound struct {
+	bytes         int64
+	reached, left string     // what the log says when the bound begins and ends to refuse
+	level         slog.Level // of reached
+	refusing      bool
+}
+
+func bounds(maxBytes int64) (all, refusals bound) {
+	all = bound{
+		bytes: maxBytes, level: slog.LevelError, left: "the audit journal has room again",
+		reached: "the audit journal is full: every operation is refused until its records arrive at the primary, or VAULT_AUDIT_MAX_BYTES is raised",
+	}
+	refusals = bound{
+		bytes: maxBytes / refusalShare, level: slog.LevelWarn, left: "the audit journal has room for failed requests again",
+		reached: "the audit journal is half full: requests that fail are answered 503 without a record, which leaves the rest of it to those that do not",
+	}
+	return all, refusals
+}
+
+// takes tells whether size more bytes may wait beside pending. The log hears when that begins and ceases to be so.
+func (b *bound) takes(pending, size int64, log *slog.Logger, dir string) bool {
+	refusing := pending+size > b.bytes
+	if refusing && !b.refusing {
+		log.Log(context.Background(), b.level, b.reached, "folder", dir, "pending_bytes", pending, "max_bytes", b.bytes)
+	}
+	if !refusing && b.refusing {
+		log.Info(b.left, "folder", dir)
+	}
+	b.refusing = refusing
+	return !refusing
+}
+
+// hasRoom returns nil when so many bytes more may wait for the primary. refusals: they are records of operations that
+// did not succeed. The caller holds mu.
+func (j *Journal) hasRoom(size int64, refusals bool) error {
+	if j.waiting != nil {
+		size += int64(len(j.waiting.rests) + j.waiting.n*lineOverhead)
+	}
+	if !j.all.takes(j.pending, size, j.c.Log, j.c.Dir) {
+		return core.Errorf(core.Unavailable, "the audit journal is full: its records cannot be brought to the primary")
+	}
+	if !j.refusals.takes(j.pending, size, j.c.Log, j.c.Dir) && refusals {
+		return core.Errorf(core.Unavailable, "the audit journal is half full and takes no records of failed requests: its records cannot be brought to the primary")
+	}
+	return nil
+}
+
+// refusalsOnly tells whether nothing of it succeeded.
+func refusalsOnly(entries []vault.Entry) bool {
+	for i := range entries {
+		if entries[i].Outcome == vault.OutcomeOK {
+			return false
+		}
+	}
+	return true
+}
