@@ -99,6 +99,47 @@ SELECT target, vault.may('regress_vault_team'::regrole, 'read', target)
 FROM unnest('{a_b/x.y/z,aXb/x.y/z,a_b/xzy/z}'::text[]) target;
 SELECT vault.revoke_access('regress_vault_team', 'a_b/x.y/*', '{read}');
 
+-- a list shows what the decision allows: random grants against names that are neighbours of each other
+BEGIN;
+CREATE FUNCTION pg_temp.disagree(rounds integer) RETURNS TABLE (wrong bigint, overlapping bigint, shown bigint, hidden bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    parts text[] := '{a,a-,a.,a0,z,-}';
+    names text[] := ARRAY(SELECT concat_ws('/', p, q, r) COLLATE "C" FROM unnest(parts) p, unnest(array_append(parts, NULL)) q, unnest('{a,NULL}'::text[]) r ORDER BY 1);
+    role oid := 'regress_vault_team'::regrole;
+    n bigint[];
+BEGIN
+    wrong := 0; overlapping := 0; shown := 0; hidden := 0;
+    PERFORM setseed(0.25);
+    FOR round IN 1 .. rounds LOOP
+        DELETE FROM vault.access_grants WHERE grantee = role;
+        INSERT INTO vault.access_grants (grantee, pattern, action, granted_at, granted_by)
+        SELECT DISTINCT role, CASE WHEN random() < 0.02 THEN '*' ELSE name || CASE WHEN random() < 0.5 THEN '' ELSE '/*' END END,
+               CASE WHEN random() < 0.5 THEN 'read' ELSE 'verify' END, now(), ''
+        FROM (SELECT names[1 + floor(random() * cardinality(names))] FROM generate_series(1, 1 + floor(random() * 12)::integer)) g (name);
+        SELECT ARRAY[count(*) FILTER (WHERE (hits > 0) <> vault.may(role, 'list', name)), count(*) FILTER (WHERE hits > 1),
+                     count(*) FILTER (WHERE hits = 1), count(*) FILTER (WHERE hits = 0)] INTO n
+        FROM (SELECT name, (SELECT count(*) FROM vault.visible_names(role) v WHERE name >= v.first COLLATE "C" AND name < v.beyond COLLATE "C") hits
+              FROM unnest(names) name) l;
+        wrong := wrong + n[1]; overlapping := overlapping + n[2]; shown := shown + n[3]; hidden := hidden + n[4];
+    END LOOP;
+    RETURN NEXT;
+END
+$$;
+SELECT wrong, overlapping, shown > 300, hidden > 300 FROM pg_temp.disagree(25);
+ROLLBACK;
+SELECT vault.visible_names('regress_vault_other'::regrole), vault.visible_names((SELECT oid FROM pg_roles WHERE rolname = session_user));
+SELECT count(*) FROM vault.visible_names('regress_vault_team'::regrole);
+SELECT count(*) FROM vault.visible_names(NULL);
+-- and it does not ask for each of them
+BEGIN;
+SET LOCAL track_functions = 'all';
+SET LOCAL ROLE regress_vault_other;
+SELECT count(*) FROM vault.list_secrets('');
+RESET ROLE;
+SELECT funcname, calls FROM pg_stat_xact_user_functions WHERE funcname IN ('may', 'visible_names');
+ROLLBACK;
+
 --
 -- roles
 --
