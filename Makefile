@@ -39,8 +39,10 @@ override with_llvm = no
 C_WARNINGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 PG_CFLAGS = $(C_WARNINGS)
 
+# Both: Debian's client package has the file of PGXS, and no headers.
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
-ifneq (,$(wildcard $(PGXS)))
+PG_HEADERS := $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h
+ifeq (2,$(words $(wildcard $(PGXS) $(PG_HEADERS))))
 include $(PGXS)
 BUILT_FOR = extension/shim/.pg_config
 ifneq ($(file < $(BUILT_FOR)),$(VERSION) $(pkglibdir))
@@ -51,7 +53,7 @@ else
 all install uninstall lint-c: need-pgxs
 .PHONY: need-pgxs
 need-pgxs:
-	@echo "error: no PostgreSQL build files found by '$(PG_CONFIG) --pgxs'." >&2
+	@echo "error: no PostgreSQL build files found by '$(PG_CONFIG)' (--pgxs, --includedir-server)." >&2
 	@echo "hint: install the Debian package postgresql-server-dev-NN (NN is your server's major version)," >&2
 	@echo "hint: or run make deps, or pass PG_CONFIG=/path/to/pg_config." >&2
 	@exit 1

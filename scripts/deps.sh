@@ -21,9 +21,13 @@ pg_major() {
 	apt-cache depends postgresql 2>/dev/null | sed -nE 's/.*Depends: postgresql-([0-9]+)$/\1/p' | head -n1
 }
 
-# has_server, has_headers: of the PostgreSQL that PG_CONFIG names.
+# has_server, has_headers: of the PostgreSQL that PG_CONFIG names. Debian's client package alone brings pgxs.mk, so
+# that says nothing of the headers.
 has_server() { [ -x "$("${PG_CONFIG:-pg_config}" --bindir 2>/dev/null)/postgres" ]; }
-has_headers() { [ -f "$("${PG_CONFIG:-pg_config}" --pgxs 2>/dev/null)" ]; }
+has_headers() {
+	[ -f "$("${PG_CONFIG:-pg_config}" --pgxs 2>/dev/null)" ] &&
+		[ -f "$("${PG_CONFIG:-pg_config}" --includedir-server 2>/dev/null)/postgres.h" ]
+}
 
 apt_install() {
 	quietly "apt-get install $*" as_root env DEBIAN_FRONTEND=noninteractive \
