@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,7 +44,7 @@ type Server struct {
 var serverSeq atomic.Int64
 
 // NewServer starts an API for db and stops it with the test. env are VAULT_*=value settings that replace the harness's
-// own: reads are allowed from loopback, everything else has its default.
+// own: reads are allowed from loopback, everything else has its default. It logs at every level unless they say otherwise.
 func NewServer(t testing.TB, db *DB, env ...string) *Server {
 	t.Helper()
 	s := &Server{Env: db.Environ(t, env...), log: &buffer{}, client: &http.Client{Transport: &http.Transport{}}}
@@ -53,7 +54,11 @@ func NewServer(t testing.TB, db *DB, env ...string) *Server {
 	}
 	s.AgentSocket = cfg.Agent.Socket
 	s.AdminToken = db.MustToken(t, fmt.Sprintf("test-%d", serverSeq.Add(1)))
-	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	level := slog.LevelDebug
+	if slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "VAULT_LOG_LEVEL=") }) {
+		level = cfg.LogLevel
+	}
+	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: level}))
 	limit := cfg.ShutdownTimeout
 	svc, err := service.Open(context.Background(), cfg, log)
 	if err != nil {
@@ -142,7 +147,7 @@ func (s *Server) MustStop(t testing.TB) {
 	}
 }
 
-// Log returns what the server has logged, at every level.
+// Log returns what the server has logged.
 func (s *Server) Log() string { return s.log.String() }
 
 // Do sends a request with the admin token and returns status and body. body may be nil, a string of JSON, or anything
