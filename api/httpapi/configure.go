@@ -18,7 +18,7 @@ var (
 
 func (s *server) configure(c *gin.Context) {
 	name := nameOf(c)
-	body, err := s.readJSON(c)
+	body, err := s.readJSON(c, vault.ActionConfigure)
 	defer func() { envelope.Wipe(body) }()
 	r := vault.ConfigureRequest{Name: name}
 	if err == nil {
@@ -101,7 +101,7 @@ func (o object) small(field string) (int, error) {
 }
 
 func (s *server) expire(c *gin.Context, name string) {
-	body, err := s.readJSON(c)
+	body, err := s.readJSON(c, vault.ActionExpire)
 	defer func() { envelope.Wipe(body) }()
 	var version, grace int64
 	if err == nil {

@@ -21,8 +21,8 @@ const (
 	defaultMaxStreams = 64
 	defaultWatchPoll  = time.Second
 	watchRest         = 50 * time.Millisecond // between two looks: any role may notify, as often as it likes
-	keepAlive         = 15 * time.Second // below what proxies take for a dead connection
-	eventWriteLimit   = 10 * time.Second // a reader that takes no more is let go
+	keepAlive         = 15 * time.Second      // below what proxies take for a dead connection
+	eventWriteLimit   = 10 * time.Second      // a reader that takes no more is let go
 	headerLastEventID = "Last-Event-ID"
 )
 

@@ -23,7 +23,7 @@ func (s *server) reject(c *gin.Context, action vault.Action, name string, err er
 }
 
 func (s *server) create(c *gin.Context) {
-	body, err := s.readJSON(c)
+	body, err := s.readJSON(c, vault.ActionCreate)
 	defer func() { envelope.Wipe(body) }()
 	var r vault.CreateRequest
 	if err == nil {
@@ -71,7 +71,7 @@ func (s *server) read(c *gin.Context) {
 
 func (s *server) update(c *gin.Context) {
 	name := nameOf(c)
-	body, err := s.readJSON(c)
+	body, err := s.readJSON(c, vault.ActionUpdate)
 	defer func() { envelope.Wipe(body) }()
 	var r vault.UpdateRequest
 	if err == nil {
@@ -162,7 +162,7 @@ func (s *server) rotate(c *gin.Context, name string) {
 }
 
 func (s *server) readRotate(c *gin.Context) (vault.RotateRequest, error) {
-	body, err := readBody(c, s.maxBody)
+	body, err := s.readBody(c, vault.ActionRotate, s.maxBody)
 	if err != nil || len(body) == 0 {
 		return vault.RotateRequest{}, err
 	}
@@ -174,7 +174,7 @@ func (s *server) readRotate(c *gin.Context) (vault.RotateRequest, error) {
 }
 
 func (s *server) verify(c *gin.Context, name string) {
-	body, err := s.readJSON(c)
+	body, err := s.readJSON(c, vault.ActionVerify)
 	defer func() { envelope.Wipe(body) }()
 	var candidate []byte
 	if err == nil {

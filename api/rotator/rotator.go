@@ -38,7 +38,7 @@ const (
 	firstBackoff   = 500 * time.Millisecond
 	// restBetween is the least time between the beginnings of two looks: any role may notify, and as often as it likes.
 	restBetween = 100 * time.Millisecond
-	longBackoff    = 30 * time.Second
+	longBackoff = 30 * time.Second
 )
 
 // Config is what a Rotator is made of. Door is required.

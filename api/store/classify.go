@@ -75,7 +75,10 @@ func (d *DB) classify(err error) error {
 	if errors.Is(err, errBehind) {
 		return core.Wrap(core.Unavailable, err, "no server that answers has reached the given LSN")
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.Canceled) {
+		return core.Wrap(core.Unavailable, err, "the request was cancelled")
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
 		return core.Wrap(core.Unavailable, err, "the database did not answer in time")
 	}
 	return core.Wrap(core.Unavailable, err, "the database cannot be reached")
