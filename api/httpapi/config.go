@@ -89,8 +89,10 @@ func (s *server) routes(e *gin.Engine) {
 	e.Use(s.begin, s.recover)
 	e.NoRoute(s.noRoute)
 	e.NoMethod(s.noMethod)
-	e.GET("/healthz", s.health)
-	e.GET("/readyz", s.ready)
+	for _, method := range []string{http.MethodGet, http.MethodHead} { // some monitors ask without wanting a body
+		e.Handle(method, "/healthz", s.health)
+		e.Handle(method, "/readyz", s.ready)
+	}
 	if s.Metrics != nil {
 		e.GET("/metrics", gin.WrapH(s.Metrics))
 	}
