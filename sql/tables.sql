@@ -150,7 +150,8 @@ CREATE TABLE vault.audit_log (
         CONSTRAINT audit_log_action_known
         CHECK (action IN ('create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe',
                           'configure', 'expire', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'grant',
-                          'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'malformed')),
+                          'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'audit_prune',
+                          'malformed')),
     secret_name text,
     version bigint,
     outcome text NOT NULL
