@@ -172,4 +172,5 @@ CREATE EVENT TRIGGER hyperion_vault_guard_drop ON ddl_command_start
     WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED', 'DROP LANGUAGE', 'DROP TYPE', 'DROP FUNCTION',
                  'DROP DOMAIN', 'DROP CAST', 'DROP OPERATOR', 'DROP ROUTINE', 'DROP PROCEDURE', 'DROP AGGREGATE')
     EXECUTE FUNCTION vault.guard_drop();
+ALTER EVENT TRIGGER hyperion_vault_guard_drop ENABLE ALWAYS;  -- also where session_replication_role is replica
 COMMENT ON EVENT TRIGGER hyperion_vault_guard_drop IS 'keeps DROP EXTENSION from destroying secrets';
