@@ -149,12 +149,8 @@ func isolatedOwn(t *testing.T, b *bench, level string) {
 
 // A function that waits for no worker may still run while there are some, and a new snapshot is not always to be had then.
 func isolatedParallel(t *testing.T, b *bench, level string) {
-	setting := "force_parallel_mode"
-	if get[int](b.session, "SELECT current_setting('server_version_num')::int") >= 160000 {
-		setting = "debug_parallel_query"
-	}
 	s, role := isolated(t, b, level, "read,verify")
-	s.exec("SET LOCAL " + setting + " = on")
+	s.exec("SET LOCAL " + forcedParallel(s) + " = on")
 	const sql = "SELECT count(*)::int FROM (SELECT n FROM (VALUES ('app/json')) v(n) OFFSET 0) x WHERE vault.verify(n, 'first'::text)"
 	if n := get[int](s, sql); n != 1 {
 		t.Errorf("%d verify", n)

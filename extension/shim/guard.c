@@ -59,6 +59,14 @@ ObjectAccess(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 				 errhint("Delete the secrets first. To destroy them, SET hyperion_vault.allow_drop_with_secrets = on.")));
 }
 
+static void
+NextUtility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,
+			ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	(next_utility ? next_utility : standard_ProcessUtility) (statement, text, read_only_tree, context, params,
+															 environment, dest, completion);
+}
+
 /*
  * Forget, for the length of a DROP, what the trigger saw before another one: one that runs within it, or before it.
  */
@@ -66,18 +74,17 @@ static void
 Utility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,
 		ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
-	ProcessUtility_hook_type run = next_utility ? next_utility : standard_ProcessUtility;
 	bool		outer = looked;
 
 	if (!IsA(statement->utilityStmt, DropStmt) && !IsA(statement->utilityStmt, DropOwnedStmt))
 	{
-		run(statement, text, read_only_tree, context, params, environment, dest, completion);
+		NextUtility(statement, text, read_only_tree, context, params, environment, dest, completion);
 		return;
 	}
 	looked = false;
 	PG_TRY();
 	{
-		run(statement, text, read_only_tree, context, params, environment, dest, completion);
+		NextUtility(statement, text, read_only_tree, context, params, environment, dest, completion);
 	}
 	PG_FINALLY();
 	{

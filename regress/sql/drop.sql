@@ -123,6 +123,13 @@ ROLLBACK TO a;
 SET LOCAL hyperion_vault.allow_drop_with_secrets = on;
 DROP EXTENSION hyperion_vault;
 ROLLBACK;
+BEGIN;
+CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+DROP FUNCTION f() CASCADE;
+SELECT vault.create_secret('drop/e', 'x');
+SELECT count(set_config(name, 'off', true)) <= 1 FROM pg_settings WHERE name = 'event_triggers';  -- from version 17 on
+SELECT try('DROP EXTENSION hyperion_vault') LIKE '2BP01: cannot drop extension hyperion_vault: it%';
+ROLLBACK;
 -- where it does, the DROP of somebody else's event trigger is another one
 CREATE FUNCTION mine() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN DROP FUNCTION IF EXISTS g(); END';
 CREATE EVENT TRIGGER regress_vault_zz ON ddl_command_start WHEN TAG IN ('DROP EXTENSION') EXECUTE FUNCTION mine();
