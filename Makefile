@@ -66,7 +66,7 @@ endif
 .PHONY: help all build install uninstall install-golib install-api
 help: ## list every target (this text)
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@printf '\nVariables: PG_CONFIG DESTDIR GO DEV_DIR API_PORT PG_PORT VAULT_* AWS_* FUZZTIME MINUTES SEED BINDIR\n'
 
 build: all $(API) ## build the extension (C shim, Go library, SQL script) and hyperion-vault-api
@@ -126,7 +126,7 @@ purge: ## stop both and delete the private server's data, keys and tokens
 
 ##@ Check
 
-.PHONY: test test-unit test-integration test-cluster test-cluster-more soak installcheck lint lint-c bench fuzz print-version print-sql-parts
+.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 soak installcheck lint lint-c bench fuzz print-version print-sql-parts
 test: ## everything one machine can run: build, install, lint, Go tests, SQL regression tests
 	@scripts/test.sh
 
@@ -141,6 +141,12 @@ test-cluster: ## three nodes under Patroni: failover, switchover, zombie under l
 
 test-cluster-more: ## the other faults, each once: partition, frozen and dead nodes, APIs, etcd and KMS away
 	@scripts/cluster.sh more
+
+test-pg17: ## the extension on PostgreSQL 17, in a chroot of the Debian suite that has it (root, debootstrap, 2 GB)
+	@scripts/othermajor.sh 17
+
+test-pg18: ## the same on PostgreSQL 18
+	@scripts/othermajor.sh 18
 
 soak: ## every fault at random for MINUTES (30); SEED repeats the faults of a run
 	@MINUTES=$(MINUTES) SEED=$(SEED) scripts/cluster.sh soak

@@ -44,26 +44,38 @@ $$;
 COMMENT ON FUNCTION vault.sealed_for(oid, text, text, bigint)
     IS 'what a role may open to read (one version) or to verify (all valid ones)';
 
-CREATE FUNCTION vault.lock_for(caller oid, wanted text, target text, expected_version bigint)
-RETURNS vault.secret_info
+-- The caller's right was decided before, by vault.require: here it would be by the transaction's snapshot.
+CREATE FUNCTION vault.lock_for(target text, expected_version bigint) RETURNS vault.secret_info
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     s vault.secrets;
 BEGIN
-    PERFORM vault.require(caller, wanted, target);
     PERFORM vault.require_writable();
     SELECT * INTO s FROM vault.secrets x WHERE x.name = target AND x.deleted_at IS NULL FOR NO KEY UPDATE;
     IF NOT FOUND THEN
-        PERFORM vault.raise_not_found(target);
+        RETURN NULL;
     ELSIF s.current_version <> expected_version THEN
         PERFORM vault.raise_stale(target, s.current_version, expected_version);
     END IF;
     RETURN vault.info_of(s);
 END
 $$;
-COMMENT ON FUNCTION vault.lock_for(oid, text, text, bigint)
-    IS 'locks a secret that a role may change; a null expected version takes whatever is current';
+COMMENT ON FUNCTION vault.lock_for(text, bigint)
+    IS 'locks a secret that a role may change; a null expected version takes whatever is current; null if there is none';
+
+CREATE FUNCTION vault.raise_missing(target text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM vault.secrets s WHERE s.name = target AND s.deleted_at IS NULL) THEN
+        RAISE EXCEPTION 'could not serialize access to secret "%": it was created meanwhile', target
+            USING ERRCODE = 'serialization_failure', HINT = 'The transaction might succeed if retried.';
+    END IF;
+    PERFORM vault.raise_not_found(target);
+END
+$$;
+COMMENT ON FUNCTION vault.raise_missing(text) IS 'raises for a secret that could not be locked: there is none, or it is newer than the transaction';
 
 CREATE FUNCTION vault.create_secret(name text, value text, kind text DEFAULT 'manual',
     content_type text DEFAULT 'text/plain; charset=utf-8', description text DEFAULT '', tags jsonb DEFAULT '{}',
@@ -160,4 +172,5 @@ CREATE EVENT TRIGGER hyperion_vault_guard_drop ON ddl_command_start
     WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED', 'DROP LANGUAGE', 'DROP TYPE', 'DROP FUNCTION',
                  'DROP DOMAIN', 'DROP CAST', 'DROP OPERATOR', 'DROP ROUTINE', 'DROP PROCEDURE', 'DROP AGGREGATE')
     EXECUTE FUNCTION vault.guard_drop();
+ALTER EVENT TRIGGER hyperion_vault_guard_drop ENABLE ALWAYS;  -- also where session_replication_role is replica
 COMMENT ON EVENT TRIGGER hyperion_vault_guard_drop IS 'keeps DROP EXTENSION from destroying secrets';

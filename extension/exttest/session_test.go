@@ -47,7 +47,7 @@ func TestParallelQuery(t *testing.T) {
 		t.Errorf("no worker ran:\n%s", launched)
 	}
 	// Every plan under a Gather, whether it pays or not.
-	b.exec("SET force_parallel_mode = on")
+	b.exec("SET " + forcedParallel(b.session) + " = on")
 	if got := get[string](b.session, "SELECT vault.read_secret('kept')"); got != keptValue {
 		t.Errorf("read %q", got)
 	}
@@ -58,6 +58,14 @@ func TestParallelQuery(t *testing.T) {
 	// An error in a plan with workers is the error, and the session goes on.
 	wantError(t, b.try("SELECT count(*) FROM big WHERE v = (SELECT vault.read_secret('absent'))"), "42704", "does not exist")
 	b.exec("DROP TABLE big")
+}
+
+// forcedParallel is the setting that has every plan run under a Gather.
+func forcedParallel(s *session) string {
+	if get[int](s, "SELECT current_setting('server_version_num')::int") >= 160000 {
+		return "debug_parallel_query"
+	}
+	return "force_parallel_mode"
 }
 
 // column is the only column of a result.

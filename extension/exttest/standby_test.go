@@ -175,16 +175,12 @@ func readInManyWays(t *testing.T, p *pair) {
 		}
 	}
 	s.script("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2")
-	setting := "force_parallel_mode"
-	if get[int](s, "SELECT current_setting('server_version_num')::int") >= 160000 {
-		setting = "debug_parallel_query"
-	}
 	const sql = "SELECT count(DISTINCT vault.read_secret(n))::int FROM (SELECT n FROM names WHERE starts_with(n, 'db') OFFSET 0) x WHERE vault.verify(n, 'second')"
 	if plan := strings.Join(column(s, "EXPLAIN "+sql), "\n"); !strings.Contains(plan, "Gather") {
 		t.Errorf("the plan is not parallel:\n%s", plan)
 	}
 	for _, mode := range []string{"off", "on"} {
-		s.exec("SET " + setting + " = " + mode)
+		s.exec("SET " + forcedParallel(s) + " = " + mode)
 		if n := get[int](s, sql); n != 1 {
 			t.Errorf("%d values", n)
 		}

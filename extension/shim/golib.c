@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 
+#include "arg.h"
 #include "golib.h"
 #include "memory.h"
 #include "miscadmin.h"
@@ -219,6 +220,7 @@ PG_FUNCTION_INFO_V1(hv_test_fault);
 Datum
 hv_test_fault(PG_FUNCTION_ARGS)
 {
+	RequireArg(fcinfo, 0, "kind");
 	HV_CALL_GO(fault, PG_GETARG_INT32(0));
 	PG_RETURN_VOID();
 }

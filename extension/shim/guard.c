@@ -4,7 +4,8 @@
  * Two halves. An event trigger of the extension fires before any command that can drop it and looks whether there
  * are secrets; being a call of this library, it also has it loaded. A hook refuses when the extension itself is
  * about to be dropped, by whatever way the command came to it (CASCADE, DROP OWNED). Neither is enough: when the
- * hook runs, the tables may be gone; and the trigger does not know what a CASCADE will reach.
+ * hook runs, the tables may be gone; and the trigger does not know what a CASCADE will reach. Triggers can be turned
+ * off, so the hook lets go only what the trigger has looked at for this very command.
  */
 #include "hyperion_vault.h"
 
@@ -15,6 +16,8 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "owner.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
 
 static HvStatement lock_statement = {
 	"LOCK TABLE vault.secrets IN ACCESS EXCLUSIVE MODE", 0
@@ -22,8 +25,10 @@ static HvStatement lock_statement = {
 static HvStatement exist_statement = {
 	"SELECT FROM vault.secrets WHERE deleted_at IS NULL LIMIT 1", 0
 };
-static bool secrets_exist = false;	/* when the present DROP began */
+static bool looked = false;		/* whether the trigger did, for the present DROP */
+static bool secrets_exist = false;	/* what it saw */
 static object_access_hook_type next_hook;
+static ProcessUtility_hook_type next_utility;
 
 /*
  * Refuse to drop the extension while secrets exist, or may exist without being seen. May ereport.
@@ -41,6 +46,12 @@ ObjectAccess(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("cannot drop extension %s in a transaction that does not see new rows", HV_EXTENSION_NAME),
 				 errhint("Use the isolation level READ COMMITTED.")));
+	if (!looked)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop extension %s: its event trigger has not looked for secrets", HV_EXTENSION_NAME),
+				 errhint("Enable event triggers and hyperion_vault_guard_drop, and drop it as its owner. "
+						 "To destroy what it holds, SET hyperion_vault.allow_drop_with_secrets = on.")));
 	if (secrets_exist)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -48,14 +59,62 @@ ObjectAccess(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 				 errhint("Delete the secrets first. To destroy them, SET hyperion_vault.allow_drop_with_secrets = on.")));
 }
 
+static void
+NextUtility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,
+			ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	(next_utility ? next_utility : standard_ProcessUtility) (statement, text, read_only_tree, context, params,
+															 environment, dest, completion);
+}
+
 /*
- * Install the hook. Safe in the postmaster.
+ * Forget, for the length of a DROP, what the trigger saw before another one: one that runs within it, or before it.
+ */
+static void
+Utility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,
+		ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	bool		outer = looked;
+
+	if (!IsA(statement->utilityStmt, DropStmt) && !IsA(statement->utilityStmt, DropOwnedStmt))
+	{
+		NextUtility(statement, text, read_only_tree, context, params, environment, dest, completion);
+		return;
+	}
+	looked = false;
+	PG_TRY();
+	{
+		NextUtility(statement, text, read_only_tree, context, params, environment, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		looked = outer;
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Install the hooks. Safe in the postmaster.
  */
 void
 HvGuardInit(void)
 {
 	next_hook = object_access_hook;
 	object_access_hook = ObjectAccess;
+	next_utility = ProcessUtility_hook;
+	ProcessUtility_hook = Utility;
+}
+
+static bool
+OwnsExtension(void)
+{
+	Oid			extension = get_extension_oid(HV_EXTENSION_NAME, true);
+
+#if PG_VERSION_NUM >= 160000
+	return OidIsValid(extension) && object_ownercheck(ExtensionRelationId, extension, GetUserId());
+#else
+	return OidIsValid(extension) && pg_extension_ownercheck(extension, GetUserId());
+#endif
 }
 
 /*
@@ -67,8 +126,6 @@ AimsAtExtension(Node *command)
 {
 	ListCell   *cell;
 
-	if (!superuser())
-		return false;
 	if (!IsA(command, DropStmt))
 		return IsA(command, DropOwnedStmt);
 	if (castNode(DropStmt, command)->removeType != OBJECT_EXTENSION)
@@ -77,6 +134,16 @@ AimsAtExtension(Node *command)
 		if (strcmp(strVal(lfirst(cell)), HV_EXTENSION_NAME) == 0)
 			return true;
 	return castNode(DropStmt, command)->behavior == DROP_CASCADE;
+}
+
+/*
+ * Whether a command may reach the extension at all, if only by a CASCADE that does not aim at it.
+ */
+static bool
+CanReachExtension(Node *command)
+{
+	return AimsAtExtension(command) ||
+		(IsA(command, DropStmt) && castNode(DropStmt, command)->behavior == DROP_CASCADE);
 }
 
 PG_FUNCTION_INFO_V1(hv_guard_drop);
@@ -88,16 +155,22 @@ Datum
 hv_guard_drop(PG_FUNCTION_ARGS)
 {
 	HvParams	none = {0};
+	Node	   *command;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("not called by the event trigger manager")));
+	command = ((EventTriggerData *) fcinfo->context)->parsetree;
+	/* Who may not drop it does not touch its tables: a lock of anybody's would keep those waiting who change them. */
+	if (!OwnsExtension() || !CanReachExtension(command))
+		PG_RETURN_NULL();
 	SPI_connect();
-	if (AimsAtExtension(((EventTriggerData *) fcinfo->context)->parsetree))
+	if (AimsAtExtension(command))
 		HvOwnerRun(&lock_statement, &none);
 	HvOwnerRun(&exist_statement, &none);
 	secrets_exist = SPI_processed > 0;
+	looked = true;
 	SPI_finish();
 	PG_RETURN_NULL();
 }

@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 
 static void
 Prepare(HvStatement *statement)
@@ -37,8 +38,8 @@ TurnRowSecurityOn(void)
  * Run a statement as vault_owner between SPI_connect and SPI_finish; rows are in SPI_tuptable. May ereport: the
  * abort of the (sub)transaction then restores the caller's identity.
  */
-void
-HvOwnerRun(HvStatement *statement, const HvParams *params)
+static void
+Run(HvStatement *statement, const HvParams *params, bool read_only)
 {
 	Oid			owner = get_role_oid(HV_OWNER_NAME, false);
 	Oid			caller;
@@ -53,11 +54,34 @@ HvOwnerRun(HvStatement *statement, const HvParams *params)
 	TurnRowSecurityOn();
 	if (statement->plan == NULL)
 		Prepare(statement);
-	rc = SPI_execute_plan(statement->plan, (Datum *) params->values, params->nulls, false, 0);
+	rc = SPI_execute_plan(statement->plan, (Datum *) params->values, params->nulls, read_only, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	AtEOXact_GUC(true, level);
 	SetUserIdAndSecContext(caller, context);
+}
+
+/*
+ * Run a statement that may write.
+ */
+void
+HvOwnerRun(HvStatement *statement, const HvParams *params)
+{
+	Run(statement, params, false);
+}
+
+/*
+ * Run a statement that decides or fetches, on what is committed now and done by this transaction, whatever its
+ * isolation level: what was revoked, deleted or expired is so at once, like a privilege of PostgreSQL. Functions in
+ * it are STABLE, for they use this snapshot and a VOLATILE one would take the transaction's.
+ */
+void
+HvOwnerLook(HvStatement *statement, const HvParams *params)
+{
+	/* Of no catalog, and so taken anew; GetLatestSnapshot() would refuse while parallel workers run. */
+	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
+	Run(statement, params, true);
+	PopActiveSnapshot();
 }
 
 void

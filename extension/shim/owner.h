@@ -28,6 +28,7 @@ typedef struct HvParams
 } HvParams;
 
 extern void HvOwnerRun(HvStatement *statement, const HvParams *params);
+extern void HvOwnerLook(HvStatement *statement, const HvParams *params);
 extern void HvAdd(HvParams *params, Datum value);
 extern void HvAddNull(HvParams *params);
 extern void HvAddNullable(HvParams *params, NullableDatum value);

@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "arg.h"
 #include "call.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -98,6 +99,7 @@ Describe(HvCall *call, FunctionCallInfo fcinfo)
 	HvBytes		utf8 = HvUtf8(target, strlen(target));
 	int			len = pg_encoding_mbcliplen(PG_UTF8, (const char *) utf8.data, (int) utf8.len, MAX_TARGET_LEN);
 
+	RequireArg(fcinfo, 0, "action");
 	call->action = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	call->name = (HvBytes) {utf8.data, len};
 	call->role = GetSessionUserId();

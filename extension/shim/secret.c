@@ -144,7 +144,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 0, "name");
 	RequireArg(fcinfo, 2, "kind");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	HvRequire(call);
+	HvRequire(call, call->action);
 	HvRequireWritable();
 	policy = HvCheckSettings(&settings);
 	if (!PG_ARGISNULL(1))

@@ -25,8 +25,11 @@ static HvStatement openable_statement = {
 };
 static HvStatement lock_statement = {
 	"SELECT i.id, i.content_type, i.current_version, i.kind, i.generate_policy"
-	" FROM vault.lock_for($1, $2, $3, $4) i",
-	4, {OIDOID, TEXTOID, TEXTOID, INT8OID}
+	" FROM vault.lock_for($1, $2) i WHERE i.id IS NOT NULL",
+	2, {TEXTOID, INT8OID}
+};
+static HvStatement missing_statement = {
+	"SELECT vault.raise_missing($1)", 1, {TEXTOID}
 };
 #define SETTINGS_TYPES \
 	TEXTOID, JSONBOID, INT8OID, TEXTOID, TEXTOID, INT8OID, BOOLOID, INT8OID, INT4OID, JSONBOID
@@ -168,18 +171,18 @@ ReturnedVersion(void)
 }
 
 /*
- * ereport unless the caller may do the call's action on its name.
+ * ereport unless the caller has a right on the call's name.
  */
 void
-HvRequire(HvCall *call)
+HvRequire(HvCall *call, const char *wanted)
 {
 	HvParams	params = {0};
 
 	SPI_connect();
 	HvAdd(&params, ObjectIdGetDatum(call->role));
-	HvAddText(&params, HvLiteral(call->action));
+	HvAddText(&params, HvLiteral(wanted));
 	HvAddText(&params, call->name);
-	HvOwnerRun(&require_statement, &params);
+	HvOwnerLook(&require_statement, &params);
 	SPI_finish();
 }
 
@@ -212,7 +215,7 @@ HvFindOpenable(HvCall *call, HvOpenable *found)
 		HvAddNull(&params);
 	else
 		HvAdd(&params, Int64GetDatum(call->version));
-	HvOwnerRun(&openable_statement, &params);
+	HvOwnerLook(&openable_statement, &params);
 
 	spi = MemoryContextSwitchTo(call->context);
 	found->n = (int) SPI_processed;
@@ -228,8 +231,21 @@ HvFindOpenable(HvCall *call, HvOpenable *found)
 }
 
 /*
- * Lock the secret that the caller wants to change, by the right to do so. ereports if it may not, there is none, or the expected version
- * is stale. Palloc'd in the call's context.
+ * ereport that there is no secret to lock, or that the transaction is too old to see it.
+ */
+static void
+RaiseMissing(HvCall *call)
+{
+	HvParams	params = {0};
+
+	HvAddText(&params, call->name);
+	HvOwnerLook(&missing_statement, &params);
+	elog(ERROR, "no secret was locked");
+}
+
+/*
+ * Lock the secret that the caller wants to change, by the right to do so. ereports if it may not, there is none, the
+ * expected version is stale, or the transaction's snapshot is. Palloc'd in the call's context.
  */
 void
 HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked)
@@ -241,14 +257,13 @@ HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocke
 	bool		isnull;
 	Datum		policy;
 
+	HvRequire(call, wanted);
 	SPI_connect();
-	HvAdd(&params, ObjectIdGetDatum(call->role));
-	HvAddText(&params, HvLiteral(wanted));
 	HvAddText(&params, call->name);
 	HvAddNullable(&params, expected_version);
 	HvOwnerRun(&lock_statement, &params);
 	if (SPI_processed != 1)
-		elog(ERROR, "no secret was locked");
+		RaiseMissing(call);
 
 	spi = MemoryContextSwitchTo(call->context);
 	row = SPI_tuptable->vals[0];
@@ -371,7 +386,7 @@ HvList(HvCall *call, HvBytes prefix, ReturnSetInfo *result)
 	SPI_connect();
 	HvAdd(&params, ObjectIdGetDatum(call->role));
 	HvAdd(&params, PointerGetDatum(cstring_to_text_with_len((const char *) prefix.data, prefix.len)));
-	HvOwnerRun(&list_statement, &params);
+	HvOwnerLook(&list_statement, &params);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
 	SPI_finish();

@@ -50,7 +50,7 @@ typedef struct HvSettings
 } HvSettings;
 
 extern HvBytes HvCheckSettings(const HvSettings *settings);	/* manage.c */
-extern void HvRequire(HvCall *call);
+extern void HvRequire(HvCall *call, const char *wanted);
 extern void HvFindOpenable(HvCall *call, HvOpenable *found);
 extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);
 extern HvBytes HvJsonText(Datum json);

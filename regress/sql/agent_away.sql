@@ -34,18 +34,19 @@ RESET hyperion_vault.agent_timeout_ms;
 RESET hyperion_vault.max_value_bytes;
 RESET hyperion_vault.allow_drop_with_secrets;
 
--- settings: wrong
+-- settings: wrong. From version 17 on the range has its units.
+CREATE FUNCTION pg_temp.plain(message text) RETURNS text LANGUAGE sql AS $$ SELECT regexp_replace(message, '\((\d+) \w+ \.\. (\d+) \w+\)', '(\1 .. \2)') $$;
 SELECT try('SET hyperion_vault.agent_socket = ''''');
 SELECT try('SET hyperion_vault.agent_socket = ''agent.sock''');
 SELECT try('SET hyperion_vault.agent_socket = ''@agent''');
 SELECT try(format('SET hyperion_vault.agent_socket = %L', '/' || repeat('s', 107)));
-SELECT try('SET hyperion_vault.agent_timeout_ms = 0');
-SELECT try('SET hyperion_vault.agent_timeout_ms = -1');
-SELECT try('SET hyperion_vault.agent_timeout_ms = 600001');
+SELECT pg_temp.plain(try('SET hyperion_vault.agent_timeout_ms = 0'));
+SELECT pg_temp.plain(try('SET hyperion_vault.agent_timeout_ms = -1'));
+SELECT pg_temp.plain(try('SET hyperion_vault.agent_timeout_ms = 600001'));
 SELECT try('SET hyperion_vault.agent_timeout_ms = ''soon''');
-SELECT try('SET hyperion_vault.max_value_bytes = 0');
-SELECT try('SET hyperion_vault.max_value_bytes = 1048577');
-SELECT try('SET hyperion_vault.max_value_bytes = ''2MB''');
+SELECT pg_temp.plain(try('SET hyperion_vault.max_value_bytes = 0'));
+SELECT pg_temp.plain(try('SET hyperion_vault.max_value_bytes = 1048577'));
+SELECT pg_temp.plain(try('SET hyperion_vault.max_value_bytes = ''2MB'''));
 SELECT try('SET hyperion_vault.allow_drop_with_secrets = perhaps');
 -- a slip of the pen
 SELECT try('SET hyperion_vault.agent_sokket = ''/x''');
@@ -62,7 +63,7 @@ SELECT try('CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql SET hyperion_va
 SELECT try('SET hyperion_vault.agent_timeout_ms = 1');
 SELECT try('SET hyperion_vault.max_value_bytes = 1048576');
 SELECT try('SET hyperion_vault.allow_drop_with_secrets = on');
-SELECT try('SHOW hyperion_vault.agent_socket');
+SELECT left(try('SHOW hyperion_vault.agent_socket'), 5);
 SHOW hyperion_vault.max_value_bytes;
 SELECT name FROM pg_settings WHERE name LIKE 'hyperion\_vault.%' ORDER BY 1;
 RESET ROLE;

@@ -52,7 +52,8 @@ SELECT count(*) FROM vault.audit('audit/full', '-infinity') WHERE actor = 'role:
 -- by number
 SELECT count(*) FROM vault.audit(max_rows => 3);
 SELECT action, secret_name, actor FROM vault.audit('audit/all', max_rows => 2);
-SELECT count(*) = count(DISTINCT id), array_agg(id) = array_agg(id ORDER BY at, id) FROM vault.audit(max_rows => 100000);
+SELECT count(*) = count(DISTINCT id), array_agg(id ORDER BY ordinality) = array_agg(id ORDER BY at, id)
+FROM vault.audit(max_rows => 100000) WITH ORDINALITY;
 -- nothing but the function
 SELECT try('SELECT * FROM vault.audit_log');
 SELECT try('DELETE FROM vault.audit_log');

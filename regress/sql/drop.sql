@@ -101,12 +101,72 @@ BEGIN ISOLATION LEVEL SERIALIZABLE;
 DROP EXTENSION hyperion_vault;
 ROLLBACK;
 SELECT vault.create_secret('drop/c', 'x');
+-- where ordinary triggers do not fire, this one does
+SET session_replication_role = replica;
+DROP EXTENSION hyperion_vault;
+RESET session_replication_role;
+-- where it does not, what it saw before is worth nothing: the last DROP looked when there was no secret, or in the same statement
+SELECT vault.delete_secret('drop/c', NULL);
+SELECT await_audit();
+BEGIN;
+CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+DROP FUNCTION f() CASCADE;
+ALTER EVENT TRIGGER hyperion_vault_guard_drop DISABLE;
+SAVEPOINT a;
+DROP EXTENSION hyperion_vault;
+ROLLBACK TO a;
+SELECT try('DO $$ BEGIN CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS ''SELECT 1''; '
+           'ALTER EVENT TRIGGER hyperion_vault_guard_drop ENABLE; DROP FUNCTION f() CASCADE; '
+           'ALTER EVENT TRIGGER hyperion_vault_guard_drop DISABLE; DROP EXTENSION hyperion_vault; END $$');
+DROP EXTENSION plpgsql CASCADE;
+ROLLBACK TO a;
+SET LOCAL hyperion_vault.allow_drop_with_secrets = on;
+DROP EXTENSION hyperion_vault;
+ROLLBACK;
+BEGIN;
+CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+DROP FUNCTION f() CASCADE;
+SELECT vault.create_secret('drop/e', 'x');
+SELECT count(set_config(name, 'off', true)) <= 1 FROM pg_settings WHERE name = 'event_triggers';  -- from version 17 on
+SELECT try('DROP EXTENSION hyperion_vault') LIKE '2BP01: cannot drop extension hyperion_vault: it%';
+ROLLBACK;
+-- where it does, the DROP of somebody else's event trigger is another one
+CREATE FUNCTION mine() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN DROP FUNCTION IF EXISTS g(); END';
+CREATE EVENT TRIGGER regress_vault_zz ON ddl_command_start WHEN TAG IN ('DROP EXTENSION') EXECUTE FUNCTION mine();
+BEGIN;
+SET LOCAL session_replication_role = replica;
+ALTER EVENT TRIGGER regress_vault_zz ENABLE ALWAYS;
+DROP EXTENSION hyperion_vault;
+ROLLBACK;
+CREATE OR REPLACE FUNCTION mine() RETURNS event_trigger LANGUAGE plpgsql AS
+    'BEGIN ALTER EVENT TRIGGER hyperion_vault_guard_drop DISABLE; DROP EXTENSION hyperion_vault; END';
+DROP EVENT TRIGGER regress_vault_zz;
+CREATE EVENT TRIGGER regress_vault_zz ON ddl_command_start WHEN TAG IN ('DROP FUNCTION') EXECUTE FUNCTION mine();
+SELECT try('DROP FUNCTION IF EXISTS no_such_function() CASCADE');
+DROP EVENT TRIGGER regress_vault_zz;
+DROP FUNCTION mine();
+SELECT vault.create_secret('drop/c', 'x');
 -- who drops something else keeps nobody waiting
 BEGIN;
 DROP FUNCTION uuid(integer) CASCADE;
 DROP EXTENSION IF EXISTS no_such_extension;
 SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'vault.secrets'::regclass;
 ROLLBACK;
+-- who cannot drop it, does not even look
+SELECT 'vault.secrets'::regclass::oid AS secrets \gset
+CREATE ROLE regress_vault_nobody;
+BEGIN;
+SET LOCAL ROLE regress_vault_nobody;
+DROP FUNCTION IF EXISTS no_such_function();
+DROP FUNCTION IF EXISTS no_such_function() CASCADE;
+DROP EXTENSION IF EXISTS no_such_extension CASCADE;
+DROP OWNED BY regress_vault_nobody;
+SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = :secrets;
+RESET ROLE;
+DROP FUNCTION IF EXISTS no_such_function();
+SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = :secrets;
+ROLLBACK;
+DROP ROLE regress_vault_nobody;
 
 -- the setting says otherwise, for this session or transaction
 BEGIN;

@@ -127,7 +127,7 @@ SELECT try('SELECT vault.read_secret(''priv/none'')');
 SELECT try('SELECT vault.delete_secret(''priv/one'', NULL)');
 SELECT try('SELECT vault.may(''regress_vault_nobody''::regrole, ''read'', ''priv/one'')');
 SELECT try('SELECT vault.sealed_for(10, ''read'', ''priv/one'', NULL)');
-SELECT try('SELECT vault.lock_for(10, ''delete'', ''priv/one'', NULL)');
+SELECT try('SELECT vault.lock_for(''priv/one'', NULL)');
 SELECT try('SELECT vault.list_for(10, '''')');
 SELECT try('SELECT vault.insert_version(uuid(901), 2, ROW(1, ''k'', ''\x01'', decode(repeat(''ab'', 24), ''hex''), '
            'decode(repeat(''cd'', 17), ''hex''))::vault.sealed_value, now())');

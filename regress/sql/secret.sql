@@ -653,6 +653,12 @@ WHERE code IN ('unavailable', 'internal') ORDER BY at, id;
 -- and nothing of a value, anywhere
 SELECT count(*) FROM vault.audit(max_rows => 100000) a WHERE a::text ~ 's3cr3t|value of|born again';
 
+-- every function of the library with no argument that is not null
+SELECT p.oid::regprocedure, try(format('SELECT vault.%I(%s)', p.proname, (SELECT string_agg('NULL::' || t::regtype, ', ') FROM unnest(p.proargtypes) t)))
+FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
+WHERE p.pronamespace = 'vault'::regnamespace ORDER BY p.oid::regprocedure::text COLLATE "C";
+SELECT try('SELECT vault.admit_change(NULL, ''x'')'), try('SELECT vault.record_look(NULL, ''x'')'), try('SELECT vault.admit_change(''x'', NULL)');
+
 -- clean up
 SELECT count(*) > 10 FROM vault.list_secrets() s, vault.delete_secret(s.name, s.current_version);
 SELECT count(*) FROM vault.describe_secrets('', '', 1000);

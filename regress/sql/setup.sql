@@ -191,7 +191,8 @@ SELECT 'schema', string_agg(x.privilege_type, ',' ORDER BY x.privilege_type) FRO
 WHERE n.nspname = 'vault' GROUP BY n.nspname;
 SELECT c.relkind, string_agg(DISTINCT x.privilege_type, ',' ORDER BY x.privilege_type)
 FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) x
-WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'S') AND x.grantee = c.relowner GROUP BY c.relkind;
+WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'S') AND x.grantee = c.relowner
+  AND x.privilege_type <> 'MAINTAIN' GROUP BY c.relkind;  -- not before version 17
 
 -- the owner: of everything, and without any attribute, password, member or membership
 SELECT rolname, rolcanlogin, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
@@ -204,6 +205,10 @@ WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
   AND NOT EXISTS (SELECT FROM pg_shdepend s WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
                   AND s.classid = d.classid AND s.objid = d.objid AND s.deptype = 'o'
                   AND s.refobjid = 'vault_owner'::regrole)
+  -- from version 17 on row types of tables and arrays are members too; they have the owner of what they are types of
+  AND NOT (d.classid = 'pg_type'::regclass AND EXISTS (
+      SELECT FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+      WHERE t.oid = d.objid AND t.typowner = 'vault_owner'::regrole AND (c.relkind = 'r' OR t.typcategory = 'A')))
 ORDER BY 2;
 -- everything in the schema is the extension's
 SELECT pg_describe_object(o.classid, o.oid, 0) FROM (
