@@ -168,7 +168,7 @@ RecordFailure(HvCall *call, const ErrorData *failure)
 
 /*
  * Run the body of a plaintext function for the effective role of the caller. Its error is audited, then raised
- * again, without the context lines of our own functions.
+ * again as one of ours, which log.c lets pass, without the context lines of our own functions.
  */
 Datum
 HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)
@@ -190,6 +190,7 @@ HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)
 		FlushErrorState();
 		RecordFailure(&call, failure);
 		failure->context = NULL;
+		failure->domain = TEXTDOMAIN;
 		ReThrowError(failure);
 	}
 	PG_END_TRY();
