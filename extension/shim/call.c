@@ -168,7 +168,7 @@ RecordFailure(HvCall *call, const ErrorData *failure)
 
 /*
  * Run the body of a plaintext function for the effective role of the caller. Its error is audited, then raised
- * again as one of ours, which log.c lets pass, without the context lines of our own functions.
+ * again as one of ours, which log.c lets pass, with the context of the caller and without that of our own functions.
  */
 Datum
 HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)
@@ -191,7 +191,7 @@ HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)
 		RecordFailure(&call, failure);
 		failure->context = NULL;
 		failure->domain = TEXTDOMAIN;
-		ReThrowError(failure);
+		ThrowErrorData(failure);
 	}
 	PG_END_TRY();
 	return result;
