@@ -275,6 +275,45 @@ func TestHungConnections(t *testing.T) {
 	}
 }
 
+// TestLateSettings: a try that arrives when another client has changed the settings after it undoes nothing.
+func TestLateSettings(t *testing.T) {
+	s := newServer(t)
+	w := s.wire()
+	d := s.open(w.host())
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	defer cancel()
+	n := newSecret("a")
+	_, err := d.CreateSecret(ctx, n, origin("x"))
+	must(t, err)
+	configure := func(d *DB, text string) {
+		t.Helper()
+		got, err := d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 1, Settings: vault.Settings{Description: &text}}, origin(text))
+		if err != nil || got.Description != text {
+			t.Fatalf("%q %v", got.Description, err)
+		}
+	}
+	configure(d, "first") // prepares the statement: what hangs next is the change itself
+	thaw := w.hangOpen()
+	defer thaw()
+	configure(d, "mine")
+	configure(s.open(), "theirs")
+	thaw()
+	refused := func() bool {
+		log, err := os.ReadFile(filepath.Join(s.dir, "log"))
+		must(t, err)
+		return strings.Contains(string(log), "audit_log_change_key")
+	}
+	for !refused() && ctx.Err() == nil && value[string](s, "SELECT description FROM vault.secrets") == "theirs" {
+		must(t, d.CheckWriter(ctx))
+	}
+	if got := value[string](s, "SELECT description FROM vault.secrets"); got != "theirs" || s.audited("mine") != 1 || s.audited("theirs") != 1 {
+		t.Errorf("%q, %d and %d records", got, s.audited("mine"), s.audited("theirs"))
+	}
+	if !refused() {
+		t.Error("the late try did not arrive")
+	}
+}
+
 // TestALockIsNoProof: a refusal because of a lock says nothing about an earlier try whose answer was lost; that may be
 // who holds it.
 func TestALockIsNoProof(t *testing.T) {

@@ -164,7 +164,9 @@ func (d *DB) DescribeSecrets(ctx context.Context, prefix, after string, limit in
 		[]any{prefix, after, int32(limit)}, secretRow)
 }
 
+const describeVersions = "SELECT * FROM vault.describe_versions($1::text)"
+
 // DescribeVersions implements vault.Store.
 func (d *DB) DescribeVersions(ctx context.Context, name core.Name, f vault.Freshness) ([]vault.VersionInfo, error) {
-	return readFresh(ctx, d, f, "SELECT * FROM vault.describe_versions($1::text)", []any{string(name)}, versionRow)
+	return readFresh(ctx, d, f, describeVersions, []any{string(name)}, versionRow)
 }

@@ -340,6 +340,28 @@ func TestLostAnswers(t *testing.T) {
 				}
 				return err
 			})
+			once("configure-", func(o vault.Origin) error {
+				text := c.name
+				got, err := d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 2, Settings: vault.Settings{Description: &text}}, o)
+				if err == nil && (got.Description != text || got.CurrentVersion != 2 || got.LSN == 0) {
+					return fmt.Errorf("answered %+v", got)
+				}
+				return err
+			})
+			once("shorten-", func(o vault.Origin) error {
+				got, err := d.ExpireVersion(ctx, vault.Expiry{ID: n.ID, Name: n.Name, Version: 1, GraceSecs: 30}, o)
+				if stored := value[time.Time](s, "SELECT expires_at FROM vault.secret_versions WHERE secret_id = $1 AND version = 1", n.ID); err == nil && !got.ExpiresAt.Equal(stored) {
+					return fmt.Errorf("answered %+v, not %s", got, stored)
+				}
+				return err
+			})
+			once("expire-", func(o vault.Origin) error {
+				got, err := d.ExpireVersion(ctx, vault.Expiry{ID: n.ID, Name: n.Name, Version: 1}, o) // which deletes it
+				if err == nil && (got.Version != 1 || got.KMSKeyID != "local" || got.LSN == 0 || got.ExpiresAt.After(value[time.Time](s, "SELECT clock_timestamp()"))) {
+					return fmt.Errorf("answered %+v", got)
+				}
+				return err
+			})
 			once("delete-", func(o vault.Origin) error {
 				err := only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, o))
 				if c.mode == afterServer && strings.Contains(core.MessageOf(err), "unknown") {
@@ -374,6 +396,37 @@ func TestLostAnswers(t *testing.T) {
 			must(t, only(s.open().DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("x"))))
 		})
 		_, err = d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("vanishing"))
+		outcomeUnknown(t, err)
+	})
+	t.Run("OKSettingsOfAnotherStay", func(t *testing.T) {
+		n := newSecret("settings")
+		_, err := d.CreateSecret(ctx, n, origin("x"))
+		must(t, err)
+		configure := func(d *DB, text, id string) (vault.Secret, error) {
+			return d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 1, Settings: vault.Settings{Description: &text}}, origin(id))
+		}
+		other := s.open()
+		cut.lose([]byte("settings-1"), afterServer, 1)
+		cut.meanwhile(func() { must(t, only(configure(other, "theirs", "settings-2"))) })
+		got, err := configure(d, "mine", "settings-1")
+		must(t, err)
+		if stored := value[string](s, "SELECT description FROM vault.secrets WHERE name = 'settings'"); stored != "theirs" || got.Description != "theirs" {
+			t.Errorf("what was set and acknowledged last is undone: %q is stored, %q answered", stored, got.Description)
+		}
+		if a, b := s.audited("settings-1"), s.audited("settings-2"); a != 1 || b != 1 {
+			t.Errorf("%d and %d records", a, b)
+		}
+	})
+	t.Run("ErrConfiguredThenDeletedByAnother", func(t *testing.T) {
+		n := newSecret("configured")
+		_, err := d.CreateSecret(ctx, n, origin("x"))
+		must(t, err)
+		cut.lose([]byte("configured-1"), afterServer, 1)
+		cut.meanwhile(func() {
+			must(t, only(s.open().DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("x"))))
+		})
+		text := "mine"
+		_, err = d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 1, Settings: vault.Settings{Description: &text}}, origin("configured-1"))
 		outcomeUnknown(t, err)
 	})
 	t.Run("ErrAnotherDeletedIt", func(t *testing.T) {

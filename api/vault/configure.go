@@ -44,7 +44,7 @@ func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Se
 					return err
 				}
 			}
-			x := Configuration{ID: s.ID, Expected: s.CurrentVersion, Settings: r.Settings}
+			x := Configuration{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Settings: r.Settings}
 			made, err = v.c.Store.ConfigureSecret(ctx, x, a.entry.Origin)
 			return err
 		})
@@ -76,7 +76,7 @@ func (v *Vault) Expire(ctx context.Context, c Caller, name string, version uint6
 		if err != nil {
 			return err
 		}
-		out, err = v.c.Store.ExpireVersion(ctx, Expiry{ID: s.ID, Version: version, GraceSecs: graceSecs}, a.entry.Origin)
+		out, err = v.c.Store.ExpireVersion(ctx, Expiry{ID: s.ID, Name: s.Name, Version: version, GraceSecs: graceSecs}, a.entry.Origin)
 		return err
 	})
 	if err != nil {
