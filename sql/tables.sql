@@ -33,6 +33,8 @@ CREATE TABLE vault.secrets (
         CONSTRAINT secrets_keep_versions_range CHECK (keep_versions BETWEEN 0 AND 100),
     current_version bigint NOT NULL
         CONSTRAINT secrets_current_version_positive CHECK (current_version >= 1),
+    settings_revision bigint NOT NULL DEFAULT 1  -- counts changes of the settings, as current_version those of the value
+        CONSTRAINT secrets_settings_revision_positive CHECK (settings_revision >= 1),
     next_rotation_at timestamptz,  -- null: manual, paused, or a schedule whose next time is not computed yet
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,

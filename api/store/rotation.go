@@ -16,7 +16,7 @@ import (
 const configureSecret = `SELECT * FROM vault.configure_secret($1::uuid, $2::bigint,
 	ROW($3::text, $4::jsonb, $5::bigint, $6::text, $7::text, $8::bigint, $9::boolean, $10::bigint, $11::integer,
 		$12::jsonb)::vault.secret_settings,
-	ROW($13::text, $14::text, $15::text, $16::inet, $17::text)::vault.audit_origin, $18::uuid)`
+	ROW($13::text, $14::text, $15::text, $16::inet, $17::text)::vault.audit_origin, $18::uuid, $19::bigint)`
 
 // ConfigureSecret implements vault.Store. After a lost answer it returns the settings as they are by then, perhaps after
 // another change.
@@ -28,7 +28,7 @@ func (d *DB) ConfigureSecret(ctx context.Context, c vault.Configuration, o vault
 	id := newChangeID()
 	args = append([]any{[16]byte(c.ID), int64(c.Expected)}, args...)
 	return performSecret(ctx, d, change[vault.Secret]{
-		sql: configureSecret, args: append(append(args, originArgs(o)...), id), row: secretRow,
+		sql: configureSecret, args: append(append(args, originArgs(o)...), id, versionArg(c.Revision)), row: secretRow,
 		landed: func(ctx context.Context) (s vault.Secret, ok bool, err error) {
 			if at, err := d.madeAt(ctx, id); err != nil || at.IsZero() {
 				return s, false, err

@@ -74,7 +74,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 		}
 		want := vault.Secret{
 			ID: n.ID, Name: n.Name, Kind: n.Kind, ContentType: n.ContentType, Description: "what", Tags: n.Tags,
-			RotationIntervalSecs: 3600, Rotation: vault.Rotation{TimeZone: "UTC"}, GracePeriodSecs: 60, GeneratePolicy: &policy, CurrentVersion: 1,
+			RotationIntervalSecs: 3600, Rotation: vault.Rotation{TimeZone: "UTC"}, GracePeriodSecs: 60, GeneratePolicy: &policy, CurrentVersion: 1, SettingsRevision: 1,
 			NextRotationAt: made.NextRotationAt, CreatedAt: made.CreatedAt, UpdatedAt: made.UpdatedAt,
 		}
 		if made.LSN == 0 {
@@ -297,6 +297,33 @@ func TestWhatIsMissing(t *testing.T) {
 		_, err = d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
 		code(t, err, core.Unavailable)
 	})
+}
+
+// TestSettingsRevision: of two changes that expect the same settings one is made.
+func TestSettingsRevision(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	ctx := t.Context()
+	n := newSecret("a")
+	made, err := d.CreateSecret(ctx, n, origin("x"))
+	must(t, err)
+	configure := func(revision uint64, text string) (vault.Secret, error) {
+		return d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 1, Revision: revision, Settings: vault.Settings{Description: &text}}, origin(text))
+	}
+	got, err := configure(made.SettingsRevision, "mine")
+	if err != nil || got.SettingsRevision != made.SettingsRevision+1 {
+		t.Errorf("%+v %v", got, err)
+	}
+	code(t, only(configure(made.SettingsRevision, "theirs")), core.Stale)
+	got, err = configure(0, "whatever")
+	if err != nil || got.SettingsRevision != made.SettingsRevision+2 || s.audited("mine") != 1 || s.audited("theirs") != 0 {
+		t.Errorf("%+v %v", got, err)
+	}
+	_, err = d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("x"))
+	must(t, err)
+	if got, err = d.DescribeSecret(ctx, "a", vault.Freshness{}); err != nil || got.SettingsRevision != made.SettingsRevision+2 {
+		t.Errorf("a new value changed the settings: %+v %v", got, err)
+	}
 }
 
 func TestLostAnswers(t *testing.T) {

@@ -219,6 +219,7 @@ type Secret struct {
 	GeneratePolicy       *generate.Policy // nil = none stored
 	Rotation             Rotation
 	CurrentVersion       uint64
+	SettingsRevision     uint64    // from 1; every change of the settings raises it
 	NextRotationAt       time.Time // zero = none, or not computed yet
 	CreatedAt            time.Time
 	UpdatedAt            time.Time

@@ -37,6 +37,7 @@ type Configuration struct {
 	ID       core.SecretID
 	Name     core.Name // for the answer, should it get lost
 	Expected uint64    // must be the current version
+	Revision uint64    // must be the revision of the settings; 0 = any
 	Settings Settings
 }
 

@@ -133,7 +133,7 @@ func (s *Store) CreateSecret(_ context.Context, n vault.NewSecret, o vault.Origi
 	x := &secret{info: vault.Secret{
 		ID: n.ID, Name: n.Name, Kind: n.Kind, ContentType: n.ContentType, Description: n.Description, Tags: n.Tags,
 		RotationIntervalSecs: n.RotationIntervalSecs, GracePeriodSecs: n.GracePeriodSecs, GeneratePolicy: n.GeneratePolicy,
-		Rotation: n.Rotation, CurrentVersion: 1, CreatedAt: now, UpdatedAt: now,
+		Rotation: n.Rotation, CurrentVersion: 1, SettingsRevision: 1, CreatedAt: now, UpdatedAt: now,
 	}, versions: []version{{number: 1, sealed: n.Sealed, created: now}}}
 	if n.RotationIntervalSecs > 0 {
 		x.info.NextRotationAt = now.Add(time.Duration(n.RotationIntervalSecs) * time.Second)
@@ -178,6 +178,9 @@ func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, o vault.Ori
 	}
 	if n.GracePeriodSecs != nil {
 		x.info.GracePeriodSecs = *n.GracePeriodSecs
+	}
+	if n.Description != nil || n.Tags != nil || n.GracePeriodSecs != nil {
+		x.info.SettingsRevision++
 	}
 	if n.Reschedule {
 		s.reschedule(x)
