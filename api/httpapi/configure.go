@@ -121,7 +121,7 @@ func (s *server) expire(c *gin.Context, name string) {
 		s.fail(c, err)
 		return
 	}
-	setLSN(c, v.LSN)
+	setPosition(c, v.Position)
 	s.answer(c, http.StatusOK, versionBodyOf(v))
 }
 

@@ -56,7 +56,7 @@ func (s *server) answerMetadata(c *gin.Context, m vault.Secret) {
 
 func (s *server) answerTagged(c *gin.Context, status int, m vault.Secret, tag string) {
 	c.Writer.Header().Set("ETag", tag)
-	setLSN(c, m.LSN)
+	setPosition(c, m.Position)
 	s.answer(c, status, bodyOf(m))
 }
 
@@ -122,7 +122,7 @@ func (s *server) remove(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	setLSN(c, at)
+	setPosition(c, at)
 	c.Writer.WriteHeader(http.StatusNoContent)
 	c.Writer.WriteHeaderNow()
 }

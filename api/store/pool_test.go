@@ -264,7 +264,7 @@ func TestHungConnections(t *testing.T) {
 	begun := time.Now()
 	made, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("once"))
 	must(t, err)
-	if made.CurrentVersion != 2 || made.LSN == 0 {
+	if made.CurrentVersion != 2 || made.Position.LSN == 0 {
 		t.Errorf("%+v", made)
 	}
 	t.Logf("a change on a connection that hangs took %s", time.Since(begun).Round(time.Millisecond))

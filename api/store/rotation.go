@@ -105,7 +105,7 @@ func (d *DB) ExpireVersion(ctx context.Context, x vault.Expiry, o vault.Origin) 
 			return v, true, nil
 		},
 	})
-	v.LSN = at
+	v.Position = at
 	return v, err
 }
 

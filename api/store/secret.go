@@ -90,7 +90,7 @@ const deleteSecret = `SELECT true FROM vault.delete_secret($1::uuid, $2::bigint,
 // DeleteSecret implements vault.Store. After a lost answer the outcome is unknown
 // when the secret is gone: whose deletion it was, and of which version, cannot be
 // told.
-func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) (vault.LSN, error) {
+func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) (vault.Position, error) {
 	_, at, err := performAt(ctx, d, change[bool]{
 		sql: deleteSecret, args: append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...), row: pgx.RowTo[bool], ambiguous: true,
 		landed: func(ctx context.Context) (bool, bool, error) {

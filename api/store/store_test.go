@@ -77,10 +77,10 @@ func TestSecretsOnARealServer(t *testing.T) {
 			RotationIntervalSecs: 3600, Rotation: vault.Rotation{TimeZone: "UTC"}, GracePeriodSecs: 60, GeneratePolicy: &policy, CurrentVersion: 1, SettingsRevision: 1,
 			NextRotationAt: made.NextRotationAt, CreatedAt: made.CreatedAt, UpdatedAt: made.UpdatedAt,
 		}
-		if made.LSN == 0 {
-			t.Error("no LSN")
+		if made.Position.LSN == 0 {
+			t.Error("no position")
 		}
-		made.LSN = 0
+		made.Position = vault.Position{}
 		if diff := cmp.Diff(want, made); diff != "" {
 			t.Error(diff)
 		}
@@ -370,7 +370,7 @@ func TestLostAnswers(t *testing.T) {
 			once("configure-", func(o vault.Origin) error {
 				text := c.name
 				got, err := d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 2, Settings: vault.Settings{Description: &text}}, o)
-				if err == nil && (got.Description != text || got.CurrentVersion != 2 || got.LSN == 0) {
+				if err == nil && (got.Description != text || got.CurrentVersion != 2 || got.Position.LSN == 0) {
 					return fmt.Errorf("answered %+v", got)
 				}
 				return err
@@ -384,7 +384,7 @@ func TestLostAnswers(t *testing.T) {
 			})
 			once("expire-", func(o vault.Origin) error {
 				got, err := d.ExpireVersion(ctx, vault.Expiry{ID: n.ID, Name: n.Name, Version: 1}, o) // which deletes it
-				if err == nil && (got.Version != 1 || got.KMSKeyID != "local" || got.LSN == 0 || got.ExpiresAt.After(value[time.Time](s, "SELECT clock_timestamp()"))) {
+				if err == nil && (got.Version != 1 || got.KMSKeyID != "local" || got.Position.LSN == 0 || got.ExpiresAt.After(value[time.Time](s, "SELECT clock_timestamp()"))) {
 					return fmt.Errorf("answered %+v", got)
 				}
 				return err

@@ -98,7 +98,7 @@ func (s *Store) ExpireVersion(_ context.Context, e vault.Expiry, o vault.Origin)
 			}
 			s.record(o, vault.ActionExpire, string(x.info.Name), e.Version)
 			return vault.VersionInfo{Version: v.number, EnvelopeVersion: v.sealed.EnvelopeVersion,
-				KMSKeyID: v.sealed.Key.KeyID, CreatedAt: v.created, ExpiresAt: v.expires, LSN: s.lsn}, nil
+				KMSKeyID: v.sealed.Key.KeyID, CreatedAt: v.created, ExpiresAt: v.expires, Position: s.position()}, nil
 		}
 	}
 	return vault.VersionInfo{}, core.Errorf(core.NotFound, "no such secret, version or token")
