@@ -395,6 +395,45 @@ func TestFrozenPrimary(t *testing.T) {
 	})
 }
 
+// TestEndedWhileWaiting: a session that is ended while its commit waits for a standby has committed what no standby has.
+// It is answered when a standby has it.
+func TestEndedWhileWaiting(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	a.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'")
+	a.sql("postgres", "SELECT pg_reload_conf()")
+	a.until("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
+	d := a.openWith(func(c *Config) { c.WriteTimeout = 60 * time.Second }, a.dir)
+	n := newSecret("a")
+	_, err := d.CreateSecret(t.Context(), n, origin("x"))
+	must(t, err)
+	thaw := b.freeze()
+	got := make(chan error, 1)
+	var all sync.WaitGroup
+	t.Cleanup(all.Wait)
+	t.Cleanup(thaw)
+	all.Go(func() {
+		_, err := d.AppendVersion(context.Background(), vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("two"))
+		got <- err
+	})
+	a.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%append_version%'")
+	a.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+	a.until("SELECT count(*) = 1 FROM vault.secret_versions WHERE version = 2")
+	// The change is found, and something after it waits for the standby too.
+	a.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%pg_logical_emit_message%'")
+	select {
+	case err := <-got:
+		t.Fatalf("answered without a standby: %v", err)
+	default:
+	}
+	thaw()
+	must(t, <-got)
+	b.until("SELECT count(*) = 1 FROM vault.secret_versions WHERE version = 2")
+	if a.audited("two") != 1 {
+		t.Error("not there once")
+	}
+}
+
 // TestSwitchover stops the primary cleanly under load and promotes the standby: no change is refused, lost or done twice.
 func TestSwitchover(t *testing.T) {
 	a := newServer(t)
