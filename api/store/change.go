@@ -117,6 +117,7 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 	if c.landed == nil {
 		return out, true, errUnknown(last)
 	}
+	timeline := d.writer.hosts.timeline()
 	out, ok, err := c.landed(ctx)
 	switch {
 	case err == nil && ok && c.ambiguous:
@@ -125,7 +126,8 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 		if err := d.barrier(ctx, c.at); err != nil {
 			return out, true, errUnknown(err)
 		}
-		return out, true, nil
+		// If a newer primary was found since, that has passed the barrier, and need not have the change: try there.
+		return out, d.writer.hosts.timeline() == timeline, nil
 	case err == nil && final:
 		return out, true, d.classify(last)
 	case errors.Is(err, errTraceless) && final:

@@ -434,6 +434,42 @@ func TestEndedWhileWaiting(t *testing.T) {
 	}
 }
 
+// TestPromotedAfterTheLook: a change whose answer was lost is found on a primary that is left behind in that moment. What
+// the new one commits says nothing of it.
+func TestPromotedAfterTheLook(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	cut := a.cutter()
+	d := a.open(cut.host(), b.dir)
+	ctx := t.Context()
+	d.writer.begunAt = time.Now() // nobody looks at the other hosts by himself now
+	must(t, d.CheckWriter(ctx))
+	b.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''")
+	b.sql("postgres", "SELECT pg_reload_conf()")
+	a.until("SELECT count(*) = 0 FROM pg_stat_replication")
+	cut.lose([]byte("token-1"), afterServer, 1)
+	tok := vault.NewToken{ID: [16]byte{1}, Name: "ops", Fingerprint: [32]byte{1}}
+	var looks []int
+	_, err := perform(ctx, d, change[bool]{
+		sql: createToken, args: append([]any{tok.ID, tok.Name, tok.Fingerprint[:], nil}, originArgs(origin("token-1"))...), row: pgx.RowTo[bool],
+		landed: func(ctx context.Context) (bool, bool, error) {
+			active, err := d.ActiveTokens(ctx)
+			if looks = append(looks, len(active)); len(looks) == 1 {
+				b.run("pg_ctl", "-D", b.data, "-w", "promote")
+				d.writer.survey(nil)
+			}
+			return true, len(active) == 1, err
+		},
+	})
+	must(t, err)
+	if looks[0] != 1 || d.writer.hosts.timeline() != 2 {
+		t.Fatalf("found %v, timeline %d", looks, d.writer.hosts.timeline())
+	}
+	if b.audited("token-1") != 1 {
+		t.Error("acknowledged, and not on the primary")
+	}
+}
+
 // TestSwitchover stops the primary cleanly under load and promotes the standby: no change is refused, lost or done twice.
 func TestSwitchover(t *testing.T) {
 	a := newServer(t)
