@@ -2,20 +2,25 @@
 -- Audit
 
 CREATE FUNCTION vault.append_audit(origin vault.audit_origin, action text, secret_name text, version bigint,
-                                   outcome text, code text)
+                                   outcome text, code text, change uuid DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
-                                 code, request_id)
+                                 code, request_id, change)
     VALUES (clock_timestamp(), origin.node, origin.actor, origin.session_role, origin.client_ip,
             append_audit.action, append_audit.secret_name, append_audit.version, append_audit.outcome,
-            append_audit.code, origin.request_id);
+            append_audit.code, origin.request_id, append_audit.change);
 END
 $$;
-COMMENT ON FUNCTION vault.append_audit(vault.audit_origin, text, text, bigint, text, text)
-    IS 'appends one audit record';
+COMMENT ON FUNCTION vault.append_audit(vault.audit_origin, text, text, bigint, text, text, uuid)
+    IS 'appends one audit record; a second one of the same change is refused, and what it records with it';
+
+CREATE FUNCTION vault.change_made(change uuid) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT l.at FROM vault.audit_log l WHERE l.change = change_made.change $$;
+COMMENT ON FUNCTION vault.change_made(uuid) IS 'when a change was made that was sent with an id; null if it was not';
 
 CREATE FUNCTION vault.local_origin() RETURNS vault.audit_origin
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -7,7 +7,7 @@ AS $$
     SELECT ROW(s.id, s.name, s.kind, s.content_type, s.description, s.tags, s.rotation_interval_secs,
                s.grace_period_secs, s.generate_policy, s.current_version, s.next_rotation_at, s.rotation_schedule,
                s.rotation_time_zone, s.rotation_window_secs, s.rotation_paused, s.keep_versions, s.created_at,
-               s.updated_at)::vault.secret_info
+               s.updated_at, s.settings_revision)::vault.secret_info
 $$;
 COMMENT ON FUNCTION vault.info_of(vault.secrets) IS 'the public part of a row';
 
