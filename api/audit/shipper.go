@@ -272,7 +272,7 @@ const (
 var advice = map[string]string{
 	classForked:         "another journal has this one's UUID, or the folder was set back to an earlier state: stop, keep the folder under another name, start with an empty one",
 	classDamaged:        "a file of the folder is not what was written: stop, keep the folder under another name, start with an empty one",
-	string(core.Denied): "see vault.grant_service_role",
+	string(core.Denied): "as a superuser call vault.grant_service_role for the API's database role",
 }
 
 func classOf(err error) string {

@@ -25,6 +25,7 @@ type primary struct {
 	last     uint64
 	skipped  []uint64
 	away     bool
+	denied   bool
 	lost     bool // the next answer, after the commit
 	bad      func(vault.Journaled) bool
 	ships    int
@@ -70,6 +71,9 @@ func (l *link) ok() error {
 	if l.dead || l.p.away {
 		l.dead = true
 		return errAway
+	}
+	if l.p.denied {
+		return core.Errorf(core.Denied, "no privilege")
 	}
 	return nil
 }
@@ -322,6 +326,24 @@ func TestForkedJournal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestShipDenied: that the role lacks a grant is told to the operator, also right after the primary was away.
+func TestShipDenied(t *testing.T) {
+	inBubble(t, func(f *fixture, p *primary) {
+		p.away = true
+		s := f.ship(p)
+		f.record("a")
+		time.Sleep(time.Minute)
+		p.set(func() { p.away, p.denied = false, true })
+		time.Sleep(time.Minute)
+		if st := f.AuditState(); st.LastShipError != "denied" || strings.Count(f.log.String(), "vault.grant_service_role") != 1 {
+			f.t.Errorf("%+v, and the log says %s", st, f.log)
+		}
+		p.set(func() { p.denied = false })
+		time.Sleep(time.Minute)
+		f.must(f.flush(s))
+	})
 }
 
 // TestMalformedRecord: it holds up nobody, and is not lost without a word.
