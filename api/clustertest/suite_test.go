@@ -14,10 +14,10 @@ type step struct {
 // kind of replication promises.
 func TestCluster(t *testing.T) {
 	runSteps(t, []step{
-		{"LoadWithoutFaults", loadWithoutFaults},
-		{"Failover", ofPrimary(killPrimary)},
-		{"Switchover", ofPrimary(switchOver)},
-		{"Zombie", ofPrimary(freezePrimary)},
+		{"LoadWithoutFaults", scenario(noFault)},
+		{"Failover", scenario(killPrimary)},
+		{"Switchover", scenario(switchOver)},
+		{"Zombie", scenario(freezePrimary)},
 		{"VaultLsnReadsOwnWrites", vaultLsnReadsOwnWrites},
 		{"RemoteApplyReadsOwnWrites", remoteApplyReadsOwnWrites},
 		{"SynchronousWaits", synchronousWaits},
@@ -28,15 +28,15 @@ func TestCluster(t *testing.T) {
 // TestClusterMore is every other fault once. "make soak" runs them all at random.
 func TestClusterMore(t *testing.T) {
 	runSteps(t, []step{
-		{"NodeDies", ofPrimary(killNode)},
-		{"NodeFreezes", ofPrimary(freezeNode)},
-		{"Partition", ofPrimary(partPrimary)},
-		{"PatroniHangs", ofPrimary(hangPatroni)},
-		{"StandbyDies", standbyDies},
-		{"APIsDie", apisDie},
-		{"EtcdMajorityAway", ofPrimary(loseEtcd)},
-		{"KMSAway", kmsAway},
-		{"FailoverWithoutKMS", failoverWithoutKMS},
+		{"NodeDies", scenario(killNode)},
+		{"NodeFreezes", scenario(freezeNode)},
+		{"Partition", scenario(partPrimary)},
+		{"PatroniHangs", scenario(hangPatroni)},
+		{"StandbyDies", scenario(killStandby)},
+		{"APIsDie", scenario(killAPIs)},
+		{"EtcdMajorityAway", scenario(loseEtcd)},
+		{"KMSAway", withoutKMS(loseKMS)},
+		{"FailoverWithoutKMS", withoutKMS(loseKMSAndPrimary)},
 	})
 }
 
