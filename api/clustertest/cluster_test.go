@@ -435,7 +435,8 @@ func (c *cluster) createExtension() error {
 		return fmt.Errorf("token create: %w", err)
 	}
 	c.token = strings.TrimSpace(string(out))
-	return nil
+	// An API whose own PostgreSQL does not know its role yet would begin by reading from another.
+	return c.awaitReplay()
 }
 
 func (c *cluster) startAPIs() error {
