@@ -136,10 +136,10 @@ test-unit: ## Go tests of core and api under the race detector
 test-integration: ## every Go test; PostgreSQL is required, a missing one fails instead of skipping
 	HV_REQUIRE_PG=1 $(GO) test ./...
 
-test-cluster: ## three nodes under Patroni: failover, switchover, zombie under load; every history checked
+test-cluster: ## three nodes under Patroni, the faults under load, every history checked (5 minutes)
 	@scripts/cluster.sh test
 
-test-cluster-more: ## the other faults, each once: partition, frozen and dead nodes, APIs, etcd and KMS away
+test-cluster-more: ## the rarer faults, each once: frozen and dead nodes, a dead standby, a Patroni that hangs
 	@scripts/cluster.sh more
 
 test-pg17: ## the extension on PostgreSQL 17, in a chroot of the Debian suite that has it (root, debootstrap, 2 GB)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A cluster of three nodes under Patroni and etcd, and what breaks it (api/clustertest). One argument: "test" is what
-# make test runs, "more" every other fault once, "soak" all of them at random for MINUTES (30), with SEED as before.
+# make test runs, in 8 minutes at most, "more" every other fault once, "soak" all of them at random for MINUTES (30), with
+# SEED as before.
 # Installs what is missing, builds, installs the extension; starts nothing of the system's.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
@@ -11,7 +12,7 @@
 
 MINUTES=${MINUTES:-30}
 case ${1:-} in
-test) which='^TestCluster$' limit=15m ;;
+test) which='^TestCluster$' limit=8m ;;
 more) which='^TestClusterMore$' limit=30m ;;
 soak) which='^TestSoak$' limit=$((MINUTES + 20))m ;;
 *) die "want test, more or soak" ;;

@@ -28,7 +28,7 @@ import (
 const (
 	sumLen     = 8
 	timeLayout = "2006-01-02T15:04:05.000000Z"
-	// maxText is the most bytes of one text of a record; longer ones are cut.
+	// maxText is the most bytes of one text of a record, as it is read again; longer ones are cut.
 	maxText = 1024
 	// maxLine is more than any line has: twelve texts, all of them escaped.
 	maxLine = 128 << 10
@@ -70,12 +70,15 @@ func appendText(b []byte, key, text string) []byte {
 		return b
 	}
 	b = append(append(append(b, `,"`...), key...), `":"`...)
-	for i, r := range text {
-		switch {
-		case i+utf8.RuneLen(r) > maxText:
+	size := 0 // of what stands in the line: U+FFFD is three bytes in place of one
+	for _, r := range text {
+		if r == 0 {
+			r = utf8.RuneError
+		}
+		if size += utf8.RuneLen(r); size > maxText {
 			return append(b, '"')
-		case r == 0:
-			b = utf8.AppendRune(b, utf8.RuneError)
+		}
+		switch {
 		case r == '"' || r == '\\':
 			b = append(b, '\\', byte(r))
 		case r < 0x20 || r == 0x7f:

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 1000, time.UTC)
@@ -49,6 +51,15 @@ func TestLine(t *testing.T) {
 		got, err := parseLine(line(1, e))
 		if err != nil || got.Name != "a\uFFFDb\uFFFDc" || got.Origin.RequestID != strings.Repeat("é", maxText/2) {
 			t.Errorf("%v %q, %d bytes", err, got.Name, len(got.Origin.RequestID))
+		}
+	})
+	t.Run("OKWhatGrows", func(t *testing.T) {
+		for _, text := range []string{"\xff", "\x00", "a\xff", "\u00e9\x00"} {
+			e := vault.Entry{Name: strings.Repeat(text, maxText)}
+			got, err := parseLine(line(1, e))
+			if err != nil || len(got.Name) > maxText || len(got.Name) < maxText-2 {
+				t.Errorf("many %q: %v, %d bytes", text, err, len(got.Name))
+			}
 		}
 	})
 	t.Run("ErrEveryBit", func(t *testing.T) {
@@ -96,6 +107,30 @@ func FuzzParseLine(f *testing.F) {
 		again := appendLine(nil, r.Sequence, appendRest(nil, r.At, &r.Entry))
 		if !bytes.Equal(again, append(l, '\n')) || bytes.IndexByte(l, '\n') >= 0 || r.Sequence == 0 {
 			t.Errorf("%q is also spelt %q", l, again)
+		}
+	})
+}
+
+// FuzzWriteLine: whatever is recorded can be read again, and says the same as far as text can.
+func FuzzWriteLine(f *testing.F) {
+	for _, text := range []string{"", "db/password", "a\x00\xff\u2028\"\\\n", strings.Repeat("\xff", 400), strings.Repeat("\x00", 400), strings.Repeat("\xffé", 300)} {
+		f.Add(text, text, []byte{192, 0, 2, 7}, uint64(len(text)))
+	}
+	f.Fuzz(func(t *testing.T, name, other string, ip []byte, version uint64) {
+		e := vault.Entry{
+			Origin: vault.Origin{Node: other, Actor: other, SessionRole: name, RequestID: other},
+			Action: vault.Action(other), Name: name, Version: version, Outcome: vault.Outcome(name), Code: core.Code(other),
+		}
+		e.Origin.ClientIP, _ = netip.AddrFromSlice(ip)
+		r, err := parseLine(line(1, e))
+		if err != nil {
+			t.Fatalf("%q is not readable: %v", line(1, e), err)
+		}
+		if utf8.ValidString(name) && len(name) <= maxText/3 && r.Name != strings.ReplaceAll(name, "\x00", "\uFFFD") {
+			t.Errorf("%q is read as %q", name, r.Name)
+		}
+		if r.Version != version || r.Origin.ClientIP != e.Origin.ClientIP {
+			t.Errorf("%+v is read as %+v", e, r)
 		}
 	})
 }

@@ -61,6 +61,13 @@ func (j *Journal) hasRoom(size int64, refusals bool) error {
 	return nil
 }
 
+// pressed tells whether so much waits for the primary that some operations will soon be refused.
+func (j *Journal) pressed() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.pending > j.refusals.bytes/2
+}
+
 // refusalsOnly tells whether nothing of it succeeded.
 func refusalsOnly(entries []vault.Entry) bool {
 	for i := range entries {

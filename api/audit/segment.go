@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,8 +51,8 @@ func listSegments(d disk, dir string) ([]*segment, error) {
 	return found, nil
 }
 
-// loadSegments checks every record of the folder: numbers without gaps, checksums. A torn end of the last segment is
-// cut off; damage anywhere else is an error that says where.
+// loadSegments checks every record of the folder: numbers without gaps, checksums. What a crash left at the end of the
+// last segment is cut off; damage anywhere else is an error that says where.
 func loadSegments(d disk, dir string, log *slog.Logger) ([]*segment, error) {
 	all, err := listSegments(d, dir)
 	if err != nil {
@@ -66,15 +67,33 @@ func loadSegments(d disk, dir string, log *slog.Logger) ([]*segment, error) {
 		if err != nil {
 			return nil, err
 		}
-		if next == 0 && torn > 0 {
+		if next == 0 && torn.bytes > 0 {
 			if err := cutTorn(d, dir, s); err != nil {
 				return nil, err
 			}
-			log.Warn("the audit journal ended in a record that was not completely written; it was cut off, and its operation was not answered",
-				"file", filepath.Join(dir, segmentName(s.first)), "offset", s.size, "bytes", torn)
+			s.tell(torn, dir, log)
 		}
 	}
 	return all, nil
+}
+
+// tornEnd is what stands behind the last record of a segment that can be kept.
+type tornEnd struct {
+	bytes int64
+	whole int    // records in it, behind a hole
+	last  uint64 // number of the last of them
+}
+
+// tell logs that torn was cut off.
+func (s *segment) tell(torn tornEnd, dir string, log *slog.Logger) {
+	at := []any{"file", filepath.Join(dir, segmentName(s.first)), "offset", s.size, "bytes", torn.bytes}
+	if torn.whole == 0 {
+		log.Warn("the audit journal ended in a record that was not completely written; it was cut off: its operation was not answered, "+
+			"unless the machine stopped", at...)
+		return
+	}
+	log.Error("the audit journal has a hole, such as a power loss leaves in what was not durable yet; it was cut off there, and records of "+
+		"operations that may have been answered are lost", append(at, "from", s.last+1, "to", torn.last, "readable", torn.whole)...)
 }
 
 func cutTorn(d disk, dir string, s *segment) error {
@@ -88,13 +107,12 @@ func cutTorn(d disk, dir string, s *segment) error {
 	return nil
 }
 
-// scan reads the segment up to the record before next, or to its end if next is 0, and returns how many bytes of a
-// torn end follow.
-func (s *segment) scan(dir string, next uint64) (torn int64, err error) {
+// scan reads the segment up to the record before next, or to its end if next is 0, and returns the torn end that follows.
+func (s *segment) scan(dir string, next uint64) (torn tornEnd, err error) {
 	path := filepath.Join(dir, segmentName(s.first))
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, folderError(dir, err, "%s cannot be opened", segmentName(s.first))
+		return torn, folderError(dir, err, "%s cannot be opened", segmentName(s.first))
 	}
 	defer f.Close()
 	r := bufio.NewReaderSize(f, maxLine)
@@ -104,18 +122,21 @@ func (s *segment) scan(dir string, next uint64) (torn int64, err error) {
 			break
 		}
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
-			return 0, folderError(dir, err, "%s cannot be read", segmentName(s.first))
+			return torn, folderError(dir, err, "%s cannot be read", segmentName(s.first))
 		}
 		if n := numberOf(line, err); n != s.last+1 {
-			return s.scanTorn(path, r, n != 0 || next != 0, int64(len(line)))
+			if n != 0 || next != 0 {
+				return torn, s.damaged(path)
+			}
+			return s.scanTorn(f, r, line, err)
 		}
 		s.last++
 		s.size += int64(len(line))
 	}
 	if next != 0 && s.last+1 != next {
-		return 0, damaged(path, s.size, fmt.Sprintf("records %d to %d are missing", s.last+1, next-1))
+		return torn, damaged(path, s.size, fmt.Sprintf("records %d to %d are missing", s.last+1, next-1))
 	}
-	return 0, nil
+	return torn, nil
 }
 
 // numberOf returns the number of the line that was read, 0 if it is no whole record.
@@ -126,23 +147,64 @@ func numberOf(line []byte, err error) uint64 {
 	return lineNumber(line[:len(line)-1])
 }
 
-// scanTorn decides what stands where a record should: a torn end, if no whole record comes after it anywhere, else
-// damage.
-func (s *segment) scanTorn(path string, r *bufio.Reader, damage bool, torn int64) (int64, error) {
-	for {
-		if damage {
-			return 0, damaged(path, s.size, fmt.Sprintf("record %d is not readable, and later ones are", s.last+1))
+// scanTorn decides what stands where a record should: a torn end, if no whole record comes after it anywhere or a hole
+// explains those that do, else damage. line and err are what r gave there.
+func (s *segment) scanTorn(f *os.File, r *bufio.Reader, line []byte, err error) (torn tornEnd, _ error) {
+	for ; ; line, err = r.ReadSlice('\n') {
+		torn.bytes += int64(len(line))
+		if n := numberOf(bytes.TrimLeft(line, "\x00"), err); n != 0 {
+			torn.whole, torn.last = torn.whole+1, n
 		}
-		line, err := r.ReadSlice('\n')
-		torn += int64(len(line))
-		damage = numberOf(bytes.TrimLeft(line, "\x00"), err) != 0
 		if errors.Is(err, io.EOF) {
-			return torn, nil
+			break
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return 0, core.Wrap(core.Invalid, err, "%s cannot be read", path)
+			return torn, core.Wrap(core.Invalid, err, "%s cannot be read", f.Name())
 		}
 	}
+	if torn.whole == 0 {
+		return torn, nil
+	}
+	lost, err := hole(f, s.size)
+	if err != nil {
+		return torn, core.Wrap(core.Invalid, err, "%s cannot be read", f.Name())
+	}
+	if !lost {
+		return torn, s.damaged(f.Name())
+	}
+	return torn, nil
+}
+
+// sector is the least that a disk writes or does not write.
+const sector = 512
+
+// hole tells whether the line that begins at offset at is unreadable because the machine stopped: what was not synced
+// reaches the disk in any order, so pages that were not written may stand before some that were, and they are zeros. No
+// line holds a zero, so a hole is told from any other damage by where it begins (at the end of what was there before, which
+// is the end of a line, or with a sector) and ends (with a sector).
+func hole(f io.ReaderAt, at int64) (bool, error) {
+	r := bufio.NewReader(io.NewSectionReader(f, at, math.MaxInt64-at))
+	from := int64(-1)
+	for to := at; ; to++ {
+		b, err := r.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF):
+			return from >= 0, nil
+		case err != nil:
+			return false, err
+		case b == 0 && from < 0:
+			from = to
+		case b == 0:
+		case from >= 0:
+			return (from == at || from%sector == 0) && to%sector == 0, nil
+		case b == '\n':
+			return false, nil
+		}
+	}
+}
+
+func (s *segment) damaged(path string) error {
+	return damaged(path, s.size, fmt.Sprintf("record %d is not readable, and later ones are", s.last+1))
 }
 
 // damaged tells an operator what to do: nothing of the journal is lost by it.

@@ -15,6 +15,8 @@ import (
 const (
 	// linger is the least time between two transactions, unless a batch is full.
 	linger = 200 * time.Millisecond
+	// restShare is for how many times as long as a full batch took the Shipper rests before the next one.
+	restShare = 3
 	// askInterval is how often a shipper with nothing to ship asks the primary whether it still has everything: after a
 	// failover it may not.
 	askInterval = 15 * time.Second
@@ -129,12 +131,30 @@ func (s *Shipper) session(ctx context.Context) (moved bool, err error) {
 			return moved, err
 		}
 		if len(b.records) == maxBatch {
+			if err := s.rest(ctx); err != nil {
+				return moved, err
+			}
 			continue
 		}
 		if over, err := s.wait(ctx, len(b.records) == 0); over || err != nil {
 			return moved, err
 		}
 	}
+}
+
+// rest leaves the primary to changes between two full batches, unless the journal's room runs out or the Shipper is being
+// closed.
+func (s *Shipper) rest(ctx context.Context) error {
+	if s.c.Journal.pressed() {
+		return nil
+	}
+	select {
+	case <-time.After(restShare * time.Since(s.sentAt)):
+	case <-s.closing:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 func (s *Shipper) connect(ctx context.Context) (vault.JournalLink, error) {
@@ -272,7 +292,7 @@ const (
 var advice = map[string]string{
 	classForked:         "another journal has this one's UUID, or the folder was set back to an earlier state: stop, keep the folder under another name, start with an empty one",
 	classDamaged:        "a file of the folder is not what was written: stop, keep the folder under another name, start with an empty one",
-	string(core.Denied): "see vault.grant_service_role",
+	string(core.Denied): "as a superuser call vault.grant_service_role for the API's database role",
 }
 
 func classOf(err error) string {

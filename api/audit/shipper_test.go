@@ -25,12 +25,14 @@ type primary struct {
 	last     uint64
 	skipped  []uint64
 	away     bool
+	denied   bool
 	lost     bool // the next answer, after the commit
 	bad      func(vault.Journaled) bool
 	ships    int
 	attempts int // to connect
 	links    int // open
 	most     int // records of one call
+	takes    time.Duration
 }
 
 func (p *primary) set(change func()) {
@@ -71,6 +73,9 @@ func (l *link) ok() error {
 		l.dead = true
 		return errAway
 	}
+	if l.p.denied {
+		return core.Errorf(core.Denied, "no privilege")
+	}
 	return nil
 }
 
@@ -89,6 +94,7 @@ func (l *link) Arrived(context.Context, vault.JournalID) (uint64, time.Time, err
 }
 
 func (l *link) Ship(_ context.Context, _ vault.JournalID, _ string, records []vault.Journaled) (uint64, error) {
+	time.Sleep(l.p.takes)
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
 	l.p.ships++
@@ -182,6 +188,37 @@ func TestShipInBatches(t *testing.T) {
 			f.t.Errorf("%d records in %d calls, at most %d", len(p.records), p.ships, p.most)
 		}
 	})
+}
+
+// TestShipperRests: a large backlog leaves the primary most of the time to others, unless the journal's room runs out or the
+// process ends.
+func TestShipperRests(t *testing.T) {
+	const batches, takes = 5, 100 * time.Millisecond
+	arrival := func(what string, maxBytes int64, count int, stop bool, want time.Duration) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			f, p := newFixture(t, Config{MaxBytes: maxBytes, segmentSize: maxSegment}), &primary{takes: takes}
+			for range batches * maxBatch / 100 {
+				f.must(f.Record(t.Context(), slices.Repeat([]vault.Entry{read("a")}, 100)...))
+			}
+			f.durableNow()
+			begun := time.Now()
+			s := f.ship(p)
+			if stop {
+				f.must(f.flush(s))
+			}
+			for len(p.names()) < count*maxBatch {
+				time.Sleep(takes / 10)
+			}
+			if got := time.Since(begun); got < want || got > want+takes {
+				t.Errorf("%s: %d batches took %s, not %s", what, count, got, want)
+			}
+			f.must(f.flush(s))
+		})
+	}
+	arrival("with room", 0, batches, false, batches*takes+(batches-1)*restShare*takes)
+	arrival("without room", 1_000_000, 3, false, 3*takes)
+	arrival("at the end", 0, batches, true, batches*takes)
 }
 
 // TestShipAfterALostAnswer: the primary has committed and nobody knows.
@@ -322,6 +359,24 @@ func TestForkedJournal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestShipDenied: that the role lacks a grant is told to the operator, also right after the primary was away.
+func TestShipDenied(t *testing.T) {
+	inBubble(t, func(f *fixture, p *primary) {
+		p.away = true
+		s := f.ship(p)
+		f.record("a")
+		time.Sleep(time.Minute)
+		p.set(func() { p.away, p.denied = false, true })
+		time.Sleep(time.Minute)
+		if st := f.AuditState(); st.LastShipError != "denied" || strings.Count(f.log.String(), "vault.grant_service_role") != 1 {
+			f.t.Errorf("%+v, and the log says %s", st, f.log)
+		}
+		p.set(func() { p.denied = false })
+		time.Sleep(time.Minute)
+		f.must(f.flush(s))
+	})
 }
 
 // TestMalformedRecord: it holds up nobody, and is not lost without a word.

@@ -144,3 +144,53 @@ func TestReadYourWrites(t *testing.T) {
 		t.Error("a read that missed its create was not seen")
 	}
 }
+
+// TestFirstChange: neither what was answered while the old primary was dying nor what was asked for before its death counts.
+func TestFirstChange(t *testing.T) {
+	h := newHistory()
+	const mark, gone = 10 * time.Second, 12 * time.Second
+	if _, found := h.firstChange(gone, entry.change); found {
+		t.Error("found in an empty history")
+	}
+	h.entries = []entry{
+		ackedUpdate(11, 12, 1, "between the mark and death"), ackedUpdate(11, 31, 2, "asked for before death"),
+		reads(13, 14, 3, "no change"), answered(13, 15, input{Kind: update}, failed), answered(13, 29, input{Kind: remove}, ok),
+		ackedUpdate(13, 33, 3, "later"), ackedUpdate(20, 32, 3, "first"),
+	}
+	for what, want := range map[string]struct {
+		match func(entry) bool
+		at    time.Duration
+	}{"any change": {entry.change, 29 * time.Second}, "one that needs a key": {entry.keyed, 32 * time.Second}} {
+		if got, found := h.firstChange(gone, want.match); !found || got != want.at {
+			t.Errorf("%s: %s %t, want %s", what, got, found, want.at)
+		}
+	}
+	l := &load{t: t, h: h}
+	if got := l.pause(mark, gone, entry.change); got != 19*time.Second {
+		t.Errorf("a pause of %s, want 19 s from the mark on", got)
+	}
+}
+
+// TestSurvey: reads that fail, or stand still, on nodes that nothing befell.
+func TestSurvey(t *testing.T) {
+	at := func(node, call, ret int, o outcome) entry {
+		e := op(call, ret, input{Kind: local}, output{Outcome: o})
+		e.Name, e.Node = "l1/kept/0", node
+		return e
+	}
+	l := &load{t: t, h: newHistory(), c: &cluster{nodes: []*node{{i: 0}, {i: 1}}}}
+	l.h.entries = []entry{at(0, 1, 2, ok), at(1, 1, 2, ok), at(0, 3, 4, failed), at(1, 3, 10, ok), at(0, 40, 41, ok)}
+	if s, err := l.spared(l.c.nodes[:1]); err != nil || s.answered != 2 || s.longest != 8*time.Second {
+		t.Errorf("%+v: %v", s, err)
+	}
+	if _, err := l.spared(nil); err == nil || !strings.Contains(err.Error(), "1 reads failed") {
+		t.Errorf("a read that failed: %v", err)
+	}
+	l.h.entries[2].Out.Outcome = ok
+	if _, err := l.spared(nil); err == nil || !strings.Contains(err.Error(), "stood still for 37.0 s") {
+		t.Errorf("reads that stood still: %v", err)
+	}
+	if s, err := l.spared(l.c.nodes); err != nil || s.answered != 0 {
+		t.Errorf("%+v: %v", s, err)
+	}
+}

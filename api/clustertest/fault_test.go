@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// fault breaks something under load, mends it, and returns when the cluster is whole again. It returns what is worth
-// printing.
-type fault func(l *load) []string
+// fault breaks something under load, mends it, and returns when the cluster is whole again. It returns the nodes whose
+// clients it may have cut off, and what is worth printing.
+type fault func(l *load) (victims []*node, figures []string)
 
 // takeover waits until a node that is not old is the primary, and returns it.
 func (l *load) takeover(old *node) *node {
@@ -33,46 +33,63 @@ func (l *load) primary() *node {
 	return n
 }
 
-// pause is the time from at to the first change that was asked for and acknowledged after it.
-func (l *load) pause(at time.Duration) string {
-	first, found := l.h.firstChange(at)
+// pause is the time from the moment from, at which something began to break, to the acknowledgement of the first change
+// that matches and was asked for after gone, when it was certainly broken.
+func (l *load) pause(from, gone time.Duration, match func(entry) bool) time.Duration {
+	l.t.Helper()
+	first, found := l.h.firstChange(gone, match)
 	if !found {
-		return "no write since"
+		l.fail(fmt.Errorf("no change was acknowledged of those that were asked for after %.3f s", gone.Seconds()))
 	}
-	return fmt.Sprintf("%.1f s from there to the first new acknowledged write", (first - at).Seconds())
+	return first - from
+}
+
+// toFirstWrite is pause, to be printed.
+func (l *load) toFirstWrite(from, gone time.Duration) string {
+	l.t.Helper()
+	return fmt.Sprintf("%.1f s from there to the first new acknowledged write", l.pause(from, gone, entry.change).Seconds())
 }
 
 // killPrimary is kill -9 of the primary's PostgreSQL and Patroni; it comes back as a standby.
-func killPrimary(l *load) []string {
-	old := l.primary()
-	at := l.h.mark("kill -9 of the primary %s", old.name)
-	l.must(old.kill(false))
+func killPrimary(l *load) ([]*node, []string) { return l.killPrimary(false) }
+
+// killNode is the same with the node's API, whose clients are cut off until it is started again.
+func killNode(l *load) ([]*node, []string) { return l.killPrimary(true) }
+
+func (l *load) killPrimary(api bool) ([]*node, []string) {
+	old, what, served := l.primary(), "kill -9 of the primary ", l.c.nodes
+	if api {
+		what, served = "kill -9 of all of the primary's node ", l.c.others(old)
+	}
+	at := l.h.mark("%s%s", what, old.name)
+	l.must(old.kill(api))
+	gone := l.h.mark("%s is dead", old.name)
 	next := l.takeover(old)
-	l.awaitChanges(5, l.c.nodes...)
+	l.awaitChanges(5, served...)
 	l.h.mark("%s starts again", old.name)
 	l.must(old.revive())
 	l.must(l.c.awaitWhole())
 	l.broken(old, at)
 	l.awaitChanges(5, l.c.nodes...)
-	return []string{"kill -9 of " + old.name + ", then " + next.name + ": " + l.pause(at)}
+	return []*node{old}, []string{what + old.name + ", then " + next.name + ": " + l.toFirstWrite(at, gone)}
 }
 
-// killNode is the same with the node's API, whose clients are cut off until it is started again.
-func killNode(l *load) []string {
-	old := l.primary()
-	at := l.h.mark("kill -9 of all of %s", old.name)
-	l.must(old.kill(true))
-	next := l.takeover(old)
-	l.awaitChanges(5, l.c.others(old)...)
-	l.must(old.revive())
-	l.must(l.c.awaitWhole())
-	l.broken(old, at)
+// killStandby: changes wait until Patroni has taken the standby off the list, then go on.
+func killStandby(l *load) ([]*node, []string) {
+	dead := l.c.others(l.primary())[0]
+	at := l.h.mark("kill -9 of the standby %s", dead.name)
+	l.must(dead.kill(false))
+	gone := l.h.mark("%s is dead", dead.name)
 	l.awaitChanges(5, l.c.nodes...)
-	return []string{"kill -9 of all of " + old.name + ", then " + next.name + ": " + l.pause(at)}
+	l.must(dead.revive())
+	l.must(l.c.awaitWhole())
+	l.broken(dead, at)
+	l.awaitChanges(5, l.c.nodes...)
+	return []*node{dead}, []string{"kill -9 of standby " + dead.name + ": " + l.toFirstWrite(at, gone)}
 }
 
 // switchOver hands the primary over cleanly.
-func switchOver(l *load) []string {
+func switchOver(l *load) ([]*node, []string) {
 	old := l.primary()
 	at := l.h.mark("switchover from %s", old.name)
 	err := errors.New("not tried")
@@ -87,28 +104,22 @@ func switchOver(l *load) []string {
 	l.must(l.c.awaitWhole())
 	l.broken(old, at)
 	l.awaitChanges(5, l.c.nodes...)
-	return []string{"switchover from " + old.name + " to " + next.name}
+	return []*node{old}, []string{"switchover from " + old.name + " to " + next.name}
 }
 
 // freezePrimary stops every process of the primary's PostgreSQL and its Patroni, and wakes them when there is another
 // primary: a zombie, which takes itself for the primary until its Patroni looks.
-func freezePrimary(l *load) []string { return l.freeze(false) }
+func freezePrimary(l *load) ([]*node, []string) { return l.freeze(false) }
 
 // freezeNode does so with the API as well, as when a virtual machine is paused.
-func freezeNode(l *load) []string { return l.freeze(true) }
+func freezeNode(l *load) ([]*node, []string) { return l.freeze(true) }
 
-func (l *load) freeze(api bool) []string {
+func (l *load) freeze(api bool) ([]*node, []string) {
 	old := l.primary()
 	at := l.h.mark("SIGSTOP of %s", old.name)
-	stopped := []int{old.patroni.pid()}
-	l.must(old.patroni.signal(syscall.SIGSTOP))
-	more, err := freeze(old.postmaster())
+	stopped, err := old.freeze(api)
 	l.must(err)
-	stopped = append(stopped, more...)
-	if api {
-		l.must(old.api.signal(syscall.SIGSTOP))
-		stopped = append(stopped, old.api.pid())
-	}
+	gone := l.h.mark("%s stands still", old.name)
 	next := l.takeover(old)
 	l.awaitChanges(5, l.c.others(old)...)
 	l.h.mark("SIGCONT of %s", old.name)
@@ -116,14 +127,15 @@ func (l *load) freeze(api bool) []string {
 	l.must(l.c.awaitWhole())
 	l.broken(old, at)
 	l.awaitChanges(5, l.c.nodes...)
-	return []string{"SIGSTOP of " + old.name + ", then " + next.name + ": " + l.pause(at)}
+	return []*node{old}, []string{"SIGSTOP of " + old.name + ", then " + next.name + ": " + l.toFirstWrite(at, gone)}
 }
 
 // partPrimary cuts the primary off from the others and from etcd. It demotes itself, and another takes over.
-func partPrimary(l *load) []string {
+func partPrimary(l *load) ([]*node, []string) {
 	old := l.primary()
 	at := l.h.mark("%s is cut off", old.name)
 	old.setAway(true)
+	gone := l.h.mark("nothing passes any more")
 	next := l.takeover(old)
 	l.awaitChanges(5, l.c.others(old)...)
 	l.h.mark("%s is back", old.name)
@@ -131,11 +143,11 @@ func partPrimary(l *load) []string {
 	l.must(l.c.awaitWhole())
 	l.broken(old, at)
 	l.awaitChanges(5, l.c.nodes...)
-	return []string{"cut off " + old.name + ", then " + next.name + ": " + l.pause(at)}
+	return []*node{old}, []string{"cut off " + old.name + ", then " + next.name + ": " + l.toFirstWrite(at, gone)}
 }
 
 // killAPIs is kill -9 of each API process in turn, and its start.
-func killAPIs(l *load) []string {
+func killAPIs(l *load) ([]*node, []string) {
 	for _, n := range l.c.nodes {
 		l.h.mark("kill -9 of the API of %s", n.name)
 		l.must(n.api.stop(syscall.SIGKILL, 10*time.Second))
@@ -144,11 +156,12 @@ func killAPIs(l *load) []string {
 		l.must(n.awaitAPI())
 		l.awaitChanges(3, n)
 	}
-	return []string{"kill -9 of every API in turn"}
+	return l.c.nodes, []string{"kill -9 of every API in turn"}
 }
 
 // loseEtcd freezes two of three etcds. The primary demotes itself, because it can no longer know that it is alone.
-func loseEtcd(l *load) []string {
+func loseEtcd(l *load) ([]*node, []string) {
+	old := l.primary()
 	at := l.h.mark("the majority of etcd is away")
 	for _, e := range l.c.etcds[:2] {
 		l.must(e.signal(syscall.SIGSTOP))
@@ -170,7 +183,8 @@ func loseEtcd(l *load) []string {
 		l.broken(n, at)
 	}
 	l.awaitChanges(5, l.c.nodes...)
-	return []string{fmt.Sprintf("etcd majority away: read-only after %.1f s", (gone - at).Seconds()), "back: " + l.pause(back)}
+	return []*node{old}, []string{fmt.Sprintf("etcd majority away: read-only after %.1f s", (gone - at).Seconds()),
+		"back: " + l.toFirstWrite(back, back)}
 }
 
 func (l *load) readOnlyEverywhere() bool {
@@ -184,7 +198,7 @@ func (l *load) readOnlyEverywhere() bool {
 }
 
 // readsAndRefuses tells whether since then every node has answered 20 local reads and a change was refused. deletes tells
-// whether those may be acknowledged.
+// whether those, which need no data key, may be acknowledged.
 func (l *load) readsAndRefuses(since time.Duration, deletes bool) bool {
 	reads, refused := make([]int, size), 0
 	for _, e := range l.h.all() {
@@ -192,9 +206,10 @@ func (l *load) readsAndRefuses(since time.Duration, deletes bool) bool {
 		case e.Call < since:
 		case e.In.Kind == local && e.Out.Outcome == ok:
 			reads[e.Node]++
+		case deletes && e.change() && !e.keyed():
 		case e.change() && (e.Out.Outcome == failed || e.Out.Outcome == unknown):
 			refused++
-		case e.acknowledged() && !(deletes && e.In.Kind == remove):
+		case e.acknowledged():
 			l.fail(fmt.Errorf("a change was acknowledged though no node takes any: %s", e))
 		}
 	}
@@ -202,7 +217,7 @@ func (l *load) readsAndRefuses(since time.Duration, deletes bool) bool {
 }
 
 // hangPatroni freezes the primary's Patroni and nothing else: PostgreSQL goes on as a primary beside the new one.
-func hangPatroni(l *load) []string {
+func hangPatroni(l *load) ([]*node, []string) {
 	old := l.primary()
 	at := l.h.mark("SIGSTOP of the Patroni of %s", old.name)
 	l.must(old.patroni.signal(syscall.SIGSTOP))
@@ -222,5 +237,5 @@ func hangPatroni(l *load) []string {
 	over := l.broken(old, at)
 	l.twoPrimaries = append(l.twoPrimaries, span{at, over})
 	l.awaitChanges(5, l.c.nodes...)
-	return []string{fmt.Sprintf("Patroni of %s hangs, then %s as well: %d changes acknowledged while there were two primaries", old.name, next.name, during)}
+	return []*node{old}, []string{fmt.Sprintf("Patroni of %s hangs, then %s as well: %d changes acknowledged while there were two primaries", old.name, next.name, during)}
 }

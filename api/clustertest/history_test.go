@@ -76,6 +76,9 @@ func (e entry) change() bool {
 // acknowledged tells whether a change was said to be done.
 func (e entry) acknowledged() bool { return e.change() && e.Out.Outcome == ok }
 
+// keyed tells whether a change needs a data key, and so the key service: a delete needs none.
+func (e entry) keyed() bool { return e.change() && e.In.Kind != remove }
+
 // history is what all clients did. Its methods may be called by several goroutines.
 type history struct {
 	begun time.Time
@@ -126,10 +129,11 @@ func (h *history) count(match func(entry) bool) (n int) {
 	return n
 }
 
-// firstChange is when the first change after at was acknowledged that was also asked for after it.
-func (h *history) firstChange(at time.Duration) (first time.Duration, found bool) {
+// firstChange is when the first change that matches was acknowledged, of those that were asked for after gone. One that
+// was asked for earlier may have been answered by what was about to go.
+func (h *history) firstChange(gone time.Duration, match func(entry) bool) (first time.Duration, found bool) {
 	for _, e := range h.all() {
-		if e.acknowledged() && e.Call > at && (!found || e.Return < first) {
+		if e.acknowledged() && e.Call > gone && match(e) && (!found || e.Return < first) {
 			first, found = e.Return, true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
 )
@@ -43,49 +44,62 @@ func (c *cluster) restartAPIs(env []string) error {
 	return c.startAPIs()
 }
 
-// loseKMS takes the key service away: changes are refused, reads of what is cached go on.
+// loseKMS takes the key service away: changes that need a key are refused, reads of what is cached go on.
 func loseKMS(k *kmstest.Server) fault {
-	return func(l *load) []string {
+	return func(l *load) ([]*node, []string) {
 		k.Stop()
 		gone := l.h.mark("the key service is away")
-		if !await(settling, func() bool { return l.readsAndRefuses(gone, true) }) {
-			l.fail(errors.New("without a key service reads do not go on, or changes are not refused"))
-		}
+		l.readsWithoutKeys(gone)
 		back := l.h.mark("the key service is back")
 		l.must(k.Start())
+		l.awaitKeyed(back)
+		return l.c.nodes, []string{fmt.Sprintf("key service back: %.1f s from there to the first new write that needs a key", l.pause(back, back, entry.keyed).Seconds())}
+	}
+}
+
+// loseKMSAndPrimary: the primary dies while the key service is away; reads of what is cached go on, changes that need a
+// key come when both are back.
+func loseKMSAndPrimary(k *kmstest.Server) fault {
+	return func(l *load) ([]*node, []string) {
+		old := l.primary()
+		k.Stop()
+		at := l.h.mark("the key service is away, and kill -9 of the primary %s", old.name)
+		l.must(old.kill(false))
+		gone := l.h.mark("%s is dead", old.name)
+		l.takeover(old)
+		l.readsWithoutKeys(gone)
+		back := l.h.mark("the key service is back")
+		l.must(k.Start())
+		l.awaitKeyed(back)
+		l.must(old.revive())
+		l.must(l.c.awaitWhole())
+		l.broken(old, at)
 		l.awaitChanges(5, l.c.nodes...)
-		return []string{"key service back: " + l.pause(back)}
+		return l.c.nodes, []string{fmt.Sprintf("primary and key service away together, the key service back after %.1f s: %.1f s from there to the first new "+
+			"write that needs a key", (back - at).Seconds(), l.pause(back, back, entry.keyed).Seconds())}
 	}
 }
 
-// kmsAway: without the key service what was read before can still be read on every node, and nothing can be changed.
-func kmsAway(t *testing.T) {
-	c := whole(t)
-	k := withKMS(t, c)
-	l := startLoad(t, c, 1)
-	l.awaitChanges(10, l.c.nodes...)
-	figures := loseKMS(k)(l)
-	l.print(l.verify(), nil, figures...)
+// readsWithoutKeys returns when there were reads on every node since gone, and changes that need a key were refused.
+func (l *load) readsWithoutKeys(gone time.Duration) {
+	l.t.Helper()
+	if !await(settling, func() bool { return l.readsAndRefuses(gone, true) }) {
+		l.fail(errors.New("without a key service reads do not go on, or changes are not refused"))
+	}
 }
 
-// failoverWithoutKMS: the primary dies while the key service is away; reads of what is cached go on, changes come when both are back.
-func failoverWithoutKMS(t *testing.T) {
-	c := whole(t)
-	k := withKMS(t, c)
-	l := startLoad(t, c, 1)
-	l.awaitChanges(10, l.c.nodes...)
-	old := l.primary()
-	k.Stop()
-	at := l.h.mark("the key service is away and %s dies", old.name)
-	l.must(old.kill(false))
-	l.takeover(old)
-	if !await(settling, func() bool { return l.readsAndRefuses(at, true) }) {
-		l.fail(errors.New("reads do not go on, or changes are not refused"))
+// awaitKeyed returns when clients of every node had changes acknowledged that needed a key, asked for after back.
+func (l *load) awaitKeyed(back time.Duration) {
+	l.t.Helper()
+	l.awaitMatching(5, back, entry.keyed, l.c.nodes...)
+}
+
+// withoutKMS is a scenario with a key service that f may take away.
+func withoutKMS(f func(*kmstest.Server) fault) func(*testing.T) {
+	return func(t *testing.T) {
+		c := whole(t)
+		k := withKMS(t, c)
+		l := startLoad(t, c, 1)
+		l.suffer(f(k))
 	}
-	l.must(k.Start())
-	l.awaitChanges(5, l.c.nodes...)
-	l.must(old.revive())
-	l.must(l.c.awaitWhole())
-	l.broken(old, at)
-	l.print(l.verify(), nil, fmt.Sprintf("primary and key service away together, %s", l.pause(at)))
 }

@@ -207,11 +207,16 @@ func (l *load) broken(n *node, from time.Duration) (to time.Duration) {
 // awaitChanges returns when the clients of every one of nodes had count more changes acknowledged.
 func (l *load) awaitChanges(count int, nodes ...*node) {
 	l.t.Helper()
-	since := l.h.now()
+	l.awaitMatching(count, l.h.now(), entry.change, nodes...)
+}
+
+// awaitMatching does so for changes that match and were asked for after since.
+func (l *load) awaitMatching(count int, since time.Duration, match func(entry) bool, nodes ...*node) {
+	l.t.Helper()
 	if !await(settling, func() bool {
 		done := make([]int, size)
 		for _, e := range l.h.all() {
-			if e.acknowledged() && e.Call > since {
+			if e.acknowledged() && e.Call > since && match(e) {
 				done[e.Node]++
 			}
 		}

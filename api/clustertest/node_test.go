@@ -238,19 +238,46 @@ func (n *node) awaitAPI() error {
 	return fmt.Errorf("the API of %s does not serve: %s", n.name, log[max(0, len(log)-1500):])
 }
 
-// kill is what a machine's end looks like to the others: nothing of it says goodbye. api says whether the API dies too.
+// kill is what a machine's end looks like to the others: nothing of it says goodbye. api says whether the API dies too. It
+// returns when all of it is dead.
 func (n *node) kill(api bool) error {
+	pid := n.postmaster()
+	if pid == 0 {
+		return fmt.Errorf("%s has no PostgreSQL that could be killed", n.name)
+	}
 	// Patroni first: it would start PostgreSQL again, and nobody would take over.
-	err := n.patroni.stop(syscall.SIGKILL, 10*time.Second)
-	if pid := n.postmaster(); pid != 0 {
-		for _, p := range family(pid) {
-			_ = syscall.Kill(p, syscall.SIGKILL)
-		}
+	if err := n.patroni.stop(syscall.SIGKILL, 10*time.Second); err != nil {
+		return err
+	}
+	if err := killFamily(pid); err != nil {
+		return fmt.Errorf("%s: %w", n.name, err)
 	}
 	if api {
-		err = errors.Join(err, n.api.stop(syscall.SIGKILL, 10*time.Second))
+		return n.api.stop(syscall.SIGKILL, 10*time.Second)
 	}
-	return err
+	return nil
+}
+
+// freeze stops every process of the node's PostgreSQL and Patroni, and the API's if api says so. It returns when all of
+// them stand still, and who they are.
+func (n *node) freeze(api bool) (pids []int, err error) {
+	pid := n.postmaster()
+	if pid == 0 {
+		return nil, fmt.Errorf("%s has no PostgreSQL that could be stopped", n.name)
+	}
+	programs := []*process{n.patroni}
+	if api {
+		programs = append(programs, n.api)
+	}
+	for _, p := range programs {
+		pids, err = append(pids, p.pid()), errors.Join(err, p.signal(syscall.SIGSTOP))
+	}
+	family, ferr := freeze(pid)
+	pids = append(pids, family...)
+	if err = errors.Join(err, ferr); err != nil {
+		return pids, err
+	}
+	return pids, awaitStates(pids, "TtZX")
 }
 
 // revive starts what kill ended.

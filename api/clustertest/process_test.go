@@ -154,6 +154,35 @@ func freeze(pid int) (frozen []int, err error) {
 	}
 }
 
+// killFamily ends pid and its children, and returns when they are dead. They are stopped first: a child that is started
+// meanwhile would be missed, and could still answer.
+func killFamily(pid int) error {
+	pids, err := freeze(pid)
+	if err != nil {
+		return err
+	}
+	for _, p := range pids {
+		if err := unix.Kill(p, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+	}
+	return awaitStates(pids, "ZX")
+}
+
+// awaitStates returns when each of pids is in one of the states that /proc calls so, or is not there any more.
+func awaitStates(pids []int, states string) error {
+	var other []stat
+	if await(10*time.Second, func() bool {
+		other = slices.DeleteFunc(processes(), func(p stat) bool {
+			return !slices.Contains(pids, p.pid) || strings.IndexByte(states, p.state) >= 0
+		})
+		return len(other) == 0
+	}) {
+		return nil
+	}
+	return fmt.Errorf("processes are not in state %s: %v", states, other)
+}
+
 func thaw(pids []int) {
 	for _, p := range pids {
 		_ = unix.Kill(p, unix.SIGCONT) // ESRCH: it was killed meanwhile

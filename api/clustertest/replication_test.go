@@ -193,20 +193,6 @@ func remoteApplyReadsOwnWrites(t *testing.T) {
 	fmt.Printf("CLUSTER remote_apply: %d local reads on standbys, each showed the write before it\n", rounds*len(readers))
 }
 
-// killStandby: writes wait until Patroni has taken the standby off the list, then go on.
-func killStandby(l *load) (*node, []string) {
-	dead := l.c.others(l.primary())[0]
-	at := l.h.mark("kill -9 of the standby %s", dead.name)
-	l.must(dead.kill(false))
-	l.awaitChanges(5, l.c.nodes...)
-	pause := l.pause(at)
-	l.must(dead.revive())
-	l.must(l.c.awaitWhole())
-	l.broken(dead, at)
-	l.awaitChanges(5, l.c.nodes...)
-	return dead, []string{"kill -9 of standby " + dead.name + ": " + pause}
-}
-
 // longestWait is the longest time between two acknowledged changes.
 func (l *load) longestWait() (longest time.Duration) {
 	var last time.Duration

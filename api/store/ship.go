@@ -2,12 +2,15 @@ package store
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // journalLink is a connection to the primary outside the pools: what is shipped takes no connection from changes.
@@ -52,10 +55,14 @@ func (l *journalLink) Ship(ctx context.Context, id vault.JournalID, node string,
 	return uint64(last), l.believed(err)
 }
 
-// believed refuses what a server said that the cluster has left behind: it takes records that nobody will see.
+// believed refuses what a server said that the cluster has left behind: it takes records that nobody will see. A missing
+// privilege is told apart from a primary that is away, for which one waits.
 func (l *journalLink) believed(err error) error {
 	if l.d.writer.hosts.outdated(linkOf(l.conn).timeline) {
 		err = errOutdated
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == stateNoPrivilege {
+		return core.Wrap(core.Denied, l.d.classify(err), "the database role of the API may not ship audit records")
 	}
 	return l.d.classify(err)
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,5 +108,27 @@ func TestJournalLink(t *testing.T) {
 	ship(9, batchOf(9, 9))
 	if n := s.audited("shipped"); n != 6 {
 		t.Errorf("%d records", n)
+	}
+}
+
+// TestJournalLinkDenied: a role without grants is not taken for a primary that is away.
+func TestJournalLinkDenied(t *testing.T) {
+	s := newServer(t)
+	s.sql("postgres", "CREATE ROLE ungranted LOGIN")
+	d := s.openWith(func(c *Config) { c.User = "ungranted" }, s.dir)
+	for call, do := range map[string]func(vault.JournalLink) error{
+		"arrived": func(l vault.JournalLink) error { _, _, err := l.Arrived(t.Context(), shipped); return err },
+		"ship": func(l vault.JournalLink) error {
+			_, err := l.Ship(t.Context(), shipped, "n", batchOf(1, 1))
+			return err
+		},
+		"skip": func(l vault.JournalLink) error { _, err := l.Skip(t.Context(), shipped, "n", 1); return err },
+	} {
+		l, err := d.OpenJournal(t.Context())
+		must(t, err)
+		if err := do(l); core.CodeOf(err) != core.Denied || !strings.Contains(err.Error(), "grant_service_role") {
+			t.Errorf("%s: %v", call, err)
+		}
+		l.Close()
 	}
 }

@@ -16,7 +16,7 @@ type Journaled struct {
 	Entry
 }
 
-// Errors that a JournalLink returns beside those of a Store.
+// Errors that a JournalLink returns beside those of a Store, and Denied when the API's role may not ship.
 var (
 	// ErrJournalGap: the primary misses records before the first that was sent.
 	ErrJournalGap = errors.New("the primary misses earlier records of this journal")
