@@ -228,6 +228,13 @@ SELECT try('SELECT vault.update_secret(''app/text'', NULL::text, NULL)');
 SELECT try('SELECT vault.update_secret(''app/text'', ''\xff''::bytea, NULL)');
 SELECT try('SELECT vault.update_secret(''app/json'', ''{'', NULL)');
 SELECT try(format('SELECT vault.update_secret(''app/text'', %L, NULL)', repeat('x', 65537)));
+-- what is too long is refused before it is compared, parsed or even decompressed
+SELECT try('SELECT vault.verify(''app/text'', repeat(''x'', 65536))'), try('SELECT vault.verify(''app/text'', repeat(''x'', 65537))');
+SELECT try('SELECT vault.verify(''app/text'', repeat(''x'', 65537)::bytea)'), try('SELECT vault.verify_version(''app/text'', repeat(''x'', 65537))');
+SELECT try('SELECT vault.verify_version(''app/text'', repeat(''x'', 65537)::bytea)'), try('SELECT vault.verify(''app/text'', repeat(''x'', 3000000))');
+SELECT try('SELECT vault.create_secret(''app/w'', repeat(''{'', 65537), content_type => ''application/json'', generate_policy => ''{"json_field": "a"}'')');
+SELECT try('SELECT vault.create_secret(''app/w'', repeat(''x'', 65537)::bytea)'), try('SELECT vault.update_secret(''app/text'', repeat(''x'', 65537)::bytea, NULL)');
+SELECT try('SELECT vault.verify(''strange/s'', repeat(''x'', 65537))');
 -- bytes are no text
 SELECT try('SELECT vault.read_secret(''app/bytes'')');
 SELECT try('SELECT vault.read_secret(''app/bytes-text'')');
