@@ -151,3 +151,25 @@ func TestSupervisorRunsOnThePrimaryOnly(t *testing.T) {
 	eventually(t, "the supervisor starts", func() bool { return get[int](p, supervisors) == 1 })
 	passes(t, s)
 }
+
+// TestLauncherEnded ends the launcher again and again: there is never more than one supervisor in the end.
+func TestLauncherEnded(t *testing.T) {
+	c, postgres := supervised(t)
+	postgres.exec("CREATE DATABASE app")
+	app := c.connect(t, "app", vaulttest.Superuser)
+	app.exec("CREATE EXTENSION hyperion_vault")
+	passes(t, app)
+	for range 2 {
+		before := get[int](postgres, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'hyperion_vault launcher'")
+		postgres.exec("SELECT pg_terminate_backend($1)", before)
+		eventually(t, "its supervisor ends with it", func() bool { return get[int](postgres, launchers+" OR backend_type = 'hyperion_vault supervisor'") == 0 })
+		eventually(t, "there are another launcher and its supervisor", func() bool {
+			return get[int](postgres, launchers) == 1 && get[int](postgres, supervisors) == 1
+		})
+		passes(t, app)
+	}
+	for3(t, app)
+	if n := get[int](postgres, supervisors); n != 1 {
+		t.Errorf("%d supervisors", n)
+	}
+}

@@ -37,6 +37,8 @@ static HvStatement supervise_statement = {
 	"SELECT vault.supervise($1, $2)", 2, {INT4OID, BOOLOID}
 };
 
+static BackgroundWorkerHandle *supervisor = NULL;	/* in the launcher: the one that runs */
+
 /*
  * Wait for a reload, a signal, or the time. Also handles the reload.
  */
@@ -122,24 +124,35 @@ DatabaseExists(void)
 }
 
 /*
+ * At the launcher's end: the next one starts a supervisor of its own.
+ */
+static void
+EndSupervisor(int code, Datum arg)
+{
+	if (supervisor != NULL)
+		TerminateBackgroundWorker(supervisor);
+}
+
+/*
  * Start the supervisor and wait until it ends.
  */
 static void
 RunSupervisor(void)
 {
 	BackgroundWorker worker;
-	BackgroundWorkerHandle *handle;
 
 	Worker(&worker, "HvSupervisorMain", "hyperion_vault supervisor");
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_notify_pid = MyProcPid;
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	if (!RegisterDynamicBackgroundWorker(&worker, &supervisor))
 	{
 		LogOnce("no background worker slot is free; raise max_worker_processes");
 		return;
 	}
 	LogOnce(NULL);
-	(void) WaitForBackgroundWorkerShutdown(handle);
+	(void) WaitForBackgroundWorkerShutdown(supervisor);
+	pfree(supervisor);
+	supervisor = NULL;
 }
 
 /*
@@ -152,6 +165,7 @@ HvLauncherMain(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	before_shmem_exit(EndSupervisor, (Datum) 0);
 	for (;;)
 	{
 		if (DatabaseExists())
