@@ -83,6 +83,11 @@ func TestSupervisorGoesOn(t *testing.T) {
 			t.Errorf("the error is logged %d times", n)
 		}
 	})
+	t.Run("and autovacuum is told what it did", func(t *testing.T) {
+		const seen = "SELECT coalesce(sum(n_tup_ins + n_tup_upd), 0)::int FROM pg_stat_all_tables WHERE relid = 'vault.supervisor_passes'::regclass"
+		before := get[int](app, seen)
+		eventually(t, "passes are counted", func() bool { return get[int](app, seen) >= before+2 })
+	})
 	t.Run("after it was ended", func(t *testing.T) {
 		before := get[int](postgres, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'")
 		postgres.exec("SELECT pg_terminate_backend($1)", before)

@@ -205,6 +205,8 @@ Pass(void)
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	/* A worker has no end of a command that would do it, and autovacuum goes by this. */
+	(void) pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return more;
 }
