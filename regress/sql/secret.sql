@@ -660,6 +660,13 @@ WHERE code IN ('unavailable', 'internal') ORDER BY at, id;
 -- and nothing of a value, anywhere
 SELECT count(*) FROM vault.audit(max_rows => 100000) a WHERE a::text ~ 's3cr3t|value of|born again';
 
+-- the longest prefix is a name and a slash
+SELECT vault.create_secret(repeat('n', 253) || '/a', 'x');
+SELECT count(*) FROM vault.list_secrets(repeat('n', 253) || '/');
+SELECT count(*) FROM vault.list_secrets(repeat('n', 255) || '/');
+SELECT try(format('SELECT vault.list_secrets(%L)', repeat('n', 256) || '/'));
+SELECT await_audit();
+SELECT action, length(secret_name), outcome FROM vault.audit('nnn') WHERE action = 'list' ORDER BY at, id;
 -- every function of the library with no argument that is not null
 SELECT p.oid::regprocedure, try(format('SELECT vault.%I(%s)', p.proname, (SELECT string_agg('NULL::' || t::regtype, ', ') FROM unnest(p.proargtypes) t)))
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
