@@ -178,3 +178,44 @@ func TestLauncherEnded(t *testing.T) {
 		t.Errorf("%d supervisors", n)
 	}
 }
+
+// TestSupervisorWarnsOfOwner gives the vault's owner away.
+func TestSupervisorWarnsOfOwner(t *testing.T) {
+	c, postgres := supervised(t)
+	postgres.exec("CREATE DATABASE app")
+	app := c.connect(t, "app", vaulttest.Superuser)
+	app.exec("CREATE EXTENSION hyperion_vault")
+	passes(t, app)
+	said := func(part string) int {
+		return strings.Count(c.logText(t), `WARNING:  hyperion_vault supervisor: role "vault_owner" `+part+": it must be nobody's")
+	}
+	if strings.Contains(c.logText(t), `supervisor: role "vault_owner"`) {
+		t.Error("the log warns of nothing")
+	}
+	postgres.exec("CREATE ROLE intruder CREATEROLE")
+	postgres.exec("GRANT vault_owner TO intruder")
+	eventually(t, "the log warns of a member", func() bool { return said("has members") == 1 })
+	passes(t, app)
+	passes(t, app)
+	t.Run("which hides nothing else", func(t *testing.T) {
+		app.exec("ALTER TABLE vault.supervisor_passes RENAME TO elsewhere")
+		eventually(t, "the error is logged", func() bool {
+			return strings.Contains(c.logText(t), `relation "vault.supervisor_passes" does not exist`)
+		})
+		app.exec("ALTER TABLE vault.elsewhere RENAME TO supervisor_passes")
+		passes(t, app)
+		passes(t, app)
+		if n := said("has members"); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+	})
+	postgres.exec("ALTER ROLE vault_owner LOGIN")
+	eventually(t, "the log warns of both", func() bool { return said("can log in and has members") == 1 })
+	postgres.exec("ALTER ROLE vault_owner NOLOGIN")
+	eventually(t, "the log warns of what is left", func() bool { return said("has members") == 2 })
+	postgres.exec("REVOKE vault_owner FROM intruder")
+	passes(t, app)
+	passes(t, app)
+	postgres.exec("GRANT vault_owner TO intruder")
+	eventually(t, "the log warns again", func() bool { return said("has members") == 3 })
+}
