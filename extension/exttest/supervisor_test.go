@@ -167,7 +167,9 @@ func TestLauncherEnded(t *testing.T) {
 	for range 2 {
 		before := get[int](postgres, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'hyperion_vault launcher'")
 		postgres.exec("SELECT pg_terminate_backend($1)", before)
-		eventually(t, "its supervisor ends with it", func() bool { return get[int](postgres, launchers+" OR backend_type = 'hyperion_vault supervisor'") == 0 })
+		eventually(t, "its supervisor ends with it", func() bool {
+			return get[int](postgres, launchers+" OR backend_type = 'hyperion_vault supervisor'") == 0
+		})
 		eventually(t, "there are another launcher and its supervisor", func() bool {
 			return get[int](postgres, launchers) == 1 && get[int](postgres, supervisors) == 1
 		})
