@@ -20,6 +20,8 @@ const (
 	Unauthenticated Code = "unauthenticated"
 	// Denied: the caller is known and may not do this.
 	Denied Code = "denied"
+	// TooMany: so many requests from there were refused that no more are looked at for a while.
+	TooMany Code = "too_many"
 	// NotFound: no such secret, version or token, or none the caller may know of.
 	NotFound Code = "not_found"
 	// Exists: the name is taken.
@@ -36,7 +38,7 @@ const (
 )
 
 var codes = []Code{
-	Invalid, TooLarge, Unauthenticated, Denied, NotFound, Exists, Stale,
+	Invalid, TooLarge, Unauthenticated, Denied, TooMany, NotFound, Exists, Stale,
 	Unavailable, Corrupt, Internal,
 }
 

@@ -17,5 +17,5 @@ func ParseKind(s string) (Kind, error) {
 	case Manual, Automatic:
 		return k, nil
 	}
-	return "", Errorf(Invalid, "kind %s is unknown, want %q or %q", Quote(s), Manual, Automatic)
+	return "", Errorf(Invalid, "kind must be %q or %q", Manual, Automatic)
 }

@@ -2,7 +2,6 @@ package core
 
 import (
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -81,31 +80,37 @@ func (p Pattern) Matches(n Name) bool {
 }
 
 // checkName applies the rules of Name to s; what ("name", "prefix", "pattern")
-// is how the error calls it.
+// is how the error calls it. A name is not quoted: what is none may be a value in
+// the wrong place, and errors are logged.
 func checkName(what, s string) error {
+	quoted := what
+	if what != "name" {
+		quoted += " " + Quote(s)
+	}
 	switch {
 	case s == "":
 		return Errorf(Invalid, "%s is empty", what)
 	case len(s) > MaxNameLen:
-		return Errorf(Invalid, "%s %s is %d bytes long, the limit is %d", what, Quote(s), len(s), MaxNameLen)
+		return Errorf(Invalid, "%s is %d bytes long, the limit is %d", quoted, len(s), MaxNameLen)
 	case !utf8.ValidString(s):
-		return Errorf(Invalid, "%s %s is not valid UTF-8", what, Quote(s))
+		return Errorf(Invalid, "%s is not valid UTF-8", quoted)
 	}
 	for i, r := range s {
 		if !isNameRune(r) {
-			return nameRuneError(what, s, i, r)
+			return Errorf(Invalid, "%s has a character at byte %d that is not allowed; allowed are A-Z a-z 0-9 . _ - and / between segments",
+				quoted, i)
 		}
 	}
-	return checkSegments(what, s)
+	return checkSegments(quoted, s)
 }
 
-func checkSegments(what, s string) error {
+func checkSegments(quoted, s string) error {
 	for seg := range strings.SplitSeq(s, "/") {
 		switch seg {
 		case "":
-			return Errorf(Invalid, "%s %s has an empty segment: no slash first, last or twice in a row", what, Quote(s))
+			return Errorf(Invalid, "%s has an empty segment: no slash first, last or twice in a row", quoted)
 		case ".", "..":
-			return Errorf(Invalid, `%s %s has a segment %q, which is not allowed`, what, Quote(s), seg)
+			return Errorf(Invalid, `%s has a segment %q, which is not allowed`, quoted, seg)
 		}
 	}
 	return nil
@@ -117,12 +122,4 @@ func isNameRune(r rune) bool {
 		return true
 	}
 	return r == '.' || r == '_' || r == '-' || r == '/'
-}
-
-func nameRuneError(what, s string, i int, r rune) error {
-	if unicode.IsControl(r) {
-		return Errorf(Invalid, "%s %s has the control character %U at byte %d", what, Quote(s), r, i)
-	}
-	return Errorf(Invalid, "%s %s has the character %+q at byte %d; allowed are A-Z a-z 0-9 . _ - and / between segments",
-		what, Quote(s), r, i)
 }

@@ -118,8 +118,8 @@ show 'ERROR: .*denied for schema vault' <<'E'
 psql -X -U stranger -c "SELECT vault.read_secret('demo/db/password')"
 E
 
-# arrived: reads and refusals get into the audit log a moment after their answer.
-arrived() { psql -XAt -v since="$SINCE" <<<"SELECT 1 FROM vault.audit('other/secret', :'since') WHERE outcome = 'denied'" | grep -q 1; }
+# arrived: reads and refusals get into the audit log a moment after their answer, in their order.
+arrived() { psql -XAt -v since="$SINCE" <<<"SELECT 1 FROM vault.audit('demo/', :'since') WHERE action = 'delete' AND outcome = 'denied'" | grep -q 1; }
 
 explain "Whatever the vault was asked is in its audit log, and what it refused."
 wait_for 10 arrived || die "the refusal is not in the audit log" "the logs are in $DEV_DIR/home/log/"

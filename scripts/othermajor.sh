@@ -6,7 +6,9 @@
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 
-MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# The one that this machine's apt uses.
+# shellcheck disable=SC2016 # for apt-get to expand
+MIRROR=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -m 1 '/debian/*$' || true)}
 major=${1:-}
 case $major in
 17) suite=trixie script=trixie ;;
@@ -19,6 +21,7 @@ skip() {
 	say "SKIP  PostgreSQL $major: $*"
 	exit 0
 }
+[ -n "$MIRROR" ] || skip "apt knows no Debian mirror; set DEBIAN_MIRROR"
 is_root || skip "a chroot needs root"
 command -v debootstrap >/dev/null || skip "debootstrap is not installed"
 # What is mounted here is gone with this script, however it ends.

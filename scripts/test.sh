@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that one machine can check, from a fresh clone on a fresh machine: installs what is missing, builds,
 # installs the extension, then lint, Go tests of core and api under the race detector, SQL regression tests on a
-# private server, the remaining Go tests, which try the extension in servers of their own, and a cluster of three
+# private server, make demo, the remaining Go tests, which try the extension in servers of their own, and a cluster of three
 # nodes with faults, whose figures are printed. A stage that passes is one line; one that does not shows its log. The
 # last line counts Go tests with their subtests, and regression files.
 # shellcheck source=lib/base.sh
@@ -60,10 +60,11 @@ go_tests() {
 		"$(events skip "$TMP/$name.json" | wc -l)"
 	check_skips "$TMP/$name.json"
 }
+# Nothing is taken from Go's cache of results: it does not know of the servers and the installed extension.
 go_json() {
 	local out=$1
 	shift
-	cd "$ROOT" && HV_REQUIRE_PG=1 "$GO" test -json -timeout 10m "$@" >"$out"
+	cd "$ROOT" && HV_REQUIRE_PG=1 "$GO" test -json -count 1 -timeout 10m "$@" >"$out"
 }
 
 # events ACTION FILE: "package test" of every test that ended so.
@@ -119,6 +120,26 @@ regress() {
 	count "$good" "$bad" 0
 }
 
+# try_demo: what the README begins with, on a server of its own, twice; then it is stopped and nothing is left of it.
+try_demo() {
+	local rc=0
+	export DEV_DIR=$TMP/demo
+	demo_twice || rc=$?
+	"$ROOT/scripts/down.sh" --purge || rc=$?
+	return "$rc"
+}
+demo_twice() {
+	local home segment
+	"$ROOT/scripts/demo.sh" && "$ROOT/scripts/demo.sh" || return 1
+	home=$(readlink -f "$DEV_DIR/home")
+	segment=$(sed -n 7p "$home/pg/postmaster.pid" | awk '{ print $2 }')
+	"$ROOT/scripts/down.sh" || return 1
+	if grep -lsF "$home" /proc/[0-9]*/cmdline || ipcs -m | awk '{ print $2 }' | grep -qxF "$segment"; then
+		say "a process (named above) or shared memory is left"
+		return 1
+	fi
+}
+
 needed deps "$ROOT/scripts/deps.sh" test
 find_go
 needed build build_all
@@ -128,6 +149,7 @@ stage lint "$ROOT/scripts/lint.sh" quick || cat "$TMP/lint.log"
 go_tests unit -race ./core/... ./api/...
 needed server private_server
 regress
+stage demo try_demo || cat "$TMP/demo.log"
 mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/(core|api)(/|$)')
 go_tests integration "${rest[@]}"
 HV_CLUSTER=1 go_tests cluster -timeout 15m -v -run '^TestCluster$' ./api/clustertest

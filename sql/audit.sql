@@ -2,20 +2,25 @@
 -- Audit
 
 CREATE FUNCTION vault.append_audit(origin vault.audit_origin, action text, secret_name text, version bigint,
-                                   outcome text, code text)
+                                   outcome text, code text, change uuid DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
-                                 code, request_id)
+                                 code, request_id, change)
     VALUES (clock_timestamp(), origin.node, origin.actor, origin.session_role, origin.client_ip,
             append_audit.action, append_audit.secret_name, append_audit.version, append_audit.outcome,
-            append_audit.code, origin.request_id);
+            append_audit.code, origin.request_id, append_audit.change);
 END
 $$;
-COMMENT ON FUNCTION vault.append_audit(vault.audit_origin, text, text, bigint, text, text)
-    IS 'appends one audit record';
+COMMENT ON FUNCTION vault.append_audit(vault.audit_origin, text, text, bigint, text, text, uuid)
+    IS 'appends one audit record; a second one of the same change is refused, and what it records with it';
+
+CREATE FUNCTION vault.change_made(change uuid) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT l.at FROM vault.audit_log l WHERE l.change = change_made.change $$;
+COMMENT ON FUNCTION vault.change_made(uuid) IS 'when a change was made that was sent with an id; null if it was not';
 
 CREATE FUNCTION vault.local_origin() RETURNS vault.audit_origin
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -176,3 +181,36 @@ END
 $$;
 COMMENT ON FUNCTION vault.skip_audit(uuid, text, bigint)
     IS 'goes on after records that their node does not have any more, and leaves a record of that';
+
+CREATE FUNCTION vault.prune_audit(older_than interval, max_rows integer DEFAULT 100000) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    before timestamptz := clock_timestamp() - prune_audit.older_than;
+    pruned bigint;
+BEGIN
+    PERFORM vault.require_writable();
+    IF prune_audit.older_than IS NULL OR before > clock_timestamp() - interval '1 day' THEN
+        RAISE EXCEPTION 'older_than must be at least 1 day' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF prune_audit.max_rows IS NULL OR prune_audit.max_rows NOT BETWEEN 1 AND 1000000 THEN
+        RAISE EXCEPTION 'max_rows must be between 1 and 1000000' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- The last record of a journal stays: by it a node knows that this is the log which it ships to. So do the records of
+    -- what was pruned.
+    DELETE FROM vault.audit_log l WHERE l.id IN (
+        SELECT o.id FROM vault.audit_log o
+        WHERE o.at < before AND o.action <> 'audit_prune'
+          AND NOT EXISTS (SELECT FROM vault.audit_journals j
+                          WHERE j.journal = o.journal AND j.last_sequence = o.sequence)
+        ORDER BY o.at, o.id LIMIT prune_audit.max_rows);
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    IF pruned > 0 THEN
+        PERFORM vault.append_audit(vault.local_origin(), 'audit_prune',
+            format('%s records from before %s', pruned, to_char(before AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
+            NULL, 'ok', '');
+    END IF;
+    RETURN pruned;
+END
+$$;
+COMMENT ON FUNCTION vault.prune_audit(interval, integer)
+    IS 'deletes the oldest audit records that are old enough, and leaves a record of that; returns how many';

@@ -36,6 +36,7 @@ BEGIN
         next_rotation_at = CASE WHEN rescheduled
                                 THEN stamp + make_interval(secs => settings.rotation_interval_secs)
                                 ELSE x.next_rotation_at END,
+        settings_revision = x.settings_revision + 1,
         updated_at = stamp
     WHERE x.id = s.id
     RETURNING * INTO s;
@@ -50,22 +51,28 @@ $$;
 COMMENT ON FUNCTION vault.apply_settings(vault.secrets, vault.secret_settings) IS 'changes the settings of a locked secret; null keeps';
 
 CREATE FUNCTION vault.configure_secret(id uuid, expected_version bigint, settings vault.secret_settings,
-                                       origin vault.audit_origin)
+                                       origin vault.audit_origin, change uuid DEFAULT NULL,
+                                       expected_revision bigint DEFAULT NULL)
 RETURNS vault.secret_info
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     s vault.secrets := vault.lock_secret(id, expected_version);
 BEGIN
+    IF s.settings_revision <> expected_revision THEN
+        RAISE EXCEPTION 'settings of secret "%" are at revision %, not %', s.name, s.settings_revision, expected_revision
+            USING ERRCODE = 'VT001', HINT = 'They have changed since they were read. Read them again, then decide.';
+    END IF;
     s := vault.apply_settings(s, settings);
-    PERFORM vault.append_audit(origin, 'configure', s.name, s.current_version, 'ok', '');
+    PERFORM vault.append_audit(origin, 'configure', s.name, s.current_version, 'ok', '', change);
     RETURN vault.info_of(s);
 END
 $$;
-COMMENT ON FUNCTION vault.configure_secret(uuid, bigint, vault.secret_settings, vault.audit_origin)
-    IS 'changes settings, not the value; null keeps; an interval replaces a schedule and the other way round';
+COMMENT ON FUNCTION vault.configure_secret(uuid, bigint, vault.secret_settings, vault.audit_origin, uuid, bigint)
+    IS 'changes settings, not the value, if what is expected is current; null keeps; an interval replaces a schedule and the other way round';
 
-CREATE FUNCTION vault.expire_version(id uuid, version bigint, grace_secs bigint, origin vault.audit_origin)
+CREATE FUNCTION vault.expire_version(id uuid, version bigint, grace_secs bigint, origin vault.audit_origin,
+                                     change uuid DEFAULT NULL)
 RETURNS vault.version_info
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -96,12 +103,12 @@ BEGIN
             USING ERRCODE = 'undefined_object';
     END IF;
     PERFORM vault.sweep_versions(s);
-    PERFORM vault.append_audit(origin, 'expire', s.name, v.version, 'ok', '');
+    PERFORM vault.append_audit(origin, 'expire', s.name, v.version, 'ok', '', change);
     RETURN ROW(v.version, v.envelope_version, v.kms_key_id, v.created_at, v.expires_at)::vault.version_info;
 END
 $$;
-COMMENT ON FUNCTION vault.expire_version(uuid, bigint, bigint, vault.audit_origin)
-    IS 'shortens the grace of a superseded version; 0 ends it now';
+COMMENT ON FUNCTION vault.expire_version(uuid, bigint, bigint, vault.audit_origin, uuid)
+    IS 'shortens the grace of a superseded version; 0 ends it now; one change once';
 
 CREATE FUNCTION vault.next_due(due_at timestamptz, interval_secs bigint, stamp timestamptz) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -7,7 +7,7 @@ AS $$
     SELECT ROW(s.id, s.name, s.kind, s.content_type, s.description, s.tags, s.rotation_interval_secs,
                s.grace_period_secs, s.generate_policy, s.current_version, s.next_rotation_at, s.rotation_schedule,
                s.rotation_time_zone, s.rotation_window_secs, s.rotation_paused, s.keep_versions, s.created_at,
-               s.updated_at)::vault.secret_info
+               s.updated_at, s.settings_revision)::vault.secret_info
 $$;
 COMMENT ON FUNCTION vault.info_of(vault.secrets) IS 'the public part of a row';
 
@@ -64,7 +64,7 @@ BEGIN
             USING ERRCODE = 'unique_violation', CONSTRAINT = 'secrets_name_key';
     END IF;
     PERFORM vault.insert_version(created.id, 1, create_secret.sealed, stamp);
-    PERFORM vault.note_change(origin, 'create', created.name, 1);
+    PERFORM vault.note_change(origin, 'create', created.id, created.name, 1);
     RETURN vault.info_of(created);
 END
 $$;
@@ -121,18 +121,19 @@ $$;
 COMMENT ON FUNCTION vault.check_settings(text, vault.secret_settings)
     IS 'raises with a sentence where the constraints of the table would raise with a name';
 
-CREATE FUNCTION vault.note_change(origin vault.audit_origin, action text, name text, version bigint) RETURNS void
+CREATE FUNCTION vault.note_change(origin vault.audit_origin, action text, id uuid, name text, version bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM vault.append_audit(origin, note_change.action, note_change.name, note_change.version, 'ok', '');
     INSERT INTO vault.changes (at, action, name, version)
     VALUES (clock_timestamp(), note_change.action, note_change.name, note_change.version);
-    PERFORM pg_notify('hyperion_vault_changes', jsonb_build_object(
-        'action', note_change.action, 'name', note_change.name, 'version', note_change.version)::text);
+    -- Any role may listen to any channel. The id says nothing to those who may not see the secret's name.
+    PERFORM pg_notify('hyperion_vault_changes',
+                      jsonb_build_object('id', note_change.id, 'version', note_change.version)::text);
 END
 $$;
-COMMENT ON FUNCTION vault.note_change(vault.audit_origin, text, text, bigint)
+COMMENT ON FUNCTION vault.note_change(vault.audit_origin, text, uuid, text, bigint)
     IS 'audits a change and tells those who follow, at its commit';
 
 CREATE FUNCTION vault.insert_version(id uuid, version bigint, sealed vault.sealed_value, stamp timestamptz)
@@ -185,7 +186,7 @@ BEGIN
     WHERE v.secret_id = s.id AND v.version = s.current_version - 1;
     PERFORM vault.insert_version(s.id, s.current_version, supersede.sealed, stamp);
     PERFORM vault.sweep_versions(s);
-    PERFORM vault.note_change(origin, supersede.action, s.name, s.current_version);
+    PERFORM vault.note_change(origin, supersede.action, s.id, s.name, s.current_version);
     RETURN s;
 END
 $$;
@@ -245,7 +246,7 @@ BEGIN
     UPDATE vault.secrets x
     SET deleted_at = clock_timestamp(), updated_at = clock_timestamp(), next_rotation_at = NULL
     WHERE x.id = s.id;
-    PERFORM vault.note_change(origin, 'delete', s.name, s.current_version);
+    PERFORM vault.note_change(origin, 'delete', s.id, s.name, s.current_version);
 END
 $$;
 COMMENT ON FUNCTION vault.delete_secret(uuid, bigint, vault.audit_origin)

@@ -33,6 +33,8 @@ CREATE TABLE vault.secrets (
         CONSTRAINT secrets_keep_versions_range CHECK (keep_versions BETWEEN 0 AND 100),
     current_version bigint NOT NULL
         CONSTRAINT secrets_current_version_positive CHECK (current_version >= 1),
+    settings_revision bigint NOT NULL DEFAULT 1  -- counts changes of the settings, as current_version those of the value
+        CONSTRAINT secrets_settings_revision_positive CHECK (settings_revision >= 1),
     next_rotation_at timestamptz,  -- null: manual, paused, or a schedule whose next time is not computed yet
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -150,7 +152,8 @@ CREATE TABLE vault.audit_log (
         CONSTRAINT audit_log_action_known
         CHECK (action IN ('create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe',
                           'configure', 'expire', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'grant',
-                          'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'malformed')),
+                          'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'audit_prune',
+                          'malformed')),
     secret_name text,
     version bigint,
     outcome text NOT NULL
@@ -159,10 +162,13 @@ CREATE TABLE vault.audit_log (
     request_id text,
     journal uuid,  -- null: written in the transaction of the change
     sequence bigint CONSTRAINT audit_log_sequence_positive CHECK (sequence >= 1),
+    change uuid,  -- of a change that may be sent again when its answer is lost
     CONSTRAINT audit_log_journal_complete CHECK ((journal IS NULL) = (sequence IS NULL))
 );
 CREATE INDEX audit_log_at_idx ON vault.audit_log (at, id);
 CREATE UNIQUE INDEX audit_log_journal_key ON vault.audit_log (journal, sequence) WHERE journal IS NOT NULL;
+-- Such a change is recorded in its own transaction, so it cannot be made twice, however late a try arrives.
+CREATE UNIQUE INDEX audit_log_change_key ON vault.audit_log (change) WHERE change IS NOT NULL;
 CREATE INDEX audit_log_secret_name_idx ON vault.audit_log (secret_name COLLATE "C", id);
 
 -- How far each node's journal has arrived. In one transaction with the records themselves, so a dump, a standby and a

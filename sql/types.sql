@@ -51,7 +51,8 @@ CREATE TYPE vault.secret_info AS (
     rotation_paused boolean,
     keep_versions integer,
     created_at timestamptz,
-    updated_at timestamptz
+    updated_at timestamptz,
+    settings_revision bigint
 );
 COMMENT ON TYPE vault.secret_info IS 'what may be known of a secret without its value';
 

@@ -718,11 +718,13 @@ func TestStartSocketFile(t *testing.T) {
 		try(t, filepath.Join(shortDir(t), "no", "such", "a.sock"), core.Invalid, "cannot make the folder")
 	})
 	t.Run("ErrFolderOpen", func(t *testing.T) {
-		p := path(t)
-		if err := os.Chmod(filepath.Dir(p), 0o777); err != nil {
-			t.Fatal(err)
+		for _, mode := range []os.FileMode{0o777, 0o777 | os.ModeSticky} {
+			p := path(t)
+			if err := os.Chmod(filepath.Dir(p), mode); err != nil {
+				t.Fatal(err)
+			}
+			try(t, p, core.Invalid, "may be written by every user")
 		}
-		try(t, p, core.Invalid, "may be written by every user")
 	})
 	t.Run("OKCloseLeavesAnothersFile", func(t *testing.T) {
 		p := path(t)

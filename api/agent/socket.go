@@ -66,7 +66,7 @@ func listen(path string, group int, log *slog.Logger) (*socket, error) {
 func (s *socket) claim(group int, log *slog.Logger) error {
 	if group >= 0 && group != os.Getegid() {
 		if err := os.Lchown(s.path, -1, group); err != nil {
-			log.Warn("key agent cannot give its socket to the peer's group; the peers need another way to reach it",
+			log.Warn("key agent cannot give its socket to the peer's group: backends cannot reach it unless this process runs with that group",
 				"socket", s.path, "gid", group, "error", err)
 		}
 	}
@@ -101,7 +101,8 @@ func identify(path string) (fileID, error) {
 	return fileID{dev: uint64(st.Dev), ino: st.Ino}, nil
 }
 
-// prepareFolder refuses a folder in which every user may replace the socket: backends would take keys from whoever did.
+// prepareFolder refuses a folder in which every user may put a socket: backends would take keys from whoever did. The sticky
+// bit keeps others from replacing ours, not from being first while there is none.
 func prepareFolder(folder string) error {
 	err := os.Mkdir(folder, folderMode)
 	if err == nil {
@@ -110,13 +111,13 @@ func prepareFolder(folder string) error {
 		err = nil
 	}
 	if err != nil {
-		return core.Wrap(core.Invalid, err, "the key agent cannot make the folder of its socket")
+		return core.Wrap(core.Invalid, err, "the key agent cannot make the folder of its socket: make %s for this process's user", folder)
 	}
 	info, err := os.Stat(folder)
 	if err != nil {
 		return core.Wrap(core.Invalid, err, "the key agent cannot look at the folder of its socket")
 	}
-	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
+	if info.Mode().Perm()&0o002 != 0 {
 		return core.Errorf(core.Invalid, "the key agent's folder %s may be written by every user", folder)
 	}
 	return nil

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -14,6 +15,9 @@ import (
 const (
 	// maxBatchBody is more than vault.MaxBatch of the longest names take.
 	maxBatchBody = 128 << 10
+	// maxBatches is how many batch reads are worked on or being sent at a time; the others wait. It bounds the memory
+	// they take: each may hold vault.MaxBatchBytes of plaintext until its client has taken all of it.
+	maxBatches = 16
 	// batchPiece is how much of an answer is put together before it is sent: the rest waits as plaintext alone.
 	batchPiece = 64 << 10
 )
@@ -33,12 +37,22 @@ func (s *server) batchRead(c *gin.Context) {
 		s.reject(c, vault.ActionRead, "", err)
 		return
 	}
-	results, err := s.Vault.BatchRead(c.Request.Context(), caller, names)
+	ctx := c.Request.Context()
+	select {
+	case s.batches <- struct{}{}:
+		defer func() { <-s.batches }()
+	case <-ctx.Done():
+		s.reject(c, vault.ActionRead, "", core.Wrap(core.Unavailable, ctx.Err(), "too many batch reads at once"))
+		return
+	}
+	results, err := s.Vault.BatchRead(ctx, caller, names)
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
 	defer results.Wipe()
+	// A client that takes its answer slowly keeps others from theirs. A transport without limits has none to set.
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(s.RequestTimeout + answerSlack))
 	s.answerBatch(c, results)
 }
 
@@ -46,7 +60,7 @@ func (s *server) readNames(c *gin.Context) ([]string, error) {
 	if err := checkContentType(c.Request.Header); err != nil {
 		return nil, err
 	}
-	body, err := readBody(c, maxBatchBody)
+	body, err := s.readBody(c, vault.ActionRead, maxBatchBody)
 	if err != nil {
 		return nil, err
 	}

@@ -5,33 +5,39 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
 const firstBody = 4 << 10
 
-// readJSON returns the request's body, which the caller wipes on every path.
-func (s *server) readJSON(c *gin.Context) ([]byte, error) {
+// readJSON returns the body of a request for an action, which the caller wipes on every path. Nothing is read of one
+// that will be refused in any case.
+func (s *server) readJSON(c *gin.Context, action vault.Action) ([]byte, error) {
 	if err := checkContentType(c.Request.Header); err != nil {
 		return nil, err
 	}
-	return readBody(c, s.maxBody)
+	return s.readBody(c, action, s.maxBody)
 }
 
-// readBody reads up to limit bytes into a buffer of its own. Buffers it outgrows are
-// wiped, since they hold a value.
-func readBody(c *gin.Context, limit int64) ([]byte, error) {
+// readBody reads up to limit bytes into a buffer of its own, which grows as they come: what a client announces costs
+// nothing. Buffers it outgrows are wiped, since they hold a value.
+func (s *server) readBody(c *gin.Context, action vault.Action, limit int64) ([]byte, error) {
+	if err := s.Vault.Screen(callerOf(c), action); err != nil {
+		return nil, err
+	}
 	size := int64(firstBody)
 	switch n := c.Request.ContentLength; {
 	case n > limit:
 		return nil, bodyError(&http.MaxBytesError{Limit: limit})
 	case n >= 0:
-		size = n + 1 // room to see the end without growing
+		size = min(size, n+1) // room to see the end without growing
 	}
 	r := http.MaxBytesReader(c.Writer, c.Request.Body, limit)
 	buf := make([]byte, 0, size)
@@ -56,6 +62,10 @@ func readBody(c *gin.Context, limit int64) ([]byte, error) {
 func bodyError(err error) error {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return core.Errorf(core.TooLarge, "the body is over %d bytes", tooLarge.Limit)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &transportError{status: http.StatusRequestTimeout, code: "request_timeout",
+			cause: core.Wrap(core.Invalid, err, "the body took too long to come")}
 	}
 	return core.Wrap(core.Invalid, err, "the body could not be read to its end")
 }

@@ -43,6 +43,7 @@ type server struct {
 	Config
 	maxBody int64
 	streams chan struct{} // one element for every open event stream
+	batches chan struct{} // one element for every batch read, until its answer is sent
 }
 
 // New returns the handler of all routes. It is safe for concurrent use.
@@ -68,7 +69,10 @@ func New(c Config) http.Handler {
 	if c.WatchPoll <= 0 {
 		c.WatchPoll = defaultWatchPoll
 	}
-	s := &server{Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack, streams: make(chan struct{}, c.MaxStreams)}
+	s := &server{
+		Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack, streams: make(chan struct{}, c.MaxStreams),
+		batches: make(chan struct{}, maxBatches),
+	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	// Names are matched as they are decoded: no cleaning, no redirects, and no
@@ -85,8 +89,10 @@ func (s *server) routes(e *gin.Engine) {
 	e.Use(s.begin, s.recover)
 	e.NoRoute(s.noRoute)
 	e.NoMethod(s.noMethod)
-	e.GET("/healthz", s.health)
-	e.GET("/readyz", s.ready)
+	for _, method := range []string{http.MethodGet, http.MethodHead} { // some monitors ask without wanting a body
+		e.Handle(method, "/healthz", s.health)
+		e.Handle(method, "/readyz", s.ready)
+	}
 	if s.Metrics != nil {
 		e.GET("/metrics", gin.WrapH(s.Metrics))
 	}
@@ -111,9 +117,11 @@ func (s *server) routes(e *gin.Engine) {
 type ServerConfig struct {
 	Addr           string // host:port
 	Handler        http.Handler
-	Log            *slog.Logger  // nil = slog.Default()
-	RequestTimeout time.Duration // as in Config; 0 = 10 s
-	WriteTimeout   time.Duration // as in Config; 0 = three times the RequestTimeout
+	Log            *slog.Logger   // nil = slog.Default()
+	RequestTimeout time.Duration  // as in Config; 0 = 10 s
+	WriteTimeout   time.Duration  // as in Config; 0 = three times the RequestTimeout
+	TrustedProxies []netip.Prefix // as in Config
+	MaxConns       int            // connections at a time, a quarter of them from one client; 0 = 4096
 }
 
 // NewServer returns a server whose every phase has a limit. The caller listens,
@@ -128,7 +136,12 @@ func NewServer(c ServerConfig) *http.Server {
 	if c.WriteTimeout <= 0 {
 		c.WriteTimeout = 3 * c.RequestTimeout
 	}
+	if c.MaxConns <= 0 {
+		c.MaxConns = defaultMaxConns
+	}
+	conns := &connections{max: c.MaxConns, proxies: c.TrustedProxies, by: map[netip.Prefix]int{}}
 	return &http.Server{
+		ConnState:         conns.changed,
 		Addr:              c.Addr,
 		Handler:           c.Handler,
 		ReadHeaderTimeout: readHeaderTimeout,

@@ -18,7 +18,7 @@ var (
 
 func (s *server) configure(c *gin.Context) {
 	name := nameOf(c)
-	body, err := s.readJSON(c)
+	body, err := s.readJSON(c, vault.ActionConfigure)
 	defer func() { envelope.Wipe(body) }()
 	r := vault.ConfigureRequest{Name: name}
 	if err == nil {
@@ -28,7 +28,9 @@ func (s *server) configure(c *gin.Context) {
 		_, err = query(c.Request)
 	}
 	if err == nil {
-		r.Expected, err = expected(c.Request.Header, true)
+		var m match
+		m, err = expected(c.Request.Header, true)
+		r.Expected, r.Revision = m.version, m.revision
 	}
 	if err != nil {
 		s.reject(c, vault.ActionConfigure, name, err)
@@ -39,7 +41,7 @@ func (s *server) configure(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	s.answerSecret(c, http.StatusOK, made)
+	s.answerMetadata(c, made)
 }
 
 // decodeSettings returns the fields that are given; the others stay as they are.
@@ -101,7 +103,7 @@ func (o object) small(field string) (int, error) {
 }
 
 func (s *server) expire(c *gin.Context, name string) {
-	body, err := s.readJSON(c)
+	body, err := s.readJSON(c, vault.ActionExpire)
 	defer func() { envelope.Wipe(body) }()
 	var version, grace int64
 	if err == nil {
@@ -119,7 +121,7 @@ func (s *server) expire(c *gin.Context, name string) {
 		s.fail(c, err)
 		return
 	}
-	setLSN(c, v.LSN)
+	setPosition(c, v.Position)
 	s.answer(c, http.StatusOK, versionBodyOf(v))
 }
 

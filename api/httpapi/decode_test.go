@@ -19,23 +19,27 @@ import (
 )
 
 func FuzzIfMatch(f *testing.F) {
-	for _, s := range []string{`"1"`, `*`, `"9223372036854775807"`, `W/"1"`, `"0"`, `"01"`, `""`, `"`, `1`, `"1","2"`, ` "1"`} {
+	for _, s := range []string{`"1"`, `*`, `"9223372036854775807"`, `W/"1"`, `"0"`, `"01"`, `""`, `"`, `1`, `"1","2"`, ` "1"`, `"3.2"`, `"3."`, `".2"`, `"3.0"`, `"3.02"`, `"3.2.1"`, `"*.1"`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		n, err := parseIfMatch(s)
+		m, err := parseIfMatch(s)
 		switch {
 		case err != nil:
-			if n != 0 {
+			if m != (match{}) {
 				t.Fatalf("%q: a version with an error", s)
 			}
-		case n == 0:
-			if s != "*" {
+		case m.version == 0:
+			if s != "*" || m.revision != 0 {
 				t.Fatalf("%q means any version", s)
 			}
+		case m.revision == 0:
+			if etag(m.version) != s {
+				t.Fatalf("%q and %q both mean %d", s, etag(m.version), m.version)
+			}
 		default:
-			if etag(n) != s {
-				t.Fatalf("%q and %q both mean %d", s, etag(n), n)
+			if tag := metadataTag(vault.Secret{CurrentVersion: m.version, SettingsRevision: m.revision}); tag != s {
+				t.Fatalf("%q and %q both mean %+v", s, tag, m)
 			}
 		}
 	})

@@ -13,40 +13,53 @@ import (
 // etag returns the entity tag of a version: its number, quoted.
 func etag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
 
-// expected returns the version that the request's If-Match names, AnyVersion for
-// "*" and, when the header is not required, for none.
-func expected(h http.Header, required bool) (uint64, error) {
+// metadataTag returns the entity tag of metadata, which also changes with the settings.
+func metadataTag(m vault.Secret) string {
+	return `"` + strconv.FormatUint(m.CurrentVersion, 10) + "." + strconv.FormatUint(m.SettingsRevision, 10) + `"`
+}
+
+// match is what an If-Match names.
+type match struct {
+	version  uint64 // AnyVersion = whatever is current
+	revision uint64 // of the settings, when the tag is that of metadata; 0 = any
+}
+
+// expected returns what the request's If-Match names, AnyVersion for "*" and, when the header is not required, for none.
+func expected(h http.Header, required bool) (match, error) {
 	v := h.Values("If-Match")
 	switch {
 	case len(v) == 0 && !required:
-		return vault.AnyVersion, nil
+		return match{version: vault.AnyVersion}, nil
 	case len(v) == 0:
-		return 0, &transportError{status: http.StatusPreconditionRequired, code: "precondition_required",
-			cause: core.Errorf(core.Invalid, `If-Match is required: "N" with the version to replace, or *`)}
+		return match{}, &transportError{status: http.StatusPreconditionRequired, code: "precondition_required",
+			cause: core.Errorf(core.Invalid, `If-Match is required: the ETag of what is to be replaced, as in "3", or *`)}
 	case len(v) > 1:
-		return 0, errIfMatch()
+		return match{}, errIfMatch()
 	}
 	return parseIfMatch(v[0])
 }
 
-// parseIfMatch reads one strong tag made by etag, or *. Lists and weak tags name
-// no single version and are refused.
-func parseIfMatch(s string) (uint64, error) {
+// parseIfMatch reads one strong tag made by etag or metadataTag, or *. Lists and weak tags name no single version and
+// are refused.
+func parseIfMatch(s string) (m match, err error) {
 	if s == "*" {
-		return vault.AnyVersion, nil
+		return match{version: vault.AnyVersion}, nil
 	}
 	if len(s) < 3 || !strings.HasPrefix(s, `"`) || !strings.HasSuffix(s, `"`) {
-		return 0, errIfMatch()
+		return match{}, errIfMatch()
 	}
-	n, err := parseVersion(s[1 : len(s)-1])
+	number, revision, dotted := strings.Cut(s[1:len(s)-1], ".")
+	if m.version, err = parseVersion(number); err == nil && dotted {
+		m.revision, err = parseVersion(revision)
+	}
 	if err != nil {
-		return 0, errIfMatch()
+		return match{}, errIfMatch()
 	}
-	return n, nil
+	return m, nil
 }
 
 func errIfMatch() error {
-	return core.Errorf(core.Invalid, `If-Match must be one version in double quotes, as in "3", or *`)
+	return core.Errorf(core.Invalid, `If-Match must be one ETag, as in "3" or of metadata "3.2", or *`)
 }
 
 // parseVersion reads a version number in its one spelling.

@@ -20,8 +20,9 @@ import (
 const (
 	defaultMaxStreams = 64
 	defaultWatchPoll  = time.Second
-	keepAlive         = 15 * time.Second // below what proxies take for a dead connection
-	eventWriteLimit   = 10 * time.Second // a reader that takes no more is let go
+	watchRest         = 50 * time.Millisecond // between two looks: any role may notify, as often as it likes
+	keepAlive         = 15 * time.Second      // below what proxies take for a dead connection
+	eventWriteLimit   = 10 * time.Second      // a reader that takes no more is let go
 	headerLastEventID = "Last-Event-ID"
 )
 
@@ -196,6 +197,7 @@ func (st *stream) run(ctx context.Context) error {
 		if err := st.look(ctx); err != nil {
 			return err
 		}
+		rested := time.After(watchRest)
 		poll := time.NewTimer(st.s.WatchPoll)
 		var err error
 		select {
@@ -212,6 +214,7 @@ func (st *stream) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		<-rested
 	}
 }
 

@@ -28,19 +28,19 @@ func (s *server) readerOf(c *gin.Context) (vault.Caller, error) {
 		}
 	}
 	if v := h.Values(headerLSN); len(v) > 0 {
-		l, err := vault.ParseLSN(v[0])
+		p, err := vault.ParsePosition(v[0])
 		if err != nil || len(v) > 1 {
-			return caller, core.Errorf(core.Invalid, "%s must be one LSN as a change answers it, as in 16/B374D848", headerLSN)
+			return caller, core.Errorf(core.Invalid, "%s must be one position as a change answers it, as in 3-16/B374D848", headerLSN)
 		}
-		f.LSN = l
+		f.Position = p
 	}
 	caller.Freshness = f
 	return caller, nil
 }
 
-// setLSN tells the client of a change what to send with a read that must see it.
-func setLSN(c *gin.Context, l vault.LSN) {
-	if l != 0 {
-		c.Writer.Header().Set(headerLSN, l.String())
+// setPosition tells the client of a change what to send with a read that must see it.
+func setPosition(c *gin.Context, p vault.Position) {
+	if p != (vault.Position{}) {
+		c.Writer.Header().Set(headerLSN, p.String())
 	}
 }

@@ -22,7 +22,7 @@ func TestLSNOfChanges(t *testing.T) {
 		{method: "DELETE", path: "/v1/secrets/a", header: any},
 	} {
 		got := a.do(c)
-		if want := a.store.LastLSN().String(); got.Code >= 300 || got.Header().Get("Vault-Lsn") != want {
+		if want := a.store.LastPosition().String(); got.Code >= 300 || got.Header().Get("Vault-Lsn") != want {
 			t.Errorf("%s %s: %d, Vault-Lsn %q, want %s: %s", c.method, c.path, got.Code, got.Header().Get("Vault-Lsn"), want, got.Body)
 		}
 	}
@@ -52,9 +52,10 @@ func TestFreshnessOfReads(t *testing.T) {
 			{nil, vault.Freshness{Primary: byDefault}},
 			{map[string]string{"Vault-Read-Consistency": "primary"}, vault.Freshness{Primary: true}},
 			{map[string]string{"Vault-Read-Consistency": "local"}, vault.Freshness{}},
-			{map[string]string{"Vault-Lsn": "16/b374D848"}, vault.Freshness{Primary: byDefault, LSN: 0x16B374D848}},
-			{map[string]string{"Vault-Lsn": "0/1", "Vault-Read-Consistency": "local"}, vault.Freshness{LSN: 1}},
-			{map[string]string{"Vault-Lsn": "0/1", "Vault-Read-Consistency": "primary"}, vault.Freshness{Primary: true, LSN: 1}},
+			{map[string]string{"Vault-Lsn": "16/b374D848"}, vault.Freshness{Primary: byDefault, Position: vault.Position{LSN: 0x16B374D848}}},
+			{map[string]string{"Vault-Lsn": "4294967295-0/1"}, vault.Freshness{Primary: byDefault, Position: vault.Position{Timeline: 1<<32 - 1, LSN: 1}}},
+			{map[string]string{"Vault-Lsn": "0/1", "Vault-Read-Consistency": "local"}, vault.Freshness{Position: vault.Position{LSN: 1}}},
+			{map[string]string{"Vault-Lsn": "0/1", "Vault-Read-Consistency": "primary"}, vault.Freshness{Primary: true, Position: vault.Position{LSN: 1}}},
 		} {
 			for _, c := range freshReads {
 				c.header = tt.header
@@ -71,7 +72,7 @@ func TestErrFreshness(t *testing.T) {
 	a := newAPI(t)
 	a.create("a", "one")
 	for _, header := range []map[string]string{
-		{"Vault-Lsn": ""}, {"Vault-Lsn": "1"}, {"Vault-Lsn": "0/0"}, {"Vault-Lsn": "0/1, 0/2"}, {"Vault-Lsn": "zz/1"},
+		{"Vault-Lsn": ""}, {"Vault-Lsn": "1"}, {"Vault-Lsn": "0/0"}, {"Vault-Lsn": "0/1, 0/2"}, {"Vault-Lsn": "zz/1"}, {"Vault-Lsn": "0-0/1"}, {"Vault-Lsn": "1-0/0"},
 		{"Vault-Read-Consistency": ""}, {"Vault-Read-Consistency": "Primary"}, {"Vault-Read-Consistency": "strong"},
 	} {
 		for _, c := range freshReads {

@@ -277,6 +277,16 @@ func (o object) text(field string) (string, error) {
 	return string(b), err
 }
 
+// notEmpty refuses the empty string in fields where it is not what leaving them out is, and means nothing else.
+func (o object) notEmpty(fields ...string) error {
+	for _, f := range fields {
+		if string(o[f]) == `""` {
+			return core.Errorf(core.Invalid, "%s must not be empty: leave it out for its default", f)
+		}
+	}
+	return nil
+}
+
 func (o object) bytes(field string, raw []byte) ([]byte, error) {
 	if raw[0] != '"' {
 		return nil, core.Errorf(core.Invalid, "%s must be a string", field)

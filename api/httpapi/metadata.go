@@ -41,7 +41,7 @@ func (s *server) describe(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	s.answerSecret(c, http.StatusOK, m)
+	s.answerMetadata(c, m)
 }
 
 func (s *server) versions(c *gin.Context) {

@@ -16,6 +16,7 @@ var statusOf = map[core.Code]int{
 	core.TooLarge:        http.StatusRequestEntityTooLarge,
 	core.Unauthenticated: http.StatusUnauthorized,
 	core.Denied:          http.StatusForbidden,
+	core.TooMany:         http.StatusTooManyRequests,
 	core.NotFound:        http.StatusNotFound,
 	core.Exists:          http.StatusConflict,
 	core.Stale:           http.StatusPreconditionFailed,
@@ -69,7 +70,12 @@ func refusedUs(err error) bool {
 func (s *server) problemOf(c *gin.Context, err error) problem {
 	id := callerOf(c).RequestID
 	p := problemOf(err, id)
-	if p.Status >= http.StatusInternalServerError || refusedUs(err) {
+	switch {
+	case p.Status < http.StatusInternalServerError && !refusedUs(err):
+	case stateOf(c).unbounded.Err() != nil:
+		// What was cut short for a client that went away is no fault here, and nobody hears of it any more.
+		s.Log.InfoContext(c.Request.Context(), "the client went away", "code", p.Code, "cause", err.Error(), "request_id", id)
+	default:
 		s.Log.ErrorContext(c.Request.Context(), "request failed", "code", p.Code, "cause", err.Error(), "request_id", id)
 	}
 	return p
@@ -83,7 +89,7 @@ func (s *server) fail(c *gin.Context, err error) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="hyperion-vault"`)
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		h.Set("Retry-After", "1")
 	}
 	body, merr := json.Marshal(p)

@@ -37,6 +37,9 @@ func decodeCreate(body []byte) (r vault.CreateRequest, err error) {
 			return r, err
 		}
 	}
+	if err = o.notEmpty("kind", "content_type", "rotation_schedule", "rotation_time_zone"); err != nil {
+		return r, err
+	}
 	if err = decodeNumbers(o, &r); err != nil {
 		return r, err
 	}

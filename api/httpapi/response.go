@@ -33,6 +33,7 @@ type secretBody struct {
 	KeepVersions         int               `json:"keep_versions"`
 	GeneratePolicy       *generate.Policy  `json:"generate_policy,omitempty"`
 	CurrentVersion       uint64            `json:"current_version"`
+	SettingsRevision     uint64            `json:"settings_revision"`
 	NextRotationAt       *time.Time        `json:"next_rotation_at,omitempty"`
 	CreatedAt            time.Time         `json:"created_at"`
 	UpdatedAt            time.Time         `json:"updated_at"`
@@ -52,7 +53,7 @@ func bodyOf(s vault.Secret) secretBody {
 		RotationPaused: s.Rotation.Paused, KeepVersions: s.Rotation.KeepVersions,
 		ID: s.ID, Name: s.Name, Kind: s.Kind, ContentType: s.ContentType, Description: s.Description, Tags: tags,
 		RotationIntervalSecs: s.RotationIntervalSecs, GracePeriodSecs: s.GracePeriodSecs, GeneratePolicy: s.GeneratePolicy,
-		CurrentVersion: s.CurrentVersion, NextRotationAt: orNil(s.NextRotationAt),
+		CurrentVersion: s.CurrentVersion, SettingsRevision: s.SettingsRevision, NextRotationAt: orNil(s.NextRotationAt),
 		CreatedAt: s.CreatedAt.UTC(), UpdatedAt: s.UpdatedAt.UTC(),
 	}
 }

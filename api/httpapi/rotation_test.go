@@ -36,8 +36,8 @@ func TestConfigure(t *testing.T) {
 			t.Errorf("%s is %v, want %v", k, got.json[k], v)
 		}
 	}
-	if got.Header().Get("ETag") != `"1"` {
-		t.Errorf("ETag %s", got.Header().Get("ETag"))
+	if got.Header().Get("ETag") != `"1.2"` || got.json["settings_revision"] != 2.0 {
+		t.Errorf("ETag %s, %s", got.Header().Get("ETag"), got.Body)
 	}
 	got = a.want(patch(`{"rotation_interval_secs":5,"rotation_paused":false}`, "*"), 200, "")
 	if got.json["rotation_schedule"] != nil || got.json["rotation_interval_secs"] != 5.0 || got.json["rotation_paused"] != nil {
@@ -55,6 +55,33 @@ func TestConfigure(t *testing.T) {
 	denied := patch(`{"keep_versions":1}`, `"1"`)
 	denied.noToken = true
 	a.want(denied, 401, "unauthenticated")
+}
+
+// TestConfigureIfMatch: of two clients that have read the same settings one replaces them, the other is told.
+func TestConfigureIfMatch(t *testing.T) {
+	a := newAPI(t)
+	a.create("a", "one")
+	read := call{method: "GET", path: "/v1/metadata/a"}
+	patch := func(match string) call {
+		return call{method: "PATCH", path: "/v1/metadata/a", body: `{"tags":{"x":"y"}}`, header: map[string]string{"If-Match": match}}
+	}
+	tag := a.want(read, 200, "").Header().Get("ETag")
+	if tag != `"1.1"` {
+		t.Errorf("ETag %s", tag)
+	}
+	next := a.want(patch(tag), 200, "").Header().Get("ETag")
+	a.want(patch(tag), 412, "stale")
+	if got := a.want(read, 200, "").Header().Get("ETag"); got != next || got == tag {
+		t.Errorf("ETag %s, then %s; a change answered %s", tag, got, next)
+	}
+	a.want(patch(`"1"`), 200, "") // that version, whatever its settings
+	// A value's tag is its version. Where values are changed, metadata's tag names no more than that.
+	put := a.want(call{method: "PUT", path: "/v1/secrets/a", body: `{"value":"two","description":"d"}`, header: map[string]string{"If-Match": tag}}, 200, "")
+	if put.Header().Get("ETag") != `"2"` || put.json["settings_revision"] != 4.0 {
+		t.Errorf("ETag %s, %s", put.Header().Get("ETag"), put.Body)
+	}
+	a.want(patch(`"1.4"`), 412, "stale")
+	a.want(patch(`"2.4"`), 200, "")
 }
 
 func TestCreateWithSchedule(t *testing.T) {

@@ -23,7 +23,7 @@ func (s *server) reject(c *gin.Context, action vault.Action, name string, err er
 }
 
 func (s *server) create(c *gin.Context) {
-	body, err := s.readJSON(c)
+	body, err := s.readJSON(c, vault.ActionCreate)
 	defer func() { envelope.Wipe(body) }()
 	var r vault.CreateRequest
 	if err == nil {
@@ -47,8 +47,16 @@ func (s *server) create(c *gin.Context) {
 }
 
 func (s *server) answerSecret(c *gin.Context, status int, m vault.Secret) {
-	c.Writer.Header().Set("ETag", etag(m.CurrentVersion))
-	setLSN(c, m.LSN)
+	s.answerTagged(c, status, m, etag(m.CurrentVersion))
+}
+
+func (s *server) answerMetadata(c *gin.Context, m vault.Secret) {
+	s.answerTagged(c, http.StatusOK, m, metadataTag(m))
+}
+
+func (s *server) answerTagged(c *gin.Context, status int, m vault.Secret, tag string) {
+	c.Writer.Header().Set("ETag", tag)
+	setPosition(c, m.Position)
 	s.answer(c, status, bodyOf(m))
 }
 
@@ -71,7 +79,7 @@ func (s *server) read(c *gin.Context) {
 
 func (s *server) update(c *gin.Context) {
 	name := nameOf(c)
-	body, err := s.readJSON(c)
+	body, err := s.readJSON(c, vault.ActionUpdate)
 	defer func() { envelope.Wipe(body) }()
 	var r vault.UpdateRequest
 	if err == nil {
@@ -81,7 +89,9 @@ func (s *server) update(c *gin.Context) {
 		_, err = query(c.Request)
 	}
 	if err == nil {
-		r.Expected, err = expected(c.Request.Header, true)
+		var m match
+		m, err = expected(c.Request.Header, true)
+		r.Expected = m.version
 	}
 	if err != nil {
 		envelope.Wipe(r.Value)
@@ -99,7 +109,7 @@ func (s *server) update(c *gin.Context) {
 
 func (s *server) remove(c *gin.Context) {
 	name := nameOf(c)
-	version, err := expected(c.Request.Header, true)
+	m, err := expected(c.Request.Header, true)
 	if err == nil {
 		_, err = query(c.Request)
 	}
@@ -107,12 +117,12 @@ func (s *server) remove(c *gin.Context) {
 		s.reject(c, vault.ActionDelete, name, err)
 		return
 	}
-	at, err := s.Vault.Delete(c.Request.Context(), callerOf(c), name, version)
+	at, err := s.Vault.Delete(c.Request.Context(), callerOf(c), name, m.version)
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
-	setLSN(c, at)
+	setPosition(c, at)
 	c.Writer.WriteHeader(http.StatusNoContent)
 	c.Writer.WriteHeaderNow()
 }
@@ -140,7 +150,7 @@ func (s *server) postToSecret(c *gin.Context) {
 }
 
 func (s *server) rotate(c *gin.Context, name string) {
-	version, err := expected(c.Request.Header, false)
+	m, err := expected(c.Request.Header, false)
 	var r vault.RotateRequest
 	if err == nil {
 		r, err = s.readRotate(c)
@@ -152,7 +162,7 @@ func (s *server) rotate(c *gin.Context, name string) {
 		s.reject(c, vault.ActionRotate, name, err)
 		return
 	}
-	r.Name, r.Expected = name, version
+	r.Name, r.Expected = name, m.version
 	made, err := s.Vault.Rotate(c.Request.Context(), callerOf(c), r)
 	if err != nil {
 		s.fail(c, err)
@@ -162,7 +172,7 @@ func (s *server) rotate(c *gin.Context, name string) {
 }
 
 func (s *server) readRotate(c *gin.Context) (vault.RotateRequest, error) {
-	body, err := readBody(c, s.maxBody)
+	body, err := s.readBody(c, vault.ActionRotate, s.maxBody)
 	if err != nil || len(body) == 0 {
 		return vault.RotateRequest{}, err
 	}
@@ -174,7 +184,7 @@ func (s *server) readRotate(c *gin.Context) (vault.RotateRequest, error) {
 }
 
 func (s *server) verify(c *gin.Context, name string) {
-	body, err := s.readJSON(c)
+	body, err := s.readJSON(c, vault.ActionVerify)
 	defer func() { envelope.Wipe(body) }()
 	var candidate []byte
 	if err == nil {

@@ -233,6 +233,8 @@ func TestBadCreates(t *testing.T) {
 		"null name":           `"name":null,"value":"v"`,
 		"number name":         `"name":5,"value":"v"`,
 		"bad name":            `"name":"a//b","value":"v"`,
+		"empty kind":          `"name":"n","kind":"","value":"v"`,
+		"empty content type":  `"name":"n","content_type":"","value":"v"`,
 		"unknown kind":        `"name":"n","kind":"robot","value":"v"`,
 		"kind of wrong type":  `"name":"n","kind":["manual"],"value":"v"`,
 		"bad content type":    `"name":"n","content_type":"text","value":"v"`,

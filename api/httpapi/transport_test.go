@@ -157,7 +157,7 @@ func TestRoutesThatAreNone(t *testing.T) {
 	}
 	for _, c := range []struct{ method, path, allow string }{
 		{"PATCH", "/v1/secrets", "POST, GET"}, {"HEAD", "/v1/secrets", "POST, GET"}, {"POST", "/v1/metadata/a", "GET, PATCH"},
-		{"DELETE", "/v1/versions/a", "GET"}, {"OPTIONS", "/v1/secrets/a", "GET, PUT, DELETE, POST"}, {"POST", "/healthz", "GET"},
+		{"DELETE", "/v1/versions/a", "GET"}, {"OPTIONS", "/v1/secrets/a", "GET, PUT, DELETE, POST"}, {"POST", "/healthz", "GET, HEAD"},
 		{"POST", "/v1/secrets/a", "GET, PUT, DELETE"}, {"POST", "/v1/secrets/rotate", "GET, PUT, DELETE"}, {"TRACE", "/v1/secrets", "POST, GET"},
 	} {
 		got := a.do(call{method: c.method, path: c.path})
@@ -178,6 +178,8 @@ func TestRoutesThatAreNone(t *testing.T) {
 func TestProbes(t *testing.T) {
 	a := newAPI(t)
 	a.want(call{method: "GET", path: "/healthz", from: outside, noToken: true}, 200, "")
+	a.want(call{method: "HEAD", path: "/healthz", from: outside, noToken: true}, 200, "")
+	a.want(call{method: "HEAD", path: "/readyz", from: outside, noToken: true}, 200, "")
 	got := a.want(call{method: "GET", path: "/readyz", from: outside, noToken: true}, 200, "")
 	if got.json["status"] != "ready" {
 		t.Fatalf("%s", got.Body)

@@ -36,7 +36,7 @@ func standby(context.Context) (vault.Replication, error) {
 
 func TestHandler(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(stats, journal, standby).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	Handler(stats, journal, standby, func() uint64 { return 17 }).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	body := w.Body.String()
 	for _, line := range []string{
 		"hyperion_vault_dek_cache_keys 3", "hyperion_vault_dek_cache_hits_total 10", "hyperion_vault_dek_cache_misses_total 4",
@@ -50,6 +50,7 @@ func TestHandler(t *testing.T) {
 		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="10"} 8`,
 		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="+Inf"} 9`,
 		`hyperion_vault_kms_call_seconds_count{operation="rewrap"} 0`,
+		"hyperion_vault_refusals_unrecorded_total 17",
 		"hyperion_vault_audit_pending_records 11", "hyperion_vault_audit_pending_bytes 12", "hyperion_vault_audit_max_pending_bytes 13",
 		"hyperion_vault_audit_oldest_pending_timestamp_seconds 2.5", "hyperion_vault_audit_recorded_total 14",
 		"hyperion_vault_audit_refused_total 15", "hyperion_vault_audit_shipped_total 16",
@@ -85,7 +86,7 @@ func TestReplicationUnknown(t *testing.T) {
 		},
 	} {
 		w := httptest.NewRecorder()
-		Handler(stats, journal, ask).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		Handler(stats, journal, ask, func() uint64 { return 0 }).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 		if body := w.Body.String(); w.Code != 200 || !strings.Contains(body, want+"\n") || strings.Contains(body, "replication_lag") {
 			t.Errorf("%d, want %s: %s", w.Code, want, body)
 		}

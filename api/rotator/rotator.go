@@ -36,7 +36,9 @@ const (
 	defaultWorkers = 4
 	defaultTimeout = 10 * time.Second
 	firstBackoff   = 500 * time.Millisecond
-	longBackoff    = 30 * time.Second
+	// restBetween is the least time between the beginnings of two looks: any role may notify, and as often as it likes.
+	restBetween = 100 * time.Millisecond
+	longBackoff = 30 * time.Second
 )
 
 // Config is what a Rotator is made of. Door is required.
@@ -125,6 +127,7 @@ func (r *Rotator) listen(ctx context.Context) {
 
 // look does what there is to do, then waits for the next reason to look.
 func (r *Rotator) look(ctx context.Context) {
+	begun := time.Now()
 	// A stop must not cut a statement in two; it ends the wait below.
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
 	_, err := r.c.Door.PlanRotations(work)
@@ -139,6 +142,7 @@ func (r *Rotator) look(ctx context.Context) {
 		}
 	}
 	pause(ctx, r.awake, wait)
+	pause(ctx, nil, restBetween-time.Since(begun))
 }
 
 // pause waits for the time or until it is woken; false when ctx ends first.

@@ -144,11 +144,36 @@ func TestLooksWhenWoken(t *testing.T) {
 		}})
 		defer stop()
 		heard := <-hear
+		time.Sleep(time.Second) // of the bubble's clock, here and below
 		synctest.Wait()
 		d.add("a")
 		heard()
 		synctest.Wait()
 		want(t, d.take(), "completed a")
+	})
+}
+
+// TestNotificationsWithoutEnd: any role may notify, as often as it likes. What it costs is bounded, and what is due is
+// rotated meanwhile.
+func TestNotificationsWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks := 0
+		d := &door{claim: func() error { looks++; return nil }}
+		_, stop := start(t, rotator.Config{Door: d, Poll: time.Hour, Listen: func(ctx context.Context, heard func()) error {
+			for ctx.Err() == nil {
+				heard()
+				time.Sleep(time.Millisecond)
+			}
+			return ctx.Err()
+		}})
+		time.Sleep(5 * time.Second)
+		d.add("a")
+		time.Sleep(5 * time.Second)
+		stop()
+		want(t, d.take(), "completed a")
+		if looks > 10*10+2 {
+			t.Errorf("%d looks in ten seconds", looks)
+		}
 	})
 }
 

@@ -80,19 +80,20 @@ func worse(last, err error) error {
 // readPrimary asks the writer, until its deadline: a new primary may be about to
 // appear. It believes no server that is in recovery.
 func readPrimary[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
-	return readPrimaryAt(ctx, d, 0, sql, args, row)
+	return readPrimaryAt(ctx, d, vault.Position{}, sql, args, row)
 }
 
 // readPrimaryAt is readPrimary that does not believe a server either which is behind the
-// LSN: one that is frozen and woken again takes itself for the primary for a while. How
-// long it looks for a better one is bounded, since anybody may ask for any LSN.
-func readPrimaryAt[T any](ctx context.Context, d *DB, l vault.LSN, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
+// position: one that is frozen and woken again takes itself for the primary for a while. How
+// long it looks for a better one is bounded, since anybody may ask for any position.
+func readPrimaryAt[T any](ctx context.Context, d *DB, at vault.Position, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
 	ctx, cancel := d.withBound(ctx)
 	defer cancel()
 	begun := time.Now()
 	var last error
 	for try := 0; ; try++ {
-		out, inRecovery, err := standingRead(ctx, d.writer, l, sql, args, row)
+		known := d.writer.hosts.timeline()
+		out, inRecovery, err := standingRead(ctx, d.writer, d.standingArgs(at), sql, args, row)
 		if inRecovery && (err == nil || errors.Is(err, errBehind)) {
 			// Asked for each question, because a pooled connection outlives its server's demotion.
 			err = errInRecovery
@@ -103,6 +104,12 @@ func readPrimaryAt[T any](ctx context.Context, d *DB, l vault.LSN, sql string, a
 		last = worse(last, err)
 		if permanent(err) || !transient(err) || ctx.Err() != nil {
 			break
+		}
+		if errors.Is(err, errOlderTimeline) {
+			d.writer.survey(d.writer.hosts.current())
+			if d.writer.hosts.timeline() > known {
+				continue // somebody else has been promoted
+			}
 		}
 		if errors.Is(err, errBehind) && time.Since(begun) >= d.lsnWait {
 			break

@@ -30,7 +30,7 @@ type change[T any] struct {
 	// is then unknown.
 	ambiguous bool
 	// at, if set, receives where the primary's log stood after the change, unless the primary is gone by then.
-	at *vault.LSN
+	at *vault.Position
 	// impatient does not wait for a primary to appear.
 	impatient bool
 }
@@ -117,6 +117,7 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 	if c.landed == nil {
 		return out, true, errUnknown(last)
 	}
+	timeline := d.writer.hosts.timeline()
 	out, ok, err := c.landed(ctx)
 	switch {
 	case err == nil && ok && c.ambiguous:
@@ -125,7 +126,8 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 		if err := d.barrier(ctx, c.at); err != nil {
 			return out, true, errUnknown(err)
 		}
-		return out, true, nil
+		// If a newer primary was found since, that has passed the barrier, and need not have the change: try there.
+		return out, d.writer.hosts.timeline() == timeline, nil
 	case err == nil && final:
 		return out, true, d.classify(last)
 	case errors.Is(err, errTraceless) && final:
@@ -166,35 +168,35 @@ func send[T any](ctx context.Context, p *pool, c change[T]) (out T, f fate, err 
 // flushed returns where the log of the server stands that has just answered a change on this connection: at the end of
 // the commit's record or after it. Not where the next record would begin: that can be past a page's header, to where no
 // standby gets before more is written. Zero when the server does not say so soon; the change is done all the same.
-func flushed(ctx context.Context, conn *pgx.Conn) vault.LSN {
+func flushed(ctx context.Context, conn *pgx.Conn) vault.Position {
 	ctx, cancel := context.WithTimeout(ctx, positionTimeout)
 	defer cancel()
 	var text string
 	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
 		linkOf(conn).cut()
-		return 0
+		return vault.Position{}
 	}
 	l, err := vault.ParseLSN(text)
 	if err != nil {
-		return 0
+		return vault.Position{}
 	}
-	return l
+	return vault.Position{Timeline: linkOf(conn).timeline, LSN: l} // which a primary keeps as long as it runs
 }
 
-// performAt is perform for a change of a secret, which returns its LSN.
-func performAt[T any](ctx context.Context, d *DB, c change[T]) (T, vault.LSN, error) {
-	var at vault.LSN
+// performAt is perform for a change of a secret, which returns its Position.
+func performAt[T any](ctx context.Context, d *DB, c change[T]) (T, vault.Position, error) {
+	var at vault.Position
 	c.at = &at
 	out, err := perform(ctx, d, c)
 	if err != nil {
-		return out, 0, err
+		return out, vault.Position{}, err
 	}
 	return out, at, nil
 }
 
 func performSecret(ctx context.Context, d *DB, c change[vault.Secret]) (vault.Secret, error) {
 	s, at, err := performAt(ctx, d, c)
-	s.LSN = at
+	s.Position = at
 	return s, err
 }
 
@@ -236,7 +238,7 @@ func fateOf(err error) fate {
 // barrier returns nil once everything visible on the primary is as durable as the
 // cluster's settings demand: a change found there may be one whose wait for the
 // synchronous standby was cut short, and a later commit waits for both.
-func (d *DB) barrier(ctx context.Context, at *vault.LSN) error {
+func (d *DB) barrier(ctx context.Context, at *vault.Position) error {
 	_, f, err := send(ctx, d.writer, change[string]{
 		sql: "SELECT pg_catalog.pg_logical_emit_message(true, 'hyperion_vault', '')::text", row: pgx.RowTo[string], at: at,
 	})

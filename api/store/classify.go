@@ -73,9 +73,12 @@ func (d *DB) classify(err error) error {
 		return core.Wrap(core.Unavailable, err, "the database's certificate was not accepted")
 	}
 	if errors.Is(err, errBehind) {
-		return core.Wrap(core.Unavailable, err, "no server that answers has reached the given LSN")
+		return core.Wrap(core.Unavailable, err, "no server that answers has reached the given position")
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.Canceled) {
+		return core.Wrap(core.Unavailable, err, "the request was cancelled")
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
 		return core.Wrap(core.Unavailable, err, "the database did not answer in time")
 	}
 	return core.Wrap(core.Unavailable, err, "the database cannot be reached")

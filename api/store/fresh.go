@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,19 +17,34 @@ const (
 	longLook  = 50 * time.Millisecond
 )
 
-// errBehind is a server that has not reached the LSN a read was asked to see.
-var errBehind = errors.New("the server has not reached the LSN that was asked for")
+// errBehind is a server that has not reached the position a read was asked to see.
+var errBehind = errors.New("the server has not reached the position that was asked for")
 
-// standing is the first statement of a read that must be fresh: what the server is, and whether it has come to an LSN.
-// A standby has come to what it replayed, which is when a commit becomes visible there; a primary to what it flushed.
-const standing = `SELECT pg_catalog.pg_is_in_recovery(), $1::text IS NULL OR coalesce(CASE WHEN pg_catalog.pg_is_in_recovery()
-	THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END >= $1::text::pg_catalog.pg_lsn, false)`
+// errOlderTimeline is a server whose log may be another one than that of the position, however long it is.
+var errOlderTimeline = fmt.Errorf("%w: it is not known to be on that timeline", errBehind)
 
-func lsnArg(l vault.LSN) any {
-	if l == 0 {
-		return nil
+// standing is the first statement of a read that must be fresh: what the server is, and whether it has come to an LSN,
+// and to a timeline. A standby has come to what it replayed, which is when a commit becomes visible there; a primary to
+// what it flushed. The timeline that a standby replays is told to no ordinary role; its control file has one that it is
+// on or past, since the last restartpoint or the last time it wrote what it had replayed.
+const standing = `SELECT r, $1::text IS NULL OR coalesce(CASE WHEN r
+		THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END >= $1::text::pg_catalog.pg_lsn, false),
+	$2::bigint = 0 OR $2::bigint <= CASE WHEN r
+		THEN (SELECT greatest(c.timeline_id, m.min_recovery_end_timeline)
+			FROM pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_recovery() m)
+		ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 8))::bit(32)::bigint END
+	FROM pg_catalog.pg_is_in_recovery() r`
+
+// standingArgs asks a position without a timeline of nobody who is known to be on an older one than some primary.
+func (d *DB) standingArgs(at vault.Position) []any {
+	if at == (vault.Position{}) {
+		return []any{nil, int64(0)}
 	}
-	return l.String()
+	timeline := at.Timeline
+	if timeline == 0 {
+		timeline = d.writer.hosts.timeline()
+	}
+	return []any{at.LSN.String(), int64(timeline)}
 }
 
 // readFresh asks the reader if that is fresh enough, or gets there within the bound, and else the primary.
@@ -40,19 +56,19 @@ func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, sql string,
 	defer cancel()
 	if !f.Primary {
 		// Whatever keeps the reader from answering, the primary may do better.
-		if out, err := readReplayed(ctx, d, f.LSN, sql, args, row); err == nil {
+		if out, err := readReplayed(ctx, d, f.Position, sql, args, row); err == nil {
 			return out, nil
 		}
 	}
-	return readPrimaryAt(ctx, d, f.LSN, sql, args, row)
+	return readPrimaryAt(ctx, d, f.Position, sql, args, row)
 }
 
-// readReplayed asks the reader, again and again while it is a standby that may still get to the LSN in time.
-func readReplayed[T any](ctx context.Context, d *DB, l vault.LSN, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
+// readReplayed asks the reader, again and again while it is a standby that may still get to the position in time.
+func readReplayed[T any](ctx context.Context, d *DB, at vault.Position, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
 	begun := time.Now()
 	for look := firstLook; ; look = min(2*look, longLook) {
-		out, inRecovery, err := standingRead(ctx, d.reader, l, sql, args, row)
-		if err == nil || !errors.Is(err, errBehind) || !inRecovery {
+		out, inRecovery, err := standingRead(ctx, d.reader, d.standingArgs(at), sql, args, row)
+		if err == nil || !errors.Is(err, errBehind) || errors.Is(err, errOlderTimeline) || !inRecovery {
 			return out, err
 		}
 		left := d.lsnWait - time.Since(begun)
@@ -76,16 +92,19 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // standingRead asks where the server is and the question itself in one go, so that nothing can happen to the connection
 // in between. Each statement sees what was committed when it began: the pools see to the isolation level.
-func standingRead[T any](ctx context.Context, p *pool, l vault.LSN, sql string, args []any, row pgx.RowToFunc[T]) (
+func standingRead[T any](ctx context.Context, p *pool, asked []any, sql string, args []any, row pgx.RowToFunc[T]) (
 	out []T, inRecovery bool, err error,
 ) {
 	b := &pgx.Batch{}
-	b.Queue(standing, lsnArg(l)).QueryRow(func(r pgx.Row) error {
-		var reached bool
-		if err := r.Scan(&inRecovery, &reached); err != nil {
+	b.Queue(standing, asked...).QueryRow(func(r pgx.Row) error {
+		var reached, onTimeline bool
+		err := r.Scan(&inRecovery, &reached, &onTimeline)
+		switch {
+		case err != nil:
 			return err
-		}
-		if !reached {
+		case !onTimeline:
+			return errOlderTimeline
+		case !reached:
 			return errBehind
 		}
 		return nil

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -47,8 +48,8 @@ func TestReadYourWrites(t *testing.T) {
 	b.stale()
 	second, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("two"))
 	must(t, err)
-	if first.LSN == 0 || second.LSN <= first.LSN {
-		t.Fatalf("LSN %s, then %s", first.LSN, second.LSN)
+	if first.Position.LSN == 0 || second.Position.LSN <= first.Position.LSN || first.Position.Timeline != 1 {
+		t.Fatalf("%s, then %s", first.Position, second.Position)
 	}
 	sees := func(f vault.Freshness) uint64 {
 		t.Helper()
@@ -69,7 +70,7 @@ func TestReadYourWrites(t *testing.T) {
 		return v
 	}
 	at := stands(t, d)
-	if !at.InRecovery || !at.Home || at.Host != b.dir || at.Primary != a.dir || !at.Known || at.LagBytes <= 0 || at.Lag <= 0 || at.LSN < first.LSN || at.LSN >= second.LSN {
+	if !at.InRecovery || !at.Home || at.Host != b.dir || at.Primary != a.dir || !at.Known || at.LagBytes <= 0 || at.Lag <= 0 || at.LSN < first.Position.LSN || at.LSN >= second.Position.LSN {
 		t.Errorf("while it replays nothing: %+v", at)
 	}
 	for _, tt := range []struct {
@@ -77,10 +78,10 @@ func TestReadYourWrites(t *testing.T) {
 		want uint64
 	}{
 		{vault.Freshness{}, 1},
-		{vault.Freshness{LSN: first.LSN}, 1}, // replayed: no reason to ask the primary
-		{vault.Freshness{LSN: second.LSN}, 2},
+		{vault.Freshness{Position: first.Position}, 1}, // replayed: no reason to ask the primary
+		{vault.Freshness{Position: second.Position}, 2},
 		{vault.Freshness{Primary: true}, 2},
-		{vault.Freshness{Primary: true, LSN: second.LSN}, 2},
+		{vault.Freshness{Primary: true, Position: second.Position}, 2},
 	} {
 		if got := sees(tt.f); got != tt.want {
 			t.Errorf("%+v sees version %d, want %d", tt.f, got, tt.want)
@@ -90,7 +91,7 @@ func TestReadYourWrites(t *testing.T) {
 		patient := a.openWith(func(c *Config) { c.LSNWait = time.Minute }, b.dir)
 		got := make(chan error, 1)
 		go func() {
-			rows, err := patient.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{LSN: second.LSN})
+			rows, err := patient.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{Position: second.Position})
 			if err == nil && rows[0].Version != 2 {
 				err = core.Errorf(core.Internal, "version %d", rows[0].Version)
 			}
@@ -107,29 +108,100 @@ func TestReadYourWrites(t *testing.T) {
 	})
 	t.Run("ErrNobodyHasIt", func(t *testing.T) {
 		begun := time.Now()
-		_, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{LSN: 1 << 60})
+		_, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{Position: vault.Position{LSN: 1 << 60}})
 		code(t, err, core.Unavailable)
-		if !strings.Contains(core.MessageOf(err), "reached the given LSN") || time.Since(begun) > 5*time.Second {
+		if !strings.Contains(core.MessageOf(err), "reached the given position") || time.Since(begun) > 5*time.Second {
 			t.Errorf("after %s: %v", time.Since(begun), err)
 		}
 		must(t, d.CheckWriter(ctx))
 	})
 	t.Run("ErrNoPrimary", func(t *testing.T) {
-		b.until("SELECT pg_last_wal_replay_lsn() >= '" + second.LSN.String() + "'")
-		if at := stands(t, d); !at.InRecovery || at.LSN < second.LSN || !at.Known || at.LagBytes > 1<<20 {
+		b.until("SELECT pg_last_wal_replay_lsn() >= '" + second.Position.LSN.String() + "'")
+		if at := stands(t, d); !at.InRecovery || at.LSN < second.Position.LSN || !at.Known || at.LagBytes > 1<<20 {
 			t.Errorf("after it has replayed: %+v", at)
 		}
 		a.stop()
-		if at := stands(t, d); !at.InRecovery || at.LSN < second.LSN || at.Known || at.LagBytes != 0 || at.Primary != a.dir {
+		if at := stands(t, d); !at.InRecovery || at.LSN < second.Position.LSN || at.Known || at.LagBytes != 0 || at.Primary != a.dir {
 			t.Errorf("without a primary: %+v", at)
 		}
 		short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 		defer cancel()
-		if got := sees(vault.Freshness{LSN: second.LSN}); got != 2 {
+		if got := sees(vault.Freshness{Position: second.Position}); got != 2 {
 			t.Errorf("the standby that has it: version %d", got)
 		}
 		_, err := d.ReadSealed(short, []core.Name{"a"}, 0, vault.Freshness{Primary: true})
 		code(t, err, core.Unavailable)
+	})
+}
+
+// TestPositionOfAnotherHistory: the old primary has flushed more than the new one, so by its LSN alone a change of the
+// new one would seem to be there.
+func TestPositionOfAnotherHistory(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	ctx := t.Context()
+	n := newSecret("a")
+	_, err := a.open().CreateSecret(ctx, n, origin("one"))
+	must(t, err)
+	b.until("SELECT count(*) = 1 FROM vault.secrets")
+	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	a.sql("postgres", "SELECT pg_logical_emit_message(true, '', repeat('x', 1 << 20))")
+	made, err := b.open().AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("two"))
+	must(t, err)
+	if at := made.Position; at.Timeline != 2 || !value[bool](a, "SELECT pg_current_wal_flush_lsn() > $1::text::pg_lsn", at.LSN.String()) {
+		t.Fatalf("the change is at %s", at)
+	}
+	brief := func(c *Config) { c.LSNWait = 50 * time.Millisecond }
+	sees := func(d *DB, f vault.Freshness) uint64 {
+		t.Helper()
+		rows, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, f)
+		must(t, err)
+		return rows[0].Version
+	}
+	fresh := vault.Freshness{Position: made.Position}
+	t.Run("ErrOldPrimaryAlone", func(t *testing.T) {
+		d := a.openWith(brief, a.dir)
+		must(t, d.CheckWriter(ctx))
+		_, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, fresh)
+		code(t, err, core.Unavailable)
+		if sees(d, vault.Freshness{}) != 1 {
+			t.Error("it is not the old primary")
+		}
+	})
+	d := a.openWith(brief, a.dir, b.dir)
+	t.Run("OldPrimaryBelieved", func(t *testing.T) {
+		d.writer.begunAt = time.Now() // nobody looks at the other hosts by himself now
+		must(t, d.CheckWriter(ctx))
+		if d.writer.hosts.timeline() != 1 || sees(d, fresh) != 2 {
+			t.Errorf("timeline %d, version %d", d.writer.hosts.timeline(), sees(d, fresh))
+		}
+	})
+	t.Run("OldPrimaryFoundOut", func(t *testing.T) {
+		for _, f := range []vault.Freshness{fresh, {Position: vault.Position{LSN: made.Position.LSN}}} {
+			if d.writer.hosts.timeline() != 2 || d.reader.hosts.current().index != 0 || sees(d, vault.Freshness{}) != 1 || sees(d, f) != 2 {
+				t.Errorf("%+v: version %d, of timeline %d", f, sees(d, f), d.writer.hosts.timeline())
+			}
+		}
+	})
+	t.Run("OldPrimaryDemoted", func(t *testing.T) {
+		a.run("pg_ctl", "-D", a.data, "-w", "-m", "fast", "stop")
+		a.run("touch", filepath.Join(a.data, "standby.signal"))
+		a.restart()
+		if !value[bool](a, "SELECT pg_is_in_recovery()") {
+			t.Fatal("it is no standby")
+		}
+		d := a.openWith(brief, a.dir, b.dir)
+		if sees(d, vault.Freshness{}) != 1 || sees(d, fresh) != 2 || d.reader.hosts.current().index != 0 {
+			t.Errorf("version %d", sees(d, fresh))
+		}
+	})
+	t.Run("OKStandbyOfTheNewOne", func(t *testing.T) {
+		c := b.standby()
+		d := c.openWith(brief, c.dir)
+		c.until("SELECT max(version) = 2 FROM vault.secret_versions")
+		if sees(d, fresh) != 2 { // there is no primary to ask
+			t.Error("an old version")
+		}
 	})
 }
 
@@ -166,10 +238,10 @@ func TestLSNIsReached(t *testing.T) {
 		}
 		made, err = d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: made.CurrentVersion, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("x"))
 		must(t, err)
-		rows, err := readReplayed(ctx, local, made.LSN, readSealed, []any{[]string{"a"}, nil}, storedRow)
+		rows, err := readReplayed(ctx, local, made.Position, readSealed, []any{[]string{"a"}, nil}, storedRow)
 		must(t, err)
 		if len(rows) != 1 || rows[0].Version != made.CurrentVersion {
-			t.Fatalf("%d: at %s the standby has %+v", i, made.LSN, rows)
+			t.Fatalf("%d: at %s the standby has %+v", i, made.Position, rows)
 		}
 	}
 }

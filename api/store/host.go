@@ -153,6 +153,13 @@ func (h *hosts) see(timeline uint32) bool {
 	return timeline == h.newest
 }
 
+// timeline returns that of the newest primary seen, 0 before the first.
+func (h *hosts) timeline() uint32 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.newest
+}
+
 // outdated tells whether a primary of a newer timeline has been seen.
 func (h *hosts) outdated(timeline uint32) bool {
 	h.mu.Lock()

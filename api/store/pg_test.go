@@ -227,7 +227,7 @@ type cutter struct {
 	marker []byte // in what the client sends
 	mode   cutMode
 	times  int
-	first  func() // called before the next loss
+	first  func() // called before the next loss, when the server has done what it is to do
 	open   map[net.Conn]bool
 }
 
@@ -279,11 +279,17 @@ func (c *cutter) hit(b []byte) (cutMode, bool) {
 		return 0, false
 	}
 	c.times--
-	if c.first != nil {
-		c.first()
-		c.first = nil
-	}
 	return c.mode, true
+}
+
+func (c *cutter) happen() {
+	c.mu.Lock()
+	f := c.first
+	c.first = nil
+	c.mu.Unlock()
+	if f != nil {
+		f()
+	}
 }
 
 func (c *cutter) accept() {
@@ -318,6 +324,7 @@ func (c *cutter) toServer(client, back net.Conn, deaf chan struct{}) {
 		}
 		mode, hit := c.hit(buf[:n])
 		if hit && mode == beforeServer {
+			c.happen()
 			return
 		}
 		if hit {
@@ -341,7 +348,8 @@ func (c *cutter) toClient(client, back net.Conn, deaf chan struct{}) {
 		n, err := back.Read(buf)
 		select {
 		case <-deaf:
-			return // the answer is here, so it is done
+			c.happen() // the answer is here, so it is done
+			return
 		default:
 		}
 		if err != nil {

@@ -264,7 +264,7 @@ func TestHungConnections(t *testing.T) {
 	begun := time.Now()
 	made, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("once"))
 	must(t, err)
-	if made.CurrentVersion != 2 || made.LSN == 0 {
+	if made.CurrentVersion != 2 || made.Position.LSN == 0 {
 		t.Errorf("%+v", made)
 	}
 	t.Logf("a change on a connection that hangs took %s", time.Since(begun).Round(time.Millisecond))
@@ -272,6 +272,45 @@ func TestHungConnections(t *testing.T) {
 	must(t, d.CheckWriter(ctx))
 	if got := value[int64](s, "SELECT max(version) FROM vault.secret_versions"); got != 2 || s.audited("once") != 1 {
 		t.Errorf("version %d, %d records", got, s.audited("once"))
+	}
+}
+
+// TestLateSettings: a try that arrives when another client has changed the settings after it undoes nothing.
+func TestLateSettings(t *testing.T) {
+	s := newServer(t)
+	w := s.wire()
+	d := s.open(w.host())
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	defer cancel()
+	n := newSecret("a")
+	_, err := d.CreateSecret(ctx, n, origin("x"))
+	must(t, err)
+	configure := func(d *DB, text string) {
+		t.Helper()
+		got, err := d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 1, Settings: vault.Settings{Description: &text}}, origin(text))
+		if err != nil || got.Description != text {
+			t.Fatalf("%q %v", got.Description, err)
+		}
+	}
+	configure(d, "first") // prepares the statement: what hangs next is the change itself
+	thaw := w.hangOpen()
+	defer thaw()
+	configure(d, "mine")
+	configure(s.open(), "theirs")
+	thaw()
+	refused := func() bool {
+		log, err := os.ReadFile(filepath.Join(s.dir, "log"))
+		must(t, err)
+		return strings.Contains(string(log), "audit_log_change_key")
+	}
+	for !refused() && ctx.Err() == nil && value[string](s, "SELECT description FROM vault.secrets") == "theirs" {
+		must(t, d.CheckWriter(ctx))
+	}
+	if got := value[string](s, "SELECT description FROM vault.secrets"); got != "theirs" || s.audited("mine") != 1 || s.audited("theirs") != 1 {
+		t.Errorf("%q, %d and %d records", got, s.audited("mine"), s.audited("theirs"))
+	}
+	if !refused() {
+		t.Error("the late try did not arrive")
 	}
 }
 
@@ -354,6 +393,81 @@ func TestFrozenPrimary(t *testing.T) {
 			t.Error("it was done")
 		}
 	})
+}
+
+// TestEndedWhileWaiting: a session that is ended while its commit waits for a standby has committed what no standby has.
+// It is answered when a standby has it.
+func TestEndedWhileWaiting(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	a.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'")
+	a.sql("postgres", "SELECT pg_reload_conf()")
+	a.until("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
+	d := a.openWith(func(c *Config) { c.WriteTimeout = 60 * time.Second }, a.dir)
+	n := newSecret("a")
+	_, err := d.CreateSecret(t.Context(), n, origin("x"))
+	must(t, err)
+	thaw := b.freeze()
+	got := make(chan error, 1)
+	var all sync.WaitGroup
+	t.Cleanup(all.Wait)
+	t.Cleanup(thaw)
+	all.Go(func() {
+		_, err := d.AppendVersion(context.Background(), vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("two"))
+		got <- err
+	})
+	a.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%append_version%'")
+	a.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+	a.until("SELECT count(*) = 1 FROM vault.secret_versions WHERE version = 2")
+	// The change is found, and something after it waits for the standby too.
+	a.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%pg_logical_emit_message%'")
+	select {
+	case err := <-got:
+		t.Fatalf("answered without a standby: %v", err)
+	default:
+	}
+	thaw()
+	must(t, <-got)
+	b.until("SELECT count(*) = 1 FROM vault.secret_versions WHERE version = 2")
+	if a.audited("two") != 1 {
+		t.Error("not there once")
+	}
+}
+
+// TestPromotedAfterTheLook: a change whose answer was lost is found on a primary that is left behind in that moment. What
+// the new one commits says nothing of it.
+func TestPromotedAfterTheLook(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	cut := a.cutter()
+	d := a.open(cut.host(), b.dir)
+	ctx := t.Context()
+	d.writer.begunAt = time.Now() // nobody looks at the other hosts by himself now
+	must(t, d.CheckWriter(ctx))
+	b.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''")
+	b.sql("postgres", "SELECT pg_reload_conf()")
+	a.until("SELECT count(*) = 0 FROM pg_stat_replication")
+	cut.lose([]byte("token-1"), afterServer, 1)
+	tok := vault.NewToken{ID: [16]byte{1}, Name: "ops", Fingerprint: [32]byte{1}}
+	var looks []int
+	_, err := perform(ctx, d, change[bool]{
+		sql: createToken, args: append([]any{tok.ID, tok.Name, tok.Fingerprint[:], nil}, originArgs(origin("token-1"))...), row: pgx.RowTo[bool],
+		landed: func(ctx context.Context) (bool, bool, error) {
+			active, err := d.ActiveTokens(ctx)
+			if looks = append(looks, len(active)); len(looks) == 1 {
+				b.run("pg_ctl", "-D", b.data, "-w", "promote")
+				d.writer.survey(nil)
+			}
+			return true, len(active) == 1, err
+		},
+	})
+	must(t, err)
+	if looks[0] != 1 || d.writer.hosts.timeline() != 2 {
+		t.Fatalf("found %v, timeline %d", looks, d.writer.hosts.timeline())
+	}
+	if b.audited("token-1") != 1 {
+		t.Error("acknowledged, and not on the primary")
+	}
 }
 
 // TestSwitchover stops the primary cleanly under load and promotes the standby: no change is refused, lost or done twice.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -15,18 +16,48 @@ import (
 const configureSecret = `SELECT * FROM vault.configure_secret($1::uuid, $2::bigint,
 	ROW($3::text, $4::jsonb, $5::bigint, $6::text, $7::text, $8::bigint, $9::boolean, $10::bigint, $11::integer,
 		$12::jsonb)::vault.secret_settings,
-	ROW($13::text, $14::text, $15::text, $16::inet, $17::text)::vault.audit_origin)`
+	ROW($13::text, $14::text, $15::text, $16::inet, $17::text)::vault.audit_origin, $18::uuid, $19::bigint)`
 
-// ConfigureSecret implements vault.Store. After a lost answer it is sent again: what is set twice is set once.
+// ConfigureSecret implements vault.Store. After a lost answer it returns the settings as they are by then, perhaps after
+// another change.
 func (d *DB) ConfigureSecret(ctx context.Context, c vault.Configuration, o vault.Origin) (vault.Secret, error) {
 	args, err := settingsArgs(c.Settings)
 	if err != nil {
 		return vault.Secret{}, err
 	}
+	id := newChangeID()
 	args = append([]any{[16]byte(c.ID), int64(c.Expected)}, args...)
 	return performSecret(ctx, d, change[vault.Secret]{
-		sql: configureSecret, args: append(args, originArgs(o)...), row: secretRow, landed: neverSeen[vault.Secret],
+		sql: configureSecret, args: append(append(args, originArgs(o)...), id, versionArg(c.Revision)), row: secretRow,
+		landed: func(ctx context.Context) (s vault.Secret, ok bool, err error) {
+			if at, err := d.madeAt(ctx, id); err != nil || at.IsZero() {
+				return s, false, err
+			}
+			s, err = d.DescribeSecretOnWriter(ctx, c.Name)
+			if core.CodeOf(err) == core.NotFound || err == nil && s.ID != c.ID {
+				return s, false, errTraceless // made, and deleted since
+			}
+			return s, err == nil, err
+		},
 	})
+}
+
+// changeID is recorded with a change that leaves nothing else by which it could be told from another's: the settings are
+// anybody's, and a request's id is what its client says.
+type changeID = [16]byte
+
+func newChangeID() (id changeID) {
+	_, _ = rand.Read(id[:]) // never fails
+	return id
+}
+
+// madeAt asks the primary when a change was made; zero = it is not there.
+func (d *DB) madeAt(ctx context.Context, id changeID) (time.Time, error) {
+	rows, err := readPrimary(ctx, d, "SELECT vault.change_made($1::uuid)", []any{id}, pgx.RowTo[*time.Time])
+	if err != nil || len(rows) == 0 {
+		return time.Time{}, err
+	}
+	return orZero(rows[0]), nil
 }
 
 // neverSeen makes a change that may be repeated be repeated.
@@ -46,17 +77,47 @@ func settingsArgs(s vault.Settings) ([]any, error) {
 }
 
 const expireVersion = `SELECT * FROM vault.expire_version($1::uuid, $2::bigint, $3::bigint,
-	ROW($4::text, $5::text, $6::text, $7::inet, $8::text)::vault.audit_origin)`
+	ROW($4::text, $5::text, $6::text, $7::inet, $8::text)::vault.audit_origin, $9::uuid)`
 
-// ExpireVersion implements vault.Store. After a lost answer it is sent again: a version that is gone by then is
-// NotFound, and expired.
+// ExpireVersion implements vault.Store.
 func (d *DB) ExpireVersion(ctx context.Context, x vault.Expiry, o vault.Origin) (vault.VersionInfo, error) {
+	// A version that ends may be gone at once: what the answer says of it must be known before.
+	before, err := d.versionOnWriter(ctx, x.Name, x.Version)
+	if err != nil {
+		return vault.VersionInfo{}, err
+	}
+	id := newChangeID()
+	args := append([]any{[16]byte(x.ID), int64(x.Version), x.GraceSecs}, originArgs(o)...)
 	v, at, err := performAt(ctx, d, change[vault.VersionInfo]{
-		sql: expireVersion, args: append([]any{[16]byte(x.ID), int64(x.Version), x.GraceSecs}, originArgs(o)...),
-		row: versionRow, landed: neverSeen[vault.VersionInfo],
+		sql: expireVersion, args: append(args, id), row: versionRow,
+		landed: func(ctx context.Context) (v vault.VersionInfo, ok bool, err error) {
+			at, err := d.madeAt(ctx, id)
+			if err != nil || at.IsZero() {
+				return v, false, err
+			}
+			if v, err = d.versionOnWriter(ctx, x.Name, x.Version); err != nil || v.Version != 0 && v.CreatedAt.Equal(before.CreatedAt) {
+				return v, err == nil, err
+			}
+			v = before
+			if end := at.Add(time.Duration(x.GraceSecs) * time.Second); end.Before(v.ExpiresAt) {
+				v.ExpiresAt = end
+			}
+			return v, true, nil
+		},
 	})
-	v.LSN = at
+	v.Position = at
 	return v, err
+}
+
+// versionOnWriter asks the primary for one version of a name; zero when it is not there.
+func (d *DB) versionOnWriter(ctx context.Context, name core.Name, version uint64) (vault.VersionInfo, error) {
+	all, err := readPrimary(ctx, d, describeVersions, []any{string(name)}, versionRow)
+	for _, v := range all {
+		if v.Version == version {
+			return v, err
+		}
+	}
+	return vault.VersionInfo{}, err
 }
 
 const claimRotations = `SELECT c.job_id, c.due_at, c.claimed_at, c.attempts, (c.secret).*

@@ -86,7 +86,7 @@ type secretFields struct {
 	name, kind, ctype string
 	tags, policy      []byte
 	interval, window  *int64
-	current           int64
+	current, revision int64
 	next              *time.Time
 	schedule          *string
 }
@@ -95,7 +95,7 @@ func (f *secretFields) targets() []any {
 	s := &f.s
 	return []any{&f.id, &f.name, &f.kind, &f.ctype, &s.Description, &f.tags, &f.interval, &s.GracePeriodSecs, &f.policy,
 		&f.current, &f.next, &f.schedule, &s.Rotation.TimeZone, &f.window, &s.Rotation.Paused, &s.Rotation.KeepVersions,
-		&s.CreatedAt, &s.UpdatedAt}
+		&s.CreatedAt, &s.UpdatedAt, &f.revision}
 }
 
 func (f *secretFields) secret() (vault.Secret, error) {
@@ -107,6 +107,7 @@ func (f *secretFields) secret() (vault.Secret, error) {
 	if s.CurrentVersion, err = version(f.current); err != nil {
 		return vault.Secret{}, err
 	}
+	s.SettingsRevision = uint64(f.revision)
 	if err := json.Unmarshal(f.tags, &s.Tags); err != nil {
 		return vault.Secret{}, core.Wrap(core.Corrupt, err, "the stored tags of %s are malformed", core.Quote(f.name))
 	}

@@ -90,7 +90,7 @@ const deleteSecret = `SELECT true FROM vault.delete_secret($1::uuid, $2::bigint,
 // DeleteSecret implements vault.Store. After a lost answer the outcome is unknown
 // when the secret is gone: whose deletion it was, and of which version, cannot be
 // told.
-func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) (vault.LSN, error) {
+func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) (vault.Position, error) {
 	_, at, err := performAt(ctx, d, change[bool]{
 		sql: deleteSecret, args: append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...), row: pgx.RowTo[bool], ambiguous: true,
 		landed: func(ctx context.Context) (bool, bool, error) {
@@ -164,7 +164,9 @@ func (d *DB) DescribeSecrets(ctx context.Context, prefix, after string, limit in
 		[]any{prefix, after, int32(limit)}, secretRow)
 }
 
+const describeVersions = "SELECT * FROM vault.describe_versions($1::text)"
+
 // DescribeVersions implements vault.Store.
 func (d *DB) DescribeVersions(ctx context.Context, name core.Name, f vault.Freshness) ([]vault.VersionInfo, error) {
-	return readFresh(ctx, d, f, "SELECT * FROM vault.describe_versions($1::text)", []any{string(name)}, versionRow)
+	return readFresh(ctx, d, f, describeVersions, []any{string(name)}, versionRow)
 }

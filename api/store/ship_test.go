@@ -23,6 +23,40 @@ func batchOf(first, last uint64) (out []vault.Journaled) {
 	return out
 }
 
+// TestJournalLinkToAnOldPrimary: what a server says that was left behind is not believed, though it answers.
+func TestJournalLinkToAnOldPrimary(t *testing.T) {
+	a := newServer(t)
+	b := a.standby()
+	ctx := t.Context()
+	d := a.open(a.dir, b.dir)
+	l, err := d.OpenJournal(ctx)
+	must(t, err)
+	defer l.Close()
+	must(t, only(l.Ship(ctx, shipped, "n", batchOf(1, 3))))
+	b.until("SELECT count(*) = 3 FROM vault.audit_log WHERE request_id = 'shipped'")
+	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	d.writer.survey(nil) // somebody has seen the new primary
+	for what, ask := range map[string]func() error{
+		"ship":    func() error { return only(l.Ship(ctx, shipped, "n", batchOf(4, 5))) },
+		"skip":    func() error { return only(l.Skip(ctx, shipped, "n", 9)) },
+		"arrived": func() error { _, _, err := l.Arrived(ctx, shipped); return err },
+	} {
+		if err := ask(); core.CodeOf(err) != core.Unavailable || !errors.Is(err, errOutdated) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	next, err := d.OpenJournal(ctx)
+	must(t, err)
+	defer next.Close()
+	if last, _, err := next.Arrived(ctx, shipped); err != nil || last != 3 {
+		t.Errorf("the new primary has %d records: %v", last, err)
+	}
+	must(t, only(next.Ship(ctx, shipped, "n", batchOf(4, 5))))
+	if n := b.audited("shipped"); n != 5 {
+		t.Errorf("%d records", n)
+	}
+}
+
 func TestJournalLink(t *testing.T) {
 	s := newServer(t)
 	ctx := t.Context()

@@ -74,13 +74,13 @@ func TestSecretsOnARealServer(t *testing.T) {
 		}
 		want := vault.Secret{
 			ID: n.ID, Name: n.Name, Kind: n.Kind, ContentType: n.ContentType, Description: "what", Tags: n.Tags,
-			RotationIntervalSecs: 3600, Rotation: vault.Rotation{TimeZone: "UTC"}, GracePeriodSecs: 60, GeneratePolicy: &policy, CurrentVersion: 1,
+			RotationIntervalSecs: 3600, Rotation: vault.Rotation{TimeZone: "UTC"}, GracePeriodSecs: 60, GeneratePolicy: &policy, CurrentVersion: 1, SettingsRevision: 1,
 			NextRotationAt: made.NextRotationAt, CreatedAt: made.CreatedAt, UpdatedAt: made.UpdatedAt,
 		}
-		if made.LSN == 0 {
-			t.Error("no LSN")
+		if made.Position.LSN == 0 {
+			t.Error("no position")
 		}
-		made.LSN = 0
+		made.Position = vault.Position{}
 		if diff := cmp.Diff(want, made); diff != "" {
 			t.Error(diff)
 		}
@@ -299,6 +299,33 @@ func TestWhatIsMissing(t *testing.T) {
 	})
 }
 
+// TestSettingsRevision: of two changes that expect the same settings one is made.
+func TestSettingsRevision(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	ctx := t.Context()
+	n := newSecret("a")
+	made, err := d.CreateSecret(ctx, n, origin("x"))
+	must(t, err)
+	configure := func(revision uint64, text string) (vault.Secret, error) {
+		return d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 1, Revision: revision, Settings: vault.Settings{Description: &text}}, origin(text))
+	}
+	got, err := configure(made.SettingsRevision, "mine")
+	if err != nil || got.SettingsRevision != made.SettingsRevision+1 {
+		t.Errorf("%+v %v", got, err)
+	}
+	code(t, only(configure(made.SettingsRevision, "theirs")), core.Stale)
+	got, err = configure(0, "whatever")
+	if err != nil || got.SettingsRevision != made.SettingsRevision+2 || s.audited("mine") != 1 || s.audited("theirs") != 0 {
+		t.Errorf("%+v %v", got, err)
+	}
+	_, err = d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("x"))
+	must(t, err)
+	if got, err = d.DescribeSecret(ctx, "a", vault.Freshness{}); err != nil || got.SettingsRevision != made.SettingsRevision+2 {
+		t.Errorf("a new value changed the settings: %+v %v", got, err)
+	}
+}
+
 func TestLostAnswers(t *testing.T) {
 	s := newServer(t)
 	cut := s.cutter()
@@ -340,6 +367,28 @@ func TestLostAnswers(t *testing.T) {
 				}
 				return err
 			})
+			once("configure-", func(o vault.Origin) error {
+				text := c.name
+				got, err := d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 2, Settings: vault.Settings{Description: &text}}, o)
+				if err == nil && (got.Description != text || got.CurrentVersion != 2 || got.Position.LSN == 0) {
+					return fmt.Errorf("answered %+v", got)
+				}
+				return err
+			})
+			once("shorten-", func(o vault.Origin) error {
+				got, err := d.ExpireVersion(ctx, vault.Expiry{ID: n.ID, Name: n.Name, Version: 1, GraceSecs: 30}, o)
+				if stored := value[time.Time](s, "SELECT expires_at FROM vault.secret_versions WHERE secret_id = $1 AND version = 1", n.ID); err == nil && !got.ExpiresAt.Equal(stored) {
+					return fmt.Errorf("answered %+v, not %s", got, stored)
+				}
+				return err
+			})
+			once("expire-", func(o vault.Origin) error {
+				got, err := d.ExpireVersion(ctx, vault.Expiry{ID: n.ID, Name: n.Name, Version: 1}, o) // which deletes it
+				if err == nil && (got.Version != 1 || got.KMSKeyID != "local" || got.Position.LSN == 0 || got.ExpiresAt.After(value[time.Time](s, "SELECT clock_timestamp()"))) {
+					return fmt.Errorf("answered %+v", got)
+				}
+				return err
+			})
 			once("delete-", func(o vault.Origin) error {
 				err := only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, o))
 				if c.mode == afterServer && strings.Contains(core.MessageOf(err), "unknown") {
@@ -374,6 +423,37 @@ func TestLostAnswers(t *testing.T) {
 			must(t, only(s.open().DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("x"))))
 		})
 		_, err = d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("vanishing"))
+		outcomeUnknown(t, err)
+	})
+	t.Run("OKSettingsOfAnotherStay", func(t *testing.T) {
+		n := newSecret("settings")
+		_, err := d.CreateSecret(ctx, n, origin("x"))
+		must(t, err)
+		configure := func(d *DB, text, id string) (vault.Secret, error) {
+			return d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 1, Settings: vault.Settings{Description: &text}}, origin(id))
+		}
+		other := s.open()
+		cut.lose([]byte("settings-1"), afterServer, 1)
+		cut.meanwhile(func() { must(t, only(configure(other, "theirs", "settings-2"))) })
+		got, err := configure(d, "mine", "settings-1")
+		must(t, err)
+		if stored := value[string](s, "SELECT description FROM vault.secrets WHERE name = 'settings'"); stored != "theirs" || got.Description != "theirs" {
+			t.Errorf("what was set and acknowledged last is undone: %q is stored, %q answered", stored, got.Description)
+		}
+		if a, b := s.audited("settings-1"), s.audited("settings-2"); a != 1 || b != 1 {
+			t.Errorf("%d and %d records", a, b)
+		}
+	})
+	t.Run("ErrConfiguredThenDeletedByAnother", func(t *testing.T) {
+		n := newSecret("configured")
+		_, err := d.CreateSecret(ctx, n, origin("x"))
+		must(t, err)
+		cut.lose([]byte("configured-1"), afterServer, 1)
+		cut.meanwhile(func() {
+			must(t, only(s.open().DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("x"))))
+		})
+		text := "mine"
+		_, err = d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 1, Settings: vault.Settings{Description: &text}}, origin("configured-1"))
 		outcomeUnknown(t, err)
 	})
 	t.Run("ErrAnotherDeletedIt", func(t *testing.T) {

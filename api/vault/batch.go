@@ -16,8 +16,6 @@ const (
 	MaxBatchBytes = 16 << 20
 	// maxUnwraps is how many data keys of one BatchRead are unwrapped at a time.
 	maxUnwraps = 8
-	// maxBatches is how many BatchReads are worked on at a time; the others wait. It bounds the memory they take.
-	maxBatches = 16
 )
 
 // BatchResult is the answer to one position of a BatchRead.
@@ -40,7 +38,8 @@ func (b Batch) Wipe() {
 // BatchRead returns the current versions of 1 to MaxBatch names, one result for each position. It needs an allowed
 // client address. Each name gets an audit record of its own, all of them written before anything is returned; a caller
 // who is refused, or asks for too many, gets one without a name. Together the values are at most MaxBatchBytes: what
-// does not fit any more is TooLarge, and can be asked for again. The caller wipes the result. Errors of the whole:
+// does not fit any more is TooLarge, and can be asked for again. The caller wipes the result, and bounds how many there are
+// at a time. Errors of the whole:
 // Denied, Invalid, Unavailable and what else the store answers for all names at once.
 func (v *Vault) BatchRead(ctx context.Context, c Caller, names []string) (Batch, error) {
 	a := v.try(c, ActionRead, "", 0)
@@ -95,12 +94,6 @@ func (a *attempt) entriesOf(names []string, out Batch) []Entry {
 
 // readBatch returns a Batch that holds plaintext, if the error is nil.
 func (v *Vault) readBatch(ctx context.Context, names []string, f Freshness) (Batch, error) {
-	select {
-	case v.batches <- struct{}{}:
-		defer func() { <-v.batches }()
-	case <-ctx.Done():
-		return nil, core.Wrap(core.Unavailable, ctx.Err(), "too many batch reads at once")
-	}
 	out := make(Batch, len(names))
 	done := false
 	defer func() {

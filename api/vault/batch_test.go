@@ -2,7 +2,6 @@ package vault_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -72,7 +71,7 @@ func TestBatchRead(t *testing.T) {
 	t.Run("OK as fresh as asked", func(t *testing.T) {
 		d := newDoor(t)
 		c := d.reader
-		c.Freshness = vault.Freshness{LSN: 7}
+		c.Freshness = vault.Freshness{Position: vault.Position{Timeline: 2, LSN: 7}}
 		_, err := d.BatchRead(t.Context(), c, []string{"a"})
 		wantCode(t, err, "")
 		if d.store.Asked() != c.Freshness {
@@ -152,25 +151,6 @@ func TestBatchRead(t *testing.T) {
 			}
 		}()
 		_, _ = d.BatchRead(t.Context(), d.reader, []string{"a", "b", "c"})
-	})
-	t.Run("ErrCanceled while it waits for its turn", func(t *testing.T) {
-		d := newDoor(t)
-		d.mustCreate(t, "a", marker)
-		entered, release := make(chan struct{}, 100), make(chan struct{})
-		d.store.FailWith(func(string) error { entered <- struct{}{}; <-release; return nil })
-		var all sync.WaitGroup
-		for range 16 {
-			all.Go(func() { _, _ = d.BatchRead(t.Context(), d.reader, []string{"a"}) })
-		}
-		for range 16 {
-			<-entered
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		_, err := d.BatchRead(ctx, d.reader, []string{"a"})
-		wantCode(t, err, core.Unavailable)
-		close(release)
-		all.Wait()
 	})
 }
 

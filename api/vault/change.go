@@ -169,12 +169,12 @@ func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, valu
 	return v.c.Store.AppendVersion(ctx, nv, o)
 }
 
-// Delete destroys all versions of a secret at once and returns the LSN of that. It needs an admin token.
+// Delete destroys all versions of a secret at once and returns the Position of that. It needs an admin token.
 // Errors: Unauthenticated, Invalid, NotFound, Stale, Unavailable.
-func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint64) (LSN, error) {
+func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint64) (Position, error) {
 	a := v.try(c, ActionDelete, name, expected)
 	a.change = true
-	var at LSN
+	var at Position
 	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
 		n, err := core.ParseName(name)
 		if err != nil {

@@ -20,6 +20,7 @@ const (
 type ConfigureRequest struct {
 	Name     string
 	Expected uint64 // the version that must be current; AnyVersion
+	Revision uint64 // of the settings, that must be current; 0 = any
 	Settings Settings
 }
 
@@ -44,7 +45,7 @@ func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Se
 					return err
 				}
 			}
-			x := Configuration{ID: s.ID, Expected: s.CurrentVersion, Settings: r.Settings}
+			x := Configuration{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Revision: r.Revision, Settings: r.Settings}
 			made, err = v.c.Store.ConfigureSecret(ctx, x, a.entry.Origin)
 			return err
 		})
@@ -76,7 +77,7 @@ func (v *Vault) Expire(ctx context.Context, c Caller, name string, version uint6
 		if err != nil {
 			return err
 		}
-		out, err = v.c.Store.ExpireVersion(ctx, Expiry{ID: s.ID, Version: version, GraceSecs: graceSecs}, a.entry.Origin)
+		out, err = v.c.Store.ExpireVersion(ctx, Expiry{ID: s.ID, Name: s.Name, Version: version, GraceSecs: graceSecs}, a.entry.Origin)
 		return err
 	})
 	if err != nil {

@@ -29,12 +29,47 @@ func parseHalf(s string) (uint64, error) { return strconv.ParseUint(s, 16, 32) }
 // String returns the text form that PostgreSQL prints.
 func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint64(l)>>32, uint32(l)) }
 
+// Position is an LSN with the timeline it is on. Every promotion begins a timeline with a greater number, and what a
+// server wrote that was left behind shares its LSNs with other records of the timeline that the cluster went on with.
+// The zero Position means none.
+type Position struct {
+	Timeline uint32 // 0 = not known: before it was a part of a Position, or typed by hand
+	LSN      LSN
+}
+
+// ParsePosition reads what String returns. Anything else is Invalid.
+func ParsePosition(s string) (p Position, err error) {
+	timeline, lsn, ok := strings.Cut(s, "-")
+	if !ok {
+		timeline, lsn = "", s
+	}
+	if ok {
+		n, err := strconv.ParseUint(timeline, 10, 32)
+		if err != nil || n == 0 || strconv.FormatUint(n, 10) != timeline {
+			return Position{}, core.Errorf(core.Invalid, "a timeline is a whole number from 1, without sign or leading zeros")
+		}
+		p.Timeline = uint32(n)
+	}
+	if p.LSN, err = ParseLSN(lsn); err != nil {
+		return Position{}, err
+	}
+	return p, nil
+}
+
+// String returns the timeline and the LSN as in 3-16/B374D848, or the LSN alone.
+func (p Position) String() string {
+	if p.Timeline == 0 {
+		return p.LSN.String()
+	}
+	return strconv.FormatUint(uint64(p.Timeline), 10) + "-" + p.LSN.String()
+}
+
 // Freshness is how recent the state must be that a read sees. The zero Freshness is whatever the reader has: on a
 // standby that is what has been replayed there.
 type Freshness struct {
 	// Primary asks the primary and believes no server that is in recovery.
 	Primary bool
-	// LSN is what must have been replayed where the read is done; zero = nothing in particular. A reader that does not
-	// get there soon is passed over for the primary.
-	LSN LSN
+	// Position is what must have been replayed where the read is done; zero = nothing in particular. A reader that does
+	// not get there soon, or is not known to be on that timeline or a later one, is passed over for the primary.
+	Position Position
 }

@@ -30,6 +30,24 @@ func TestParseLSN(t *testing.T) {
 	}
 }
 
+func TestParsePosition(t *testing.T) {
+	for text, want := range map[string]vault.Position{
+		"16/B374D848": {LSN: 0x16B374D848}, "3-16/B374D848": {Timeline: 3, LSN: 0x16B374D848}, "4294967295-0/1": {Timeline: 1<<32 - 1, LSN: 1},
+	} {
+		got, err := vault.ParsePosition(text)
+		if err != nil || got != want || got.String() != text {
+			t.Errorf("%s: %+v %v", text, got, err)
+		}
+	}
+	for _, text := range []string{
+		"", "-", "-0/1", "0-0/1", "01-0/1", "+1-0/1", " 1-0/1", "1 -0/1", "1--0/1", "1-1-0/1", "a-0/1", "4294967296-0/1", "1-", "1-0/0", "1-0", "1/0-1",
+	} {
+		if got, err := vault.ParsePosition(text); core.CodeOf(err) != core.Invalid || got != (vault.Position{}) {
+			t.Errorf("%q: %+v %v", text, got, err)
+		}
+	}
+}
+
 // TestFreshness: what a caller asks for reaches the store with every read of a secret.
 func TestFreshness(t *testing.T) {
 	d := newDoor(t)
@@ -41,7 +59,7 @@ func TestFreshness(t *testing.T) {
 		"List":     func(c vault.Caller) error { return only(d.List(t.Context(), c, "", "", 0)) },
 		"Versions": func(c vault.Caller) error { return only(d.Versions(t.Context(), c, "a")) },
 	} {
-		for _, f := range []vault.Freshness{{Primary: true}, {LSN: 7}, {}} {
+		for _, f := range []vault.Freshness{{Primary: true}, {Position: vault.Position{Timeline: 2, LSN: 7}}, {}} {
 			c := d.reader
 			c.Freshness = f
 			wantCode(t, read(c), "")

@@ -219,10 +219,11 @@ type Secret struct {
 	GeneratePolicy       *generate.Policy // nil = none stored
 	Rotation             Rotation
 	CurrentVersion       uint64
+	SettingsRevision     uint64    // from 1; every change of the settings raises it
 	NextRotationAt       time.Time // zero = none, or not computed yet
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
-	LSN                  LSN // of the change that returned this, as Store says; zero when it was read
+	Position             Position // of the change that returned this, as Store says; zero when it was read
 }
 
 // VersionInfo is the metadata of one version.
@@ -232,7 +233,7 @@ type VersionInfo struct {
 	KMSKeyID        string
 	CreatedAt       time.Time
 	ExpiresAt       time.Time // zero = does not expire (the current version)
-	LSN             LSN       // of the change that returned this, as Store says; zero when it was read
+	Position        Position  // of the change that returned this, as Store says; zero when it was read
 }
 
 // StoredValue is one sealed version with what its envelope is bound to. Rows may
@@ -287,7 +288,7 @@ type TokenInfo struct {
 // ("ok") in the same transaction. Once sent it is not cancelled by ctx; an
 // outcome that cannot be learned is Unavailable with a text that says so.
 //
-// The LSN that a change of a secret returns was taken on the primary after the commit: where it has been replayed, the
+// The Position that a change of a secret returns was taken on the primary after the commit: where it has been replayed, the
 // change is seen. It is zero when the primary went away between the change and the question.
 //
 // A read with a Freshness asks the reader only as long as that is fresh enough, and is Unavailable when no server that
@@ -298,7 +299,7 @@ type Store interface {
 	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current.
 	AppendVersion(ctx context.Context, v NewVersion, o Origin) (Secret, error)
 	// DeleteSecret destroys all versions; Stale when x.Expected is not current.
-	DeleteSecret(ctx context.Context, x Deletion, o Origin) (LSN, error)
+	DeleteSecret(ctx context.Context, x Deletion, o Origin) (Position, error)
 
 	// ReadSealed returns the given version of each name (0 = the current one), in
 	// no order; a name without it is left out. It asks the reader. Nobody writes to

@@ -35,15 +35,18 @@ type Settings struct {
 // Configuration is what ConfigureSecret changes.
 type Configuration struct {
 	ID       core.SecretID
-	Expected uint64 // must be the current version
+	Name     core.Name // for the answer, should it get lost
+	Expected uint64    // must be the current version
+	Revision uint64    // must be the revision of the settings; 0 = any
 	Settings Settings
 }
 
 // Expiry is what ExpireVersion changes.
 type Expiry struct {
 	ID        core.SecretID
-	Version   uint64 // a superseded one
-	GraceSecs int64  // how long it stays valid from now, never longer than before; 0 = not at all
+	Name      core.Name // for the answer, should it get lost
+	Version   uint64    // a superseded one
+	GraceSecs int64     // how long it stays valid from now, never longer than before; 0 = not at all
 }
 
 // JobID is the id of a rotation job.

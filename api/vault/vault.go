@@ -41,12 +41,12 @@ type Config struct {
 }
 
 // Vault is the door. It holds no state of its own beyond its Config, the
-// progress of a rewrap (Close ends that) and how many batch reads go on, and is
-// safe for concurrent use.
+// progress of a rewrap (Close ends that) and who was refused of late, and is safe
+// for concurrent use.
 type Vault struct {
-	c       Config
-	rewrap  rewrapJob
-	batches chan struct{} // one element for every BatchRead that is worked on
+	c        Config
+	rewrap   rewrapJob
+	refusals refusals
 }
 
 // New returns the door, or an Invalid error naming what the Config lacks.
@@ -54,7 +54,7 @@ func New(c Config) (*Vault, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	return &Vault{c: c, batches: make(chan struct{}, maxBatches)}, nil
+	return &Vault{c: c}, nil
 }
 
 // complete fills in the defaults and reports every missing part at once.
@@ -89,6 +89,8 @@ type attempt struct {
 	entry  Entry
 	each   []Entry // recorded in place of entry when there are any: each name's of a batch, with its outcome
 	change bool    // its success is recorded by the store, in the change's own transaction
+	// unrecorded: it is one of many refusals that have one record together.
+	unrecorded bool
 }
 
 // try starts an attempt of a REST caller. The name is recorded if it is one.
@@ -124,8 +126,8 @@ func (a *attempt) run(ctx context.Context, admit, act func(context.Context) erro
 // leave, not even a refusal. An error that is Unavailable itself keeps its text:
 // it may say that the outcome of a change is unknown.
 func (a *attempt) settle(ctx context.Context, err error) error {
-	if err == nil && a.change {
-		return nil
+	if err == nil && a.change || a.unrecorded {
+		return err
 	}
 	rerr := a.record(ctx, err)
 	switch {
@@ -171,7 +173,7 @@ func outcomeOf(code core.Code) Outcome {
 	switch code {
 	case "":
 		return OutcomeOK
-	case core.Denied, core.Unauthenticated:
+	case core.Denied, core.Unauthenticated, core.TooMany:
 		return OutcomeDenied
 	default:
 		return OutcomeFailed

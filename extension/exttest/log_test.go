@@ -1,18 +1,26 @@
 package exttest
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
-// logged is a way in which a statement's text or parameters reach the log. %s is the value.
+// logged is a way in which a statement's text, its parameters or its errors reach the log. %s is the value.
 var logged = []struct {
 	name     string
 	settings string // of the session, for this case
+	before   string // run first
 	sql      string
 	args     int // 1: the value is a bind parameter
 }{
@@ -22,53 +30,180 @@ var logged = []struct {
 	{name: "syntax error", sql: "SELECT vault.create_secret('new' '%s')"},
 	{name: "wrong parameter", sql: "SELECT vault.update_secret('kept', 'x', '%s')"},
 	{name: "no such function", sql: "SELECT vault.update_secret('kept', '%s', 1, 2)"},
+	{name: "no such function, escaped", sql: `SELECT vault.U&"cr\0065ate_secret"('new', '%s', nofoo)`},
+	{name: "no such function, other escape", sql: `SELECT vault.u&"cr!0065ate_secret" UESCAPE '!' ('new', '%s', nofoo)`},
 	{name: "other error", sql: "SELECT vault.verify('kept', '%s'), 1/0"},
+	{name: "not quoted", sql: "SELECT vault.create_secret('new/unquoted', %s)"},
+
+	{name: "verify by search_path", settings: "search_path = vault", sql: "SELECT verify('kept', '%s', nofoo)"},
+	{name: "verify, spaced", settings: "search_path = vault", sql: "SELECT verify \n\t('kept', '%s', nofoo)"},
+	{name: "verify, comment", settings: "search_path = vault", sql: "SELECT verify/* ( */('kept', '%s', nofoo)"},
+	{name: "verify, comment to the end", settings: "search_path = vault", sql: "SELECT Verify -- (\n('kept', '%s', nofoo)"},
+	{name: "verify, quoted", settings: "search_path = vault", sql: `SELECT "verify" ('kept', '%s', nofoo)`},
+	{name: "verify_version", settings: "search_path = vault", sql: "SELECT verify_version('kept', '%s', nofoo)"},
+
+	{name: "several", settings: "log_statement = 'all'", sql: "SELECT 1; SELECT vault.verify('kept', '%s'); SELECT 1/0"},
+	{name: "second fails", sql: "SELECT vault.create_secret('new/first', 'x'); SELECT vault.create_secret('new/second', %s)"},
+	{name: "second has a syntax error", sql: "SELECT vault.verify('kept', 'x'); SELECT vault.create_secret('new' '%s')"},
+	{name: "second names it", sql: "SELECT '%s'::int; SELECT vault.verify('kept', 'x')"},
+	{name: "error after the call", sql: "SELECT vault.verify('kept', 'x'), ('%s' || g)::int FROM generate_series(1, 2) g"},
+	{name: "error in a worker", settings: "parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0",
+		sql: "SELECT count(*) FROM pg_class WHERE (SELECT vault.verify('kept', 'x')) IS NOT NULL AND ('%s' || oid)::int > 0"},
+	{name: "detail after the call", before: "CREATE TABLE taken (v text UNIQUE)",
+		sql: "SELECT vault.verify('kept', 'x'); INSERT INTO taken VALUES ('%s'), ('%s')"},
+	{name: "notice", settings: "log_min_messages = notice", sql: `SELECT vault.verify('kept', 'x') AS "%s........................................"`},
+	{name: "warning after the call",
+		sql: "DO $do$ BEGIN PERFORM vault.verify('kept', '%s'); RAISE WARNING 'tried %', '%s' USING DETAIL = '%s'; END $do$"},
+
 	{name: "log_statement", settings: "log_statement = 'all'", sql: "SELECT vault.create_secret('new/a', '%s')"},
 	{name: "log_statement bound", settings: "log_statement = 'all'", sql: "SELECT vault.create_secret('new/b', $1::text)", args: 1},
 	{name: "log_statement bound bytea", settings: "log_statement = 'all'",
 		sql: "SELECT vault.create_secret('new/c', convert_to($1, 'UTF8'))", args: 1},
 	{name: "log_statement DO", settings: "log_statement = 'all'",
 		sql: "DO $do$ BEGIN PERFORM vault.create_secret('new/d', '%s'); END $do$"},
+	{name: "log_statement PREPARE", settings: "log_statement = 'all'", sql: "PREPARE literal AS SELECT vault.verify('kept', '%s')"},
 	{name: "log_statement EXECUTE", settings: "log_statement = 'all'", sql: "EXECUTE made('new/e', '%s')"},
 	{name: "log_statement EXECUTE quoted", settings: "log_statement = 'all'", sql: `EXPLAIN ANALYZE EXECUTE "Made"('new/f', '%s')`},
+	{name: "log_statement EXECUTE after a comment", settings: "log_statement = 'all'", sql: "/* execute */ EXECUTE made('new/j', '%s')"},
+	{name: "log_statement EXECUTE with a comment", settings: "log_statement = 'all'", sql: "EXECUTE/**/made('new/k', '%s')"},
+	{name: "EXECUTE fails", sql: "EXECUTE made('new', '%s', 1)"},
+	{name: "EXECUTE fails after a comment", sql: "/* execute */ EXECUTE--\nmade('new', '%s', 1)"},
+	{name: "EXECUTE fails after others", sql: "EXECUTE one; EXECUTE made('new', '%s', 1)"},
+	{name: "EXECUTE fails after a quote", sql: `SELECT '"'; EXECUTE made('new', '%s', 1)`},
+	{name: "EXECUTE of a quoted name fails", sql: `EXECUTE"ma""de"('new', '%s', 1)`},
+	{name: "EXECUTE of a long name fails", sql: "EXECUTE m" + rest + "écd('new', '%s', 1)"},
+	{name: "EXECUTE of a long quoted name fails", sql: `EXECUTE "Q` + rest + `écd"('new', '%s', 1)`},
+	{name: "CREATE TABLE AS EXECUTE", settings: "log_statement = 'all'", sql: "CREATE TEMP TABLE t AS EXECUTE made('new/p', '%s')"},
+	{name: "FETCH", before: "BEGIN; DECLARE cur CURSOR FOR SELECT vault.verify('kept', ('%s' || g)::int::text) FROM generate_series(1, 2) g",
+		sql: "FETCH ALL FROM cur"},
+	{name: "MOVE", before: "BEGIN; DECLARE cur CURSOR FOR SELECT vault.verify('kept', ('%s' || g)::int::text) FROM generate_series(1, 2) g",
+		sql: "MOVE 1 IN cur"},
+	{name: "protocol", settings: "log_min_messages = debug2", sql: "SELECT vault.verify('kept', $1::text)", args: 1},
+
 	{name: "duration", settings: "log_min_duration_statement = 0", sql: "SELECT vault.update_secret('kept', '%s', NULL)"},
 	{name: "duration bound", settings: "log_min_duration_statement = 0", sql: "SELECT vault.verify('kept', $1::text)", args: 1},
+	{name: "duration bound, sampled", settings: "log_min_duration_sample = 0; SET log_statement_sample_rate = 1; SET log_parameter_max_length = 100",
+		sql: "SELECT vault.verify('kept', $1::text)", args: 1},
+	{name: "transaction sampled", settings: "log_transaction_sample_rate = 1", sql: "SELECT vault.verify('kept', '%s')"},
 	{name: "duration in a function", settings: "log_min_duration_statement = 0", sql: "SELECT wrapped('new/g', '%s')"},
+	{name: "statistics", settings: "log_statement_stats = on; SET log_min_error_statement = debug5", sql: "SELECT wrapped('new/q', '%s')"},
+
 	{name: "error in a function", sql: "SELECT wrapped('kept', '%s')"},
+	{name: "error in a function before the call", sql: "SELECT early('%s')"},
+	{name: "dynamic, after a call",
+		sql: "DO $do$ BEGIN PERFORM vault.create_secret('new/r', 'x'); EXECUTE 'SELECT vault.create_secret(''new'', ''%s'', nofoo)'; END $do$"},
+	{name: "dynamic", sql: "DO $do$ BEGIN EXECUTE 'SELECT vault.create_secret(''new'', ''%s'', nofoo)'; END $do$"},
+	{name: "dynamic in a function", sql: "SELECT built('%s')"},
+	{name: "dynamic EXECUTE in a function", sql: "SELECT executed('%s')"},
+	{name: "dynamic, fixed error at a place", before: "CREATE TABLE one_column (b bool)",
+		sql: "DO $do$ BEGIN EXECUTE 'INSERT INTO one_column SELECT vault.verify(''kept'', ''%s''), 1'; END $do$"},
+	{name: "dynamic, fixed error in a context",
+		sql: "DO $do$ BEGIN EXECUTE 'SELECT vault.verify(''kept'', ''%s''), 1 / (g - 1) FROM generate_series(1, 1) g'; END $do$"},
+	{name: "fixed error with a detail", sql: "SELECT strictly('%s')"},
+	{name: "in a trigger", before: `CREATE TABLE given (v text CHECK (v = 'x'));
+		CREATE FUNCTION tried() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM vault.verify('kept', NEW.v); RETURN NEW; END $$;
+		CREATE TRIGGER tried BEFORE INSERT ON given FOR EACH ROW EXECUTE FUNCTION tried()`,
+		sql: "INSERT INTO given VALUES ('%s')"},
+	{name: "at a commit", before: `CREATE TABLE later (v text);
+		CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM vault.verify('kept', NEW.v); PERFORM NEW.v::int; RETURN NULL; END $$;
+		CREATE CONSTRAINT TRIGGER late AFTER INSERT ON later DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late()`,
+		sql: "INSERT INTO later VALUES ($1)", args: 1},
+
 	{name: "auto_explain", settings: "auto_explain.log_min_duration = 0", sql: "SELECT vault.verify('kept', '%s')"},
+	{name: "auto_explain of a function", settings: "auto_explain.log_min_duration = 0", sql: "SELECT wrapped('new/s',\n '%s')"},
+	{name: "auto_explain in JSON", settings: "auto_explain.log_min_duration = 0; SET auto_explain.log_format = json", sql: "SELECT wrapped('new/t',\n '%s')"},
+	{name: "auto_explain in XML", settings: "auto_explain.log_min_duration = 0; SET auto_explain.log_format = xml", sql: "SELECT wrapped('new/u',\n '%s') AS \"<x>\""},
+	{name: "auto_explain of what a function makes", settings: "auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on",
+		sql: "SELECT built('%s')"},
 	{name: "debug_print", settings: "debug_print_plan = on; SET debug_print_parse = on; SET debug_print_rewritten = on",
 		sql: "SELECT vault.verify('kept', '%s')"},
-	{name: "several", settings: "log_statement = 'all'", sql: "SELECT 1; SELECT vault.verify('kept', '%s'); SELECT 1/0"},
+	{name: "memory contexts", before: "PREPARE remembered AS SELECT vault.verify('kept', '%s')",
+		sql: "SELECT pg_log_backend_memory_contexts(pg_backend_pid())"},
+
+	{name: "error quotes what was read", before: "SELECT vault.create_secret('read/a', '%s')", sql: "SELECT vault.read_secret('read/a')::int"},
+	{name: "statement made with what was read", before: "SELECT vault.create_secret('read/b', '%s')",
+		sql: "DO $do$ BEGIN EXECUTE format('ALTER ROLE nobody_there PASSWORD %L', vault.read_secret('read/b')); END $do$"},
+	{name: "explained statement made with what was read", before: "SELECT vault.create_secret('read/c', '%s')",
+		settings: "auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on",
+		sql:      "DO $do$ BEGIN EXECUTE format('SELECT 1 WHERE %L = CURRENT_USER', vault.read_secret('read/c')); END $do$"},
 }
+
+// rest is as much of an identifier as PostgreSQL keeps, but for a letter before and one byte after, half of the é.
+const rest = "ade_that_is_a_name_which_is_62_bytes_long_so_that_one_remains"
+
+// logSetup makes what the cases call.
+const logSetup = `LOAD 'auto_explain';
+	PREPARE made(text, text) AS SELECT vault.create_secret($1, $2);
+	PREPARE "Made"(text, text) AS SELECT vault.create_secret($1, $2);
+	PREPARE "ma""de"(text, text) AS SELECT vault.create_secret($1, $2);
+	PREPARE m` + rest + `é(text, text) AS SELECT vault.create_secret($1, $2);
+	PREPARE "Q` + rest + `é"(text, text) AS SELECT vault.create_secret($1, $2);
+	CREATE FUNCTION wrapped(n text, v text) RETURNS bigint LANGUAGE plpgsql
+		AS $$ BEGIN RETURN vault.create_secret(n, v); END $$;
+	CREATE FUNCTION early(v text) RETURNS void LANGUAGE plpgsql
+		AS $$ BEGIN PERFORM vault.create_secret('new', v::int::text); END $$;
+	CREATE FUNCTION built(v text) RETURNS void LANGUAGE plpgsql
+		AS $$ BEGIN EXECUTE format('SELECT vault.create_secret(%L, %L, nofoo)', 'new', v); END $$;
+	CREATE FUNCTION strictly(v text) RETURNS void LANGUAGE plpgsql
+		AS $$ #print_strict_params on
+			DECLARE found_one int;
+			BEGIN PERFORM vault.verify('kept', v); SELECT 1 INTO STRICT found_one FROM pg_class WHERE relname = v; END $$;
+	CREATE FUNCTION executed(v text) RETURNS void LANGUAGE plpgsql
+		AS $$ BEGIN EXECUTE format('EXECUTE made(%L, %L, 1)', 'new', v); END $$;`
+
+// collected are settings under which a server logs in every format, to files in the folder log.
+var collected = []string{"logging_collector = on", "log_destination = 'stderr,csvlog,jsonlog'"}
 
 // TestLogHoldsNoValue goes through the ways by which PostgreSQL logs what it runs.
 func TestLogHoldsNoValue(t *testing.T) {
-	c := startCluster(t, true)
+	c := startCluster(t, true, collected...)
 	b := newBench(t, c)
-	b.script(`LOAD 'auto_explain';
-		PREPARE made(text, text) AS SELECT vault.create_secret($1, $2);
-		PREPARE "Made"(text, text) AS SELECT vault.create_secret($1, $2);
-		CREATE FUNCTION wrapped(n text, v text) RETURNS bigint LANGUAGE plpgsql
-			AS $$ BEGIN RETURN vault.create_secret(n, v); END $$;`)
+	b.script("PREPARE one AS SELECT 1")
+	b.script(logSetup)
 	for _, l := range logged {
 		t.Run(l.name, func(t *testing.T) {
-			marker := "MARK" + randomText(24)
+			marker := "mark" + randomText(24)
 			settings := l.settings
 			if settings == "" {
 				settings = "log_min_error_statement = error"
 			}
+			if l.before != "" {
+				b.script(strings.ReplaceAll(l.before, "%s", marker))
+			}
 			b.script("SET " + settings)
 			runLogged(b, l.sql, marker, l.args)
-			b.script("RESET ALL")
-			wantNotLogged(t, c, marker)
+			b.script("ROLLBACK; RESET ALL")
+			for name, text := range collectedLogs(t, b) {
+				wantNotLogged(t, name, text, marker)
+			}
 		})
 	}
-	t.Run("the search finds what is logged", func(t *testing.T) {
-		_ = b.try("SELECT 'CONTROL', 1/0", pgx.QueryExecModeSimpleProtocol)
-		if !strings.Contains(c.logText(t), "CONTROL") {
-			t.Error("a failed statement of no concern is not in the log")
-		}
-	})
+}
+
+// collectedLogs are the texts of the log in each format, with what the session has written until now.
+func collectedLogs(t *testing.T, b *bench) map[string]string {
+	t.Helper()
+	control := "CONTROL" + randomText(24)
+	_ = b.try("SELECT '"+control+"', 1/0", pgx.QueryExecModeSimpleProtocol)
+	texts := map[string]string{}
+	for _, format := range []string{"log", "csv", "json"} {
+		eventually(t, "a failed statement of no concern is in the log "+format, func() bool {
+			files, err := filepath.Glob(filepath.Join(b.c.Data(), "log", "*."+format))
+			if err != nil || len(files) == 0 {
+				return false
+			}
+			texts[format] = ""
+			for _, file := range files {
+				content, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				texts[format] += string(content)
+			}
+			return strings.Contains(texts[format], control)
+		})
+	}
+	return texts
 }
 
 // runLogged runs the statement with the value in its text or as its parameter. It may fail: many are made to.
@@ -83,9 +218,8 @@ func runLogged(b *bench, sql, value string, args int) {
 	}
 }
 
-func wantNotLogged(t *testing.T, c cluster, marker string) {
+func wantNotLogged(t *testing.T, log, text, marker string) {
 	t.Helper()
-	text := c.logText(t)
 	// debug_print writes a constant as its bytes in decimal.
 	var decimal []string
 	for _, ch := range []byte(marker) {
@@ -94,8 +228,128 @@ func wantNotLogged(t *testing.T, c cluster, marker string) {
 	for _, form := range []string{marker, strings.Join(decimal, " ")} {
 		if i := strings.Index(text, form); i >= 0 {
 			from := max(0, i-300)
-			t.Errorf("in the log: %s", text[from:i+len(form)])
+			t.Errorf("in the log %s: %s", log, text[from:i+len(form)])
 		}
+	}
+}
+
+// kept is what the log still says: of our statements what cannot hold a value, of the others everything.
+var kept = []struct {
+	name     string
+	settings string
+	sql      string
+	want     string // a regular expression
+}{
+	{"our errors", "", "SELECT vault.create_secret('kept', 'x')", `ERROR:  secret "kept" already exists\n`},
+	{"fixed errors", "", "SELECT vault.verify('kept', 'x'), 1/0", `ERROR:  division by zero\n`},
+	{"cancels", "statement_timeout = 1", "SELECT vault.verify('kept', 'x'), pg_sleep(60)",
+		`ERROR:  canceling statement due to statement timeout\n`},
+	{"fixed part of an error", "", "SELECT vault.verify('kept', nofoo)",
+		`SQLSTATE 42703, text column "<withheld by hyperion_vault>\n`},
+	{"durations", "log_min_duration_statement = 0", "SELECT vault.verify('kept', 'x')",
+		`duration: \d+\.\d+ ms  statement: <withheld by hyperion_vault>\n`},
+	{"durations alone", "log_duration = on", "SELECT vault.verify('kept', 'x')", `duration: \d+\.\d+ ms\n`},
+	{"fixed part of a plan", "auto_explain.log_min_duration = 0", "SELECT vault.verify('kept', 'x')",
+		`duration: \d+\.\d+ ms  plan:\n\t?<withheld by hyperion_vault>\n`},
+	{"verify-full", "", "SELECT 'sslmode=verify-full', 1/0", `STATEMENT:  SELECT 'sslmode=verify-full', 1/0\n`},
+	{"a path", "", "SELECT '/verify/7', 1/0", `STATEMENT:  SELECT '/verify/7', 1/0\n`},
+	{"other functions", "", "SELECT verify_email('x'), reverify('x')", `STATEMENT:  SELECT verify_email\('x'\), reverify\('x'\)\n`},
+	{"EXECUTE of others", "log_statement = 'all'", "EXECUTE one", `statement: EXECUTE one\n`},
+	{"RAISE of others", "", "DO $$ BEGIN RAISE WARNING 'seen %', 7; END $$", `WARNING:  seen 7\n`},
+	{"parameters of others", "log_statement = 'all'; SELECT vault.verify('kept', 'x'); SET log_statement = 'all'",
+		"SELECT 'next'", `statement: SELECT 'next'\n`},
+}
+
+// TestLogKeepsTheRest checks that the log says what it can.
+func TestLogKeepsTheRest(t *testing.T) {
+	c := startCluster(t, true)
+	b := newBench(t, c)
+	b.script("PREPARE one AS SELECT 1")
+	b.script(logSetup)
+	for _, k := range kept {
+		t.Run(k.name, func(t *testing.T) {
+			before := len(c.logText(t))
+			if k.settings != "" {
+				b.script("SET " + k.settings)
+			}
+			_ = b.try(k.sql, pgx.QueryExecModeSimpleProtocol)
+			b.script("RESET ALL")
+			if text := c.logText(t)[before:]; !regexp.MustCompile(k.want).MatchString(text) {
+				t.Errorf("%s is not in the log:\n%s", k.want, text)
+			}
+		})
+	}
+	t.Run("what the client sees", func(t *testing.T) {
+		err := b.try("DO $$ BEGIN EXECUTE 'SELECT vault.verify(''kept'', nofoo)'; END $$", pgx.QueryExecModeSimpleProtocol)
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Message != `column "nofoo" does not exist` || pg.InternalQuery == "" || pg.Where == "" {
+			t.Errorf("%+v", err)
+		}
+	})
+	t.Run("waits for locks", func(t *testing.T) {
+		other := c.connect(t, b.db, vaulttest.Superuser)
+		other.script("SET log_lock_waits = on; SET deadlock_timeout = '1ms'")
+		b.script("BEGIN; SELECT vault.update_secret('kept', 'x', NULL)")
+		before := len(c.logText(t))
+		done := other.background("SELECT vault.update_secret('kept', 'y', NULL)")
+		eventually(t, "the wait is logged", func() bool {
+			return strings.Contains(c.logText(t)[before:], "still waiting for ShareLock on transaction")
+		})
+		b.script("ROLLBACK")
+		if err := within(t, patience, done); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("the end of the session", func(t *testing.T) {
+		s := c.connect(t, b.db, vaulttest.Superuser, "log_disconnections", "on")
+		s.exec("SELECT vault.verify('kept', 'x')")
+		before := len(c.logText(t))
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the end is logged", func() bool {
+			return strings.Contains(c.logText(t)[before:], "disconnection: session time: 0:")
+		})
+	})
+}
+
+// TestDeadlockLogHoldsNoValue has a deadlock of a statement of no concern with one that has not come to its call yet:
+// the log tells what both were running.
+func TestDeadlockLogHoldsNoValue(t *testing.T) {
+	for name, sql := range map[string]string{
+		"text":    "LOCK TABLE second; SELECT vault.verify('kept', '%s')",
+		"EXECUTE": "LOCK TABLE second; EXECUTE held('%s')",
+		"cut":     "LOCK TABLE second; SELECT '%s', '" + strings.Repeat("x", 1024) + "'; SELECT vault.verify('kept', 'x')",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := sharedCluster(t)
+			b := newBench(t, c)
+			b.script("CREATE TABLE first (); CREATE TABLE second (); SET deadlock_timeout = '1ms'")
+			marker := "mark" + randomText(24)
+			other := c.connect(t, b.db, vaulttest.Superuser)
+			other.script(`PREPARE held(text) AS SELECT vault.verify('kept', $1);
+				SET deadlock_timeout = '1h'; BEGIN; LOCK TABLE first`)
+			b.script("BEGIN; LOCK TABLE second")
+			done := make(chan error, 1)
+			go func() {
+				_, err := other.PgConn().Exec(bounded(t), strings.ReplaceAll(sql, "%s", marker)).ReadAll()
+				done <- err
+			}()
+			eventually(t, "the other waits", func() bool {
+				return get[bool](b.session, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)", other.pid())
+			})
+			before := len(c.logText(t))
+			wantError(t, b.try("LOCK TABLE first"), "40P01", "deadlock detected")
+			b.script("ROLLBACK")
+			if err := within(t, patience, done); err != nil {
+				t.Error(err)
+			}
+			text := c.logText(t)[before:]
+			if !strings.Contains(text, "ERROR:  deadlock detected") || !strings.Contains(text, "waits for AccessExclusiveLock") {
+				t.Errorf("the log does not tell the deadlock: %s", text)
+			}
+			wantNotLogged(t, "of the server", text, marker)
+		})
 	}
 }
 
@@ -103,16 +357,19 @@ func wantNotLogged(t *testing.T, c cluster, marker string) {
 func TestCrashLogHoldsNoValue(t *testing.T) {
 	c := startCluster(t, true)
 	for name, sql := range map[string]string{
-		"done":          "SELECT vault.create_secret('crash/done', '%s')",
-		"in a function": "SELECT wrapped('crash/wrapped', '%s')",
-		"not entered":   "SELECT vault.create_secret('crash' '%s')",
+		"done":                 "SELECT vault.create_secret('crash/done', '%s')",
+		"in a function":        "SELECT wrapped('crash/wrapped', '%s')",
+		"not entered":          "SELECT vault.create_secret('crash' '%s')",
+		"not entered, EXECUTE": "EXECUTE made('crash', '%s', 'too many')",
+		"not entered, cut":     "SELECT '%s', '" + strings.Repeat("x", 1024) + "', vault.create_secret('crash' 'x')",
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, c)
 			b.script(`CREATE FUNCTION wrapped(n text, v text) RETURNS bigint LANGUAGE plpgsql
 				AS $$ BEGIN RETURN vault.create_secret(n, v); END $$;`)
-			marker := "MARK" + randomText(24)
+			marker := "mark" + randomText(24)
 			victim := c.connect(t, b.db, "postgres")
+			victim.script("PREPARE made(text, text) AS SELECT vault.create_secret($1, $2)")
 			_, _ = victim.PgConn().Exec(bounded(t), strings.ReplaceAll(sql, "%s", marker)).ReadAll()
 			before := strings.Count(c.logText(t), "database system is ready to accept connections")
 			if err := syscall.Kill(victim.pid(), syscall.SIGKILL); err != nil {
@@ -121,10 +378,10 @@ func TestCrashLogHoldsNoValue(t *testing.T) {
 			eventually(t, "the server is up again", func() bool {
 				return strings.Count(c.logText(t), "database system is ready to accept connections") > before
 			})
-			if !strings.Contains(c.logText(t), "Failed process was running") && name != "not entered" {
+			if !strings.Contains(c.logText(t), "Failed process was running") && !strings.HasPrefix(name, "not entered") {
 				t.Error("the log does not say what the process was running: this test shows nothing")
 			}
-			wantNotLogged(t, c, marker)
+			wantNotLogged(t, "of the server", c.logText(t), marker)
 		})
 	}
 }

@@ -168,7 +168,7 @@ RecordFailure(HvCall *call, const ErrorData *failure)
 
 /*
  * Run the body of a plaintext function for the effective role of the caller. Its error is audited, then raised
- * again, without the context lines of our own functions.
+ * again as one of ours, which log.c lets pass, with the context of the caller and without that of our own functions.
  */
 Datum
 HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)
@@ -190,7 +190,8 @@ HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)
 		FlushErrorState();
 		RecordFailure(&call, failure);
 		failure->context = NULL;
-		ReThrowError(failure);
+		failure->domain = TEXTDOMAIN;
+		ThrowErrorData(failure);
 	}
 	PG_END_TRY();
 	return result;

@@ -13,6 +13,10 @@
 
 #include "abi.h"
 
+/* Whose a message is: log.c lets ours pass. */
+#undef TEXTDOMAIN
+#define TEXTDOMAIN			"hyperion_vault"
+
 #define HV_EXTENSION_NAME	"hyperion_vault"
 #define HV_SCHEMA_NAME		"vault"
 #define HV_OWNER_NAME		"vault_owner"
@@ -44,5 +48,6 @@ extern void HvSupervisorInit(void);
 /* log.c */
 extern void HvLogInit(void);
 extern void HvLogEnter(const char *function);
+extern void HvLogGive(void);
 
 #endif

@@ -1,14 +1,17 @@
 /*
  * log.c: keeps plaintext out of the server log.
  *
- * A value can stand in the text of a statement, as a literal, or in its parameters. PostgreSQL writes both to its
- * log: when the statement fails, when statements or durations are logged, by auto_explain and debug_print_*, and
- * when the backend crashes, then from the postmaster, out of what pg_stat_activity shows. So a log entry of a
- * statement that calls a function which takes a value loses its statement, its parameters and its context, and
- * the activity is overwritten as soon as such a function is entered.
+ * A value can stand in the text of a statement, as a literal, in its parameters, and in what PostgreSQL says about
+ * either: an error quotes what it stumbles over. All of that goes to the log: when the statement fails, when statements
+ * or durations are logged, by auto_explain and debug_print_*, and when the backend crashes, then from the postmaster,
+ * out of what pg_stat_activity shows. So a log entry of a statement that has to do with a value keeps only what cannot
+ * hold one, and the activity is overwritten as soon as a function that takes a value is entered.
  *
- * Which statements: those whose text names such a function, those that execute a prepared statement that does, and
- * any in which one has been entered, for it may have been called by another function.
+ * Which statements: those whose text names such a function, those that run a prepared statement or a cursor that does,
+ * any in which one has been entered or a value has been read, for it may have been called by another function, and
+ * those of which the entry itself names one, for then a function has made that statement.
+ *
+ * What cannot hold a value: a message of this library, and the fixed part of any other's format.
  */
 #include "hyperion_vault.h"
 
@@ -17,17 +20,19 @@
 #include "access/xact.h"
 #include "commands/prepare.h"
 #include "miscadmin.h"
+#include "parser/scansup.h"
 #include "pgstat.h"
 #include "tcop/tcopprot.h"
-#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/timestamp.h"
 
 #define WITHHELD	"<withheld by hyperion_vault>"
 
 static emit_log_hook_type next_hook;
-static TimestampTz entered_at = 0;	/* start of the last statement that entered a function which takes a value */
+static TimestampTz entered_at = DT_NOBEGIN;	/* start of the last statement that HvLogEnter() or HvLogGive() was of */
 
 /*
- * Case-insensitive strstr, for ASCII.
+ * Case-insensitive strstr, for ASCII; the word is in lower case and begins with a letter.
  */
 static const char *
 Find(const char *text, const char *word)
@@ -35,94 +40,217 @@ Find(const char *text, const char *word)
 	size_t		len = strlen(word);
 
 	for (; *text != '\0'; text++)
-		if (pg_strncasecmp(text, word, len) == 0)
+		if ((*text | 0x20) == *word && pg_strncasecmp(text, word, len) == 0)
 			return text;
 	return NULL;
 }
 
+static bool
+InIdentifier(char c)
+{
+	return isalnum((unsigned char) c) || c == '_' || c == '$' || IS_HIGHBIT_SET(c);
+}
+
 /*
- * Whether a text names a function that takes a value.
+ * Whether a text calls verify() or verify_version(), of whatever schema: search_path may hold ours.
+ */
+static bool
+CallsVerify(const char *text)
+{
+	for (const char *at = text; (at = Find(at, "verify")) != NULL; at++)
+	{
+		const char *end = at + strlen("verify");
+
+		if (at > text && InIdentifier(at[-1]))
+			continue;
+		if (pg_strncasecmp(end, "_version", strlen("_version")) == 0)
+			end += strlen("_version");
+		end += *end == '"';
+		end += strspn(end, " \t\n\r\f\v");
+		if (*end == '(' || strncmp(end, "/*", 2) == 0 || strncmp(end, "--", 2) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether a text names a function that takes a value, or an identifier by escapes, which may be one's.
  */
 static bool
 Names(const char *text)
 {
 	return text != NULL &&
 		(Find(text, "create_secret") != NULL || Find(text, "update_secret") != NULL ||
-		 (Find(text, "vault") != NULL && Find(text, "verify") != NULL));
+		 (Find(text, "vault") != NULL && Find(text, "verify") != NULL) ||
+		 CallsVerify(text) || Find(text, "u&\"") != NULL);
 }
 
 /*
- * Whether a text executes a prepared statement that does. Only memory is looked at: the transaction may be aborted.
+ * The identifier that may begin at a place of a text, as the scanner would read it: palloc'd.
+ */
+static char *
+IdentifierAt(const char *at)
+{
+	char		name[2 * NAMEDATALEN];	/* the scanner truncates by characters, which takes some bytes more */
+	char	   *copy;
+	int			len = 0;
+
+	if (*at != '"')
+	{
+		while (InIdentifier(at[len]) && len < sizeof(name))
+			len++;
+		return downcase_truncate_identifier(at, len, false);
+	}
+	for (at++; *at != '\0' && len < sizeof(name); at++)
+	{
+		if (*at == '"' && *++at != '"')
+			break;
+		name[len++] = *at;
+	}
+	copy = pnstrdup(name, len);
+	truncate_identifier(copy, len, false);
+	return copy;
+}
+
+/*
+ * Whether a prepared statement or a cursor names such a function. Only memory is looked at: the transaction may be
+ * aborted.
  */
 static bool
-ExecutesNaming(const char *text)
+IsNaming(const char *name)
 {
-	const char *at = text == NULL ? NULL : Find(text, "execute");
-	char		name[NAMEDATALEN];
-	int			len = 0;
-	bool		quoted;
-	PreparedStatement *prepared;
+	PreparedStatement *prepared = FetchPreparedStatement(name, false);
+	Portal		portal = GetPortalByName(name);
 
-	if (at == NULL)
-		return false;
-	for (at += strlen("execute"); isspace((unsigned char) *at); at++)
-		;
-	quoted = *at == '"';
-	for (at += quoted; *at != '\0' && len < NAMEDATALEN - 1; at++)
-	{
-		if (quoted ? *at == '"' : !(isalnum((unsigned char) *at) || *at == '_' || *at == '$' || IS_HIGHBIT_SET(*at)))
-			break;
-		name[len++] = quoted ? *at : pg_tolower((unsigned char) *at);
-	}
-	name[len] = '\0';
-	prepared = FetchPreparedStatement(name, false);
-	return prepared != NULL && Names(prepared->plansource->query_string);
+	return (prepared != NULL && Names(prepared->plansource->query_string)) ||
+		(PortalIsValid(portal) && Names(portal->sourceText));
 }
 
 /*
- * Whether the present statement has entered a function that takes a value.
+ * Whether a text may run a prepared statement or a cursor that does: it has the word, and somewhere the name. What is
+ * a comment or a literal in it is not asked, for then a wrong answer would show the value.
+ */
+static bool
+RunsNaming(const char *text)
+{
+	bool		naming = false;
+
+	if (text == NULL || !OidIsValid(MyDatabaseId) ||
+		(Find(text, "execute") == NULL && Find(text, "fetch") == NULL && Find(text, "move") == NULL))
+		return false;
+	for (bool inside = false; *text != '\0' && !naming; text++)
+	{
+		if (*text == '"' || (InIdentifier(*text) && *text != '$' && !inside))
+		{
+			char	   *name = IdentifierAt(text);
+
+			naming = IsNaming(name);
+			pfree(name);
+		}
+		inside = InIdentifier(*text) && (inside || *text != '$');
+	}
+	return naming;
+}
+
+/*
+ * Whether the present statement has entered a function that takes a value, or has been given one. Between statements
+ * there is none, but for what a commit runs.
  */
 static bool
 Entered(void)
 {
-	return entered_at != 0 && entered_at == GetCurrentStatementStartTimestamp();
+	return entered_at == GetCurrentStatementStartTimestamp() && (debug_query_string != NULL || IsTransactionState());
 }
 
 /*
- * Cut a message at the text of the statement, as "duration: 1 ms  statement: ..." holds it.
+ * Whether an entry is of a statement that has to do with a value.
  */
-static void
-CutStatement(ErrorData *edata)
+static bool
+Concerns(const ErrorData *edata)
 {
-	char	   *at;
+	const char *texts[] = {
+		debug_query_string, edata->message, edata->detail, edata->hint, edata->context, edata->internalquery
+	};
 
-	if (edata->message == NULL)
-		return;
-	at = debug_query_string == NULL ? NULL : strstr(edata->message, debug_query_string);
-	if (at != NULL || Names(edata->message))
-		edata->message = psprintf("%.*s%s", at == NULL ? 0 : (int) (at - edata->message), edata->message, WITHHELD);
-	edata->detail = NULL;
+	if (Entered())
+		return true;
+	for (int i = 0; i < lengthof(texts); i++)
+		if (Names(texts[i]) || RunsNaming(texts[i]))
+			return true;
+	return false;
 }
 
 /*
- * An error that comes before a function is entered may quote its literals ("syntax error at or near ..."). Its text
- * is the client's; the log gets its SQLSTATE.
+ * Whether an entry cannot hold a value but in its statement and context: ours, those of waits for locks, and those
+ * of which the text is the same whatever happens. RAISE and its like have the format "%s".
+ */
+static bool
+IsHarmless(const ErrorData *edata)
+{
+	const char *format = edata->message_id;
+
+	if (edata->internalquery != NULL)
+		return false;
+	if (edata->domain != NULL && strcmp(edata->domain, TEXTDOMAIN) == 0)
+		return true;
+	return format != NULL &&
+		(strncmp(format, "process %d ", strlen("process %d ")) == 0 ||
+		 (strchr(format, '%') == NULL && edata->detail == NULL && edata->detail_log == NULL && edata->hint == NULL));
+}
+
+/*
+ * What of a message cannot hold a value: its format up to the first conversion; a duration besides. Palloc'd.
+ */
+static char *
+FixedText(const ErrorData *edata)
+{
+	const char *format = edata->message_id == NULL ? "%s" : edata->message_id;
+	int			fixed = strcspn(format, "%");
+	const char *number;
+	const char *unit;
+
+	if (format[fixed] == '\0')
+		return pstrdup(format);
+	unit = strncmp(format, "duration: %", strlen("duration: %")) == 0 ? strstr(format, " ms") : NULL;
+	if (unit == NULL)
+		return psprintf("%.*s%s", fixed, format, WITHHELD);
+	number = edata->message + strcspn(edata->message, "0123456789");	/* the message may be a translated one */
+	fixed = strcspn(unit, "%");
+	return psprintf("duration: %.*s%.*s%s", (int) strspn(number, "0123456789."), number, fixed, unit,
+					unit[fixed] == '\0' ? "" : WITHHELD);
+}
+
+/*
+ * Have an entry of ours written in the place of another, which is left as it is for the client.
  */
 static void
-WithholdMessage(ErrorData *edata)
+Replace(ErrorData *edata)
 {
-	static bool inside = false;
+	char	   *text;
 
-	if (inside)
-		return;
-	inside = true;
 	edata->output_to_server = false;
-	ereport(LOG,
-			(errcode(edata->sqlerrcode),
-			 errmsg("a statement that calls hyperion_vault failed: SQLSTATE %s, text %s",
-					unpack_sql_state(edata->sqlerrcode), WITHHELD),
-			 errhidestmt(true), errhidecontext(true)));
-	inside = false;
+	text = FixedText(edata);
+	if (edata->elevel >= ERROR)
+		ereport(LOG_SERVER_ONLY,
+				(errcode(edata->sqlerrcode),
+				 errmsg("a statement that calls hyperion_vault failed: SQLSTATE %s, text %s",
+						unpack_sql_state(edata->sqlerrcode), text),
+				 errhidestmt(true), errhidecontext(true)));
+	else
+		ereport(LOG_SERVER_ONLY,
+				(errmsg_internal("%s", text), errhidestmt(true), errhidecontext(true)));
+	pfree(text);				/* the context of errors is not reset after every entry */
+}
+
+/*
+ * Whether a text may show what a session, any, is running, and that this has to do with a value. A long text was cut,
+ * maybe before the name; of what EXECUTE runs only the session itself knows.
+ */
+static bool
+ShowsNaming(const char *text)
+{
+	return text != NULL &&
+		(Names(text) || Find(text, "execute") != NULL || strlen(text) >= pgstat_track_activity_query_size - 1);
 }
 
 /*
@@ -131,21 +259,27 @@ WithholdMessage(ErrorData *edata)
 static void
 EmitLog(ErrorData *edata)
 {
-	if (!IsUnderPostmaster)
+	/* "Failed process was running: ..." of a statement that ended before HvLogEnter() */
+	if (!IsUnderPostmaster && ShowsNaming(edata->detail) && Find(edata->detail, WITHHELD) == NULL)
 	{
-		/* "Failed process was running: ..." of a statement that ended before HvLogEnter() */
-		if (Names(edata->detail) && Find(edata->detail, WITHHELD) == NULL)
-			edata->detail = pstrdup(WITHHELD);	/* errfinish() frees it */
+		pfree(edata->detail);
+		edata->detail = pstrdup(WITHHELD);	/* errfinish() frees it */
 	}
-	else if (Entered() || Names(debug_query_string) || ExecutesNaming(debug_query_string))
+	/* A deadlock shows what the others were running. */
+	if (ShowsNaming(edata->detail_log))
 	{
+		pfree(edata->detail_log);
+		edata->detail_log = NULL;
+	}
+	if (IsUnderPostmaster && Concerns(edata))
+	{
+		if (!IsHarmless(edata))
+		{
+			Replace(edata);
+			return;
+		}
 		edata->hide_stmt = true;
 		edata->hide_ctx = true;
-		edata->detail_log = NULL;
-		if (edata->elevel <= LOG_SERVER_ONLY)
-			CutStatement(edata);
-		else if (edata->elevel >= ERROR && !Entered())
-			WithholdMessage(edata);
 	}
 	if (next_hook)
 		next_hook(edata);
@@ -159,9 +293,19 @@ HvLogEnter(const char *function)
 {
 	char		activity[NAMEDATALEN + sizeof(WITHHELD)];
 
-	entered_at = GetCurrentStatementStartTimestamp();
+	HvLogGive();
 	snprintf(activity, sizeof(activity), "vault.%s() %s", function, WITHHELD);
 	pgstat_report_activity(STATE_RUNNING, activity);
+}
+
+/*
+ * Say that the statement is given a value: it does not stand in its text, but its errors may quote it, and the
+ * statements that it makes may hold it.
+ */
+void
+HvLogGive(void)
+{
+	entered_at = GetCurrentStatementStartTimestamp();
 }
 
 /*

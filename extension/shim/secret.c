@@ -291,6 +291,7 @@ Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 	value = OpenFirst(call, &found);
 	result = BytesResult(as_text ? HvValueToServer(value) : value);
 	HvSecretWipe(value.data);
+	HvLogGive();
 	return result;
 }
 

@@ -103,6 +103,35 @@ SELECT append('audit/wrong', origin => '(here,reader)');
 RESET ROLE;
 SELECT count(*) FROM vault.audit('audit/wrong') WHERE actor <> 'role:' || session_user;
 
+--
+-- pruning: old enough, so many at a time, seen, and the last record of each journal stays
+--
+SELECT append('audit/old') FROM generate_series(1, 5);
+SELECT append('audit/young');
+UPDATE vault.audit_log SET at = at - interval '40 days' WHERE secret_name = 'audit/old';
+UPDATE vault.audit_log SET journal = '00000000-0000-0000-0000-00000000000a', sequence = n
+FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM vault.audit_log WHERE secret_name = 'audit/old') o
+WHERE audit_log.id = o.id;
+INSERT INTO vault.audit_journals VALUES ('00000000-0000-0000-0000-00000000000a', 'n', 5, now(), now());
+SELECT vault.prune_audit('30 days', 2);
+SELECT vault.prune_audit('30 days');
+SELECT vault.prune_audit('30 days');
+SELECT secret_name, sequence FROM vault.audit_log WHERE secret_name IN ('audit/old', 'audit/young');
+SELECT regexp_replace(secret_name, '[0-9TZ:-]{20}', 'T'), outcome, actor = 'role:' || session_user AS me
+FROM vault.audit_log WHERE action = 'audit_prune' ORDER BY id;
+DELETE FROM vault.audit_journals WHERE journal = '00000000-0000-0000-0000-00000000000a';
+SELECT try('SELECT vault.prune_audit(''23 hours'')');
+SELECT try('SELECT vault.prune_audit(''-1 day'')');
+SELECT try('SELECT vault.prune_audit(NULL)');
+SELECT try('SELECT vault.prune_audit(''30 days'', 0)');
+SELECT try('SELECT vault.prune_audit(''30 days'', NULL)');
+SET ROLE regress_vault_auditor;
+SELECT try('SELECT vault.prune_audit(''30 days'')');
+RESET ROLE;
+BEGIN READ ONLY;
+SELECT try('SELECT vault.prune_audit(''30 days'')');
+ROLLBACK;
+
 DROP FUNCTION append(text, text, text, text, bigint, text);
 SELECT vault.revoke_service_role('regress_vault_service');
 REVOKE EXECUTE ON FUNCTION vault.audit FROM regress_vault_auditor;

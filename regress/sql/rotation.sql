@@ -404,6 +404,12 @@ SELECT configure(520, NULL, grace => 1);
 SELECT configure(599, 1, grace => 1);
 SELECT try(format('SELECT vault.configure_secret(%L, 1, NULL, ROW(''here'', ''token:ci'', NULL, NULL, NULL))', uuid(520)));
 SELECT try(format('SELECT vault.configure_secret(%L, 1, NULL, NULL)', uuid(520)));
+-- a change with an id is made once, also when it comes again after another's
+SELECT try(format('SELECT description FROM vault.configure_secret(%L, 1, ROW(%L, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::vault.secret_settings, '
+                  'ROW(''here'', ''token:ci'', NULL, NULL, NULL), %L)', uuid(520), said, uuid(id)))
+FROM (VALUES (1, 'mine', 901), (2, 'theirs', 902), (3, 'mine', 901)) x (step, said, id) ORDER BY step;
+SELECT description FROM vault.describe_secret('set/a');
+SELECT id, vault.change_made(uuid(id)) <= clock_timestamp() AS made FROM unnest(ARRAY[901, 902, 903]) id;
 SELECT rotation_schedule, rotation_time_zone, rotation_window_secs, rotation_paused, keep_versions, grace_period_secs FROM vault.describe_secret('set/a');
 -- The list of time zones takes tens of milliseconds to read: only who names one pays for it.
 BEGIN;

@@ -38,6 +38,9 @@ func (s *Store) ConfigureSecret(_ context.Context, c vault.Configuration, o vaul
 	if err != nil {
 		return vault.Secret{}, err
 	}
+	if c.Revision != 0 && c.Revision != x.info.SettingsRevision {
+		return vault.Secret{}, core.Errorf(core.Stale, "the settings are at revision %d, not %d", x.info.SettingsRevision, c.Revision)
+	}
 	in, r := c.Settings, &x.info.Rotation
 	set(&x.info.Description, in.Description)
 	if in.Tags != nil {
@@ -60,6 +63,7 @@ func (s *Store) ConfigureSecret(_ context.Context, c vault.Configuration, o vaul
 	if in.GeneratePolicy != nil {
 		x.info.GeneratePolicy = in.GeneratePolicy
 	}
+	x.info.SettingsRevision++
 	s.record(o, vault.ActionConfigure, string(x.info.Name), x.info.CurrentVersion)
 	return s.at(x.info), nil
 }
@@ -94,7 +98,7 @@ func (s *Store) ExpireVersion(_ context.Context, e vault.Expiry, o vault.Origin)
 			}
 			s.record(o, vault.ActionExpire, string(x.info.Name), e.Version)
 			return vault.VersionInfo{Version: v.number, EnvelopeVersion: v.sealed.EnvelopeVersion,
-				KMSKeyID: v.sealed.Key.KeyID, CreatedAt: v.created, ExpiresAt: v.expires, LSN: s.lsn}, nil
+				KMSKeyID: v.sealed.Key.KeyID, CreatedAt: v.created, ExpiresAt: v.expires, Position: s.position()}, nil
 		}
 	}
 	return vault.VersionInfo{}, core.Errorf(core.NotFound, "no such secret, version or token")

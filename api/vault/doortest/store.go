@@ -94,16 +94,18 @@ func (s *Store) Asked() vault.Freshness {
 	return s.asked
 }
 
-// LastLSN returns the LSN of the last change.
-func (s *Store) LastLSN() vault.LSN {
+// LastPosition returns the Position of the last change.
+func (s *Store) LastPosition() vault.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lsn
+	return s.position()
 }
 
-// at returns what a change returns: with its LSN, which what is stored has not.
+func (s *Store) position() vault.Position { return vault.Position{Timeline: 3, LSN: s.lsn} }
+
+// at returns what a change returns: with its Position, which what is stored has not.
 func (s *Store) at(x vault.Secret) vault.Secret {
-	x.LSN = s.lsn
+	x.Position = s.position()
 	return x
 }
 
@@ -133,7 +135,7 @@ func (s *Store) CreateSecret(_ context.Context, n vault.NewSecret, o vault.Origi
 	x := &secret{info: vault.Secret{
 		ID: n.ID, Name: n.Name, Kind: n.Kind, ContentType: n.ContentType, Description: n.Description, Tags: n.Tags,
 		RotationIntervalSecs: n.RotationIntervalSecs, GracePeriodSecs: n.GracePeriodSecs, GeneratePolicy: n.GeneratePolicy,
-		Rotation: n.Rotation, CurrentVersion: 1, CreatedAt: now, UpdatedAt: now,
+		Rotation: n.Rotation, CurrentVersion: 1, SettingsRevision: 1, CreatedAt: now, UpdatedAt: now,
 	}, versions: []version{{number: 1, sealed: n.Sealed, created: now}}}
 	if n.RotationIntervalSecs > 0 {
 		x.info.NextRotationAt = now.Add(time.Duration(n.RotationIntervalSecs) * time.Second)
@@ -179,6 +181,9 @@ func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, o vault.Ori
 	if n.GracePeriodSecs != nil {
 		x.info.GracePeriodSecs = *n.GracePeriodSecs
 	}
+	if n.Description != nil || n.Tags != nil || n.GracePeriodSecs != nil {
+		x.info.SettingsRevision++
+	}
 	if n.Reschedule {
 		s.reschedule(x)
 	}
@@ -196,20 +201,20 @@ func (s *Store) supersede(x *secret, sealed vault.SealedValue, action vault.Acti
 }
 
 // DeleteSecret implements vault.Store.
-func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, o vault.Origin) (vault.LSN, error) {
+func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, o vault.Origin) (vault.Position, error) {
 	leave, err := s.enter("DeleteSecret")
 	defer leave()
 	if err != nil {
-		return 0, err
+		return vault.Position{}, err
 	}
 	x, err := s.current(d.ID, d.Expected)
 	if err != nil {
-		return 0, err
+		return vault.Position{}, err
 	}
 	delete(s.secrets, x.info.Name)
 	delete(s.jobs, d.ID)
 	s.record(o, vault.ActionDelete, string(x.info.Name), d.Expected)
-	return s.lsn, nil
+	return s.position(), nil
 }
 
 func (s *Store) stored(x *secret, v version) vault.StoredValue {

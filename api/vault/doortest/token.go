@@ -25,7 +25,10 @@ func (s *Store) CreateToken(_ context.Context, t vault.NewToken, o vault.Origin)
 }
 
 // ActiveTokens implements vault.Store.
-func (s *Store) ActiveTokens(context.Context) ([]vault.ActiveToken, error) {
+func (s *Store) ActiveTokens(ctx context.Context) ([]vault.ActiveToken, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	leave, err := s.enter("ActiveTokens")
 	defer leave()
 	if err != nil {

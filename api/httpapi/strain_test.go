@@ -1,0 +1,232 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/httpapi"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+// unread fails the test when somebody reads.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body is read")
+	return 0, io.EOF
+}
+
+// TestBodiesOfStrangersAreNotRead: who is refused whatever the body says does not get it read.
+func TestBodiesOfStrangersAreNotRead(t *testing.T) {
+	a := newAPI(t)
+	calls := secretCalls()
+	calls["batch"] = call{method: "POST", path: "/v1/batch-read", body: "{}"}
+	calls["expire"] = call{method: "POST", path: "/v1/secrets/a/expire", body: "{}"}
+	calls["configure"] = call{method: "PATCH", path: "/v1/metadata/a", body: "{}"}
+	for route, c := range calls {
+		for _, auth := range []string{"", "Bearer hvt_short"} {
+			r := httptest.NewRequest(c.method, c.path, unread{t})
+			r.RemoteAddr, r.ContentLength = outside, 150_000
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Authorization", auth)
+			w := httptest.NewRecorder()
+			a.ServeHTTP(w, r)
+			if w.Code != 401 && w.Code != 403 {
+				t.Errorf("%s: %d", route, w.Code)
+			}
+		}
+	}
+}
+
+// TestAnnouncedBodiesCostNothing: memory is taken as bytes come.
+func TestAnnouncedBodiesCostNothing(t *testing.T) {
+	a := newAPI(t)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	const n = 200
+	for range n {
+		r := httptest.NewRequest("POST", "/v1/secrets/a/verify", strings.NewReader(`{"v`))
+		r.RemoteAddr, r.ContentLength = inside, 100_000
+		r.Header.Set("Content-Type", "application/json")
+		a.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 50_000 {
+		t.Errorf("%d bytes are allocated for each", each)
+	}
+}
+
+// TestRefusalsRunOut: 429 says when to come back, and a caller that may read goes on.
+func TestRefusalsRunOut(t *testing.T) {
+	a := newAPI(t)
+	a.create("a", "v")
+	for range 60 {
+		a.want(call{method: "GET", path: "/v1/secrets/a", from: outside}, 403, "denied")
+	}
+	for _, c := range secretCalls() {
+		c.from, c.noToken = outside, true
+		if got := a.want(c, 429, "too_many"); got.Header().Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+	}
+	a.want(call{method: "GET", path: "/v1/secrets/a"}, 200, "")
+	a.want(call{method: "POST", path: "/v1/secrets", body: `{"name":"b","value":"v"}`}, 201, "")
+}
+
+// TestClientsThatHangUp are nothing an operator has to look at.
+func TestClientsThatHangUp(t *testing.T) {
+	a := newAPI(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	a.store.FailWith(func(string) error { cancel(); return context.Canceled })
+	r := httptest.NewRequest("GET", "/v1/secrets/a", nil).WithContext(ctx)
+	r.RemoteAddr = inside
+	a.ServeHTTP(httptest.NewRecorder(), r)
+	if log := a.logs.String(); strings.Contains(log, `"ERROR"`) || !strings.Contains(log, "the client went away") {
+		t.Error(log)
+	}
+	if e := a.recorder.Take(); len(e) != 1 || e[0].Outcome != vault.OutcomeFailed {
+		t.Errorf("%+v", e)
+	}
+}
+
+// serve runs a server of the product's own on loopback.
+func serve(t *testing.T, a *api, change func(*httpapi.ServerConfig, *http.Server)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	c := httpapi.ServerConfig{Handler: a, Addr: "unused"}
+	change(&c, &http.Server{})
+	srv := httpapi.NewServer(c)
+	change(&c, srv)
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(func() { must(t, srv.Close()) })
+	return ln.Addr().String()
+}
+
+func TestABodyThatTakesTooLong(t *testing.T) {
+	a := newAPI(t)
+	at := serve(t, a, func(_ *httpapi.ServerConfig, s *http.Server) { s.ReadTimeout = 200 * time.Millisecond })
+	conn, err := net.Dial("tcp", at)
+	must(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "POST /v1/secrets HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer "+a.token+
+		"\r\nContent-Length: 50\r\n\r\n{\"name\":\"slow\",")
+	must(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	must(t, err)
+	body, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != 408 || !strings.Contains(string(body), `"code":"request_timeout"`) {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if e := a.recorder.Take(); len(e) != 1 || e[0].Origin.Actor != "token:ops" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestConnectionsAreBounded: a client has a quarter of them, a trusted proxy all, and those that go make room.
+func TestConnectionsAreBounded(t *testing.T) {
+	for name, test := range map[string]struct {
+		proxies []netip.Prefix
+		want    int
+	}{
+		"a client": {nil, 2},
+		"a proxy":  {[]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := serve(t, newAPI(t), func(c *httpapi.ServerConfig, _ *http.Server) { c.MaxConns, c.TrustedProxies = 8, test.proxies })
+			open := func() (net.Conn, error) {
+				conn, err := net.Dial("tcp", at)
+				must(t, err)
+				t.Cleanup(func() { _ = conn.Close() })
+				must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+				if _, err = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+					return conn, err
+				}
+				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err == nil {
+					_, _ = io.Copy(io.Discard, resp.Body)
+				}
+				return conn, err
+			}
+			var last net.Conn
+			for i := range test.want {
+				conn, err := open()
+				if err != nil {
+					t.Fatalf("connection %d: %v", i+1, err)
+				}
+				last = conn
+			}
+			if _, err := open(); err == nil {
+				t.Errorf("connection %d is served", test.want+1)
+			}
+			must(t, last.Close())
+			for limit := time.Now().Add(10 * time.Second); ; {
+				if _, err := open(); err == nil {
+					break
+				}
+				if time.Now().After(limit) {
+					t.Fatal("a connection that is closed makes no room")
+				}
+			}
+		})
+	}
+}
+
+// stuck is an answer that its client does not take.
+type stuck struct {
+	*httptest.ResponseRecorder
+	begun   chan<- struct{}
+	release <-chan struct{}
+}
+
+func (s stuck) Write(b []byte) (int, error) {
+	s.begun <- struct{}{}
+	<-s.release
+	return s.ResponseRecorder.Write(b)
+}
+
+// TestBatchesThatAreNotTaken: an answer counts among those at a time until its client has taken it.
+func TestBatchesThatAreNotTaken(t *testing.T) {
+	a := newAPI(t)
+	a.create("a", marker)
+	ask := func(ctx context.Context, w http.ResponseWriter) {
+		r := httptest.NewRequest("POST", "/v1/batch-read", strings.NewReader(`{"names":["a"]}`)).WithContext(ctx)
+		r.RemoteAddr = inside
+		r.Header.Set("Content-Type", "application/json")
+		a.ServeHTTP(w, r)
+	}
+	begun, release := make(chan struct{}, 16), make(chan struct{})
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() { ask(t.Context(), stuck{httptest.NewRecorder(), begun, release}) })
+	}
+	for range 16 {
+		<-begun
+	}
+	a.recorder.Take()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := httptest.NewRecorder()
+	ask(ctx, w)
+	if e := a.recorder.Take(); w.Code != 503 || len(e) != 1 || e[0].Outcome != vault.OutcomeFailed {
+		t.Errorf("%d %s, %+v", w.Code, w.Body, e)
+	}
+	close(release)
+	all.Wait()
+	w = httptest.NewRecorder()
+	ask(t.Context(), w)
+	if w.Code != 200 {
+		t.Errorf("afterwards: %s", fmt.Sprint(w.Code, w.Body))
+	}
+}

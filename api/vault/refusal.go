@@ -1,0 +1,126 @@
+package vault
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+const (
+	// refusalBurst is how many refusals of one client network are looked at and recorded at once; refusalRate, how many
+	// a second after that.
+	refusalBurst = 60
+	refusalRate  = 1
+	// refusalMemory: a network that was refused nothing for so long has its whole burst again, so it can be forgotten.
+	refusalMemory = refusalBurst / refusalRate * time.Second
+	// maxRefusers is how many networks are told apart in one refusalMemory; all others share a burst.
+	maxRefusers = 16 << 10
+	// An IPv6 host has the 2^64 addresses of its link to choose from.
+	bitsOfClient4, bitsOfClient6 = 32, 64
+)
+
+// refusals bounds what clients can cost that may do nothing here: each refusal is a record on the primary, its log and
+// its standbys, for ever, and each token that is tried is a query. So a network has a bucket of them. Once it is empty its
+// requests get TooMany, and one record in refusalMemory stands for all of those; they are counted. Safe for concurrent
+// use; the zero value is ready.
+type refusals struct {
+	mu          sync.Mutex
+	now, before map[netip.Prefix]*refuser // two generations, so that forgetting is cheap
+	turned      time.Time                 // when now began
+	unrecorded  uint64
+}
+
+type refuser struct{ bucket, notices *rate.Limiter }
+
+// NetworkOf returns what is taken for one client: an IPv4 address, or the link that an IPv6 address is on, without a
+// zone. The zero Prefix stands for what is no address.
+func NetworkOf(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := bitsOfClient6
+	if a.Is4() {
+		bits = bitsOfClient4
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// of returns the refuser of a network; the mutex is held.
+func (r *refusals) of(p netip.Prefix, at time.Time) *refuser {
+	if age := at.Sub(r.turned); r.now == nil || age >= refusalMemory || age < 0 {
+		r.before, r.now, r.turned = r.now, map[netip.Prefix]*refuser{}, at
+	}
+	if x, ok := r.now[p]; ok {
+		return x
+	}
+	x, ok := r.before[p]
+	switch {
+	case ok:
+	case len(r.now) < maxRefusers || p == (netip.Prefix{}):
+		x = &refuser{
+			bucket:  rate.NewLimiter(refusalRate, refusalBurst),
+			notices: rate.NewLimiter(rate.Every(refusalMemory), 1),
+		}
+	default:
+		return r.of(netip.Prefix{}, at)
+	}
+	r.now[p] = x
+	return x
+}
+
+// empty tells whether the bucket of an address is, without taking from it.
+func (r *refusals) empty(a netip.Addr, at time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of(NetworkOf(a), at).bucket.TokensAt(at) < 1
+}
+
+// take takes one refusal from the bucket of an address; false when there was none.
+func (r *refusals) take(a netip.Addr, at time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of(NetworkOf(a), at).bucket.AllowN(at, 1)
+}
+
+// notice tells whether a request that is refused without a look gets the record that stands for the others, and counts
+// it if not.
+func (r *refusals) notice(a netip.Addr, at time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of(NetworkOf(a), at).notices.AllowN(at, 1) {
+		return true
+	}
+	r.unrecorded++
+	return false
+}
+
+// Unrecorded returns how many requests were refused without a record of their own since the start.
+func (v *Vault) Unrecorded() uint64 {
+	v.refusals.mu.Lock()
+	defer v.refusals.mu.Unlock()
+	return v.refusals.unrecorded
+}
+
+// bounded is guard for clients of which not too many requests were refused.
+func (a *attempt) bounded(c Caller, guard func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		r, at := &a.v.refusals, a.v.c.Clock()
+		if r.empty(c.Addr, at) {
+			return a.tooMany(c)
+		}
+		err := guard(ctx)
+		if outcomeOf(core.CodeOf(err)) == OutcomeDenied && !r.take(c.Addr, at) {
+			return a.tooMany(c)
+		}
+		return err
+	}
+}
+
+func (a *attempt) tooMany(c Caller) error {
+	a.unrecorded = !a.v.refusals.notice(c.Addr, a.v.c.Clock())
+	return core.Errorf(core.TooMany, "too many requests of this client were refused")
+}

@@ -1,0 +1,122 @@
+package vault_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// refuse asks n times for what is refused, and returns how many were looked at and how many records were made.
+func (d *door) refuse(t *testing.T, c vault.Caller, n int) (looked, records int) {
+	t.Helper()
+	d.recorder.Take()
+	for range n {
+		_, err := d.Delete(t.Context(), c, "a", 0)
+		switch core.CodeOf(err) {
+		case core.Unauthenticated:
+			looked++
+		case core.TooMany:
+		default:
+			t.Fatalf("%v", err)
+		}
+	}
+	return looked, len(d.recorder.Take())
+}
+
+// TestRefusalsAreBounded: who may do nothing can make 60 records at once, then one a second; one more stands for the rest.
+func TestRefusalsAreBounded(t *testing.T) {
+	d := newDoor(t)
+	d.mustCreate(t, "a", marker)
+	stranger := vault.Caller{Addr: netip.MustParseAddr("192.0.2.1")}
+	if looked, records := d.refuse(t, stranger, 1000); looked != 60 || records != 61 {
+		t.Errorf("%d looked at, %d recorded, want 60 and 61", looked, records)
+	}
+	if n := d.Unrecorded(); n != 939 {
+		t.Errorf("%d are counted, want 939", n)
+	}
+	t.Run("one a second after that", func(t *testing.T) {
+		*d.now = d.now.Add(10 * time.Second)
+		if looked, records := d.refuse(t, stranger, 100); looked != 10 || records != 10 {
+			t.Errorf("%d looked at, %d recorded, want 10 and 10", looked, records)
+		}
+	})
+	t.Run("tokens that are tried are not looked up", func(t *testing.T) {
+		d.store.FailWith(func(op string) error { t.Errorf("%s is asked", op); return errors.New("x") })
+		defer d.store.FailWith(nil)
+		guess := stranger
+		guess.Bearer = d.admin.Bearer // be it a good one
+		if looked, _ := d.refuse(t, guess, 10); looked != 0 {
+			t.Errorf("%d looked at", looked)
+		}
+	})
+	t.Run("readers that are allowed do not suffer", func(t *testing.T) {
+		c := d.reader
+		if looked, _ := d.refuse(t, vault.Caller{Addr: c.Addr}, 100); looked != 60 {
+			t.Errorf("%d looked at, want 60", looked)
+		}
+		v, err := d.Read(t.Context(), c, "a", 0)
+		wantCode(t, err, "")
+		v.Wipe()
+	})
+	t.Run("nor do others", func(t *testing.T) {
+		for _, a := range []string{"192.0.2.2", "::ffff:192.0.2.3", "2001:db8::1"} {
+			if looked, _ := d.refuse(t, vault.Caller{Addr: netip.MustParseAddr(a)}, 3); looked != 3 {
+				t.Errorf("%s: %d looked at, want 3", a, looked)
+			}
+		}
+		if looked, _ := d.refuse(t, vault.Caller{Addr: netip.MustParseAddr("2001:db8::ffff")}, 100); looked != 57 {
+			t.Errorf("the same link: %d looked at, want 57", looked)
+		}
+	})
+	t.Run("all is forgiven after a minute", func(t *testing.T) {
+		*d.now = d.now.Add(time.Minute)
+		if looked, records := d.refuse(t, stranger, 100); looked != 60 || records != 61 {
+			t.Errorf("%d looked at, %d recorded, want 60 and 61", looked, records)
+		}
+	})
+	t.Run("a clock that is set back does not lock anybody out", func(t *testing.T) {
+		*d.now = d.now.Add(-time.Hour)
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() { _, _ = d.Delete(t.Context(), vault.Caller{Addr: netip.MustParseAddr("192.0.2.99")}, "a", 0) })
+		}
+		all.Wait()
+		*d.now = d.now.Add(2 * time.Hour)
+		if looked, _ := d.refuse(t, stranger, 1); looked != 1 {
+			t.Error("it does")
+		}
+	})
+}
+
+// TestStrangersShareMemory: networks beyond those told apart share a burst, so that they cannot use up memory.
+func TestStrangersShareMemory(t *testing.T) {
+	d := newDoor(t)
+	looked := 0
+	for i := range 20000 {
+		_, err := d.Delete(t.Context(), vault.Caller{Addr: netip.AddrFrom4([4]byte{11, 1, byte(i >> 8), byte(i)})}, "a", 0)
+		if core.CodeOf(err) == core.Unauthenticated {
+			looked++
+		}
+	}
+	if want := 16384 + 60; looked != want {
+		t.Errorf("%d looked at, want %d", looked, want)
+	}
+}
+
+// TestRejectInItsOwnTime: a client that took all of its time, or has gone, is recorded as who it is.
+func TestRejectInItsOwnTime(t *testing.T) {
+	d := newDoor(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := d.Reject(ctx, d.admin, vault.ActionCreate, "a", core.Errorf(core.Invalid, "the body ended early"))
+	wantCode(t, err, core.Invalid)
+	if e := d.one(t); e.Origin.Actor != "token:ops" || e.Code != core.Invalid {
+		t.Errorf("%+v", e)
+	}
+}
