@@ -32,7 +32,7 @@ COMMENT ON FUNCTION vault.local_origin() IS 'origin of what the session does by 
 
 CREATE FUNCTION vault.record_look(action text, target text) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_record_look' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.record_look(text, text) IS 'has the key agent record a look at the audit, where it cannot be written here';
+COMMENT ON FUNCTION vault.record_look(text, text) IS 'has the key agent record a look at the audit';
 
 CREATE FUNCTION vault.audit(name_prefix text DEFAULT NULL, since timestamptz DEFAULT NULL,
                             max_rows integer DEFAULT 1000)
@@ -45,12 +45,16 @@ BEGIN
     IF audit.max_rows IS NULL OR audit.max_rows NOT BETWEEN 1 AND 100000 THEN
         RAISE EXCEPTION 'max_rows must be between 1 and 100000' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- Whoever looks is seen. What cannot write has the agent of its node record it, like a read.
-    IF current_setting('transaction_read_only')::boolean THEN
+    -- Whoever looks is seen: the agent of the node records it, like a read, and no rollback takes that back. Where
+    -- there is none, the record is the transaction's, if that can write.
+    BEGIN
         PERFORM vault.record_look('audit', audit.name_prefix);
-    ELSE
+    EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
+        IF current_setting('transaction_read_only')::boolean THEN
+            RAISE;
+        END IF;
         PERFORM vault.append_audit(vault.local_origin(), 'audit', audit.name_prefix, NULL, 'ok', '');
-    END IF;
+    END;
     RETURN QUERY
         SELECT newest.* FROM (
             SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,

@@ -152,6 +152,21 @@ END
 $$;
 COMMENT ON FUNCTION vault.supervise(integer, boolean) IS 'one pass of the supervisor: expire, enqueue, notify; returns how many jobs it enqueued';
 
+CREATE FUNCTION vault.owner_fault() RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'role "vault_owner" ' || string_agg(f.what, ' and ' ORDER BY f.what)
+           || ': it must be nobody''s, for it can read and change every table of the vault'
+    FROM pg_roles r, LATERAL (
+        SELECT 'can log in' AS what WHERE r.rolcanlogin
+        UNION ALL SELECT 'has an attribute'
+            WHERE r.rolsuper OR r.rolcreatedb OR r.rolcreaterole OR r.rolreplication OR r.rolbypassrls
+        UNION ALL SELECT 'has members' WHERE EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid)
+        UNION ALL SELECT 'is a member of others' WHERE EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid)) f
+    WHERE r.rolname = 'vault_owner'
+$$;
+COMMENT ON FUNCTION vault.owner_fault() IS 'what of vault_owner has been changed that the extension relies on; null: nothing';
+
 CREATE FUNCTION vault.expire_due(stamp timestamptz, batch integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$

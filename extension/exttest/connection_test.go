@@ -95,6 +95,11 @@ func TestThousandConnections(t *testing.T) {
 	watch.exec("SELECT vault.create_secret('kept', $1::text)", keptValue)
 	onceEach(t, c, db.Name, 100) // caches are warm now
 	settle(t, watch, api.AgentSocket)
+	// A session is out of the list a moment before its process has ended.
+	eventually(t, "their processes have ended", func() bool {
+		f := measure(t, c, watch, api.AgentSocket)
+		return f.children == f.backends
+	})
 	before, rss := measure(t, c, watch, api.AgentSocket), statusKB(t, c.PID(), "RssAnon")
 	own := descriptors(t, os.Getpid()) - pooled(watch)
 

@@ -83,6 +83,11 @@ func TestSupervisorGoesOn(t *testing.T) {
 			t.Errorf("the error is logged %d times", n)
 		}
 	})
+	t.Run("and autovacuum is told what it did", func(t *testing.T) {
+		const seen = "SELECT coalesce(sum(n_tup_ins + n_tup_upd), 0)::int FROM pg_stat_all_tables WHERE relid = 'vault.supervisor_passes'::regclass"
+		before := get[int](app, seen)
+		eventually(t, "passes are counted", func() bool { return get[int](app, seen) >= before+2 })
+	})
 	t.Run("after it was ended", func(t *testing.T) {
 		before := get[int](postgres, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'")
 		postgres.exec("SELECT pg_terminate_backend($1)", before)
@@ -150,4 +155,69 @@ func TestSupervisorRunsOnThePrimaryOnly(t *testing.T) {
 	standby.MustPromote(t)
 	eventually(t, "the supervisor starts", func() bool { return get[int](p, supervisors) == 1 })
 	passes(t, s)
+}
+
+// TestLauncherEnded ends the launcher again and again: there is never more than one supervisor in the end.
+func TestLauncherEnded(t *testing.T) {
+	c, postgres := supervised(t)
+	postgres.exec("CREATE DATABASE app")
+	app := c.connect(t, "app", vaulttest.Superuser)
+	app.exec("CREATE EXTENSION hyperion_vault")
+	passes(t, app)
+	for range 2 {
+		before := get[int](postgres, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'hyperion_vault launcher'")
+		postgres.exec("SELECT pg_terminate_backend($1)", before)
+		eventually(t, "its supervisor ends with it", func() bool {
+			return get[int](postgres, launchers+" OR backend_type = 'hyperion_vault supervisor'") == 0
+		})
+		eventually(t, "there are another launcher and its supervisor", func() bool {
+			return get[int](postgres, launchers) == 1 && get[int](postgres, supervisors) == 1
+		})
+		passes(t, app)
+	}
+	for3(t, app)
+	if n := get[int](postgres, supervisors); n != 1 {
+		t.Errorf("%d supervisors", n)
+	}
+}
+
+// TestSupervisorWarnsOfOwner gives the vault's owner away.
+func TestSupervisorWarnsOfOwner(t *testing.T) {
+	c, postgres := supervised(t)
+	postgres.exec("CREATE DATABASE app")
+	app := c.connect(t, "app", vaulttest.Superuser)
+	app.exec("CREATE EXTENSION hyperion_vault")
+	passes(t, app)
+	said := func(part string) int {
+		return strings.Count(c.logText(t), `WARNING:  hyperion_vault supervisor: role "vault_owner" `+part+": it must be nobody's")
+	}
+	if strings.Contains(c.logText(t), `supervisor: role "vault_owner"`) {
+		t.Error("the log warns of nothing")
+	}
+	postgres.exec("CREATE ROLE intruder CREATEROLE")
+	postgres.exec("GRANT vault_owner TO intruder")
+	eventually(t, "the log warns of a member", func() bool { return said("has members") == 1 })
+	passes(t, app)
+	passes(t, app)
+	t.Run("which hides nothing else", func(t *testing.T) {
+		app.exec("ALTER TABLE vault.supervisor_passes RENAME TO elsewhere")
+		eventually(t, "the error is logged", func() bool {
+			return strings.Contains(c.logText(t), `relation "vault.supervisor_passes" does not exist`)
+		})
+		app.exec("ALTER TABLE vault.elsewhere RENAME TO supervisor_passes")
+		passes(t, app)
+		passes(t, app)
+		if n := said("has members"); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+	})
+	postgres.exec("ALTER ROLE vault_owner LOGIN")
+	eventually(t, "the log warns of both", func() bool { return said("can log in and has members") == 1 })
+	postgres.exec("ALTER ROLE vault_owner NOLOGIN")
+	eventually(t, "the log warns of what is left", func() bool { return said("has members") == 2 })
+	postgres.exec("REVOKE vault_owner FROM intruder")
+	passes(t, app)
+	passes(t, app)
+	postgres.exec("GRANT vault_owner TO intruder")
+	eventually(t, "the log warns again", func() bool { return said("has members") == 3 })
 }

@@ -22,6 +22,7 @@
 #define HV_OWNER_NAME		"vault_owner"
 #define HV_GO_LIBRARY		"hyperion_vault_go.so"
 
+#define HV_MAX_NAME_LEN		255	/* bytes, as core.MaxNameLen */
 #define HV_ID_LEN			16	/* bytes of a secret's UUID */
 #define HV_MAX_FRAME_LEN	(1024 * 1024)	/* body of an agent frame, as core/frame.MaxSize */
 

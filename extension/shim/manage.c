@@ -90,7 +90,8 @@ ListSecrets(HvCall *call, FunctionCallInfo fcinfo)
 		prefix = HvUtf8(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given));
 	}
 	HV_CALL_GO(check_prefix, prefix);
-	call->name = prefix;
+	/* For the record: what is beyond the length of a name can only be the slash after one. */
+	call->name = (HvBytes) {prefix.data, Min(prefix.len, HV_MAX_NAME_LEN)};
 	InitMaterializedSRF(fcinfo, 0);
 	HvList(call, prefix, (ReturnSetInfo *) fcinfo->resultinfo);
 	HvRecord(call, "ok", "");

@@ -19,8 +19,6 @@
 #include "storage/spin.h"
 #include "utils/builtins.h"
 
-#define MAX_TARGET_LEN	255		/* bytes of a name in the audit, as core.MaxNameLen */
-
 /*
  * Where a standby gets its WAL from, as the connection itself says: primary_conninfo may hold a password. Palloc'd;
  * NULL while it has never been connected.
@@ -97,7 +95,7 @@ Describe(HvCall *call, FunctionCallInfo fcinfo)
 {
 	char	   *target = PG_ARGISNULL(1) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	HvBytes		utf8 = HvUtf8(target, strlen(target));
-	int			len = pg_encoding_mbcliplen(PG_UTF8, (const char *) utf8.data, (int) utf8.len, MAX_TARGET_LEN);
+	int			len = pg_encoding_mbcliplen(PG_UTF8, (const char *) utf8.data, (int) utf8.len, HV_MAX_NAME_LEN);
 
 	RequireArg(fcinfo, 0, "action");
 	call->action = text_to_cstring(PG_GETARG_TEXT_PP(0));

@@ -6,26 +6,46 @@
  */
 #include "hyperion_vault.h"
 
+#include "access/detoast.h"
 #include "agent.h"
 #include "arg.h"
 #include "call.h"
 #include "encoding.h"
 #include "golib.h"
+#include "mb/pg_wchar.h"
 #include "memory.h"
 #include "readonly.h"
 #include "store.h"
 #include "utils/builtins.h"
 
+static void
+CheckLength(Size len, Size limit)
+{
+	if (len > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("value is %zu bytes long, the limit is %d", len, HvMaxValueBytes)));
+}
+
 /*
- * A value argument as the bytes that are sealed or compared: text in UTF-8, bytea as it is.
+ * A value argument as the bytes that are sealed or compared: text in UTF-8, bytea as it is. One that is too long is
+ * refused before anything is done with it: what Go does with a value cannot be cancelled.
  */
 static HvBytes
 ValueArg(FunctionCallInfo fcinfo, int arg, bool is_text)
 {
-	struct varlena *value = PG_GETARG_VARLENA_PP(arg);
-	HvBytes		bytes = {(const unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
+	struct varlena *value;
+	HvBytes		bytes;
 
-	return is_text ? HvValueToUtf8(bytes) : bytes;
+	/* What its UTF-8 cannot be short enough for, is not even decompressed. */
+	CheckLength(toast_raw_datum_size(PG_GETARG_DATUM(arg)) - VARHDRSZ,
+				(Size) HvMaxValueBytes * (is_text ? MAX_MULTIBYTE_CHAR_LEN : 1));
+	value = PG_GETARG_VARLENA_PP(arg);
+	bytes = (HvBytes) {(const unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
+	if (is_text)
+		bytes = HvValueToUtf8(bytes);
+	CheckLength(bytes.len, HvMaxValueBytes);
+	return bytes;
 }
 
 static Datum

@@ -36,6 +36,11 @@ PGDLLEXPORT void HvSupervisorMain(Datum arg);
 static HvStatement supervise_statement = {
 	"SELECT vault.supervise($1, $2)", 2, {INT4OID, BOOLOID}
 };
+static HvStatement owner_statement = {
+	"SELECT vault.owner_fault()", 0
+};
+
+static BackgroundWorkerHandle *supervisor = NULL;	/* in the launcher: the one that runs */
 
 /*
  * Wait for a reload, a signal, or the time. Also handles the reload.
@@ -53,21 +58,30 @@ Idle(int secs)
 	}
 }
 
+/* what a worker has said last of one matter */
+typedef struct HvSaid
+{
+	int			level;
+	char	   *last;
+} HvSaid;
+
+static HvSaid trouble = {LOG, NULL};	/* why there is no pass */
+static HvSaid exposure = {WARNING, NULL};	/* what is wrong with the owner */
+
 /*
- * Log a message unless it was the last one. The text is copied to memory that lives as long as the process.
+ * Log a message unless it was the last one of its matter. The text is copied to memory that lives as long as the
+ * process.
  */
 static void
-LogOnce(const char *message)
+LogOnce(HvSaid *said, const char *message)
 {
-	static char *last = NULL;
-
-	if (last != NULL && message != NULL && strcmp(last, message) == 0)
+	if (said->last != NULL && message != NULL && strcmp(said->last, message) == 0)
 		return;
-	if (last != NULL)
-		pfree(last);
-	last = message == NULL ? NULL : MemoryContextStrdup(TopMemoryContext, message);
+	if (said->last != NULL)
+		pfree(said->last);
+	said->last = message == NULL ? NULL : MemoryContextStrdup(TopMemoryContext, message);
 	if (message != NULL)
-		ereport(LOG, (errmsg("hyperion_vault supervisor: %s", message)));
+		ereport(said->level, (errmsg("hyperion_vault supervisor: %s", message)));
 }
 
 static void
@@ -122,24 +136,35 @@ DatabaseExists(void)
 }
 
 /*
+ * At the launcher's end: the next one starts a supervisor of its own.
+ */
+static void
+EndSupervisor(int code, Datum arg)
+{
+	if (supervisor != NULL)
+		TerminateBackgroundWorker(supervisor);
+}
+
+/*
  * Start the supervisor and wait until it ends.
  */
 static void
 RunSupervisor(void)
 {
 	BackgroundWorker worker;
-	BackgroundWorkerHandle *handle;
 
 	Worker(&worker, "HvSupervisorMain", "hyperion_vault supervisor");
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_notify_pid = MyProcPid;
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	if (!RegisterDynamicBackgroundWorker(&worker, &supervisor))
 	{
-		LogOnce("no background worker slot is free; raise max_worker_processes");
+		LogOnce(&trouble, "no background worker slot is free; raise max_worker_processes");
 		return;
 	}
-	LogOnce(NULL);
-	(void) WaitForBackgroundWorkerShutdown(handle);
+	LogOnce(&trouble, NULL);
+	(void) WaitForBackgroundWorkerShutdown(supervisor);
+	pfree(supervisor);
+	supervisor = NULL;
 }
 
 /*
@@ -152,14 +177,49 @@ HvLauncherMain(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	before_shmem_exit(EndSupervisor, (Datum) 0);
 	for (;;)
 	{
 		if (DatabaseExists())
 			RunSupervisor();
 		else
-			LogOnce(psprintf("database \"%s\" does not exist; set hyperion_vault.database", HvDatabase));
+			LogOnce(&trouble, psprintf("database \"%s\" does not exist; set hyperion_vault.database", HvDatabase));
 		Idle(RESTART_SECS);
 	}
+}
+
+/*
+ * Say what makes the owner of the vault somebody's to become: nothing of PostgreSQL's forbids it later on.
+ */
+static void
+LookAtOwner(void)
+{
+	HvParams	none = {0};
+
+	HvOwnerLook(&owner_statement, &none);
+	LogOnce(&exposure, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+}
+
+/*
+ * vault.supervise(), between the start and the end of a transaction; true when there is more to do at once.
+ */
+static bool
+Supervise(void)
+{
+	HvParams	params = {0};
+	bool		more;
+	bool		isnull;
+
+	pgstat_report_activity(STATE_RUNNING, "vault.supervise()");
+	SPI_connect();
+	HvAdd(&params, Int32GetDatum(BATCH));
+	HvAdd(&params, BoolGetDatum(HvRotationEnabled));
+	HvOwnerRun(&supervise_statement, &params);
+	more = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) >= BATCH;
+	LookAtOwner();
+	SPI_finish();
+	LogOnce(&trouble, NULL);
+	return more;
 }
 
 /*
@@ -168,29 +228,19 @@ HvLauncherMain(Datum arg)
 static bool
 Pass(void)
 {
-	HvParams	params = {0};
 	bool		more = false;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true)))
-		LogOnce(psprintf("database \"%s\" does not have the extension", HvDatabase));
+		LogOnce(&trouble, psprintf("database \"%s\" does not have the extension", HvDatabase));
 	else
-	{
-		bool		isnull;
-
-		pgstat_report_activity(STATE_RUNNING, "vault.supervise()");
-		SPI_connect();
-		HvAdd(&params, Int32GetDatum(BATCH));
-		HvAdd(&params, BoolGetDatum(HvRotationEnabled));
-		HvOwnerRun(&supervise_statement, &params);
-		more = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) >= BATCH;
-		SPI_finish();
-		LogOnce(NULL);
-	}
+		more = Supervise();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	/* A worker has no end of a command that would do it, and autovacuum goes by this. */
+	(void) pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return more;
 }
@@ -220,7 +270,7 @@ GuardedPass(MemoryContext context)
 		HOLD_INTERRUPTS();
 		AbortCurrentTransaction();
 		RESUME_INTERRUPTS();
-		LogOnce(failure->message);
+		LogOnce(&trouble, failure->message);
 		pgstat_report_activity(STATE_IDLE, NULL);
 	}
 	PG_END_TRY();

@@ -38,8 +38,14 @@ SELECT bool_and(at <= clock_timestamp()), bool_and(at > now() - interval '1 hour
 -- good: reading. The newest, oldest first; whoever looks is seen.
 --
 SET SESSION AUTHORIZATION regress_vault_auditor;
-SELECT count(*) FROM vault.audit('audit/full');
-SELECT action, secret_name, actor, session_role, outcome FROM vault.audit('audit/full');
+SELECT action, secret_name, actor, session_role, outcome FROM vault.audit('audit/full') WHERE action <> 'audit';
+BEGIN;
+SELECT count(*) FROM vault.audit('audit/rolled-back');
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+SELECT await_audit();
+SELECT action, secret_name, actor, session_role, outcome, node <> '' FROM vault.audit('audit/') WHERE action = 'audit' AND actor = 'role:regress_vault_auditor';
+SET SESSION AUTHORIZATION regress_vault_auditor;
 -- by prefix: no pattern, upper and lower case differ
 SELECT count(*) FROM vault.audit('audit/ful') WHERE actor = 'role:app';
 SELECT count(*) FROM vault.audit('audit/%') WHERE actor = 'role:app';
@@ -51,7 +57,7 @@ SELECT count(*) FROM vault.audit('audit/full', 'infinity');
 SELECT count(*) FROM vault.audit('audit/full', '-infinity') WHERE actor = 'role:app';
 -- by number
 SELECT count(*) FROM vault.audit(max_rows => 3);
-SELECT action, secret_name, actor FROM vault.audit('audit/all', max_rows => 2);
+SELECT secret_name FROM vault.audit('audit/all', max_rows => 2);
 SELECT count(*) = count(DISTINCT id), array_agg(id ORDER BY ordinality) = array_agg(id ORDER BY at, id)
 FROM vault.audit(max_rows => 100000) WITH ORDINALITY;
 -- nothing but the function
@@ -69,7 +75,12 @@ SELECT try('SELECT vault.audit(max_rows => -1)');
 SELECT try('SELECT vault.audit(max_rows => 100001)');
 SELECT try('SELECT vault.audit(max_rows => NULL)');
 SELECT try('SELECT vault.audit(since => ''soon'')');
--- no look goes unseen: where nothing can be written, the key agent records it
+-- no look goes unseen: where there is no key agent the transaction records it, if it can write
+BEGIN;
+SET LOCAL hyperion_vault.agent_socket = '/nowhere/agent.sock';
+SELECT count(*) FROM vault.audit('audit/agentless');
+COMMIT;
+SELECT action, secret_name, outcome FROM vault.audit('audit/agentless') ORDER BY at, id LIMIT 1;
 BEGIN READ ONLY;
 SELECT try('SELECT vault.audit(''audit/full'')');
 SELECT try('SET LOCAL hyperion_vault.agent_socket = ''/nowhere/agent.sock''');

@@ -228,6 +228,13 @@ SELECT try('SELECT vault.update_secret(''app/text'', NULL::text, NULL)');
 SELECT try('SELECT vault.update_secret(''app/text'', ''\xff''::bytea, NULL)');
 SELECT try('SELECT vault.update_secret(''app/json'', ''{'', NULL)');
 SELECT try(format('SELECT vault.update_secret(''app/text'', %L, NULL)', repeat('x', 65537)));
+-- what is too long is refused before it is compared, parsed or even decompressed
+SELECT try('SELECT vault.verify(''app/text'', repeat(''x'', 65536))'), try('SELECT vault.verify(''app/text'', repeat(''x'', 65537))');
+SELECT try('SELECT vault.verify(''app/text'', repeat(''x'', 65537)::bytea)'), try('SELECT vault.verify_version(''app/text'', repeat(''x'', 65537))');
+SELECT try('SELECT vault.verify_version(''app/text'', repeat(''x'', 65537)::bytea)'), try('SELECT vault.verify(''app/text'', repeat(''x'', 3000000))');
+SELECT try('SELECT vault.create_secret(''app/w'', repeat(''{'', 65537), content_type => ''application/json'', generate_policy => ''{"json_field": "a"}'')');
+SELECT try('SELECT vault.create_secret(''app/w'', repeat(''x'', 65537)::bytea)'), try('SELECT vault.update_secret(''app/text'', repeat(''x'', 65537)::bytea, NULL)');
+SELECT try('SELECT vault.verify(''strange/s'', repeat(''x'', 65537))');
 -- bytes are no text
 SELECT try('SELECT vault.read_secret(''app/bytes'')');
 SELECT try('SELECT vault.read_secret(''app/bytes-text'')');
@@ -653,6 +660,13 @@ WHERE code IN ('unavailable', 'internal') ORDER BY at, id;
 -- and nothing of a value, anywhere
 SELECT count(*) FROM vault.audit(max_rows => 100000) a WHERE a::text ~ 's3cr3t|value of|born again';
 
+-- the longest prefix is a name and a slash
+SELECT vault.create_secret(repeat('n', 253) || '/a', 'x');
+SELECT count(*) FROM vault.list_secrets(repeat('n', 253) || '/');
+SELECT count(*) FROM vault.list_secrets(repeat('n', 255) || '/');
+SELECT try(format('SELECT vault.list_secrets(%L)', repeat('n', 256) || '/'));
+SELECT await_audit();
+SELECT action, length(secret_name), outcome FROM vault.audit('nnn') WHERE action = 'list' ORDER BY at, id;
 -- every function of the library with no argument that is not null
 SELECT p.oid::regprocedure, try(format('SELECT vault.%I(%s)', p.proname, (SELECT string_agg('NULL::' || t::regtype, ', ') FROM unnest(p.proargtypes) t)))
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
