@@ -432,7 +432,7 @@ SELECT split_part(try('SELECT vault.expire_version(''role/a'', 1)'), E'\n', 1);
 RESET ROLE;
 SELECT vault.grant_access('regress_vault_turner', 'role/*', '{update,verify}');
 SET ROLE regress_vault_turner;
-SELECT vault.configure_secret('role/a', description => 'said', tags => '{"a": 1}', keep_versions => 1);
+SELECT vault.configure_secret('role/a', description => 'said', tags => '{"a": "1"}', keep_versions => 1);
 SELECT description, tags, keep_versions, grace_period_secs, current_version FROM vault.list_secrets('role/a');
 SELECT vault.configure_secret('role/a');
 SELECT vault.configure_secret('role/a', description => '');

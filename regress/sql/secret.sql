@@ -38,7 +38,7 @@ SET ROLE regress_vault_app;
 
 -- all that can be said of a secret, and all of it seen again
 SELECT vault.create_secret('app/full', value => 'v', kind => 'manual', content_type => 'TEXT/HTML; Charset="UTF-8"',
-    description => 'a "full" one', tags => '{"team": "core", "n": [1, null]}', grace_period_secs => 3600,
+    description => 'a "full" one', tags => '{"team": "core", "n": "[1, null]"}', grace_period_secs => 3600,
     generate_policy => '{"length": 12, "lower": false, "upper": false}');
 SELECT name, kind, content_type, description, tags, rotation_interval_secs, grace_period_secs, generate_policy,
        current_version, next_rotation_at, created_at = updated_at
@@ -266,6 +266,8 @@ SELECT try('SELECT vault.create_secret(''app/w'', ''x'', grace_period_secs => 31
 SELECT try(format('SELECT vault.create_secret(''app/w'', ''x'', description => %L)', repeat('d', 1025)));
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', tags => ''[]'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', tags => ''{'')');
+SELECT try('SELECT vault.create_secret(''app/w'', ''x'', tags => ''{"a": 1}'')');
+SELECT try('SELECT vault.configure_secret(''app/full'', tags => ''{"a": ["b"]}'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', content_type => ''text'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', content_type => ''text/*'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', content_type => ''text/plain; charset=latin1'')');
