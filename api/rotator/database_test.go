@@ -157,6 +157,31 @@ func TestFailureIsKeptAndRetried(t *testing.T) {
 	}
 }
 
+// TestOneCorruptRow: what cannot be read is kept on its job, and everything else is rotated and planned.
+func TestOneCorruptRow(t *testing.T) {
+	b := newBench(t)
+	b.due("bad/due", "bad/policy", "bad/tags", "good")
+	for name, schedule := range map[string]string{"bad/cron": "30 2 * * *", "good/cron": "30 3 * * *"} {
+		b.mustCreate(vault.CreateRequest{Name: name, Kind: "automatic", Rotation: vault.Rotation{Schedule: schedule}})
+	}
+	b.exec("ALTER TABLE vault.secrets DROP CONSTRAINT secrets_tags_strings")
+	b.exec(`UPDATE vault.secrets SET tags = '{"a": 1}' WHERE name IN ('bad/tags', 'bad/cron')`)
+	b.exec(`UPDATE vault.secrets SET generate_policy = '{"lenght": 1}' WHERE name = 'bad/policy'`)
+	b.exec(`UPDATE vault.rotation_jobs SET due_at = '-infinity' FROM vault.secrets s WHERE s.id = secret_id AND s.name = 'bad/due'`)
+	start(t, rotator.Config{Door: b.door, Poll: 50 * time.Millisecond})
+	b.await("the good one is rotated and the others' failures are kept", `SELECT
+		bool_and(CASE WHEN s.name = 'good' THEN j.state = 'done' ELSE j.last_error LIKE 'the % malformed' AND j.next_attempt_at > j.created_at END)
+		FROM vault.rotation_jobs j JOIN vault.secrets s ON s.id = j.secret_id`)
+	b.await("the good one is planned", `SELECT next_rotation_at IS NOT NULL FROM vault.secrets WHERE name = 'good/cron'`)
+	if n := one[int64](b, "SELECT count(*) FROM vault.audit_log WHERE action = 'rotate' AND outcome = 'failed' AND code = 'corrupt'"); n < 3 {
+		t.Errorf("%d failures are audited", n)
+	}
+	// Mended, they are rotated.
+	b.exec("UPDATE vault.secrets SET tags = '{}', generate_policy = NULL")
+	b.exec("UPDATE vault.rotation_jobs SET due_at = clock_timestamp() WHERE due_at = '-infinity'")
+	b.await("all are rotated", allDone)
+}
+
 func TestSchedulesArePlanned(t *testing.T) {
 	b := newBench(t)
 	b.mustCreate(vault.CreateRequest{Name: "a", Kind: "automatic", GracePeriodSecs: 600,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -128,18 +129,29 @@ func (d *DB) ClaimRotations(ctx context.Context, worker string, lease time.Durat
 	return perform(ctx, d, change[[]vault.Claim]{
 		sql: claimRotations, args: []any{worker, int32(lease / time.Second), int32(limit)},
 		collect: func(rows pgx.Rows) ([]vault.Claim, error) {
-			return pgx.CollectRows(rows, func(r pgx.CollectableRow) (c vault.Claim, err error) {
-				var f secretFields
-				var attempts int32
-				if err := r.Scan(append([]any{(*[16]byte)(&c.Job), &c.DueAt, &c.ClaimedAt, &attempts}, f.targets()...)...); err != nil {
-					return c, err
-				}
-				c.Worker, c.Attempts = worker, int(attempts)
-				c.Secret, err = f.secret()
-				return c, err
-			})
+			return pgx.CollectRows(rows, func(r pgx.CollectableRow) (vault.Claim, error) { return claimRow(r, worker) })
 		},
 	})
+}
+
+// claimRow reads one claim. The claims are committed by now: one that is malformed must not lose the others.
+func claimRow(r pgx.CollectableRow, worker string) (vault.Claim, error) {
+	var (
+		f            secretFields
+		job          pgtype.UUID
+		due, claimed pgtype.Timestamptz
+		attempts     pgtype.Int4
+	)
+	if err := r.Scan(append([]any{&job, &due, &claimed, &attempts}, f.targets()...)...); err != nil {
+		return vault.Claim{}, err
+	}
+	x := f.result()
+	if x.Err == nil && !finite(due) {
+		x.Err = core.Errorf(core.Corrupt, "the due time of %s is malformed", core.Quote(f.name.String))
+	}
+	return vault.Claim{
+		Job: job.Bytes, Worker: worker, DueAt: due.Time, ClaimedAt: claimed.Time, Attempts: int(attempts.Int32), Secret: x.Secret, Err: x.Err,
+	}, nil
 }
 
 const completeRotation = `SELECT * FROM vault.complete_rotation($1::uuid, $2::text, $3::bigint,
@@ -188,8 +200,9 @@ func (d *DB) UnplannedRotations(ctx context.Context, limit int) ([]vault.Unplann
 		if err := r.Scan(append([]any{&u.Now}, f.targets()...)...); err != nil {
 			return u, err
 		}
-		u.Secret, err = f.secret()
-		return u, err
+		x := f.result()
+		u.Secret, u.Err = x.Secret, x.Err
+		return u, nil
 	})
 }
 

@@ -58,6 +58,9 @@ func (v *Vault) CompleteRotation(ctx context.Context, c Claim) (Secret, error) {
 }
 
 func (v *Vault) completeRotation(ctx context.Context, c Claim) (Secret, error) {
+	if c.Err != nil {
+		return Secret{}, c.Err
+	}
 	s := c.Secret
 	if err := s.wellFormed(); err != nil {
 		return Secret{}, err
@@ -104,7 +107,10 @@ func (v *Vault) PlanRotations(ctx context.Context) (planned int, err error) {
 		return 0, err
 	}
 	for _, u := range waiting {
-		at, perr := nextTime(u.Secret, u.Now)
+		at, perr := time.Time{}, u.Err
+		if perr == nil {
+			at, perr = nextTime(u.Secret, u.Now)
+		}
 		if perr != nil {
 			if err == nil {
 				err = core.Wrap(core.CodeOf(perr), perr, "plan the rotation of %s", core.Quote(string(u.Secret.Name)))

@@ -263,6 +263,28 @@ func TestDueRotation(t *testing.T) {
 			t.Error("tried again at once")
 		}
 	})
+	t.Run("a corrupt claim fails, and no other", func(t *testing.T) {
+		d := stocked(t)
+		r := vault.CreateRequest{Name: "bad", Kind: "automatic", RotationIntervalSecs: 60}
+		if _, err := d.Create(t.Context(), d.admin, r); err != nil {
+			t.Fatal(err)
+		}
+		d.store.Corrupt("bad")
+		d.recorder.Take()
+		*d.now = d.now.Add(60 * time.Second)
+		claims, err := d.ClaimRotations(t.Context(), "w1", time.Minute, 10)
+		if err != nil || len(claims) != 2 {
+			t.Fatalf("claimed %+v, %v", claims, err)
+		}
+		for _, c := range claims {
+			_, err := d.CompleteRotation(t.Context(), c)
+			wantCode(t, err, map[core.Name]core.Code{"auto": "", "bad": core.Corrupt}[c.Secret.Name])
+			if err != nil {
+				_, err = d.FailRotation(t.Context(), c, err)
+				wantCode(t, err, "")
+			}
+		}
+	})
 	t.Run("a row edited by hand is not rotated", func(t *testing.T) {
 		d := stocked(t)
 		*d.now = d.now.Add(60 * time.Second)
@@ -295,6 +317,17 @@ func TestPlanRotations(t *testing.T) {
 	s, _ := d.Describe(t.Context(), d.reader, "a")
 	if want := time.Date(2026, 1, 2, 7, 30, 0, 0, time.UTC); !s.NextRotationAt.Equal(want) {
 		t.Errorf("next at %s, want %s", s.NextRotationAt, want)
+	}
+	// One that cannot be read keeps no other from being planned.
+	create("c", "* * * * *", "")
+	create("d", "* * * * *", "")
+	d.store.Corrupt("c")
+	n, err := d.PlanRotations(t.Context())
+	if n != 1 || core.CodeOf(err) != core.Corrupt || !strings.Contains(core.MessageOf(err), "c") {
+		t.Fatalf("planned %d, %v", n, err)
+	}
+	for _, name := range []string{"c", "d"} {
+		wantCode(t, only(d.Delete(t.Context(), d.admin, name, vault.AnyVersion)), "")
 	}
 	// After a long outage it comes once, and the next time is one that is still to come.
 	*d.now = d.now.Add(72 * time.Hour)

@@ -60,6 +60,7 @@ type Claim struct {
 	ClaimedAt time.Time // by the clock of the database
 	Attempts  int       // from 1
 	Secret    Secret    // as it was when it was claimed
+	Err       error     // Corrupt: as in SecretResult; such a claim can only fail
 }
 
 // RotatedVersion completes a claim.
@@ -81,6 +82,7 @@ type RotationFailure struct {
 type Unplanned struct {
 	Now    time.Time // by the clock of the database
 	Secret Secret
+	Err    error // Corrupt: as in SecretResult
 }
 
 // Place is where a reader of changes has come to. The zero Place is before the first.

@@ -131,7 +131,8 @@ func (s *Store) ClaimRotations(_ context.Context, worker string, lease time.Dura
 		}
 		j.worker, j.until = worker, now.Add(lease)
 		j.attempts++
-		out = append(out, vault.Claim{Job: j.id, Worker: worker, DueAt: j.due, ClaimedAt: now, Attempts: j.attempts, Secret: *i})
+		r := x.result()
+		out = append(out, vault.Claim{Job: j.id, Worker: worker, DueAt: j.due, ClaimedAt: now, Attempts: j.attempts, Secret: r.Secret, Err: r.Err})
 	}
 	return out, nil
 }
@@ -220,7 +221,8 @@ func (s *Store) UnplannedRotations(_ context.Context, limit int) ([]vault.Unplan
 	var out []vault.Unplanned
 	for _, x := range s.secrets {
 		if x.info.Rotation.Schedule != "" && x.info.NextRotationAt.IsZero() && len(out) < limit {
-			out = append(out, vault.Unplanned{Now: s.Now(), Secret: x.info})
+			r := x.result()
+			out = append(out, vault.Unplanned{Now: s.Now(), Secret: r.Secret, Err: r.Err})
 		}
 	}
 	return out, nil

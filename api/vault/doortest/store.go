@@ -37,6 +37,7 @@ var (
 type secret struct {
 	info     vault.Secret
 	versions []version
+	corrupt  bool // its row cannot be read
 }
 
 type version struct {
@@ -327,9 +328,25 @@ func (s *Store) describe(op string, name core.Name, f vault.Freshness) (vault.Se
 	}
 	s.asked = f
 	if x := s.secrets[name]; x != nil {
-		return x.info, nil
+		r := x.result()
+		return r.Secret, r.Err
 	}
 	return vault.Secret{}, core.Errorf(core.NotFound, "no such secret")
+}
+
+// Corrupt makes a secret one whose row cannot be read.
+func (s *Store) Corrupt(name core.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets[name].corrupt = true
+}
+
+func (x *secret) result() vault.SecretResult {
+	if x.corrupt {
+		id := vault.Secret{ID: x.info.ID, Name: x.info.Name, CurrentVersion: x.info.CurrentVersion}
+		return vault.SecretResult{Secret: id, Err: core.Errorf(core.Corrupt, "the stored tags are malformed")}
+	}
+	return vault.SecretResult{Secret: x.info}
 }
 
 // DescribeSecret implements vault.Store.
@@ -343,7 +360,7 @@ func (s *Store) DescribeSecretOnWriter(_ context.Context, name core.Name) (vault
 }
 
 // DescribeSecrets implements vault.Store.
-func (s *Store) DescribeSecrets(_ context.Context, prefix, after string, limit int, f vault.Freshness) ([]vault.Secret, error) {
+func (s *Store) DescribeSecrets(_ context.Context, prefix, after string, limit int, f vault.Freshness) ([]vault.SecretResult, error) {
 	leave, err := s.enter("DescribeSecrets")
 	defer leave()
 	if err != nil {
