@@ -140,7 +140,7 @@ BEGIN
     ON CONFLICT DO NOTHING;
     GET DIAGNOSTICS enqueued_now = ROW_COUNT;
     DELETE FROM vault.rotation_jobs j WHERE j.finished_at < stamp - interval '30 days';
-    DELETE FROM vault.changes c WHERE c.at < stamp - interval '7 days';
+    PERFORM vault.prune_changes(stamp - interval '7 days');
     INSERT INTO vault.supervisor_passes (last_pass_at, enqueued, expired) VALUES (stamp, enqueued_now, expired_now)
     ON CONFLICT ON CONSTRAINT supervisor_passes_pkey
     DO UPDATE SET last_pass_at = excluded.last_pass_at, enqueued = excluded.enqueued, expired = excluded.expired;
@@ -366,11 +366,50 @@ $$;
 COMMENT ON FUNCTION vault.changes_since(text, bigint, integer)
     IS 'changes after a place, of transactions that nothing can commit before any more';
 
-CREATE FUNCTION vault.last_change() RETURNS TABLE (xid text, id bigint)
+CREATE FUNCTION vault.knows_change(xid text, id bigint, at timestamptz) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN QUERY SELECT c.xid::text, c.id FROM vault.changes c
+    IF knows_change.xid = '0' THEN
+        -- Before the first: as long as nothing was pruned, which leaves an old one.
+        RETURN NOT EXISTS (SELECT FROM vault.changes c WHERE c.at < clock_timestamp() - interval '7 days');
+    ELSIF EXISTS (SELECT FROM vault.changes c WHERE c.xid = knows_change.xid::xid8 AND c.id = knows_change.id
+                                                AND c.at = knows_change.at) THEN
+        RETURN true;
+    END IF;
+    BEGIN
+        -- While a primary waits for its standby, that one shows the change and it does not.
+        RETURN CASE WHEN pg_xact_status(knows_change.xid::xid8) <> 'in progress' THEN false END;
+    EXCEPTION WHEN invalid_parameter_value THEN
+        RETURN false;  -- a transaction that is still to come here
+    END;
+END
+$$;
+COMMENT ON FUNCTION vault.knows_change(text, bigint, timestamptz)
+    IS 'whether a place is one of this history from which on all changes are kept; null: its transaction is not over';
+
+CREATE FUNCTION vault.prune_changes(before timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    young vault.changes;
+BEGIN
+    -- From the start on, in the order of places: what a place is followed by is kept as long as the place. The last one
+    -- stays: whoever has seen it misses nothing.
+    SELECT * INTO young FROM vault.changes c WHERE c.at >= prune_changes.before ORDER BY c.xid, c.id LIMIT 1;
+    DELETE FROM vault.changes c WHERE (c.xid, c.id) < (
+        SELECT l.xid, l.id FROM vault.changes l
+        WHERE (l.xid, l.id) < (coalesce(young.xid, '18446744073709551615'), coalesce(young.id, 0))
+        ORDER BY l.xid DESC, l.id DESC LIMIT 1);
+END
+$$;
+COMMENT ON FUNCTION vault.prune_changes(timestamptz) IS 'deletes changes that are older, but for the last of them';
+
+CREATE FUNCTION vault.last_change() RETURNS TABLE (xid text, id bigint, at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT c.xid::text, c.id, c.at FROM vault.changes c
                  WHERE c.xid < pg_snapshot_xmin(pg_current_snapshot())
                  ORDER BY c.xid DESC, c.id DESC LIMIT 1;
 END

@@ -85,10 +85,11 @@ type Unplanned struct {
 	Err    error // Corrupt: as in SecretResult
 }
 
-// Place is where a reader of changes has come to. The zero Place is before the first.
+// Place is where a reader of changes has come to: a change. The zero Place is before the first.
 type Place struct {
 	Transaction uint64
 	ID          int64
+	At          int64 // microseconds since 1970; another history may have given out the same numbers, at another time
 }
 
 // Change says that a secret was created, got a new version or was deleted.
@@ -143,8 +144,11 @@ type Rotations interface {
 	// PlanRotation stores the next time of a schedule; false when the schedule has changed since or was planned.
 	PlanRotation(ctx context.Context, s Secret, at time.Time) (bool, error)
 
-	// ChangesSince returns at most limit changes after a place, in their order. It asks the reader.
-	ChangesSince(ctx context.Context, after Place, limit int) ([]Change, error)
+	// ChangesSince returns at most limit changes after a place, in their order; known is false when the reader does not
+	// have the change of that place, or not all after it.
+	ChangesSince(ctx context.Context, after Place, limit int) (changes []Change, known bool, err error)
+	// KnowsPlace tells whether the primary has the change of a place, and all after it, or will have it.
+	KnowsPlace(ctx context.Context, p Place) (bool, error)
 	// LastChange returns the place after which everything is still to come. It asks the reader.
 	LastChange(ctx context.Context) (Place, error)
 	// Status asks the reader.

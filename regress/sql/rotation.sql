@@ -525,10 +525,23 @@ ROLLBACK;
 SELECT count(*) FROM vault.changes_since(:'xid', :'id', 100);
 -- from the start, everything of the last week
 SELECT count(*) = (SELECT count(*) FROM vault.changes) FROM vault.changes_since('0', 0, 1000);
-UPDATE vault.changes SET at = at - '7 days'::interval WHERE name = 'change/a';
+-- a place is known by its transaction, number and time; one of another history is not, nor one that is still to come
+SELECT vault.knows_change(xid, id, at), vault.knows_change(xid, id, at + '1 microsecond'), vault.knows_change(xid, id + 1, at),
+       vault.knows_change('18446744073709551615', 1, at), vault.knows_change('0', 0, NULL) FROM vault.last_change();
+BEGIN;
+SELECT vault.knows_change(pg_current_xact_id()::text, 1, now());
+ROLLBACK;
+-- what is older than a week goes from the start on, but for the last of it, which may be where somebody is
+UPDATE vault.changes SET at = at - '7 days'::interval WHERE name = 'change/a' OR name NOT LIKE 'change/%';
+SELECT xid AS first_xid, id AS first_id, at AS first_at FROM vault.changes ORDER BY xid, id LIMIT 1 \gset
 UPDATE vault.rotation_jobs SET finished_at = finished_at - '30 days'::interval WHERE secret_id = uuid(503);
 SELECT pass();
-SELECT action, name FROM vault.changes WHERE name LIKE 'change/%' ORDER BY xid, id;
+SELECT action, name FROM vault.changes ORDER BY xid, id;
+SELECT vault.knows_change(:'first_xid', :'first_id', :'first_at'), vault.knows_change('0', 0, NULL);
+SELECT count(*), bool_and(vault.knows_change(xid::text, id, at)) FROM vault.changes;
+UPDATE vault.changes SET at = at - '7 days'::interval;
+SELECT pass();
+SELECT action, name FROM vault.changes;
 SELECT count(*) FROM jobs(503);
 --
 -- what was written down

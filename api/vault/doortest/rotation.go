@@ -243,15 +243,33 @@ func (s *Store) PlanRotation(_ context.Context, wanted vault.Secret, at time.Tim
 	return true, nil
 }
 
-// ChangesSince implements vault.Store.
-func (s *Store) ChangesSince(_ context.Context, after vault.Place, limit int) ([]vault.Change, error) {
+// ChangesSince implements vault.Store, for a standby that has come to Replayed, if that is set.
+func (s *Store) ChangesSince(_ context.Context, after vault.Place, limit int) (changes []vault.Change, known bool, err error) {
 	leave, err := s.enter("ChangesSince")
 	defer leave()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	from := min(int(after.ID), len(s.changes))
-	return append([]vault.Change(nil), s.changes[from:min(from+limit, len(s.changes))]...), nil
+	here := len(s.changes)
+	if s.Replayed != nil {
+		here = min(here, *s.Replayed)
+	}
+	if !s.knows(after, here) {
+		return nil, false, nil
+	}
+	return append([]vault.Change(nil), s.changes[after.ID:min(int(after.ID)+limit, here)]...), true, nil
+}
+
+// knows tells whether a place is zero or that of one of the first n changes.
+func (s *Store) knows(p vault.Place, n int) bool {
+	return p == vault.Place{} || p.ID > 0 && p.ID <= int64(n) && s.changes[p.ID-1].Place == p
+}
+
+// KnowsPlace implements vault.Store.
+func (s *Store) KnowsPlace(_ context.Context, p vault.Place) (bool, error) {
+	leave, err := s.enter("KnowsPlace")
+	defer leave()
+	return err == nil && s.knows(p, len(s.changes)), err
 }
 
 // LastChange implements vault.Store.

@@ -16,6 +16,7 @@ import (
 type Store struct {
 	Recorder *Recorder
 	Now      func() time.Time
+	Replayed *int // changes that the reader has; nil = all
 
 	mu      sync.Mutex
 	secrets map[core.Name]*secret
@@ -117,7 +118,7 @@ func (s *Store) record(o vault.Origin, a vault.Action, name string, v uint64) {
 	case vault.ActionCreate, vault.ActionUpdate, vault.ActionRotate, vault.ActionDelete:
 		n := len(s.changes) + 1
 		s.changes = append(s.changes, vault.Change{
-			Place: vault.Place{Transaction: uint64(n), ID: int64(n)}, At: s.Now(), Action: a, Name: core.Name(name), Version: v,
+			Place: vault.Place{Transaction: uint64(n), ID: int64(n), At: s.Now().UnixMicro()}, At: s.Now(), Action: a, Name: core.Name(name), Version: v,
 		})
 	}
 }
