@@ -485,22 +485,39 @@ DECLARE
     stamp timestamptz := clock_timestamp();
 BEGIN
     RETURN jsonb_build_object(
-        'version', (SELECT extversion FROM pg_extension WHERE extname = 'hyperion_vault'),
-        'in_recovery', pg_is_in_recovery(),
-        'secrets', (SELECT count(*) FROM vault.secrets WHERE deleted_at IS NULL),
-        'automatic', (SELECT count(*) FROM vault.secrets WHERE deleted_at IS NULL AND kind = 'automatic'),
-        'paused', (SELECT count(*) FROM vault.secrets WHERE deleted_at IS NULL AND rotation_paused),
-        'due', (SELECT count(*) FROM vault.secrets
-                WHERE deleted_at IS NULL AND NOT rotation_paused AND next_rotation_at <= stamp),
-        'overdue_secs', (SELECT coalesce(max(extract(epoch FROM stamp - next_rotation_at))::bigint, 0)
-                         FROM vault.secrets
-                         WHERE deleted_at IS NULL AND NOT rotation_paused AND next_rotation_at <= stamp),
-        'queued', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'queued'),
-        'claimed', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'claimed'),
-        'failing', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'queued' AND last_error IS NOT NULL),
-        'missed', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'missed'),
-        'in_grace', (SELECT count(*) FROM vault.secret_versions WHERE NOT expired AND expires_at > stamp),
-        'last_pass_at', (SELECT last_pass_at FROM vault.supervisor_passes));
+            'version', (SELECT extversion FROM pg_extension WHERE extname = 'hyperion_vault'),
+            'in_recovery', pg_is_in_recovery(),
+            'missed', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'missed'),
+            'in_grace', (SELECT count(*) FROM vault.secret_versions WHERE NOT expired AND expires_at > stamp),
+            'last_pass_at', (SELECT last_pass_at FROM vault.supervisor_passes),
+            'events_held_secs', (SELECT coalesce(extract(epoch FROM stamp - min(c.at))::bigint, 0) FROM vault.changes c
+                                 WHERE c.xid >= pg_snapshot_xmin(pg_current_snapshot())),
+            'failures', vault.failures())
+        || (SELECT jsonb_build_object(
+                'secrets', count(*),
+                'automatic', count(*) FILTER (WHERE kind = 'automatic'),
+                'paused', count(*) FILTER (WHERE rotation_paused),
+                'unplanned', count(*) FILTER (WHERE rotation_schedule IS NOT NULL AND next_rotation_at IS NULL),
+                'due', count(*) FILTER (WHERE NOT rotation_paused AND next_rotation_at <= stamp),
+                'overdue_secs', coalesce(extract(epoch FROM stamp - min(next_rotation_at)
+                                                 FILTER (WHERE NOT rotation_paused AND next_rotation_at <= stamp))::bigint, 0))
+            FROM vault.secrets WHERE deleted_at IS NULL)
+        || (SELECT jsonb_build_object(
+                'queued', count(*) FILTER (WHERE state = 'queued'),
+                'claimed', count(*) FILTER (WHERE state = 'claimed'),
+                'failing', count(*) FILTER (WHERE last_error IS NOT NULL))
+            FROM vault.rotation_jobs WHERE state IN ('queued', 'claimed'));
 END
 $$;
-COMMENT ON FUNCTION vault.status() IS 'counts of secrets and rotations, and the last pass of the supervisor';
+COMMENT ON FUNCTION vault.status() IS 'counts of secrets and rotations, the last pass of the supervisor, and what fails why';
+
+CREATE FUNCTION vault.failures() RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(jsonb_agg(f ORDER BY f.attempts DESC, f.name), '[]') FROM (
+        SELECT s.name, j.attempts, j.last_error AS reason, j.due_at, j.next_attempt_at
+        FROM vault.rotation_jobs j JOIN vault.secrets s ON s.id = j.secret_id
+        WHERE j.state IN ('queued', 'claimed') AND j.last_error IS NOT NULL
+        ORDER BY j.attempts DESC, s.name LIMIT 20) f
+$$;
+COMMENT ON FUNCTION vault.failures() IS 'the 20 open rotations that have failed most often, with the reason of the last time';

@@ -119,6 +119,7 @@ CREATE TABLE vault.rotation_jobs (
 );
 CREATE UNIQUE INDEX rotation_jobs_open_key ON vault.rotation_jobs (secret_id) WHERE state IN ('queued', 'claimed');
 CREATE INDEX rotation_jobs_finished_at_idx ON vault.rotation_jobs (finished_at);
+CREATE INDEX rotation_jobs_missed_idx ON vault.rotation_jobs (finished_at) WHERE state = 'missed';
 CREATE INDEX secrets_next_rotation_at_idx ON vault.secrets (next_rotation_at);
 CREATE INDEX secret_versions_expires_at_idx ON vault.secret_versions (expires_at) WHERE NOT expired;
 

@@ -63,12 +63,32 @@ type statusBody struct {
 	Queued      int64      `json:"queued"`
 	Claimed     int64      `json:"claimed"`
 	Failing     int64      `json:"failing"`
+	Unplanned   int64      `json:"unplanned"`
 	Missed      int64      `json:"missed"`
 	InGrace     int64      `json:"in_grace"`
 	LastPassAt  *time.Time `json:"last_pass_at,omitempty"`
 	Audit       *auditBody `json:"audit,omitempty"`
 
-	Replication replicationBody `json:"replication"`
+	EventsHeldSecs int64           `json:"events_held_secs"`
+	Failures       []failureBody   `json:"failures"`
+	Replication    replicationBody `json:"replication"`
+}
+
+// failureBody is a rotation that is tried again.
+type failureBody struct {
+	Name          core.Name  `json:"name"`
+	Attempts      int        `json:"attempts"`
+	Reason        string     `json:"reason"`
+	DueAt         *time.Time `json:"due_at,omitempty"`
+	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
+}
+
+func failureBodies(all []vault.Failure) []failureBody {
+	out := make([]failureBody, len(all))
+	for i, f := range all {
+		out[i] = failureBody{Name: f.Name, Attempts: f.Attempts, Reason: f.Reason, DueAt: orNil(f.DueAt), NextAttemptAt: orNil(f.NextAttemptAt)}
+	}
+	return out
 }
 
 // auditBody is the state of the answering node's journal.
@@ -109,6 +129,7 @@ func (s *server) status(c *gin.Context) {
 		Version: v.Version, InRecovery: v.InRecovery, Secrets: v.Secrets, Automatic: v.Automatic, Paused: v.Paused,
 		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
 		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
+		Unplanned: v.Unplanned, EventsHeldSecs: v.EventsHeldSecs, Failures: failureBodies(v.Failures),
 		Replication: replicationBodyOf(v.Replication),
 	})
 }

@@ -147,6 +147,17 @@ func TestFailureIsKeptAndRetried(t *testing.T) {
 	start(t, rotator.Config{Door: b.door, Poll: 50 * time.Millisecond})
 	b.await("a failure is kept", "SELECT last_error IS NOT NULL AND state = 'queued' FROM vault.rotation_jobs")
 	b.await("the failure is seen", "SELECT (vault.status()->>'failing')::int = 1")
+	status, err := b.wired.db.Status(t.Context())
+	if err != nil || len(status.Failures) != 1 {
+		t.Fatalf("got %+v, %v", status, err)
+	}
+	if f := status.Failures[0]; f.Name != "a/b" || f.Attempts < 1 || f.Reason == "" || !f.NextAttemptAt.After(f.DueAt) || f.DueAt.IsZero() {
+		t.Errorf("got %+v", f)
+	}
+	counts, err := b.wired.db.Counts(t.Context())
+	if err != nil || counts.Failing != 1 || len(counts.Failures) != 0 {
+		t.Errorf("got %+v, %v", counts, err)
+	}
 	if n := one[int64](b, "SELECT count(*) FROM vault.audit_log WHERE action = 'rotate' AND outcome = 'failed' AND code = 'corrupt'"); n < 1 {
 		t.Error("the failure is not audited")
 	}

@@ -185,6 +185,18 @@ func TestNoChangeIsSkipped(t *testing.T) {
 	if got, _ := names(vault.Place{}); len(got) != 0 {
 		t.Fatalf("shown before the first transaction ended: %v", got)
 	}
+	b.exec("UPDATE vault.changes SET at = at - interval '100 s'")
+	held := func() int64 {
+		t.Helper()
+		s, err := b.wired.db.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.EventsHeldSecs
+	}
+	if n := held(); n < 100 || n > 130 {
+		t.Errorf("events are held up for %d s, it says", n)
+	}
 	if place, err := b.wired.db.LastChange(t.Context()); err != nil || place != (vault.Place{}) {
 		t.Fatalf("the last change is %v, %v", place, err)
 	}
@@ -197,5 +209,8 @@ func TestNoChangeIsSkipped(t *testing.T) {
 	}
 	if got, _ := names(last); len(got) != 0 {
 		t.Errorf("shown twice: %v", got)
+	}
+	if n := held(); n != 0 {
+		t.Errorf("events are still held up, for %d s", n)
 	}
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"strconv"
 	"time"
 
@@ -284,39 +283,4 @@ func (d *DB) LastChange(ctx context.Context) (vault.Place, error) {
 		return vault.Place{}, err
 	}
 	return rows[0], nil
-}
-
-// Status implements vault.Store.
-func (d *DB) Status(ctx context.Context) (vault.Status, error) {
-	rows, err := read(ctx, d, "SELECT vault.status()", nil, pgx.RowTo[[]byte])
-	if err != nil {
-		return vault.Status{}, err
-	}
-	var s struct {
-		Version     string     `json:"version"`
-		InRecovery  bool       `json:"in_recovery"`
-		Secrets     int64      `json:"secrets"`
-		Automatic   int64      `json:"automatic"`
-		Paused      int64      `json:"paused"`
-		Due         int64      `json:"due"`
-		OverdueSecs int64      `json:"overdue_secs"`
-		Queued      int64      `json:"queued"`
-		Claimed     int64      `json:"claimed"`
-		Failing     int64      `json:"failing"`
-		Missed      int64      `json:"missed"`
-		InGrace     int64      `json:"in_grace"`
-		LastPassAt  *time.Time `json:"last_pass_at"`
-	}
-	if len(rows) != 1 || json.Unmarshal(rows[0], &s) != nil {
-		return vault.Status{}, core.Errorf(core.Corrupt, "vault.status() answered something else")
-	}
-	at, err := d.Replication(ctx)
-	if err != nil {
-		return vault.Status{}, err
-	}
-	return vault.Status{
-		Replication: at, Version: s.Version, InRecovery: s.InRecovery, Secrets: s.Secrets, Automatic: s.Automatic, Paused: s.Paused,
-		Due: s.Due, OverdueSecs: s.OverdueSecs, Queued: s.Queued, Claimed: s.Claimed, Failing: s.Failing,
-		Missed: s.Missed, InGrace: s.InGrace, LastPassAt: orZero(s.LastPassAt),
-	}, nil
 }

@@ -101,6 +101,15 @@ type Change struct {
 	Version uint64
 }
 
+// Failure is a rotation that is tried again.
+type Failure struct {
+	Name          core.Name
+	Attempts      int
+	Reason        string // of the last attempt; the text for clients
+	DueAt         time.Time
+	NextAttemptAt time.Time
+}
+
 // Status is the state of a vault in counts.
 type Status struct {
 	Version     string // of the schema
@@ -112,10 +121,14 @@ type Status struct {
 	OverdueSecs int64     // of the one waiting longest
 	Queued      int64     // jobs that nobody works on
 	Claimed     int64     // jobs that somebody works on
-	Failing     int64     // queued jobs whose last attempt failed
+	Failing     int64     // jobs that have failed and are tried again
+	Unplanned   int64     // secrets with a schedule whose next time is not computed yet
 	Missed      int64     // jobs of the last 30 days whose window passed
 	InGrace     int64     // superseded versions still valid
 	LastPassAt  time.Time // of the supervisor; zero = never
+	// EventsHeldSecs is for how long events have been held up by a transaction that is older than the change they tell.
+	EventsHeldSecs int64
+	Failures       []Failure // some of those failing, the most often failed first
 
 	Audit       *AuditState // of this node's journal; nil = there is none
 	Replication Replication
@@ -153,6 +166,8 @@ type Rotations interface {
 	LastChange(ctx context.Context) (Place, error)
 	// Status asks the reader.
 	Status(ctx context.Context) (Status, error)
+	// Counts is Status for those who ask often: it may be a few seconds old, and has no Failures.
+	Counts(ctx context.Context) (Status, error)
 }
 
 // ErrClaimLost is in the chain of the error of a worker whose claim is no longer its own.

@@ -153,6 +153,8 @@ SELECT * FROM jobs(503) WHERE state <> 'done';
 -- not before its time
 SELECT * FROM claims('w1');
 SELECT vault.status()->'failing', vault.status()->'queued';
+SELECT name, attempts, reason, due_at < clock_timestamp(), next_attempt_at > clock_timestamp()
+FROM jsonb_to_recordset(vault.status()->'failures') AS f(name text, attempts integer, reason text, due_at timestamptz, next_attempt_at timestamptz);
 -- again and again: 4, 8 ... an hour at most. A reason is cut to what the table holds.
 CREATE FUNCTION again(n integer, reason text DEFAULT 'x') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -164,6 +166,11 @@ $$;
 SELECT string_agg(again(503), ' ') FROM generate_series(2, 14) i;
 SELECT again(503, repeat('ä', 2000));
 SELECT attempts, length(last_error), octet_length(last_error) FROM jobs(503) WHERE state = 'queued';
+-- one that is being tried again has failed all the same
+UPDATE vault.rotation_jobs SET next_attempt_at = clock_timestamp(), last_error = 'y' WHERE state = 'queued';
+SELECT * FROM claims('w1');
+SELECT vault.status()->'failing', vault.status()->'claimed', vault.status()#>>'{failures,0,reason}';
+SELECT failed(job(503), 'w1', 'z');
 -- in the end it works, and the reason is gone
 UPDATE vault.rotation_jobs SET next_attempt_at = clock_timestamp() WHERE state = 'queued';
 SELECT * FROM claims('w2');
@@ -252,6 +259,7 @@ SELECT configure(504, 4, schedule => '0 3 * * *', zone => 'Europe/Berlin');
 SELECT rotation_interval_secs, rotation_schedule, rotation_time_zone, next_rotation_at FROM vault.describe_secret('rot/c');
 SELECT pass();
 SELECT name, rotation_schedule, rotation_time_zone FROM vault.unplanned_rotations(10);
+SELECT vault.status()->'unplanned';
 SELECT count(*) FROM vault.unplanned_rotations(0);
 -- planned only for what it was computed from, and only once
 SELECT vault.plan_rotation(uuid(504), '0 4 * * *', 'Europe/Berlin', '2030-01-01 03:00Z'), vault.plan_rotation(uuid(504), '0 3 * * *', 'UTC', '2030-01-01 03:00Z'),
@@ -260,6 +268,7 @@ SELECT vault.plan_rotation(uuid(504), '0 3 * * *', 'Europe/Berlin', '2030-01-01 
 SELECT vault.plan_rotation(uuid(504), '0 3 * * *', 'Europe/Berlin', '2030-01-02 02:00Z');
 SELECT next_rotation_at FROM vault.describe_secret('rot/c');
 SELECT count(*) FROM vault.unplanned_rotations(10);
+SELECT vault.status()->'unplanned';
 -- completed with the next time of the schedule, or without one: then it is to be planned
 SELECT due(504);
 SELECT pass();

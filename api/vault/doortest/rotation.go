@@ -289,11 +289,40 @@ func (s *Store) Status(context.Context) (vault.Status, error) {
 	if err != nil {
 		return vault.Status{}, err
 	}
+	return s.status(), nil
+}
+
+// Counts implements vault.Store.
+func (s *Store) Counts(context.Context) (vault.Status, error) {
+	leave, err := s.enter("Counts")
+	defer leave()
+	if err != nil {
+		return vault.Status{}, err
+	}
+	return s.status(), nil
+}
+
+func (s *Store) status() vault.Status {
 	out := vault.Status{Replication: vault.Replication{Host: "db1", Home: true, LSN: s.lsn, Primary: "db1", Known: true}, Version: "0.1.0", Secrets: int64(len(s.secrets)), LastPassAt: s.Now()}
 	for _, x := range s.secrets {
 		if x.info.Kind == core.Automatic {
 			out.Automatic++
 		}
 	}
-	return out, nil
+	for _, j := range s.jobs {
+		if j.reason != "" {
+			out.Failing++
+			out.Failures = append(out.Failures, vault.Failure{Name: s.nameOf(j), Attempts: j.attempts, Reason: j.reason, DueAt: j.due, NextAttemptAt: j.retry})
+		}
+	}
+	return out
+}
+
+func (s *Store) nameOf(j *job) (name core.Name) {
+	for _, x := range s.secrets {
+		if x.info.ID == core.SecretID(j.id) {
+			name = x.info.Name
+		}
+	}
+	return name
 }
