@@ -359,7 +359,9 @@ AS $$
 #variable_conflict use_column
 DECLARE
     job vault.rotation_jobs := vault.lock_claim(fail_rotation.job_id, fail_rotation.worker);
-    retry_at timestamptz := clock_timestamp() + make_interval(secs => least(3600, 2.0 ^ least(job.attempts, 12)));
+    -- What is away comes back, and is then wanted soon.
+    longest integer := CASE WHEN fail_rotation.code = 'unavailable' THEN 300 ELSE 3600 END;
+    retry_at timestamptz := clock_timestamp() + make_interval(secs => least(longest, 2.0 ^ least(job.attempts, 12)));
 BEGIN
     UPDATE vault.rotation_jobs j
     SET state = 'queued', claimed_by = NULL, claimed_until = NULL, next_attempt_at = retry_at,
@@ -371,7 +373,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.fail_rotation(uuid, text, text, text, vault.audit_origin)
-    IS 'gives a job back with the reason; it is retried after 2, 4, 8 ... seconds, at most an hour; returns when';
+    IS 'gives a job back with the reason; it is retried after 2, 4, 8 ... seconds, at most an hour, five minutes if something was unavailable; returns when';
 
 CREATE FUNCTION vault.release_rotation(job_id uuid, worker text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

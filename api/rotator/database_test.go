@@ -6,9 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/audit"
 	"github.com/hyperiondb/hyperion-vault/api/rotator"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // settled fails unless each secret has exactly its first version and one rotated one, by one finished job.
@@ -165,6 +167,44 @@ func TestFailureIsKeptAndRetried(t *testing.T) {
 	b.await("it is retried", allDone)
 	if n := one[int64](b, "SELECT attempts FROM vault.rotation_jobs"); n < 2 {
 		t.Errorf("%d attempts", n)
+	}
+}
+
+// cutOffKeeper is one of a node that does not reach its key service.
+type cutOffKeeper struct{ vault.Keeper }
+
+var errCutOff = core.Errorf(core.Unavailable, "the key service is away from this node")
+
+func (cutOffKeeper) Generate(context.Context, map[string]string) (vault.DataKey, error) {
+	return vault.DataKey{}, errCutOff
+}
+func (cutOffKeeper) Check(context.Context) error { return errCutOff }
+
+// TestOneNodeIsCutOff: one of three without its key service delays nobody.
+func TestOneNodeIsCutOff(t *testing.T) {
+	b := newBench(t)
+	names := make([]string, 60)
+	for i := range names {
+		names[i] = fmt.Sprintf("s/%d", i)
+	}
+	cut, err := vault.New(vault.Config{Store: b.wired.db, Keeper: cutOffKeeper{}, Recorder: audit.NewDirect(b.wired.db), Node: "cut-off", Database: b.db.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.due(names...)
+	// It has the first look at what is due.
+	if claims, err := cut.ClaimRotations(t.Context(), "w", time.Minute, 16); len(claims) != 0 || core.CodeOf(err) != core.Unavailable {
+		t.Fatalf("claimed %d, %v", len(claims), err)
+	}
+	start(t, rotator.Config{Door: cut, Poll: 10 * time.Millisecond})
+	for range 2 {
+		start(t, rotator.Config{Door: b.mustOpen().door})
+	}
+	b.await("all are rotated", allDone)
+	b.exec("SELECT vault.supervise(1000, true)")
+	b.settled(len(names))
+	if n := one[int64](b, "SELECT max(attempts) FROM vault.rotation_jobs"); n != 1 {
+		t.Errorf("a rotation was tried %d times", n)
 	}
 }
 

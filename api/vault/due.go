@@ -34,13 +34,25 @@ func (v *Vault) rotatorOrigin(worker string) Origin {
 }
 
 // ClaimRotations takes on at most limit rotations that are due, for the time of the lease. The worker's name must be
-// one that no other call uses. Errors: Unavailable.
+// one that no other call uses. A node that is cut off from its key service takes on nothing: others can do what it would
+// only fail at, and when none can, what is due stays due at once. Errors: those of the Keeper's Check, Unavailable.
 func (v *Vault) ClaimRotations(ctx context.Context, worker string, lease time.Duration, limit int) ([]Claim, error) {
+	if err := v.CheckKeys(ctx); err != nil {
+		return nil, err
+	}
 	claims, err := v.c.Store.ClaimRotations(ctx, worker, lease, limit)
 	if len(claims) > 0 {
 		v.step(StepClaimed)
 	}
 	return claims, err
+}
+
+// CheckKeys returns nil when there is a key service that rotations could be made with now.
+func (v *Vault) CheckKeys(ctx context.Context) error {
+	if err := v.c.Keeper.Check(ctx); err != nil {
+		return core.Wrap(core.CodeOf(err), err, "rotations wait for the key service")
+	}
+	return nil
 }
 
 // CompleteRotation makes and stores the new value of a claim. It starts over when somebody else changes the secret

@@ -51,9 +51,9 @@ CREATE FUNCTION done(job uuid, worker text, expected bigint, next timestamptz DE
                    coalesce(job::text, ''), 'JOB')
 $$;
 -- failed: gives a job back with a reason; in how many seconds it is tried again.
-CREATE FUNCTION failed(job uuid, worker text, reason text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION failed(job uuid, worker text, reason text, code text DEFAULT 'internal') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN round(extract(epoch FROM vault.fail_rotation(job, worker, reason, 'unavailable',
+    RETURN round(extract(epoch FROM vault.fail_rotation(job, worker, reason, code,
         ROW('here', 'rotator', NULL, NULL, NULL)::vault.audit_origin) - clock_timestamp()));
 EXCEPTION WHEN SQLSTATE 'VT002' THEN
     RETURN replace(SQLERRM, job::text, 'JOB');
@@ -156,14 +156,17 @@ SELECT vault.status()->'failing', vault.status()->'queued';
 SELECT name, attempts, reason, due_at < clock_timestamp(), next_attempt_at > clock_timestamp()
 FROM jsonb_to_recordset(vault.status()->'failures') AS f(name text, attempts integer, reason text, due_at timestamptz, next_attempt_at timestamptz);
 -- again and again: 4, 8 ... an hour at most. A reason is cut to what the table holds.
-CREATE FUNCTION again(n integer, reason text DEFAULT 'x') RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION again(n integer, reason text DEFAULT 'x', code text DEFAULT 'internal') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE vault.rotation_jobs SET next_attempt_at = clock_timestamp() WHERE secret_id = uuid(n) AND state = 'queued';
     PERFORM vault.claim_rotations('w1', 60, 1);
-    RETURN failed(job(n), 'w1', reason);
+    RETURN failed(job(n), 'w1', reason, code);
 END
 $$;
 SELECT string_agg(again(503), ' ') FROM generate_series(2, 14) i;
+SELECT again(503, repeat('ä', 2000));
+-- what was away is tried sooner
+SELECT again(503, 'away', 'unavailable');
 SELECT again(503, repeat('ä', 2000));
 SELECT attempts, length(last_error), octet_length(last_error) FROM jobs(503) WHERE state = 'queued';
 -- one that is being tried again has failed all the same
@@ -622,7 +625,7 @@ SELECT count(*) FROM vault.rotation_jobs WHERE state IN ('queued', 'claimed');
 SELECT vault.revoke_service_role('regress_vault_service');
 SELECT vault.revoke_access('regress_vault_turner', 'role/*', '{create,read,update,rotate,verify}');
 DROP FUNCTION pass(boolean, integer), due(integer, interval), jobs(integer), claims(text, integer, integer), job(integer),
-    done(uuid, text, bigint, timestamptz), failed(uuid, text, text), again(integer, text),
+    done(uuid, text, bigint, timestamptz), failed(uuid, text, text, text), again(integer, text, text),
     configure(integer, bigint, bigint, text, text, bigint, boolean, bigint, integer, text), ended(integer, bigint, bigint);
 DROP ROLE regress_vault_service, regress_vault_turner;
 DO $$
