@@ -126,7 +126,7 @@ purge: ## stop both and delete the private server's data, keys and tokens
 
 ##@ Check
 
-.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 soak installcheck lint lint-c bench fuzz print-version print-sql-parts
+.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 storm soak installcheck lint lint-c bench fuzz print-version print-sql-parts
 test: ## everything one machine can run: build, install, lint, Go tests, SQL regression tests
 	@scripts/test.sh
 
@@ -147,6 +147,9 @@ test-pg17: ## the extension on PostgreSQL 17, in a chroot of the Debian suite th
 
 test-pg18: ## the same on PostgreSQL 18
 	@scripts/othermajor.sh 18
+
+storm: ## 200 secrets that rotate every 1 to 3 s, three API processes that are killed all the time, for a minute
+	HV_REQUIRE_PG=1 $(GO) test -count=1 -v -run '^TestStorm$$' ./api/rotator -storm 60s
 
 soak: ## every fault at random for MINUTES (30); SEED repeats the faults of a run
 	@MINUTES=$(MINUTES) SEED=$(SEED) scripts/cluster.sh soak
