@@ -22,6 +22,7 @@ BEGIN
     rescheduled := settings.rotation_interval_secs IS DISTINCT FROM s.rotation_interval_secs
         OR settings.rotation_schedule IS DISTINCT FROM s.rotation_schedule
         OR (settings.rotation_schedule IS NOT NULL AND settings.rotation_time_zone <> s.rotation_time_zone);
+    PERFORM vault.sweep_versions(s);  -- what was not to be kept does not come back because more are from now on
     UPDATE vault.secrets x
     SET description = coalesce(settings.description, x.description),
         tags = coalesce(settings.tags, x.tags),

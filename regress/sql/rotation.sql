@@ -405,6 +405,13 @@ SELECT v, count(s.version) FROM generate_series(1, 6) v LEFT JOIN vault.read_sea
 SELECT version, expires_at <= clock_timestamp() FROM vault.describe_versions('keep/a');
 SELECT pass();
 SELECT version FROM vault.describe_versions('keep/a');
+-- what is not kept is gone when more are to be kept, whether or not the supervisor has been there
+SELECT put(512, 'keep/b', grace => 3600);
+SELECT next(512, 1), next(512, 2), next(512, 3);
+UPDATE vault.secret_versions SET expires_at = clock_timestamp() WHERE secret_id = uuid(512) AND version <= 2;
+SELECT configure(512, 4, keep => 100);
+SELECT version FROM vault.describe_versions('keep/b');
+SELECT gone(512, 4);
 -- the next one pushes the oldest out
 SELECT next(510, 5);
 SELECT version FROM vault.describe_versions('keep/a');
