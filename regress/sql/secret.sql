@@ -524,6 +524,7 @@ $$;
 -- ids of the two, and every byte of a column changed in turn
 SELECT id AS a FROM vault.describe_secret('edit/a') \gset
 SELECT id AS b FROM vault.describe_secret('edit/b') \gset
+SELECT id AS many FROM vault.describe_secret('app/many') \gset
 CREATE FUNCTION flipped(id uuid, col text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
     total integer;
@@ -593,6 +594,8 @@ SELECT edited(format('UPDATE vault.secret_versions SET ciphertext = set_byte(cip
               'SELECT vault.verify(''edit/a'', ''value of a, 2'')');
 SELECT edited(format('UPDATE vault.secret_versions SET wrapped_dek = ''\x01'' WHERE secret_id = %L AND version = 2', :'a'),
               'SELECT vault.verify(''edit/a'', ''value of a'')');
+SELECT edited(format('UPDATE vault.secret_versions SET ciphertext = set_byte(ciphertext, 0, get_byte(ciphertext, 0) # 1) WHERE secret_id = %L AND version = 1', :'many'),
+              'SELECT vault.verify(''app/many'', ''v130'')');
 -- the other version is still to be had, and the row can be replaced
 SELECT edited(format('UPDATE vault.secret_versions SET ciphertext = set_byte(ciphertext, 0, get_byte(ciphertext, 0) # 1) WHERE secret_id = %L AND version = 2', :'a'),
               'SELECT vault.read_secret(''edit/a'', 1)');
