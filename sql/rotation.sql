@@ -114,9 +114,11 @@ COMMENT ON FUNCTION vault.expire_version(uuid, bigint, bigint, vault.audit_origi
 CREATE FUNCTION vault.next_due(due_at timestamptz, interval_secs bigint, stamp timestamptz) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    -- The first time after stamp in the rhythm that due_at belongs to: what an outage missed is not made up for.
-    SELECT due_at + make_interval(secs => interval_secs
-        * (1 + greatest(0, floor(extract(epoch FROM stamp - due_at) / interval_secs))))
+    -- The first time after stamp in the rhythm that due_at belongs to: what an outage missed is not made up for. An
+    -- infinite one, by a hand in the tables, has no rhythm, and an error here would end the pass for all.
+    SELECT CASE WHEN NOT isfinite(due_at) THEN stamp + make_interval(secs => interval_secs)
+           ELSE due_at + make_interval(secs => interval_secs
+               * (1 + greatest(0, floor(extract(epoch FROM stamp - due_at) / interval_secs)))) END
 $$;
 COMMENT ON FUNCTION vault.next_due(timestamptz, bigint, timestamptz) IS 'the next due time of an interval; null for a schedule';
 

@@ -123,6 +123,7 @@ SELECT pass();
 -- the rhythm, at its edges
 SELECT t, vault.next_due('2030-01-01 00:00Z', 60, t) FROM unnest('{2029-12-31 00:00Z,2030-01-01 00:00Z,2030-01-01 00:00:59.999Z,2030-01-01 00:01Z,2030-01-08 00:00:01Z}'::timestamptz[]) t;
 SELECT vault.next_due('2030-01-01', NULL, '2030-01-01'), vault.next_due(NULL, 60, '2030-01-01');
+SELECT t, vault.next_due(t, 60, '2030-01-01 00:00Z'), vault.next_due(t, NULL, '2030-01-01 00:00Z') FROM unnest('{-infinity,infinity}'::timestamptz[]) t;
 -- a rotation by hand leaves what is due as it is, unless it is asked to stand for it
 SELECT due(501);
 SELECT pass();
