@@ -22,7 +22,7 @@ GOLIB = hyperion_vault_go.so
 
 # The order in which the parts make the schema script.
 SQL_PARTS = sql/head.sql sql/types.sql sql/tables.sql sql/access.sql sql/sealed.sql sql/audit.sql sql/rotation.sql \
-	sql/token.sql sql/rewrap.sql sql/plaintext.sql sql/tail.sql
+	sql/supervisor.sql sql/status.sql sql/token.sql sql/rewrap.sql sql/plaintext.sql sql/tail.sql
 SQL_SCRIPT = sql/hyperion_vault--$(EXTVERSION).sql
 
 EXTENSION = control/hyperion_vault
@@ -126,7 +126,7 @@ purge: ## stop both and delete the private server's data, keys and tokens
 
 ##@ Check
 
-.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 soak installcheck lint lint-c bench fuzz print-version print-sql-parts
+.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 storm soak installcheck lint lint-c bench fuzz print-version print-sql-parts
 test: ## everything one machine can run: build, install, lint, Go tests, SQL regression tests
 	@scripts/test.sh
 
@@ -147,6 +147,9 @@ test-pg17: ## the extension on PostgreSQL 17, in a chroot of the Debian suite th
 
 test-pg18: ## the same on PostgreSQL 18
 	@scripts/othermajor.sh 18
+
+storm: ## 200 secrets that rotate every 1 to 3 s, three API processes that are killed all the time, for a minute
+	HV_REQUIRE_PG=1 $(GO) test -count=1 -v -run '^TestStorm$$' ./api/rotator -storm 60s
 
 soak: ## every fault at random for MINUTES (30); SEED repeats the faults of a run
 	@MINUTES=$(MINUTES) SEED=$(SEED) scripts/cluster.sh soak

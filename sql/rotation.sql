@@ -22,6 +22,7 @@ BEGIN
     rescheduled := settings.rotation_interval_secs IS DISTINCT FROM s.rotation_interval_secs
         OR settings.rotation_schedule IS DISTINCT FROM s.rotation_schedule
         OR (settings.rotation_schedule IS NOT NULL AND settings.rotation_time_zone <> s.rotation_time_zone);
+    PERFORM vault.sweep_versions(s);  -- what was not to be kept does not come back because more are from now on
     UPDATE vault.secrets x
     SET description = coalesce(settings.description, x.description),
         tags = coalesce(settings.tags, x.tags),
@@ -113,110 +114,13 @@ COMMENT ON FUNCTION vault.expire_version(uuid, bigint, bigint, vault.audit_origi
 CREATE FUNCTION vault.next_due(due_at timestamptz, interval_secs bigint, stamp timestamptz) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    -- The first time after stamp in the rhythm that due_at belongs to: what an outage missed is not made up for.
-    SELECT due_at + make_interval(secs => interval_secs
-        * (1 + greatest(0, floor(extract(epoch FROM stamp - due_at) / interval_secs))))
+    -- The first time after stamp in the rhythm that due_at belongs to: what an outage missed is not made up for. An
+    -- infinite one, by a hand in the tables, has no rhythm, and an error here would end the pass for all.
+    SELECT CASE WHEN NOT isfinite(due_at) THEN stamp + make_interval(secs => interval_secs)
+           ELSE due_at + make_interval(secs => interval_secs
+               * (1 + greatest(0, floor(extract(epoch FROM stamp - due_at) / interval_secs)))) END
 $$;
 COMMENT ON FUNCTION vault.next_due(timestamptz, bigint, timestamptz) IS 'the next due time of an interval; null for a schedule';
-
-CREATE FUNCTION vault.supervise(batch integer, enqueue boolean) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    stamp timestamptz := clock_timestamp();
-    expired_now bigint;
-    enqueued_now bigint;
-BEGIN
-    expired_now := vault.expire_due(stamp, batch);
-    PERFORM vault.miss_due(stamp, batch);
-    INSERT INTO vault.rotation_jobs (secret_id, due_at, deadline_at, next_attempt_at, created_at)
-    SELECT s.id, s.next_rotation_at, s.next_rotation_at + make_interval(secs => s.rotation_window_secs), stamp, stamp
-    FROM vault.secrets s
-    WHERE enqueue AND s.next_rotation_at <= stamp AND NOT s.rotation_paused AND s.deleted_at IS NULL
-      AND NOT EXISTS (SELECT FROM vault.rotation_jobs j
-                      WHERE j.secret_id = s.id AND (j.state IN ('queued', 'claimed') OR j.due_at = s.next_rotation_at))
-    ORDER BY s.next_rotation_at LIMIT batch
-    FOR SHARE OF s SKIP LOCKED  -- one that is being paused or rescheduled comes in the next pass, as it then is
-    ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS enqueued_now = ROW_COUNT;
-    DELETE FROM vault.rotation_jobs j WHERE j.finished_at < stamp - interval '30 days';
-    DELETE FROM vault.changes c WHERE c.at < stamp - interval '7 days';
-    INSERT INTO vault.supervisor_passes (last_pass_at, enqueued, expired) VALUES (stamp, enqueued_now, expired_now)
-    ON CONFLICT ON CONSTRAINT supervisor_passes_pkey
-    DO UPDATE SET last_pass_at = excluded.last_pass_at, enqueued = excluded.enqueued, expired = excluded.expired;
-    IF enqueued_now > 0 THEN
-        NOTIFY hyperion_vault_rotation;
-    END IF;
-    RETURN enqueued_now;
-END
-$$;
-COMMENT ON FUNCTION vault.supervise(integer, boolean) IS 'one pass of the supervisor: expire, enqueue, notify; returns how many jobs it enqueued';
-
-CREATE FUNCTION vault.owner_fault() RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT 'role "vault_owner" ' || string_agg(f.what, ' and ' ORDER BY f.what)
-           || ': it must be nobody''s, for it can read and change every table of the vault'
-    FROM pg_roles r, LATERAL (
-        SELECT 'can log in' AS what WHERE r.rolcanlogin
-        UNION ALL SELECT 'has an attribute'
-            WHERE r.rolsuper OR r.rolcreatedb OR r.rolcreaterole OR r.rolreplication OR r.rolbypassrls
-        UNION ALL SELECT 'has members' WHERE EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid)
-        UNION ALL SELECT 'is a member of others' WHERE EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid)) f
-    WHERE r.rolname = 'vault_owner'
-$$;
-COMMENT ON FUNCTION vault.owner_fault() IS 'what of vault_owner has been changed that the extension relies on; null: nothing';
-
-CREATE FUNCTION vault.expire_due(stamp timestamptz, batch integer) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    s vault.secrets;
-    marked bigint;
-    total bigint := 0;
-BEGIN
-    -- The secret is locked before its versions, as everywhere; one that is being changed comes in the next pass.
-    FOR s IN
-        SELECT x.* FROM vault.secrets x
-        WHERE x.id IN (SELECT v.secret_id FROM vault.secret_versions v
-                       WHERE NOT v.expired AND v.expires_at <= stamp ORDER BY v.expires_at LIMIT batch)
-        FOR NO KEY UPDATE SKIP LOCKED
-    LOOP
-        UPDATE vault.secret_versions v SET expired = true
-        WHERE v.secret_id = s.id AND NOT v.expired AND v.expires_at <= stamp;
-        GET DIAGNOSTICS marked = ROW_COUNT;
-        total := total + marked;
-        PERFORM vault.sweep_versions(s);
-    END LOOP;
-    RETURN total;
-END
-$$;
-COMMENT ON FUNCTION vault.expire_due(timestamptz, integer) IS 'marks versions past their grace for ever, and deletes those not kept';
-
-CREATE FUNCTION vault.miss_due(stamp timestamptz, batch integer) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    s vault.secrets;
-BEGIN
-    -- The secret is locked before its job, as everywhere.
-    FOR s IN
-        SELECT x.* FROM vault.secrets x
-        WHERE x.id IN (SELECT j.secret_id FROM vault.rotation_jobs j
-                       WHERE j.state IN ('queued', 'claimed') AND j.deadline_at <= stamp LIMIT batch)
-        FOR NO KEY UPDATE SKIP LOCKED
-    LOOP
-        UPDATE vault.rotation_jobs j
-        SET state = 'missed', finished_at = stamp, claimed_by = NULL, claimed_until = NULL
-        WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed') AND j.deadline_at <= stamp;
-        UPDATE vault.secrets x SET next_rotation_at = vault.next_due(s.next_rotation_at, s.rotation_interval_secs, stamp)
-        WHERE x.id = s.id;
-        PERFORM vault.append_audit(ROW((vault.local_origin()).node, 'supervisor', NULL, NULL, NULL)::vault.audit_origin,
-            'rotate', s.name, NULL, 'failed', 'unavailable');
-    END LOOP;
-END
-$$;
-COMMENT ON FUNCTION vault.miss_due(timestamptz, integer) IS 'closes jobs whose window has passed, with a record in the audit; the next window comes';
 
 CREATE TYPE vault.rotation_claim AS (
     job_id uuid,
@@ -312,7 +216,9 @@ AS $$
 #variable_conflict use_column
 DECLARE
     job vault.rotation_jobs := vault.lock_claim(fail_rotation.job_id, fail_rotation.worker);
-    retry_at timestamptz := clock_timestamp() + make_interval(secs => least(3600, 2.0 ^ least(job.attempts, 12)));
+    -- What is away comes back, and is then wanted soon.
+    longest integer := CASE WHEN fail_rotation.code = 'unavailable' THEN 300 ELSE 3600 END;
+    retry_at timestamptz := clock_timestamp() + make_interval(secs => least(longest, 2.0 ^ least(job.attempts, 12)));
 BEGIN
     UPDATE vault.rotation_jobs j
     SET state = 'queued', claimed_by = NULL, claimed_until = NULL, next_attempt_at = retry_at,
@@ -324,7 +230,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.fail_rotation(uuid, text, text, text, vault.audit_origin)
-    IS 'gives a job back with the reason; it is retried after 2, 4, 8 ... seconds, at most an hour; returns when';
+    IS 'gives a job back with the reason; it is retried after 2, 4, 8 ... seconds, at most an hour, five minutes if something was unavailable; returns when';
 
 CREATE FUNCTION vault.release_rotation(job_id uuid, worker text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -365,56 +271,3 @@ END
 $$;
 COMMENT ON FUNCTION vault.plan_rotation(uuid, text, text, timestamptz)
     IS 'sets the next time of a schedule, if it is still the one that was computed for';
-
-CREATE FUNCTION vault.changes_since(after_xid text, after_id bigint, max_rows integer)
-RETURNS TABLE (xid text, id bigint, at timestamptz, action text, name text, version bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN QUERY
-        SELECT c.xid::text, c.id, c.at, c.action, c.name, c.version FROM vault.changes c
-        WHERE (c.xid, c.id) > (after_xid::xid8, after_id)
-          AND c.xid < pg_snapshot_xmin(pg_current_snapshot())
-        ORDER BY c.xid, c.id LIMIT max_rows;
-END
-$$;
-COMMENT ON FUNCTION vault.changes_since(text, bigint, integer)
-    IS 'changes after a place, of transactions that nothing can commit before any more';
-
-CREATE FUNCTION vault.last_change() RETURNS TABLE (xid text, id bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN QUERY SELECT c.xid::text, c.id FROM vault.changes c
-                 WHERE c.xid < pg_snapshot_xmin(pg_current_snapshot())
-                 ORDER BY c.xid DESC, c.id DESC LIMIT 1;
-END
-$$;
-COMMENT ON FUNCTION vault.last_change() IS 'the place after which changes_since() shows what is new; no row: from the start';
-
-CREATE FUNCTION vault.status() RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    stamp timestamptz := clock_timestamp();
-BEGIN
-    RETURN jsonb_build_object(
-        'version', (SELECT extversion FROM pg_extension WHERE extname = 'hyperion_vault'),
-        'in_recovery', pg_is_in_recovery(),
-        'secrets', (SELECT count(*) FROM vault.secrets WHERE deleted_at IS NULL),
-        'automatic', (SELECT count(*) FROM vault.secrets WHERE deleted_at IS NULL AND kind = 'automatic'),
-        'paused', (SELECT count(*) FROM vault.secrets WHERE deleted_at IS NULL AND rotation_paused),
-        'due', (SELECT count(*) FROM vault.secrets
-                WHERE deleted_at IS NULL AND NOT rotation_paused AND next_rotation_at <= stamp),
-        'overdue_secs', (SELECT coalesce(max(extract(epoch FROM stamp - next_rotation_at))::bigint, 0)
-                         FROM vault.secrets
-                         WHERE deleted_at IS NULL AND NOT rotation_paused AND next_rotation_at <= stamp),
-        'queued', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'queued'),
-        'claimed', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'claimed'),
-        'failing', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'queued' AND last_error IS NOT NULL),
-        'missed', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'missed'),
-        'in_grace', (SELECT count(*) FROM vault.secret_versions WHERE NOT expired AND expires_at > stamp),
-        'last_pass_at', (SELECT last_pass_at FROM vault.supervisor_passes));
-END
-$$;
-COMMENT ON FUNCTION vault.status() IS 'counts of secrets and rotations, and the last pass of the supervisor';

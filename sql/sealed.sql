@@ -84,6 +84,17 @@ END
 $$;
 COMMENT ON FUNCTION vault.is_time_zone(text) IS 'whether a name is one of the time zone database, by its exact spelling';
 
+CREATE FUNCTION vault.tags_fit(tags jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    -- The limits of REST, whose every reader decodes them.
+    SELECT count(*) <= 32
+       AND coalesce(bool_and(jsonb_typeof(t.value) = 'string' AND octet_length(t.key) BETWEEN 1 AND 64
+                             AND octet_length(t.value #>> '{}') <= 256), true)
+    FROM jsonb_each(tags) t
+$$;
+COMMENT ON FUNCTION vault.tags_fit(jsonb) IS 'whether an object is one of tags: a few short strings';
+
 CREATE FUNCTION vault.check_settings(kind text, settings vault.secret_settings) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -108,6 +119,8 @@ DECLARE
         WHEN octet_length(settings.description) > 1024 THEN 'description must be at most 1024 bytes'
         WHEN jsonb_typeof(settings.tags) <> 'object' OR octet_length(settings.tags::text) > 4096
             THEN 'tags must be a JSON object of at most 4096 bytes'
+        WHEN NOT vault.tags_fit(settings.tags)
+            THEN 'tags must be an object of strings: at most 32, names of 1 to 64 bytes, values of at most 256 bytes'
         WHEN jsonb_typeof(settings.generate_policy) <> 'object'
              OR octet_length(settings.generate_policy::text) > 4096
             THEN 'generate_policy must be a JSON object of at most 4096 bytes'

@@ -14,7 +14,11 @@ CREATE TABLE vault.secrets (
         CONSTRAINT secrets_description_len CHECK (pg_catalog.octet_length(description) <= 1024),
     tags jsonb NOT NULL DEFAULT '{}'
         CONSTRAINT secrets_tags_object CHECK (pg_catalog.jsonb_typeof(tags) = 'object'
-                                              AND pg_catalog.octet_length(tags::text) <= 4096),
+                                              AND pg_catalog.octet_length(tags::text) <= 4096)
+        -- strict: else the filter would look at the members of an array, and not at the array
+        CONSTRAINT secrets_tags_strings CHECK (NOT tags @? 'strict $.* ? (@.type() != "string")')
+        CONSTRAINT secrets_tags_number
+        CHECK (pg_catalog.jsonb_array_length(pg_catalog.jsonb_path_query_array(tags, 'strict $.*', '{}', true)) <= 32),
     rotation_interval_secs bigint
         CONSTRAINT secrets_rotation_interval_range CHECK (rotation_interval_secs BETWEEN 1 AND 315360000),
     grace_period_secs bigint NOT NULL DEFAULT 0
@@ -115,6 +119,7 @@ CREATE TABLE vault.rotation_jobs (
 );
 CREATE UNIQUE INDEX rotation_jobs_open_key ON vault.rotation_jobs (secret_id) WHERE state IN ('queued', 'claimed');
 CREATE INDEX rotation_jobs_finished_at_idx ON vault.rotation_jobs (finished_at);
+CREATE INDEX rotation_jobs_missed_idx ON vault.rotation_jobs (finished_at) WHERE state = 'missed';
 CREATE INDEX secrets_next_rotation_at_idx ON vault.secrets (next_rotation_at);
 CREATE INDEX secret_versions_expires_at_idx ON vault.secret_versions (expires_at) WHERE NOT expired;
 

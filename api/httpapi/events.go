@@ -63,12 +63,32 @@ type statusBody struct {
 	Queued      int64      `json:"queued"`
 	Claimed     int64      `json:"claimed"`
 	Failing     int64      `json:"failing"`
+	Unplanned   int64      `json:"unplanned"`
 	Missed      int64      `json:"missed"`
 	InGrace     int64      `json:"in_grace"`
 	LastPassAt  *time.Time `json:"last_pass_at,omitempty"`
 	Audit       *auditBody `json:"audit,omitempty"`
 
-	Replication replicationBody `json:"replication"`
+	EventsHeldSecs int64           `json:"events_held_secs"`
+	Failures       []failureBody   `json:"failures"`
+	Replication    replicationBody `json:"replication"`
+}
+
+// failureBody is a rotation that is tried again.
+type failureBody struct {
+	Name          core.Name  `json:"name"`
+	Attempts      int        `json:"attempts"`
+	Reason        string     `json:"reason"`
+	DueAt         *time.Time `json:"due_at,omitempty"`
+	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
+}
+
+func failureBodies(all []vault.Failure) []failureBody {
+	out := make([]failureBody, len(all))
+	for i, f := range all {
+		out[i] = failureBody{Name: f.Name, Attempts: f.Attempts, Reason: f.Reason, DueAt: orNil(f.DueAt), NextAttemptAt: orNil(f.NextAttemptAt)}
+	}
+	return out
 }
 
 // auditBody is the state of the answering node's journal.
@@ -109,6 +129,7 @@ func (s *server) status(c *gin.Context) {
 		Version: v.Version, InRecovery: v.InRecovery, Secrets: v.Secrets, Automatic: v.Automatic, Paused: v.Paused,
 		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
 		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
+		Unplanned: v.Unplanned, EventsHeldSecs: v.EventsHeldSecs, Failures: failureBodies(v.Failures),
 		Replication: replicationBodyOf(v.Replication),
 	})
 }
@@ -157,16 +178,17 @@ func eventsQuery(r *http.Request) (prefix string, after *vault.Place, err error)
 	return q.Get("prefix"), after, err
 }
 
-var eventIDPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,18})$`)
+var eventIDPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,15})$`)
 
-func eventID(p vault.Place) string { return fmt.Sprintf("%d-%d", p.Transaction, p.ID) }
+func eventID(p vault.Place) string { return fmt.Sprintf("%d-%d-%d", p.Transaction, p.ID, p.At) }
 
 func parseEventID(s string) (*vault.Place, error) {
 	if m := eventIDPattern.FindStringSubmatch(s); m != nil {
 		xid, xerr := strconv.ParseUint(m[1], 10, 64)
 		id, ierr := strconv.ParseInt(m[2], 10, 64)
-		if xerr == nil && ierr == nil {
-			return &vault.Place{Transaction: xid, ID: id}, nil
+		at, aerr := strconv.ParseInt(m[3], 10, 64)
+		if xerr == nil && ierr == nil && aerr == nil {
+			return &vault.Place{Transaction: xid, ID: id, At: at}, nil
 		}
 	}
 	return nil, core.Errorf(core.Invalid, "the id of the last event is not one of this server's")
@@ -227,17 +249,25 @@ type eventBody struct {
 	At      time.Time    `json:"at"`
 }
 
+// resetData says why a client has to look again at all that it follows.
+const resetData = `{"detail":"not all changes after the id that was given are known here; this goes on from now"}`
+
 // look sends what is new.
 func (st *stream) look(ctx context.Context) error {
 	for more := true; more; {
 		limited, cancel := context.WithTimeout(ctx, st.s.RequestTimeout)
-		changes, again, err := st.w.Next(limited)
+		news, err := st.w.Next(limited)
 		cancel()
 		if err != nil {
 			return err
 		}
-		more = again
-		for _, c := range changes {
+		if news.Reset {
+			if err := st.send(fmt.Sprintf("id: %s\nevent: reset\ndata: %s\n\n", eventID(st.w.Place()), resetData)); err != nil {
+				return err
+			}
+		}
+		more = news.More || news.Reset
+		for _, c := range news.Changes {
 			data, err := json.Marshal(eventBody{Action: c.Action, Name: c.Name, Version: c.Version, At: c.At.UTC()})
 			if err != nil {
 				return err

@@ -21,9 +21,13 @@ func (s *server) list(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	out := listBody{Secrets: make([]secretBody, len(page.Secrets)), Next: page.Next}
+	out := listBody{Secrets: make([]any, len(page.Secrets)), Next: page.Next}
 	for i, m := range page.Secrets {
-		out.Secrets[i] = bodyOf(m)
+		if m.Err != nil {
+			out.Secrets[i] = failedName{Name: string(m.Name), Problem: s.problemOf(c, m.Err)}
+			continue
+		}
+		out.Secrets[i] = bodyOf(m.Secret)
 	}
 	s.answer(c, http.StatusOK, out)
 }

@@ -67,8 +67,8 @@ func orNil(t time.Time) *time.Time {
 }
 
 type listBody struct {
-	Secrets []secretBody `json:"secrets"`
-	Next    string       `json:"next,omitempty"`
+	Secrets []any  `json:"secrets"` // secretBody; failedName for what is corrupt
+	Next    string `json:"next,omitempty"`
 }
 
 type versionBody struct {

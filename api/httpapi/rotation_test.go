@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -151,8 +152,8 @@ func TestStatus(t *testing.T) {
 func TestEventsAreRefused(t *testing.T) {
 	a := newAPI(t)
 	a.want(call{method: "GET", path: "/v1/events", from: outside}, 403, "denied")
-	for _, path := range []string{"/v1/events?prefix=//", "/v1/events?x=1", "/v1/events?after=1", "/v1/events?after=01-1",
-		"/v1/events?after=1-1-1", "/v1/events?after=99999999999999999999-1"} {
+	for _, path := range []string{"/v1/events?prefix=//", "/v1/events?x=1", "/v1/events?after=1", "/v1/events?after=01-1-1",
+		"/v1/events?after=1-1", "/v1/events?after=1-1-1-1", "/v1/events?after=99999999999999999999-1-1"} {
 		a.want(call{method: "GET", path: path}, 400, "invalid")
 	}
 	a.want(call{method: "GET", path: "/v1/events", header: map[string]string{"Last-Event-ID": "abc"}}, 400, "invalid")
@@ -166,17 +167,28 @@ func TestEventsAreResumed(t *testing.T) {
 	a.create("a/1", marker)
 	a.create("b/1", marker)
 	a.create("a/2", marker)
-	got := a.want(call{method: "GET", path: "/v1/events?prefix=a/&after=0-0"}, 200, "")
+	got := a.want(call{method: "GET", path: "/v1/events?prefix=a/&after=0-0-0"}, 200, "")
 	body := got.Body.String()
-	if strings.Count(body, "event: change") != 2 || !strings.Contains(body, `"name":"a/1"`) || !strings.Contains(body, "id: 3-3\nevent: change\ndata: {\"action\":\"create\",\"name\":\"a/2\",\"version\":1,") {
+	if strings.Count(body, "event: change") != 2 || !strings.Contains(body, `"name":"a/1"`) || !strings.Contains(body, "\nevent: change\ndata: {\"action\":\"create\",\"name\":\"a/2\",\"version\":1,") {
 		t.Errorf("%s", body)
 	}
-	got = a.want(call{method: "GET", path: "/v1/events?after=0-0", header: map[string]string{"Last-Event-ID": "2-2"}}, 200, "")
-	if strings.Count(got.Body.String(), "event: change") != 1 {
+	ids := regexp.MustCompile(`id: (\S+)\nevent: change`).FindAllStringSubmatch(body, -1)
+	if len(ids) != 2 || !strings.HasPrefix(ids[0][1], "1-1-") || !strings.HasPrefix(ids[1][1], "3-3-") {
+		t.Fatalf("%s", body)
+	}
+	got = a.want(call{method: "GET", path: "/v1/events?after=0-0-0", header: map[string]string{"Last-Event-ID": ids[0][1]}}, 200, "")
+	if body := got.Body.String(); strings.Count(body, "event: change") != 2 || strings.Contains(body, "reset") {
+		t.Errorf("%s", body)
+	}
+	if got = a.want(call{method: "GET", path: "/v1/events"}, 200, ""); strings.Contains(got.Body.String(), "change") || !strings.Contains(got.Body.String(), "id: "+ids[1][1]+"\n\n") {
 		t.Errorf("%s", got.Body)
 	}
-	if got = a.want(call{method: "GET", path: "/v1/events"}, 200, ""); strings.Contains(got.Body.String(), "change") || !strings.Contains(got.Body.String(), "id: 3-3\n\n") {
-		t.Errorf("%s", got.Body)
+	// What cannot be resumed is said: a place of another history, before and after the last one of this.
+	for _, id := range []string{"3-3-1", "4-4-1", "999-1-1"} {
+		body := a.want(call{method: "GET", path: "/v1/events?after=" + id}, 200, "").Body.String()
+		if !strings.Contains(body, "id: "+ids[1][1]+"\nevent: reset\ndata: {") || strings.Contains(body, "event: change") {
+			t.Errorf("after %s: %s", id, body)
+		}
 	}
 }
 

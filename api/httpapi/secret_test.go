@@ -60,6 +60,26 @@ func TestLifeOfASecret(t *testing.T) {
 	}
 }
 
+// TestOneCorruptSecret: a list shows it beside the others, and it can be deleted.
+func TestOneCorruptSecret(t *testing.T) {
+	a := newAPI(t)
+	a.create("a", marker)
+	a.create("b", marker)
+	a.create("c", marker)
+	a.store.Corrupt("b")
+	got := a.want(call{method: "GET", path: "/v1/secrets", noToken: true}, 200, "")
+	list := got.json["secrets"].([]any)
+	if len(list) != 3 || list[0].(map[string]any)["name"] != "a" || list[2].(map[string]any)["kind"] != "manual" {
+		t.Fatalf("%s", got.Body)
+	}
+	bad := list[1].(map[string]any)
+	if p, _ := bad["problem"].(map[string]any); bad["name"] != "b" || p["code"] != "corrupt" {
+		t.Errorf("%v", bad)
+	}
+	a.want(call{method: "GET", path: "/v1/metadata/b", noToken: true}, 500, "corrupt")
+	a.want(call{method: "DELETE", path: "/v1/secrets/b", header: map[string]string{"If-Match": `"1"`}}, 204, "")
+}
+
 func TestAutomatic(t *testing.T) {
 	a := newAPI(t)
 	got := a.want(call{method: "POST", path: "/v1/secrets", body: `{"name":"svc/key","kind":"automatic","rotation_interval_secs":86400,

@@ -16,17 +16,17 @@ import (
 
 const prefix = "hyperion_vault_"
 
-// Handler answers with the state of now: the data keys', the audit journal's, the database's, how many refusals have no
-// record of their own, the Go runtime's and the process's. Each function is asked once an answer, from several goroutines.
+// Handler answers with the state of now: the data keys', the audit journal's, the database's, the
+// rotations', how many refusals have no record of their own, the Go runtime's and the process's. Each function is asked once an answer, from several goroutines.
 func Handler(
 	stats func() kms.Stats, journal func() vault.AuditState, database func(context.Context) (vault.Replication, error),
-	unrecorded func() uint64,
+	counts func(context.Context) (vault.Status, error), unrecorded func() uint64,
 ) http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: prefix + "refusals_unrecorded_total", Help: "Requests refused (429) without a record of their own: their client was refused too often.",
 	}, func() float64 { return float64(unrecorded()) }),
-		keys{stats}, audit{journal}, replication{database}, collectors.NewGoCollector(),
+		keys{stats}, audit{journal}, replication{database}, rotations{counts}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }

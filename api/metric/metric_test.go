@@ -34,9 +34,16 @@ func standby(context.Context) (vault.Replication, error) {
 	return vault.Replication{InRecovery: true, Home: true, Known: true, LagBytes: 4096, Lag: 1500 * time.Millisecond}, nil
 }
 
+func counts(context.Context) (vault.Status, error) {
+	return vault.Status{
+		Due: 21, OverdueSecs: 22, Claimed: 23, Failing: 24, Missed: 25, Unplanned: 26, EventsHeldSecs: 27, LastPassAt: time.UnixMilli(4500),
+		Failures: []vault.Failure{{Name: "a/secret/name"}},
+	}, nil
+}
+
 func TestHandler(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(stats, journal, standby, func() uint64 { return 17 }).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	Handler(stats, journal, standby, counts, func() uint64 { return 17 }).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	body := w.Body.String()
 	for _, line := range []string{
 		"hyperion_vault_dek_cache_keys 3", "hyperion_vault_dek_cache_hits_total 10", "hyperion_vault_dek_cache_misses_total 4",
@@ -56,11 +63,17 @@ func TestHandler(t *testing.T) {
 		"hyperion_vault_audit_refused_total 15", "hyperion_vault_audit_shipped_total 16",
 		"hyperion_vault_audit_last_shipped_timestamp_seconds 3.5", `hyperion_vault_audit_ship_failing{class="unavailable"} 1`,
 		"hyperion_vault_pg_in_recovery 1", "hyperion_vault_pg_reader_home 1", "hyperion_vault_pg_primary_answers 1",
+		"hyperion_vault_rotations_due 21", "hyperion_vault_rotations_overdue_seconds 22", "hyperion_vault_rotations_claimed 23",
+		"hyperion_vault_rotations_failing 24", "hyperion_vault_rotations_missed 25", "hyperion_vault_rotations_unplanned 26",
+		"hyperion_vault_events_held_seconds 27", "hyperion_vault_supervisor_last_pass_timestamp_seconds 4.5",
 		"hyperion_vault_pg_replication_lag_bytes 4096", "hyperion_vault_pg_replication_lag_seconds 1.5",
 	} {
 		if !strings.Contains(body, line+"\n") {
 			t.Errorf("no line %s", line)
 		}
+	}
+	if strings.Contains(body, "a/secret/name") {
+		t.Error("a name is shown to anybody")
 	}
 	if w.Code != 200 || !strings.Contains(body, "go_goroutines ") {
 		t.Errorf("%d, or nothing of the runtime", w.Code)
@@ -68,7 +81,7 @@ func TestHandler(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for _, c := range []prometheus.Collector{keys{stats}, audit{journal}, replication{standby}} {
+	for _, c := range []prometheus.Collector{keys{stats}, audit{journal}, replication{standby}, rotations{counts}} {
 		problems, err := testutil.CollectAndLint(c)
 		if err != nil || len(problems) != 0 {
 			t.Errorf("%v %v", problems, err)
@@ -86,7 +99,7 @@ func TestReplicationUnknown(t *testing.T) {
 		},
 	} {
 		w := httptest.NewRecorder()
-		Handler(stats, journal, ask, func() uint64 { return 0 }).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		Handler(stats, journal, ask, counts, func() uint64 { return 0 }).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 		if body := w.Body.String(); w.Code != 200 || !strings.Contains(body, want+"\n") || strings.Contains(body, "replication_lag") {
 			t.Errorf("%d, want %s: %s", w.Code, want, body)
 		}

@@ -6,9 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/audit"
 	"github.com/hyperiondb/hyperion-vault/api/rotator"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // settled fails unless each secret has exactly its first version and one rotated one, by one finished job.
@@ -147,6 +149,17 @@ func TestFailureIsKeptAndRetried(t *testing.T) {
 	start(t, rotator.Config{Door: b.door, Poll: 50 * time.Millisecond})
 	b.await("a failure is kept", "SELECT last_error IS NOT NULL AND state = 'queued' FROM vault.rotation_jobs")
 	b.await("the failure is seen", "SELECT (vault.status()->>'failing')::int = 1")
+	status, err := b.wired.db.Status(t.Context())
+	if err != nil || len(status.Failures) != 1 {
+		t.Fatalf("got %+v, %v", status, err)
+	}
+	if f := status.Failures[0]; f.Name != "a/b" || f.Attempts < 1 || f.Reason == "" || !f.NextAttemptAt.After(f.DueAt) || f.DueAt.IsZero() {
+		t.Errorf("got %+v", f)
+	}
+	counts, err := b.wired.db.Counts(t.Context())
+	if err != nil || counts.Failing != 1 || len(counts.Failures) != 0 {
+		t.Errorf("got %+v, %v", counts, err)
+	}
 	if n := one[int64](b, "SELECT count(*) FROM vault.audit_log WHERE action = 'rotate' AND outcome = 'failed' AND code = 'corrupt'"); n < 1 {
 		t.Error("the failure is not audited")
 	}
@@ -155,6 +168,69 @@ func TestFailureIsKeptAndRetried(t *testing.T) {
 	if n := one[int64](b, "SELECT attempts FROM vault.rotation_jobs"); n < 2 {
 		t.Errorf("%d attempts", n)
 	}
+}
+
+// cutOffKeeper is one of a node that does not reach its key service.
+type cutOffKeeper struct{ vault.Keeper }
+
+var errCutOff = core.Errorf(core.Unavailable, "the key service is away from this node")
+
+func (cutOffKeeper) Generate(context.Context, map[string]string) (vault.DataKey, error) {
+	return vault.DataKey{}, errCutOff
+}
+func (cutOffKeeper) Check(context.Context) error { return errCutOff }
+
+// TestOneNodeIsCutOff: one of three without its key service delays nobody.
+func TestOneNodeIsCutOff(t *testing.T) {
+	b := newBench(t)
+	names := make([]string, 60)
+	for i := range names {
+		names[i] = fmt.Sprintf("s/%d", i)
+	}
+	cut, err := vault.New(vault.Config{Store: b.wired.db, Keeper: cutOffKeeper{}, Recorder: audit.NewDirect(b.wired.db), Node: "cut-off", Database: b.db.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.due(names...)
+	// It has the first look at what is due.
+	if claims, err := cut.ClaimRotations(t.Context(), "w", time.Minute, 16); len(claims) != 0 || core.CodeOf(err) != core.Unavailable {
+		t.Fatalf("claimed %d, %v", len(claims), err)
+	}
+	start(t, rotator.Config{Door: cut, Poll: 10 * time.Millisecond})
+	for range 2 {
+		start(t, rotator.Config{Door: b.mustOpen().door})
+	}
+	b.await("all are rotated", allDone)
+	b.exec("SELECT vault.supervise(1000, true)")
+	b.settled(len(names))
+	if n := one[int64](b, "SELECT max(attempts) FROM vault.rotation_jobs"); n != 1 {
+		t.Errorf("a rotation was tried %d times", n)
+	}
+}
+
+// TestOneCorruptRow: what cannot be read is kept on its job, and everything else is rotated and planned.
+func TestOneCorruptRow(t *testing.T) {
+	b := newBench(t)
+	b.due("bad/due", "bad/policy", "bad/tags", "good")
+	for name, schedule := range map[string]string{"bad/cron": "30 2 * * *", "good/cron": "30 3 * * *"} {
+		b.mustCreate(vault.CreateRequest{Name: name, Kind: "automatic", Rotation: vault.Rotation{Schedule: schedule}})
+	}
+	b.exec("ALTER TABLE vault.secrets DROP CONSTRAINT secrets_tags_strings")
+	b.exec(`UPDATE vault.secrets SET tags = '{"a": 1}' WHERE name IN ('bad/tags', 'bad/cron')`)
+	b.exec(`UPDATE vault.secrets SET generate_policy = '{"lenght": 1}' WHERE name = 'bad/policy'`)
+	b.exec(`UPDATE vault.rotation_jobs SET due_at = '-infinity' FROM vault.secrets s WHERE s.id = secret_id AND s.name = 'bad/due'`)
+	start(t, rotator.Config{Door: b.door, Poll: 50 * time.Millisecond})
+	b.await("the good one is rotated and the others' failures are kept", `SELECT
+		bool_and(CASE WHEN s.name = 'good' THEN j.state = 'done' ELSE j.last_error LIKE 'the % malformed' AND j.next_attempt_at > j.created_at END)
+		FROM vault.rotation_jobs j JOIN vault.secrets s ON s.id = j.secret_id`)
+	b.await("the good one is planned", `SELECT next_rotation_at IS NOT NULL FROM vault.secrets WHERE name = 'good/cron'`)
+	if n := one[int64](b, "SELECT count(*) FROM vault.audit_log WHERE action = 'rotate' AND outcome = 'failed' AND code = 'corrupt'"); n < 3 {
+		t.Errorf("%d failures are audited", n)
+	}
+	// Mended, they are rotated.
+	b.exec("UPDATE vault.secrets SET tags = '{}', generate_policy = NULL")
+	b.exec("UPDATE vault.rotation_jobs SET due_at = clock_timestamp() WHERE due_at = '-infinity'")
+	b.await("all are rotated", allDone)
 }
 
 func TestSchedulesArePlanned(t *testing.T) {

@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
@@ -98,6 +102,64 @@ func openStream(ctx context.Context, t *testing.T, s *vaulttest.Server, lastID s
 // client0 has no limit of its own: a stream does not end.
 var client0 = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
+// TestPlacesThatAreUnknown: a place that is not followed by all changes here is told, on a real server.
+func TestPlacesThatAreUnknown(t *testing.T) {
+	b := newBench(t)
+	b.mustCreate(vault.CreateRequest{Name: "a", Value: []byte("x")})
+	b.mustCreate(vault.CreateRequest{Name: "b", Value: []byte("x")})
+	reset := func(after vault.Place) bool {
+		t.Helper()
+		w, err := b.door.Watch(t.Context(), vault.Caller{Addr: netip.MustParseAddr("127.0.0.1")}, "", &after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := w.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n.Reset
+	}
+	changes, known, err := b.wired.db.ChangesSince(t.Context(), vault.Place{}, 10)
+	if err != nil || !known || len(changes) != 2 {
+		t.Fatalf("got %v, %v, %v", changes, known, err)
+	}
+	first, last := changes[0].Place, changes[1].Place
+	future, other := last, last
+	future.Transaction += 1000
+	other.At--
+	for what, p := range map[string]vault.Place{"the future": future, "another history": other, "no number": {Transaction: last.Transaction, ID: 99, At: last.At}} {
+		if !reset(p) {
+			t.Errorf("%s is taken for a place", what)
+		}
+	}
+	if reset(first) || reset(last) || reset(vault.Place{}) {
+		t.Error("a place is not known")
+	}
+	// After a week the first is gone; at the last one nothing is missed.
+	b.exec("UPDATE vault.changes SET at = at - interval '8 days'")
+	first.At, last.At = first.At-8*86400e6, last.At-8*86400e6
+	b.exec("SELECT vault.supervise(1000, true)")
+	b.mustCreate(vault.CreateRequest{Name: "c", Value: []byte("x")})
+	if !reset(first) || !reset(vault.Place{}) {
+		t.Error("what is left is taken for all")
+	}
+	if reset(last) {
+		t.Error("nothing is missing after the last one, and it is reset")
+	}
+	// One whose transaction is on its way is not told to be unknown.
+	tx := b.db.MustConnect(t, vaulttest.Superuser)
+	var xid uint64
+	if err := tx.QueryRow(t.Context(), "BEGIN").Scan(); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		t.Fatal(err)
+	}
+	if err := tx.QueryRow(t.Context(), "SELECT pg_current_xact_id()::text::bigint").Scan(&xid); err != nil {
+		t.Fatal(err)
+	}
+	if reset(vault.Place{Transaction: xid, ID: 100, At: 1}) {
+		t.Error("a transaction that is not over is taken for unknown")
+	}
+}
+
 // TestNoChangeIsSkipped lets a transaction that began first commit last.
 func TestNoChangeIsSkipped(t *testing.T) {
 	b := newBench(t)
@@ -111,9 +173,9 @@ func TestNoChangeIsSkipped(t *testing.T) {
 	b.exec(insert, "late")
 	names := func(after vault.Place) (names []string, last vault.Place) {
 		t.Helper()
-		changes, err := b.wired.db.ChangesSince(t.Context(), after, 10)
-		if err != nil {
-			t.Fatal(err)
+		changes, known, err := b.wired.db.ChangesSince(t.Context(), after, 10)
+		if err != nil || !known {
+			t.Fatal(known, err)
 		}
 		for _, c := range changes {
 			names, last = append(names, string(c.Name)), c.Place
@@ -122,6 +184,18 @@ func TestNoChangeIsSkipped(t *testing.T) {
 	}
 	if got, _ := names(vault.Place{}); len(got) != 0 {
 		t.Fatalf("shown before the first transaction ended: %v", got)
+	}
+	b.exec("UPDATE vault.changes SET at = at - interval '100 s'")
+	held := func() int64 {
+		t.Helper()
+		s, err := b.wired.db.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.EventsHeldSecs
+	}
+	if n := held(); n < 100 || n > 130 {
+		t.Errorf("events are held up for %d s, it says", n)
 	}
 	if place, err := b.wired.db.LastChange(t.Context()); err != nil || place != (vault.Place{}) {
 		t.Fatalf("the last change is %v, %v", place, err)
@@ -135,5 +209,8 @@ func TestNoChangeIsSkipped(t *testing.T) {
 	}
 	if got, _ := names(last); len(got) != 0 {
 		t.Errorf("shown twice: %v", got)
+	}
+	if n := held(); n != 0 {
+		t.Errorf("events are still held up, for %d s", n)
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +25,7 @@ type Door interface {
 	FailRotation(ctx context.Context, c vault.Claim, cause error) (time.Time, error)
 	ReleaseRotation(ctx context.Context, c vault.Claim) error
 	PlanRotations(ctx context.Context) (int, error)
+	CheckKeys(ctx context.Context) error
 }
 
 // Listener tells when a rotation may be due. It calls heard as soon as it listens and then for every notification, and
@@ -39,6 +42,10 @@ const (
 	// restBetween is the least time between the beginnings of two looks: any role may notify, and as often as it likes.
 	restBetween = 100 * time.Millisecond
 	longBackoff = 30 * time.Second
+	// sickRest is the time until the next look after one that could not claim, or lost the key service on the way.
+	sickRest = time.Second
+	// maxRetries bounds how many times of retries are kept in mind; later ones are found by polling.
+	maxRetries = 1024
 )
 
 // Config is what a Rotator is made of. Door is required.
@@ -59,6 +66,9 @@ type Rotator struct {
 	c     Config
 	awake chan struct{} // holds one wish to look
 	said  lastSaid
+
+	mu      sync.Mutex
+	retries []time.Time // when failed rotations are to be tried again, in no order
 }
 
 // New returns a rotator, which does nothing before Run.
@@ -128,21 +138,56 @@ func (r *Rotator) listen(ctx context.Context) {
 // look does what there is to do, then waits for the next reason to look.
 func (r *Rotator) look(ctx context.Context) {
 	begun := time.Now()
+	r.forgetRetries()
 	// A stop must not cut a statement in two; it ends the wait below.
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
 	_, err := r.c.Door.PlanRotations(work)
 	cancel()
 	r.said.warn(ctx, r.c.Log, "plan", "cannot plan rotations", err)
-	wait := r.c.Poll
-	for ctx.Err() == nil {
-		n, retry := r.batch(ctx)
-		wait = min(wait, retry)
+	sick := false
+	for ctx.Err() == nil && !sick {
+		n, ill := r.batch(ctx)
+		sick = ill
 		if n < r.c.Batch {
 			break
 		}
 	}
-	pause(ctx, r.awake, wait)
+	if sick {
+		pause(ctx, nil, sickRest) // whoever wakes it meanwhile: others take on what it has given back
+	}
+	pause(ctx, r.awake, r.untilNext(sick))
 	pause(ctx, nil, restBetween-time.Since(begun))
+}
+
+// untilNext returns after what time to look again when nobody wakes it.
+func (r *Rotator) untilNext(sick bool) time.Duration {
+	if sick {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wait := r.c.Poll
+	for _, at := range r.retries {
+		wait = min(wait, max(restBetween, time.Until(at)))
+	}
+	return wait
+}
+
+// retryAt keeps in mind when to look for a failed rotation again, over any number of looks until then.
+func (r *Rotator) retryAt(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.retries) < maxRetries {
+		r.retries = append(r.retries, at)
+	}
+}
+
+// forgetRetries drops the times that the look which begins now is for.
+func (r *Rotator) forgetRetries() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	r.retries = slices.DeleteFunc(r.retries, func(at time.Time) bool { return !at.After(now) })
 }
 
 // pause waits for the time or until it is woken; false when ctx ends first.
@@ -158,8 +203,9 @@ func pause(ctx context.Context, awake <-chan struct{}, d time.Duration) bool {
 	return true
 }
 
-// batch claims and works on one batch; it returns the size of it, and after what time to look for a failed one again.
-func (r *Rotator) batch(ctx context.Context) (n int, retry time.Duration) {
+// batch claims and works on one batch; it returns the size of it, and whether what all rotations need is away: then what
+// was not begun was given back, and there is no use in going on at once.
+func (r *Rotator) batch(ctx context.Context) (n int, sick bool) {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
 	defer cancel()
 	// A name for every claiming: the same process must not take its own slow rotation over.
@@ -167,29 +213,31 @@ func (r *Rotator) batch(ctx context.Context) (n int, retry time.Duration) {
 	r.said.warn(ctx, r.c.Log, "claim", "cannot claim rotations", err)
 	var workers errgroup.Group
 	workers.SetLimit(r.c.Workers)
-	waits := make([]time.Duration, len(claims))
+	var away atomic.Bool
 	begun := time.Now()
-	for i, c := range claims {
+	for _, c := range claims {
 		workers.Go(func() error {
-			waits[i] = r.c.Poll
-			if ctx.Err() != nil || time.Since(begun) > r.c.Lease-r.c.Timeout {
+			if ctx.Err() != nil || away.Load() || time.Since(begun) > r.c.Lease-r.c.Timeout {
 				r.release(ctx, c)
-			} else {
-				waits[i] = r.rotate(ctx, c)
+			} else if r.rotate(ctx, c) == core.Unavailable && r.cutOff(ctx) {
+				away.Store(true)
 			}
 			return nil
 		})
 	}
 	_ = workers.Wait()
-	retry = r.c.Poll
-	for _, w := range waits {
-		retry = min(retry, w)
-	}
-	return len(claims), retry
+	return len(claims), err != nil || away.Load()
 }
 
-// rotate makes one rotation and returns after what time to look again.
-func (r *Rotator) rotate(ctx context.Context, c vault.Claim) time.Duration {
+// cutOff tells whether it is the key service that a rotation failed for, and not that one secret.
+func (r *Rotator) cutOff(ctx context.Context) bool {
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
+	defer cancel()
+	return r.c.Door.CheckKeys(work) != nil
+}
+
+// rotate makes one rotation and returns the code of its failure, "" when there is nothing left to do.
+func (r *Rotator) rotate(ctx context.Context, c vault.Claim) core.Code {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
 	defer cancel()
 	log := r.c.Log.With("secret", string(c.Secret.Name), "due_at", c.DueAt.UTC(), "attempt", c.Attempts)
@@ -197,10 +245,10 @@ func (r *Rotator) rotate(ctx context.Context, c vault.Claim) time.Duration {
 	switch {
 	case err == nil:
 		log.InfoContext(ctx, "rotated", "version", made.CurrentVersion)
-		return r.c.Poll
+		return ""
 	case vault.IsClaimLost(err):
 		log.InfoContext(ctx, "the rotation was taken over or called off")
-		return r.c.Poll
+		return ""
 	}
 	log.WarnContext(ctx, "rotation failed", "code", core.CodeOf(err), "cause", err.Error())
 	failing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
@@ -208,9 +256,10 @@ func (r *Rotator) rotate(ctx context.Context, c vault.Claim) time.Duration {
 	at, ferr := r.c.Door.FailRotation(failing, c, err)
 	if ferr != nil {
 		log.WarnContext(ctx, "the failure could not be kept; the rotation is taken over when its lease ends", "cause", ferr.Error())
-		return r.c.Poll
+		return core.CodeOf(err)
 	}
-	return max(100*time.Millisecond, time.Until(at))
+	r.retryAt(at)
+	return core.CodeOf(err)
 }
 
 // complete makes a failure of a panic, so that one secret cannot end the rotation of all others.

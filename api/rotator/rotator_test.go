@@ -1,6 +1,7 @@
 package rotator_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,9 @@ type door struct {
 	did      []string
 	complete func(ctx context.Context, c vault.Claim) error
 	claim    func() error
+	keys     func() error
 	failed   func()
+	retry    time.Duration // after a failure; 0 = 2 s
 }
 
 func (d *door) note(format string, args ...any) {
@@ -86,7 +89,14 @@ func (d *door) FailRotation(_ context.Context, c vault.Claim, cause error) (time
 	if d.failed != nil {
 		d.failed()
 	}
-	return time.Now().Add(2 * time.Second), nil
+	return time.Now().Add(cmp.Or(d.retry, 2*time.Second)), nil
+}
+
+func (d *door) CheckKeys(context.Context) error {
+	if d.keys == nil {
+		return nil
+	}
+	return d.keys()
 }
 
 func (d *door) ReleaseRotation(_ context.Context, c vault.Claim) error {
@@ -298,6 +308,88 @@ func TestGivesBackWhatTheLeaseDoesNotCover(t *testing.T) {
 		defer stop()
 		time.Sleep(time.Minute)
 		want(t, d.take(), "completed a", "completed b", "released c", "released d")
+	})
+}
+
+// TestARetryIsNotForgotten: a look in between, for whatever reason, does not put it off to the next poll.
+func TestARetryIsNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failed := false
+		d := &door{retry: 5 * time.Second, complete: func(_ context.Context, c vault.Claim) error {
+			if c.Secret.Name == "a" && !failed {
+				failed = true
+				return core.Errorf(core.Internal, "once")
+			}
+			return nil
+		}}
+		d.add("a")
+		r, stop := start(t, rotator.Config{Door: d, Poll: time.Hour})
+		defer stop()
+		for range 4 {
+			time.Sleep(time.Second)
+			r.Wake()
+		}
+		synctest.Wait()
+		want(t, d.take(), "failed a: internal")
+		d.add("a")
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		want(t, d.take(), "completed a")
+	})
+}
+
+// TestCutOff: a node without its key service leaves the work to others, and comes back soon after it.
+func TestCutOff(t *testing.T) {
+	away := core.Errorf(core.Unavailable, "away")
+	t.Run("in the midst of a batch", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			d := &door{complete: func(context.Context, vault.Claim) error { return away }, keys: func() error { return away }}
+			d.add("a", "b", "c")
+			_, stop := start(t, rotator.Config{Door: d, Workers: 1, Poll: time.Hour})
+			defer stop()
+			synctest.Wait()
+			want(t, d.take(), "failed a: unavailable", "released b", "released c")
+		})
+	})
+	t.Run("only one secret is", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			d := &door{complete: func(_ context.Context, c vault.Claim) error {
+				if c.Secret.Name == "a" {
+					return away
+				}
+				return nil
+			}}
+			d.add("a", "b", "c")
+			_, stop := start(t, rotator.Config{Door: d, Workers: 1, Poll: time.Hour})
+			defer stop()
+			synctest.Wait()
+			want(t, d.take(), "failed a: unavailable", "completed b", "completed c")
+		})
+	})
+	t.Run("for a while", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			looks, cut := 0, true
+			d := &door{claim: func() error {
+				if looks++; cut {
+					return away
+				}
+				return nil
+			}}
+			d.add("a")
+			r, stop := start(t, rotator.Config{Door: d, Poll: time.Hour})
+			defer stop()
+			for range 1000 { // any role may notify
+				time.Sleep(10 * time.Millisecond)
+				r.Wake()
+			}
+			if looks > 11 {
+				t.Errorf("%d looks in ten seconds", looks)
+			}
+			cut = false
+			time.Sleep(1100 * time.Millisecond)
+			synctest.Wait()
+			want(t, d.take(), "completed a")
+		})
 	})
 }
 

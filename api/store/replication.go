@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"math"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,24 +17,9 @@ const (
 	lookEvery = time.Second
 )
 
-// look is the last answer of Replication.
-type look struct {
-	mu  sync.Mutex
-	at  time.Time
-	got vault.Replication
-	err error
-}
-
 // Replication implements vault.Replicated. What it says may be a second old.
 func (d *DB) Replication(ctx context.Context) (vault.Replication, error) {
-	d.look.mu.Lock()
-	defer d.look.mu.Unlock()
-	if time.Since(d.look.at) >= lookEvery {
-		// Whoever asked first may leave; the answer is everybody's.
-		d.look.got, d.look.err = d.replication(context.WithoutCancel(ctx))
-		d.look.at = time.Now()
-	}
-	return d.look.got, d.look.err
+	return d.look.get(ctx, lookEvery, d.replication)
 }
 
 const whereIsReader = `SELECT pg_catalog.pg_is_in_recovery(), (CASE WHEN pg_catalog.pg_is_in_recovery()

@@ -3,11 +3,11 @@ package store
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -128,18 +128,29 @@ func (d *DB) ClaimRotations(ctx context.Context, worker string, lease time.Durat
 	return perform(ctx, d, change[[]vault.Claim]{
 		sql: claimRotations, args: []any{worker, int32(lease / time.Second), int32(limit)},
 		collect: func(rows pgx.Rows) ([]vault.Claim, error) {
-			return pgx.CollectRows(rows, func(r pgx.CollectableRow) (c vault.Claim, err error) {
-				var f secretFields
-				var attempts int32
-				if err := r.Scan(append([]any{(*[16]byte)(&c.Job), &c.DueAt, &c.ClaimedAt, &attempts}, f.targets()...)...); err != nil {
-					return c, err
-				}
-				c.Worker, c.Attempts = worker, int(attempts)
-				c.Secret, err = f.secret()
-				return c, err
-			})
+			return pgx.CollectRows(rows, func(r pgx.CollectableRow) (vault.Claim, error) { return claimRow(r, worker) })
 		},
 	})
+}
+
+// claimRow reads one claim. The claims are committed by now: one that is malformed must not lose the others.
+func claimRow(r pgx.CollectableRow, worker string) (vault.Claim, error) {
+	var (
+		f            secretFields
+		job          pgtype.UUID
+		due, claimed pgtype.Timestamptz
+		attempts     pgtype.Int4
+	)
+	if err := r.Scan(append([]any{&job, &due, &claimed, &attempts}, f.targets()...)...); err != nil {
+		return vault.Claim{}, err
+	}
+	x := f.result()
+	if x.Err == nil && !finite(due) {
+		x.Err = core.Errorf(core.Corrupt, "the due time of %s is malformed", core.Quote(f.name.String))
+	}
+	return vault.Claim{
+		Job: job.Bytes, Worker: worker, DueAt: due.Time, ClaimedAt: claimed.Time, Attempts: int(attempts.Int32), Secret: x.Secret, Err: x.Err,
+	}, nil
 }
 
 const completeRotation = `SELECT * FROM vault.complete_rotation($1::uuid, $2::text, $3::bigint,
@@ -188,8 +199,9 @@ func (d *DB) UnplannedRotations(ctx context.Context, limit int) ([]vault.Unplann
 		if err := r.Scan(append([]any{&u.Now}, f.targets()...)...); err != nil {
 			return u, err
 		}
-		u.Secret, err = f.secret()
-		return u, err
+		x := f.result()
+		u.Secret, u.Err = x.Secret, x.Err
+		return u, nil
 	})
 }
 
@@ -203,82 +215,72 @@ func (d *DB) PlanRotation(ctx context.Context, s vault.Secret, at time.Time) (bo
 	})
 }
 
-const changesSince = `SELECT c.xid, c.id, c.at, c.action, c.name, c.version
-	FROM vault.changes_since($1::text, $2::bigint, $3::integer) c`
+const changesSince = `SELECT k.known, c.xid, c.id, c.at, c.action, c.name, c.version
+	FROM (SELECT vault.knows_change($1::text, $2::bigint, $3::timestamptz) IS TRUE AS known) k
+	LEFT JOIN vault.changes_since($1::text, $2::bigint, $4::integer) c ON k.known ORDER BY c.xid::xid8, c.id`
 
-// ChangesSince implements vault.Store.
-func (d *DB) ChangesSince(ctx context.Context, after vault.Place, limit int) ([]vault.Change, error) {
-	args := []any{strconv.FormatUint(after.Transaction, 10), after.ID, int32(limit)}
-	return read(ctx, d, changesSince, args, func(r pgx.CollectableRow) (c vault.Change, err error) {
-		var xid, action, name string
-		var numbered int64
-		if err := r.Scan(&xid, &c.Place.ID, &c.At, &action, &name, &numbered); err != nil {
-			return c, err
+// ChangesSince implements vault.Store. Both questions see one state of the database.
+func (d *DB) ChangesSince(ctx context.Context, after vault.Place, limit int) (changes []vault.Change, known bool, err error) {
+	type found struct {
+		known  bool
+		change *vault.Change // nil = there is none
+	}
+	rows, err := read(ctx, d, changesSince, append(placeArgs(after), int32(limit)), func(r pgx.CollectableRow) (f found, err error) {
+		var xid, action, name *string
+		var id, numbered *int64
+		var at *time.Time
+		if err := r.Scan(&f.known, &xid, &id, &at, &action, &name, &numbered); err != nil || xid == nil {
+			return f, err
 		}
-		c.Action, c.Name = vault.Action(action), core.Name(name)
-		if c.Place.Transaction, err = transaction(xid); err != nil {
-			return c, err
+		c := &vault.Change{At: *at, Action: vault.Action(orZero(action)), Name: core.Name(orZero(name))}
+		if c.Place, err = place(*xid, orZero(id), *at); err != nil {
+			return f, err
 		}
-		c.Version, err = version(numbered)
-		return c, err
+		c.Version, err = version(orZero(numbered))
+		f.change = c
+		return f, err
 	})
+	for _, f := range rows {
+		known = f.known
+		if f.change != nil {
+			changes = append(changes, *f.change)
+		}
+	}
+	return changes, known, err
+}
+
+func placeArgs(p vault.Place) []any {
+	return []any{strconv.FormatUint(p.Transaction, 10), p.ID, time.UnixMicro(p.At)}
+}
+
+func place(xid string, id int64, at time.Time) (vault.Place, error) {
+	n, err := strconv.ParseUint(xid, 10, 64)
+	if err != nil {
+		return vault.Place{}, core.Errorf(core.Corrupt, "a stored transaction id is malformed")
+	}
+	return vault.Place{Transaction: n, ID: id, At: at.UnixMicro()}, nil
+}
+
+// KnowsPlace implements vault.Store.
+func (d *DB) KnowsPlace(ctx context.Context, p vault.Place) (bool, error) {
+	rows, err := readPrimary(ctx, d, "SELECT vault.knows_change($1::text, $2::bigint, $3::timestamptz) IS NOT FALSE",
+		placeArgs(p), pgx.RowTo[bool])
+	return err == nil && len(rows) == 1 && rows[0], err
 }
 
 // LastChange implements vault.Store.
 func (d *DB) LastChange(ctx context.Context) (vault.Place, error) {
-	rows, err := read(ctx, d, "SELECT c.xid, c.id FROM vault.last_change() c", nil, func(r pgx.CollectableRow) (p vault.Place, err error) {
+	rows, err := read(ctx, d, "SELECT c.xid, c.id, c.at FROM vault.last_change() c", nil, func(r pgx.CollectableRow) (p vault.Place, err error) {
 		var xid string
-		if err := r.Scan(&xid, &p.ID); err != nil {
+		var id int64
+		var at time.Time
+		if err := r.Scan(&xid, &id, &at); err != nil {
 			return p, err
 		}
-		p.Transaction, err = transaction(xid)
-		return p, err
+		return place(xid, id, at)
 	})
 	if err != nil || len(rows) == 0 {
 		return vault.Place{}, err
 	}
 	return rows[0], nil
-}
-
-func transaction(xid string) (uint64, error) {
-	n, err := strconv.ParseUint(xid, 10, 64)
-	if err != nil {
-		return 0, core.Errorf(core.Corrupt, "a stored transaction id is malformed")
-	}
-	return n, nil
-}
-
-// Status implements vault.Store.
-func (d *DB) Status(ctx context.Context) (vault.Status, error) {
-	rows, err := read(ctx, d, "SELECT vault.status()", nil, pgx.RowTo[[]byte])
-	if err != nil {
-		return vault.Status{}, err
-	}
-	var s struct {
-		Version     string     `json:"version"`
-		InRecovery  bool       `json:"in_recovery"`
-		Secrets     int64      `json:"secrets"`
-		Automatic   int64      `json:"automatic"`
-		Paused      int64      `json:"paused"`
-		Due         int64      `json:"due"`
-		OverdueSecs int64      `json:"overdue_secs"`
-		Queued      int64      `json:"queued"`
-		Claimed     int64      `json:"claimed"`
-		Failing     int64      `json:"failing"`
-		Missed      int64      `json:"missed"`
-		InGrace     int64      `json:"in_grace"`
-		LastPassAt  *time.Time `json:"last_pass_at"`
-	}
-	if len(rows) != 1 || json.Unmarshal(rows[0], &s) != nil {
-		return vault.Status{}, core.Errorf(core.Corrupt, "vault.status() answered something else")
-	}
-	at, err := d.Replication(ctx)
-	if err != nil {
-		return vault.Status{}, err
-	}
-	return vault.Status{
-		Replication: at, Version: s.Version, InRecovery: s.InRecovery, Secrets: s.Secrets, Automatic: s.Automatic, Paused: s.Paused,
-		Due: s.Due, OverdueSecs: s.OverdueSecs, Queued: s.Queued, Claimed: s.Claimed, Failing: s.Failing,
-		Missed: s.Missed, InGrace: s.InGrace, LastPassAt: orZero(s.LastPassAt),
-	}, nil
 }

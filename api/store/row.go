@@ -72,54 +72,79 @@ func policyArg(p *generate.Policy) (any, error) {
 // what the column types say.
 
 func secretRow(r pgx.CollectableRow) (vault.Secret, error) {
-	var f secretFields
-	if err := r.Scan(f.targets()...); err != nil {
-		return vault.Secret{}, err
+	x, err := secretResultRow(r)
+	if err == nil {
+		err = x.Err
 	}
-	return f.secret()
+	return x.Secret, err
 }
 
-// secretFields receives the columns of vault.secret_info.
+// secretResultRow reads one row of vault.secret_info. As with storedResultRows, a malformed one fails alone.
+func secretResultRow(r pgx.CollectableRow) (vault.SecretResult, error) {
+	var f secretFields
+	if err := r.Scan(f.targets()...); err != nil {
+		return vault.SecretResult{}, err
+	}
+	return f.result(), nil
+}
+
+// secretFields receives the columns of vault.secret_info, whatever they hold.
 type secretFields struct {
-	s                 vault.Secret
-	id                [16]byte
-	name, kind, ctype string
-	tags, policy      []byte
-	interval, window  *int64
-	current, revision int64
-	next              *time.Time
-	schedule          *string
+	id                       pgtype.UUID
+	name, kind, ctype, about pgtype.Text
+	schedule, zone           pgtype.Text
+	tags, policy             []byte
+	interval, window, grace  pgtype.Int8
+	current, revision        pgtype.Int8
+	paused                   pgtype.Bool
+	keep                     pgtype.Int4
+	next, created, updated   pgtype.Timestamptz
 }
 
 func (f *secretFields) targets() []any {
-	s := &f.s
-	return []any{&f.id, &f.name, &f.kind, &f.ctype, &s.Description, &f.tags, &f.interval, &s.GracePeriodSecs, &f.policy,
-		&f.current, &f.next, &f.schedule, &s.Rotation.TimeZone, &f.window, &s.Rotation.Paused, &s.Rotation.KeepVersions,
-		&s.CreatedAt, &s.UpdatedAt, &f.revision}
+	return []any{&f.id, &f.name, &f.kind, &f.ctype, &f.about, &f.tags, &f.interval, &f.grace, &f.policy, &f.current, &f.next,
+		&f.schedule, &f.zone, &f.window, &f.paused, &f.keep, &f.created, &f.updated, &f.revision}
 }
 
-func (f *secretFields) secret() (vault.Secret, error) {
-	s := f.s
-	s.ID, s.Name, s.Kind, s.ContentType = f.id, core.Name(f.name), core.Kind(f.kind), core.ContentType(f.ctype)
-	s.RotationIntervalSecs, s.NextRotationAt = orZero(f.interval), orZero(f.next)
-	s.Rotation.Schedule, s.Rotation.WindowSecs = orZero(f.schedule), orZero(f.window)
-	var err error
-	if s.CurrentVersion, err = version(f.current); err != nil {
-		return vault.Secret{}, err
+// wellFormed tells whether every column but tags and policy holds what its constraints promise.
+func (f *secretFields) wellFormed() bool {
+	return f.id.Valid && f.name.Valid && f.kind.Valid && f.ctype.Valid && f.about.Valid && f.zone.Valid && f.grace.Valid &&
+		f.current.Valid && f.current.Int64 >= 1 && f.revision.Valid && f.revision.Int64 >= 1 && f.paused.Valid && f.keep.Valid && finite(f.next) &&
+		f.created.Valid && finite(f.created) && f.updated.Valid && finite(f.updated)
+}
+
+// result returns the secret. If it is malformed it is only what identifies it, as far as that can be read.
+func (f *secretFields) result() vault.SecretResult {
+	out := vault.SecretResult{Secret: vault.Secret{
+		ID: f.id.Bytes, Name: core.Name(f.name.String), CurrentVersion: uint64(max(f.current.Int64, 0)),
+	}}
+	name := core.Quote(f.name.String)
+	if !f.wellFormed() {
+		out.Err = core.Errorf(core.Corrupt, "the stored row of %s is malformed", name)
+		return out
 	}
-	s.SettingsRevision = uint64(f.revision)
+	s := out.Secret
+	s.Kind, s.ContentType, s.Description = core.Kind(f.kind.String), core.ContentType(f.ctype.String), f.about.String
+	s.RotationIntervalSecs, s.GracePeriodSecs, s.NextRotationAt = f.interval.Int64, f.grace.Int64, f.next.Time
+	s.Rotation = vault.Rotation{
+		Schedule: f.schedule.String, TimeZone: f.zone.String, WindowSecs: f.window.Int64, Paused: f.paused.Bool,
+		KeepVersions: int(f.keep.Int32),
+	}
+	s.CreatedAt, s.UpdatedAt, s.SettingsRevision = f.created.Time, f.updated.Time, uint64(f.revision.Int64)
 	if err := json.Unmarshal(f.tags, &s.Tags); err != nil {
-		return vault.Secret{}, core.Wrap(core.Corrupt, err, "the stored tags of %s are malformed", core.Quote(f.name))
+		out.Err = core.Wrap(core.Corrupt, err, "the stored tags of %s are malformed", name)
+		return out
 	}
-	if f.policy == nil {
-		return s, nil
+	if f.policy != nil {
+		p, err := generate.Parse(f.policy)
+		if err != nil {
+			out.Err = core.Wrap(core.Corrupt, err, "the stored generate policy of %s is malformed", name)
+			return out
+		}
+		s.GeneratePolicy = &p
 	}
-	p, err := generate.Parse(f.policy)
-	if err != nil {
-		return vault.Secret{}, core.Wrap(core.Corrupt, err, "the stored generate policy of %s is malformed", core.Quote(f.name))
-	}
-	s.GeneratePolicy = &p
-	return s, nil
+	out.Secret = s
+	return out
 }
 
 func storedRow(r pgx.CollectableRow) (vault.StoredValue, error) {

@@ -98,6 +98,9 @@ func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin)
 			if core.CodeOf(err) == core.NotFound {
 				return true, true, nil
 			}
+			if core.CodeOf(err) == core.Corrupt {
+				err = nil // there it is
+			}
 			return true, err == nil && s.ID != x.ID, err
 		},
 	})
@@ -138,15 +141,19 @@ const describeSecret = "SELECT * FROM vault.describe_secret($1::text)"
 
 // DescribeSecret implements vault.Store.
 func (d *DB) DescribeSecret(ctx context.Context, name core.Name, f vault.Freshness) (vault.Secret, error) {
-	return oneSecret(readFresh(ctx, d, f, describeSecret, []any{string(name)}, secretRow))
+	s, err := oneSecret(readFresh(ctx, d, f, describeSecret, []any{string(name)}, secretResultRow))
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	return s, nil
 }
 
 // DescribeSecretOnWriter implements vault.Store.
 func (d *DB) DescribeSecretOnWriter(ctx context.Context, name core.Name) (vault.Secret, error) {
-	return oneSecret(readPrimary(ctx, d, describeSecret, []any{string(name)}, secretRow))
+	return oneSecret(readPrimary(ctx, d, describeSecret, []any{string(name)}, secretResultRow))
 }
 
-func oneSecret(rows []vault.Secret, err error) (vault.Secret, error) {
+func oneSecret(rows []vault.SecretResult, err error) (vault.Secret, error) {
 	switch {
 	case err != nil:
 		return vault.Secret{}, err
@@ -155,13 +162,13 @@ func oneSecret(rows []vault.Secret, err error) (vault.Secret, error) {
 	case len(rows) > 1:
 		return vault.Secret{}, core.Errorf(core.Corrupt, "the name is stored more than once")
 	}
-	return rows[0], nil
+	return rows[0].Secret, rows[0].Err
 }
 
 // DescribeSecrets implements vault.Store.
-func (d *DB) DescribeSecrets(ctx context.Context, prefix, after string, limit int, f vault.Freshness) ([]vault.Secret, error) {
+func (d *DB) DescribeSecrets(ctx context.Context, prefix, after string, limit int, f vault.Freshness) ([]vault.SecretResult, error) {
 	return readFresh(ctx, d, f, "SELECT * FROM vault.describe_secrets($1::text, $2::text, $3::integer)",
-		[]any{prefix, after, int32(limit)}, secretRow)
+		[]any{prefix, after, int32(limit)}, secretResultRow)
 }
 
 const describeVersions = "SELECT * FROM vault.describe_versions($1::text)"

@@ -18,8 +18,9 @@ type DB struct {
 	bound          time.Duration // of a call whose context has no deadline
 	changeBound    time.Duration // of such a change
 	lsnWait        time.Duration // how long a read waits for the reader to replay
-	look           look          // at replication
-	current        sharedReads   // of current versions, from the reader
+	look           look[vault.Replication]
+	counts         look[vault.Status]
+	current        sharedReads // of current versions, from the reader
 }
 
 var (

@@ -195,13 +195,37 @@ func TestSecretsOnARealServer(t *testing.T) {
 		n := newSecret("edited")
 		_, err := d.CreateSecret(ctx, n, origin("x"))
 		must(t, err)
-		for _, set := range []string{`tags = '{"a": 1}'`, `tags = '{"a": {"b": "c"}}'`, `generate_policy = '{"length": 1}'`, `generate_policy = '{"x": 1}'`} {
+		s.sql("app", "ALTER TABLE vault.secrets DROP CONSTRAINT secrets_tags_strings")
+		for _, set := range []string{`updated_at = 'infinity'`, `tags = '{"a": 1}'`, `tags = '{"a": {"b": "c"}}'`, `generate_policy = '{"length": 1}'`, `generate_policy = '{"x": 1}'`} {
 			s.sql("app", "UPDATE vault.secrets SET tags = '{}', generate_policy = NULL; UPDATE vault.secrets SET "+set+" WHERE name = 'edited'")
 			_, err = d.DescribeSecret(ctx, "edited", vault.Freshness{})
 			code(t, err, core.Corrupt)
-			_, err = d.DescribeSecretOnWriter(ctx, "edited")
+			x, err := d.DescribeSecretOnWriter(ctx, "edited")
 			code(t, err, core.Corrupt)
+			if x.ID != n.ID || x.Name != n.Name || x.CurrentVersion != 1 {
+				t.Errorf("it is %+v", x)
+			}
+			// It is listed, and hides no other.
+			list, err := d.DescribeSecrets(ctx, "", "", 1000, vault.Freshness{})
+			must(t, err)
+			bad := 0
+			for _, r := range list {
+				if r.Err != nil {
+					bad++
+					code(t, r.Err, core.Corrupt)
+				}
+				if (r.Err != nil) != (r.Name == "edited") {
+					t.Errorf("%s: %v", r.Name, r.Err)
+				}
+			}
+			if bad != 1 || len(list) < 5 {
+				t.Errorf("%d of %d", bad, len(list))
+			}
+			s.sql("app", "UPDATE vault.secrets SET updated_at = now()")
 		}
+		s.sql("app", "UPDATE vault.secrets SET generate_policy = '{\"x\": 1}' WHERE name = 'edited'")
+		_, err = d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("x"))
+		must(t, err)
 	})
 }
 

@@ -180,7 +180,8 @@ func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint
 		if err != nil {
 			return err
 		}
-		return v.onCurrent(ctx, n, expected, func(s Secret) (err error) {
+		return v.onPresent(ctx, n, expected, func(s Secret, _ error) (err error) {
+			// What is corrupt can be deleted: nothing is made of it.
 			at, err = v.c.Store.DeleteSecret(ctx, Deletion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion}, a.entry.Origin)
 			return err
 		})
@@ -191,18 +192,31 @@ func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint
 // onCurrent runs change on what the primary says is current. With a named
 // version it runs once; with AnyVersion it starts over while others get ahead.
 func (v *Vault) onCurrent(ctx context.Context, name core.Name, expected uint64, change func(Secret) error) error {
-	for try := 1; ; try++ {
-		s, err := v.c.Store.DescribeSecretOnWriter(ctx, name)
-		if err != nil {
-			return err
+	return v.onPresent(ctx, name, expected, func(s Secret, corrupt error) error {
+		if corrupt != nil {
+			return corrupt
 		}
-		if ct, err := core.ParseContentType(string(s.ContentType)); err != nil || ct != s.ContentType || s.Name != name {
+		if ct, err := core.ParseContentType(string(s.ContentType)); err != nil || ct != s.ContentType {
+			return errCorrupt()
+		}
+		return change(s)
+	})
+}
+
+// onPresent is onCurrent for a change that a secret which is corrupt in itself may have too, as SecretResult has it.
+func (v *Vault) onPresent(ctx context.Context, name core.Name, expected uint64, change func(s Secret, corrupt error) error) error {
+	for try := 1; ; try++ {
+		s, corrupt := v.c.Store.DescribeSecretOnWriter(ctx, name)
+		if corrupt != nil && (core.CodeOf(corrupt) != core.Corrupt || s.ID == core.SecretID{} || s.CurrentVersion == 0) {
+			return corrupt
+		}
+		if s.Name != name {
 			return errCorrupt()
 		}
 		if expected != AnyVersion && expected != s.CurrentVersion {
 			return core.Errorf(core.Stale, "version %d was expected, version %d is current", expected, s.CurrentVersion)
 		}
-		err = change(s)
+		err := change(s, corrupt)
 		if expected != AnyVersion || core.CodeOf(err) != core.Stale || try == maxStaleTries {
 			return err
 		}

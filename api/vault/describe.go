@@ -8,8 +8,8 @@ import (
 
 // Page is one answer of List.
 type Page struct {
-	Secrets []Secret
-	Next    string // "after" of the next page; "" = this was the last one
+	Secrets []SecretResult // one that is corrupt is listed, and hides no other
+	Next    string         // "after" of the next page; "" = this was the last one
 }
 
 // List returns metadata by name in byte order: names that start with prefix and

@@ -34,13 +34,25 @@ func (v *Vault) rotatorOrigin(worker string) Origin {
 }
 
 // ClaimRotations takes on at most limit rotations that are due, for the time of the lease. The worker's name must be
-// one that no other call uses. Errors: Unavailable.
+// one that no other call uses. A node that is cut off from its key service takes on nothing: others can do what it would
+// only fail at, and when none can, what is due stays due at once. Errors: those of the Keeper's Check, Unavailable.
 func (v *Vault) ClaimRotations(ctx context.Context, worker string, lease time.Duration, limit int) ([]Claim, error) {
+	if err := v.CheckKeys(ctx); err != nil {
+		return nil, err
+	}
 	claims, err := v.c.Store.ClaimRotations(ctx, worker, lease, limit)
 	if len(claims) > 0 {
 		v.step(StepClaimed)
 	}
 	return claims, err
+}
+
+// CheckKeys returns nil when there is a key service that rotations could be made with now.
+func (v *Vault) CheckKeys(ctx context.Context) error {
+	if err := v.c.Keeper.Check(ctx); err != nil {
+		return core.Wrap(core.CodeOf(err), err, "rotations wait for the key service")
+	}
+	return nil
 }
 
 // CompleteRotation makes and stores the new value of a claim. It starts over when somebody else changes the secret
@@ -58,6 +70,9 @@ func (v *Vault) CompleteRotation(ctx context.Context, c Claim) (Secret, error) {
 }
 
 func (v *Vault) completeRotation(ctx context.Context, c Claim) (Secret, error) {
+	if c.Err != nil {
+		return Secret{}, c.Err
+	}
 	s := c.Secret
 	if err := s.wellFormed(); err != nil {
 		return Secret{}, err
@@ -104,7 +119,10 @@ func (v *Vault) PlanRotations(ctx context.Context) (planned int, err error) {
 		return 0, err
 	}
 	for _, u := range waiting {
-		at, perr := nextTime(u.Secret, u.Now)
+		at, perr := time.Time{}, u.Err
+		if perr == nil {
+			at, perr = nextTime(u.Secret, u.Now)
+		}
 		if perr != nil {
 			if err == nil {
 				err = core.Wrap(core.CodeOf(perr), perr, "plan the rotation of %s", core.Quote(string(u.Secret.Name)))

@@ -226,6 +226,13 @@ type Secret struct {
 	Position             Position // of the change that returned this, as Store says; zero when it was read
 }
 
+// SecretResult is one of several secrets. When Err is not nil it is Corrupt, and nothing but the secret's id, name and
+// current version is there, as far as these can be read.
+type SecretResult struct {
+	Secret
+	Err error
+}
+
 // VersionInfo is the metadata of one version.
 type VersionInfo struct {
 	Version         uint64
@@ -318,11 +325,12 @@ type Store interface {
 	// DescribeSecret asks the reader; NotFound when absent.
 	DescribeSecret(ctx context.Context, name core.Name, f Freshness) (Secret, error)
 	// DescribeSecretOnWriter asks the primary, so that a change is based on what
-	// is current there; NotFound when absent.
+	// is current there; NotFound when absent. Corrupt comes with the secret's id, name and current version, as far as
+	// these can be read.
 	DescribeSecretOnWriter(ctx context.Context, name core.Name) (Secret, error)
 	// DescribeSecrets lists by name in byte order, at most limit names with the
 	// prefix and after the given name. It asks the reader.
-	DescribeSecrets(ctx context.Context, prefix, after string, limit int, f Freshness) ([]Secret, error)
+	DescribeSecrets(ctx context.Context, prefix, after string, limit int, f Freshness) ([]SecretResult, error)
 	// DescribeVersions lists newest first; none when absent. It asks the reader.
 	DescribeVersions(ctx context.Context, name core.Name, f Freshness) ([]VersionInfo, error)
 

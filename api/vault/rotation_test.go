@@ -263,6 +263,28 @@ func TestDueRotation(t *testing.T) {
 			t.Error("tried again at once")
 		}
 	})
+	t.Run("a corrupt claim fails, and no other", func(t *testing.T) {
+		d := stocked(t)
+		r := vault.CreateRequest{Name: "bad", Kind: "automatic", RotationIntervalSecs: 60}
+		if _, err := d.Create(t.Context(), d.admin, r); err != nil {
+			t.Fatal(err)
+		}
+		d.store.Corrupt("bad")
+		d.recorder.Take()
+		*d.now = d.now.Add(60 * time.Second)
+		claims, err := d.ClaimRotations(t.Context(), "w1", time.Minute, 10)
+		if err != nil || len(claims) != 2 {
+			t.Fatalf("claimed %+v, %v", claims, err)
+		}
+		for _, c := range claims {
+			_, err := d.CompleteRotation(t.Context(), c)
+			wantCode(t, err, map[core.Name]core.Code{"auto": "", "bad": core.Corrupt}[c.Secret.Name])
+			if err != nil {
+				_, err = d.FailRotation(t.Context(), c, err)
+				wantCode(t, err, "")
+			}
+		}
+	})
 	t.Run("a row edited by hand is not rotated", func(t *testing.T) {
 		d := stocked(t)
 		*d.now = d.now.Add(60 * time.Second)
@@ -296,6 +318,17 @@ func TestPlanRotations(t *testing.T) {
 	if want := time.Date(2026, 1, 2, 7, 30, 0, 0, time.UTC); !s.NextRotationAt.Equal(want) {
 		t.Errorf("next at %s, want %s", s.NextRotationAt, want)
 	}
+	// One that cannot be read keeps no other from being planned.
+	create("c", "* * * * *", "")
+	create("d", "* * * * *", "")
+	d.store.Corrupt("c")
+	n, err := d.PlanRotations(t.Context())
+	if n != 1 || core.CodeOf(err) != core.Corrupt || !strings.Contains(core.MessageOf(err), "c") {
+		t.Fatalf("planned %d, %v", n, err)
+	}
+	for _, name := range []string{"c", "d"} {
+		wantCode(t, only(d.Delete(t.Context(), d.admin, name, vault.AnyVersion)), "")
+	}
 	// After a long outage it comes once, and the next time is one that is still to come.
 	*d.now = d.now.Add(72 * time.Hour)
 	claims, err := d.ClaimRotations(t.Context(), "w", time.Minute, 10)
@@ -318,18 +351,26 @@ func TestWatch(t *testing.T) {
 	if e := d.one(t); e.Action != vault.ActionWatch || e.Name != "a/" || e.Origin.Actor != "reader" {
 		t.Errorf("recorded %+v", e)
 	}
-	if got, more, err := w.Next(t.Context()); len(got) != 0 || more || err != nil {
-		t.Fatalf("got %+v, %v, %v before anything changed", got, more, err)
+	next := func(w *vault.Watch) []vault.Change {
+		t.Helper()
+		n, err := w.Next(t.Context())
+		if err != nil || n.More || n.Reset {
+			t.Fatalf("got %+v, %v", n, err)
+		}
+		return n.Changes
+	}
+	if got := next(w); len(got) != 0 {
+		t.Fatalf("got %+v before anything changed", got)
 	}
 	d.mustCreate(t, "a/2", marker)
 	d.mustCreate(t, "b/1", marker)
-	got, _, err := w.Next(t.Context())
-	if err != nil || len(got) != 1 || got[0].Name != "a/2" || got[0].Action != vault.ActionCreate || got[0].Version != 1 {
-		t.Fatalf("got %+v, %v", got, err)
+	got := next(w)
+	if len(got) != 1 || got[0].Name != "a/2" || got[0].Action != vault.ActionCreate || got[0].Version != 1 {
+		t.Fatalf("got %+v", got)
 	}
 	resumed, err := d.Watch(t.Context(), d.reader, "", &got[0].Place)
 	wantCode(t, err, "")
-	if got, _, _ := resumed.Next(t.Context()); len(got) != 1 || got[0].Name != "b/1" {
+	if got := next(resumed); len(got) != 1 || got[0].Name != "b/1" {
 		t.Errorf("resumed with %+v", got)
 	}
 	for name, c := range map[string]struct {
@@ -343,6 +384,97 @@ func TestWatch(t *testing.T) {
 		t.Run("Err "+name, func(t *testing.T) {
 			_, err := d.Watch(t.Context(), c.caller, c.prefix, nil)
 			wantCode(t, err, c.want)
+		})
+	}
+}
+
+// TestWatchAtAnUnknownPlace: a standby that lags is waited for, another history is told.
+func TestWatchAtAnUnknownPlace(t *testing.T) {
+	d := newDoor(t)
+	d.mustCreate(t, "a", marker)
+	d.mustCreate(t, "b", marker)
+	all, err := d.Watch(t.Context(), d.reader, "", &vault.Place{})
+	wantCode(t, err, "")
+	n, err := all.Next(t.Context())
+	if err != nil || len(n.Changes) != 2 {
+		t.Fatalf("got %+v, %v", n, err)
+	}
+	last := n.Changes[1].Place
+	step := func(w *vault.Watch) vault.News {
+		t.Helper()
+		*d.now = d.now.Add(time.Second)
+		n, err := w.Next(t.Context())
+		wantCode(t, err, "")
+		return n
+	}
+	t.Run("OK a standby that lags", func(t *testing.T) {
+		replayed := 1
+		d.store.Replayed = &replayed
+		defer func() { d.store.Replayed = nil }()
+		w, err := d.Watch(t.Context(), d.reader, "", &last)
+		wantCode(t, err, "")
+		asked := 0
+		d.store.FailWith(func(op string) error {
+			if op == "KnowsPlace" {
+				asked++
+			}
+			return nil
+		})
+		defer d.store.FailWith(nil)
+		for range 3 {
+			if n := step(w); n.Reset || len(n.Changes) != 0 || n.More {
+				t.Fatalf("got %+v", n)
+			}
+		}
+		for range 100 { // notifications of the primary come as often as they like
+			if _, err := w.Next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if asked != 3 {
+			t.Errorf("the primary was asked %d times", asked)
+		}
+		d.mustCreate(t, "c", marker)
+		if n := step(w); n.Reset || len(n.Changes) != 0 {
+			t.Fatalf("got %+v", n)
+		}
+		replayed = 3
+		if n := step(w); n.Reset || len(n.Changes) != 1 || n.Changes[0].Name != "c" {
+			t.Errorf("got %+v", n)
+		}
+	})
+	t.Run("OK the primary is away", func(t *testing.T) {
+		unknown := vault.Place{Transaction: 99, ID: 99}
+		w, err := d.Watch(t.Context(), d.reader, "", &unknown)
+		wantCode(t, err, "")
+		d.store.FailWith(func(op string) error {
+			if op == "KnowsPlace" {
+				return core.Errorf(core.Unavailable, "away")
+			}
+			return nil
+		})
+		if n := step(w); n.Reset || len(n.Changes) != 0 {
+			t.Fatalf("got %+v", n)
+		}
+		d.store.FailWith(nil)
+		if n := step(w); !n.Reset {
+			t.Errorf("got %+v", n)
+		}
+	})
+	for name, p := range map[string]vault.Place{
+		"the future": {Transaction: last.Transaction + 9, ID: last.ID + 9, At: last.At},
+		"the past":   {Transaction: last.Transaction, ID: last.ID, At: last.At - 1},
+	} {
+		t.Run("Reset of "+name, func(t *testing.T) {
+			w, err := d.Watch(t.Context(), d.reader, "", &p)
+			wantCode(t, err, "")
+			if n := step(w); !n.Reset || len(n.Changes) != 0 {
+				t.Fatalf("got %+v", n)
+			}
+			d.mustCreate(t, "after/"+name[4:], marker)
+			if n := step(w); n.Reset || len(n.Changes) != 1 || string(n.Changes[0].Name) != "after/"+name[4:] {
+				t.Errorf("got %+v", n)
+			}
 		})
 	}
 }

@@ -60,6 +60,7 @@ type Claim struct {
 	ClaimedAt time.Time // by the clock of the database
 	Attempts  int       // from 1
 	Secret    Secret    // as it was when it was claimed
+	Err       error     // Corrupt: as in SecretResult; such a claim can only fail
 }
 
 // RotatedVersion completes a claim.
@@ -81,12 +82,14 @@ type RotationFailure struct {
 type Unplanned struct {
 	Now    time.Time // by the clock of the database
 	Secret Secret
+	Err    error // Corrupt: as in SecretResult
 }
 
-// Place is where a reader of changes has come to. The zero Place is before the first.
+// Place is where a reader of changes has come to: a change. The zero Place is before the first.
 type Place struct {
 	Transaction uint64
 	ID          int64
+	At          int64 // microseconds since 1970; another history may have given out the same numbers, at another time
 }
 
 // Change says that a secret was created, got a new version or was deleted.
@@ -96,6 +99,15 @@ type Change struct {
 	Action  Action // ActionCreate, ActionUpdate, ActionRotate or ActionDelete
 	Name    core.Name
 	Version uint64
+}
+
+// Failure is a rotation that is tried again.
+type Failure struct {
+	Name          core.Name
+	Attempts      int
+	Reason        string // of the last attempt; the text for clients
+	DueAt         time.Time
+	NextAttemptAt time.Time
 }
 
 // Status is the state of a vault in counts.
@@ -109,10 +121,14 @@ type Status struct {
 	OverdueSecs int64     // of the one waiting longest
 	Queued      int64     // jobs that nobody works on
 	Claimed     int64     // jobs that somebody works on
-	Failing     int64     // queued jobs whose last attempt failed
+	Failing     int64     // jobs that have failed and are tried again
+	Unplanned   int64     // secrets with a schedule whose next time is not computed yet
 	Missed      int64     // jobs of the last 30 days whose window passed
 	InGrace     int64     // superseded versions still valid
 	LastPassAt  time.Time // of the supervisor; zero = never
+	// EventsHeldSecs is for how long events have been held up by a transaction that is older than the change they tell.
+	EventsHeldSecs int64
+	Failures       []Failure // some of those failing, the most often failed first
 
 	Audit       *AuditState // of this node's journal; nil = there is none
 	Replication Replication
@@ -141,12 +157,17 @@ type Rotations interface {
 	// PlanRotation stores the next time of a schedule; false when the schedule has changed since or was planned.
 	PlanRotation(ctx context.Context, s Secret, at time.Time) (bool, error)
 
-	// ChangesSince returns at most limit changes after a place, in their order. It asks the reader.
-	ChangesSince(ctx context.Context, after Place, limit int) ([]Change, error)
+	// ChangesSince returns at most limit changes after a place, in their order; known is false when the reader does not
+	// have the change of that place, or not all after it.
+	ChangesSince(ctx context.Context, after Place, limit int) (changes []Change, known bool, err error)
+	// KnowsPlace tells whether the primary has the change of a place, and all after it, or will have it.
+	KnowsPlace(ctx context.Context, p Place) (bool, error)
 	// LastChange returns the place after which everything is still to come. It asks the reader.
 	LastChange(ctx context.Context) (Place, error)
 	// Status asks the reader.
 	Status(ctx context.Context) (Status, error)
+	// Counts is Status for those who ask often: it may be a few seconds old, and has no Failures.
+	Counts(ctx context.Context) (Status, error)
 }
 
 // ErrClaimLost is in the chain of the error of a worker whose claim is no longer its own.

@@ -475,6 +475,29 @@ func TestList(t *testing.T) {
 	}
 }
 
+// TestOneCorruptSecret: it hides no other, is not changed, and can be deleted.
+func TestOneCorruptSecret(t *testing.T) {
+	d := newDoor(t)
+	for _, n := range []string{"a", "b", "c"} {
+		d.mustCreate(t, n, "v")
+	}
+	d.store.Corrupt("b")
+	page, err := d.List(t.Context(), d.reader, "", "", 2)
+	if err != nil || len(page.Secrets) != 2 || page.Next != "b" || page.Secrets[0].Err != nil || page.Secrets[1].Name != "b" {
+		t.Fatalf("got %+v, %v", page, err)
+	}
+	wantCode(t, page.Secrets[1].Err, core.Corrupt)
+	_, err = d.Describe(t.Context(), d.reader, "b")
+	wantCode(t, err, core.Corrupt)
+	_, err = d.Update(t.Context(), d.admin, vault.UpdateRequest{Name: "b", Value: []byte("x")})
+	wantCode(t, err, core.Corrupt)
+	_, err = d.Configure(t.Context(), d.admin, vault.ConfigureRequest{Name: "b", Settings: vault.Settings{Description: ptr("x")}})
+	wantCode(t, err, core.Corrupt)
+	wantCode(t, only(d.Delete(t.Context(), d.admin, "b", 2)), core.Stale)
+	wantCode(t, only(d.Delete(t.Context(), d.admin, "b", 1)), "")
+	wantCode(t, only(d.Delete(t.Context(), d.admin, "b", vault.AnyVersion)), core.NotFound)
+}
+
 func TestVersions(t *testing.T) {
 	d := stocked(t)
 	if _, err := d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: "auto", Expected: 1}); err != nil {

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -28,11 +29,22 @@ func (v *Vault) Status(ctx context.Context, c Caller) (Status, error) {
 	return out, nil
 }
 
+// Counts returns the counts of Status for the operator's metrics: it names no secret, needs no right and is not recorded.
+// Errors: Unavailable.
+func (v *Vault) Counts(ctx context.Context) (Status, error) { return v.c.Store.Counts(ctx) }
+
+// judgeEvery is the least time between two questions to the primary about one place, judgeTimeout bounds each.
+const (
+	judgeEvery   = time.Second
+	judgeTimeout = time.Second
+)
+
 // Watch follows the changes of the names below a prefix. Not safe for concurrent use.
 type Watch struct {
 	v      *Vault
 	prefix string
 	place  Place
+	judged time.Time // when the primary last knew a place that the reader did not
 }
 
 // Watch starts after a place, or with what is still to come if after is nil. It needs an allowed client address, and
@@ -58,20 +70,57 @@ func (v *Vault) Watch(ctx context.Context, c Caller, prefix string, after *Place
 	return w, nil
 }
 
-// Next returns the changes since the last call, in their order: each once, also those committed late. None is no
-// error. More tells that there may be more at once. Errors: Unavailable.
-func (w *Watch) Next(ctx context.Context) (changes []Change, more bool, err error) {
-	all, err := w.v.c.Store.ChangesSince(ctx, w.place, maxChanges)
+// News is what Next returns.
+type News struct {
+	Changes []Change // in their order, each once
+	More    bool     // there may be more at once
+	// Reset: the changes after the place are not all to be had any more, or it is none of this history, as after a
+	// failover that lost it or a restore. The watch goes on from now; whoever follows has to look again.
+	Reset bool
+}
+
+// Next returns the changes since the last call, also those committed late. None is no error. Errors: Unavailable.
+func (w *Watch) Next(ctx context.Context) (News, error) {
+	all, known, err := w.v.c.Store.ChangesSince(ctx, w.place, maxChanges)
 	if err != nil {
-		return nil, false, err
+		return News{}, err
 	}
+	if !known {
+		return w.judge(ctx)
+	}
+	n := News{More: len(all) == maxChanges}
 	for _, c := range all {
 		w.place = c.Place
 		if strings.HasPrefix(string(c.Name), w.prefix) {
-			changes = append(changes, c)
+			n.Changes = append(n.Changes, c)
 		}
 	}
-	return changes, len(all) == maxChanges, nil
+	return n, nil
+}
+
+// judge decides about a place that the reader does not know: a standby may not have come to it yet, and the primary
+// has. While the primary is away nobody can tell, and nothing is lost by waiting.
+func (w *Watch) judge(ctx context.Context) (News, error) {
+	now := w.v.c.Clock()
+	if since := now.Sub(w.judged); since >= 0 && since < judgeEvery {
+		return News{}, nil
+	}
+	w.judged = now
+	asking, cancel := context.WithTimeout(ctx, judgeTimeout)
+	defer cancel()
+	known, err := w.v.c.Store.KnowsPlace(asking, w.place)
+	if known || core.CodeOf(err) == core.Unavailable {
+		return News{}, ctx.Err()
+	}
+	if err != nil {
+		return News{}, err
+	}
+	place, err := w.v.c.Store.LastChange(ctx)
+	if err != nil {
+		return News{}, err
+	}
+	w.place, w.judged = place, time.Time{}
+	return News{Reset: true}, nil
 }
 
 // Place returns where the watch has come to.

@@ -68,6 +68,45 @@ func TestSupervisorWaitsForItsDatabase(t *testing.T) {
 	}
 }
 
+func TestSupervisorOfADatabaseWithoutConnections(t *testing.T) {
+	c := startCluster(t, true, "hyperion_vault.database = 'template0'", "hyperion_vault.scan_interval_secs = 1")
+	postgres := c.connect(t, "postgres", vaulttest.Superuser)
+	const fault = `hyperion_vault supervisor: database "template0" accepts no connections; set hyperion_vault.database`
+	eventually(t, "the launcher says so", func() bool { return strings.Contains(c.logText(t), fault) })
+	for range 3 {
+		postgres.exec("SELECT pg_reload_conf()") // makes it look
+		for3(t, postgres)
+	}
+	log := c.logText(t)
+	if n := strings.Count(log, fault); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+	if strings.Contains(log, "FATAL") {
+		t.Errorf("a worker tried to connect:\n%s", log)
+	}
+}
+
+// TestSupervisorReadsCommitted: the isolation of a pass is its own, not the database's.
+func TestSupervisorReadsCommitted(t *testing.T) {
+	c, postgres := supervised(t)
+	postgres.exec("CREATE DATABASE app")
+	postgres.exec("ALTER DATABASE app SET default_transaction_isolation = 'serializable'")
+	app := c.connect(t, "app", vaulttest.Superuser)
+	app.exec("CREATE EXTENSION hyperion_vault")
+	app.exec("CREATE TABLE seen (level text)")
+	app.exec(`CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public
+		AS $$ BEGIN INSERT INTO seen VALUES (current_setting('transaction_isolation')); RETURN NEW; END $$`)
+	app.exec("CREATE TRIGGER see BEFORE INSERT OR UPDATE ON vault.supervisor_passes FOR EACH ROW EXECUTE FUNCTION see()")
+	// One that connected before the setting does not have it.
+	postgres.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'")
+	app.exec("DELETE FROM seen")
+	passes(t, app)
+	passes(t, app)
+	if got := get[string](app, "SELECT string_agg(DISTINCT level, ', ') FROM seen"); got != "read committed" {
+		t.Errorf("the passes were %s", got)
+	}
+}
+
 func TestSupervisorGoesOn(t *testing.T) {
 	c, postgres := supervised(t)
 	postgres.exec("CREATE DATABASE app")

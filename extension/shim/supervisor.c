@@ -112,27 +112,32 @@ HvSupervisorInit(void)
 }
 
 /*
- * Whether the configured database exists. By a scan of the table, as the autovacuum launcher does it: in a process
- * without a database the index may not be at hand.
+ * What is the matter with the configured database, NULL if a worker can connect to it. By a scan of the table, as the
+ * autovacuum launcher does it: in a process without a database the index may not be at hand.
  */
-static bool
-DatabaseExists(void)
+static const char *
+DatabaseFault(void)
 {
 	Relation	databases;
 	SysScanDesc scan;
 	ScanKeyData key;
-	bool		found;
+	HeapTuple	found;
+	const char *fault = NULL;
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	databases = table_open(DatabaseRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_database_datname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(HvDatabase));
 	scan = systable_beginscan(databases, InvalidOid, false, NULL, 1, &key);
-	found = HeapTupleIsValid(systable_getnext(scan));
+	found = systable_getnext(scan);
+	if (!HeapTupleIsValid(found))
+		fault = "does not exist";
+	else if (!((Form_pg_database) GETSTRUCT(found))->datallowconn)
+		fault = "accepts no connections";
 	systable_endscan(scan);
 	table_close(databases, AccessShareLock);
 	CommitTransactionCommand();
-	return found;
+	return fault;
 }
 
 /*
@@ -180,10 +185,17 @@ HvLauncherMain(Datum arg)
 	before_shmem_exit(EndSupervisor, (Datum) 0);
 	for (;;)
 	{
-		if (DatabaseExists())
+		const char *fault = DatabaseFault();
+
+		if (fault == NULL)
 			RunSupervisor();
 		else
-			LogOnce(&trouble, psprintf("database \"%s\" does not exist; set hyperion_vault.database", HvDatabase));
+		{
+			char	   *message = psprintf("database \"%s\" %s; set hyperion_vault.database", HvDatabase, fault);
+
+			LogOnce(&trouble, message);
+			pfree(message);
+		}
 		Idle(RESTART_SECS);
 	}
 }
@@ -232,6 +244,7 @@ Pass(void)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED; /* whatever the database's default: a pass skips what is locked, and sees it then */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true)))
 		LogOnce(&trouble, psprintf("database \"%s\" does not have the extension", HvDatabase));

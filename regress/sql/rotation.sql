@@ -51,9 +51,9 @@ CREATE FUNCTION done(job uuid, worker text, expected bigint, next timestamptz DE
                    coalesce(job::text, ''), 'JOB')
 $$;
 -- failed: gives a job back with a reason; in how many seconds it is tried again.
-CREATE FUNCTION failed(job uuid, worker text, reason text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION failed(job uuid, worker text, reason text, code text DEFAULT 'internal') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN round(extract(epoch FROM vault.fail_rotation(job, worker, reason, 'unavailable',
+    RETURN round(extract(epoch FROM vault.fail_rotation(job, worker, reason, code,
         ROW('here', 'rotator', NULL, NULL, NULL)::vault.audit_origin) - clock_timestamp()));
 EXCEPTION WHEN SQLSTATE 'VT002' THEN
     RETURN replace(SQLERRM, job::text, 'JOB');
@@ -110,6 +110,8 @@ SELECT count(*) FROM vault.claim_rotations('w1', 60, 10);
 -- the same due time never comes again, whatever a hand in the tables does
 UPDATE vault.secrets SET next_rotation_at = :'due' WHERE id = uuid(501);
 SELECT pass();
+-- and does not hold up the next one
+SELECT next_rotation_at - :'due', next_rotation_at > clock_timestamp() FROM vault.describe_secret('rot/a');
 -- a week without a server: still one, and the next within an interval from now
 SELECT due(501, '7 days 10 minutes');
 SELECT next_rotation_at AS due FROM vault.describe_secret('rot/a') \gset
@@ -121,6 +123,7 @@ SELECT pass();
 -- the rhythm, at its edges
 SELECT t, vault.next_due('2030-01-01 00:00Z', 60, t) FROM unnest('{2029-12-31 00:00Z,2030-01-01 00:00Z,2030-01-01 00:00:59.999Z,2030-01-01 00:01Z,2030-01-08 00:00:01Z}'::timestamptz[]) t;
 SELECT vault.next_due('2030-01-01', NULL, '2030-01-01'), vault.next_due(NULL, 60, '2030-01-01');
+SELECT t, vault.next_due(t, 60, '2030-01-01 00:00Z'), vault.next_due(t, NULL, '2030-01-01 00:00Z') FROM unnest('{-infinity,infinity}'::timestamptz[]) t;
 -- a rotation by hand leaves what is due as it is, unless it is asked to stand for it
 SELECT due(501);
 SELECT pass();
@@ -151,17 +154,27 @@ SELECT * FROM jobs(503) WHERE state <> 'done';
 -- not before its time
 SELECT * FROM claims('w1');
 SELECT vault.status()->'failing', vault.status()->'queued';
+SELECT name, attempts, reason, due_at < clock_timestamp(), next_attempt_at > clock_timestamp()
+FROM jsonb_to_recordset(vault.status()->'failures') AS f(name text, attempts integer, reason text, due_at timestamptz, next_attempt_at timestamptz);
 -- again and again: 4, 8 ... an hour at most. A reason is cut to what the table holds.
-CREATE FUNCTION again(n integer, reason text DEFAULT 'x') RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION again(n integer, reason text DEFAULT 'x', code text DEFAULT 'internal') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE vault.rotation_jobs SET next_attempt_at = clock_timestamp() WHERE secret_id = uuid(n) AND state = 'queued';
     PERFORM vault.claim_rotations('w1', 60, 1);
-    RETURN failed(job(n), 'w1', reason);
+    RETURN failed(job(n), 'w1', reason, code);
 END
 $$;
 SELECT string_agg(again(503), ' ') FROM generate_series(2, 14) i;
 SELECT again(503, repeat('ä', 2000));
+-- what was away is tried sooner
+SELECT again(503, 'away', 'unavailable');
+SELECT again(503, repeat('ä', 2000));
 SELECT attempts, length(last_error), octet_length(last_error) FROM jobs(503) WHERE state = 'queued';
+-- one that is being tried again has failed all the same
+UPDATE vault.rotation_jobs SET next_attempt_at = clock_timestamp(), last_error = 'y' WHERE state = 'queued';
+SELECT * FROM claims('w1');
+SELECT vault.status()->'failing', vault.status()->'claimed', vault.status()#>>'{failures,0,reason}';
+SELECT failed(job(503), 'w1', 'z');
 -- in the end it works, and the reason is gone
 UPDATE vault.rotation_jobs SET next_attempt_at = clock_timestamp() WHERE state = 'queued';
 SELECT * FROM claims('w2');
@@ -250,6 +263,7 @@ SELECT configure(504, 4, schedule => '0 3 * * *', zone => 'Europe/Berlin');
 SELECT rotation_interval_secs, rotation_schedule, rotation_time_zone, next_rotation_at FROM vault.describe_secret('rot/c');
 SELECT pass();
 SELECT name, rotation_schedule, rotation_time_zone FROM vault.unplanned_rotations(10);
+SELECT vault.status()->'unplanned';
 SELECT count(*) FROM vault.unplanned_rotations(0);
 -- planned only for what it was computed from, and only once
 SELECT vault.plan_rotation(uuid(504), '0 4 * * *', 'Europe/Berlin', '2030-01-01 03:00Z'), vault.plan_rotation(uuid(504), '0 3 * * *', 'UTC', '2030-01-01 03:00Z'),
@@ -258,6 +272,7 @@ SELECT vault.plan_rotation(uuid(504), '0 3 * * *', 'Europe/Berlin', '2030-01-01 
 SELECT vault.plan_rotation(uuid(504), '0 3 * * *', 'Europe/Berlin', '2030-01-02 02:00Z');
 SELECT next_rotation_at FROM vault.describe_secret('rot/c');
 SELECT count(*) FROM vault.unplanned_rotations(10);
+SELECT vault.status()->'unplanned';
 -- completed with the next time of the schedule, or without one: then it is to be planned
 SELECT due(504);
 SELECT pass();
@@ -318,6 +333,56 @@ SELECT configure(504, 8, open_secs => 0);
 SELECT rotation_window_secs FROM vault.describe_secret('rot/c');
 
 --
+-- a clock that was ahead and is set back leaves nothing that is waited for
+--
+SELECT put(506, 'clock/cron', kind => 'automatic', schedule => '0 3 * * *'), put(507, 'clock/claimed', kind => 'automatic', rotation => 3600),
+       put(508, 'clock/queued', kind => 'automatic', rotation => 3600), put(509, 'clock/failed', kind => 'automatic', rotation => 3600),
+       put(511, 'clock/ahead', kind => 'automatic', rotation => 7200);
+SELECT vault.plan_rotation(uuid(506), '0 3 * * *', 'UTC', clock_timestamp() + '30 days'::interval);
+SELECT due(507), due(508), due(509);
+SELECT pass();
+SELECT count(*) FROM claims('w1');
+SELECT vault.release_rotation(job(508), 'w1'), failed(job(509), 'w1', 'x');
+-- ahead: moves what a pass with a clock ahead by that much would have left
+CREATE FUNCTION ahead(ahead interval) RETURNS void LANGUAGE sql AS $$
+    UPDATE vault.rotation_jobs SET claimed_until = claimed_until + ahead, next_attempt_at = next_attempt_at + ahead WHERE state IN ('queued', 'claimed');
+    UPDATE vault.rotation_jobs SET due_at = due_at + ahead WHERE id = job(508);
+    UPDATE vault.secrets SET next_rotation_at = next_rotation_at + ahead WHERE id IN (uuid(508), uuid(511));
+    UPDATE vault.supervisor_passes SET last_pass_at = last_pass_at + ahead;
+$$;
+-- clock: which secrets are how far from now
+CREATE FUNCTION clock() RETURNS TABLE (name text, next text, state text, attempt text, claimed text) LANGUAGE sql AS $$
+    SELECT s.name, CASE WHEN s.next_rotation_at <= clock_timestamp() THEN 'due' ELSE 'in ' || round(extract(epoch FROM s.next_rotation_at - clock_timestamp()) / 3600, 1) || ' h' END,
+           j.state, CASE WHEN j.next_attempt_at > clock_timestamp() THEN 'later' ELSE 'now' END, CASE WHEN j.claimed_until > clock_timestamp() THEN 'held' ELSE 'free' END
+    FROM vault.secrets s LEFT JOIN vault.rotation_jobs j ON j.secret_id = s.id WHERE s.name LIKE 'clock/%' ORDER BY 1
+$$;
+SELECT ahead('20 minutes');
+SELECT * FROM clock();
+SELECT pass();
+SELECT * FROM clock();
+SELECT due(508);
+-- a small step moves no rhythm
+SELECT next_rotation_at AS next FROM vault.describe_secret('clock/ahead') \gset
+UPDATE vault.supervisor_passes SET last_pass_at = clock_timestamp() + '5 minutes'::interval;
+UPDATE vault.secrets SET next_rotation_at = next_rotation_at + '20 s'::interval WHERE id = uuid(511);
+SELECT pass();
+SELECT next_rotation_at - :'next' FROM vault.describe_secret('clock/ahead');
+-- what a pass cannot have seen, as after a restore, is found within an hour; a schedule stays
+SELECT vault.plan_rotation(uuid(506), '0 3 * * *', 'UTC', clock_timestamp() + '20 hours'::interval);
+SELECT ahead('3 days');
+UPDATE vault.supervisor_passes SET last_pass_at = clock_timestamp() - '1 hour'::interval;
+SELECT * FROM clock();
+SELECT pass();
+SELECT * FROM clock();
+UPDATE vault.secrets SET next_rotation_at = clock_timestamp() + '10 years'::interval WHERE id = uuid(506);
+UPDATE vault.secrets SET next_rotation_at = 'infinity' WHERE id = uuid(511);
+UPDATE vault.supervisor_passes SET last_pass_at = clock_timestamp() - '1 hour'::interval;
+SELECT pass();
+SELECT * FROM clock() WHERE name IN ('clock/cron', 'clock/ahead');
+SELECT gone(506, 1), gone(507, 1), gone(508, 1), gone(509, 1), gone(511, 1);
+DROP FUNCTION ahead(interval), clock();
+
+--
 -- ends: grace, versions kept, versions ended by hand
 --
 SELECT put(510, 'keep/a', grace => 3600);
@@ -326,8 +391,8 @@ SELECT version FROM vault.read_verifiable('keep/a');
 UPDATE vault.secret_versions SET expires_at = clock_timestamp() WHERE secret_id = uuid(510) AND version <= 2;
 SELECT version FROM vault.read_verifiable('keep/a');
 SELECT version FROM vault.describe_versions('keep/a');
--- the supervisor sweeps what is not kept
-SELECT pass();
+-- the supervisor sweeps what is not kept; when that is a whole batch it says so, for there may be more
+SELECT pass(batch => 1);
 SELECT expired FROM vault.supervisor_passes;
 SELECT version FROM vault.describe_versions('keep/a');
 SELECT pass();
@@ -341,6 +406,13 @@ SELECT v, count(s.version) FROM generate_series(1, 6) v LEFT JOIN vault.read_sea
 SELECT version, expires_at <= clock_timestamp() FROM vault.describe_versions('keep/a');
 SELECT pass();
 SELECT version FROM vault.describe_versions('keep/a');
+-- what is not kept is gone when more are to be kept, whether or not the supervisor has been there
+SELECT put(512, 'keep/b', grace => 3600);
+SELECT next(512, 1), next(512, 2), next(512, 3);
+UPDATE vault.secret_versions SET expires_at = clock_timestamp() WHERE secret_id = uuid(512) AND version <= 2;
+SELECT configure(512, 4, keep => 100);
+SELECT version FROM vault.describe_versions('keep/b');
+SELECT gone(512, 4);
 -- the next one pushes the oldest out
 SELECT next(510, 5);
 SELECT version FROM vault.describe_versions('keep/a');
@@ -432,7 +504,7 @@ SELECT split_part(try('SELECT vault.expire_version(''role/a'', 1)'), E'\n', 1);
 RESET ROLE;
 SELECT vault.grant_access('regress_vault_turner', 'role/*', '{update,verify}');
 SET ROLE regress_vault_turner;
-SELECT vault.configure_secret('role/a', description => 'said', tags => '{"a": 1}', keep_versions => 1);
+SELECT vault.configure_secret('role/a', description => 'said', tags => '{"a": "1"}', keep_versions => 1);
 SELECT description, tags, keep_versions, grace_period_secs, current_version FROM vault.list_secrets('role/a');
 SELECT vault.configure_secret('role/a');
 SELECT vault.configure_secret('role/a', description => '');
@@ -525,10 +597,23 @@ ROLLBACK;
 SELECT count(*) FROM vault.changes_since(:'xid', :'id', 100);
 -- from the start, everything of the last week
 SELECT count(*) = (SELECT count(*) FROM vault.changes) FROM vault.changes_since('0', 0, 1000);
-UPDATE vault.changes SET at = at - '7 days'::interval WHERE name = 'change/a';
+-- a place is known by its transaction, number and time; one of another history is not, nor one that is still to come
+SELECT vault.knows_change(xid, id, at), vault.knows_change(xid, id, at + '1 microsecond'), vault.knows_change(xid, id + 1, at),
+       vault.knows_change('18446744073709551615', 1, at), vault.knows_change('0', 0, NULL) FROM vault.last_change();
+BEGIN;
+SELECT vault.knows_change(pg_current_xact_id()::text, 1, now());
+ROLLBACK;
+-- what is older than a week goes from the start on, but for the last of it, which may be where somebody is
+UPDATE vault.changes SET at = at - '7 days'::interval WHERE name = 'change/a' OR name NOT LIKE 'change/%';
+SELECT xid AS first_xid, id AS first_id, at AS first_at FROM vault.changes ORDER BY xid, id LIMIT 1 \gset
 UPDATE vault.rotation_jobs SET finished_at = finished_at - '30 days'::interval WHERE secret_id = uuid(503);
 SELECT pass();
-SELECT action, name FROM vault.changes WHERE name LIKE 'change/%' ORDER BY xid, id;
+SELECT action, name FROM vault.changes ORDER BY xid, id;
+SELECT vault.knows_change(:'first_xid', :'first_id', :'first_at'), vault.knows_change('0', 0, NULL);
+SELECT count(*), bool_and(vault.knows_change(xid::text, id, at)) FROM vault.changes;
+UPDATE vault.changes SET at = at - '7 days'::interval;
+SELECT pass();
+SELECT action, name FROM vault.changes;
 SELECT count(*) FROM jobs(503);
 --
 -- what was written down
@@ -548,7 +633,7 @@ SELECT count(*) FROM vault.rotation_jobs WHERE state IN ('queued', 'claimed');
 SELECT vault.revoke_service_role('regress_vault_service');
 SELECT vault.revoke_access('regress_vault_turner', 'role/*', '{create,read,update,rotate,verify}');
 DROP FUNCTION pass(boolean, integer), due(integer, interval), jobs(integer), claims(text, integer, integer), job(integer),
-    done(uuid, text, bigint, timestamptz), failed(uuid, text, text), again(integer, text),
+    done(uuid, text, bigint, timestamptz), failed(uuid, text, text, text), again(integer, text, text),
     configure(integer, bigint, bigint, text, text, bigint, boolean, bigint, integer, text), ended(integer, bigint, bigint);
 DROP ROLE regress_vault_service, regress_vault_turner;
 DO $$

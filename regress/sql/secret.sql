@@ -38,7 +38,7 @@ SET ROLE regress_vault_app;
 
 -- all that can be said of a secret, and all of it seen again
 SELECT vault.create_secret('app/full', value => 'v', kind => 'manual', content_type => 'TEXT/HTML; Charset="UTF-8"',
-    description => 'a "full" one', tags => '{"team": "core", "n": [1, null]}', grace_period_secs => 3600,
+    description => 'a "full" one', tags => '{"team": "core", "n": "[1, null]"}', grace_period_secs => 3600,
     generate_policy => '{"length": 12, "lower": false, "upper": false}');
 SELECT name, kind, content_type, description, tags, rotation_interval_secs, grace_period_secs, generate_policy,
        current_version, next_rotation_at, created_at = updated_at
@@ -273,6 +273,8 @@ SELECT try('SELECT vault.create_secret(''app/w'', ''x'', grace_period_secs => 31
 SELECT try(format('SELECT vault.create_secret(''app/w'', ''x'', description => %L)', repeat('d', 1025)));
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', tags => ''[]'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', tags => ''{'')');
+SELECT try('SELECT vault.create_secret(''app/w'', ''x'', tags => ''{"a": 1}'')');
+SELECT try('SELECT vault.configure_secret(''app/full'', tags => ''{"a": ["b"]}'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', content_type => ''text'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', content_type => ''text/*'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', content_type => ''text/plain; charset=latin1'')');
@@ -529,6 +531,7 @@ $$;
 -- ids of the two, and every byte of a column changed in turn
 SELECT id AS a FROM vault.describe_secret('edit/a') \gset
 SELECT id AS b FROM vault.describe_secret('edit/b') \gset
+SELECT id AS many FROM vault.describe_secret('app/many') \gset
 CREATE FUNCTION flipped(id uuid, col text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
     total integer;
@@ -598,6 +601,8 @@ SELECT edited(format('UPDATE vault.secret_versions SET ciphertext = set_byte(cip
               'SELECT vault.verify(''edit/a'', ''value of a, 2'')');
 SELECT edited(format('UPDATE vault.secret_versions SET wrapped_dek = ''\x01'' WHERE secret_id = %L AND version = 2', :'a'),
               'SELECT vault.verify(''edit/a'', ''value of a'')');
+SELECT edited(format('UPDATE vault.secret_versions SET ciphertext = set_byte(ciphertext, 0, get_byte(ciphertext, 0) # 1) WHERE secret_id = %L AND version = 1', :'many'),
+              'SELECT vault.verify(''app/many'', ''v130'')');
 -- the other version is still to be had, and the row can be replaced
 SELECT edited(format('UPDATE vault.secret_versions SET ciphertext = set_byte(ciphertext, 0, get_byte(ciphertext, 0) # 1) WHERE secret_id = %L AND version = 2', :'a'),
               'SELECT vault.read_secret(''edit/a'', 1)');

@@ -129,7 +129,7 @@ func (s *Service) listen(ctx context.Context) error {
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, TrustedProxies: s.cfg.TrustedProxies, RequestTimeout: s.cfg.RequestTimeout,
 		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, WriteTimeout: s.cfg.WriteTimeout,
-		Metrics: metric.Handler(s.keeper.Stats, s.audit.AuditState, s.door.Replication, s.door.Unrecorded), Changed: &s.changed, Closing: s.closing,
+		Metrics: metric.Handler(s.keeper.Stats, s.audit.AuditState, s.door.Replication, s.door.Counts, s.door.Unrecorded), Changed: &s.changed, Closing: s.closing,
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: ln.Addr().String(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,

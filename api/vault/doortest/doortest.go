@@ -152,13 +152,13 @@ func (k *Keeper) HandedOut() (all, unwiped int) {
 func IsWiped(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 // sorted returns the secrets below a prefix, after a name.
-func (s *Store) sorted(prefix, after string) []vault.Secret {
-	var out []vault.Secret
+func (s *Store) sorted(prefix, after string) []vault.SecretResult {
+	var out []vault.SecretResult
 	for _, x := range s.secrets {
 		if n := string(x.info.Name); strings.HasPrefix(n, prefix) && n > after {
-			out = append(out, x.info)
+			out = append(out, x.result())
 		}
 	}
-	slices.SortFunc(out, func(a, b vault.Secret) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	slices.SortFunc(out, func(a, b vault.SecretResult) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	return out
 }

@@ -131,7 +131,8 @@ func (s *Store) ClaimRotations(_ context.Context, worker string, lease time.Dura
 		}
 		j.worker, j.until = worker, now.Add(lease)
 		j.attempts++
-		out = append(out, vault.Claim{Job: j.id, Worker: worker, DueAt: j.due, ClaimedAt: now, Attempts: j.attempts, Secret: *i})
+		r := x.result()
+		out = append(out, vault.Claim{Job: j.id, Worker: worker, DueAt: j.due, ClaimedAt: now, Attempts: j.attempts, Secret: r.Secret, Err: r.Err})
 	}
 	return out, nil
 }
@@ -220,7 +221,8 @@ func (s *Store) UnplannedRotations(_ context.Context, limit int) ([]vault.Unplan
 	var out []vault.Unplanned
 	for _, x := range s.secrets {
 		if x.info.Rotation.Schedule != "" && x.info.NextRotationAt.IsZero() && len(out) < limit {
-			out = append(out, vault.Unplanned{Now: s.Now(), Secret: x.info})
+			r := x.result()
+			out = append(out, vault.Unplanned{Now: s.Now(), Secret: r.Secret, Err: r.Err})
 		}
 	}
 	return out, nil
@@ -241,15 +243,33 @@ func (s *Store) PlanRotation(_ context.Context, wanted vault.Secret, at time.Tim
 	return true, nil
 }
 
-// ChangesSince implements vault.Store.
-func (s *Store) ChangesSince(_ context.Context, after vault.Place, limit int) ([]vault.Change, error) {
+// ChangesSince implements vault.Store, for a standby that has come to Replayed, if that is set.
+func (s *Store) ChangesSince(_ context.Context, after vault.Place, limit int) (changes []vault.Change, known bool, err error) {
 	leave, err := s.enter("ChangesSince")
 	defer leave()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	from := min(int(after.ID), len(s.changes))
-	return append([]vault.Change(nil), s.changes[from:min(from+limit, len(s.changes))]...), nil
+	here := len(s.changes)
+	if s.Replayed != nil {
+		here = min(here, *s.Replayed)
+	}
+	if !s.knows(after, here) {
+		return nil, false, nil
+	}
+	return append([]vault.Change(nil), s.changes[after.ID:min(int(after.ID)+limit, here)]...), true, nil
+}
+
+// knows tells whether a place is zero or that of one of the first n changes.
+func (s *Store) knows(p vault.Place, n int) bool {
+	return p == vault.Place{} || p.ID > 0 && p.ID <= int64(n) && s.changes[p.ID-1].Place == p
+}
+
+// KnowsPlace implements vault.Store.
+func (s *Store) KnowsPlace(_ context.Context, p vault.Place) (bool, error) {
+	leave, err := s.enter("KnowsPlace")
+	defer leave()
+	return err == nil && s.knows(p, len(s.changes)), err
 }
 
 // LastChange implements vault.Store.
@@ -269,11 +289,40 @@ func (s *Store) Status(context.Context) (vault.Status, error) {
 	if err != nil {
 		return vault.Status{}, err
 	}
+	return s.status(), nil
+}
+
+// Counts implements vault.Store.
+func (s *Store) Counts(context.Context) (vault.Status, error) {
+	leave, err := s.enter("Counts")
+	defer leave()
+	if err != nil {
+		return vault.Status{}, err
+	}
+	return s.status(), nil
+}
+
+func (s *Store) status() vault.Status {
 	out := vault.Status{Replication: vault.Replication{Host: "db1", Home: true, LSN: s.lsn, Primary: "db1", Known: true}, Version: "0.1.0", Secrets: int64(len(s.secrets)), LastPassAt: s.Now()}
 	for _, x := range s.secrets {
 		if x.info.Kind == core.Automatic {
 			out.Automatic++
 		}
 	}
-	return out, nil
+	for _, j := range s.jobs {
+		if j.reason != "" {
+			out.Failing++
+			out.Failures = append(out.Failures, vault.Failure{Name: s.nameOf(j), Attempts: j.attempts, Reason: j.reason, DueAt: j.due, NextAttemptAt: j.retry})
+		}
+	}
+	return out
+}
+
+func (s *Store) nameOf(j *job) (name core.Name) {
+	for _, x := range s.secrets {
+		if x.info.ID == core.SecretID(j.id) {
+			name = x.info.Name
+		}
+	}
+	return name
 }

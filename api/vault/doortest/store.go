@@ -16,6 +16,7 @@ import (
 type Store struct {
 	Recorder *Recorder
 	Now      func() time.Time
+	Replayed *int // changes that the reader has; nil = all
 
 	mu      sync.Mutex
 	secrets map[core.Name]*secret
@@ -37,6 +38,7 @@ var (
 type secret struct {
 	info     vault.Secret
 	versions []version
+	corrupt  bool // its row cannot be read
 }
 
 type version struct {
@@ -116,7 +118,7 @@ func (s *Store) record(o vault.Origin, a vault.Action, name string, v uint64) {
 	case vault.ActionCreate, vault.ActionUpdate, vault.ActionRotate, vault.ActionDelete:
 		n := len(s.changes) + 1
 		s.changes = append(s.changes, vault.Change{
-			Place: vault.Place{Transaction: uint64(n), ID: int64(n)}, At: s.Now(), Action: a, Name: core.Name(name), Version: v,
+			Place: vault.Place{Transaction: uint64(n), ID: int64(n), At: s.Now().UnixMicro()}, At: s.Now(), Action: a, Name: core.Name(name), Version: v,
 		})
 	}
 }
@@ -327,9 +329,25 @@ func (s *Store) describe(op string, name core.Name, f vault.Freshness) (vault.Se
 	}
 	s.asked = f
 	if x := s.secrets[name]; x != nil {
-		return x.info, nil
+		r := x.result()
+		return r.Secret, r.Err
 	}
 	return vault.Secret{}, core.Errorf(core.NotFound, "no such secret")
+}
+
+// Corrupt makes a secret one whose row cannot be read.
+func (s *Store) Corrupt(name core.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets[name].corrupt = true
+}
+
+func (x *secret) result() vault.SecretResult {
+	if x.corrupt {
+		id := vault.Secret{ID: x.info.ID, Name: x.info.Name, CurrentVersion: x.info.CurrentVersion}
+		return vault.SecretResult{Secret: id, Err: core.Errorf(core.Corrupt, "the stored tags are malformed")}
+	}
+	return vault.SecretResult{Secret: x.info}
 }
 
 // DescribeSecret implements vault.Store.
@@ -343,7 +361,7 @@ func (s *Store) DescribeSecretOnWriter(_ context.Context, name core.Name) (vault
 }
 
 // DescribeSecrets implements vault.Store.
-func (s *Store) DescribeSecrets(_ context.Context, prefix, after string, limit int, f vault.Freshness) ([]vault.Secret, error) {
+func (s *Store) DescribeSecrets(_ context.Context, prefix, after string, limit int, f vault.Freshness) ([]vault.SecretResult, error) {
 	leave, err := s.enter("DescribeSecrets")
 	defer leave()
 	if err != nil {

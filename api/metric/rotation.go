@@ -1,0 +1,55 @@
+package metric
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+var (
+	rotationsDue       = describe("rotations_due", "Secrets whose rotation is due and not done.")
+	rotationsOverdue   = describe("rotations_overdue_seconds", "How long the one that is due longest has been.")
+	rotationsClaimed   = describe("rotations_claimed", "Rotations that somebody works on.")
+	rotationsFailing   = describe("rotations_failing", "Rotations that have failed and are tried again; GET /v1/status says why.")
+	rotationsMissed    = describe("rotations_missed", "Rotations of the last 30 days whose window passed.")
+	rotationsUnplanned = describe("rotations_unplanned", "Secrets with a schedule whose next time is not computed.")
+	supervisorPass     = describe("supervisor_last_pass_timestamp_seconds", "When the supervisor last made a pass; 0 = never.")
+	eventsHeld         = describe("events_held_seconds", "For how long events have been held up by an older transaction that is open.")
+)
+
+// rotations collects what the node's own database says of rotation. Without an answer there is pg_error.
+type rotations struct {
+	counts func(context.Context) (vault.Status, error)
+}
+
+// Describe implements prometheus.Collector.
+func (r rotations) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		rotationsDue, rotationsOverdue, rotationsClaimed, rotationsFailing, rotationsMissed, rotationsUnplanned, supervisorPass, eventsHeld,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (r rotations) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	s, err := r.counts(ctx)
+	if err != nil {
+		return
+	}
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	}
+	gauge(rotationsDue, float64(s.Due))
+	gauge(rotationsOverdue, float64(s.OverdueSecs))
+	gauge(rotationsClaimed, float64(s.Claimed))
+	gauge(rotationsFailing, float64(s.Failing))
+	gauge(rotationsMissed, float64(s.Missed))
+	gauge(rotationsUnplanned, float64(s.Unplanned))
+	gauge(supervisorPass, seconds(s.LastPassAt))
+	gauge(eventsHeld, float64(s.EventsHeldSecs))
+}

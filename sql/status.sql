@@ -1,0 +1,94 @@
+
+-- What happened, for those who follow, and how things stand. Both are read on any node.
+
+CREATE FUNCTION vault.changes_since(after_xid text, after_id bigint, max_rows integer)
+RETURNS TABLE (xid text, id bigint, at timestamptz, action text, name text, version bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+        SELECT c.xid::text, c.id, c.at, c.action, c.name, c.version FROM vault.changes c
+        WHERE (c.xid, c.id) > (after_xid::xid8, after_id)
+          AND c.xid < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY c.xid, c.id LIMIT max_rows;
+END
+$$;
+COMMENT ON FUNCTION vault.changes_since(text, bigint, integer)
+    IS 'changes after a place, of transactions that nothing can commit before any more';
+
+CREATE FUNCTION vault.knows_change(xid text, id bigint, at timestamptz) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF knows_change.xid = '0' THEN
+        -- Before the first: as long as nothing was pruned, which leaves an old one.
+        RETURN NOT EXISTS (SELECT FROM vault.changes c WHERE c.at < clock_timestamp() - interval '7 days');
+    ELSIF EXISTS (SELECT FROM vault.changes c WHERE c.xid = knows_change.xid::xid8 AND c.id = knows_change.id
+                                                AND c.at = knows_change.at) THEN
+        RETURN true;
+    END IF;
+    BEGIN
+        -- While a primary waits for its standby, that one shows the change and it does not.
+        RETURN CASE WHEN pg_xact_status(knows_change.xid::xid8) <> 'in progress' THEN false END;
+    EXCEPTION WHEN invalid_parameter_value THEN
+        RETURN false;  -- a transaction that is still to come here
+    END;
+END
+$$;
+COMMENT ON FUNCTION vault.knows_change(text, bigint, timestamptz)
+    IS 'whether a place is one of this history from which on all changes are kept; null: its transaction is not over';
+
+CREATE FUNCTION vault.last_change() RETURNS TABLE (xid text, id bigint, at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT c.xid::text, c.id, c.at FROM vault.changes c
+                 WHERE c.xid < pg_snapshot_xmin(pg_current_snapshot())
+                 ORDER BY c.xid DESC, c.id DESC LIMIT 1;
+END
+$$;
+COMMENT ON FUNCTION vault.last_change() IS 'the place after which changes_since() shows what is new; no row: from the start';
+
+CREATE FUNCTION vault.status() RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stamp timestamptz := clock_timestamp();
+BEGIN
+    RETURN jsonb_build_object(
+            'version', (SELECT extversion FROM pg_extension WHERE extname = 'hyperion_vault'),
+            'in_recovery', pg_is_in_recovery(),
+            'missed', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'missed'),
+            'in_grace', (SELECT count(*) FROM vault.secret_versions WHERE NOT expired AND expires_at > stamp),
+            'last_pass_at', (SELECT last_pass_at FROM vault.supervisor_passes),
+            'events_held_secs', (SELECT coalesce(extract(epoch FROM stamp - min(c.at))::bigint, 0) FROM vault.changes c
+                                 WHERE c.xid >= pg_snapshot_xmin(pg_current_snapshot())),
+            'failures', vault.failures())
+        || (SELECT jsonb_build_object(
+                'secrets', count(*),
+                'automatic', count(*) FILTER (WHERE kind = 'automatic'),
+                'paused', count(*) FILTER (WHERE rotation_paused),
+                'unplanned', count(*) FILTER (WHERE rotation_schedule IS NOT NULL AND next_rotation_at IS NULL),
+                'due', count(*) FILTER (WHERE NOT rotation_paused AND next_rotation_at <= stamp),
+                'overdue_secs', coalesce(extract(epoch FROM stamp - min(next_rotation_at)
+                                                 FILTER (WHERE NOT rotation_paused AND next_rotation_at <= stamp))::bigint, 0))
+            FROM vault.secrets WHERE deleted_at IS NULL)
+        || (SELECT jsonb_build_object(
+                'queued', count(*) FILTER (WHERE state = 'queued'),
+                'claimed', count(*) FILTER (WHERE state = 'claimed'),
+                'failing', count(*) FILTER (WHERE last_error IS NOT NULL))
+            FROM vault.rotation_jobs WHERE state IN ('queued', 'claimed'));
+END
+$$;
+COMMENT ON FUNCTION vault.status() IS 'counts of secrets and rotations, the last pass of the supervisor, and what fails why';
+
+CREATE FUNCTION vault.failures() RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(jsonb_agg(f ORDER BY f.attempts DESC, f.name), '[]') FROM (
+        SELECT s.name, j.attempts, j.last_error AS reason, j.due_at, j.next_attempt_at
+        FROM vault.rotation_jobs j JOIN vault.secrets s ON s.id = j.secret_id
+        WHERE j.state IN ('queued', 'claimed') AND j.last_error IS NOT NULL
+        ORDER BY j.attempts DESC, s.name LIMIT 20) f
+$$;
+COMMENT ON FUNCTION vault.failures() IS 'the 20 open rotations that have failed most often, with the reason of the last time';

@@ -1,0 +1,180 @@
+
+-- What a pass of the supervisor does, on the primary only.
+
+CREATE FUNCTION vault.supervise(batch integer, enqueue boolean) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stamp timestamptz := clock_timestamp();
+    expired_now bigint;
+    missed_now bigint;
+    enqueued_now bigint;
+BEGIN
+    PERFORM vault.mend_times(stamp, (SELECT p.last_pass_at FROM vault.supervisor_passes p));
+    expired_now := vault.expire_due(stamp, batch);
+    missed_now := vault.miss_due(stamp, batch);
+    PERFORM vault.pass_over_done(stamp, batch);
+    INSERT INTO vault.rotation_jobs (secret_id, due_at, deadline_at, next_attempt_at, created_at)
+    SELECT s.id, s.next_rotation_at, s.next_rotation_at + make_interval(secs => s.rotation_window_secs), stamp, stamp
+    FROM vault.secrets s
+    WHERE enqueue AND s.next_rotation_at <= stamp AND NOT s.rotation_paused AND s.deleted_at IS NULL
+      AND NOT EXISTS (SELECT FROM vault.rotation_jobs j
+                      WHERE j.secret_id = s.id AND (j.state IN ('queued', 'claimed') OR j.due_at = s.next_rotation_at))
+    ORDER BY s.next_rotation_at LIMIT batch
+    FOR SHARE OF s SKIP LOCKED  -- one that is being paused or rescheduled comes in the next pass, as it then is
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS enqueued_now = ROW_COUNT;
+    DELETE FROM vault.rotation_jobs j WHERE j.finished_at < stamp - interval '30 days';
+    PERFORM vault.prune_changes(stamp - interval '7 days');
+    INSERT INTO vault.supervisor_passes (last_pass_at, enqueued, expired) VALUES (stamp, enqueued_now, expired_now)
+    ON CONFLICT ON CONSTRAINT supervisor_passes_pkey
+    DO UPDATE SET last_pass_at = excluded.last_pass_at, enqueued = excluded.enqueued, expired = excluded.expired;
+    IF enqueued_now > 0 THEN
+        NOTIFY hyperion_vault_rotation;
+    END IF;
+    RETURN greatest(expired_now, missed_now, enqueued_now);
+END
+$$;
+COMMENT ON FUNCTION vault.supervise(integer, boolean)
+    IS 'one pass of the supervisor: expire, enqueue, notify; returns the most that it did of one kind: there is more when that is batch';
+
+CREATE FUNCTION vault.mend_times(stamp timestamptz, last_pass_at timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+    set_back boolean := last_pass_at IS NULL OR last_pass_at > stamp + interval '1 minute';
+BEGIN
+    -- A clock that was ahead has left times that would be waited for. Looked for when it was set back, which the last
+    -- pass shows, and every hour for what that cannot show. To try, claim or plan once too often does no harm.
+    IF NOT set_back AND date_trunc('hour', last_pass_at) = date_trunc('hour', stamp) THEN
+        RETURN;
+    END IF;
+    UPDATE vault.rotation_jobs j SET next_attempt_at = stamp  -- a retry waits for an hour at most
+    WHERE j.state = 'queued' AND j.next_attempt_at > stamp + CASE WHEN set_back THEN interval '0' ELSE interval '61 minutes' END;
+    UPDATE vault.rotation_jobs j SET claimed_until = stamp  -- the longest lease that the settings of the API allow is 6 h
+    WHERE j.state = 'claimed' AND j.claimed_until > stamp + CASE WHEN set_back THEN interval '0' ELSE interval '361 minutes' END;
+    FOR s IN
+        SELECT x.* FROM vault.secrets x
+        WHERE x.deleted_at IS NULL
+          AND (x.next_rotation_at > stamp + make_interval(secs => x.rotation_interval_secs) + interval '1 minute'
+               -- 29 February comes after eight years at the latest
+               OR (x.rotation_schedule IS NOT NULL AND (x.next_rotation_at > stamp + interval '9 years'
+                                                        OR (set_back AND x.next_rotation_at > stamp)))
+               OR EXISTS (SELECT FROM vault.rotation_jobs j WHERE j.secret_id = x.id AND j.state IN ('queued', 'claimed')
+                                                              AND j.due_at > stamp + interval '1 minute'))
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        DELETE FROM vault.rotation_jobs j
+        WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed') AND j.due_at > stamp + interval '1 minute';
+        UPDATE vault.secrets x
+        SET next_rotation_at = CASE WHEN x.rotation_schedule IS NULL
+                                    THEN least(x.next_rotation_at, stamp + make_interval(secs => x.rotation_interval_secs)) END
+        WHERE x.id = s.id;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION vault.mend_times(timestamptz, timestamptz) IS 'plans anew what was planned by a clock that was ahead';
+
+CREATE FUNCTION vault.pass_over_done(stamp timestamptz, batch integer) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- A due time never comes twice. A secret that is set back to one, as by a schedule planned after the clock was set
+    -- back, goes on to the next; one with a schedule is to be planned.
+    UPDATE vault.secrets x SET next_rotation_at = vault.next_due(x.next_rotation_at, x.rotation_interval_secs, stamp)
+    WHERE x.id IN (
+        SELECT s.id FROM vault.secrets s
+        WHERE s.next_rotation_at <= stamp AND NOT s.rotation_paused AND s.deleted_at IS NULL
+          AND EXISTS (SELECT FROM vault.rotation_jobs j WHERE j.secret_id = s.id AND j.due_at = s.next_rotation_at
+                                                          AND j.state IN ('done', 'missed'))
+        LIMIT batch FOR NO KEY UPDATE SKIP LOCKED);
+END
+$$;
+COMMENT ON FUNCTION vault.pass_over_done(timestamptz, integer) IS 'moves secrets on whose due time was dealt with before';
+
+CREATE FUNCTION vault.expire_due(stamp timestamptz, batch integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+    marked bigint;
+    total bigint := 0;
+BEGIN
+    -- The secret is locked before its versions, as everywhere; one that is being changed comes in the next pass.
+    FOR s IN
+        SELECT x.* FROM vault.secrets x
+        WHERE x.id IN (SELECT v.secret_id FROM vault.secret_versions v
+                       WHERE NOT v.expired AND v.expires_at <= stamp ORDER BY v.expires_at LIMIT batch)
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        UPDATE vault.secret_versions v SET expired = true
+        WHERE v.secret_id = s.id AND NOT v.expired AND v.expires_at <= stamp;
+        GET DIAGNOSTICS marked = ROW_COUNT;
+        total := total + marked;
+        PERFORM vault.sweep_versions(s);
+    END LOOP;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION vault.expire_due(timestamptz, integer) IS 'marks versions past their grace for ever, and deletes those not kept';
+
+CREATE FUNCTION vault.miss_due(stamp timestamptz, batch integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+    total bigint := 0;
+BEGIN
+    -- The secret is locked before its job, as everywhere.
+    FOR s IN
+        SELECT x.* FROM vault.secrets x
+        WHERE x.id IN (SELECT j.secret_id FROM vault.rotation_jobs j
+                       WHERE j.state IN ('queued', 'claimed') AND j.deadline_at <= stamp LIMIT batch)
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        UPDATE vault.rotation_jobs j
+        SET state = 'missed', finished_at = stamp, claimed_by = NULL, claimed_until = NULL
+        WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed') AND j.deadline_at <= stamp;
+        UPDATE vault.secrets x SET next_rotation_at = vault.next_due(s.next_rotation_at, s.rotation_interval_secs, stamp)
+        WHERE x.id = s.id;
+        PERFORM vault.append_audit(ROW((vault.local_origin()).node, 'supervisor', NULL, NULL, NULL)::vault.audit_origin,
+            'rotate', s.name, NULL, 'failed', 'unavailable');
+        total := total + 1;
+    END LOOP;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION vault.miss_due(timestamptz, integer) IS 'closes jobs whose window has passed, with a record in the audit; the next window comes';
+
+CREATE FUNCTION vault.prune_changes(before timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    young vault.changes;
+BEGIN
+    -- From the start on, in the order of places: what a place is followed by is kept as long as the place. The last one
+    -- stays: whoever has seen it misses nothing.
+    SELECT * INTO young FROM vault.changes c WHERE c.at >= prune_changes.before ORDER BY c.xid, c.id LIMIT 1;
+    DELETE FROM vault.changes c WHERE (c.xid, c.id) < (
+        SELECT l.xid, l.id FROM vault.changes l
+        WHERE (l.xid, l.id) < (coalesce(young.xid, '18446744073709551615'), coalesce(young.id, 0))
+        ORDER BY l.xid DESC, l.id DESC LIMIT 1);
+END
+$$;
+COMMENT ON FUNCTION vault.prune_changes(timestamptz) IS 'deletes changes that are older, but for the last of them';
+
+CREATE FUNCTION vault.owner_fault() RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'role "vault_owner" ' || string_agg(f.what, ' and ' ORDER BY f.what)
+           || ': it must be nobody''s, for it can read and change every table of the vault'
+    FROM pg_roles r, LATERAL (
+        SELECT 'can log in' AS what WHERE r.rolcanlogin
+        UNION ALL SELECT 'has an attribute'
+            WHERE r.rolsuper OR r.rolcreatedb OR r.rolcreaterole OR r.rolreplication OR r.rolbypassrls
+        UNION ALL SELECT 'has members' WHERE EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid)
+        UNION ALL SELECT 'is a member of others' WHERE EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid)) f
+    WHERE r.rolname = 'vault_owner'
+$$;
+COMMENT ON FUNCTION vault.owner_fault() IS 'what of vault_owner has been changed that the extension relies on; null: nothing';
