@@ -15,7 +15,8 @@ CREATE FUNCTION vault.raise_not_found(name text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION 'secret "%" does not exist', name USING ERRCODE = 'undefined_object';
+    RAISE EXCEPTION 'secret "%" does not exist', name
+        USING ERRCODE = 'undefined_object', HINT = 'vault.list_secrets() lists those that you may see.';
 END
 $$;
 COMMENT ON FUNCTION vault.raise_not_found(text) IS 'the one way to say that a secret is not there';
@@ -61,7 +62,8 @@ BEGIN
     RETURNING * INTO created;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'secret "%" already exists', create_secret.name
-            USING ERRCODE = 'unique_violation', CONSTRAINT = 'secrets_name_key';
+            USING ERRCODE = 'unique_violation', CONSTRAINT = 'secrets_name_key',
+                  HINT = 'vault.update_secret() replaces its value.';
     END IF;
     PERFORM vault.insert_version(created.id, 1, create_secret.sealed, stamp);
     PERFORM vault.note_change(origin, 'create', created.id, created.name, 1);

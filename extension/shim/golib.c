@@ -197,19 +197,32 @@ SqlStateOf(const char *code)
 }
 
 /*
+ * What to do about an error; NULL where its message says it.
+ */
+static const char *
+HintOf(int sqlstate)
+{
+	if (sqlstate == ERRCODE_DATA_CORRUPTED)
+		return "The stored row is not what was sealed, or its data key is another's. "
+			"Restore the row; nothing of it was returned.";
+	if (sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		return HV_TOO_LONG_HINT;
+	return NULL;
+}
+
+/*
  * Raise what an export reported.
  */
 void
 HvThrow(const HvError *failure)
 {
 	int			sqlstate = SqlStateOf(failure->code);
+	const char *hint = HintOf(sqlstate);
 
 	ereport(ERROR,
 			(errcode(sqlstate),
 			 errmsg("%s", failure->message),
-			 sqlstate == ERRCODE_DATA_CORRUPTED ?
-			 errhint("The stored row is not what was sealed, or its data key is another's. "
-					 "Restore the row; nothing of it was returned.") : 0));
+			 hint == NULL ? 0 : errhint("%s", hint)));
 }
 
 PG_FUNCTION_INFO_V1(hv_test_fault);

@@ -20,6 +20,7 @@
 #define HV_EXTENSION_NAME	"hyperion_vault"
 #define HV_SCHEMA_NAME		"vault"
 #define HV_OWNER_NAME		"vault_owner"
+#define HV_TOO_LONG_HINT	"The limit is hyperion_vault.max_value_bytes. A superuser can raise it, up to 1048576."
 #define HV_GO_LIBRARY		"hyperion_vault_go.so"
 
 #define HV_MAX_NAME_LEN		255	/* bytes, as core.MaxNameLen */

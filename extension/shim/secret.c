@@ -24,7 +24,8 @@ CheckLength(Size len, Size limit)
 	if (len > limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("value is %zu bytes long, the limit is %d", len, HvMaxValueBytes)));
+				 errmsg("value is %zu bytes long, the limit is %d", len, HvMaxValueBytes),
+				 errhint(HV_TOO_LONG_HINT)));
 }
 
 /*
