@@ -363,7 +363,7 @@ func TestSessionSettingsChangeNothing(t *testing.T) {
 			if err := s.try("SET " + setting); err != nil && setting != "temp_file_limit = -1" {
 				t.Fatal(err)
 			}
-			s.exec("SELECT vault.create_secret('new', 'first', description => 'd', tags => '{\"a\": 1}', grace_period_secs => 3600)")
+			s.exec("SELECT vault.create_secret('new', 'first', description => 'd', tags => '{\"a\": \"1\"}', grace_period_secs => 3600)")
 			s.exec("SELECT vault.update_secret('new', 'second', 1)")
 			if got := get[string](s, "SELECT vault.read_secret('new') || vault.read_secret('new', 1)"); got != "secondfirst" {
 				t.Errorf("read %q", got)
