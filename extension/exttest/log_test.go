@@ -104,6 +104,12 @@ var logged = []struct {
 		CREATE FUNCTION tried() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM vault.verify('kept', NEW.v); RETURN NEW; END $$;
 		CREATE TRIGGER tried BEFORE INSERT ON given FOR EACH ROW EXECUTE FUNCTION tried()`,
 		sql: "INSERT INTO given VALUES ('%s')"},
+	{name: "while a statement of a function is parsed", before: `CREATE FUNCTION noisy(a int, b int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+			$$ BEGIN RAISE WARNING 'comparing'; RETURN CASE WHEN a < b THEN -1 WHEN a > b THEN 1 ELSE 0 END; END $$;
+		CREATE OPERATOR CLASS noisy FOR TYPE int USING btree AS
+			OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 noisy(int, int);
+		CREATE TYPE noisyrange AS RANGE (subtype = int, subtype_opclass = noisy)`,
+		sql: "DO $do$ BEGIN PERFORM vault.verify('kept', '%s'); EXECUTE 'SELECT ''[1,2]''::noisyrange'; END $do$"},
 	{name: "at a commit", before: `CREATE TABLE later (v text);
 		CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM vault.verify('kept', NEW.v); PERFORM NEW.v::int; RETURN NULL; END $$;
 		CREATE CONSTRAINT TRIGGER late AFTER INSERT ON later DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late()`,

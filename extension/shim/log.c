@@ -221,14 +221,17 @@ FixedText(const ErrorData *edata)
 }
 
 /*
- * Have an entry of ours written in the place of another, which is left as it is for the client.
+ * Have an entry of ours written in the place of another, which is left as it is for the client. Without the callbacks
+ * of what is under way: they would put their text into ours, and that would be replaced in its turn, and so on.
  */
 static void
 Replace(ErrorData *edata)
 {
+	ErrorContextCallback *callbacks = error_context_stack;
 	char	   *text;
 
 	edata->output_to_server = false;
+	error_context_stack = NULL;
 	text = FixedText(edata);
 	if (edata->elevel >= ERROR)
 		ereport(LOG_SERVER_ONLY,
@@ -240,6 +243,7 @@ Replace(ErrorData *edata)
 		ereport(LOG_SERVER_ONLY,
 				(errmsg_internal("%s", text), errhidestmt(true), errhidecontext(true)));
 	pfree(text);				/* the context of errors is not reset after every entry */
+	error_context_stack = callbacks;
 }
 
 /*
