@@ -105,7 +105,7 @@ var (
 	wrongKey    = meaning{code: core.Corrupt, msg: "the wrapped data key is not of the key it claims", says: no}
 	unreachable = meaning{code: core.Unavailable, msg: "the key service cannot be reached"}
 	tooLate     = meaning{code: core.Unavailable, msg: "the key service did not answer in time"}
-	resting     = meaning{code: core.Unavailable, msg: "the key service does not answer", hint: "one call a second is tried until it does; the calls before say why"}
+	resting     = meaning{code: core.Unavailable, msg: "the key service does not answer", hint: "one call is tried at least once a second until it does; the calls before say why"}
 	notAnAnswer = meaning{code: core.Unavailable, msg: "the key service gave a false answer", hint: "check AWS_ENDPOINT_URL_KMS and what stands between here and AWS"}
 	noLogin     = meaning{code: core.Unavailable, msg: "this server has no credentials for the key service", hint: "none of the environment, shared files, web identity, container or instance role gave any", says: unsure}
 )
