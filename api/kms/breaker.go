@@ -146,6 +146,9 @@ func sign(ctx context.Context, err error, took time.Duration) error {
 	if cause := ctx.Err(); cause != nil && (errors.Is(cause, context.Canceled) || took < breakerPatience) {
 		return context.Canceled
 	}
+	if _, ok := errors.AsType[*noCredentials](err); ok {
+		return context.Canceled // KMS was not asked
+	}
 	if _, ok := errors.AsType[smithy.APIError](err); ok {
 		if status, ok := statusOf(err); ok && status < 500 {
 			return nil

@@ -274,3 +274,22 @@ func TestBreakerStaysClosed(t *testing.T) {
 	b.wantSaid(t)
 	mustUnwrap(t, b, b.key, ctxA)
 }
+
+// TestBreakerNoCredentials: a server without credentials does not hear KMS and does not ask it either. Taken for silence
+// it would prolong the keys of a role that was taken away.
+func TestBreakerNoCredentials(t *testing.T) {
+	_, arn := startKMS(t)
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
+		t.Setenv(name, "")
+	}
+	k := mustAWS(t, AWSConfig{KeyID: arn})
+	for range 3 * breakerFails {
+		_, err := k.Unwrap(t.Context(), vault.WrappedKey{KeyID: arn, Wrapped: []byte("w")}, ctxA)
+		if verdictOf(err) != unsure || !strings.Contains(err.Error(), "no credentials") {
+			t.Fatalf("%v", err)
+		}
+	}
+	if c := k.Circuit(); c.Open || c.Refused != 0 {
+		t.Errorf("%+v", c)
+	}
+}
