@@ -142,6 +142,32 @@ func TestAWSErrors(t *testing.T) {
 	t.Run("OK", func(t *testing.T) { mustUnwrap(t, k, key, ctxA) })
 }
 
+// TestAWSInvalidState: KMSInvalidStateException is no only when somebody has put the key out of use. A custom key store
+// that fails says the same.
+func TestAWSInvalidState(t *testing.T) {
+	k, s := startAWS(t, 0)
+	key := mustGenerate(t, k, ctxA)
+	says := func(name string, want verdict, f ...kmstest.Fault) {
+		t.Helper()
+		s.Always(append([]kmstest.Fault{{Op: "Decrypt", Status: 400, Code: "KMSInvalidStateException", Message: "the key store did not answer"}}, f...)...)
+		_, err := k.Unwrap(t.Context(), key.WrappedKey, ctxA)
+		wantErr(t, err, core.Unavailable, key)
+		if got := verdictOf(err); got != want || !strings.Contains(err.Error(), "key store") {
+			t.Errorf("%s: %d, want %d; %v", name, got, want, err)
+		}
+	}
+	says("enabled", unsure)
+	says("not told", unsure, kmstest.Fault{Op: "DescribeKey", Status: 400, Code: "AccessDeniedException"})
+	says("key store away", unsure, kmstest.Fault{Op: "DescribeKey", Change: func(a map[string]any) { a["KeyMetadata"].(map[string]any)["KeyState"] = "Unavailable" }})
+	for _, state := range []kmstest.State{kmstest.Disabled, kmstest.PendingDeletion} {
+		s.SetState(key.KeyID, state)
+		says(string(state), no)
+		says("of another key", unsure, kmstest.Fault{Op: "DescribeKey", Change: func(a map[string]any) {
+			a["KeyMetadata"].(map[string]any)["Arn"] = strings.Replace(key.KeyID, "key/", "key/0", 1)
+		}})
+	}
+}
+
 // TestAWSSignatureError: AWS's message about a wrong signature repeats the session token; ours does not.
 func TestAWSSignatureError(t *testing.T) {
 	s, arn := startKMS(t)
