@@ -2,6 +2,9 @@ package kms
 
 import (
 	"context"
+	"net"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -270,6 +273,32 @@ func TestAWSRetries(t *testing.T) {
 			t.Errorf("%d attempts", n)
 		}
 	})
+}
+
+// TestAWSProxyAway: the operator reads that it is the proxy, and nothing of its login.
+func TestAWSProxyAway(t *testing.T) {
+	away, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := away.Addr().String()
+	_ = away.Close()
+	// The SDK's own client looks for a proxy once a process, and never for what is on this machine.
+	c := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: addr, User: url.UserPassword("user", "canary")})}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://kms.invalid", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, cause := c.Do(req)
+	if cause == nil {
+		_ = resp.Body.Close()
+		t.Fatal("somebody answers there")
+	}
+	err = new(AWS).explain(t.Context(), "Decrypt", "k", cause)
+	wantErr(t, err, core.Unavailable, vault.DataKey{})
+	if !strings.Contains(err.Error(), "the proxy of HTTPS_PROXY cannot be reached: dial tcp "+addr) || strings.Contains(err.Error(), "canary") {
+		t.Errorf("the operator reads: %v", err)
+	}
 }
 
 // TestAWSDeadline: whatever KMS does, a call ends with its context, and says so.

@@ -196,6 +196,13 @@ func (f *awsFault) judgeTransport(err error) meaning {
 		f.detail = "its TLS certificate is not trusted" + distrust(c)
 		return unreachable
 	}
+	if o, ok := errors.AsType[*net.OpError](err); ok && o.Op == "proxyconnect" {
+		f.detail = "the proxy of HTTPS_PROXY cannot be reached"
+		if dial, ok := errors.AsType[*net.OpError](o.Err); ok {
+			f.detail += ": " + printable(dial.Error(), 200)
+		}
+		return unreachable
+	}
 	if o, ok := errors.AsType[*net.OpError](err); ok && o.Op == "dial" {
 		f.detail = printable(o.Error(), 200) // addresses and the system's error, nothing else
 		return unreachable
