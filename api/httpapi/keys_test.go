@@ -23,7 +23,7 @@ func (k *aged) Held() int { return k.held }
 
 func (k *aged) Current(context.Context) (string, error) { return "next-key", nil }
 
-func (k *aged) Rewrap(_ context.Context, w vault.WrappedKey, _ map[string]string) (vault.WrappedKey, error) {
+func (k *aged) Rewrap(_ context.Context, w vault.WrappedKey, _ string, _ map[string]string) (vault.WrappedKey, error) {
 	return vault.WrappedKey{KeyID: "next-key", Wrapped: w.Wrapped}, nil
 }
 

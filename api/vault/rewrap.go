@@ -34,9 +34,9 @@ type Rewrapper interface {
 	Keeper
 	// Current returns the id that Generate would record now; Invalid when there is nothing to move to.
 	Current(ctx context.Context) (string, error)
-	// Rewrap returns the same data key, wrapped under the current master key for the same context. What it returns has
-	// been shown to unwrap to the same key.
-	Rewrap(ctx context.Context, key WrappedKey, kmsContext map[string]string) (WrappedKey, error)
+	// Rewrap returns the same data key, wrapped under the master key to, an answer of Current, for the same context. What
+	// it returns is under no other, and has been shown to unwrap to the same key.
+	Rewrap(ctx context.Context, key WrappedKey, to string, kmsContext map[string]string) (WrappedKey, error)
 }
 
 // RewrapState is where a rewrap is.
@@ -294,7 +294,7 @@ func (r *rewrapRun) version(ctx context.Context, k StoredKey) error {
 
 func (r *rewrapRun) move(ctx context.Context, k StoredKey) (bool, error) {
 	b := envelope.Binding{ID: k.ID, Version: k.Version}
-	wrapped, err := r.keeper.Rewrap(ctx, k.Key, b.KMSContext())
+	wrapped, err := r.keeper.Rewrap(ctx, k.Key, r.status.Key, b.KMSContext())
 	if err != nil {
 		return false, err
 	}

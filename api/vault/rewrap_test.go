@@ -20,14 +20,14 @@ type mover struct {
 
 func (m *mover) Current(context.Context) (string, error) { return "next-key", nil }
 
-func (m *mover) Rewrap(_ context.Context, k vault.WrappedKey, _ map[string]string) (vault.WrappedKey, error) {
+func (m *mover) Rewrap(_ context.Context, k vault.WrappedKey, to string, _ map[string]string) (vault.WrappedKey, error) {
 	m.n++
 	if m.fail != nil {
 		if err := m.fail(m.n); err != nil {
 			return vault.WrappedKey{}, err
 		}
 	}
-	return vault.WrappedKey{KeyID: "next-key", Wrapped: append([]byte("next-"), k.Wrapped...)}, nil
+	return vault.WrappedKey{KeyID: to, Wrapped: append([]byte("next-"), k.Wrapped...)}, nil
 }
 
 // rewrapDoor has 250 versions to move, more than two pages.
