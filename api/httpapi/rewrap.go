@@ -30,7 +30,7 @@ func (s *server) answerRewrap(c *gin.Context, status int, r vault.RewrapStatus) 
 
 // startRewrap answers 202, whether it began the run or found it running. A body is not looked at.
 func (s *server) startRewrap(c *gin.Context) {
-	r, err := s.Vault.StartRewrap(c.Request.Context(), callerOf(c))
+	r, err := s.Vault.StartRewrap(c.Request.Context(), callerOf(c), 0)
 	if err != nil {
 		s.fail(c, err)
 		return

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -53,6 +54,9 @@ func (f *awsFault) Error() string {
 
 // Unwrap returns the context's error, if one ended the call.
 func (f *awsFault) Unwrap() error { return f.cause }
+
+// Is makes a no vault.ErrKeyRefused.
+func (f *awsFault) Is(target error) bool { return target == vault.ErrKeyRefused && f.says == no }
 
 // meaning is what one of AWS's codes means here.
 type meaning struct {

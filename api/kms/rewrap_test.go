@@ -2,6 +2,7 @@ package kms
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
@@ -84,7 +85,37 @@ func TestRewrapAlias(t *testing.T) {
 	if made, err := k.Rewrap(t.Context(), key.WrappedKey, to, ctxA); err != nil || made.KeyID != next {
 		t.Errorf("moved to %s, %v", made.KeyID, err)
 	}
-	s.Always(kmstest.Fault{Op: "ReEncrypt", Change: func(a map[string]any) { a["KeyId"] = later }})
+	elsewhere, err := k.Rewrap(t.Context(), key.WrappedKey, later, ctxA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Always(kmstest.Fault{Op: "ReEncrypt", Change: func(a map[string]any) { a["KeyId"], a["CiphertextBlob"] = later, elsewhere.Wrapped }})
 	_, err = k.Rewrap(t.Context(), key.WrappedKey, to, ctxA)
 	wantErr(t, err, core.Unavailable, key)
+}
+
+// TestRewrapKeyGone: whoever moves many keys learns that it is this one that may not be used, and not KMS that is away.
+func TestRewrapKeyGone(t *testing.T) {
+	s, old := startKMS(t)
+	key := mustGenerate(t, mustAWS(t, AWSConfig{KeyID: old}), ctxA)
+	next := s.CreateKey()
+	k := mustCache(t, mustRecovery(t, mustAWS(t, AWSConfig{KeyID: next}), ""), CacheConfig{})
+	refused := func(name string, want bool) {
+		t.Helper()
+		_, err := k.Rewrap(t.Context(), key.WrappedKey, next, ctxA)
+		wantErr(t, err, core.Unavailable, key)
+		if errors.Is(err, vault.ErrKeyRefused) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, state := range []kmstest.State{kmstest.Disabled, kmstest.PendingDeletion} {
+		s.SetState(old, state)
+		refused(string(state), true)
+	}
+	s.Always(kmstest.Fault{Op: "ReEncrypt", Status: 400, Code: "NotFoundException"})
+	refused("not found", true)
+	for _, f := range []kmstest.Fault{kmstest.Throttled, kmstest.Broken, kmstest.Resetting, kmstest.ExpiredLogin} {
+		s.Always(f)
+		refused(f.Code, false)
+	}
 }
