@@ -16,14 +16,18 @@ import (
 // aged is a keeper with a current master key, and some keys at hand.
 type aged struct {
 	vault.Keeper
-	held int
+	held   int
+	refuse error // of Rewrap; nil = none
 }
 
 func (k *aged) Held() int { return k.held }
 
 func (k *aged) Current(context.Context) (string, error) { return "next-key", nil }
 
-func (k *aged) Rewrap(_ context.Context, w vault.WrappedKey, _ map[string]string) (vault.WrappedKey, error) {
+func (k *aged) Rewrap(_ context.Context, w vault.WrappedKey, _ string, _ map[string]string) (vault.WrappedKey, error) {
+	if k.refuse != nil {
+		return vault.WrappedKey{}, k.refuse
+	}
 	return vault.WrappedKey{KeyID: "next-key", Wrapped: w.Wrapped}, nil
 }
 
@@ -66,6 +70,57 @@ func TestRewrap(t *testing.T) {
 		}
 	}
 	newAPI(t).want(call{method: "POST", path: "/v1/admin/rewrap"}, 400, "invalid") // one key for ever
+	for body, status := range map[string]int{
+		`{}`: 202, `{"rate":1}`: 202, `{"rate":1000}`: 202, `{"rate":0}`: 400, `{"rate":-1}`: 400, `{"rate":1001}`: 400, `{"rate":4294967297}`: 400,
+		`{"rate":"5"}`: 400, `{"rate":1.5}`: 400, `{"speed":5}`: 400, `[]`: 400, `x`: 400,
+	} {
+		code := map[int]string{400: "invalid"}[status]
+		a.want(call{method: "POST", path: "/v1/admin/rewrap", body: body}, status, code)
+	}
+	a.want(call{method: "POST", path: "/v1/admin/rewrap", body: `{"rate":0}`, noToken: true}, 401, "unauthenticated")
+}
+
+// TestRewrapPace: the rate that is asked for is the one that is kept.
+func TestRewrapPace(t *testing.T) {
+	a, _ := newAgedAPI(t)
+	for _, name := range []string{"a", "b", "c"} {
+		a.create(name, "v")
+	}
+	a.want(call{method: "POST", path: "/v1/admin/rewrap", body: `{"rate":1}`}, 202, "")
+	for limit := time.Now().Add(10 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		got := a.want(call{method: "GET", path: "/v1/admin/rewrap"}, 200, "")
+		if got.json["moved"] != 0.0 {
+			if got.json["state"] != "running" || got.json["remaining"] != 2.0 {
+				t.Errorf("%s", got.Body)
+			}
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("%s", got.Body)
+		}
+	}
+}
+
+// TestRewrapFailure: the status names the last version that could not be moved.
+func TestRewrapFailure(t *testing.T) {
+	a, k := newAgedAPI(t)
+	a.create("db/lost", "v")
+	k.refuse = core.Wrap(core.Unavailable, errors.Join(vault.ErrKeyRefused, errors.New("arn:aws:kms:x")), "the master key cannot be used now")
+	a.want(call{method: "POST", path: "/v1/admin/rewrap"}, 202, "")
+	for limit := time.Now().Add(10 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		got := a.want(call{method: "GET", path: "/v1/admin/rewrap"}, 200, "")
+		if got.json["state"] == "done" {
+			last, _ := got.json["last_failed"].(map[string]any)
+			if got.json["failed"] != 1.0 || got.json["remaining"] != 1.0 || last["name"] != "db/lost" || last["version"] != 1.0 ||
+				last["error"] != "the master key cannot be used now" || strings.Contains(got.Body.String(), "arn:") {
+				t.Errorf("%s", got.Body)
+			}
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("%s", got.Body)
+		}
+	}
 }
 
 func TestReadyDegraded(t *testing.T) {

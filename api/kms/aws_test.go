@@ -2,6 +2,9 @@ package kms
 
 import (
 	"context"
+	"net"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +145,32 @@ func TestAWSErrors(t *testing.T) {
 	t.Run("OK", func(t *testing.T) { mustUnwrap(t, k, key, ctxA) })
 }
 
+// TestAWSInvalidState: KMSInvalidStateException is no only when somebody has put the key out of use. A custom key store
+// that fails says the same.
+func TestAWSInvalidState(t *testing.T) {
+	k, s := startAWS(t, 0)
+	key := mustGenerate(t, k, ctxA)
+	says := func(name string, want verdict, f ...kmstest.Fault) {
+		t.Helper()
+		s.Always(append([]kmstest.Fault{{Op: "Decrypt", Status: 400, Code: "KMSInvalidStateException", Message: "the key store did not answer"}}, f...)...)
+		_, err := k.Unwrap(t.Context(), key.WrappedKey, ctxA)
+		wantErr(t, err, core.Unavailable, key)
+		if got := verdictOf(err); got != want || !strings.Contains(err.Error(), "key store") {
+			t.Errorf("%s: %d, want %d; %v", name, got, want, err)
+		}
+	}
+	says("enabled", unsure)
+	says("not told", unsure, kmstest.Fault{Op: "DescribeKey", Status: 400, Code: "AccessDeniedException"})
+	says("key store away", unsure, kmstest.Fault{Op: "DescribeKey", Change: func(a map[string]any) { a["KeyMetadata"].(map[string]any)["KeyState"] = "Unavailable" }})
+	for _, state := range []kmstest.State{kmstest.Disabled, kmstest.PendingDeletion} {
+		s.SetState(key.KeyID, state)
+		says(string(state), no)
+		says("of another key", unsure, kmstest.Fault{Op: "DescribeKey", Change: func(a map[string]any) {
+			a["KeyMetadata"].(map[string]any)["Arn"] = strings.Replace(key.KeyID, "key/", "key/0", 1)
+		}})
+	}
+}
+
 // TestAWSSignatureError: AWS's message about a wrong signature repeats the session token; ours does not.
 func TestAWSSignatureError(t *testing.T) {
 	s, arn := startKMS(t)
@@ -244,6 +273,32 @@ func TestAWSRetries(t *testing.T) {
 			t.Errorf("%d attempts", n)
 		}
 	})
+}
+
+// TestAWSProxyAway: the operator reads that it is the proxy, and nothing of its login.
+func TestAWSProxyAway(t *testing.T) {
+	away, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := away.Addr().String()
+	_ = away.Close()
+	// The SDK's own client looks for a proxy once a process, and never for what is on this machine.
+	c := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: addr, User: url.UserPassword("user", "canary")})}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://kms.invalid", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, cause := c.Do(req)
+	if cause == nil {
+		_ = resp.Body.Close()
+		t.Fatal("somebody answers there")
+	}
+	err = new(AWS).explain(t.Context(), "Decrypt", "k", cause)
+	wantErr(t, err, core.Unavailable, vault.DataKey{})
+	if !strings.Contains(err.Error(), "the proxy of HTTPS_PROXY cannot be reached: dial tcp "+addr) || strings.Contains(err.Error(), "canary") {
+		t.Errorf("the operator reads: %v", err)
+	}
 }
 
 // TestAWSDeadline: whatever KMS does, a call ends with its context, and says so.

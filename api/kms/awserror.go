@@ -12,8 +12,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -51,6 +54,9 @@ func (f *awsFault) Error() string {
 
 // Unwrap returns the context's error, if one ended the call.
 func (f *awsFault) Unwrap() error { return f.cause }
+
+// Is makes a no vault.ErrKeyRefused.
+func (f *awsFault) Is(target error) bool { return target == vault.ErrKeyRefused && f.says == no }
 
 // meaning is what one of AWS's codes means here.
 type meaning struct {
@@ -93,21 +99,23 @@ func verdictOf(err error) verdict {
 }
 
 var (
-	throttled   = meaning{code: core.Unavailable, msg: "the key service is throttling", hint: "raise the KMS request quota or VAULT_DEK_CACHE_TTL_SECS"}
-	failed      = meaning{code: core.Unavailable, msg: "the key service has failed"}
-	unheardOf   = meaning{code: core.Unavailable, msg: "the key service has failed", says: unsure}
-	disabled    = meaning{code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, or cancel its deletion", says: no, quote: true}
-	unknownKey  = meaning{code: core.Unavailable, msg: "the key service does not know the master key", hint: "check VAULT_KMS_KEY_ID and AWS_REGION", says: no, quote: true}
-	badKey      = meaning{code: core.Unavailable, msg: "the master key cannot make data keys", hint: "VAULT_KMS_KEY_ID must be a symmetric encryption key", says: no, quote: true}
-	refused     = meaning{code: core.Denied, msg: "the key service refuses this server", hint: "the IAM policy or the key policy must allow the action with this encryption context (docs/KMS.md)", says: no, quote: true}
-	badLogin    = meaning{code: core.Unavailable, msg: "the key service does not accept this server's credentials", hint: "renew the AWS credentials and check this machine's clock", says: unsure}
-	badBlob     = meaning{code: core.Corrupt, msg: "the wrapped data key is damaged or belongs to another secret or version", says: no}
-	wrongKey    = meaning{code: core.Corrupt, msg: "the wrapped data key is not of the key it claims", says: no}
-	unreachable = meaning{code: core.Unavailable, msg: "the key service cannot be reached"}
-	tooLate     = meaning{code: core.Unavailable, msg: "the key service did not answer in time"}
-	resting     = meaning{code: core.Unavailable, msg: "the key service does not answer", hint: "one call a second is tried until it does; the calls before say why"}
-	notAnAnswer = meaning{code: core.Unavailable, msg: "the key service gave a false answer", hint: "check AWS_ENDPOINT_URL_KMS and what stands between here and AWS"}
-	noLogin     = meaning{code: core.Unavailable, msg: "this server has no credentials for the key service", hint: "none of the environment, shared files, web identity, container or instance role gave any", says: unsure}
+	throttled = meaning{code: core.Unavailable, msg: "the key service is throttling", hint: "raise the KMS request quota or VAULT_DEK_CACHE_TTL_SECS"}
+	failed    = meaning{code: core.Unavailable, msg: "the key service has failed"}
+	unheardOf = meaning{code: core.Unavailable, msg: "the key service has failed", says: unsure}
+	disabled  = meaning{code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, or cancel its deletion", says: no, quote: true}
+	// invalidState is pending deletion, and with a custom key store every failure of the store too: see AWS.judgeState.
+	invalidState = meaning{code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, cancel its deletion, or look after its custom key store", says: unsure, quote: true}
+	unknownKey   = meaning{code: core.Unavailable, msg: "the key service does not know the master key", hint: "check VAULT_KMS_KEY_ID and AWS_REGION", says: no, quote: true}
+	badKey       = meaning{code: core.Unavailable, msg: "the master key cannot make data keys", hint: "VAULT_KMS_KEY_ID must be a symmetric encryption key", says: no, quote: true}
+	refused      = meaning{code: core.Denied, msg: "the key service refuses this server", hint: "the IAM policy or the key policy must allow the action with this encryption context (docs/KMS.md)", says: no, quote: true}
+	badLogin     = meaning{code: core.Unavailable, msg: "the key service does not accept this server's credentials", hint: "renew the AWS credentials and check this machine's clock", says: unsure}
+	badBlob      = meaning{code: core.Corrupt, msg: "the wrapped data key is damaged or belongs to another secret or version", says: no}
+	wrongKey     = meaning{code: core.Corrupt, msg: "the wrapped data key is not of the key it claims", says: no}
+	unreachable  = meaning{code: core.Unavailable, msg: "the key service cannot be reached"}
+	tooLate      = meaning{code: core.Unavailable, msg: "the key service did not answer in time"}
+	resting      = meaning{code: core.Unavailable, msg: "the key service does not answer", hint: "one call is tried at least once a second until it does; the calls before say why"}
+	notAnAnswer  = meaning{code: core.Unavailable, msg: "the key service gave a false answer", hint: "check AWS_ENDPOINT_URL_KMS and what stands between here and AWS"}
+	noLogin      = meaning{code: core.Unavailable, msg: "this server has no credentials for the key service", hint: "none of the environment, shared files, web identity, container or instance role gave any", says: unsure}
 )
 
 // meanings of the codes that KMS and its front end answer with. Every other code is failed or unheardOf, by its HTTP status.
@@ -115,7 +123,7 @@ var meanings = map[string]meaning{
 	"ThrottlingException": throttled, "Throttling": throttled, "TooManyRequestsException": throttled,
 	"RequestLimitExceeded": throttled, "LimitExceededException": throttled, "SlowDown": throttled,
 
-	"DisabledException": disabled, "KMSInvalidStateException": disabled,
+	"DisabledException": disabled, "KMSInvalidStateException": invalidState,
 	"NotFoundException": unknownKey, "InvalidArnException": unknownKey,
 	"InvalidKeyUsageException": badKey, "UnsupportedOperationException": badKey,
 	"AccessDeniedException": refused, "AccessDenied": refused, "NotAuthorized": refused,
@@ -135,7 +143,23 @@ func (k *AWS) explain(ctx context.Context, op, key string, err error) error {
 	}
 	m := f.judge(err)
 	f.hint, f.says = m.hint, m.says
+	if api, ok := errors.AsType[smithy.APIError](err); ok && f.cause == nil && api.ErrorCode() == "KMSInvalidStateException" {
+		f.says = k.judgeState(ctx, key)
+	}
 	return core.Wrap(m.code, f, "%s", m.msg)
+}
+
+// judgeState asks whether somebody has put key out of use: then it is no. Else it may be a failure of the key store.
+func (k *AWS) judgeState(ctx context.Context, key string) verdict {
+	out, err := k.client.DescribeKey(ctx, &awskms.DescribeKeyInput{KeyId: &key})
+	if err != nil || out.KeyMetadata == nil || aws.ToString(out.KeyMetadata.Arn) != key {
+		return unsure
+	}
+	switch out.KeyMetadata.KeyState {
+	case types.KeyStateDisabled, types.KeyStatePendingDeletion, types.KeyStatePendingReplicaDeletion:
+		return no
+	}
+	return unsure
 }
 
 func (f *awsFault) judge(err error) meaning {
@@ -174,6 +198,13 @@ func (f *awsFault) judgeTransport(err error) meaning {
 	}
 	if c, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		f.detail = "its TLS certificate is not trusted" + distrust(c)
+		return unreachable
+	}
+	if o, ok := errors.AsType[*net.OpError](err); ok && o.Op == "proxyconnect" {
+		f.detail = "the proxy of HTTPS_PROXY cannot be reached"
+		if dial, ok := errors.AsType[*net.OpError](o.Err); ok {
+			f.detail += ": " + printable(dial.Error(), 200)
+		}
 		return unreachable
 	}
 	if o, ok := errors.AsType[*net.OpError](err); ok && o.Op == "dial" {

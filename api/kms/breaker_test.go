@@ -2,12 +2,16 @@ package kms
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -70,7 +74,7 @@ func (b *broken) wantSaid(t *testing.T, want ...bool) {
 	}
 }
 
-// TestBreaker: once a burst has met a KMS that hangs, calls are refused at once, one a second is tried, and the first
+// TestBreaker: once a burst has met a KMS that hangs, calls are refused at once, one is tried now and then, and the first
 // that is answered lets all through again.
 func TestBreaker(t *testing.T) {
 	b := startBroken(t, 5)
@@ -86,12 +90,12 @@ func TestBreaker(t *testing.T) {
 	if took := b.burst(t, 200); took > time.Second || !b.Circuit().Open || b.Circuit().Refused < 150 {
 		t.Errorf("took %s with %+v", took, b.Circuit())
 	}
-	if n := len(b.s.TakeCalls()); n > 3 {
+	if n := len(b.s.TakeCalls()); n > 8 { // each hangs for 100 ms, and there are rests between them
 		t.Errorf("%d attempts in place of a probe (%d before)", n, asked)
 	}
 	_, err := b.Generate(t.Context(), ctxA)
 	wantErr(t, err, core.Unavailable, b.key)
-	if b.Circuit().Open && !strings.Contains(err.Error(), "one call a second") && !strings.Contains(err.Error(), "time of one attempt") {
+	if b.Circuit().Open && !strings.Contains(err.Error(), "at least once a second") && !strings.Contains(err.Error(), "time of one attempt") {
 		t.Errorf("the operator reads: %v", err)
 	}
 	b.wantSaid(t, true)
@@ -108,13 +112,100 @@ func (b *broken) recovers(t *testing.T) {
 	t.Helper()
 	begun := time.Now()
 	for b.Check(t.Context()) != nil {
-		if time.Since(begun) > breakerRest+2*time.Second {
+		if time.Since(begun) > breakerLongest+2*time.Second {
 			t.Fatal("not closed in time")
 		}
 		<-time.After(10 * time.Millisecond)
 	}
 	if b.Circuit().Open {
 		t.Error("answered and still open")
+	}
+}
+
+// TestBreakerFlapping: of a KMS that answers half of the time, in slices, more than half of that is had. A rest of one length
+// meets the same slices again and again.
+func TestBreakerFlapping(t *testing.T) {
+	for slice := 100 * time.Millisecond; slice <= time.Second; slice += 100 * time.Millisecond {
+		t.Run(slice.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, begun := newBreaker(nil), time.Now()
+				kms := middleware.FinalizeHandlerFunc(func(context.Context, middleware.FinalizeInput) (out middleware.FinalizeOutput, meta middleware.Metadata, err error) {
+					if time.Since(begun)/slice%2 == 0 {
+						err = io.ErrUnexpectedEOF // the connection broke
+					}
+					elapse(time.Millisecond)
+					return out, meta, err
+				})
+				var good, all atomic.Int64
+				var wg sync.WaitGroup
+				for range 8 {
+					wg.Go(func() {
+						for time.Since(begun) < time.Minute {
+							if _, _, err := b.attempt(t.Context(), middleware.FinalizeInput{}, kms); err == nil {
+								good.Add(1)
+							}
+							all.Add(1)
+							elapse(20 * time.Millisecond)
+						}
+					})
+				}
+				wg.Wait()
+				if good.Load() < all.Load()/4 {
+					t.Errorf("%d of %d served", good.Load(), all.Load())
+				}
+			})
+		})
+	}
+}
+
+// TestBreakerRests: rests grow with the time that KMS has been away, up to their bound; the first answer ends that, and
+// the next opening begins with a short one.
+func TestBreakerRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said []bool
+		b := newBreaker(func(open bool) { said = append(said, open) })
+		late, _ := b.allow()
+		for range 2 {
+			for range breakerFails {
+				turn, _ := b.allow()
+				b.done(turn, errResting)
+			}
+			for opened := time.Now(); time.Since(opened) < 10*time.Second; {
+				most := min(max(time.Since(opened)/4, breakerShortest), breakerLongest)
+				turn, took := b.await(t)
+				if took < most/2 || took > most+time.Millisecond {
+					t.Errorf("after %s: rested for %s, want %s to %s", time.Since(opened), took, most/2, most)
+				}
+				b.done(late, nil) // of before: it says nothing about now
+				b.done(turn, errResting)
+			}
+			turn, _ := b.await(t)
+			b.done(turn, context.Canceled) // who went away: another may try at once
+			turn, took := b.await(t)
+			if took != 0 {
+				t.Errorf("waited for %s", took)
+			}
+			b.done(turn, nil)
+			if b.state().Open {
+				t.Fatal("answered and still open")
+			}
+		}
+		if !slices.Equal(said, []bool{true, false, true, false}) {
+			t.Errorf("said %v", said)
+		}
+	})
+}
+
+// await waits for the next try, which must be one only, and returns it and how long that took.
+func (b *breaker) await(t *testing.T) (turn uint64, took time.Duration) {
+	t.Helper()
+	for begun := time.Now(); ; elapse(time.Millisecond) {
+		if n, ok := b.allow(); ok {
+			if _, two := b.allow(); two {
+				t.Fatal("two tries at once")
+			}
+			return n, time.Since(begun)
+		}
 	}
 }
 
@@ -182,4 +273,23 @@ func TestBreakerStaysClosed(t *testing.T) {
 	}
 	b.wantSaid(t)
 	mustUnwrap(t, b, b.key, ctxA)
+}
+
+// TestBreakerNoCredentials: a server without credentials does not hear KMS and does not ask it either. Taken for silence
+// it would prolong the keys of a role that was taken away.
+func TestBreakerNoCredentials(t *testing.T) {
+	_, arn := startKMS(t)
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
+		t.Setenv(name, "")
+	}
+	k := mustAWS(t, AWSConfig{KeyID: arn})
+	for range 3 * breakerFails {
+		_, err := k.Unwrap(t.Context(), vault.WrappedKey{KeyID: arn, Wrapped: []byte("w")}, ctxA)
+		if verdictOf(err) != unsure || !strings.Contains(err.Error(), "no credentials") {
+			t.Fatalf("%v", err)
+		}
+	}
+	if c := k.Circuit(); c.Open || c.Refused != 0 {
+		t.Errorf("%+v", c)
+	}
 }

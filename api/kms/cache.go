@@ -61,6 +61,7 @@ type Cache struct {
 	entries    map[entryID]*entry
 	used       *list.List // of *entry, the most recently used first
 	flights    map[entryID]*flight
+	queue      refreshQueue
 	refreshing int
 	count      counts
 
@@ -100,6 +101,7 @@ func NewCache(inner vault.Keeper, c CacheConfig) (*Cache, error) {
 		c: c, inner: &meter{inner: inner, now: c.Clock}, entries: map[entryID]*entry{}, used: list.New(), flights: map[entryID]*flight{},
 		checking: make(chan struct{}, 1),
 	}
+	k.queue = newRefreshQueue(k)
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	if c.TTL <= 0 {
 		return k, nil
@@ -147,10 +149,7 @@ func (k *Cache) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map
 	now := k.c.Clock()
 	if e := k.entries[id]; e != nil && now.Before(k.end(e)) {
 		plain := k.hit(e)
-		if k.startRefresh(e, now) {
-			ask := copyOf(key, kmsContext)
-			k.tasks.Go(func() { k.refreshEntry(e, ask, now) })
-		}
+		k.want(e, key, kmsContext, now)
 		k.mu.Unlock()
 		return plain, nil
 	}
@@ -258,6 +257,7 @@ func (k *Cache) Close() error {
 	if k.slots != nil {
 		k.mu.Lock()
 		clear(k.entries)
+		k.queue = newRefreshQueue(k)
 		k.used.Init()
 		err = k.slots.free()
 		k.mu.Unlock()

@@ -5,11 +5,12 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// maxRefreshes bounds the refreshes in flight. One that finds no room is tried again at the next use, so an outage piles
-// nothing up; the key is kept like one that is asked for, because as a miss it would load the key service even more.
+// maxRefreshes bounds the refreshes in flight, so that an outage piles nothing up. A key that waits for its turn is kept
+// like one that is asked for, because as a miss it would load the key service even more.
 const maxRefreshes = 16
 
 // entry is one kept key. Cache.mu guards it.
@@ -21,6 +22,9 @@ type entry struct {
 	asked      time.Time // since when the inner keeper owes an answer about it; zero = it does not
 	refresh    time.Time // not before
 	refreshing bool
+	ask        request    // what to ask; only while an answer is owed
+	queue      *entryHeap // where it waits to be asked for; nil = nowhere
+	place      int        // in queue
 }
 
 // end is when e may not be used any more. It is within two TTLs of the last answer that gave the key, because whoever
@@ -49,31 +53,44 @@ func (k *Cache) keep(id entryID, plain []byte, begun time.Time) {
 
 // renew starts the TTL of e again. Keys that were fetched together are refreshed apart.
 func (k *Cache) renew(e *entry, begun time.Time) {
-	e.given, e.asked = begun, time.Time{}
+	e.given, e.asked, e.ask = begun, time.Time{}, request{}
 	e.refresh = begun.Add(k.c.TTL/2 - rand.N(k.c.TTL/16+1))
 }
 
 // drop wipes and forgets e; k.mu is held.
 func (k *Cache) drop(e *entry) {
 	k.slots.drop(e.slot)
+	k.queue.remove(e)
 	k.used.Remove(e.at)
 	delete(k.entries, e.id)
 }
 
-// startRefresh tells whether the caller is to refresh e; k.mu is held.
-func (k *Cache) startRefresh(e *entry, now time.Time) bool {
-	if e.refreshing || now.Before(e.refresh) {
-		return false
+// want puts e, which is used with key and kmsContext, among those to be asked for when it is time; k.mu is held. The
+// answer is owed from now on, room or not.
+func (k *Cache) want(e *entry, key vault.WrappedKey, kmsContext map[string]string, now time.Time) {
+	if e.asked.IsZero() && !e.refreshing && !now.Before(e.refresh) {
+		e.asked, e.ask = now, copyOf(key, kmsContext)
+		k.queue.add(e)
 	}
-	if e.asked.IsZero() {
-		e.asked = now
+	k.startRefreshes(now)
+}
+
+// startRefreshes asks for what is due while there is room; k.mu is held. It is called at each use, when room is made,
+// and by the sweeper, because who has waited through an outage may use a key too seldom to meet the end of it.
+func (k *Cache) startRefreshes(now time.Time) {
+	for k.refreshing < maxRefreshes && !k.closed {
+		e := k.queue.next(now)
+		if e == nil {
+			return
+		}
+		if !now.Before(k.end(e)) {
+			continue // the sweeper wipes it
+		}
+		e.refreshing = true
+		k.refreshing++
+		ask := e.ask
+		k.tasks.Go(func() { k.refreshEntry(e, ask, now) })
 	}
-	if k.refreshing >= maxRefreshes {
-		return false
-	}
-	e.refreshing = true
-	k.refreshing++
-	return true
 }
 
 // refreshEntry asks for the key of e again and does what the answer says.
@@ -84,6 +101,7 @@ func (k *Cache) refreshEntry(e *entry, r request, begun time.Time) {
 	defer k.mu.Unlock()
 	k.refreshing--
 	e.refreshing = false
+	defer func() { k.startRefreshes(k.c.Clock()) }()
 	k.count.refreshes++
 	if err != nil {
 		k.count.refreshErrors++
@@ -99,10 +117,11 @@ func (k *Cache) refreshEntry(e *entry, r request, begun time.Time) {
 		k.drop(e)
 		k.count.revoked++
 	case unsure:
-		e.asked = time.Time{}
+		e.asked, e.ask = time.Time{}, request{}
 		k.retry(e)
 	case silent:
 		k.retry(e)
+		k.queue.add(e)
 	}
 }
 
@@ -113,14 +132,20 @@ func (k *Cache) retry(e *entry) {
 	e.refresh = now.Add(min(k.c.TTL/32+rand.N(k.c.TTL/32+1), k.end(e).Sub(now)/2))
 }
 
-// sweepUntilClosed wipes keys that nobody asks for any more.
+// sweepUntilClosed wipes keys that nobody asks for any more, and has those asked for that are owed an answer.
 func (k *Cache) sweepUntilClosed() {
-	tick := time.NewTicker(min(max(k.c.TTL/8, 100*time.Millisecond), 10*time.Second))
-	defer tick.Stop()
+	sweep := time.NewTicker(min(max(k.c.TTL/8, 100*time.Millisecond), 10*time.Second))
+	defer sweep.Stop()
+	refresh := time.NewTicker(min(max(k.c.TTL/256, 10*time.Millisecond), time.Second))
+	defer refresh.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-sweep.C:
 			k.sweep()
+		case <-refresh.C:
+			k.mu.Lock()
+			k.startRefreshes(k.c.Clock())
+			k.mu.Unlock()
 		case <-k.ctx.Done():
 			return
 		}

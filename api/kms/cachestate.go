@@ -21,7 +21,7 @@ type counts struct {
 
 // Stats is what a Cache has done; every number but Kept, Overdue and Refreshing only grows.
 type Stats struct {
-	Kept          int    // keys held now
+	Kept          int    // keys that can be used now
 	Overdue       int    // keys among them that are past their TTL, kept because the key service does not answer
 	Hits          uint64 // Unwraps answered with a kept key
 	Misses        uint64 // Unwraps that waited for the key service
@@ -42,13 +42,17 @@ type Stats struct {
 func (k *Cache) Stats() Stats {
 	k.mu.Lock()
 	s := Stats{
-		Kept: len(k.entries), Hits: k.count.hits, Misses: k.count.misses, Shared: k.count.shared, Refreshes: k.count.refreshes,
+		Hits: k.count.hits, Misses: k.count.misses, Shared: k.count.shared, Refreshes: k.count.refreshes,
 		RefreshErrors: k.count.refreshErrors, Refreshing: k.refreshing, Evicted: k.count.evicted, Expired: k.count.expired,
 		Revoked: k.count.revoked,
 	}
 	now := k.c.Clock()
 	for _, e := range k.entries {
-		if !now.Before(e.given.Add(k.c.TTL)) && now.Before(k.end(e)) {
+		if !now.Before(k.end(e)) {
+			continue // not swept yet
+		}
+		s.Kept++
+		if !now.Before(e.given.Add(k.c.TTL)) {
 			s.Overdue++
 		}
 	}

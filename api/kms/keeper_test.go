@@ -110,7 +110,7 @@ func TestKeeperJudge(t *testing.T) {
 	k := mustAWS(t, AWSConfig{KeyID: aws.ToString(out.KeyMetadata.Arn), MaxRetries: 2}) // moto resets a connection now and then
 	contract(t, k, head)
 	old := mustGenerate(t, k, ctxA)
-	made, err := k.Rewrap(t.Context(), old.WrappedKey, ctxA)
+	made, err := k.Rewrap(t.Context(), old.WrappedKey, k.keyID, ctxA)
 	if err != nil || bytes.Equal(made.Wrapped, old.Wrapped) {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func (k *Recovery) Current(ctx context.Context) (string, error) {
 }
 
 // Rewrap moves the first wrapping. The second is made anew for the present recipient; without one the old one stays.
-func (k *Recovery) Rewrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) (vault.WrappedKey, error) {
+func (k *Recovery) Rewrap(ctx context.Context, key vault.WrappedKey, to string, kmsContext map[string]string) (vault.WrappedKey, error) {
 	r, err := rewrapperOf(k.inner)
 	if err != nil {
 		return vault.WrappedKey{}, err
@@ -109,7 +109,7 @@ func (k *Recovery) Rewrap(ctx context.Context, key vault.WrappedKey, kmsContext 
 	if err != nil {
 		return vault.WrappedKey{}, err
 	}
-	made, err := r.Rewrap(ctx, vault.WrappedKey{KeyID: key.KeyID, Wrapped: first}, kmsContext)
+	made, err := r.Rewrap(ctx, vault.WrappedKey{KeyID: key.KeyID, Wrapped: first}, to, kmsContext)
 	switch {
 	case err != nil:
 		return vault.WrappedKey{}, err

@@ -113,7 +113,7 @@ func TestRecoveryRewrap(t *testing.T) {
 	move := func(recipient string, key vault.DataKey, id *age.X25519Identity) {
 		t.Helper()
 		k := mustRecovery(t, after, recipient)
-		moved, err := k.Rewrap(t.Context(), key.WrappedKey, ctxA)
+		moved, err := k.Rewrap(t.Context(), key.WrappedKey, after.keyID, ctxA)
 		if err != nil || moved.KeyID != after.keyID {
 			t.Fatalf("%s, %v", moved.KeyID, err)
 		}

@@ -13,22 +13,23 @@ import (
 
 var _ vault.Rewrapper = (*Cache)(nil)
 
-// Rewrap has KMS wrap the same data key under the configured key, for the same context. Before the old wrapped key is
+// Rewrap has KMS wrap the same data key under the key to, an ARN, for the same context; the configured name may be an
+// alias, which somebody may point at another key meanwhile. Before the old wrapped key is
 // given up for it, both are unwrapped and compared: an answer that is not the same data key would destroy the value.
 // Errors as Unwrap.
-func (k *AWS) Rewrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) (vault.WrappedKey, error) {
+func (k *AWS) Rewrap(ctx context.Context, key vault.WrappedKey, to string, kmsContext map[string]string) (vault.WrappedKey, error) {
 	if err := checkWrapped(key); err != nil {
 		return vault.WrappedKey{}, err
 	}
 	out, err := k.client.ReEncrypt(ctx, &awskms.ReEncryptInput{
 		CiphertextBlob: key.Wrapped, SourceKeyId: &key.KeyID, SourceEncryptionContext: kmsContext,
-		DestinationKeyId: &k.keyID, DestinationEncryptionContext: kmsContext,
+		DestinationKeyId: &to, DestinationEncryptionContext: kmsContext,
 	})
 	if err != nil {
 		return vault.WrappedKey{}, k.explain(ctx, "ReEncrypt", key.KeyID, err)
 	}
 	made := vault.WrappedKey{KeyID: aws.ToString(out.KeyId), Wrapped: out.CiphertextBlob}
-	if aws.ToString(out.SourceKeyId) != key.KeyID || !k.names(made.KeyID) || !plausibleBlob(made.Wrapped) {
+	if aws.ToString(out.SourceKeyId) != key.KeyID || made.KeyID != to || !plausibleBlob(made.Wrapped) {
 		return vault.WrappedKey{}, falseAnswer("ReEncrypt", key.KeyID)
 	}
 	return made, k.same(ctx, key, made, kmsContext)
@@ -58,13 +59,13 @@ func (k *Cache) Current(ctx context.Context) (string, error) {
 }
 
 // Rewrap implements vault.Rewrapper. Nothing of it is kept: the new wrapped key is fetched by its first read.
-func (k *Cache) Rewrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) (vault.WrappedKey, error) {
+func (k *Cache) Rewrap(ctx context.Context, key vault.WrappedKey, to string, kmsContext map[string]string) (vault.WrappedKey, error) {
 	r, err := k.rewrapper()
 	if err != nil {
 		return vault.WrappedKey{}, err
 	}
 	begun := k.c.Clock()
-	made, err := r.Rewrap(ctx, key, kmsContext)
+	made, err := r.Rewrap(ctx, key, to, kmsContext)
 	k.inner.count(&k.inner.rewrap, begun, err)
 	return made, err
 }

@@ -2,6 +2,7 @@ package kms
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ func TestRewrap(t *testing.T) {
 		t.Fatalf("%s, %v", current, err)
 	}
 	t.Run("OK", func(t *testing.T) {
-		moved, err := k.Rewrap(t.Context(), key.WrappedKey, ctxA)
+		moved, err := k.Rewrap(t.Context(), key.WrappedKey, next, ctxA)
 		if err != nil || moved.KeyID != next || bytes.Equal(moved.Wrapped, key.Wrapped) {
 			t.Fatalf("%+v, %v", moved.KeyID, err)
 		}
@@ -31,7 +32,7 @@ func TestRewrap(t *testing.T) {
 			f.Op = "ReEncrypt"
 			s.Always(f)
 			defer s.Always()
-			_, err := k.Rewrap(t.Context(), key.WrappedKey, ctxA)
+			_, err := k.Rewrap(t.Context(), key.WrappedKey, next, ctxA)
 			wantErr(t, err, code, key)
 		})
 	}
@@ -45,19 +46,76 @@ func TestRewrap(t *testing.T) {
 	fails("ErrRefused", kmstest.Refused, core.Denied)
 	fails("ErrThrottled", kmstest.Throttled, core.Unavailable)
 	t.Run("ErrContext", func(t *testing.T) {
-		_, err := k.Rewrap(t.Context(), key.WrappedKey, other2(ctxA, "hyperion-vault:version", "8"))
+		_, err := k.Rewrap(t.Context(), key.WrappedKey, next, other2(ctxA, "hyperion-vault:version", "8"))
 		wantErr(t, err, core.Corrupt, key)
+	})
+	t.Run("ErrClaimsAnotherKey", func(t *testing.T) { // KMS is told which key the row names
+		_, err := k.Rewrap(t.Context(), vault.WrappedKey{KeyID: s.CreateKey(), Wrapped: key.Wrapped}, next, ctxA)
+		wantErr(t, err, core.Corrupt, key)
+		if got := s.Calls("ReEncrypt"); got[len(got)-1].Code != "IncorrectKeyException" {
+			t.Errorf("%+v", got[len(got)-1])
+		}
 	})
 	t.Run("ErrLocal", func(t *testing.T) {
 		k := mustCache(t, mustLocal(t, testMaster(1)), CacheConfig{})
 		if _, err := k.Current(t.Context()); core.CodeOf(err) != core.Invalid {
 			t.Errorf("%v", err)
 		}
-		if _, err := k.Rewrap(t.Context(), key.WrappedKey, ctxA); core.CodeOf(err) != core.Invalid {
+		if _, err := k.Rewrap(t.Context(), key.WrappedKey, next, ctxA); core.CodeOf(err) != core.Invalid {
 			t.Errorf("%v", err)
 		}
 	})
-	if st := k.Stats(); st.Rewrap.Calls != 9 || st.Rewrap.Errors() != 8 {
+	if st := k.Stats(); st.Rewrap.Calls != 10 || st.Rewrap.Errors() != 9 {
 		t.Errorf("%+v", st.Rewrap)
+	}
+}
+
+// TestRewrapAlias: what an alias stands for may change at any moment; a data key goes where the caller was told, or nowhere.
+func TestRewrapAlias(t *testing.T) {
+	s, old := startKMS(t)
+	key := mustGenerate(t, mustAWS(t, AWSConfig{KeyID: old}), ctxA)
+	next, later := s.CreateKey(), s.CreateKey()
+	s.SetAlias("alias/vault", next)
+	k := mustAWS(t, AWSConfig{KeyID: "alias/vault"})
+	to, err := k.Current(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetAlias("alias/vault", later)
+	if made, err := k.Rewrap(t.Context(), key.WrappedKey, to, ctxA); err != nil || made.KeyID != next {
+		t.Errorf("moved to %s, %v", made.KeyID, err)
+	}
+	elsewhere, err := k.Rewrap(t.Context(), key.WrappedKey, later, ctxA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Always(kmstest.Fault{Op: "ReEncrypt", Change: func(a map[string]any) { a["KeyId"], a["CiphertextBlob"] = later, elsewhere.Wrapped }})
+	_, err = k.Rewrap(t.Context(), key.WrappedKey, to, ctxA)
+	wantErr(t, err, core.Unavailable, key)
+}
+
+// TestRewrapKeyGone: whoever moves many keys learns that it is this one that may not be used, and not KMS that is away.
+func TestRewrapKeyGone(t *testing.T) {
+	s, old := startKMS(t)
+	key := mustGenerate(t, mustAWS(t, AWSConfig{KeyID: old}), ctxA)
+	next := s.CreateKey()
+	k := mustCache(t, mustRecovery(t, mustAWS(t, AWSConfig{KeyID: next}), ""), CacheConfig{})
+	refused := func(name string, want bool) {
+		t.Helper()
+		_, err := k.Rewrap(t.Context(), key.WrappedKey, next, ctxA)
+		wantErr(t, err, core.Unavailable, key)
+		if errors.Is(err, vault.ErrKeyRefused) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, state := range []kmstest.State{kmstest.Disabled, kmstest.PendingDeletion} {
+		s.SetState(old, state)
+		refused(string(state), true)
+	}
+	s.Always(kmstest.Fault{Op: "ReEncrypt", Status: 400, Code: "NotFoundException"})
+	refused("not found", true)
+	for _, f := range []kmstest.Fault{kmstest.Throttled, kmstest.Broken, kmstest.Resetting, kmstest.ExpiredLogin} {
+		s.Always(f)
+		refused(f.Code, false)
 	}
 }

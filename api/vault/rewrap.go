@@ -2,11 +2,11 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/core"
-	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
 // StoredKey is the wrapped data key of one stored version.
@@ -34,10 +34,14 @@ type Rewrapper interface {
 	Keeper
 	// Current returns the id that Generate would record now; Invalid when there is nothing to move to.
 	Current(ctx context.Context) (string, error)
-	// Rewrap returns the same data key, wrapped under the current master key for the same context. What it returns has
-	// been shown to unwrap to the same key.
-	Rewrap(ctx context.Context, key WrappedKey, kmsContext map[string]string) (WrappedKey, error)
+	// Rewrap returns the same data key, wrapped under the master key to, an answer of Current, for the same context. What
+	// it returns is under no other, and has been shown to unwrap to the same key. An error that is Denied or Corrupt, or
+	// wraps ErrKeyRefused, is about this key and not about every key.
+	Rewrap(ctx context.Context, key WrappedKey, to string, kmsContext map[string]string) (WrappedKey, error)
 }
+
+// ErrKeyRefused is wrapped by errors that say no to the use of one key, whatever their code.
+var ErrKeyRefused = errors.New("the key service refuses to use the key")
 
 // RewrapState is where a rewrap is.
 type RewrapState string
@@ -53,25 +57,30 @@ const (
 
 // RewrapStatus is the progress of a rewrap.
 type RewrapStatus struct {
-	State   RewrapState
-	Key     string // the master key it moves to; "" before it is known
-	Total   int64  // versions to move when it began
-	Moved   int64
-	Skipped int64 // deleted or replaced meanwhile
-	Failed  int64 // damaged: left as they are, and recorded
-	Error   string
-	Begun   time.Time // zero = never
-	Ended   time.Time // zero = not yet
+	State      RewrapState
+	Key        string // the master key it moves to; "" before it is known
+	Total      int64  // versions to move when it began
+	Moved      int64
+	Skipped    int64 // deleted or replaced meanwhile
+	Failed     int64 // damaged, or the key service refuses their key: left as they are
+	Remaining  int64 // versions that are under another key still, failed ones included, as last counted
+	LastFailed RewrapFailure
+	Error      string    // why it ended, when it is not done
+	Begun      time.Time // zero = never
+	Ended      time.Time // zero = not yet
 }
 
+// RewrapFailure is a version that could not be moved. The zero RewrapFailure is none.
+type RewrapFailure struct {
+	Name    core.Name
+	Version uint64
+	Error   string // for clients
+}
+
+// DefaultRewrapRate and MaxRewrapRate are versions a second: what is done unless asked otherwise, and what may be asked for.
 const (
-	defaultRewrapRate = 20 // versions a second
-	// MaxRewrapRate bounds what may be asked for.
-	MaxRewrapRate  = 1000
-	rewrapPage     = 100
-	rewrapCall     = 10 * time.Second // bound of one call
-	rewrapTries    = 8
-	rewrapMaxPause = 10 * time.Second
+	DefaultRewrapRate = 20
+	MaxRewrapRate     = 1000
 )
 
 // rewrapJob is the one run of this process. The zero rewrapJob is idle.
@@ -84,15 +93,15 @@ type rewrapJob struct {
 }
 
 // StartRewrap begins to move every data key to the current master key, in the background, and returns at once; when
-// one is running already it returns its status. It needs an admin token. Errors: Unauthenticated, Invalid (the keeper
-// has nothing to move to), Unavailable.
-func (v *Vault) StartRewrap(ctx context.Context, c Caller) (RewrapStatus, error) {
+// one is running already it returns its status. rate is versions a second, 0 = DefaultRewrapRate. It needs an admin
+// token. Errors: Unauthenticated, Invalid (the rate, or the keeper has nothing to move to), Unavailable.
+func (v *Vault) StartRewrap(ctx context.Context, c Caller, rate int) (RewrapStatus, error) {
 	a := v.try(c, ActionRewrap, "", 0)
 	var out RewrapStatus
 	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
-		k, current, err := v.rewrapper(ctx)
+		k, current, err := v.rewrapper(ctx, rate)
 		if err == nil {
-			out, err = v.startRewrap(k, current, a.entry.Origin)
+			out, err = v.startRewrap(v.newRun(k, current, a.entry.Origin, rate, v.rewrap.set))
 		}
 		return err
 	})
@@ -112,17 +121,14 @@ func (v *Vault) RewrapStatus(ctx context.Context, c Caller) (RewrapStatus, error
 }
 
 // Rewrap moves every data key to the current master key and returns when that is done or ctx ends; what was moved
-// stays moved. rate is versions a second, 0 = 20. progress, if not nil, is called after each version. Errors:
+// stays moved. rate is versions a second, 0 = DefaultRewrapRate. progress, if not nil, is called after each version. Errors:
 // Denied, Invalid, Unavailable.
 func (v *Vault) Rewrap(ctx context.Context, op Operator, rate int, progress func(RewrapStatus)) (RewrapStatus, error) {
 	a := v.tryOperator(op, ActionRewrap, "")
 	var k Rewrapper
 	var current string
 	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) (err error) {
-		if rate < 0 || rate > MaxRewrapRate {
-			return core.Errorf(core.Invalid, "the rate must be between 1 and %d versions a second", MaxRewrapRate)
-		}
-		k, current, err = v.rewrapper(ctx)
+		k, current, err = v.rewrapper(ctx, rate)
 		return err
 	})
 	if err != nil {
@@ -149,7 +155,10 @@ func (v *Vault) Close(ctx context.Context) {
 	}
 }
 
-func (v *Vault) rewrapper(ctx context.Context) (Rewrapper, string, error) {
+func (v *Vault) rewrapper(ctx context.Context, rate int) (Rewrapper, string, error) {
+	if rate < 0 || rate > MaxRewrapRate {
+		return nil, "", core.Errorf(core.Invalid, "the rate must be between 1 and %d versions a second", MaxRewrapRate)
+	}
 	k, ok := v.c.Keeper.(Rewrapper)
 	if !ok {
 		return nil, "", core.Errorf(core.Invalid, "these data keys have one master key for ever: there is nothing to move to")
@@ -158,7 +167,7 @@ func (v *Vault) rewrapper(ctx context.Context) (Rewrapper, string, error) {
 	return k, current, err
 }
 
-func (v *Vault) startRewrap(k Rewrapper, current string, o Origin) (RewrapStatus, error) {
+func (v *Vault) startRewrap(r *rewrapRun) (RewrapStatus, error) {
 	j := &v.rewrap
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -170,7 +179,6 @@ func (v *Vault) startRewrap(k Rewrapper, current string, o Origin) (RewrapStatus
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	r := v.newRun(k, current, o, 0, j.set)
 	j.status, j.stop, j.ended = r.status, stop, ended
 	go func() {
 		defer close(ended)
@@ -194,136 +202,4 @@ func (j *rewrapJob) get() RewrapStatus {
 		return RewrapStatus{State: RewrapIdle}
 	}
 	return j.status
-}
-
-// rewrapRun is one pass over all versions. Where it stands is in the rows themselves: a version that was moved is not
-// listed again, so a run that ended early needs nothing but another run.
-type rewrapRun struct {
-	v        *Vault
-	keeper   Rewrapper
-	origin   Origin
-	pause    time.Duration
-	progress func(RewrapStatus)
-	status   RewrapStatus
-}
-
-func (v *Vault) newRun(k Rewrapper, current string, o Origin, rate int, progress func(RewrapStatus)) *rewrapRun {
-	if rate == 0 {
-		rate = defaultRewrapRate
-	}
-	return &rewrapRun{
-		v: v, keeper: k, origin: o, pause: time.Second / time.Duration(rate), progress: progress,
-		status: RewrapStatus{State: RewrapRunning, Key: current, Begun: v.c.Clock()},
-	}
-}
-
-func (r *rewrapRun) all(ctx context.Context) error {
-	err := r.pages(ctx)
-	r.status.Ended = r.v.c.Clock()
-	switch {
-	case err == nil:
-		r.status.State = RewrapDone
-	case ctx.Err() != nil:
-		r.status.State = RewrapStopped
-		r.status.Error = "stopped; start it again to go on"
-	default:
-		r.status.State = RewrapFailed
-		r.status.Error = core.MessageOf(err)
-	}
-	return err
-}
-
-func (r *rewrapRun) pages(ctx context.Context) error {
-	err := r.persist(ctx, func(ctx context.Context) (err error) {
-		r.status.Total, err = r.v.c.Store.CountWrapped(ctx, r.status.Key)
-		return err
-	})
-	var after StoredKey
-	for err == nil {
-		var page []StoredKey
-		err = r.persist(ctx, func(ctx context.Context) (err error) {
-			page, err = r.v.c.Store.ListWrapped(ctx, r.status.Key, after, rewrapPage)
-			return err
-		})
-		if err != nil || len(page) == 0 {
-			break
-		}
-		for _, k := range page {
-			if err = r.version(ctx, k); err != nil {
-				break
-			}
-			after = k
-		}
-	}
-	return err
-}
-
-// version moves one key. A damaged one is recorded and left, so that it does not hold up the others.
-func (r *rewrapRun) version(ctx context.Context, k StoredKey) error {
-	if !sleep(ctx, r.pause) {
-		return ctx.Err()
-	}
-	moved := false
-	err := r.persist(ctx, func(ctx context.Context) (err error) {
-		moved, err = r.move(ctx, k)
-		return err
-	})
-	switch {
-	case ctx.Err() != nil && err != nil:
-		return err
-	case err != nil:
-		e := Entry{Origin: r.origin, Action: ActionRewrap, Name: printable(string(k.Name)), Version: k.Version, Code: core.CodeOf(err)}
-		e.Outcome = outcomeOf(e.Code)
-		if rerr := r.v.record(ctx, e); rerr != nil {
-			return errUnrecorded(rerr)
-		}
-		if core.CodeOf(err) != core.Corrupt {
-			return err
-		}
-		r.status.Failed++
-	case moved:
-		r.status.Moved++
-	default:
-		r.status.Skipped++
-	}
-	if r.progress != nil {
-		r.progress(r.status)
-	}
-	return nil
-}
-
-func (r *rewrapRun) move(ctx context.Context, k StoredKey) (bool, error) {
-	b := envelope.Binding{ID: k.ID, Version: k.Version}
-	wrapped, err := r.keeper.Rewrap(ctx, k.Key, b.KMSContext())
-	if err != nil {
-		return false, err
-	}
-	return r.v.c.Store.RewrapVersion(ctx, k, wrapped, r.origin)
-}
-
-// persist calls f until it does not say Unavailable, several times with growing pauses. Doing a step twice is
-// harmless: the second time it finds another key than it asks for.
-func (r *rewrapRun) persist(ctx context.Context, f func(context.Context) error) error {
-	pause := 250 * time.Millisecond
-	for try := 1; ; try++ {
-		bounded, cancel := context.WithTimeout(ctx, rewrapCall)
-		err := f(bounded)
-		cancel()
-		if core.CodeOf(err) != core.Unavailable || try == rewrapTries || !sleep(ctx, pause) {
-			return err
-		}
-		pause = min(2*pause, rewrapMaxPause)
-	}
-}
-
-// sleep returns false when ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -2,6 +2,8 @@ package vault_test
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,21 +16,52 @@ import (
 // mover moves keys by giving them another id; Unwrap does not matter here.
 type mover struct {
 	*doortest.Keeper
-	fail func(n int) error // asked with the number of the call, from 1
-	n    int
+	fail    func(n int, k vault.WrappedKey) error // asked with the number of the call, from 1; nil = never
+	slow    time.Duration                         // of each call
+	current func(n int) string                    // the same for Current; nil = next-key
+
+	mu       sync.Mutex
+	n, asked int
 }
 
-func (m *mover) Current(context.Context) (string, error) { return "next-key", nil }
-
-func (m *mover) Rewrap(_ context.Context, k vault.WrappedKey, _ map[string]string) (vault.WrappedKey, error) {
-	m.n++
-	if m.fail != nil {
-		if err := m.fail(m.n); err != nil {
-			return vault.WrappedKey{}, err
-		}
+func (m *mover) Current(context.Context) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.asked++; m.current != nil {
+		return m.current(m.asked), nil
 	}
-	return vault.WrappedKey{KeyID: "next-key", Wrapped: append([]byte("next-"), k.Wrapped...)}, nil
+	return "next-key", nil
 }
+
+func (m *mover) Rewrap(ctx context.Context, k vault.WrappedKey, to string, _ map[string]string) (vault.WrappedKey, error) {
+	if m.slow > 0 {
+		<-time.After(m.slow)
+	}
+	err := m.next(k)
+	if err == errHang {
+		<-ctx.Done()
+		err = core.Wrap(core.Unavailable, ctx.Err(), "too late")
+	}
+	if err != nil {
+		return vault.WrappedKey{}, err
+	}
+	return vault.WrappedKey{KeyID: to, Wrapped: append([]byte("next-"), k.Wrapped...)}, nil
+}
+
+func (m *mover) next(k vault.WrappedKey) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.n++; m.fail != nil {
+		return m.fail(m.n, k)
+	}
+	return nil
+}
+
+var (
+	errHang = errors.New("hang")
+	errAway = core.Errorf(core.Unavailable, "away")
+	errGone = core.Wrap(core.Unavailable, vault.ErrKeyRefused, "the key is gone")
+)
 
 // rewrapDoor has 250 versions to move, more than two pages.
 func rewrapDoor(t *testing.T, m *mover) (*door, *vault.Vault) {
@@ -82,7 +115,7 @@ func TestRewrap(t *testing.T) {
 	rewrapTest(t, "OK", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
 		calls := 0
 		s, err := v.Rewrap(t.Context(), operator, 100, func(vault.RewrapStatus) { calls++ })
-		if err != nil || s.State != vault.RewrapDone || s.Total != 250 || s.Moved != 250 || s.Key != "next-key" || calls != 250 {
+		if err != nil || s.State != vault.RewrapDone || s.Total != 250 || s.Moved != 250 || s.Remaining != 0 || s.Key != "next-key" || calls != 250 {
 			t.Fatalf("%+v, %d calls, %v", s, calls, err)
 		}
 		if moved, failed, runs := countRecords(d); moved != 250 || failed != 0 || runs != 1 {
@@ -92,10 +125,9 @@ func TestRewrap(t *testing.T) {
 			t.Errorf("again: %+v, %v", s, err)
 		}
 	})
-	away := core.Errorf(core.Unavailable, "away")
-	rewrapTest(t, "GoesOnAfterAnOutage", &mover{fail: func(n int) error {
+	rewrapTest(t, "GoesOnAfterAnOutage", &mover{fail: func(n int, _ vault.WrappedKey) error {
 		if n > 50 && n <= 55 {
-			return away
+			return errAway
 		}
 		return nil
 	}}, func(t *testing.T, d *door, v *vault.Vault) {
@@ -103,48 +135,66 @@ func TestRewrap(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
-	rewrapTest(t, "LeavesTheDamaged", &mover{fail: func(n int) error {
+	rewrapTest(t, "LeavesTheDamaged", &mover{fail: func(n int, _ vault.WrappedKey) error {
 		if n%50 == 0 {
 			return core.Errorf(core.Corrupt, "damaged")
 		}
 		return nil
 	}}, func(t *testing.T, d *door, v *vault.Vault) {
 		s, err := v.Rewrap(t.Context(), operator, 1000, nil)
-		if err != nil || s.State != vault.RewrapDone || s.Moved != 245 || s.Failed != 5 {
+		if err != nil || s.State != vault.RewrapDone || s.Moved != 245 || s.Failed != 5 || s.Remaining != 5 ||
+			s.LastFailed.Name == "" || s.LastFailed.Version == 0 || s.LastFailed.Error != "damaged" {
 			t.Errorf("%+v, %v", s, err)
 		}
 		if moved, failed, _ := countRecords(d); moved != 245 || failed != 5 {
 			t.Errorf("%d, %d records", moved, failed)
 		}
 	})
-	var refuse bool
-	rewrapTest(t, "ErrRefusedThenResumed", &mover{fail: func(n int) error {
-		if refuse = n == 100; refuse {
-			return core.Errorf(core.Denied, "refused")
+	var away bool
+	rewrapTest(t, "ErrAwayThenResumed", &mover{fail: func(n int, _ vault.WrappedKey) error {
+		if away = away || n == 100; away {
+			return errAway
 		}
 		return nil
 	}}, func(t *testing.T, d *door, v *vault.Vault) {
 		s, err := v.Rewrap(t.Context(), operator, 1000, nil)
-		if core.CodeOf(err) != core.Denied || s.State != vault.RewrapFailed || s.Moved != 99 || s.Error != "refused" {
+		if core.CodeOf(err) != core.Unavailable || s.State != vault.RewrapFailed || s.Moved != 99 || s.Failed != 0 || s.Error != "away" || s.LastFailed.Name == "" {
 			t.Errorf("%+v, %v", s, err)
 		}
+		away = false
 		if s, err = v.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Total != 151 || s.Moved != 151 {
 			t.Errorf("resumed: %+v, %v", s, err)
 		}
 	})
+	rewrapTest(t, "WaitsForWhatHangs", &mover{fail: func(n int, _ vault.WrappedKey) error {
+		if n == 1 {
+			return errHang
+		}
+		return nil
+	}}, func(t *testing.T, d *door, v *vault.Vault) {
+		if s, err := v.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Moved != 250 {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
 	rewrapTest(t, "SkipsWhatChanged", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
 		first := true
-		s, err := v.Rewrap(t.Context(), operator, 1000, func(vault.RewrapStatus) {
+		s, err := v.Rewrap(t.Context(), operator, 1000, func(s vault.RewrapStatus) {
 			if !first {
 				return
 			}
 			first = false
 			// Another node moves everything while this one works on its page.
-			if s, err := v.Rewrap(context.Background(), operator, 1000, nil); err != nil || s.Moved != 249 {
-				t.Errorf("%+v, %v", s, err)
+			all, err := d.store.ListWrapped(context.Background(), s.Key, vault.StoredKey{}, 1000)
+			for _, k := range all {
+				if ok, merr := d.store.RewrapVersion(context.Background(), k, vault.WrappedKey{KeyID: s.Key, Wrapped: k.Key.Wrapped}, vault.Origin{}); merr != nil || !ok {
+					err = errors.Join(err, merr)
+				}
+			}
+			if err != nil || len(all) != 249 {
+				t.Errorf("%d, %v", len(all), err)
 			}
 		})
-		if err != nil || s.Moved != 1 || s.Skipped != 99 {
+		if err != nil || s.Moved != 1 || s.Skipped != 99 || s.Remaining != 0 {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
@@ -153,9 +203,122 @@ func TestRewrap(t *testing.T) {
 			_, err := v.Rewrap(t.Context(), operator, rate, nil)
 			wantCode(t, err, core.Invalid)
 		}
-		_, err := v.Rewrap(t.Context(), vault.Operator{}, 1, nil)
+		_, err := v.StartRewrap(t.Context(), d.admin, vault.MaxRewrapRate+1)
+		wantCode(t, err, core.Invalid)
+		_, err = v.Rewrap(t.Context(), vault.Operator{}, 1, nil)
 		wantCode(t, err, core.Denied)
 	})
+}
+
+// TestRewrapRefused: a master key that may not be used holds up nothing but what is under it.
+func TestRewrapRefused(t *testing.T) {
+	lost := func(code error) func(int, vault.WrappedKey) error {
+		return func(_ int, k vault.WrappedKey) error {
+			if k.KeyID == "lost" {
+				return code
+			}
+			return nil
+		}
+	}
+	// lose puts n versions under the lost key, the first in the order of the run.
+	lose := func(t *testing.T, d *door, n int) {
+		t.Helper()
+		some, err := d.store.ListWrapped(t.Context(), "", vault.StoredKey{}, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range some {
+			if _, err := d.store.RewrapVersion(t.Context(), k, vault.WrappedKey{KeyID: "lost", Wrapped: k.Key.Wrapped}, vault.Origin{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.recorder.Take()
+	}
+	for name, code := range map[string]error{"Gone": errGone, "Denied": core.Errorf(core.Denied, "no")} {
+		m := &mover{fail: lost(code)}
+		rewrapTest(t, name, m, func(t *testing.T, d *door, v *vault.Vault) {
+			lose(t, d, 3)
+			begun := time.Now()
+			for range 2 { // a second run does not stop there either
+				s, err := v.Rewrap(t.Context(), operator, 1000, nil)
+				if err != nil || s.State != vault.RewrapDone || s.Failed != 3 || s.Remaining != 3 || s.Moved+3 != s.Total || s.LastFailed.Name == "" {
+					t.Errorf("%+v, %v", s, err)
+				}
+			}
+			if took := time.Since(begun); took > 2*time.Second {
+				t.Errorf("took %s: what is refused was asked for again and again", took)
+			}
+			if moved, failed, _ := countRecords(d); moved != 247 || failed != 6 {
+				t.Errorf("%d, %d records", moved, failed)
+			}
+		})
+	}
+	m := &mover{fail: lost(errGone)}
+	rewrapTest(t, "NotAllAreAsked", m, func(t *testing.T, d *door, v *vault.Vault) {
+		lose(t, d, 150)
+		s, err := v.Rewrap(t.Context(), operator, 100, nil)
+		if err != nil || s.State != vault.RewrapDone || s.Failed != 150 || s.Remaining != 150 || s.Moved != 100 {
+			t.Errorf("%+v, %v", s, err)
+		}
+		if m.n > 100+40 {
+			t.Errorf("%d calls for 100 that can be moved", m.n)
+		}
+	})
+}
+
+// TestRewrapBehind: versions that another server writes under the old key behind the run are moved too, and what is
+// under another key after all that is told.
+func TestRewrapBehind(t *testing.T) {
+	rewrapTest(t, "OK", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
+		s, err := v.Rewrap(t.Context(), operator, 1000, func(s vault.RewrapStatus) {
+			if s.Moved == 200 {
+				for _, name := range []string{"na", "nb", "nc", "nd", "ne", "nf", "ng", "nh"} {
+					d.mustCreate(t, name, marker)
+				}
+			}
+		})
+		if err != nil || s.State != vault.RewrapDone || s.Moved != 258 || s.Remaining != 0 {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+	rewrapTest(t, "ErrForEver", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
+		n := 0
+		s, err := v.Rewrap(t.Context(), operator, 1000, func(s vault.RewrapStatus) {
+			if s.Remaining == 0 {
+				d.mustCreate(t, "n"+string(rune('a'+n)), marker)
+				n++
+			}
+		})
+		if core.CodeOf(err) != core.Stale || s.State != vault.RewrapFailed || s.Remaining != 1 || n > 10 {
+			t.Errorf("%+v, %v, %d", s, err, n)
+		}
+	})
+	rewrapTest(t, "ErrKeyChanged", &mover{current: func(n int) string {
+		if n > 2 {
+			return "later-key"
+		}
+		return "next-key"
+	}}, func(t *testing.T, d *door, v *vault.Vault) {
+		s, err := v.Rewrap(t.Context(), operator, 1000, nil)
+		if core.CodeOf(err) != core.Stale || s.State != vault.RewrapFailed || s.Moved != 250 {
+			t.Errorf("%+v, %v", s, err)
+		}
+		if s, err = v.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Moved != 250 || s.Key != "later-key" {
+			t.Errorf("again: %+v, %v", s, err)
+		}
+	})
+}
+
+// TestRewrapRate: a rate is one, although a version takes several calls one after another.
+func TestRewrapRate(t *testing.T) {
+	for rate, want := range map[int]time.Duration{0: 12500 * time.Millisecond, 10: 25 * time.Second, 50: 5 * time.Second} {
+		rewrapTest(t, want.String(), &mover{slow: 250 * time.Millisecond}, func(t *testing.T, d *door, v *vault.Vault) {
+			s, err := v.Rewrap(t.Context(), operator, rate, nil)
+			if took := s.Ended.Sub(s.Begun); err != nil || took < want*95/100 || took > want*105/100 {
+				t.Errorf("250 took %s, want %s; %v", took, want, err)
+			}
+		})
+	}
 }
 
 func TestStartRewrap(t *testing.T) {
@@ -164,7 +327,7 @@ func TestStartRewrap(t *testing.T) {
 			t.Fatalf("%+v, %v", s, err)
 		}
 		for range 3 { // the second and third find it running
-			s, err := v.StartRewrap(t.Context(), d.admin)
+			s, err := v.StartRewrap(t.Context(), d.admin, 0)
 			if err != nil || s.State != vault.RewrapRunning || s.Key != "next-key" {
 				t.Fatalf("%+v, %v", s, err)
 			}
@@ -184,15 +347,15 @@ func TestStartRewrap(t *testing.T) {
 		}
 	})
 	rewrapTest(t, "ErrNoToken", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
-		_, err := v.StartRewrap(t.Context(), d.reader)
+		_, err := v.StartRewrap(t.Context(), d.reader, 0)
 		wantCode(t, err, core.Unauthenticated)
 		_, err = v.RewrapStatus(t.Context(), d.reader)
 		wantCode(t, err, core.Unauthenticated)
-		_, err = d.StartRewrap(t.Context(), d.admin) // a keeper with one key for ever
+		_, err = d.StartRewrap(t.Context(), d.admin, 0) // a keeper with one key for ever
 		wantCode(t, err, core.Invalid)
 	})
 	rewrapTest(t, "StoppedByClose", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
-		if _, err := v.StartRewrap(t.Context(), d.admin); err != nil {
+		if _, err := v.StartRewrap(t.Context(), d.admin, 0); err != nil {
 			t.Fatal(err)
 		}
 		elapse()
@@ -201,7 +364,7 @@ func TestStartRewrap(t *testing.T) {
 		if err != nil || s.State != vault.RewrapStopped || s.Moved == 0 || s.Moved == 250 {
 			t.Errorf("%+v, %v", s, err)
 		}
-		_, err = v.StartRewrap(t.Context(), d.admin)
+		_, err = v.StartRewrap(t.Context(), d.admin, 0)
 		wantCode(t, err, core.Unavailable)
 	})
 }

@@ -23,7 +23,7 @@ func newRewrapCommand(p program) *cobra.Command {
 			"servers go on meanwhile, and a run that is stopped goes on where it was when it is called again.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.rewrap(cmd.Context(), rate) },
 	}
-	c.Flags().IntVar(&rate, "rate", 20, fmt.Sprintf("versions a second, 1 to %d", vault.MaxRewrapRate))
+	c.Flags().IntVar(&rate, "rate", vault.DefaultRewrapRate, fmt.Sprintf("versions a second at most, 1 to %d", vault.MaxRewrapRate))
 	return c
 }
 
@@ -47,10 +47,13 @@ func (p program) rewrap(ctx context.Context, rate int) error {
 	}
 	s, err := door.Rewrap(ctx, vault.Operator{Name: osUser()}, rate, say)
 	if s.Key != "" {
-		fmt.Fprintf(p.out, "%s: %d moved, %d skipped, %d failed of %d; key %s\n", s.State, s.Moved, s.Skipped, s.Failed, s.Total, s.Key)
+		fmt.Fprintf(p.out, "%s: %d moved, %d skipped, %d failed of %d, %d remaining; key %s\n", s.State, s.Moved, s.Skipped, s.Failed, s.Total, s.Remaining, s.Key)
+	}
+	if f := s.LastFailed; f.Name != "" {
+		fmt.Fprintf(p.errOut, "the last that failed: %s, version %d: %s\n", f.Name, f.Version, f.Error)
 	}
 	if err == nil && s.Failed > 0 {
-		err = fmt.Errorf("%d versions are damaged and were left as they are; the audit log names them", s.Failed)
+		err = fmt.Errorf("%d versions could not be moved and were left as they are", s.Failed)
 	}
 	return failed(err)
 }

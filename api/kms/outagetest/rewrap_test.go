@@ -38,12 +38,7 @@ func TestKeyChange(t *testing.T) {
 	for i := range 20 { // versions come and go meanwhile
 		b.want("PUT", fmt.Sprintf("/v1/secrets/load/%d", i), fmt.Sprintf(`{"value":"value-%d"}`, i), 200)
 	}
-	var last answer
-	for limit := time.Now().Add(60 * time.Second); time.Now().Before(limit); <-time.After(50 * time.Millisecond) {
-		if last = b.want("GET", "/v1/admin/rewrap", "", 200); last.body["state"] != "running" {
-			break
-		}
-	}
+	last := b.rewrapped(nil)
 	l.stop()
 	moved, _ := last.body["moved"].(float64)
 	skipped, _ := last.body["skipped"].(float64)
@@ -68,6 +63,87 @@ func TestKeyChange(t *testing.T) {
 	b.db.AwaitAudit(t)
 	if got := b.column("SELECT outcome FROM vault.audit_log WHERE action = 'rewrap' AND secret_name LIKE 'load/%'"); float64(len(got)) != last.body["moved"] {
 		t.Errorf("%d records of %v moved keys", len(got), last.body["moved"])
+	}
+}
+
+// rewrapped waits for the end of the run and returns its status; meanwhile, if not nil, is called with each one before.
+func (b *bench) rewrapped(meanwhile func(answer)) answer {
+	b.t.Helper()
+	for limit := time.Now().Add(60 * time.Second); ; <-time.After(20 * time.Millisecond) {
+		a := b.want("GET", "/v1/admin/rewrap", "", 200)
+		if a.body["state"] != "running" {
+			return a
+		}
+		if time.Now().After(limit) {
+			b.t.Fatalf("still running: %s", a.text)
+		}
+		if meanwhile != nil {
+			meanwhile(a)
+		}
+	}
+}
+
+// withKey stops no server, and starts one whose new versions are under another key.
+func (b *bench) withKey(key string) *vaulttest.Server {
+	b.t.Helper()
+	b.key = key
+	return b.serve("VAULT_DEK_CACHE_TTL_SECS=0", "VAULT_REQUEST_TIMEOUT_SECS=10")
+}
+
+// TestRewrapKeyLost: a version under a key that is pending deletion holds up no other, in this run or the next.
+func TestRewrapKeyLost(t *testing.T) {
+	b := start(t, "VAULT_DEK_CACHE_TTL_SECS=0", "VAULT_REQUEST_TIMEOUT_SECS=10")
+	const n = 10
+	for i := range n {
+		b.want("POST", "/v1/secrets", fmt.Sprintf(`{"name":"load/%d","value":"v"}`, i), 201)
+	}
+	lost := b.kms.CreateKey()
+	b.api = b.withKey(lost)
+	b.want("POST", "/v1/secrets", `{"name":"lost","value":"v"}`, 201)
+	b.kms.SetState(lost, kmstest.PendingDeletion)
+	b.api = b.withKey(b.kms.CreateKey())
+	for range 2 {
+		b.want("POST", "/v1/admin/rewrap", `{"rate":1000}`, 202)
+		a := b.rewrapped(nil)
+		last, _ := a.body["last_failed"].(map[string]any)
+		if a.body["state"] != "done" || a.body["failed"] != 1.0 || a.body["remaining"] != 1.0 || last["name"] != "lost" || last["version"] != 1.0 {
+			t.Fatalf("%s", a.text)
+		}
+		if got := b.keysInUse(); got[b.key] != n || got[lost] != 1 {
+			t.Errorf("%v", got)
+		}
+	}
+	b.db.AwaitAudit(t)
+	if got := b.column("SELECT outcome FROM vault.audit_log WHERE action = 'rewrap' AND secret_name = 'lost'"); len(got) != 2 || got[0] != "failed" {
+		t.Errorf("recorded %v", got)
+	}
+}
+
+// TestRewrapBehind: what a server that still has the old key writes meanwhile is moved too.
+func TestRewrapBehind(t *testing.T) {
+	b := start(t, "VAULT_DEK_CACHE_TTL_SECS=0", "VAULT_REQUEST_TIMEOUT_SECS=10")
+	const n = 40
+	for i := range n {
+		b.want("POST", "/v1/secrets", fmt.Sprintf(`{"name":"load/%d","value":"v"}`, i), 201)
+	}
+	old, oldNode := b.key, b.api
+	newNode := b.withKey(b.kms.CreateKey())
+	b.api = newNode
+	b.want("POST", "/v1/admin/rewrap", "", 202)
+	wrote := false
+	a := b.rewrapped(func(a answer) {
+		if moved, _ := a.body["moved"].(float64); moved < n*3/4 || wrote {
+			return
+		}
+		wrote = true
+		b.api = oldNode
+		for i := range n {
+			b.want("PUT", fmt.Sprintf("/v1/secrets/load/%d", i), `{"value":"x"}`, 200)
+		}
+		b.api = newNode
+	})
+	if got := b.keysInUse(); !wrote || a.body["state"] != "done" || a.body["remaining"] != 0.0 || got[old] != 0 || got[b.key] != n {
+		t.Errorf("wrote %v; %s; %v", wrote, a.text, got)
 	}
 }
 
