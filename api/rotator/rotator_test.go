@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -368,9 +369,10 @@ func TestCutOff(t *testing.T) {
 	})
 	t.Run("for a while", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			looks, cut := 0, true
+			var looks atomic.Int64
+			var back atomic.Bool
 			d := &door{claim: func() error {
-				if looks++; cut {
+				if looks.Add(1); !back.Load() {
 					return away
 				}
 				return nil
@@ -382,10 +384,10 @@ func TestCutOff(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 				r.Wake()
 			}
-			if looks > 11 {
-				t.Errorf("%d looks in ten seconds", looks)
+			if n := looks.Load(); n > 11 {
+				t.Errorf("%d looks in ten seconds", n)
 			}
-			cut = false
+			back.Store(true)
 			time.Sleep(1100 * time.Millisecond)
 			synctest.Wait()
 			want(t, d.take(), "completed a")
