@@ -86,12 +86,14 @@ func TestRewrapPace(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		a.create(name, "v")
 	}
-	a.want(call{method: "POST", path: "/v1/admin/rewrap", body: `{"rate":1}`}, 202, "")
+	a.want(call{method: "POST", path: "/v1/admin/rewrap", body: `{"rate":4}`}, 202, "")
 	for limit := time.Now().Add(10 * time.Second); ; <-time.After(10 * time.Millisecond) {
 		got := a.want(call{method: "GET", path: "/v1/admin/rewrap"}, 200, "")
-		if got.json["moved"] != 0.0 {
-			if got.json["state"] != "running" || got.json["remaining"] != 2.0 {
-				t.Errorf("%s", got.Body)
+		if got.json["state"] == "done" {
+			begun, berr := time.Parse(time.RFC3339, got.json["begun_at"].(string))
+			ended, eerr := time.Parse(time.RFC3339, got.json["ended_at"].(string))
+			if took := ended.Sub(begun); berr != nil || eerr != nil || took < 450*time.Millisecond || got.json["moved"] != 3.0 {
+				t.Errorf("took %s: %s", took, got.Body)
 			}
 			return
 		}

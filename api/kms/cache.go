@@ -65,10 +65,7 @@ type Cache struct {
 	refreshing int
 	count      counts
 
-	checking  chan struct{} // holds one: who asks the inner keeper
-	checkMu   sync.Mutex
-	checkErr  error
-	checkedAt time.Time
+	ready readiness
 }
 
 var _ vault.Keeper = (*Cache)(nil)
@@ -98,9 +95,7 @@ func NewCache(inner vault.Keeper, c CacheConfig) (*Cache, error) {
 		c.Clock = time.Now
 	}
 	k := &Cache{
-		c: c, inner: &meter{inner: inner, now: c.Clock}, entries: map[entryID]*entry{}, used: list.New(), flights: map[entryID]*flight{},
-		checking: make(chan struct{}, 1),
-	}
+		c: c, inner: &meter{inner: inner, now: c.Clock}, entries: map[entryID]*entry{}, used: list.New(), flights: map[entryID]*flight{}}
 	k.queue = newRefreshQueue(k)
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	if c.TTL <= 0 {

@@ -37,6 +37,7 @@ type service struct {
 	keys   int
 	out    [][]byte
 	closed bool
+	open   bool // its circuit
 }
 
 var errAway = core.Errorf(core.Unavailable, "away")
@@ -97,11 +98,32 @@ func (s *service) Generate(ctx context.Context, _ map[string]string) (vault.Data
 	return vault.DataKey{Plain: plain, WrappedKey: w}, nil
 }
 
-func (s *service) Check(context.Context) error {
+func (s *service) Check(ctx context.Context) error {
+	s.mu.Lock()
+	s.calls++
+	hold, slow := s.hold, s.slow
+	s.mu.Unlock()
+	if slow > 0 {
+		elapse(slow)
+	}
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() != nil {
+		return core.Wrap(core.Unavailable, ctx.Err(), "away")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls++
 	return s.fail
+}
+
+func (s *service) Circuit() Circuit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Circuit{Open: s.open}
 }
 
 func (s *service) Close() error { s.closed = true; return nil }
@@ -191,7 +213,7 @@ func TestCache(t *testing.T) {
 			mustGet(t, k, 0)
 		}
 		wantCalls(t, s, 1)
-		if st := k.Stats(); st.Hits != 4 || st.Misses != 1 || st.Kept != 1 || st.Unwrap.Calls != 1 || st.LastOK.IsZero() {
+		if st := k.Stats(); st.Hits != 4 || st.Misses != 1 || st.Kept != 1 || st.Unwrap.Calls != 1 || st.Unwrap.LastOK.IsZero() || !st.Generate.LastOK.IsZero() {
 			t.Errorf("%+v", st)
 		}
 	})
@@ -666,33 +688,6 @@ func TestCacheRaces(t *testing.T) {
 	if n := s.unwiped(); n != 0 {
 		t.Errorf("%d keys not wiped", n)
 	}
-}
-
-func TestCacheCheck(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &service{}
-		k := mustCache(t, s, CacheConfig{TTL: ttl})
-		defer k.Close()
-		for range 100 {
-			if err := k.Check(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		wantCalls(t, s, 1)
-		s.failWith(errAway)
-		elapse(checkHolds)
-		for range 100 {
-			if err := k.Check(t.Context()); core.CodeOf(err) != core.Unavailable {
-				t.Fatal(err)
-			}
-		}
-		wantCalls(t, s, 1)
-		s.failWith(nil)
-		elapse(failedCheckHolds)
-		if err := k.Check(t.Context()); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // TestStats: what is measured of a real exchange.

@@ -1,19 +1,5 @@
 package kms
 
-import (
-	"context"
-	"time"
-
-	"github.com/hyperiondb/hyperion-vault/core"
-)
-
-// How long the answer of a Check holds. Readiness is asked by anybody and often; KMS is asked at most this often.
-const (
-	checkHolds       = 2 * time.Second
-	failedCheckHolds = time.Second
-	maxCheck         = 2500 * time.Millisecond
-)
-
 // counts are the cache's own; Cache.mu guards them.
 type counts struct {
 	hits, misses, shared, refreshes, refreshErrors, evicted, expired, revoked uint64
@@ -34,7 +20,6 @@ type Stats struct {
 	Revoked       uint64 // keys dropped because the key service said no to a refresh
 
 	Generate, Unwrap, Check, Rewrap CallStats // calls to the key service
-	LastOK                          time.Time // of the last call that succeeded; zero = none has
 	Circuit                         Circuit
 }
 
@@ -61,7 +46,7 @@ func (k *Cache) Stats() Stats {
 	s.Circuit = circuitOf(m.inner)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.Generate, s.Unwrap, s.Check, s.Rewrap, s.LastOK = m.generate, m.unwrap, m.check, m.rewrap, m.lastOK
+	s.Generate, s.Unwrap, s.Check, s.Rewrap = m.generate, m.unwrap, m.check, m.rewrap
 	return s
 }
 
@@ -76,42 +61,4 @@ func (k *Cache) Held() int {
 		}
 	}
 	return n
-}
-
-// Check tells whether Generate could be served now. An answer of the inner keeper holds for two seconds, a failure for
-// one; callers that come at the same time share one question, which is detached from them and bounded.
-func (k *Cache) Check(ctx context.Context) error {
-	if k.ctx.Err() != nil {
-		return errCacheClosed()
-	}
-	if err, known := k.lastCheck(); known {
-		return err
-	}
-	select {
-	case k.checking <- struct{}{}:
-		defer func() { <-k.checking }()
-	case <-ctx.Done():
-		return core.Wrap(core.Unavailable, ctx.Err(), "%s", tooLate.msg)
-	}
-	if err, known := k.lastCheck(); known {
-		return err
-	}
-	bounded, cancel := context.WithTimeout(k.ctx, min(maxCheck, k.c.CallTimeout))
-	defer cancel()
-	err := k.inner.Check(bounded)
-	k.checkMu.Lock()
-	defer k.checkMu.Unlock()
-	k.checkErr, k.checkedAt = err, k.c.Clock()
-	return err
-}
-
-func (k *Cache) lastCheck() (error, bool) {
-	k.checkMu.Lock()
-	defer k.checkMu.Unlock()
-	holds := checkHolds
-	if k.checkErr != nil {
-		holds = failedCheckHolds
-	}
-	age := k.c.Clock().Sub(k.checkedAt)
-	return k.checkErr, !k.checkedAt.IsZero() && age >= 0 && age < holds
 }

@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -16,7 +17,7 @@ var LatencyBounds = [...]time.Duration{
 	5 * time.Second, 10 * time.Second,
 }
 
-// CallStats counts the calls of one kind to a keeper, retries within a call not counted. It only grows.
+// CallStats counts the calls of one kind to a keeper, retries within a call not counted. Its numbers only grow.
 type CallStats struct {
 	Calls       uint64
 	Unavailable uint64
@@ -25,6 +26,9 @@ type CallStats struct {
 	OtherErrors uint64
 	Total       time.Duration                  // time of all calls
 	Latency     [len(LatencyBounds) + 1]uint64 // calls per bucket, failed ones included; not cumulative
+	LastOK      time.Time                      // of the last one that succeeded; zero = none has
+
+	doubtful bool // the last one failed, in a way that may concern all
 }
 
 // Errors is the number of calls that failed.
@@ -37,7 +41,6 @@ type meter struct {
 
 	mu                              sync.Mutex
 	generate, unwrap, check, rewrap CallStats
-	lastOK                          time.Time
 }
 
 func (m *meter) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
@@ -61,6 +64,13 @@ func (m *meter) Check(ctx context.Context) error {
 	return err
 }
 
+// doubtful tells whether data keys may be neither made nor unwrapped, whatever Check says: the last call failed.
+func (m *meter) doubtful() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.generate.doubtful || m.unwrap.doubtful
+}
+
 func (m *meter) count(s *CallStats, begun time.Time, err error) {
 	now := m.now()
 	took := now.Sub(begun)
@@ -73,9 +83,14 @@ func (m *meter) count(s *CallStats, begun time.Time, err error) {
 	s.Calls++
 	s.Total += took
 	s.Latency[bucket]++
+	switch code := core.CodeOf(err); {
+	case code == "":
+		s.LastOK, s.doubtful = now, false
+	case (code == core.Unavailable || code == core.Denied) && !errors.Is(err, context.Canceled):
+		s.doubtful = true
+	}
 	switch core.CodeOf(err) {
 	case "":
-		m.lastOK = now
 	case core.Unavailable:
 		s.Unavailable++
 	case core.Denied:

@@ -47,7 +47,7 @@ var (
 	kmsSeconds     = describe("kms_call_seconds", "Time of calls to the key service, retries included.", "operation")
 	kmsOpen        = describe("kms_circuit_open", "1 while the key service is taken to be away and calls are refused at once.")
 	kmsRefused     = describe("kms_refused_attempts_total", "Attempts to call the key service that were refused because it is taken to be away.")
-	kmsLast        = describe("kms_last_success_timestamp_seconds", "When a call to the key service last succeeded; 0 = never.")
+	kmsLast        = describe("kms_last_success_timestamp_seconds", "When a call to the key service last succeeded, by operation; 0 = never.", "operation")
 )
 
 // keys collects what a kms.Cache counts.
@@ -69,8 +69,8 @@ func (k keys) Collect(ch chan<- prometheus.Metric) {
 	count := func(d *prometheus.Desc, n uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
-	gauge := func(d *prometheus.Desc, v float64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(cacheKeys, float64(s.Kept))
 	gauge(cacheOverdue, float64(s.Overdue))
@@ -88,12 +88,12 @@ func (k keys) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(kmsOpen, open)
 	count(kmsRefused, s.Circuit.Refused)
-	gauge(kmsLast, seconds(s.LastOK))
 	for op, c := range map[string]kms.CallStats{"generate": s.Generate, "unwrap": s.Unwrap, "check": s.Check, "rewrap": s.Rewrap} {
 		count(kmsErrors, c.Unavailable, op, "unavailable")
 		count(kmsErrors, c.Denied, op, "denied")
 		count(kmsErrors, c.Corrupt, op, "corrupt")
 		count(kmsErrors, c.OtherErrors, op, "other")
+		gauge(kmsLast, seconds(c.LastOK), op)
 		ch <- prometheus.MustNewConstHistogram(kmsSeconds, c.Calls, c.Total.Seconds(), cumulative(c), op)
 	}
 }

@@ -1,0 +1,128 @@
+package kms
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+const (
+	// How long the answer of a Check holds. Readiness is asked by anybody and often; KMS is asked at most this often.
+	checkHolds       = 2 * time.Second
+	failedCheckHolds = time.Second
+	maxCheck         = 2500 * time.Millisecond
+	// checkPatience is how long a Check waits when it knows an older answer. Who asks for readiness often has one second.
+	checkPatience = 500 * time.Millisecond
+)
+
+// readiness is what the last question to the inner keeper has brought, and the one under way.
+type readiness struct {
+	mu    sync.Mutex
+	err   error
+	at    time.Time     // zero = nothing is known
+	asked chan struct{} // closed when the question under way is answered; nil = there is none
+}
+
+// Check tells whether Generate and Unwrap could be served now. An answer of the inner keeper holds for two seconds, a
+// failure for one. After that it is asked again, in the background and one question at a time; who comes while it is
+// being asked, or is taken to be away, gets the last answer at once, and who has it asked waits for half a second.
+func (k *Cache) Check(ctx context.Context) error {
+	if k.ctx.Err() != nil {
+		return errCacheClosed()
+	}
+	away := circuitOf(k.inner.inner).Open
+	last, known, asked, mine := k.askAgain()
+	if asked == nil {
+		return last
+	}
+	if known {
+		patience := checkPatience
+		if away || !mine {
+			patience = 0
+		}
+		bounded, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		ctx = bounded
+	}
+	select {
+	case <-asked:
+		last, _, _, _ = k.look()
+		return last
+	case <-ctx.Done():
+	}
+	switch {
+	case !known:
+		return core.Wrap(core.Unavailable, ctx.Err(), "%s", tooLate.msg)
+	case away && last == nil:
+		return core.Errorf(core.Unavailable, "%s", resting.msg)
+	}
+	return last
+}
+
+// look returns the last answer, whether there is one and it still holds, and the question under way.
+func (k *Cache) look() (err error, known, holds bool, asked chan struct{}) {
+	k.ready.mu.Lock()
+	defer k.ready.mu.Unlock()
+	r := &k.ready
+	long := checkHolds
+	if r.err != nil {
+		long = failedCheckHolds
+	}
+	age := k.c.Clock().Sub(r.at)
+	known = !r.at.IsZero()
+	return r.err, known, known && age >= 0 && age < long, r.asked
+}
+
+// askAgain begins a question unless there is one or the last answer holds; asked is nil then.
+func (k *Cache) askAgain() (last error, known bool, asked chan struct{}, mine bool) {
+	last, known, holds, asked := k.look()
+	if holds || asked != nil {
+		if holds {
+			asked = nil
+		}
+		return last, known, asked, false
+	}
+	k.mu.Lock() // Close waits for what was begun before it
+	defer k.mu.Unlock()
+	k.ready.mu.Lock()
+	defer k.ready.mu.Unlock()
+	if k.closed {
+		return errCacheClosed(), true, nil, false
+	}
+	if k.ready.asked != nil {
+		return last, known, k.ready.asked, false
+	}
+	asked = make(chan struct{})
+	k.ready.asked = asked
+	k.tasks.Go(func() {
+		err := k.ask()
+		k.ready.mu.Lock()
+		defer k.ready.mu.Unlock()
+		k.ready.err, k.ready.at, k.ready.asked = err, k.c.Clock(), nil
+		close(asked)
+	})
+	return last, known, asked, true
+}
+
+// ask is detached from every caller. What the inner keeper checks need not be what makes and unwraps data keys, which
+// may be refused or throttled alone: when the last of those calls has failed, it is tried. That clears the doubt that
+// one bad row has cast, and recovers a node that nobody asks for anything because it was not ready.
+func (k *Cache) ask() error {
+	ctx, cancel := context.WithTimeout(k.ctx, min(maxCheck, k.c.CallTimeout))
+	defer cancel()
+	if err := k.inner.Check(ctx); err != nil || !k.inner.doubtful() {
+		return err
+	}
+	none := envelope.Binding{}.KMSContext() // of no secret
+	key, err := k.inner.Generate(ctx, none)
+	if err != nil {
+		return err
+	}
+	envelope.Wipe(key.Plain)
+	plain, err := k.inner.Unwrap(ctx, key.WrappedKey, none)
+	envelope.Wipe(plain)
+	return err
+}
