@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -47,13 +49,25 @@ func report(w io.Writer, err error) int {
 		}
 		return exitUsage
 	}
-	fmt.Fprintln(w, "error:", err)
+	fmt.Fprintln(w, "error:", saidOnce(err.Error()))
 	var f *failure
 	if errors.As(err, &f) {
 		return f.exit
 	}
 	fmt.Fprintln(w, `hint: "hyperion-vault-api help" lists the commands`)
 	return exitUsage
+}
+
+// saidOnce leaves out lines that an earlier one has said: what fails for a reason cannot be recorded for the same one, and a
+// server is tried in more than one way.
+func saidOnce(text string) string {
+	var said []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if !slices.ContainsFunc(said, func(s string) bool { return strings.Contains(s, line) }) {
+			said = append(said, line)
+		}
+	}
+	return strings.Join(said, "\n")
 }
 
 func newCommand(p program) *cobra.Command {

@@ -196,3 +196,15 @@ func TestReport(t *testing.T) {
 		}
 	}
 }
+
+func TestSaidOnce(t *testing.T) {
+	for text, want := range map[string]string{
+		"a":                                      "a",
+		"no record: away:\n\tx\n\tx":             "no record: away:\n\tx",
+		"no record: away:\n\tx\naway:\n\tx\n\ty": "no record: away:\n\tx\n\ty",
+	} {
+		if got := saidOnce(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
