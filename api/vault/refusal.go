@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"crypto/sha256"
 	"net/netip"
 	"sync"
 	"time"
@@ -33,7 +34,13 @@ type refusals struct {
 	now, before map[netip.Prefix]*refuser // two generations, so that forgetting is cheap
 	turned      time.Time                 // when now began
 	unrecorded  uint64
+	// good are fingerprints of tokens that were accepted: who has one is looked at even where the bucket is empty, so
+	// that a flood from behind a shared address does not keep its administrators out.
+	good map[[32]byte]bool
 }
+
+// maxGood is how many good tokens are remembered; when there are more, all are forgotten.
+const maxGood = 256
 
 type refuser struct{ bucket, notices *rate.Limiter }
 
@@ -98,6 +105,29 @@ func (r *refusals) notice(a netip.Addr, at time.Time) bool {
 	return false
 }
 
+// isGood tells whether a token was accepted when it came last.
+func (r *refusals) isGood(b Bearer) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.good) > 0 && r.good[sha256.Sum256([]byte(b))]
+}
+
+// judged remembers whether a token was accepted.
+func (r *refusals) judged(b Bearer, accepted bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch key := sha256.Sum256([]byte(b)); {
+	case !accepted:
+		delete(r.good, key)
+	case r.good[key]:
+	default:
+		if r.good == nil || len(r.good) >= maxGood {
+			r.good = map[[32]byte]bool{}
+		}
+		r.good[key] = true
+	}
+}
+
 // Unrecorded returns how many requests were refused without a record of their own since the start.
 func (v *Vault) Unrecorded() uint64 {
 	v.refusals.mu.Lock()
@@ -105,15 +135,19 @@ func (v *Vault) Unrecorded() uint64 {
 	return v.refusals.unrecorded
 }
 
-// bounded is guard for clients of which not too many requests were refused.
+// bounded is guard for clients of which not too many requests were refused, and for those with a token that was good.
 func (a *attempt) bounded(c Caller, guard func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		r, at := &a.v.refusals, a.v.c.Clock()
-		if r.empty(c.Addr, at) {
+		if r.empty(c.Addr, at) && (isRead(a.entry.Action) || !r.isGood(c.Bearer)) {
 			return a.tooMany(c)
 		}
 		err := guard(ctx)
-		if outcomeOf(core.CodeOf(err)) == OutcomeDenied && !r.take(c.Addr, at) {
+		denied := outcomeOf(core.CodeOf(err)) == OutcomeDenied
+		if !isRead(a.entry.Action) && (err == nil || denied) {
+			r.judged(c.Bearer, err == nil)
+		}
+		if denied && !r.take(c.Addr, at) {
 			return a.tooMany(c)
 		}
 		return err

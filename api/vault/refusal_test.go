@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -50,9 +51,31 @@ func TestRefusalsAreBounded(t *testing.T) {
 		d.store.FailWith(func(op string) error { t.Errorf("%s is asked", op); return errors.New("x") })
 		defer d.store.FailWith(nil)
 		guess := stranger
-		guess.Bearer = d.admin.Bearer // be it a good one
+		guess.Bearer = vault.Bearer("hvt_" + strings.Repeat("A", 43))
 		if looked, _ := d.refuse(t, guess, 10); looked != 0 {
 			t.Errorf("%d looked at", looked)
+		}
+	})
+	t.Run("a token that was good is", func(t *testing.T) {
+		shared := d.admin
+		shared.Addr = stranger.Addr
+		if _, err := d.Update(t.Context(), shared, vault.UpdateRequest{Name: "a", Expected: 1, Value: []byte("w")}); err != nil {
+			t.Error(err)
+		}
+		if err := d.RevokeToken(t.Context(), vault.Operator{Name: "root"}, "ops"); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []core.Code{core.TooMany, core.TooMany} {
+			_, err := d.Update(t.Context(), shared, vault.UpdateRequest{Name: "a", Expected: 2, Value: []byte("x")})
+			if core.CodeOf(err) != want {
+				t.Errorf("%d after it was revoked: %v", i, err)
+			}
+		}
+		asked := false
+		d.store.FailWith(func(string) error { asked = true; return nil })
+		defer d.store.FailWith(nil)
+		if _, _ = d.Delete(t.Context(), shared, "a", 0); asked {
+			t.Error("a token that is no longer good is looked up")
 		}
 	})
 	t.Run("readers that are allowed do not suffer", func(t *testing.T) {
