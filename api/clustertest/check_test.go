@@ -117,14 +117,22 @@ func TestMonotonicReads(t *testing.T) {
 }
 
 func TestHonestReads(t *testing.T) {
-	if err := honest([]entry{ackedCreate(1, 2, "w-1"), localRead(3, 4, 1)}); err != nil {
+	if err := honest([]entry{ackedCreate(1, 2, "w-1"), localRead(3, 4, 1)}, nil); err != nil {
 		t.Error(err)
 	}
-	if honest([]entry{ackedCreate(1, 2, "w-2"), localRead(3, 4, 1)}) == nil {
+	if honest([]entry{ackedCreate(1, 2, "w-2"), localRead(3, 4, 1)}, nil) == nil {
 		t.Error("a value that nobody wrote was not seen")
 	}
-	if honest([]entry{ackedCreate(1, 2, "w-1"), ackedUpdate(3, 4, 1, "w-2"), localRead(5, 6, 2)}) == nil {
+	if honest([]entry{ackedCreate(1, 2, "w-1"), ackedUpdate(3, 4, 1, "w-2"), localRead(5, 6, 2)}, nil) == nil {
 		t.Error("the value of another version was not seen")
+	}
+	refused := answered(2, 24, input{Kind: update, Value: "w-1", Expect: 0}, stale)
+	breaks := map[int][]span{0: {{from: 10 * time.Second, to: 12 * time.Second}}}
+	if err := honest([]entry{refused, localRead(3, 4, 1)}, breaks); err != nil {
+		t.Errorf("what a primary shows that was left behind: %v", err)
+	}
+	if honest([]entry{refused, localRead(13, 14, 1)}, breaks) == nil || honest([]entry{refused, localRead(3, 4, 1)}, nil) == nil {
+		t.Error("a refused change was shown by a node that was not left behind, or has come back, and it was not seen")
 	}
 }
 

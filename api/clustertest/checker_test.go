@@ -232,17 +232,23 @@ func readYourWrites(entries []entry) error {
 	return nil
 }
 
-// honest checks that every value that a local read shows was written, or may have been, as that version.
-func honest(entries []entry) error {
+// honest checks that every value that a local read shows was written, or may have been, as that version. breaks are as of
+// monotonic: a primary that is left behind ends the wait of a commit for its standbys, and then shows it. Its client is
+// told stale in the end, when the new primary has another version under that number; the old one shows it until it has
+// come back as a standby.
+func honest(entries []entry, breaks map[int][]span) error {
 	type cell struct {
 		name    string
 		version uint64
 	}
 	written, open, made := map[cell][]string{}, map[string][]string{}, map[string]bool{}
+	left := map[cell][]string{}
 	for _, e := range entries {
 		switch {
 		case e.acknowledged():
 			written[cell{e.Name, e.Out.Version}] = append(written[cell{e.Name, e.Out.Version}], e.In.Value)
+		case e.change() && e.Out.Outcome == stale:
+			left[cell{e.Name, e.In.Expect + 1}] = append(left[cell{e.Name, e.In.Expect + 1}], e.In.Value)
 		case e.change() && e.Out.Outcome == unknown:
 			open[e.Name] = append(open[e.Name], e.In.Value)
 		}
@@ -253,7 +259,9 @@ func honest(entries []entry) error {
 			continue
 		}
 		generated := !strings.HasPrefix(e.Out.Value, "w-") && made[e.Name]
-		if !generated && !slices.Contains(written[cell{e.Name, e.Out.Version}], e.Out.Value) && !slices.Contains(open[e.Name], e.Out.Value) {
+		leftBehind := slices.ContainsFunc(breaks[e.Node], func(b span) bool { return e.Call <= b.to }) &&
+			slices.Contains(left[cell{e.Name, e.Out.Version}], e.Out.Value)
+		if !generated && !leftBehind && !slices.Contains(written[cell{e.Name, e.Out.Version}], e.Out.Value) && !slices.Contains(open[e.Name], e.Out.Value) {
 			return fmt.Errorf("a local read shows what nobody wrote as that version: %s", e)
 		}
 	}

@@ -44,7 +44,7 @@ func (l *load) verify() report {
 		}
 	}
 	err := errors.Join(
-		unexpected(entries), linearizable(trusted(entries, l.twoPrimaries), l.artifacts), monotonic(entries, l.breaks), readYourWrites(trusted(entries, l.twoPrimaries)), honest(entries),
+		unexpected(entries), linearizable(trusted(entries, l.twoPrimaries), l.artifacts), monotonic(entries, l.breaks), readYourWrites(trusted(entries, l.twoPrimaries)), honest(entries, l.breaks),
 		l.compareStored(entries, &r), l.compareAudit(entries), l.compareRotations())
 	l.must(err)
 	return r
