@@ -34,7 +34,7 @@ func (k *Cache) Check(ctx context.Context) error {
 		return errCacheClosed()
 	}
 	away := circuitOf(k.inner.inner).Open
-	last, known, asked, mine := k.askAgain()
+	known, asked, mine, last := k.askAgain()
 	if asked == nil {
 		return last
 	}
@@ -49,7 +49,7 @@ func (k *Cache) Check(ctx context.Context) error {
 	}
 	select {
 	case <-asked:
-		last, _, _, _ = k.look()
+		_, _, _, last = k.look()
 		return last
 	case <-ctx.Done():
 	}
@@ -63,7 +63,7 @@ func (k *Cache) Check(ctx context.Context) error {
 }
 
 // look returns the last answer, whether there is one and it still holds, and the question under way.
-func (k *Cache) look() (err error, known, holds bool, asked chan struct{}) {
+func (k *Cache) look() (known, holds bool, asked chan struct{}, last error) {
 	k.ready.mu.Lock()
 	defer k.ready.mu.Unlock()
 	r := &k.ready
@@ -73,27 +73,27 @@ func (k *Cache) look() (err error, known, holds bool, asked chan struct{}) {
 	}
 	age := k.c.Clock().Sub(r.at)
 	known = !r.at.IsZero()
-	return r.err, known, known && age >= 0 && age < long, r.asked
+	return known, known && age >= 0 && age < long, r.asked, r.err
 }
 
 // askAgain begins a question unless there is one or the last answer holds; asked is nil then.
-func (k *Cache) askAgain() (last error, known bool, asked chan struct{}, mine bool) {
-	last, known, holds, asked := k.look()
+func (k *Cache) askAgain() (known bool, asked chan struct{}, mine bool, last error) {
+	known, holds, asked, last := k.look()
 	if holds || asked != nil {
 		if holds {
 			asked = nil
 		}
-		return last, known, asked, false
+		return known, asked, false, last
 	}
 	k.mu.Lock() // Close waits for what was begun before it
 	defer k.mu.Unlock()
 	k.ready.mu.Lock()
 	defer k.ready.mu.Unlock()
 	if k.closed {
-		return errCacheClosed(), true, nil, false
+		return true, nil, false, errCacheClosed()
 	}
 	if k.ready.asked != nil {
-		return last, known, k.ready.asked, false
+		return known, k.ready.asked, false, last
 	}
 	asked = make(chan struct{})
 	k.ready.asked = asked
@@ -104,7 +104,7 @@ func (k *Cache) askAgain() (last error, known bool, asked chan struct{}, mine bo
 		k.ready.err, k.ready.at, k.ready.asked = err, k.c.Clock(), nil
 		close(asked)
 	})
-	return last, known, asked, true
+	return known, asked, true, last
 }
 
 // ask is detached from every caller. What the inner keeper checks need not be what makes and unwraps data keys, which
