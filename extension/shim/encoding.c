@@ -1,11 +1,12 @@
 /*
- * encoding.c: values between UTF-8, in which they are sealed, and the server's encoding.
+ * encoding.c: values between UTF-8, in which they are sealed, and the server's encoding, and as arguments.
  *
  * Not by pg_server_to_any and its like: their errors quote the bytes that cannot be converted, and those are a part
  * of a secret.
  */
 #include "hyperion_vault.h"
 
+#include "access/detoast.h"
 #include "catalog/namespace.h"
 #include "encoding.h"
 #include "mb/pg_wchar.h"
@@ -57,4 +58,38 @@ HvBytes
 HvValueToServer(HvBytes value)
 {
 	return Convert(value, PG_UTF8, GetDatabaseEncoding());
+}
+
+/*
+ * ereport if a value is longer than a limit.
+ */
+static void
+CheckLength(Size len, Size limit)
+{
+	if (len > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("value is %zu bytes long, the limit is %d", len, HvMaxValueBytes),
+				 errhint(HV_TOO_LONG_HINT)));
+}
+
+/*
+ * A value argument as the bytes that are sealed or compared: text in UTF-8, bytea as it is. One that is too long is
+ * refused before anything is done with it: what Go does with a value cannot be cancelled.
+ */
+HvBytes
+HvValueArg(FunctionCallInfo fcinfo, int arg, bool is_text)
+{
+	struct varlena *value;
+	HvBytes		bytes;
+
+	/* What its UTF-8 cannot be short enough for, is not even decompressed. */
+	CheckLength(toast_raw_datum_size(PG_GETARG_DATUM(arg)) - VARHDRSZ,
+				(Size) HvMaxValueBytes * (is_text ? MAX_MULTIBYTE_CHAR_LEN : 1));
+	value = PG_GETARG_VARLENA_PP(arg);
+	bytes = (HvBytes) {(const unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
+	if (is_text)
+		bytes = HvValueToUtf8(bytes);
+	CheckLength(bytes.len, HvMaxValueBytes);
+	return bytes;
 }

@@ -6,6 +6,7 @@
 
 #include "hyperion_vault.h"
 
+extern HvBytes HvValueArg(FunctionCallInfo fcinfo, int arg, bool is_text);
 extern HvBytes HvValueToUtf8(HvBytes value);
 extern HvBytes HvValueToServer(HvBytes value);
 

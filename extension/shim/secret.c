@@ -6,48 +6,15 @@
  */
 #include "hyperion_vault.h"
 
-#include "access/detoast.h"
 #include "agent.h"
 #include "arg.h"
 #include "call.h"
 #include "encoding.h"
 #include "golib.h"
-#include "mb/pg_wchar.h"
 #include "memory.h"
 #include "readonly.h"
 #include "store.h"
 #include "utils/builtins.h"
-
-static void
-CheckLength(Size len, Size limit)
-{
-	if (len > limit)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("value is %zu bytes long, the limit is %d", len, HvMaxValueBytes),
-				 errhint(HV_TOO_LONG_HINT)));
-}
-
-/*
- * A value argument as the bytes that are sealed or compared: text in UTF-8, bytea as it is. One that is too long is
- * refused before anything is done with it: what Go does with a value cannot be cancelled.
- */
-static HvBytes
-ValueArg(FunctionCallInfo fcinfo, int arg, bool is_text)
-{
-	struct varlena *value;
-	HvBytes		bytes;
-
-	/* What its UTF-8 cannot be short enough for, is not even decompressed. */
-	CheckLength(toast_raw_datum_size(PG_GETARG_DATUM(arg)) - VARHDRSZ,
-				(Size) HvMaxValueBytes * (is_text ? MAX_MULTIBYTE_CHAR_LEN : 1));
-	value = PG_GETARG_VARLENA_PP(arg);
-	bytes = (HvBytes) {(const unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
-	if (is_text)
-		bytes = HvValueToUtf8(bytes);
-	CheckLength(bytes.len, HvMaxValueBytes);
-	return bytes;
-}
 
 static Datum
 BytesResult(HvBytes value)
@@ -169,7 +136,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	HvRequireWritable();
 	policy = HvCheckSettings(&settings);
 	if (!PG_ARGISNULL(1))
-		value = ValueArg(fcinfo, 1, is_text);
+		value = HvValueArg(fcinfo, 1, is_text);
 	else if (IsAutomatic(Arg(fcinfo, 2)))
 		value = GenerateValue(policy);
 	else
@@ -209,7 +176,7 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 1, "value");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvLock(call, call->action, Arg(fcinfo, 2), &locked);
-	value = ValueArg(fcinfo, 1, is_text);
+	value = HvValueArg(fcinfo, 1, is_text);
 	if (locked.policy.len > 0)
 		HV_CALL_GO(check_field, locked.policy, locked.automatic, locked.content_type, value);
 	return Supersede(call, &locked, value, false);
@@ -312,7 +279,7 @@ MatchedVersion(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvFindOpenable(call, &found);
-	candidate = PG_ARGISNULL(1) ? (HvBytes) {NULL, 0} : ValueArg(fcinfo, 1, is_text);
+	candidate = PG_ARGISNULL(1) ? (HvBytes) {NULL, 0} : HvValueArg(fcinfo, 1, is_text);
 	for (int i = 0; i < found.n; i += HV_KEYS_PER_REQUEST)
 	{
 		int			n = Min(found.n - i, HV_KEYS_PER_REQUEST);
