@@ -64,16 +64,16 @@ func (r *refusals) of(p netip.Prefix, at time.Time) *refuser {
 	if x, ok := r.now[p]; ok {
 		return x
 	}
+	// Also one of the generation before: else each generation could be larger than the last.
+	if len(r.now) >= maxRefusers && p != (netip.Prefix{}) {
+		return r.of(netip.Prefix{}, at)
+	}
 	x, ok := r.before[p]
-	switch {
-	case ok:
-	case len(r.now) < maxRefusers || p == (netip.Prefix{}):
+	if !ok {
 		x = &refuser{
 			bucket:  rate.NewLimiter(refusalRate, refusalBurst),
 			notices: rate.NewLimiter(rate.Every(refusalMemory), 1),
 		}
-	default:
-		return r.of(netip.Prefix{}, at)
 	}
 	r.now[p] = x
 	return x

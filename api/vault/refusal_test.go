@@ -120,15 +120,25 @@ func TestRefusalsAreBounded(t *testing.T) {
 // TestStrangersShareMemory: networks beyond those told apart share a burst, so that they cannot use up memory.
 func TestStrangersShareMemory(t *testing.T) {
 	d := newDoor(t)
-	looked := 0
-	for i := range 20000 {
-		_, err := d.Delete(t.Context(), vault.Caller{Addr: netip.AddrFrom4([4]byte{11, 1, byte(i >> 8), byte(i)})}, "a", 0)
-		if core.CodeOf(err) == core.Unauthenticated {
-			looked++
+	flood := func(block byte) (looked int) {
+		for i := range 20000 {
+			_, err := d.Delete(t.Context(), vault.Caller{Addr: netip.AddrFrom4([4]byte{11, block, byte(i >> 8), byte(i)})}, "a", 0)
+			if core.CodeOf(err) == core.Unauthenticated {
+				looked++
+			}
 		}
+		return looked
 	}
-	if want := 16384 + 60; looked != want {
-		t.Errorf("%d looked at, want %d", looked, want)
+	if n, want := flood(1), 16384+60; n != want {
+		t.Errorf("%d looked at, want %d", n, want)
+	}
+	// Those of before come again when there is no room any more.
+	*d.now = d.now.Add(time.Minute)
+	if n, want := flood(2), 16384+60; n != want {
+		t.Errorf("%d of others looked at, want %d", n, want)
+	}
+	if n := flood(1); n != 0 {
+		t.Errorf("%d are told apart beyond those", n)
 	}
 }
 
