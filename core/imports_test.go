@@ -111,6 +111,8 @@ func importProblem(f source, imp string) string {
 		return "aws only in api/kms"
 	case underAny(imp, "github.com/prometheus") && !f.in("api/metric"):
 		return "prometheus only in api/metric"
+	case underAny(imp, "github.com/coreos/go-systemd") && !f.in("api/cmd"):
+		return "systemd only in api/cmd"
 	case underAny(imp, "github.com/caarlos0/env") && !f.in("api/config"):
 		return "only api/config and cmd read the environment"
 	}

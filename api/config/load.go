@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -66,7 +67,8 @@ func LoadStore(environ func() []string) (Config, []Warning, error) {
 
 // loader gathers what is found on the way.
 type loader struct {
-	values   map[string]string // as set, empty values left out
+	values   map[string]string // as set, empty values left out; of a setting from a file what the file holds
+	files    map[string]string // for each setting whose value came from a file: the file, as set
 	order    []string          // names in the order of the environment
 	cfg      Config
 	problems []Problem
@@ -74,7 +76,7 @@ type loader struct {
 }
 
 func newLoader(environ []string) *loader {
-	l := &loader{values: map[string]string{}, cfg: Default()}
+	l := &loader{values: map[string]string{}, files: map[string]string{}, cfg: Default()}
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
 		if _, twice := l.values[name]; twice || value == "" {
@@ -87,23 +89,39 @@ func newLoader(environ []string) *loader {
 }
 
 func (l *loader) read(table []setting) {
+	unusable := map[string]bool{}
+	for _, s := range table { // first every file, so that no message quotes a secret that comes later
+		unusable[s.name] = !l.readFile(s)
+	}
 	for _, s := range table {
 		value, ok := l.values[s.name]
-		if !ok {
+		if !ok || unusable[s.name] {
 			continue
 		}
 		if err := s.set(&l.cfg, value); err != nil {
 			l.fail(s.name, "%s", l.explain(s, value, err))
 		}
 	}
+	l.sortProblems()
 	if l.cfg.NodeName == "" {
 		l.cfg.NodeName = hostname()
 	}
 }
 
+// sortProblems puts the problems into the order of the table.
+func (l *loader) sortProblems() {
+	at := func(p Problem) int {
+		return slices.IndexFunc(settings, func(s setting) bool { return s.name == strings.TrimSuffix(p.Name, fileSuffix) })
+	}
+	slices.SortStableFunc(l.problems, func(a, b Problem) int { return at(a) - at(b) })
+}
+
 // explain makes the sentence of STYLE: NAME="value": what is wanted. What is or may be a secret stays out of it.
 func (l *loader) explain(s setting, value string, err error) string {
-	if s.secret || l.holdsSecret(value) {
+	if file, ok := l.files[s.name]; ok {
+		return fmt.Sprintf("%s%s (content not shown): %s", s.name+fileSuffix, l.showPath(s, file), s.want)
+	}
+	if s.secret || s.hidden || l.holdsSecret(value) {
 		return fmt.Sprintf("%s (value not shown): %s", s.name, s.want)
 	}
 	text := fmt.Sprintf("%s=%s: %s", s.name, core.Quote(value), s.want)
@@ -120,7 +138,7 @@ func (l *loader) holdsSecret(value string) bool {
 		return true
 	}
 	for _, s := range settings {
-		if v := l.values[s.name]; s.secret && v != "" && strings.Contains(value, v) {
+		if v := l.values[s.name]; (s.secret || s.hidden) && v != "" && strings.Contains(value, v) {
 			return true
 		}
 	}
@@ -190,9 +208,10 @@ func (l *loader) warn(name, format string, args ...any) {
 	l.warnings = append(l.warnings, Warning{Name: name, Text: fmt.Sprintf(format, args...)})
 }
 
+// failed reports whether the setting has a problem, be it that of its file.
 func (l *loader) failed(name string) bool {
 	for _, p := range l.problems {
-		if p.Name == name {
+		if p.Name == name || p.Name == name+fileSuffix {
 			return true
 		}
 	}

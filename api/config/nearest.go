@@ -13,6 +13,9 @@ func knownNames() map[string]bool {
 	known := map[string]bool{}
 	for _, s := range settings {
 		known[s.name] = true
+		if s.fromFile() {
+			known[s.name+fileSuffix] = true
+		}
 	}
 	for _, n := range clientNames {
 		known[n] = true

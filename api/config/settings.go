@@ -37,8 +37,14 @@ type setting struct {
 	name string
 	// want ends the error's sentence: what a valid value looks like.
 	want string
-	// secret values are never part of a message.
+	// secret values are never part of a message, and can be read from a file that NAME_FILE names.
 	secret bool
+	// hidden values are never part of a message either: what they stand for may have been put in their place.
+	hidden bool
+	// reload marks what may change while the process runs, and can be read from a file for that reason.
+	reload bool
+	// list values may have a line for each entry in a file.
+	list bool
 	// store marks what a command that only speaks to the database needs.
 	store bool
 	// set reads value, which is not empty, into c. An error other than errWant adds detail to want; its text may
@@ -49,9 +55,10 @@ type setting struct {
 // settings is the whole table, in the order problems are reported.
 var settings = []setting{
 	{name: "VAULT_API_LISTEN", want: "want host:port, as in 0.0.0.0:8200", set: setListen},
-	{name: "VAULT_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", set: setAllowedIPs},
+	{name: "VAULT_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", reload: true, list: true,
+		set: setAllowedIPs},
 	{name: "VAULT_TRUST_PROXY", want: "want false, true (loopback proxies) or comma-separated proxy addresses or CIDR networks",
-		set: setTrustProxy},
+		reload: true, list: true, set: setTrustProxy},
 	{name: "VAULT_PG_HOSTS", want: "want comma-separated host, host:port, [IPv6]:port or socket folder",
 		store: true, set: setHosts},
 	{name: "VAULT_PG_PORT", want: "want a port, 1 to 65535", store: true, set: setPort},
@@ -64,7 +71,7 @@ var settings = []setting{
 	{name: nameRoot, want: "want the absolute path of a file, or system", store: true, set: setRootCert},
 	{name: nameCert, want: "want the absolute path of a file", store: true,
 		set: file(func(c *Config, v string) { c.Postgres.TLS.Cert = v })},
-	{name: nameKey, want: "want the absolute path of a file", secret: true, store: true, // the key itself may have got here
+	{name: nameKey, want: "want the absolute path of a file", hidden: true, store: true, // the key itself may have got here
 		set: file(func(c *Config, v string) { c.Postgres.TLS.Key = v })},
 	{name: "VAULT_READ_CONSISTENCY", want: "want local or primary", set: setReadConsistency},
 	{name: "VAULT_LSN_WAIT_MS", want: "want whole milliseconds, 0 to 60000",
@@ -74,7 +81,7 @@ var settings = []setting{
 	{name: "VAULT_LOCAL_MASTER_KEY", want: "want base64 of exactly 32 bytes (standard alphabet, padded, nothing around it)",
 		secret: true, set: setMasterKey},
 	// Not a secret; but its private half is one, and looks alike.
-	{name: "VAULT_RECOVERY_RECIPIENT", want: "want an X25519 recipient of age, as age-keygen prints it (age1...)", secret: true,
+	{name: "VAULT_RECOVERY_RECIPIENT", want: "want an X25519 recipient of age, as age-keygen prints it (age1...)", hidden: true,
 		set: setRecoveryRecipient},
 	{name: "VAULT_ROTATION_POLL_SECS", want: "want whole seconds, 1 to 31536000",
 		set: seconds(1, year, func(c *Config, d time.Duration) { c.RotationPoll = d })},
@@ -96,7 +103,7 @@ var settings = []setting{
 		set: seconds(1, hour, func(c *Config, d time.Duration) { c.WriteTimeout = d })},
 	{name: "VAULT_SHUTDOWN_TIMEOUT_SECS", want: "want whole seconds, 1 to 3600",
 		set: seconds(1, hour, func(c *Config, d time.Duration) { c.ShutdownTimeout = d })},
-	{name: "VAULT_LOG_LEVEL", want: "want debug, info, warn or error", store: true, set: setLogLevel},
+	{name: "VAULT_LOG_LEVEL", want: "want debug, info, warn or error", store: true, reload: true, set: setLogLevel},
 }
 
 // clientNames are read by clients of the API; they are known here so that they raise no warning.
@@ -120,9 +127,9 @@ func setAllowedIPs(c *Config, v string) (err error) {
 }
 
 func setTrustProxy(c *Config, v string) error {
+	c.TrustedProxies = nil
 	switch strings.ToLower(v) {
 	case "false":
-		c.TrustedProxies = nil
 		return nil
 	case "true":
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}

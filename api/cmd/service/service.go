@@ -36,6 +36,7 @@ type Service struct {
 	http   *http.Server
 	ln     net.Listener
 
+	notify  *notifier
 	beside  sync.WaitGroup // what runs beside the servers
 	changed httpapi.Bell
 	closing chan struct{} // closed when answers that would never end must end
@@ -46,7 +47,7 @@ type Service struct {
 // or setting is at fault, and nothing is left open.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Service, error) {
 	defer cfg.Wipe()
-	s := &Service{cfg: cfg, log: log, closing: make(chan struct{})}
+	s := &Service{cfg: cfg, log: log, notify: newNotifier(log), closing: make(chan struct{})}
 	if err := s.open(ctx); err != nil {
 		gone, cancel := context.WithCancel(context.Background())
 		cancel() // nothing is in flight that deserves waiting
@@ -165,6 +166,8 @@ func (s *Service) Run(ctx context.Context) error {
 	s.beside.Go(func() { s.newRotator().Run(ctx) })
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.ln) }()
+	s.notify.ready()
+	s.notify.startWatchdog()
 	var agentErr <-chan error // nil, which never gives anything, when there is no agent
 	if s.agent != nil {
 		agentErr = s.agent.Err()
@@ -210,6 +213,8 @@ func (s *Service) Close(ctx context.Context) error {
 			problems = append(problems, core.Wrap(core.Unavailable, err, "%s", what))
 		}
 	}
+	s.notify.stopping()
+	defer s.notify.close()
 	close(s.closing)
 	if s.http != nil {
 		err := s.http.Shutdown(ctx)

@@ -53,6 +53,7 @@ func (s *Service) missing(ctx context.Context) []vault.Check {
 
 func (s *Service) logReadiness(missing []vault.Check) {
 	if len(missing) == 0 {
+		s.notify.status("ready")
 		s.log.Info("ready", "listen", s.Addr(), "agent_socket", s.cfg.Agent.Socket)
 		return
 	}
@@ -65,5 +66,6 @@ func (s *Service) logReadiness(missing []vault.Check) {
 		names = append(names, name)
 		causes = append(causes, c.Name+": "+c.Err.Error())
 	}
+	s.notify.status("not ready, trying again: " + strings.Join(names, ", "))
 	s.log.Warn("not ready, trying again", "missing", strings.Join(names, " "), "error", strings.Join(causes, "; "))
 }

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// manager is a service manager: it collects what the process tells it.
+type manager struct {
+	env string // NOTIFY_SOCKET=...
+
+	mu    sync.Mutex
+	told  []string
+	grown chan struct{} // closed and replaced with every message
+}
+
+func newManager(t *testing.T) *manager {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "hvn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	addr := &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"}
+	conn, err := net.ListenUnixgram("unixgram", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &manager{env: "NOTIFY_SOCKET=" + addr.Name, grown: make(chan struct{})}
+	done := make(chan struct{})
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-done
+	})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 4096)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			m.mu.Lock()
+			m.told = append(m.told, string(buf[:n]))
+			close(m.grown)
+			m.grown = make(chan struct{})
+			m.mu.Unlock()
+		}
+	}()
+	return m
+}
+
+func (m *manager) all() ([]string, <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]string(nil), m.told...), m.grown
+}
+
+// wait returns once n messages hold text.
+func (m *manager) wait(t *testing.T, n int, text string) string {
+	t.Helper()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		told, grown := m.all()
+		found := 0
+		for _, s := range told {
+			if strings.Contains(s, text) {
+				if found++; found == n {
+					return s
+				}
+			}
+		}
+		select {
+		case <-grown:
+		case <-timer.C:
+			t.Fatalf("the manager was not told %q %d times, but %q", text, n, told)
+		}
+	}
+}
+
+// TestServiceManager: readiness comes with the sockets and without PostgreSQL, and the watchdog until the end.
+func TestServiceManager(t *testing.T) {
+	m := newManager(t)
+	p := launch(t, lonely(t, m.env, "WATCHDOG_USEC=40000"))
+	m.wait(t, 1, "READY=1")
+	url := "http://" + p.wait(t, 1, "listening")["listen"].(string)
+	if status, _ := do(t, "GET", url+"/healthz", "", ""); status != 200 {
+		t.Errorf("ready, but healthz says %d", status)
+	}
+	m.wait(t, 1, "STATUS=not ready, trying again: reader, writer")
+	m.wait(t, 3, "WATCHDOG=1")
+	p.signal(t, syscall.SIGTERM)
+	m.wait(t, 1, "STOPPING=1")
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	told, _ := m.all()
+	noCanary(t, strings.Join(told, "\n"))
+}
+
+// TestServiceManagerAway: one that cannot be reached is logged once and harms nothing.
+func TestServiceManagerAway(t *testing.T) {
+	p := launch(t, lonely(t, "NOTIFY_SOCKET=/none/notify", "WATCHDOG_USEC=1000"))
+	p.wait(t, 1, "not ready, trying again")
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	if found, _ := p.records("the service manager cannot be told anything (NOTIFY_SOCKET)"); len(found) != 1 {
+		t.Errorf("logged %d times", len(found))
+	}
+}
