@@ -15,7 +15,7 @@ FUZZTIME ?= 10s
 MINUTES ?= 30
 SEED ?=
 BINDIR ?= /usr/local/bin
-export PG_CONFIG GO DEV_DIR
+export PG_CONFIG GO DEV_DIR MAJORS DEB_VERSION
 
 API = bin/hyperion-vault-api
 GOLIB = hyperion_vault_go.so
@@ -67,7 +67,7 @@ endif
 help: ## list every target (this text)
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@printf '\nVariables: PG_CONFIG DESTDIR GO DEV_DIR API_PORT PG_PORT VAULT_* AWS_* FUZZTIME MINUTES SEED BINDIR\n'
+	@printf '\nVariables: PG_CONFIG DESTDIR GO DEV_DIR API_PORT PG_PORT VAULT_* AWS_* FUZZTIME MINUTES SEED BINDIR MAJORS\n'
 
 build: all $(API) ## build the extension (C shim, Go library, SQL script) and hyperion-vault-api
 
@@ -124,9 +124,15 @@ down: ## stop both; the data stays
 purge: ## stop both and delete the private server's data, keys and tokens
 	@scripts/down.sh --purge
 
+##@ Package
+
+.PHONY: deb
+deb: ## Debian packages under DEV_DIR/deb, for each PostgreSQL of MAJORS (default: those whose headers are here)
+	@packaging/deb.sh
+
 ##@ Check
 
-.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 storm soak installcheck lint lint-c bench fuzz print-version print-sql-parts
+.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 test-pg19 storm soak installcheck lint lint-c bench fuzz print-version print-sql-parts
 test: ## everything one machine can run: build, install, lint, Go tests, SQL regression tests
 	@scripts/test.sh
 
@@ -147,6 +153,9 @@ test-pg17: ## the extension on PostgreSQL 17, in a chroot of the Debian suite th
 
 test-pg18: ## the same on PostgreSQL 18
 	@scripts/othermajor.sh 18
+
+test-pg19: ## the same on the release candidate of PostgreSQL 19, from Debian's "experimental"
+	@scripts/othermajor.sh 19
 
 storm: ## 200 secrets that rotate every 1 to 3 s, three API processes that are killed all the time, for a minute
 	HV_REQUIRE_PG=1 $(GO) test -count=1 -v -run '^TestStorm$$' ./api/rotator -storm 60s

@@ -77,6 +77,15 @@ need setpriv util-linux
 [ -d /etc/ssl/certs ] || missing+=(ca-certificates)
 if [ "$want_tests" = test ]; then
 	need shellcheck shellcheck
+	need dpkg-buildpackage dpkg-dev
+	need dh debhelper
+	need fakeroot fakeroot
+	need pg_buildext postgresql-server-dev-all
+	need lintian lintian
+	need apt-ftparchive apt-utils
+	need gpg gpg
+	need gpgv gpgv
+	need debootstrap debootstrap
 	command -v etcd >/dev/null || daemons+=(etcd-server)
 	command -v patroni >/dev/null || daemons+=(patroni)
 fi
@@ -104,3 +113,5 @@ if [ ${#daemons[@]} -gt 0 ]; then
 	install_daemons "${daemons[@]}"
 fi
 find_go
+# What the programs are built of, so that building needs no network; silent when it is there.
+quietly "go list -deps" "$GO" -C "$ROOT" list -deps ./api/cmd/hyperion-vault-api ./extension/golib

@@ -37,6 +37,7 @@ versions_agree() {
 	[ "$(jq -r '[.version, .provides.hyperion_vault.version] | unique | join(",")' META.json)" = "$v" ] ||
 		{ say "META.json says another version than $v" && bad=1; }
 	[ "$(jq -r .provides.hyperion_vault.file META.json)" = "sql/hyperion_vault--$v.sql" ] || { say "META.json names another script" && bad=1; }
+	[[ $(dpkg-parsechangelog -l debian/changelog -S Version) == "$v"-* ]] || { say "debian/changelog says another version than $v" && bad=1; }
 	grep -q "^## .*$v" CHANGELOG.md || { say "CHANGELOG.md has no section for $v" && bad=1; }
 	return "$bad"
 }
@@ -49,7 +50,7 @@ sql_parts_listed() {
 	diff <(echo "$listed") <(echo "$present") || { say "SQL_PARTS of the Makefile and sql/ differ" && return 1; }
 }
 
-shell_clean() { shellcheck scripts/*.sh scripts/lib/*.sh .ci/run; }
+shell_clean() { shellcheck -x scripts/*.sh scripts/lib/*.sh packaging/*.sh .ci/run; }
 
 # govulncheck's database is on the network.
 vulnerabilities() {
