@@ -61,12 +61,30 @@ AS 'MODULE_PATHNAME', 'hv_admit_change' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.admit_change(text, text)
     IS 'raises on a standby and in a read-only transaction, after the key agent has recorded the attempt';
 
+CREATE FUNCTION vault.granted_actions(role regrole, pattern text) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(g.action ORDER BY g.action), '{}') FROM vault.access_grants g
+    WHERE g.grantee = granted_actions.role AND g.pattern = granted_actions.pattern
+$$;
+COMMENT ON FUNCTION vault.granted_actions(regrole, text) IS 'the actions that a role itself was granted on a pattern';
+
+CREATE FUNCTION vault.grant_changed(role regrole, pattern text, held text[]) RETURNS jsonb
+LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_build_object('role', role::text, 'pattern', pattern, 'old', jsonb_build_object('actions', held),
+                              'new', jsonb_build_object('actions', vault.granted_actions(role, pattern)))
+$$;
+COMMENT ON FUNCTION vault.grant_changed(regrole, text, text[])
+    IS 'the actions of a role on a pattern, before and after, for the audit';
+
 CREATE FUNCTION vault.grant_access(role regrole, pattern text, actions text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     entry regprocedure;
+    held text[];
     what text := format('%s on %s to %s', array_to_string(grant_access.actions, ','), grant_access.pattern,
                         grant_access.role);
 BEGIN
@@ -77,6 +95,7 @@ BEGIN
     PERFORM vault.check_pattern(grant_access.pattern);
     PERFORM vault.check_actions(grant_access.actions);
     PERFORM vault.admit_change('grant', what);
+    held := vault.granted_actions(grant_access.role, grant_access.pattern);
     INSERT INTO vault.access_grants (grantee, pattern, action, granted_at, granted_by)
     SELECT DISTINCT grant_access.role, grant_access.pattern, a, clock_timestamp(), session_user::text
     FROM unnest(grant_access.actions) a
@@ -85,7 +104,8 @@ BEGIN
     FOR entry IN SELECT e FROM unnest(grant_access.actions || '{list}') a, vault.entry_points(a) e LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', entry, grant_access.role);
     END LOOP;
-    PERFORM vault.append_audit(vault.local_origin(), 'grant', what, NULL, 'ok', '');
+    PERFORM vault.append_audit(vault.local_origin(), 'grant', what, NULL, 'ok', '', NULL,
+                               vault.grant_changed(grant_access.role, grant_access.pattern, held));
 END
 $$;
 COMMENT ON FUNCTION vault.grant_access(regrole, text, text[])
@@ -98,12 +118,14 @@ AS $$
 DECLARE
     gone text;
     entry regprocedure;
+    held text[];
     what text := format('%s on %s from %s', array_to_string(revoke_access.actions, ','), revoke_access.pattern,
                         revoke_access.role);
 BEGIN
     PERFORM vault.check_pattern(revoke_access.pattern);
     PERFORM vault.check_actions(revoke_access.actions);
     PERFORM vault.admit_change('revoke', what);
+    held := vault.granted_actions(revoke_access.role, revoke_access.pattern);
     DELETE FROM vault.access_grants g
     WHERE g.grantee = revoke_access.role AND g.pattern = revoke_access.pattern
       AND g.action = ANY (revoke_access.actions);
@@ -122,7 +144,8 @@ BEGIN
         END LOOP;
     END LOOP;
     PERFORM vault.revoke_usage_if_idle(revoke_access.role);
-    PERFORM vault.append_audit(vault.local_origin(), 'revoke', what, NULL, 'ok', '');
+    PERFORM vault.append_audit(vault.local_origin(), 'revoke', what, NULL, 'ok', '', NULL,
+                               vault.grant_changed(revoke_access.role, revoke_access.pattern, held));
 END
 $$;
 COMMENT ON FUNCTION vault.revoke_access(regrole, text, text[]) IS 'takes back what grant_access gave';

@@ -1,20 +1,42 @@
 
 -- Audit
 
+CREATE FUNCTION vault.audit_base(timeline bigint, OUT base bigint, OUT made_by xid)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    SELECT n.base, n.xmin INTO base, made_by FROM vault.audit_numbering n WHERE n.timeline = audit_base.timeline;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    -- Of two at once the second waits, and finds the row as the first has left it. 2^46 is what 16 million transactions
+    -- use: a primary that was lost had not written more that its successor has not replayed.
+    INSERT INTO vault.audit_numbering (timeline, base)
+    VALUES (audit_base.timeline, (SELECT coalesce(max(l.id), 0) FROM vault.audit_log l))
+    ON CONFLICT ON CONSTRAINT audit_numbering_pkey DO UPDATE
+    SET timeline = excluded.timeline, base = greatest(audit_numbering.base + (1::bigint << 46), excluded.base)
+    WHERE audit_numbering.timeline <> excluded.timeline;
+    SELECT n.base, n.xmin INTO STRICT base, made_by FROM vault.audit_numbering n WHERE n.timeline = audit_base.timeline;
+END
+$$;
+COMMENT ON FUNCTION vault.audit_base(bigint)
+    IS 'where the ids of audit records begin on a timeline, and the transaction that decided so';
+
 CREATE FUNCTION vault.append_audit(origin vault.audit_origin, action text, secret_name text, version bigint,
-                                   outcome text, code text, change uuid DEFAULT NULL)
+                                   outcome text, code text, change uuid DEFAULT NULL, details jsonb DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
-                                 code, request_id, change)
+                                 code, request_id, change, details)
     VALUES (clock_timestamp(), origin.node, origin.actor, origin.session_role, origin.client_ip,
             append_audit.action, append_audit.secret_name, append_audit.version, append_audit.outcome,
-            append_audit.code, origin.request_id, append_audit.change);
+            append_audit.code, origin.request_id, append_audit.change, append_audit.details);
 END
 $$;
-COMMENT ON FUNCTION vault.append_audit(vault.audit_origin, text, text, bigint, text, text, uuid)
+COMMENT ON FUNCTION vault.append_audit(vault.audit_origin, text, text, bigint, text, text, uuid, jsonb)
     IS 'appends one audit record; a second one of the same change is refused, and what it records with it';
 
 CREATE FUNCTION vault.change_made(change uuid) RETURNS timestamptz
@@ -34,10 +56,26 @@ CREATE FUNCTION vault.record_look(action text, target text) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_record_look' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.record_look(text, text) IS 'has the key agent record a look at the audit';
 
+CREATE FUNCTION vault.look_at_audit(target text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- The agent of the node records the look, like a read, and no rollback takes that back. Where there is no agent, the
+    -- record is the transaction's, if that can write.
+    PERFORM vault.record_look('audit', look_at_audit.target);
+EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
+    IF current_setting('transaction_read_only')::boolean THEN
+        RAISE;
+    END IF;
+    PERFORM vault.append_audit(vault.local_origin(), 'audit', look_at_audit.target, NULL, 'ok', '');
+END
+$$;
+COMMENT ON FUNCTION vault.look_at_audit(text) IS 'records that the audit is read; raises where that cannot be recorded';
+
 CREATE FUNCTION vault.audit(name_prefix text DEFAULT NULL, since timestamptz DEFAULT NULL,
-                            max_rows integer DEFAULT 1000)
+                            max_rows integer DEFAULT 1000, until timestamptz DEFAULT NULL)
 RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
-               secret_name text, version bigint, outcome text, code text, request_id text)
+               secret_name text, version bigint, outcome text, code text, request_id text, details jsonb)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -45,30 +83,62 @@ BEGIN
     IF audit.max_rows IS NULL OR audit.max_rows NOT BETWEEN 1 AND 100000 THEN
         RAISE EXCEPTION 'max_rows must be between 1 and 100000' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- Whoever looks is seen: the agent of the node records it, like a read, and no rollback takes that back. Where
-    -- there is none, the record is the transaction's, if that can write.
-    BEGIN
-        PERFORM vault.record_look('audit', audit.name_prefix);
-    EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
-        IF current_setting('transaction_read_only')::boolean THEN
-            RAISE;
-        END IF;
-        PERFORM vault.append_audit(vault.local_origin(), 'audit', audit.name_prefix, NULL, 'ok', '');
-    END;
+    PERFORM vault.look_at_audit(audit.name_prefix);
     RETURN QUERY
         SELECT newest.* FROM (
             SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,
-                   l.outcome, l.code, l.request_id
+                   l.outcome, l.code, l.request_id, l.details
             FROM vault.audit_log l
             WHERE (audit.name_prefix IS NULL OR starts_with(l.secret_name, audit.name_prefix))
               AND (audit.since IS NULL OR l.at >= audit.since)
+              AND (audit.until IS NULL OR l.at < audit.until)
             ORDER BY l.at DESC, l.id DESC
             LIMIT audit.max_rows) newest
         ORDER BY newest.at, newest.id;
 END
 $$;
-COMMENT ON FUNCTION vault.audit(text, timestamptz, integer)
-    IS 'the newest audit records, oldest first by the time of the operation; GRANT EXECUTE to auditors';
+COMMENT ON FUNCTION vault.audit(text, timestamptz, integer, timestamptz)
+    IS 'the newest audit records since a time and before another, oldest first by the time of the operation';
+
+CREATE FUNCTION vault.audit_page(after_id bigint, max_rows integer)
+RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
+               secret_name text, version bigint, outcome text, code text, request_id text, details jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    -- Ids from here on may belong to transactions that are not over. Null: all records were restored from a dump.
+    beyond bigint := (SELECT n.base FROM vault.audit_numbering n)
+                     + (pg_snapshot_xmin(pg_current_snapshot())::text::bigint << 22);
+BEGIN
+    RETURN QUERY
+        SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,
+               l.outcome, l.code, l.request_id, l.details
+        FROM vault.audit_log l
+        WHERE l.id > audit_page.after_id AND l.id < coalesce(beyond, 9223372036854775807)
+        ORDER BY l.id LIMIT audit_page.max_rows;
+END
+$$;
+COMMENT ON FUNCTION vault.audit_page(bigint, integer) IS 'what vault.audit_after() returns, for the API, which records the look';
+
+CREATE FUNCTION vault.audit_after(after_id bigint, max_rows integer DEFAULT 1000)
+RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
+               secret_name text, version bigint, outcome text, code text, request_id text, details jsonb)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF audit_after.after_id IS NULL THEN
+        RAISE EXCEPTION 'after_id must not be null' USING ERRCODE = 'null_value_not_allowed',
+            HINT = 'Begin with 0, and go on with the id of the last record.';
+    ELSIF audit_after.max_rows IS NULL OR audit_after.max_rows NOT BETWEEN 1 AND 100000 THEN
+        RAISE EXCEPTION 'max_rows must be between 1 and 100000' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM vault.look_at_audit(NULL);
+    RETURN QUERY SELECT p.* FROM vault.audit_page(audit_after.after_id, audit_after.max_rows) p;
+END
+$$;
+COMMENT ON FUNCTION vault.audit_after(bigint, integer)
+    IS 'the audit records that follow an id, in the order of ids, each once, also those that commit late; 0: from the first';
 
 -- The journals of the nodes. Each record has a number in its journal, without gaps; the row of the journal says up to
 -- which one they have arrived. Whoever ships holds that row, so records arrive once and in their order.

@@ -51,6 +51,28 @@ END
 $$;
 COMMENT ON FUNCTION vault.apply_settings(vault.secrets, vault.secret_settings) IS 'changes the settings of a locked secret; null keeps';
 
+CREATE FUNCTION vault.settings_of(s vault.secrets) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_build_object('description', s.description, 'tags', s.tags,
+        'rotation_interval_secs', s.rotation_interval_secs, 'rotation_schedule', s.rotation_schedule,
+        'rotation_time_zone', s.rotation_time_zone, 'rotation_window_secs', s.rotation_window_secs,
+        'rotation_paused', s.rotation_paused, 'grace_period_secs', s.grace_period_secs,
+        'keep_versions', s.keep_versions, 'generate_policy', s.generate_policy)
+$$;
+COMMENT ON FUNCTION vault.settings_of(vault.secrets) IS 'the settings of a secret, by name';
+
+CREATE FUNCTION vault.settings_changed(before vault.secrets, now vault.secrets) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_build_object('old', coalesce(jsonb_object_agg(o.key, o.value), '{}'),
+                              'new', coalesce(jsonb_object_agg(o.key, n.value), '{}'))
+    FROM jsonb_each(vault.settings_of(before)) o JOIN jsonb_each(vault.settings_of(now)) n ON n.key = o.key
+    WHERE o.value <> n.value
+$$;
+COMMENT ON FUNCTION vault.settings_changed(vault.secrets, vault.secrets)
+    IS 'the settings that differ, before and after, for the audit';
+
 CREATE FUNCTION vault.configure_secret(id uuid, expected_version bigint, settings vault.secret_settings,
                                        origin vault.audit_origin, change uuid DEFAULT NULL,
                                        expected_revision bigint DEFAULT NULL)
@@ -59,13 +81,15 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 AS $$
 DECLARE
     s vault.secrets := vault.lock_secret(id, expected_version);
+    before vault.secrets := s;
 BEGIN
     IF s.settings_revision <> expected_revision THEN
         RAISE EXCEPTION 'settings of secret "%" are at revision %, not %', s.name, s.settings_revision, expected_revision
             USING ERRCODE = 'VT001', HINT = 'They have changed since they were read. Read them again, then decide.';
     END IF;
     s := vault.apply_settings(s, settings);
-    PERFORM vault.append_audit(origin, 'configure', s.name, s.current_version, 'ok', '', change);
+    PERFORM vault.append_audit(origin, 'configure', s.name, s.current_version, 'ok', '', change,
+                               vault.settings_changed(before, s));
     RETURN vault.info_of(s);
 END
 $$;
@@ -81,6 +105,7 @@ DECLARE
     s vault.secrets;
     v vault.secret_versions;
     stamp timestamptz;
+    before timestamptz;
 BEGIN
     PERFORM vault.require_writable();
     IF grace_secs IS NULL OR grace_secs NOT BETWEEN 0 AND 315360000 THEN
@@ -94,6 +119,8 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Rotate or update the secret first.';
     END IF;
     stamp := clock_timestamp();
+    SELECT x.expires_at INTO before FROM vault.secret_versions x
+    WHERE x.secret_id = s.id AND x.version = expire_version.version;
     -- Only ever sooner: an expired version stays expired.
     UPDATE vault.secret_versions x
     SET expires_at = least(x.expires_at, stamp + make_interval(secs => grace_secs)), expired = x.expired OR grace_secs = 0
@@ -104,7 +131,9 @@ BEGIN
             USING ERRCODE = 'undefined_object';
     END IF;
     PERFORM vault.sweep_versions(s);
-    PERFORM vault.append_audit(origin, 'expire', s.name, v.version, 'ok', '', change);
+    PERFORM vault.append_audit(origin, 'expire', s.name, v.version, 'ok', '', change,
+        jsonb_build_object('old', jsonb_build_object('expires_at', before),
+                           'new', jsonb_build_object('expires_at', v.expires_at)));
     RETURN ROW(v.version, v.envelope_version, v.kms_key_id, v.created_at, v.expires_at)::vault.version_info;
 END
 $$;

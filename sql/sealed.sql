@@ -136,11 +136,13 @@ $$;
 COMMENT ON FUNCTION vault.check_settings(text, vault.secret_settings)
     IS 'raises with a sentence where the constraints of the table would raise with a name';
 
-CREATE FUNCTION vault.note_change(origin vault.audit_origin, action text, id uuid, name text, version bigint) RETURNS void
+CREATE FUNCTION vault.note_change(origin vault.audit_origin, action text, id uuid, name text, version bigint,
+                                  details jsonb DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM vault.append_audit(origin, note_change.action, note_change.name, note_change.version, 'ok', '');
+    PERFORM vault.append_audit(origin, note_change.action, note_change.name, note_change.version, 'ok', '', NULL,
+                               note_change.details);
     INSERT INTO vault.changes (at, action, name, version)
     VALUES (clock_timestamp(), note_change.action, note_change.name, note_change.version);
     -- Any role may listen to any channel. The id says nothing to those who may not see the secret's name.
@@ -148,7 +150,7 @@ BEGIN
                       jsonb_build_object('id', note_change.id, 'version', note_change.version)::text);
 END
 $$;
-COMMENT ON FUNCTION vault.note_change(vault.audit_origin, text, uuid, text, bigint)
+COMMENT ON FUNCTION vault.note_change(vault.audit_origin, text, uuid, text, bigint, jsonb)
     IS 'audits a change and tells those who follow, at its commit';
 
 CREATE FUNCTION vault.insert_version(id uuid, version bigint, sealed vault.sealed_value, stamp timestamptz)
@@ -183,7 +185,7 @@ $$;
 COMMENT ON FUNCTION vault.lock_secret(uuid, bigint) IS 'locks a secret if the expected version is current';
 
 CREATE FUNCTION vault.supersede(s vault.secrets, sealed vault.sealed_value, action text, next_rotation_at timestamptz,
-                                origin vault.audit_origin)
+                                origin vault.audit_origin, details jsonb DEFAULT NULL)
 RETURNS vault.secrets
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -201,11 +203,11 @@ BEGIN
     WHERE v.secret_id = s.id AND v.version = s.current_version - 1;
     PERFORM vault.insert_version(s.id, s.current_version, supersede.sealed, stamp);
     PERFORM vault.sweep_versions(s);
-    PERFORM vault.note_change(origin, supersede.action, s.id, s.name, s.current_version);
+    PERFORM vault.note_change(origin, supersede.action, s.id, s.name, s.current_version, supersede.details);
     RETURN s;
 END
 $$;
-COMMENT ON FUNCTION vault.supersede(vault.secrets, vault.sealed_value, text, timestamptz, vault.audit_origin)
+COMMENT ON FUNCTION vault.supersede(vault.secrets, vault.sealed_value, text, timestamptz, vault.audit_origin, jsonb)
     IS 'makes a sealed value the current version of a locked secret; the old one enters its grace';
 
 CREATE FUNCTION vault.sweep_versions(s vault.secrets) RETURNS void
@@ -227,20 +229,25 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 AS $$
 DECLARE
     s vault.secrets;
+    before vault.secrets;
+    details jsonb;
 BEGIN
     IF append_version.action IS NULL OR append_version.action NOT IN ('update', 'rotate') THEN
         RAISE EXCEPTION 'action must be update or rotate' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     s := vault.lock_secret(append_version.id, append_version.expected_version);
     IF NOT (settings IS NULL) THEN  -- of a row, IS NOT NULL would ask for every field
+        before := s;
         s := vault.apply_settings(s, settings);
+        details := vault.settings_changed(before, s);
     END IF;
     IF reschedule THEN
         -- What was due is done by this; the next comes an interval from now, or by the schedule.
         DELETE FROM vault.rotation_jobs j WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed');
         s.next_rotation_at := clock_timestamp() + make_interval(secs => s.rotation_interval_secs);
     END IF;
-    s := vault.supersede(s, append_version.sealed, append_version.action, s.next_rotation_at, origin);
+    s := vault.supersede(s, append_version.sealed, append_version.action, s.next_rotation_at, origin,
+                         details);
     RETURN vault.info_of(s);
 END
 $$;

@@ -12,7 +12,7 @@ CREATE ROLE regress_vault_service;
 CREATE ROLE regress_vault_auditor;
 SELECT vault.grant_service_role('regress_vault_service');
 GRANT USAGE ON SCHEMA vault TO regress_vault_auditor;
-GRANT EXECUTE ON FUNCTION vault.audit TO regress_vault_auditor;
+GRANT EXECUTE ON FUNCTION vault.audit, vault.audit_after TO regress_vault_auditor;
 -- append: what becomes of a record
 CREATE FUNCTION append(name text, action text DEFAULT 'read', outcome text DEFAULT 'ok', code text DEFAULT '',
     version bigint DEFAULT NULL, origin text DEFAULT '("here","reader",,192.0.2.7,req-1)') RETURNS text LANGUAGE sql AS $$
@@ -55,6 +55,13 @@ SELECT count(*) FROM vault.audit('') WHERE secret_name = 'audit/full' AND actor 
 SELECT count(*) FROM vault.audit('audit/full', clock_timestamp() - interval '1 hour') WHERE actor = 'role:app';
 SELECT count(*) FROM vault.audit('audit/full', 'infinity');
 SELECT count(*) FROM vault.audit('audit/full', '-infinity') WHERE actor = 'role:app';
+-- until a time, which is not in it, so that one range goes on where the last one ended
+SELECT count(*) FROM vault.audit('audit/full', until => 'infinity') WHERE actor = 'role:app';
+SELECT count(*) FROM vault.audit('audit/full', until => clock_timestamp() - interval '1 hour');
+SELECT count(*) FROM vault.audit('audit/full', until => '-infinity');
+SELECT count(*) FROM (SELECT a.at FROM vault.audit('audit/full') a WHERE a.actor = 'role:app' LIMIT 1) r,
+    LATERAL (SELECT FROM vault.audit('audit/full', r.at, 1000, r.at) UNION ALL
+             SELECT FROM vault.audit('audit/full', r.at, 1000, r.at + interval '1 microsecond') x WHERE x.actor = 'role:app') b;
 -- by number
 SELECT count(*) FROM vault.audit(max_rows => 3);
 SELECT secret_name FROM vault.audit('audit/all', max_rows => 2);
@@ -104,6 +111,54 @@ RESET ROLE;
 SELECT count(*) FROM vault.audit('audit/wrong') WHERE actor <> 'role:' || session_user;
 
 --
+-- after an id: in the order of ids, on from there
+--
+SET ROLE regress_vault_service;
+SELECT append('audit/page' || n) FROM generate_series(1, 5) n;
+RESET ROLE;
+SET SESSION AUTHORIZATION regress_vault_auditor;
+SELECT coalesce(max(id), 0) AS place FROM vault.audit('audit/page3') \gset
+SELECT secret_name FROM vault.audit_after(:place, 2);
+SELECT string_agg(secret_name, ' ' ORDER BY ordinality) FROM vault.audit_after(:place) WITH ORDINALITY WHERE action <> 'audit';
+SELECT count(*) FROM vault.audit_after(9223372036854775807);
+SELECT array_agg(id ORDER BY ordinality) = array_agg(id ORDER BY id) FROM vault.audit_after(0, 100000) WITH ORDINALITY;
+SELECT (SELECT min(id) FROM vault.audit_after(-1, 1)) = (SELECT min(id) FROM vault.audit(max_rows => 100000));
+SELECT try('SELECT vault.audit_after(NULL)');
+SELECT try('SELECT vault.audit_after(0, 0)');
+SELECT try('SELECT vault.audit_after(0, 100001)');
+SELECT try('SELECT vault.audit_after(0, NULL)');
+RESET SESSION AUTHORIZATION;
+-- one's own transaction is not over
+BEGIN;
+SELECT vault.grant_access('regress_vault_auditor', 'audit/own', '{read}');
+SELECT count(*) FROM vault.audit_after(0, 100000) WHERE secret_name LIKE '% audit/own %';
+ROLLBACK;
+SELECT await_audit();
+SELECT count(*) > 5 FROM vault.audit(max_rows => 100000) WHERE action = 'audit' AND actor = 'role:regress_vault_auditor' AND secret_name IS NULL;
+
+--
+-- what changed
+--
+CREATE ROLE regress_vault_changed;
+SELECT vault.grant_access('regress_vault_changed', 'audit/*', '{read}');
+SELECT vault.grant_access('regress_vault_changed', 'audit/*', '{read,verify}');
+SELECT vault.revoke_access('regress_vault_changed', 'audit/*', '{read,delete}');
+SELECT vault.revoke_access('regress_vault_changed', 'audit/*', '{verify}');
+SELECT vault.create_secret('audit/settings', 's3cr3t-1'::text, grace_period_secs => 3600, tags => '{"a": "b"}');
+SELECT vault.configure_secret('audit/settings', description => 'new', tags => '{"a": "c"}', keep_versions => 2);
+SELECT vault.configure_secret('audit/settings', description => 'new');
+SELECT vault.update_secret('audit/settings', 's3cr3t-2'::text, 1);
+SELECT vault.expire_version('audit/settings', 1, 60);
+SELECT vault.configure_secret('audit/settings', generate_policy => '{"length": 20}');
+SELECT a.action, a.secret_name, CASE WHEN a.action = 'expire' THEN (a.details #>> '{old,expires_at}')::timestamptz
+    > (a.details #>> '{new,expires_at}')::timestamptz AND a.details::text NOT LIKE '%null%' END, CASE WHEN a.action <> 'expire' THEN a.details END
+FROM vault.audit(max_rows => 100000) a
+WHERE a.secret_name LIKE '%regress_vault_changed' OR a.secret_name = 'audit/settings' AND a.action <> 'audit' ORDER BY a.id;
+SELECT count(*) FROM vault.audit(max_rows => 100000) a WHERE a::text LIKE '%s3cr3t%';
+SELECT vault.delete_secret('audit/settings', NULL);
+DROP ROLE regress_vault_changed;
+
+--
 -- pruning: old enough, so many at a time, seen, and the last record of each journal stays
 --
 SELECT append('audit/old') FROM generate_series(1, 5);
@@ -134,6 +189,6 @@ ROLLBACK;
 
 DROP FUNCTION append(text, text, text, text, bigint, text);
 SELECT vault.revoke_service_role('regress_vault_service');
-REVOKE EXECUTE ON FUNCTION vault.audit FROM regress_vault_auditor;
+REVOKE EXECUTE ON FUNCTION vault.audit, vault.audit_after FROM regress_vault_auditor;
 REVOKE USAGE ON SCHEMA vault FROM regress_vault_auditor;
 DROP ROLE regress_vault_service, regress_vault_auditor;

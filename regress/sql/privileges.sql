@@ -68,7 +68,9 @@ SELECT try('ALTER TABLE vault.secrets DISABLE ROW LEVEL SECURITY');
 SELECT try('CREATE POLICY mine ON vault.secrets USING (true)');
 SELECT try('CREATE TRIGGER mine BEFORE INSERT ON vault.secrets EXECUTE FUNCTION suppress_redundant_updates_trigger()');
 SELECT try('CREATE TEMP TABLE mine (c vault.secret_info)');
-SELECT try('SELECT nextval(''vault.audit_log_id_seq'')');
+SELECT try('SELECT vault.next_audit_id()');
+SELECT try('SELECT vault.audit_after(0)');
+SELECT try('SELECT vault.audit_page(0, 1)');
 
 -- GRANT ... ON ALL TABLES, by mistake: no row is shown, changed or added
 RESET ROLE;
@@ -97,6 +99,9 @@ VALUES (uuid(901), 2, 1, 'k', '\x01', decode(repeat('ab', 24), 'hex'), decode(re
 INSERT INTO vault.admin_tokens VALUES (uuid(902), 'forged', decode(repeat('99', 32), 'hex'), now());
 INSERT INTO vault.access_grants VALUES ('regress_vault_nobody', '*', 'read', now(), 'nobody');
 INSERT INTO vault.audit_log (at, node, actor, action, outcome) VALUES (now(), 'here', 'nobody', 'read', 'ok');
+INSERT INTO vault.audit_log (id, at, node, actor, action, outcome) VALUES (1, now(), 'here', 'nobody', 'read', 'ok');
+INSERT INTO vault.audit_numbering (timeline, base) VALUES (1, 9223372036854775807);
+WITH x AS (UPDATE vault.audit_numbering SET base = 9223372036854775807 RETURNING 1) SELECT count(*) FROM x;
 WITH x AS (UPDATE vault.secrets SET name = 'priv/moved' RETURNING 1) SELECT count(*) FROM x;
 WITH x AS (UPDATE vault.access_grants SET grantee = 'regress_vault_nobody' RETURNING 1) SELECT count(*) FROM x;
 WITH x AS (DELETE FROM vault.secret_versions RETURNING 1) SELECT count(*) FROM x;
