@@ -12,6 +12,7 @@ import (
 type probeBody struct {
 	Status string            `json:"status"`
 	Checks map[string]string `json:"checks,omitempty"`
+	Causes map[string]string `json:"causes,omitempty"` // of the checks that failed
 }
 
 // health tells that the process answers, and nothing else.
@@ -19,11 +20,11 @@ func (s *server) health(c *gin.Context) {
 	s.answer(c, http.StatusOK, probeBody{Status: "ok"})
 }
 
-// ready tells which part is missing; why is for the log: the answer goes to
-// anybody. A degraded node stays in the balance: it serves what others cannot
+// ready tells which part is missing and why, in the words that clients get of a request that failed for it: the answer
+// goes to anybody. More is in the log. A degraded node stays in the balance: it serves what others cannot
 // serve better.
 func (s *server) ready(c *gin.Context) {
-	out := probeBody{Status: "ready", Checks: map[string]string{}}
+	out := probeBody{Status: "ready", Checks: map[string]string{}, Causes: map[string]string{}}
 	status := http.StatusOK
 	for _, check := range s.Vault.Ready(c.Request.Context()) {
 		out.Checks[check.Name] = "ok"
@@ -31,6 +32,7 @@ func (s *server) ready(c *gin.Context) {
 			continue
 		}
 		out.Checks[check.Name] = string(core.CodeOf(check.Err))
+		out.Causes[check.Name] = core.MessageOf(check.Err)
 		if check.Degraded {
 			out.Checks[check.Name] = "degraded"
 			if status == http.StatusOK {

@@ -42,9 +42,9 @@ type AWSConfig struct {
 	MaxRetries int
 	// AttemptTimeout bounds one attempt; 0 = 3 s.
 	AttemptTimeout time.Duration
-	// Silent, if not nil, is told when KMS is taken to be away (true), and when it answers again (false). It must not
-	// block.
-	Silent func(bool)
+	// Silent, if not nil, is called with the cause when KMS is taken to be away, and with nil when it answers again. It
+	// must not block.
+	Silent func(why error)
 }
 
 // AWS makes data keys with AWS KMS and has it unwrap them. Plain keys are copied into buffers of the SDK and of TLS
@@ -80,7 +80,8 @@ func NewAWS(ctx context.Context, c AWSConfig) (*AWS, error) {
 	if cfg.Credentials != nil {
 		cfg.Credentials = credentialSource{cfg.Credentials}
 	}
-	k := &AWS{keyID: c.KeyID, breaker: newBreaker(c.Silent)}
+	k := &AWS{keyID: c.KeyID, breaker: newBreaker(explained(c.Silent, c.KeyID))}
+	k.breaker.limit = c.AttemptTimeout
 	// Only now is the client complete: AWS_CA_BUNDLE has changed it.
 	inner := cfg.HTTPClient
 	if b, ok := inner.(*awshttp.BuildableClient); ok {
@@ -133,16 +134,44 @@ func checkEndpoint(endpoint string) error {
 	return core.Errorf(core.Invalid, "the endpoint of AWS KMS is http, and not on this machine: data keys would cross the network in the clear; use https in AWS_ENDPOINT_URL_KMS")
 }
 
+// explained passes on the errors of attempts as explain would.
+func explained(silent func(error), key string) func(error) {
+	if silent == nil {
+		return nil
+	}
+	return func(why error) {
+		if why != nil {
+			why = outage(key, why)
+		}
+		silent(why)
+	}
+}
+
+// outage is the error while no call is made because of why, the last attempt's error.
+func outage(key string, why error) error {
+	f := &awsFault{op: "*", key: key}
+	m := f.judgeAttempt(why)
+	f.detail, f.hint, f.reason = inOneLine(f.detail, noFurther), inOneLine(m.hint, restingHint), m.reason
+	return core.Wrap(m.code, f, "%s", m.msg)
+}
+
 // Circuit tells whether KMS is taken to be away.
-func (k *AWS) Circuit() Circuit { return k.breaker.state() }
+func (k *AWS) Circuit() Circuit {
+	c := k.breaker.state()
+	if why := k.breaker.reason(); c.Open && why != nil {
+		c.why = outage(k.keyID, why)
+	}
+	return c
+}
 
 // Generate returns a new data key bound to kmsContext, which KMS wrapped under the configured key; KeyID is that key's
 // ARN, whatever name it is configured by. The caller wipes Plain. core.Unavailable or core.Denied; nothing is made up
 // when KMS is away.
 func (k *AWS) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
+	ctx, timely := k.call(ctx, "GenerateDataKey", k.keyID)
 	out, err := k.client.GenerateDataKey(ctx, &awskms.GenerateDataKeyInput{
 		KeyId: &k.keyID, KeySpec: types.DataKeySpecAes256, EncryptionContext: kmsContext,
-	})
+	}, timely)
 	if err != nil {
 		return vault.DataKey{}, k.explain(ctx, "GenerateDataKey", k.keyID, err)
 	}
@@ -161,9 +190,10 @@ func (k *AWS) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[s
 	if err := checkWrapped(key); err != nil {
 		return nil, err
 	}
+	ctx, timely := k.call(ctx, "Decrypt", key.KeyID)
 	out, err := k.client.Decrypt(ctx, &awskms.DecryptInput{
 		KeyId: &key.KeyID, CiphertextBlob: key.Wrapped, EncryptionContext: kmsContext,
-	})
+	}, timely)
 	if err != nil {
 		return nil, k.explain(ctx, "Decrypt", key.KeyID, err)
 	}
@@ -190,7 +220,8 @@ func (k *AWS) Check(ctx context.Context) error {
 
 // Current returns the ARN of the key that Generate uses now. Errors as Check.
 func (k *AWS) Current(ctx context.Context) (string, error) {
-	out, err := k.client.DescribeKey(ctx, &awskms.DescribeKeyInput{KeyId: &k.keyID})
+	ctx, timely := k.call(ctx, "DescribeKey", k.keyID)
+	out, err := k.client.DescribeKey(ctx, &awskms.DescribeKeyInput{KeyId: &k.keyID}, timely)
 	if err != nil {
 		return "", k.explain(ctx, "DescribeKey", k.keyID, err)
 	}

@@ -31,6 +31,7 @@ type awsFault struct {
 	detail  string // what happened where there is no code
 	hint    string // what to do
 	says    verdict
+	reason  Reason
 	cause   error // a context's error, for errors.Is; nil = none
 }
 
@@ -64,6 +65,8 @@ type meaning struct {
 	msg  string // for clients too
 	hint string // for the operator
 	says verdict
+	// reason is the meaning as a label of metrics.
+	reason Reason
 	// quote allows AWS's own message, which names the principal, action or key and nothing secret.
 	quote bool
 }
@@ -98,24 +101,30 @@ func verdictOf(err error) verdict {
 	return unsure
 }
 
+// noFurther is added to the last attempt's failure when calls are refused because of it.
+const noFurther = "no further attempt is made now"
+
+// restingHint tells the operator why no call was made.
+const restingHint = "one call is tried at least once a second until the key service answers"
+
 var (
-	throttled = meaning{code: core.Unavailable, msg: "the key service is throttling", hint: "raise the KMS request quota or VAULT_DEK_CACHE_TTL_SECS"}
-	failed    = meaning{code: core.Unavailable, msg: "the key service has failed"}
-	unheardOf = meaning{code: core.Unavailable, msg: "the key service has failed", says: unsure}
-	disabled  = meaning{code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, or cancel its deletion", says: no, quote: true}
+	throttled = meaning{reason: ReasonThrottled, code: core.Unavailable, msg: "the key service is throttling", hint: "raise the KMS request quota or VAULT_DEK_CACHE_TTL_SECS"}
+	failed    = meaning{reason: ReasonFailed, code: core.Unavailable, msg: "the key service has failed"}
+	unheardOf = meaning{reason: ReasonFailed, code: core.Unavailable, msg: "the key service has failed", says: unsure}
+	disabled  = meaning{reason: ReasonKey, code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, or cancel its deletion", says: no, quote: true}
 	// invalidState is pending deletion, and with a custom key store every failure of the store too: see AWS.judgeState.
-	invalidState = meaning{code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, cancel its deletion, or look after its custom key store", says: unsure, quote: true}
-	unknownKey   = meaning{code: core.Unavailable, msg: "the key service does not know the master key", hint: "check VAULT_KMS_KEY_ID and AWS_REGION", says: no, quote: true}
-	badKey       = meaning{code: core.Unavailable, msg: "the master key cannot make data keys", hint: "VAULT_KMS_KEY_ID must be a symmetric encryption key", says: no, quote: true}
-	refused      = meaning{code: core.Denied, msg: "the key service refuses this server", hint: "the IAM policy or the key policy must allow the action with this encryption context (docs/KMS.md)", says: no, quote: true}
-	badLogin     = meaning{code: core.Unavailable, msg: "the key service does not accept this server's credentials", hint: "renew the AWS credentials and check this machine's clock", says: unsure}
-	badBlob      = meaning{code: core.Corrupt, msg: "the wrapped data key is damaged or belongs to another secret or version", says: no}
-	wrongKey     = meaning{code: core.Corrupt, msg: "the wrapped data key is not of the key it claims", says: no}
-	unreachable  = meaning{code: core.Unavailable, msg: "the key service cannot be reached"}
-	tooLate      = meaning{code: core.Unavailable, msg: "the key service did not answer in time"}
-	resting      = meaning{code: core.Unavailable, msg: "the key service does not answer", hint: "one call is tried at least once a second until it does; the calls before say why"}
-	notAnAnswer  = meaning{code: core.Unavailable, msg: "the key service gave a false answer", hint: "check AWS_ENDPOINT_URL_KMS and what stands between here and AWS"}
-	noLogin      = meaning{code: core.Unavailable, msg: "this server has no credentials for the key service", hint: "none of the environment, shared files, web identity, container or instance role gave any", says: unsure}
+	invalidState = meaning{reason: ReasonKey, code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, cancel its deletion, or look after its custom key store", says: unsure, quote: true}
+	unknownKey   = meaning{reason: ReasonKey, code: core.Unavailable, msg: "the key service does not know the master key", hint: "check VAULT_KMS_KEY_ID and AWS_REGION", says: no, quote: true}
+	badKey       = meaning{reason: ReasonKey, code: core.Unavailable, msg: "the master key cannot make data keys", hint: "VAULT_KMS_KEY_ID must be a symmetric encryption key", says: no, quote: true}
+	refused      = meaning{reason: ReasonDenied, code: core.Denied, msg: "the key service refuses this server", hint: "the IAM policy or the key policy must allow the action with this encryption context (docs/KMS.md)", says: no, quote: true}
+	badLogin     = meaning{reason: ReasonCredentials, code: core.Unavailable, msg: "the key service does not accept this server's credentials", hint: "renew the AWS credentials and check this machine's clock", says: unsure}
+	badBlob      = meaning{reason: ReasonCorrupt, code: core.Corrupt, msg: "the wrapped data key is damaged or belongs to another secret or version", says: no}
+	wrongKey     = meaning{reason: ReasonCorrupt, code: core.Corrupt, msg: "the wrapped data key is not of the key it claims", says: no}
+	unreachable  = meaning{reason: ReasonUnreachable, code: core.Unavailable, msg: "the key service cannot be reached"}
+	tooLate      = meaning{reason: ReasonTimeout, code: core.Unavailable, msg: "the key service did not answer in time"}
+	away         = meaning{reason: ReasonAway, code: core.Unavailable, msg: "the key service does not answer", hint: restingHint}
+	notAnAnswer  = meaning{reason: ReasonFalseAnswer, code: core.Unavailable, msg: "the key service gave a false answer", hint: "check AWS_ENDPOINT_URL_KMS and what stands between here and AWS"}
+	noLogin      = meaning{reason: ReasonCredentials, code: core.Unavailable, msg: "this server has no credentials for the key service", hint: "none of the environment, shared files, web identity, container or instance role gave any", says: unsure}
 )
 
 // meanings of the codes that KMS and its front end answer with. Every other code is failed or unheardOf, by its HTTP status.
@@ -141,8 +150,11 @@ func (k *AWS) explain(ctx context.Context, op, key string, err error) error {
 	if r, ok := errors.AsType[*awshttp.ResponseError](err); ok {
 		f.request = printable(r.ServiceRequestID(), 64)
 	}
-	m := f.judge(err)
-	f.hint, f.says = m.hint, m.says
+	m := k.judge(f, attemptsOf(ctx).cause(), err)
+	f.hint, f.says, f.reason = m.hint, m.says, m.reason
+	if errors.Is(f.cause, context.Canceled) {
+		f.reason = ReasonCancelled
+	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok && f.cause == nil && api.ErrorCode() == "KMSInvalidStateException" {
 		f.says = k.judgeState(ctx, key)
 	}
@@ -162,17 +174,39 @@ func (k *AWS) judgeState(ctx context.Context, key string) verdict {
 	return unsure
 }
 
-func (f *awsFault) judge(err error) meaning {
+// judge returns what the end of a call means: last is why its last attempt failed, nil if none has failed by itself. A
+// call that was given up between two attempts, or in one, means what the last attempt did.
+func (k *AWS) judge(f *awsFault, last, err error) meaning {
+	resting := errors.Is(err, errResting)
+	if resting && last == nil {
+		last = k.breaker.reason()
+	}
+	switch {
+	case resting && last != nil:
+		m := f.judgeAttempt(last)
+		f.detail = inOneLine(f.detail, noFurther)
+		m.hint, m.says = inOneLine(m.hint, restingHint), silent
+		return m
+	case resting:
+		return away
+	case f.cause != nil && last != nil:
+		m := f.judgeAttempt(last)
+		f.detail = inOneLine(f.detail, "given up: "+f.cause.Error())
+		return m
+	case f.cause != nil:
+		f.detail = "given up: " + f.cause.Error()
+		return tooLate
+	case last != nil:
+		return f.judgeAttempt(last)
+	}
+	return f.judgeAttempt(err)
+}
+
+// judgeAttempt returns what the failure of an attempt means.
+func (f *awsFault) judgeAttempt(err error) meaning {
 	if c, ok := errors.AsType[*noCredentials](err); ok {
 		f.detail = c.Error()
 		return noLogin
-	}
-	if errors.Is(err, errResting) {
-		return resting
-	}
-	if f.cause != nil {
-		f.detail = "given up: " + f.cause.Error()
-		return tooLate
 	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		f.code = printable(api.ErrorCode(), 64)

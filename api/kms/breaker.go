@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 const (
@@ -32,13 +34,24 @@ const (
 type Circuit struct {
 	Open    bool   // KMS has not answered lately: all attempts but a few tries are refused
 	Refused uint64 // attempts refused; it only grows
+
+	why error // the last attempt's failure as a caller is told it; nil = unknown
+}
+
+// reason returns what a caller is told while the circuit is open.
+func (c Circuit) reason() error {
+	if c.why != nil {
+		return c.why
+	}
+	return core.Errorf(away.code, "%s", away.msg)
 }
 
 // breaker refuses attempts at once while KMS answers none, so that callers do not wait for their whole deadline each and
 // retries of calls under way end too. It looks at attempts, not at calls: every answer of KMS, a refusal or throttling
 // too, is a sign of life. Safe for concurrent use.
 type breaker struct {
-	changed func(open bool) // nil = nobody
+	changed func(why error) // nil = nobody
+	limit   time.Duration   // of one attempt; 0 = unknown
 	refused atomic.Uint64
 
 	mu     sync.Mutex
@@ -46,15 +59,23 @@ type breaker struct {
 	since  time.Time // when it opened; zero = it is closed
 	until  time.Time // of the rest
 	trying bool      // somebody is let through
+	why    error     // what the last silent attempt failed with
 	turn   uint64    // counts openings, tries and closings: what an attempt of an earlier one says is old
 }
 
 // errResting is why the breaker refused; the SDK does not try it again.
 var errResting = errors.New("kms: the breaker is open")
 
-// newBreaker's changed is told each time the breaker opens (true) or closes (false) for good, not of tries in between;
-// it must not block. nil = nobody.
-func newBreaker(changed func(open bool)) *breaker { return &breaker{changed: changed} }
+// newBreaker's changed is told each time the breaker opens, with the last attempt's error, or closes, with nil, for good;
+// not of tries in between. It must not block. nil = nobody.
+func newBreaker(changed func(why error)) *breaker { return &breaker{changed: changed} }
+
+// reason returns the error of the last silent attempt; nil = there was none since an answer came.
+func (b *breaker) reason() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.why
+}
 
 func (b *breaker) state() Circuit {
 	b.mu.Lock()
@@ -87,17 +108,19 @@ func (b *breaker) done(turn uint64, sign error) {
 		b.trying = false
 	case sign == nil && b.open():
 		b.turn++
-		b.fails, b.since, b.trying = 0, time.Time{}, false
-		b.tell(false)
+		b.fails, b.since, b.trying, b.why = 0, time.Time{}, false, nil
+		b.tell(nil)
 	case sign == nil:
-		b.fails = 0
+		b.fails, b.why = 0, nil
 	case b.open():
+		b.why = sign
 		b.rest()
 	default:
+		b.why = sign
 		if b.fails++; b.fails >= breakerFails {
 			b.since = time.Now()
 			b.rest()
-			b.tell(true)
+			b.tell(sign)
 		}
 	}
 }
@@ -114,9 +137,9 @@ func (b *breaker) rest() {
 	b.until = now.Add(long/2 + rand.N(long/2))
 }
 
-func (b *breaker) tell(open bool) {
+func (b *breaker) tell(why error) {
 	if b.changed != nil {
-		b.changed(open)
+		b.changed(why)
 	}
 }
 
@@ -134,11 +157,19 @@ func (b *breaker) attempt(ctx context.Context, in middleware.FinalizeInput, next
 	result := context.Canceled // what a panic leaves: nothing is known
 	defer func() { b.done(turn, result) }()
 	out, meta, err := next.HandleFinalize(ctx, in)
-	result = sign(ctx, err, time.Since(begun))
+	took := time.Since(begun)
+	why := err
+	if b.limit > 0 && took >= b.limit && cutOff(err) {
+		why = errHung
+	}
+	result = sign(ctx, why, took)
+	if a := attemptsOf(ctx); a != nil && why != nil && ctx.Err() == nil {
+		a.failed(why)
+	}
 	return out, meta, err
 }
 
-// sign says what an attempt tells about KMS: nil that it lives, context.Canceled nothing, anything else that it was silent.
+// sign says what an attempt tells about KMS: nil that it lives, context.Canceled nothing, anything else, which is err or stands for it, that it was silent.
 func sign(ctx context.Context, err error, took time.Duration) error {
 	if err == nil {
 		return nil
@@ -154,7 +185,37 @@ func sign(ctx context.Context, err error, took time.Duration) error {
 			return nil
 		}
 	}
-	return errResting
+	if ctx.Err() != nil {
+		return errHung
+	}
+	return err
+}
+
+// errHung is an attempt that its caller's deadline ended after more than breakerPatience.
+var errHung error = hung{}
+
+type hung struct{}
+
+// Error implements net.Error.
+func (hung) Error() string { return "kms: no answer by the deadline" }
+
+// Timeout implements net.Error.
+func (hung) Timeout() bool { return true }
+
+// Temporary implements net.Error.
+func (hung) Temporary() bool { return true }
+
+// cutOff reports whether an attempt was under way when its time was over: the error of an answer that is cut off in the
+// middle need not say so.
+func cutOff(err error) bool {
+	if err == nil {
+		return false
+	}
+	_, answered := errors.AsType[smithy.APIError](err)
+	_, unasked := errors.AsType[*noCredentials](err)
+	_, unnamed := errors.AsType[*net.DNSError](err)
+	o, network := errors.AsType[*net.OpError](err)
+	return !answered && !unasked && !unnamed && !(network && (o.Op == "dial" || o.Op == "proxyconnect"))
 }
 
 func circuitOf(k vault.Keeper) Circuit {

@@ -32,10 +32,10 @@ func startBroken(t *testing.T, retries int) *broken {
 	t.Helper()
 	s, arn := startKMS(t)
 	b := &broken{s: s}
-	b.AWS = mustAWS(t, AWSConfig{KeyID: arn, MaxRetries: retries, AttemptTimeout: 100 * time.Millisecond, Silent: func(away bool) {
+	b.AWS = mustAWS(t, AWSConfig{KeyID: arn, MaxRetries: retries, AttemptTimeout: 100 * time.Millisecond, Silent: func(why error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.said = append(b.said, away)
+		b.said = append(b.said, why != nil)
 	}})
 	b.key = mustGenerate(t, b, ctxA)
 	s.TakeCalls()
@@ -163,7 +163,7 @@ func TestBreakerFlapping(t *testing.T) {
 func TestBreakerRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said []bool
-		b := newBreaker(func(open bool) { said = append(said, open) })
+		b := newBreaker(func(why error) { said = append(said, why != nil) })
 		late, _ := b.allow()
 		for range 2 {
 			for range breakerFails {

@@ -80,6 +80,7 @@ type flight struct {
 	waiting int
 	key     []byte
 	err     error
+	tried   *attempts // of the call
 }
 
 // NewCache returns a Cache around inner, which the Cache owns from now on: Close closes it. The caller closes the
@@ -165,7 +166,7 @@ func (k *Cache) join(id entryID, key vault.WrappedKey, kmsContext map[string]str
 	k.count.misses++
 	f := k.flights[id]
 	if f == nil {
-		f = &flight{done: make(chan struct{})}
+		f = &flight{done: make(chan struct{}), tried: &attempts{}}
 		k.flights[id] = f
 		ask := copyOf(key, kmsContext)
 		k.tasks.Go(func() { k.fetch(id, f, ask) })
@@ -187,8 +188,8 @@ func copyOf(key vault.WrappedKey, kmsContext map[string]string) request {
 }
 
 // call asks the inner keeper, detached from every caller: the first one's end must not fail the others.
-func (k *Cache) call(r request) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(k.ctx, k.c.CallTimeout)
+func (k *Cache) call(r request, tried *attempts) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.WithValue(k.ctx, attemptsKey{}, tried), k.c.CallTimeout)
 	defer cancel()
 	plain, err := k.inner.Unwrap(ctx, r.key, r.context)
 	if err == nil && len(plain) != envelope.KeySize {
@@ -200,7 +201,7 @@ func (k *Cache) call(r request) ([]byte, error) {
 
 func (k *Cache) fetch(id entryID, f *flight, r request) {
 	begun := k.c.Clock()
-	plain, err := k.call(r)
+	plain, err := k.call(r, f.tried)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.flights, id)
@@ -220,7 +221,7 @@ func (k *Cache) await(ctx context.Context, f *flight) ([]byte, error) {
 	select {
 	case <-f.done:
 	case <-ctx.Done():
-		err = core.Wrap(core.Unavailable, ctx.Err(), "%s", tooLate.msg)
+		err = f.tried.givenUp(ctx.Err())
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -95,7 +95,7 @@ func (k *Cache) startRefreshes(now time.Time) {
 
 // refreshEntry asks for the key of e again and does what the answer says.
 func (k *Cache) refreshEntry(e *entry, r request, begun time.Time) {
-	plain, err := k.call(r)
+	plain, err := k.call(r, &attempts{})
 	defer envelope.Wipe(plain)
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
@@ -24,6 +23,7 @@ type readiness struct {
 	err   error
 	at    time.Time     // zero = nothing is known
 	asked chan struct{} // closed when the question under way is answered; nil = there is none
+	tried *attempts     // of that question
 }
 
 // Check tells whether Generate and Unwrap could be served now. An answer of the inner keeper holds for two seconds, a
@@ -33,14 +33,14 @@ func (k *Cache) Check(ctx context.Context) error {
 	if k.ctx.Err() != nil {
 		return errCacheClosed()
 	}
-	away := circuitOf(k.inner.inner).Open
+	circuit := circuitOf(k.inner.inner)
 	known, asked, mine, last := k.askAgain()
 	if asked == nil {
 		return last
 	}
 	if known {
 		patience := checkPatience
-		if away || !mine {
+		if circuit.Open || !mine {
 			patience = 0
 		}
 		bounded, cancel := context.WithTimeout(ctx, patience)
@@ -55,9 +55,9 @@ func (k *Cache) Check(ctx context.Context) error {
 	}
 	switch {
 	case !known:
-		return core.Wrap(core.Unavailable, ctx.Err(), "%s", tooLate.msg)
-	case away && last == nil:
-		return core.Errorf(core.Unavailable, "%s", resting.msg)
+		return k.triedNow().givenUp(ctx.Err())
+	case circuit.Open && last == nil:
+		return circuit.reason()
 	}
 	return last
 }
@@ -74,6 +74,13 @@ func (k *Cache) look() (known, holds bool, asked chan struct{}, last error) {
 	age := k.c.Clock().Sub(r.at)
 	known = !r.at.IsZero()
 	return known, known && age >= 0 && age < long, r.asked, r.err
+}
+
+// triedNow returns the attempts of the last question.
+func (k *Cache) triedNow() *attempts {
+	k.ready.mu.Lock()
+	defer k.ready.mu.Unlock()
+	return k.ready.tried
 }
 
 // askAgain begins a question unless there is one or the last answer holds; asked is nil then.
@@ -96,9 +103,10 @@ func (k *Cache) askAgain() (known bool, asked chan struct{}, mine bool, last err
 		return known, k.ready.asked, false, last
 	}
 	asked = make(chan struct{})
-	k.ready.asked = asked
+	tried := &attempts{}
+	k.ready.asked, k.ready.tried = asked, tried
 	k.tasks.Go(func() {
-		err := k.ask()
+		err := k.ask(tried)
 		k.ready.mu.Lock()
 		defer k.ready.mu.Unlock()
 		k.ready.err, k.ready.at, k.ready.asked = err, k.c.Clock(), nil
@@ -110,8 +118,8 @@ func (k *Cache) askAgain() (known bool, asked chan struct{}, mine bool, last err
 // ask is detached from every caller. What the inner keeper checks need not be what makes and unwraps data keys, which
 // may be refused or throttled alone: when the last of those calls has failed, it is tried. That clears the doubt that
 // one bad row has cast, and recovers a node that nobody asks for anything because it was not ready.
-func (k *Cache) ask() error {
-	ctx, cancel := context.WithTimeout(k.ctx, min(maxCheck, k.c.CallTimeout))
+func (k *Cache) ask(tried *attempts) error {
+	ctx, cancel := context.WithTimeout(context.WithValue(k.ctx, attemptsKey{}, tried), min(maxCheck, k.c.CallTimeout))
 	defer cancel()
 	if err := k.inner.Check(ctx); err != nil || !k.inner.doubtful() {
 		return err

@@ -26,6 +26,7 @@ type CallStats struct {
 	OtherErrors uint64
 	Total       time.Duration                  // time of all calls
 	Latency     [len(LatencyBounds) + 1]uint64 // calls per bucket, failed ones included; not cumulative
+	Reasons     [len(reasons)]uint64           // calls that failed, by Reason
 	LastOK      time.Time                      // of the last one that succeeded; zero = none has
 
 	doubtful bool // the last one failed, in a way that may concern all
@@ -83,6 +84,9 @@ func (m *meter) count(s *CallStats, begun time.Time, err error) {
 	s.Calls++
 	s.Total += took
 	s.Latency[bucket]++
+	if err != nil {
+		s.Reasons[reasonOf(err)]++
+	}
 	switch code := core.CodeOf(err); {
 	case code == "":
 		s.LastOK, s.doubtful = now, false

@@ -21,10 +21,11 @@ func (k *AWS) Rewrap(ctx context.Context, key vault.WrappedKey, to string, kmsCo
 	if err := checkWrapped(key); err != nil {
 		return vault.WrappedKey{}, err
 	}
+	ctx, timely := k.call(ctx, "ReEncrypt", key.KeyID)
 	out, err := k.client.ReEncrypt(ctx, &awskms.ReEncryptInput{
 		CiphertextBlob: key.Wrapped, SourceKeyId: &key.KeyID, SourceEncryptionContext: kmsContext,
 		DestinationKeyId: &to, DestinationEncryptionContext: kmsContext,
-	})
+	}, timely)
 	if err != nil {
 		return vault.WrappedKey{}, k.explain(ctx, "ReEncrypt", key.KeyID, err)
 	}

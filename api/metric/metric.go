@@ -44,6 +44,7 @@ var (
 	cacheDropped   = describe("dek_cache_dropped_total", "Data keys dropped, by reason.", "reason")
 	cacheRefreshes = describe("dek_cache_refreshes_total", "Data keys refreshed ahead of expiry, by result.", "result")
 	kmsErrors      = describe("kms_errors_total", "Calls to the key service that failed, by operation and code.", "operation", "code")
+	kmsReasons     = describe("kms_failures_total", "Calls to the key service that failed, by operation and reason.", "operation", "reason")
 	kmsSeconds     = describe("kms_call_seconds", "Time of calls to the key service, retries included.", "operation")
 	kmsOpen        = describe("kms_circuit_open", "1 while the key service is taken to be away and calls are refused at once.")
 	kmsRefused     = describe("kms_refused_attempts_total", "Attempts to call the key service that were refused because it is taken to be away.")
@@ -56,8 +57,8 @@ type keys struct{ stats func() kms.Stats }
 // Describe implements prometheus.Collector.
 func (k keys) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		cacheKeys, cacheOverdue, cacheHits, cacheMisses, cacheShared, cacheDropped, cacheRefreshes, kmsErrors, kmsSeconds,
-		kmsOpen, kmsRefused, kmsLast,
+		cacheKeys, cacheOverdue, cacheHits, cacheMisses, cacheShared, cacheDropped, cacheRefreshes, kmsErrors, kmsReasons,
+		kmsSeconds, kmsOpen, kmsRefused, kmsLast,
 	} {
 		ch <- d
 	}
@@ -93,6 +94,9 @@ func (k keys) Collect(ch chan<- prometheus.Metric) {
 		count(kmsErrors, c.Denied, op, "denied")
 		count(kmsErrors, c.Corrupt, op, "corrupt")
 		count(kmsErrors, c.OtherErrors, op, "other")
+		for reason, n := range c.Reasons {
+			count(kmsReasons, n, op, kms.Reason(reason).String())
+		}
 		gauge(kmsLast, seconds(c.LastOK), op)
 		ch <- prometheus.MustNewConstHistogram(kmsSeconds, c.Calls, c.Total.Seconds(), cumulative(c), op)
 	}

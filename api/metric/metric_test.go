@@ -19,6 +19,7 @@ func stats() kms.Stats {
 	s := kms.Stats{Kept: 3, Hits: 10, Misses: 4, Shared: 1, Refreshes: 5, RefreshErrors: 2, Evicted: 6, Expired: 7}
 	s.Overdue, s.Revoked, s.Circuit = 2, 8, kms.Circuit{Open: true, Refused: 11}
 	s.Unwrap = kms.CallStats{Calls: 9, Unavailable: 2, Denied: 1, Total: 2 * time.Second, LastOK: time.UnixMilli(1500)}
+	s.Unwrap.Reasons[kms.ReasonThrottled] = 2
 	s.Unwrap.Latency[0], s.Unwrap.Latency[1], s.Unwrap.Latency[len(s.Unwrap.Latency)-1] = 5, 3, 1
 	return s
 }
@@ -52,6 +53,8 @@ func TestHandler(t *testing.T) {
 		"hyperion_vault_dek_cache_overdue_keys 2", "hyperion_vault_kms_circuit_open 1", "hyperion_vault_kms_refused_attempts_total 11",
 		`hyperion_vault_kms_last_success_timestamp_seconds{operation="unwrap"} 1.5`, `hyperion_vault_kms_last_success_timestamp_seconds{operation="check"} 0`,
 		`hyperion_vault_kms_errors_total{code="unavailable",operation="unwrap"} 2`,
+		`hyperion_vault_kms_failures_total{operation="unwrap",reason="throttled"} 2`,
+		`hyperion_vault_kms_failures_total{operation="generate",reason="timeout"} 0`,
 		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="0.001"} 5`,
 		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="0.005"} 8`,
 		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="10"} 8`,

@@ -29,9 +29,9 @@ func openKeeper(ctx context.Context, c config.Config, log *slog.Logger) (*kms.Ca
 
 // openAWS does not call AWS: a node must start, and say that it is not ready, while KMS is away.
 func openAWS(ctx context.Context, c config.Config, log *slog.Logger) (*kms.Cache, error) {
-	aws, err := kms.NewAWS(ctx, kms.AWSConfig{KeyID: c.KMS.KeyID, MaxRetries: c.KMS.MaxRetries, Silent: func(away bool) {
-		if away {
-			log.Error("AWS KMS does not answer; calls are refused until it does, one a second is tried")
+	aws, err := kms.NewAWS(ctx, kms.AWSConfig{KeyID: c.KMS.KeyID, MaxRetries: c.KMS.MaxRetries, Silent: func(why error) {
+		if why != nil {
+			log.Error("AWS KMS does not answer as it should; calls are refused until it does, one a second is tried", "cause", why.Error())
 		} else {
 			log.Info("AWS KMS answers again")
 		}
