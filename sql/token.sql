@@ -67,7 +67,7 @@ AS $$
     WHERE p.pronamespace = 'vault'::regnamespace AND p.prosecdef
       AND p.proname IN ('create_secret', 'append_version', 'delete_secret', 'read_sealed', 'read_verifiable',
                         'describe_secret', 'describe_secrets', 'describe_versions', 'append_audit', 'create_token',
-                        'change_made', 'active_tokens', 'list_tokens', 'revoke_token', 'extension_version', 'configure_secret',
+                        'change_made', 'active_tokens', 'list_tokens', 'revoke_token', 'extension_version', 'api_protocols', 'configure_secret',
                         'expire_version', 'claim_rotations', 'complete_rotation', 'fail_rotation', 'release_rotation',
                         'unplanned_rotations', 'plan_rotation', 'changes_since', 'knows_change', 'last_change', 'status',
                         'list_wrapped', 'count_wrapped', 'rewrap_version', 'audit_journal', 'ship_audit', 'skip_audit',

@@ -32,6 +32,8 @@ const (
 	stateCannotConnect    = "57P03"
 	stateDataCorrupted    = "XX001"
 	stateIndexCorrupted   = "XX002"
+	stateNoSchema         = "3F000"
+	stateNoFunction       = "42883"
 )
 
 // Constraints that say that a name is taken.
@@ -86,8 +88,12 @@ func (d *DB) classify(err error) error {
 
 func (d *DB) classifyServer(pg *pgconn.PgError) error {
 	cause := &serverError{severity: pg.Severity, message: pg.Message, state: pg.Code, constraint: pg.ConstraintName}
-	if missing(pg) {
+	if pg.Code == stateNoSchema {
 		return core.Wrap(core.Unavailable, cause, "extension hyperion_vault is not installed in database %q", d.database)
+	}
+	if missing(pg) {
+		return core.Wrap(core.Unavailable, cause,
+			"the schema of extension hyperion_vault in database %q does not have what this program calls: /readyz says which versions fit", d.database)
 	}
 	switch pg.Code {
 	case stateUndefinedObject:
@@ -143,12 +149,11 @@ func classifyClass(state string, cause error) error {
 	}
 }
 
-// missing tells whether the schema, a function or a type of the extension is not
-// there. A type that is missing has the SQLSTATE of a missing secret, but only a
+// missing reports whether a function, table or type of the extension is not there. A type that is missing has the SQLSTATE of a missing secret, but only a
 // statement's own mistake has a position in it.
 func missing(pg *pgconn.PgError) bool {
 	switch pg.Code {
-	case "3F000", "42883", "42P01":
+	case stateNoFunction, "42P01":
 		return true
 	case stateUndefinedObject:
 		return pg.Position > 0
@@ -165,9 +170,9 @@ func untrusted(err error) bool {
 }
 
 // permanent tells whether trying again is pointless, once every host was tried: wrong credentials, no such database, a
-// certificate that is not trusted.
+// certificate that is not trusted, a schema that does not fit.
 func permanent(err error) bool {
-	if untrusted(err) || errors.Is(err, errClosed) {
+	if untrusted(err) || errors.Is(err, errClosed) || errors.Is(err, errMismatch) {
 		return true
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)

@@ -23,10 +23,10 @@ func TestClassify(t *testing.T) {
 		message           string
 	}{
 		{"42704", "", 0, core.NotFound, "no such"},
-		{"42704", "", 17, core.Unavailable, `extension hyperion_vault is not installed in database "app"`},
+		{"42704", "", 17, core.Unavailable, `the schema of extension hyperion_vault in database "app" does not have`},
 		{"3F000", "", 1, core.Unavailable, "is not installed"},
-		{"42883", "", 1, core.Unavailable, "is not installed"},
-		{"42P01", "", 1, core.Unavailable, "is not installed"},
+		{"42883", "", 1, core.Unavailable, "does not have what this program calls"},
+		{"42P01", "", 1, core.Unavailable, "does not have what this program calls"},
 		{"23505", "secrets_name_key", 0, core.Exists, "a secret of that name"},
 		{"23505", "admin_tokens_name_key", 0, core.Exists, "a token of that name"},
 		{"23505", "secrets_pkey", 0, core.Internal, "internal error"},

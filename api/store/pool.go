@@ -91,6 +91,9 @@ func (p *pool) aim(c *pgx.ConnConfig, x *host) *link {
 		if p.writer {
 			l.timeline, err = p.standing(ctx, pc, settleDown)
 		}
+		if err == nil {
+			err = checkSchema(ctx, pc)
+		}
 		if err != nil {
 			p.hosts.fail(x, l.begun, ctx.Err() != nil)
 			return err

@@ -60,22 +60,33 @@ func (d *DB) Close(ctx context.Context) error {
 
 // CheckReader implements vault.Store.
 func (d *DB) CheckReader(ctx context.Context) error {
-	_, err := read(ctx, d, "SELECT coalesce(vault.extension_version(), '')", nil, pgx.RowTo[string])
-	return err
+	return d.checked(read(ctx, d, schemaQuery, nil, pgx.RowToStructByPos[Schema]))
 }
 
 // CheckWriter implements vault.Store.
 func (d *DB) CheckWriter(ctx context.Context) error {
-	_, err := readPrimary(ctx, d, "SELECT coalesce(vault.extension_version(), '')", nil, pgx.RowTo[string])
-	return err
+	return d.checked(readPrimary(ctx, d, schemaQuery, nil, pgx.RowToStructByPos[Schema]))
 }
 
-// ExtensionVersion returns the version of the installed schema, as the reader
-// sees it.
-func (d *DB) ExtensionVersion(ctx context.Context) (string, error) {
-	v, err := read(ctx, d, "SELECT coalesce(vault.extension_version(), '')", nil, pgx.RowTo[string])
-	if err != nil || len(v) == 0 {
-		return "", err
+// checked returns an error unless the schema serves this program. The connections that were made to an earlier schema
+// are then given up: new ones are refused by checkSchema until the two fit.
+func (d *DB) checked(schemas []Schema, err error) error {
+	if err != nil || len(schemas) == 0 {
+		return err
 	}
-	return v[0], nil
+	if err := schemas[0].mismatch(); err != nil {
+		d.reader.Reset()
+		d.writer.Reset()
+		return err
+	}
+	return nil
+}
+
+// Schema returns which schema the reader's database has.
+func (d *DB) Schema(ctx context.Context) (Schema, error) {
+	s, err := read(ctx, d, schemaQuery, nil, pgx.RowToStructByPos[Schema])
+	if err != nil || len(s) == 0 {
+		return Schema{}, err
+	}
+	return s[0], nil
 }

@@ -303,7 +303,7 @@ func TestWhatIsMissing(t *testing.T) {
 	d := s.open()
 	must(t, d.CheckReader(ctx))
 	must(t, d.CheckWriter(ctx))
-	if v, err := d.ExtensionVersion(ctx); err != nil || v == "" {
+	if v, err := d.Schema(ctx); err != nil || v.Version == "" {
 		t.Error(v, err)
 	}
 	t.Run("ErrReaderCannotWrite", func(t *testing.T) {
