@@ -26,10 +26,17 @@ SQL_PARTS = sql/head.sql sql/types.sql sql/tables.sql sql/access.sql sql/sealed.
 SQL_SCRIPT = sql/hyperion_vault--$(EXTVERSION).sql
 
 EXTENSION = control/hyperion_vault
+# The newest released version, whose schema script is frozen: this one upgrades from it. Empty before the first release.
+PREVIOUS := $(shell awk '!/^\#/ && NF { v = $$1 } END { print v }' packaging/releases 2>/dev/null)
+ifneq ($(PREVIOUS),)
+UPGRADE_SCRIPT = sql/hyperion_vault--$(PREVIOUS)--$(EXTVERSION).sql
+UPGRADE_PARTS = sql/frozen/hyperion_vault--$(PREVIOUS).sql $(SQL_SCRIPT) sql/upgrade/$(PREVIOUS)--$(EXTVERSION).sql sql/upgrade/tail.sql
+endif
+
 MODULE_big = hyperion_vault
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard extension/shim/*.c)))
-DATA = $(wildcard sql/hyperion_vault--*--*.sql)
-DATA_built = $(SQL_SCRIPT)
+DATA = $(wildcard sql/frozen/*.sql)
+DATA_built = $(SQL_SCRIPT) $(UPGRADE_SCRIPT)
 EXTRA_CLEAN = $(GOLIB) hyperion_vault_go.h bin extension/shim/.pg_config
 # Ours starts an API process beside the test (scripts/installcheck.sh).
 NO_INSTALLCHECK = 1
@@ -78,6 +85,11 @@ $(OBJS): $(wildcard extension/shim/*.h) $(BUILT_FOR)
 
 $(SQL_SCRIPT): $(SQL_PARTS)
 	cat $(SQL_PARTS) > $@.tmp && mv $@.tmp $@
+
+ifneq ($(PREVIOUS),)
+$(UPGRADE_SCRIPT): $(UPGRADE_PARTS) $(wildcard extension/upgradescript/*.go)
+	$(GO) run ./extension/upgradescript $(UPGRADE_PARTS) > $@.tmp && mv $@.tmp $@
+endif
 
 # asyncpreemptoff: Go's preemption signal is the signal PostgreSQL's latches are woken by (docs/DECISIONS.md).
 # The header that cgo generates is not used: the shim declares what it calls.
@@ -132,7 +144,7 @@ deb: ## Debian packages under DEV_DIR/deb, for each PostgreSQL of MAJORS (defaul
 
 ##@ Check
 
-.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 test-pg19 storm soak installcheck lint lint-c bench fuzz print-version print-sql-parts
+.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 test-pg19 storm soak installcheck lint lint-c bench fuzz freeze print-version print-sql-parts print-scripts
 test: ## everything one machine can run: build, install, lint, Go tests, SQL regression tests
 	@scripts/test.sh
 
@@ -178,7 +190,12 @@ bench: ## REST and SQL rates with p50 and p99 beside their floors (BENCH_FLAGS="
 fuzz: ## every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(FUZZTIME)
 
+freeze: $(SQL_SCRIPT) $(UPGRADE_SCRIPT) ## release this version's schema: freeze its script, go on as NEXT (NEXT=0.2.0)
+	@scripts/freeze.sh $(NEXT)
+
 print-version:
 	@echo $(EXTVERSION)
 print-sql-parts:
 	@echo $(SQL_PARTS)
+print-scripts:
+	@echo $(DATA) $(DATA_built)

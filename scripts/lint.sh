@@ -42,11 +42,27 @@ versions_agree() {
 	return "$bad"
 }
 
+# What was released stays as it was: people have it.
+frozen_scripts_agree() {
+	local v commit tree bad=0
+	while read -r v commit; do
+		[ -f "sql/frozen/hyperion_vault--$v.sql" ] || { say "sql/frozen/ has no script of $v, which packaging/releases names" && bad=1; }
+		git cat-file -e "$commit^{commit}" 2>/dev/null || continue # a checkout without history
+		tree=$(mktemp -d)
+		git archive "$commit" Makefile sql | tar x -C "$tree"
+		[ "$(make -s -C "$tree" print-version)" = "$v" ] || { say "$commit is not version $v" && bad=1; }
+		(cd "$tree" && make -s print-sql-parts | xargs cat) | cmp -s - "sql/frozen/hyperion_vault--$v.sql" ||
+			{ say "sql/frozen/hyperion_vault--$v.sql is not the schema of $commit" && bad=1; }
+		rm -rf "$tree"
+	done < <(grep -vE '^(#|$)' packaging/releases)
+	return "$bad"
+}
+
 # A part that the Makefile does not list would silently be missing from the schema.
 sql_parts_listed() {
 	local listed present
 	listed=$(make -s print-sql-parts | tr ' ' '\n' | sort)
-	present=$(find sql -name '*.sql' ! -name 'hyperion_vault--*' | sort)
+	present=$(find sql -maxdepth 1 -name '*.sql' ! -name 'hyperion_vault--*' | sort)
 	diff <(echo "$listed") <(echo "$present") || { say "SQL_PARTS of the Makefile and sql/ differ" && return 1; }
 }
 
@@ -72,6 +88,7 @@ check "C with -Wall -Wextra -Werror" make --no-print-directory lint-c
 check "shellcheck" shell_clean
 check "versions agree" versions_agree
 check "SQL parts are listed" sql_parts_listed
+check "frozen schema scripts" frozen_scripts_agree
 if [ "${1:-}" != quick ]; then
 	check "staticcheck" "$GO" run "$STATICCHECK" ./...
 	check "govulncheck" vulnerabilities

@@ -13,11 +13,11 @@ installed_is_current() {
 	local lib share script
 	lib=$("$PG_CONFIG" --pkglibdir)
 	share=$("$PG_CONFIG" --sharedir)/extension
-	script=$(make -s -C "$ROOT" print-version)
-	script=hyperion_vault--$script.sql
+	for script in $(make -s -C "$ROOT" print-scripts); do
+		cmp -s "$ROOT/$script" "$share/${script##*/}" || return 1
+	done
 	cmp -s "$ROOT/hyperion_vault.so" "$lib/hyperion_vault.so" &&
 		cmp -s "$ROOT/$GOLIB" "$lib/$GOLIB" &&
-		cmp -s "$ROOT/sql/$script" "$share/$script" &&
 		cmp -s "$ROOT/control/hyperion_vault.control" "$share/hyperion_vault.control"
 }
 
