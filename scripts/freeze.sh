@@ -14,6 +14,7 @@ fi
 [ -z "$(git status --porcelain)" ] || die "the working tree has changes" "commit them first: a release is a commit"
 grep -q "^## $version (unreleased)$" CHANGELOG.md || die "CHANGELOG.md has no line '## $version (unreleased)'"
 
+mkdir -p sql/frozen
 for script in $(make -s print-scripts); do
 	case $script in
 	sql/frozen/*) ;;
