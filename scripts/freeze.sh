@@ -27,7 +27,6 @@ cat >"sql/upgrade/$version--$next.sql" <<EOF
 EOF
 sed -i "s/^EXTVERSION = .*/EXTVERSION = $next/" Makefile
 sed -i "s/^default_version = .*/default_version = '$next'/" control/hyperion_vault.control
-jq --indent 3 --arg v "$next" '.version = $v | .provides.hyperion_vault |= (.version = $v | .file = "sql/hyperion_vault--\($v).sql")' \
-	META.json >META.json.tmp && mv META.json.tmp META.json
+sed -i "s/\"version\": \"$version\"/\"version\": \"$next\"/; s/hyperion_vault--$version\.sql/hyperion_vault--$next.sql/" META.json
 sed -i "s/^## $version (unreleased)$/## $next (unreleased)\n\n## $version ($(date -u +%F))/" CHANGELOG.md
 say "$version is frozen; the tree is $next now. Look at 'git diff', and commit it."

@@ -1,0 +1,137 @@
+package exttest
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+)
+
+// forEachRelease runs a test for each released version whose schema can be installed.
+func forEachRelease(t *testing.T, c cluster, test func(t *testing.T, version string)) {
+	t.Helper()
+	admin := c.connect(t, "postgres", vaulttest.Superuser)
+	versions := column(admin, `SELECT v.version FROM pg_available_extension_versions v
+		JOIN pg_available_extensions e ON e.name = v.name AND e.default_version <> v.version WHERE v.name = 'hyperion_vault' ORDER BY 1`)
+	if len(versions) == 0 {
+		t.Skip("no version has been released")
+	}
+	for _, v := range versions {
+		t.Run(v, func(t *testing.T) { test(t, v) })
+	}
+}
+
+// install makes a database with the extension at a version and the service role's rights.
+func (c cluster) install(t *testing.T, name, version string) (*vaulttest.DB, *session) {
+	t.Helper()
+	db := c.restoreInto(t, name)
+	admin := c.connect(t, name, vaulttest.Superuser)
+	admin.exec("CREATE EXTENSION hyperion_vault VERSION '" + version + "'")
+	admin.exec("SELECT vault.grant_service_role('" + vaulttest.ServiceRole + "')")
+	return db, admin
+}
+
+// An installation that was updated has what a fresh one has, object for object, and gives roles the same rights.
+func TestUpgradedCatalog(t *testing.T) {
+	c := startCluster(t, true)
+	current := get[string](c.connect(t, "postgres", vaulttest.Superuser),
+		"SELECT default_version FROM pg_available_extensions WHERE name = 'hyperion_vault'")
+	fresh := func(t *testing.T, name, version string) *session {
+		_, admin := c.install(t, name, version)
+		admin.exec("SELECT vault.grant_access('upgrade_reader', 'a/*', '{read,verify}')")
+		return admin
+	}
+	c.connect(t, "postgres", vaulttest.Superuser).script("CREATE ROLE upgrade_reader; CREATE ROLE upgrade_stranger")
+	want := catalogOf(fresh(t, "fresh", current))
+	n := 0
+	forEachRelease(t, c, func(t *testing.T, version string) {
+		n++
+		admin := fresh(t, fmt.Sprintf("old_%d", n), version)
+		// New objects must not take what the updating role gives to all that it makes.
+		admin.script(`ALTER DEFAULT PRIVILEGES IN SCHEMA vault GRANT ALL ON FUNCTIONS TO upgrade_stranger;
+			ALTER DEFAULT PRIVILEGES IN SCHEMA vault GRANT ALL ON TABLES TO upgrade_stranger;
+			ALTER DEFAULT PRIVILEGES IN SCHEMA vault GRANT ALL ON TYPES TO upgrade_stranger;`)
+		admin.exec("ALTER EXTENSION hyperion_vault UPDATE")
+		sameCatalog(t, catalogOf(admin), want)
+	})
+}
+
+// Secrets, grants, tokens and rotations of an earlier version are what they were after the update, which happens while
+// clients read and change: the old schema is served by the new library and the new API, as in a rolling upgrade.
+func TestUpgradeUnderLoad(t *testing.T) {
+	c := startCluster(t, true)
+	n := 0
+	forEachRelease(t, c, func(t *testing.T, version string) {
+		n++
+		db, admin := c.install(t, fmt.Sprintf("loaded_%d", n), version)
+		api := vaulttest.NewServer(t, db, "VAULT_LOCAL_MASTER_KEY="+strings.Repeat("QUFB", 10)+"QUE=")
+		fill(t, api, admin)
+		var reads, changes atomic.Int64
+		load := startLoad(t, c, api, db.Name, &reads, &changes)
+		awaitMore(t, &reads, &changes)
+		admin.exec("ALTER EXTENSION hyperion_vault UPDATE")
+		awaitMore(t, &reads, &changes)
+		load()
+		api.MustStop(t)
+		checkRestored(t, c, db, api, contents(admin))
+	})
+}
+
+// startLoad reads by REST and SQL and changes by REST until the returned function is called. Each failure fails the test.
+func startLoad(t *testing.T, c cluster, api *vaulttest.Server, db string, reads, changes *atomic.Int64) (stop func()) {
+	t.Helper()
+	rest, sql := clientOf(t, api), c.connect(t, db, vaulttest.Superuser)
+	var stopped atomic.Bool
+	failed := make(chan string, 3)
+	run := func(work func() string) {
+		why := "ended its goroutine"
+		defer func() { failed <- why }()
+		for why = work(); why == "" && !stopped.Load(); {
+			why = work()
+		}
+	}
+	go run(func() string {
+		if status, answer := rest.do("GET", "/v1/secrets/rest/one", "", nil); status != 200 {
+			return fmt.Sprintf("read: %d %s", status, answer)
+		}
+		reads.Add(1)
+		return ""
+	})
+	go run(func() string {
+		v, err := tryGet[[]byte](sql, "SELECT vault.read_secret_bytes('sql/one')")
+		if err != nil || !bytes.HasPrefix(v, []byte("value of sql/one")) {
+			return fmt.Sprintf("SQL read: %q %v", v, err)
+		}
+		reads.Add(1)
+		return ""
+	})
+	go run(func() string {
+		body := map[string]any{"name": fmt.Sprintf("load/%d", changes.Load()), "kind": "manual", "value": "x"}
+		if status, answer := rest.do("POST", "/v1/secrets", "", body); status != 201 {
+			return fmt.Sprintf("create: %d %s", status, answer)
+		}
+		changes.Add(1)
+		return ""
+	})
+	return func() {
+		t.Helper()
+		stopped.Store(true)
+		problems := []string{<-failed, <-failed, <-failed}
+		if slices.ContainsFunc(problems, func(p string) bool { return p != "" }) {
+			t.Fatalf("failed under load: %q", problems)
+		}
+	}
+}
+
+// awaitMore waits until both have gone on a bit.
+func awaitMore(t *testing.T, counts ...*atomic.Int64) {
+	t.Helper()
+	for _, n := range counts {
+		want := n.Load() + 20
+		eventually(t, fmt.Sprintf("%d operations", want), func() bool { return n.Load() >= want })
+	}
+}
