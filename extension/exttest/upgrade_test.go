@@ -69,6 +69,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		n++
 		db, admin := c.install(t, fmt.Sprintf("loaded_%d", n), version)
 		api := vaulttest.NewServer(t, db, "VAULT_LOCAL_MASTER_KEY="+strings.Repeat("QUFB", 10)+"QUE=")
+		admin = c.connect(t, db.Name, vaulttest.Superuser) // which knows the socket of the API
 		fill(t, api, admin)
 		var reads, changes atomic.Int64
 		load := startLoad(t, c, api, db.Name, &reads, &changes)
