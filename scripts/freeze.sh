@@ -29,4 +29,9 @@ sed -i "s/^EXTVERSION = .*/EXTVERSION = $next/" Makefile
 sed -i "s/^default_version = .*/default_version = '$next'/" control/hyperion_vault.control
 sed -i "s/\"version\": \"$version\"/\"version\": \"$next\"/; s/hyperion_vault--$version\.sql/hyperion_vault--$next.sql/" META.json
 sed -i "s/^## $version (unreleased)$/## $next (unreleased)\n\n## $version ($(date -u +%F))/" CHANGELOG.md
+{
+	printf 'hyperion-vault (%s-1) unstable; urgency=medium\n\n  * Version %s: see CHANGELOG.md.\n\n' "$next" "$next"
+	printf '%s  %s\n\n' "$(sed -n '/^ -- /{s/  .*//p;q}' debian/changelog)" "$(date -uR)"
+	cat debian/changelog
+} >debian/changelog.new && mv debian/changelog.new debian/changelog
 say "$version is frozen; the tree is $next now. Look at 'git diff', and commit it."

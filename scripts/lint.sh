@@ -38,6 +38,7 @@ versions_agree() {
 		{ say "META.json says another version than $v" && bad=1; }
 	[ "$(jq -r .provides.hyperion_vault.file META.json)" = "sql/hyperion_vault--$v.sql" ] || { say "META.json names another script" && bad=1; }
 	[[ $(dpkg-parsechangelog -l debian/changelog -S Version) == "$v"-* ]] || { say "debian/changelog says another version than $v" && bad=1; }
+	[ "$(sed -n '1s/.*(\(.*\)-[0-9]*) .*/\1/p' debian/changelog)" = "$v" ] || { say "debian/changelog says another version than $v" && bad=1; }
 	grep -q "^## .*$v" CHANGELOG.md || { say "CHANGELOG.md has no section for $v" && bad=1; }
 	return "$bad"
 }
