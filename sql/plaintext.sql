@@ -86,7 +86,7 @@ RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_create_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.create_secret(text, text, text, text, text, jsonb, bigint, text, text, bigint, bigint,
     integer, jsonb)
-    IS 'seals and stores a new secret; a null value of an automatic one is generated; returns its version, 1';
+    IS 'seals and stores a new secret; a null value of an automatic one is generated; returns its version: 1, or the one after the last that the name ever had';
 
 CREATE FUNCTION vault.create_secret(name text, value bytea, kind text DEFAULT 'manual',
     content_type text DEFAULT 'application/octet-stream', description text DEFAULT '', tags jsonb DEFAULT '{}',

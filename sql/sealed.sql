@@ -35,8 +35,37 @@ CREATE FUNCTION vault.require_writable() RETURNS void
 AS 'MODULE_PATHNAME', 'hv_require_writable' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.require_writable() IS 'raises on a standby, saying where the primary is, and in a read-only transaction';
 
-CREATE FUNCTION vault.create_secret(id uuid, name text, sealed vault.sealed_value, kind text, content_type text,
-                                    settings vault.secret_settings, origin vault.audit_origin)
+CREATE FUNCTION vault.raise_exists(name text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'secret "%" already exists', name
+        USING ERRCODE = 'unique_violation', CONSTRAINT = 'secrets_name_key',
+              HINT = 'vault.update_secret() replaces its value.';
+END
+$$;
+COMMENT ON FUNCTION vault.raise_exists(text) IS 'the one way to say that a name is taken';
+
+CREATE FUNCTION vault.first_version(name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    last vault.secrets;
+BEGIN
+    -- The numbers of a name go on after a deletion: an expected version, an ETag or ?version= that was meant for a
+    -- deleted secret is never one of its successor.
+    SELECT * INTO last FROM vault.secrets s WHERE s.name = first_version.name ORDER BY s.first_version DESC LIMIT 1;
+    IF FOUND AND last.deleted_at IS NULL THEN
+        PERFORM vault.raise_exists(first_version.name);
+    END IF;
+    RETURN coalesce(last.current_version, 0) + 1;
+END
+$$;
+COMMENT ON FUNCTION vault.first_version(text)
+    IS 'the version at which a new secret of this name begins: 1, or the next one after the last that the name ever had; raises if the name is taken';
+
+CREATE FUNCTION vault.create_secret(id uuid, name text, version bigint, sealed vault.sealed_value, kind text,
+                                    content_type text, settings vault.secret_settings, origin vault.audit_origin)
 RETURNS vault.secret_info
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -47,31 +76,34 @@ DECLARE
 BEGIN
     PERFORM vault.require_writable();
     PERFORM vault.check_settings(create_secret.kind, settings);
-    INSERT INTO vault.secrets (id, name, kind, content_type, description, tags, rotation_interval_secs,
-                               rotation_schedule, rotation_time_zone, rotation_window_secs, rotation_paused,
-                               grace_period_secs, keep_versions, generate_policy, current_version,
-                               next_rotation_at, created_at, updated_at)
-    VALUES (create_secret.id, create_secret.name, create_secret.kind, create_secret.content_type,
-            coalesce(settings.description, ''), coalesce(settings.tags, '{}'), settings.rotation_interval_secs,
-            settings.rotation_schedule, coalesce(settings.rotation_time_zone, 'UTC'),
-            nullif(settings.rotation_window_secs, 0), coalesce(settings.rotation_paused, false),
-            coalesce(settings.grace_period_secs, 0), coalesce(settings.keep_versions, 0),
-            settings.generate_policy, 1, stamp + make_interval(secs => settings.rotation_interval_secs),
-            stamp, stamp)
-    ON CONFLICT (name) WHERE deleted_at IS NULL DO NOTHING
-    RETURNING * INTO created;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'secret "%" already exists', create_secret.name
-            USING ERRCODE = 'unique_violation', CONSTRAINT = 'secrets_name_key',
-                  HINT = 'vault.update_secret() replaces its value.';
+    IF create_secret.version = vault.first_version(create_secret.name) THEN
+        INSERT INTO vault.secrets (id, name, kind, content_type, description, tags, rotation_interval_secs,
+                                   rotation_schedule, rotation_time_zone, rotation_window_secs, rotation_paused,
+                                   grace_period_secs, keep_versions, generate_policy, first_version, current_version,
+                                   next_rotation_at, created_at, updated_at)
+        VALUES (create_secret.id, create_secret.name, create_secret.kind, create_secret.content_type,
+                coalesce(settings.description, ''), coalesce(settings.tags, '{}'), settings.rotation_interval_secs,
+                settings.rotation_schedule, coalesce(settings.rotation_time_zone, 'UTC'),
+                nullif(settings.rotation_window_secs, 0), coalesce(settings.rotation_paused, false),
+                coalesce(settings.grace_period_secs, 0), coalesce(settings.keep_versions, 0), settings.generate_policy,
+                create_secret.version, create_secret.version,
+                stamp + make_interval(secs => settings.rotation_interval_secs), stamp, stamp)
+        ON CONFLICT (name, first_version) DO NOTHING
+        RETURNING * INTO created;
     END IF;
-    PERFORM vault.insert_version(created.id, 1, create_secret.sealed, stamp);
-    PERFORM vault.note_change(origin, 'create', created.id, created.name, 1);
+    IF created.id IS NULL THEN
+        PERFORM vault.first_version(create_secret.name);  -- raises if the name is taken by now
+        RAISE EXCEPTION 'could not serialize the creation of secret "%": the name was used and freed meanwhile', create_secret.name
+            USING ERRCODE = 'serialization_failure', CONSTRAINT = 'secrets_first_version_key',
+                  HINT = 'The transaction might succeed if retried.';
+    END IF;
+    PERFORM vault.insert_version(created.id, created.current_version, create_secret.sealed, stamp);
+    PERFORM vault.note_change(origin, 'create', created.id, created.name, created.current_version);
     RETURN vault.info_of(created);
 END
 $$;
-COMMENT ON FUNCTION vault.create_secret(uuid, text, vault.sealed_value, text, text, vault.secret_settings,
-    vault.audit_origin) IS 'stores a new secret whose first version was sealed for this id and name';
+COMMENT ON FUNCTION vault.create_secret(uuid, text, bigint, vault.sealed_value, text, text, vault.secret_settings,
+    vault.audit_origin) IS 'stores a new secret whose first version was sealed for this id, name and version';
 
 CREATE FUNCTION vault.is_time_zone(name text) RETURNS boolean
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp

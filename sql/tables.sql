@@ -35,6 +35,8 @@ CREATE TABLE vault.secrets (
     rotation_paused boolean NOT NULL DEFAULT false,
     keep_versions integer NOT NULL DEFAULT 0
         CONSTRAINT secrets_keep_versions_range CHECK (keep_versions BETWEEN 0 AND 100),
+    first_version bigint NOT NULL DEFAULT 1  -- one more than the last version of the last secret of this name
+        CONSTRAINT secrets_first_version_positive CHECK (first_version >= 1),
     current_version bigint NOT NULL
         CONSTRAINT secrets_current_version_positive CHECK (current_version >= 1),
     settings_revision bigint NOT NULL DEFAULT 1  -- counts changes of the settings, as current_version those of the value
@@ -43,11 +45,16 @@ CREATE TABLE vault.secrets (
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     deleted_at timestamptz,
+    CONSTRAINT secrets_current_version_range CHECK (current_version >= first_version),
     CONSTRAINT secrets_rotation_of_automatic
         CHECK ((kind = 'automatic') = (pg_catalog.num_nonnulls(rotation_interval_secs, rotation_schedule) = 1))
 );
--- A deleted secret keeps its row, without versions, so that its id is never given out again; its name is free.
+-- A deleted secret keeps its row, without versions, so that neither its id nor its version numbers are used again; its
+-- name is free.
 CREATE UNIQUE INDEX secrets_name_key ON vault.secrets (name) WHERE deleted_at IS NULL;
+-- Two secrets of one name, one after the other, never begin at the same version. An index sees what a transaction's
+-- snapshot does not.
+CREATE UNIQUE INDEX secrets_first_version_key ON vault.secrets (name, first_version);
 
 CREATE TABLE vault.secret_versions (
     secret_id uuid NOT NULL CONSTRAINT secret_versions_secret_id_fkey REFERENCES vault.secrets (id),

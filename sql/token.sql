@@ -65,7 +65,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT p.oid::regprocedure FROM pg_proc p
     WHERE p.pronamespace = 'vault'::regnamespace AND p.prosecdef
-      AND p.proname IN ('create_secret', 'append_version', 'delete_secret', 'read_sealed', 'read_verifiable',
+      AND p.proname IN ('first_version', 'create_secret', 'append_version', 'delete_secret', 'read_sealed', 'read_verifiable',
                         'describe_secret', 'describe_secrets', 'describe_versions', 'append_audit', 'create_token',
                         'change_made', 'active_tokens', 'list_tokens', 'revoke_token', 'extension_version', 'api_protocols', 'configure_secret',
                         'expire_version', 'claim_rotations', 'complete_rotation', 'fail_rotation', 'release_rotation',

@@ -14,7 +14,11 @@ func op(call, ret int, in input, out output) entry {
 }
 
 func ackedCreate(call, ret int, value string) entry {
-	return op(call, ret, input{Kind: create, Value: value}, output{Outcome: ok, Version: 1})
+	return ackedCreateAt(call, ret, 1, value)
+}
+
+func ackedCreateAt(call, ret int, version uint64, value string) entry {
+	return op(call, ret, input{Kind: create, Value: value}, output{Outcome: ok, Version: version})
 }
 
 func ackedUpdate(call, ret int, expect uint64, value string) entry {
@@ -46,7 +50,7 @@ func TestCheckerAccepts(t *testing.T) {
 		"an unknown change may happen late": {ackedCreate(1, 2, "w-1"), answered(3, 4, input{Kind: remove}, unknown), reads(5, 6, 1, "w-1"),
 			answered(7, 8, input{Kind: read}, missing)},
 		"deleted and made again": {ackedCreate(1, 2, "w-1"), answered(3, 4, input{Kind: remove, Expect: 1}, ok), answered(5, 6, input{Kind: read}, missing),
-			ackedCreate(7, 8, "w-2"), reads(9, 10, 1, "w-2")},
+			ackedCreateAt(7, 8, 2, "w-2"), reads(9, 10, 2, "w-2")},
 		"a generated value is learned": {ackedCreate(1, 2, "w-1"), op(3, 4, input{Kind: rotate}, output{Outcome: ok, Version: 2}),
 			reads(5, 6, 2, "xyz"), reads(7, 8, 2, "xyz")},
 		"a candidate": {ackedCreate(1, 2, "w-1"), op(3, 4, input{Kind: verify, Value: "w-1"}, output{Outcome: ok, Valid: true, Version: 1}),
@@ -65,6 +69,7 @@ func TestCheckerAccepts(t *testing.T) {
 func TestCheckerRefuses(t *testing.T) {
 	for name, h := range map[string][]entry{
 		"a lost write":                    {ackedCreate(1, 2, "w-1"), ackedUpdate(3, 4, 1, "w-2"), reads(5, 6, 1, "w-1")},
+		"a version of two lives":          {ackedCreate(1, 2, "w-1"), answered(3, 4, input{Kind: remove}, ok), ackedCreate(5, 6, "w-2")},
 		"a lost secret":                   {ackedCreate(1, 2, "w-1"), answered(3, 4, input{Kind: read}, missing)},
 		"one version twice":               {ackedCreate(1, 2, "w-1"), ackedUpdate(3, 9, 1, "w-2"), ackedUpdate(3, 9, 1, "w-3")},
 		"another value":                   {ackedCreate(1, 2, "w-1"), reads(3, 4, 1, "w-2")},

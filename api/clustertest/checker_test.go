@@ -20,6 +20,7 @@ const patience = time.Minute
 // replaces.
 type register struct {
 	version uint64 // 0: there is no such secret
+	used    uint64 // the last version of the one that was deleted, whose numbers are not used again
 	value   string
 	hidden  bool // made by the server, and not read yet
 }
@@ -48,13 +49,13 @@ func (r register) attempt(in input) register {
 	matches := r.version != 0 && (in.Expect == 0 || in.Expect == r.version)
 	switch {
 	case in.Kind == create && r.version == 0:
-		return register{version: 1, value: in.Value}
+		return register{version: r.used + 1, value: in.Value}
 	case in.Kind == update && matches:
 		return register{version: r.version + 1, value: in.Value}
 	case in.Kind == rotate && matches:
 		return register{version: r.version + 1, hidden: true}
 	case in.Kind == remove && matches:
-		return register{}
+		return register{used: r.version}
 	}
 	return r
 }
@@ -79,7 +80,7 @@ func (r register) step(in input, out output) (register, bool) {
 		return r, r.version != 0 && out.Valid == (!r.hidden && r.value == in.Value) && (!out.Valid || out.Version == r.version)
 	case create:
 		next := r.attempt(in)
-		return next, r.version == 0 && out.Version == 1
+		return next, r.version == 0 && out.Version == next.version
 	case remove:
 		return r.attempt(in), r.version != 0 && (in.Expect == 0 || in.Expect == r.version)
 	}

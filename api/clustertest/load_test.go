@@ -181,7 +181,7 @@ func (l *load) writeFree(w *client, name string) entry {
 		return w.do(name, input{Kind: update, Value: w.value(), Expect: expect})
 	case p < 45:
 		return w.do(name, input{Kind: rotate, Expect: expect})
-	case p < 55 || k.version > 80: // keep_versions is 100: no version of a living secret is ever taken away
+	case p < 55 || k.version%80 > 70: // keep_versions is 100: no version of a living secret is ever taken away
 		return w.do(name, input{Kind: remove, Expect: expect})
 	case p < 70 && k.value != "":
 		return w.do(name, input{Kind: verify, Value: k.value})

@@ -40,6 +40,8 @@ const (
 const (
 	constraintSecretName = "secrets_name_key"
 	constraintTokenName  = "admin_tokens_name_key"
+	// constraintFirstVersion says that the name was used before, up to another version.
+	constraintFirstVersion = "secrets_first_version_key"
 )
 
 // serverError is what is kept of a server's error: never its detail or context,
@@ -94,6 +96,9 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 	if missing(pg) {
 		return core.Wrap(core.Unavailable, cause,
 			"the schema of extension hyperion_vault in database %q does not have what this program calls: /readyz says which versions fit", d.database)
+	}
+	if pg.ConstraintName == constraintFirstVersion {
+		return core.Wrap(core.Unavailable, vault.ErrNameUsed, "the name was used and freed meanwhile: try again")
 	}
 	switch pg.Code {
 	case stateUndefinedObject:
@@ -186,6 +191,9 @@ func conclusive(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || len(pg.Code) != 5 {
 		return false
+	}
+	if pg.ConstraintName == constraintFirstVersion {
+		return true
 	}
 	switch pg.Code[:2] {
 	case "VT", "22", "23", "42":

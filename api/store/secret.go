@@ -10,11 +10,11 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-const createSecret = `SELECT * FROM vault.create_secret($1::uuid, $2::text,
-	ROW($3::smallint, $4::text, $5::bytea, $6::bytea, $7::bytea)::vault.sealed_value, $8::text, $9::text,
-	ROW($10::text, $11::jsonb, $12::bigint, $13::text, $14::text, $15::bigint, $16::boolean, $17::bigint, $18::integer,
-		$19::jsonb)::vault.secret_settings,
-	ROW($20::text, $21::text, $22::text, $23::inet, $24::text)::vault.audit_origin)`
+const createSecret = `SELECT * FROM vault.create_secret($1::uuid, $2::text, $3::bigint,
+	ROW($4::smallint, $5::text, $6::bytea, $7::bytea, $8::bytea)::vault.sealed_value, $9::text, $10::text,
+	ROW($11::text, $12::jsonb, $13::bigint, $14::text, $15::text, $16::bigint, $17::boolean, $18::bigint, $19::integer,
+		$20::jsonb)::vault.secret_settings,
+	ROW($21::text, $22::text, $23::text, $24::inet, $25::text)::vault.audit_origin)`
 
 // CreateSecret implements vault.Store.
 func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin) (vault.Secret, error) {
@@ -26,7 +26,7 @@ func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin
 	if err != nil {
 		return vault.Secret{}, err
 	}
-	args := []any{[16]byte(s.ID), string(s.Name)}
+	args := []any{[16]byte(s.ID), string(s.Name), int64(s.Version)}
 	args = append(args, sealedArgs(s.Sealed)...)
 	args = append(args, string(s.Kind), string(s.ContentType), s.Description, tags,
 		orNull(s.RotationIntervalSecs), orNull(s.Rotation.Schedule), orNull(s.Rotation.TimeZone),
@@ -34,9 +34,18 @@ func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin
 	return performSecret(ctx, d, change[vault.Secret]{
 		sql: createSecret, args: append(args, originArgs(o)...), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
-			return d.landed(ctx, s.ID, s.Name, 1, s.Sealed.Nonce)
+			return d.landed(ctx, s.ID, s.Name, s.Version, s.Sealed.Nonce)
 		},
 	})
+}
+
+// FirstVersion implements vault.Store.
+func (d *DB) FirstVersion(ctx context.Context, name core.Name) (uint64, error) {
+	rows, err := readPrimary(ctx, d, "SELECT vault.first_version($1::text)", []any{string(name)}, pgx.RowTo[int64])
+	if err != nil {
+		return 0, err
+	}
+	return version(rows[0])
 }
 
 const appendVersion = `SELECT * FROM vault.append_version($1::uuid, $2::bigint,
@@ -63,16 +72,16 @@ func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, o vault.Orig
 
 // landed tells whether the version with this very nonce is stored. A nonce is
 // random and used once, so no other change can be taken for this one. Only another
-// in its place shows that it was not made: a version that is gone, or a secret, may
-// have been it.
+// in its place shows that it was not made, be it of another secret, since no version of a name is made twice: a version
+// that is gone may have been it.
 func (d *DB) landed(ctx context.Context, id core.SecretID, name core.Name, version uint64, nonce []byte) (vault.Secret, bool, error) {
 	rows, err := readPrimary(ctx, d, readSealed, []any{[]string{string(name)}, int64(version)}, storedRow)
 	switch {
 	case err != nil:
 		return vault.Secret{}, false, err
-	case len(rows) != 1 || rows[0].SecretID != id:
+	case len(rows) != 1:
 		return vault.Secret{}, false, errTraceless
-	case !bytes.Equal(rows[0].Sealed.Nonce, nonce):
+	case rows[0].SecretID != id || !bytes.Equal(rows[0].Sealed.Nonce, nonce):
 		return vault.Secret{}, false, nil
 	}
 	s, err := d.DescribeSecretOnWriter(ctx, name)

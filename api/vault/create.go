@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
@@ -23,8 +24,8 @@ type CreateRequest struct {
 	GeneratePolicy       *generate.Policy // nil = the default one for automatic, none for manual
 }
 
-// Create stores a new secret with version 1 and returns its metadata, never its
-// value. It needs an admin token. Errors: Unauthenticated, Invalid, TooLarge,
+// Create stores a new secret and returns its metadata, never its value. Its first version is 1, or the one after the
+// last that a deleted secret of that name had: no version of a name means two values. It needs an admin token. Errors: Unauthenticated, Invalid, TooLarge,
 // Exists, Unavailable. The request's Value is wiped on every path.
 func (v *Vault) Create(ctx context.Context, c Caller, r CreateRequest) (Secret, error) {
 	defer envelope.Wipe(r.Value)
@@ -59,11 +60,26 @@ func (v *Vault) create(ctx context.Context, r CreateRequest, o Origin) (Secret, 
 	if err := checkField(s.GeneratePolicy, value); err != nil {
 		return Secret{}, err
 	}
-	b := envelope.Binding{ID: s.ID, Name: s.Name, Version: 1, ContentType: s.ContentType}
-	if s.Sealed, err = v.seal(ctx, b, value); err != nil {
-		return Secret{}, err
+	return v.store(ctx, s, value, o)
+}
+
+// store seals value as the first version of s. Few names are used twice, so it supposes 1 and asks for the number only
+// when it is another.
+func (v *Vault) store(ctx context.Context, s NewSecret, value []byte, o Origin) (made Secret, err error) {
+	s.Version = 1
+	for try := 1; ; try++ {
+		b := envelope.Binding{ID: s.ID, Name: s.Name, Version: s.Version, ContentType: s.ContentType}
+		if s.Sealed, err = v.seal(ctx, b, value); err != nil {
+			return Secret{}, err
+		}
+		made, err = v.c.Store.CreateSecret(ctx, s, o)
+		if !errors.Is(err, ErrNameUsed) || try == maxStaleTries {
+			return made, err
+		}
+		if s.Version, err = v.c.Store.FirstVersion(ctx, s.Name); err != nil {
+			return Secret{}, err
+		}
 	}
-	return v.c.Store.CreateSecret(ctx, s, o)
 }
 
 // parse checks everything but the value itself.

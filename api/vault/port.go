@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -171,10 +172,11 @@ type SealedValue struct {
 	Ciphertext      []byte
 }
 
-// NewSecret is what CreateSecret stores as version 1.
+// NewSecret is what CreateSecret stores.
 type NewSecret struct {
 	ID                   core.SecretID
 	Name                 core.Name
+	Version              uint64 // the one it was sealed as; must be FirstVersion of the name
 	Sealed               SealedValue
 	Kind                 core.Kind
 	ContentType          core.ContentType
@@ -287,6 +289,10 @@ type TokenInfo struct {
 	RevokedAt time.Time // zero = not revoked
 }
 
+// ErrNameUsed is in the chain of the error of a creation whose name was used before, up to another version than the
+// creation supposed. Nothing was stored.
+var ErrNameUsed = errors.New("the name has had other versions")
+
 // Store calls the functions of the vault schema. Every error carries a core
 // code: NotFound, Exists, Stale, Invalid, Denied, Unavailable, Corrupt or
 // Internal. Implementations are safe for concurrent use.
@@ -301,8 +307,12 @@ type TokenInfo struct {
 // A read with a Freshness asks the reader only as long as that is fresh enough, and is Unavailable when no server that
 // answers is.
 type Store interface {
-	// CreateSecret stores a secret with its version 1; Exists when the name is taken.
+	// CreateSecret stores a secret with its first version. Exists when the name is taken, ErrNameUsed when it was, so
+	// that the first version is another.
 	CreateSecret(ctx context.Context, s NewSecret, o Origin) (Secret, error)
+	// FirstVersion asks the primary at which version a new secret of that name begins: 1, or the one after the last
+	// that the name ever had. Exists when the name is taken.
+	FirstVersion(ctx context.Context, name core.Name) (uint64, error)
 	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current.
 	AppendVersion(ctx context.Context, v NewVersion, o Origin) (Secret, error)
 	// DeleteSecret destroys all versions; Stale when x.Expected is not current.

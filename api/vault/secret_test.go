@@ -294,7 +294,19 @@ func TestDelete(t *testing.T) {
 	wantCode(t, only(d.Delete(t.Context(), d.admin, "a", vault.AnyVersion)), core.NotFound)
 	_, err := d.read(t, "a", 0)
 	wantCode(t, err, core.NotFound)
-	d.mustCreate(t, "a", "again")
+	// What names a version of the deleted secret is never about its successor.
+	if s := d.mustCreate(t, "a", "again"); s.CurrentVersion != 2 {
+		t.Fatalf("the name goes on at version %d", s.CurrentVersion)
+	}
+	wantCode(t, only(d.Update(t.Context(), d.admin, vault.UpdateRequest{Name: "a", Value: []byte("x"), Expected: 1})), core.Stale)
+	wantCode(t, only(d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: "a", Expected: 1})), core.Stale)
+	wantCode(t, only(d.Configure(t.Context(), d.admin, vault.ConfigureRequest{Name: "a", Expected: 1})), core.Stale)
+	wantCode(t, only(d.Delete(t.Context(), d.admin, "a", 1)), core.Stale)
+	_, err = d.read(t, "a", 1)
+	wantCode(t, err, core.NotFound)
+	if got, err := d.read(t, "a", 2); err != nil || got != "again" {
+		t.Fatal(err)
+	}
 }
 
 func TestReadBelievesNoRow(t *testing.T) {

@@ -72,7 +72,7 @@ var plainChanges = []change{
 
 // What the API calls is recorded by the API.
 var sealedChanges = []change{
-	{sql: "SELECT vault.create_secret(NULL, NULL, NULL::vault.sealed_value, NULL, NULL, NULL, NULL)"},
+	{sql: "SELECT vault.create_secret(NULL, NULL, NULL, NULL::vault.sealed_value, NULL, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.append_version(NULL, NULL, NULL, 'update', NULL, NULL, NULL)"},
 	{sql: "SELECT vault.configure_secret(NULL::uuid, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.expire_version(NULL::uuid, NULL, NULL, NULL)"},

@@ -17,7 +17,7 @@ const (
 )
 
 // due makes an automatic secret whose rotation is due. Nothing opens it.
-const due = `WITH made AS (SELECT s.id FROM vault.create_secret(gen_random_uuid(), $1,
+const due = `WITH made AS (SELECT s.id FROM vault.create_secret(gen_random_uuid(), $1, 1,
 	ROW(1, 'k', '\x01', decode(repeat('ab', 24), 'hex'), decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'automatic', 'text/plain',
 	ROW(NULL, NULL, 3600, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::vault.secret_settings,
 	ROW('n', 'a', NULL, NULL, NULL)::vault.audit_origin) s)

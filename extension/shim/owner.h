@@ -8,7 +8,7 @@
 
 #include "executor/spi.h"
 
-#define HV_MAX_PARAMS	24
+#define HV_MAX_PARAMS	25
 
 /* a statement, prepared on first use and kept for the session */
 typedef struct HvStatement

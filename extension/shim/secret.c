@@ -123,7 +123,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 		[HV_KEEP_VERSIONS] = Arg(fcinfo, 11),
 		[HV_GENERATE_POLICY] = Arg(fcinfo, 12),
 	}};
-	HvBinding	binding = {.version = 1};
+	HvBinding	binding;
 	HvBytes		policy;
 	HvBytes		value;
 	HvStored	stored;
@@ -144,9 +144,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("value must not be null"),
 				 errhint("A value is generated only for an automatic secret.")));
-	binding.id = NewId();
-	binding.name = call->name;
-	binding.content_type = ContentTypeArg(fcinfo, 3);
+	binding = (HvBinding) {NewId(), call->name, HvFirstVersion(call), ContentTypeArg(fcinfo, 3)};
 	HV_CALL_GO(check_field, policy, IsAutomatic(Arg(fcinfo, 2)), binding.content_type, value);
 	SealValue(call, &binding, value, &stored);
 	return Int64GetDatum(HvInsertSecret(call, &binding, Arg(fcinfo, 2), &settings, &stored));

@@ -36,11 +36,14 @@ static HvStatement missing_statement = {
 #define ORIGIN_TYPES \
 	TEXTOID, TEXTOID, TEXTOID, INETOID, TEXTOID
 
+static HvStatement first_version_statement = {
+	"SELECT vault.first_version($1)", 1, {TEXTOID}
+};
 static HvStatement create_statement = {
-	"SELECT i.current_version FROM vault.create_secret($1, $2, ROW($3, $4, $5, $6, $7)::vault.sealed_value, $8, $9,"
-	" ROW($10, $11, $12, $13, $14, $15, $16, $17, $18, $19)::vault.secret_settings,"
-	" ROW($20, $21, $22, $23, $24)::vault.audit_origin) i",
-	24, {UUIDOID, TEXTOID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID, SETTINGS_TYPES,
+	"SELECT i.current_version FROM vault.create_secret($1, $2, $3, ROW($4, $5, $6, $7, $8)::vault.sealed_value, $9, $10,"
+	" ROW($11, $12, $13, $14, $15, $16, $17, $18, $19, $20)::vault.secret_settings,"
+	" ROW($21, $22, $23, $24, $25)::vault.audit_origin) i",
+	25, {UUIDOID, TEXTOID, INT8OID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID, SETTINGS_TYPES,
 	ORIGIN_TYPES}
 };
 static HvStatement append_statement = {
@@ -279,6 +282,23 @@ HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocke
 }
 
 /*
+ * The version at which a new secret of the call's name begins. ereports if the name is taken.
+ */
+int64
+HvFirstVersion(HvCall *call)
+{
+	HvParams	params = {0};
+	int64		version;
+
+	SPI_connect();
+	HvAddText(&params, call->name);
+	HvOwnerRun(&first_version_statement, &params);
+	version = ReturnedVersion();
+	SPI_finish();
+	return version;
+}
+
+/*
  * Store a new secret with its sealed first version; returns the version.
  */
 int64
@@ -291,6 +311,7 @@ HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const
 	SPI_connect();
 	AddUuid(&params, binding->id);
 	HvAddText(&params, binding->name);
+	HvAdd(&params, Int64GetDatum(binding->version));
 	AddSealed(&params, sealed);
 	HvAddNullable(&params, kind);
 	HvAddText(&params, binding->content_type);

@@ -54,6 +54,7 @@ extern void HvRequire(HvCall *call, const char *wanted);
 extern void HvFindOpenable(HvCall *call, HvOpenable *found);
 extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);
 extern HvBytes HvJsonText(Datum json);
+extern int64 HvFirstVersion(HvCall *call);
 extern int64 HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const HvSettings *settings,
 							const HvStored *sealed);
 extern void HvConfigure(HvCall *call, const HvLocked *locked, const HvSettings *settings);

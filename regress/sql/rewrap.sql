@@ -19,7 +19,7 @@ RETURNS SETOF text LANGUAGE sql AS $$
     FROM vault.list_wrapped(current_key, after_id, after_version, page_size)
 $$;
 CREATE FUNCTION store(n integer, name text, key text, dek bytea) RETURNS bigint LANGUAGE sql AS $$
-    SELECT current_version FROM vault.create_secret(uuid(n), name, ROW(1, key, dek, decode(repeat('ab', 24), 'hex'),
+    SELECT current_version FROM vault.create_secret(uuid(n), name, 1, ROW(1, key, dek, decode(repeat('ab', 24), 'hex'),
         decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'manual', 'text/plain; charset=utf-8',
         ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, 3600, NULL, NULL)::vault.secret_settings, ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin)
 $$;

@@ -17,7 +17,7 @@ SET ROLE regress_vault_service;
 --
 SELECT id, name, kind, content_type, description, tags, rotation_interval_secs, grace_period_secs, generate_policy,
        current_version, next_rotation_at, created_at <= clock_timestamp(), created_at = updated_at
-FROM vault.create_secret(uuid(1), 'sealed/a', ROW(1, 'local:k', '\x01', decode(repeat('ab', 24), 'hex'),
+FROM vault.create_secret(uuid(1), 'sealed/a', 1, ROW(1, 'local:k', '\x01', decode(repeat('ab', 24), 'hex'),
          decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'manual', 'text/plain; charset=utf-8',
          ROW('the first', '{"team": "core"}', NULL, NULL, NULL, NULL, NULL, 3600, NULL, NULL)::vault.secret_settings,
          ROW('here', 'token:ci', NULL, '192.0.2.7', 'req-1')::vault.audit_origin);
@@ -26,12 +26,12 @@ SELECT secret_id, name, content_type, kind, current_version, version, envelope_v
 FROM vault.read_sealed('{sealed/a}', NULL);
 -- null settings are defaults
 SELECT description, tags, grace_period_secs
-FROM vault.create_secret(uuid(2), 'sealed/b', ROW(1, 'local:k', '\x02', decode(repeat('ab', 24), 'hex'),
+FROM vault.create_secret(uuid(2), 'sealed/b', 1, ROW(1, 'local:k', '\x02', decode(repeat('ab', 24), 'hex'),
          decode(repeat('cd', 1048592), 'hex'))::vault.sealed_value, 'manual', 'application/octet-stream', NULL,
          ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
 -- an automatic one: due one interval after it was made
 SELECT kind, rotation_interval_secs, grace_period_secs, generate_policy, next_rotation_at - created_at
-FROM vault.create_secret(uuid(3), 'sealed/c', ROW(1, 'local:k', '\x03', decode(repeat('ab', 24), 'hex'),
+FROM vault.create_secret(uuid(3), 'sealed/c', 1, ROW(1, 'local:k', '\x03', decode(repeat('ab', 24), 'hex'),
          decode(repeat('cd', 17), 'hex'))::vault.sealed_value, 'automatic', 'text/plain; charset=utf-8',
          ROW('', '{}', 86400, NULL, NULL, NULL, NULL, 3600, NULL, '{"length": 40}')::vault.secret_settings,
          ROW('here', 'token:ci', NULL, NULL, NULL)::vault.audit_origin);
@@ -134,8 +134,12 @@ SELECT name, deleted_at <= clock_timestamp(), next_rotation_at FROM vault.secret
 SET ROLE regress_vault_service;
 SELECT gone(1, 3);
 SELECT next(1, 3);
-SELECT put(1, 'sealed/a');
+SELECT put(1, 'sealed/a', version => 4);
+-- the numbers of a name go on
 SELECT put(4, 'sealed/a');
+SELECT put(4, 'sealed/a', version => 5);
+SELECT vault.first_version('sealed/a'), vault.first_version('sealed/never');
+SELECT put(4, 'sealed/a', version => 4);
 SELECT id = uuid(4), current_version FROM vault.describe_secret('sealed/a');
 SELECT version, length(ciphertext) FROM vault.read_verifiable('sealed/a');
 
@@ -156,6 +160,7 @@ SELECT gone(3, 4);
 --
 SELECT put(5, 'sealed/a');
 SELECT put(4, 'sealed/other');
+SELECT try('SELECT vault.first_version(''sealed/a'')');
 SELECT next(4, 2);
 SELECT next(4, 0);
 SELECT next(4, NULL);
@@ -165,13 +170,13 @@ SELECT next(6, 1);
 SELECT gone(6, 1);
 SELECT gone(NULL, 1);
 -- of two who saw the same version one wins
-SELECT next(4, 1);
-SELECT next(4, 1);
+SELECT next(4, 4);
+SELECT next(4, 4);
 -- without grace the one that was replaced is gone at once
 SELECT version FROM vault.describe_versions('sealed/a');
 SELECT current_version FROM vault.describe_secret('sealed/a');
 -- what fails later takes the earlier part with it
-SELECT next(4, 2, ciphertext => '\x00');
+SELECT next(4, 5, ciphertext => '\x00');
 SELECT current_version FROM vault.describe_secret('sealed/a');
 SELECT version FROM vault.describe_versions('sealed/a');
 BEGIN;
@@ -284,7 +289,7 @@ SELECT try('SELECT vault.describe_secrets('''', '''', -1)');
 BEGIN READ ONLY;
 SELECT count(*) FROM vault.read_sealed('{sealed/a}', NULL);
 SELECT vault.status() ->> 'in_recovery';
-SELECT try('SELECT vault.create_secret(NULL, NULL, NULL::vault.sealed_value, NULL, NULL, NULL, NULL)');
+SELECT try('SELECT vault.create_secret(NULL, NULL, NULL, NULL::vault.sealed_value, NULL, NULL, NULL, NULL)');
 SELECT try('SELECT vault.append_version(NULL, NULL, NULL, ''update'', NULL, NULL, NULL)');
 SELECT try('SELECT vault.configure_secret(NULL::uuid, NULL, NULL, NULL)');
 SELECT try('SELECT vault.expire_version(NULL::uuid, NULL, NULL, NULL)');

@@ -162,6 +162,18 @@ SELECT try('SELECT vault.read_secret(''app/twin'')');
 SELECT name FROM vault.list_secrets('app/twin');
 SELECT vault.create_secret('app/twin', 'born again');
 SELECT vault.read_secret('app/twin'), vault.verify('app/twin', 's3cr3t');
+-- what was meant for the deleted one is stale, however often its number comes
+SELECT try('SELECT vault.update_secret(''app/twin'', ''x'', 1)');
+SELECT try('SELECT vault.delete_secret(''app/twin'', 1)');
+SELECT try('SELECT vault.expire_version(''app/twin'', 1)');
+SELECT try('SELECT vault.read_secret(''app/twin'', 1)');
+SELECT vault.update_secret('app/twin', 'changed', 2), vault.read_secret('app/twin', 3);
+-- a name goes on in one transaction too, and after a rollback at the number that was not used
+BEGIN;
+SELECT vault.delete_secret('app/twin', 3), vault.create_secret('app/twin', 'third');
+ROLLBACK;
+SELECT vault.read_secret('app/twin', 3);
+SELECT vault.delete_secret('app/twin', 3), vault.create_secret('app/twin', 'third'), vault.read_secret('app/twin', 4);
 SELECT vault.delete_secret('app/twin', NULL);
 
 --

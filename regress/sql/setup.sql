@@ -75,11 +75,12 @@ CREATE FUNCTION put(n integer, name text, kind text DEFAULT 'manual',
     rotation bigint DEFAULT NULL, grace bigint DEFAULT 0, policy text DEFAULT NULL, envelope integer DEFAULT 1,
     key_id text DEFAULT 'local:k', dek bytea DEFAULT '\x01', nonce bytea DEFAULT decode(repeat('ab', 24), 'hex'),
     ciphertext bytea DEFAULT decode(repeat('cd', 17), 'hex'), schedule text DEFAULT NULL, zone text DEFAULT NULL,
-    open_secs bigint DEFAULT NULL, paused boolean DEFAULT NULL, keep integer DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
-    SELECT try(format('SELECT vault.create_secret(%L, %L, ROW(%L, %L, %L, %L, %L)::vault.sealed_value, %L, %L, '
+    open_secs bigint DEFAULT NULL, paused boolean DEFAULT NULL, keep integer DEFAULT NULL,
+    version bigint DEFAULT 1) RETURNS text LANGUAGE sql AS $$
+    SELECT try(format('SELECT vault.create_secret(%L, %L, %L, ROW(%L, %L, %L, %L, %L)::vault.sealed_value, %L, %L, '
                       'ROW(%L, %L, %L, %L, %L, %L, %L, %L, %L, %L)::vault.secret_settings, '
                       'ROW(''here'', ''token:ci'', NULL, ''192.0.2.7'', ''req-%s''))',
-                      uuid(n), name, envelope, key_id, dek, nonce, ciphertext, kind, content_type, description, tags,
+                      uuid(n), name, version, envelope, key_id, dek, nonce, ciphertext, kind, content_type, description, tags,
                       rotation, schedule, zone, open_secs, paused, grace, keep, policy, n))
 $$;
 -- next: appends a version on the sealed path.

@@ -20,6 +20,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	secrets map[core.Name]*secret
+	used    map[core.Name]uint64 // the last version of a deleted secret
 	tokens  []token
 	jobs    map[core.SecretID]*job
 	changes []vault.Change
@@ -133,12 +134,15 @@ func (s *Store) CreateSecret(_ context.Context, n vault.NewSecret, o vault.Origi
 	if s.secrets[n.Name] != nil {
 		return vault.Secret{}, core.Errorf(core.Exists, "a secret of that name exists")
 	}
+	if n.Version != s.used[n.Name]+1 {
+		return vault.Secret{}, core.Wrap(core.Unavailable, vault.ErrNameUsed, "the name was used and freed meanwhile: try again")
+	}
 	now := s.Now()
 	x := &secret{info: vault.Secret{
 		ID: n.ID, Name: n.Name, Kind: n.Kind, ContentType: n.ContentType, Description: n.Description, Tags: n.Tags,
 		RotationIntervalSecs: n.RotationIntervalSecs, GracePeriodSecs: n.GracePeriodSecs, GeneratePolicy: n.GeneratePolicy,
-		Rotation: n.Rotation, CurrentVersion: 1, SettingsRevision: 1, CreatedAt: now, UpdatedAt: now,
-	}, versions: []version{{number: 1, sealed: n.Sealed, created: now}}}
+		Rotation: n.Rotation, CurrentVersion: n.Version, SettingsRevision: 1, CreatedAt: now, UpdatedAt: now,
+	}, versions: []version{{number: n.Version, sealed: n.Sealed, created: now}}}
 	if n.RotationIntervalSecs > 0 {
 		x.info.NextRotationAt = now.Add(time.Duration(n.RotationIntervalSecs) * time.Second)
 	}
@@ -146,8 +150,21 @@ func (s *Store) CreateSecret(_ context.Context, n vault.NewSecret, o vault.Origi
 		s.secrets = map[core.Name]*secret{}
 	}
 	s.secrets[n.Name] = x
-	s.record(o, vault.ActionCreate, string(n.Name), 1)
+	s.record(o, vault.ActionCreate, string(n.Name), n.Version)
 	return s.at(x.info), nil
+}
+
+// FirstVersion implements vault.Store.
+func (s *Store) FirstVersion(_ context.Context, name core.Name) (uint64, error) {
+	leave, err := s.enter("FirstVersion")
+	defer leave()
+	if err != nil {
+		return 0, err
+	}
+	if s.secrets[name] != nil {
+		return 0, core.Errorf(core.Exists, "a secret of that name exists")
+	}
+	return s.used[name] + 1, nil
 }
 
 func (s *Store) current(id core.SecretID, expected uint64) (*secret, error) {
@@ -214,6 +231,10 @@ func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, o vault.Origin
 		return vault.Position{}, err
 	}
 	delete(s.secrets, x.info.Name)
+	if s.used == nil {
+		s.used = map[core.Name]uint64{}
+	}
+	s.used[x.info.Name] = x.info.CurrentVersion
 	delete(s.jobs, d.ID)
 	s.record(o, vault.ActionDelete, string(x.info.Name), d.Expected)
 	return s.position(), nil
