@@ -174,3 +174,12 @@ CREATE EVENT TRIGGER hyperion_vault_guard_drop ON ddl_command_start
     EXECUTE FUNCTION vault.guard_drop();
 ALTER EVENT TRIGGER hyperion_vault_guard_drop ENABLE ALWAYS;  -- also where session_replication_role is replica
 COMMENT ON EVENT TRIGGER hyperion_vault_guard_drop IS 'keeps DROP EXTENSION from destroying secrets';
+
+-- A privilege on a table is never of use to a role, and some of them let it stop or watch the vault.
+CREATE FUNCTION vault.guard_grant() RETURNS event_trigger
+AS 'MODULE_PATHNAME', 'hv_guard_grant' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.guard_grant() IS 'refuses to grant privileges on the tables of the vault';
+CREATE EVENT TRIGGER hyperion_vault_guard_grant ON ddl_command_start
+    WHEN TAG IN ('GRANT') EXECUTE FUNCTION vault.guard_grant();
+ALTER EVENT TRIGGER hyperion_vault_guard_grant ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER hyperion_vault_guard_grant IS 'refuses to grant privileges on the tables of the vault';

@@ -234,6 +234,7 @@ func TestSupervisorWarnsOfOwner(t *testing.T) {
 		t.Error("the log warns of nothing")
 	}
 	postgres.exec("CREATE ROLE intruder CREATEROLE")
+	postgres.exec("SET hyperion_vault.allow_unsafe_grants = on") // else the library refuses
 	postgres.exec("GRANT vault_owner TO intruder")
 	eventually(t, "the log warns of a member", func() bool { return said("has members") == 1 })
 	passes(t, app)

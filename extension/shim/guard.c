@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_extension.h"
+#include "command.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -68,7 +69,8 @@ NextUtility(PlannedStmt *statement, const char *text, bool read_only_tree, Proce
 }
 
 /*
- * Forget, for the length of a DROP, what the trigger saw before another one: one that runs within it, or before it.
+ * Refuse what is refused, and forget, for the length of a DROP, what the trigger saw before another one: one that runs
+ * within it, or before it.
  */
 static void
 Utility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,
@@ -76,6 +78,7 @@ Utility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUt
 {
 	bool		outer = looked;
 
+	HvCheckCommand(statement->utilityStmt);
 	if (!IsA(statement->utilityStmt, DropStmt) && !IsA(statement->utilityStmt, DropOwnedStmt))
 	{
 		NextUtility(statement, text, read_only_tree, context, params, environment, dest, completion);

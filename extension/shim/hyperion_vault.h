@@ -35,6 +35,7 @@ extern char *HvAgentSocket;
 extern int	HvAgentTimeoutMs;
 extern int	HvMaxValueBytes;
 extern bool HvAllowDrop;
+extern bool HvAllowUnsafeGrants;
 extern char *HvDatabase;
 extern bool HvRotationEnabled;
 extern int	HvScanIntervalSecs;

@@ -17,6 +17,7 @@ char	   *HvAgentSocket;
 int			HvAgentTimeoutMs;
 int			HvMaxValueBytes;
 bool		HvAllowDrop;
+bool		HvAllowUnsafeGrants;
 char	   *HvDatabase;
 bool		HvRotationEnabled;
 int			HvScanIntervalSecs;
@@ -62,6 +63,10 @@ HvSettingsInit(void)
 	DefineCustomBoolVariable("hyperion_vault.allow_drop_with_secrets",
 							 "Lets DROP EXTENSION destroy secrets.",
 							 NULL, &HvAllowDrop, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("hyperion_vault.allow_unsafe_grants",
+							 "Lets privileges on the vault's tables be granted, and vault_owner have members and attributes.",
+							 NULL, &HvAllowUnsafeGrants, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	/* The workers exist only when the library is preloaded; so does what a restart is needed for. */
 	DefineCustomStringVariable("hyperion_vault.database",
