@@ -51,7 +51,7 @@ var environmentReaders = []string{
 }
 
 // apiPeers meet in api/vault and never import each other.
-var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit"}
+var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit", "api/certificate"}
 
 // testFolders hold what only tests, and api/bench, use.
 var testFolders = []string{module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/api/bench"}

@@ -27,8 +27,12 @@ const (
 // Config is everything the process was told. The zero Config is not valid; Load returns a checked one.
 // It may be copied and read concurrently; copies share the bytes of the secrets, so Wipe wipes them all.
 type Config struct {
-	// Listen is the host:port of the REST API. Port 0 means any free port. Never empty.
-	Listen string
+	// Version is that of this program. It is no setting: the command fills it in.
+	Version string
+	// Listen are the addresses of the REST API. Never empty.
+	Listen []Address
+	bare   []bool // for each of them: it was given without a scheme
+	TLS    APITLS
 	// AllowedIPs may read secrets. The zero List allows nobody.
 	AllowedIPs allowlist.List
 	// TrustedProxies are the peers whose X-Forwarded-For is believed. Empty means none: the peer is the client.
@@ -113,7 +117,7 @@ type Audit struct {
 // key, so it does not pass Load's checks as it is.
 func Default() Config {
 	return Config{
-		Listen: "0.0.0.0:8200",
+		Listen: []Address{{HostPort: "0.0.0.0:8200"}}, bare: []bool{true},
 		Postgres: Postgres{
 			Hosts: []string{"127.0.0.1"}, Port: 5432, User: "vault_service", Database: "postgres",
 		},
@@ -137,7 +141,7 @@ func (c Config) Wipe() {
 
 // String lists what an operator needs to recognise a setup; secrets appear as REDACTED or as nothing.
 func (c Config) String() string {
-	return fmt.Sprintf("listen=%s allowed_ips=%d trusted_proxies=%d postgres=%s@%v:%d/%s password=%s kms=%s "+
+	return fmt.Sprintf("listen=%v allowed_ips=%d trusted_proxies=%d postgres=%s@%v:%d/%s password=%s kms=%s "+
 		"master_key=%s agent=%q peers=%v node=%q", c.Listen, c.AllowedIPs.Len(), len(c.TrustedProxies),
 		c.Postgres.User, c.Postgres.Hosts, c.Postgres.Port, c.Postgres.Database, c.Postgres.Password, c.KMS.Mode,
 		c.KMS.MasterKey, c.Agent.Socket, c.Agent.Peers, c.NodeName)

@@ -29,7 +29,7 @@ func environ(kv ...string) func() []string { return func() []string { return kv 
 // with is an environment that starts, plus kv.
 func with(kv ...string) func() []string {
 	return environ(append(kv, "VAULT_KMS_MODE=local", "VAULT_LOCAL_MASTER_KEY="+masterKey, "VAULT_ALLOWED_IPS=127.0.0.1",
-		"VAULT_NODE_NAME=node")...)
+		"VAULT_API_LISTEN=127.0.0.1:8200", "VAULT_NODE_NAME=node")...)
 }
 
 func mustLoad(t *testing.T, env func() []string) (config.Config, []config.Warning) {
@@ -46,7 +46,7 @@ func TestLoadDefaults(t *testing.T) {
 	want := config.Default()
 	want.NodeName, want.KMS.Mode, want.KMS.MasterKey = "node", "local", masterBytes
 	c.AllowedIPs, want.AllowedIPs = want.AllowedIPs, c.AllowedIPs // no exported fields to compare
-	if want.AllowedIPs.Len() != 1 || c.Listen != "0.0.0.0:8200" || c.Postgres.Port != 5432 || c.RotationPoll != 15*time.Second ||
+	if want.AllowedIPs.Len() != 1 || fmt.Sprint(c.Listen, want.Listen) != "[http://127.0.0.1:8200] [http://0.0.0.0:8200]" || c.Postgres.Port != 5432 || c.RotationPoll != 15*time.Second ||
 		c.KMS.CacheTTL != 300*time.Second || c.KMS.MaxRetries != 5 || c.MaxValueLen != 65536 || c.Postgres.User != "vault_service" ||
 		c.Postgres.Database != "postgres" || !slices.Equal(c.Postgres.Hosts, []string{"127.0.0.1"}) || c.TrustedProxies != nil ||
 		c.Agent.Socket != "/run/hyperion-vault/agent.sock" || !slices.Equal(c.Agent.Peers, []string{"postgres"}) ||
@@ -73,9 +73,9 @@ func TestLoadReads(t *testing.T) {
 		get  func(config.Config) any
 		want any
 	}{
-		{"VAULT_API_LISTEN=127.0.0.1:0", func(c config.Config) any { return c.Listen }, "127.0.0.1:0"},
-		{"VAULT_API_LISTEN=:8200", func(c config.Config) any { return c.Listen }, ":8200"},
-		{"VAULT_API_LISTEN=[::1]:8200", func(c config.Config) any { return c.Listen }, "[::1]:8200"},
+		{"VAULT_API_LISTEN=127.0.0.1:0", func(c config.Config) any { return fmt.Sprint(c.Listen) }, "[http://127.0.0.1:0]"},
+		{"VAULT_API_LISTEN=:8200", func(c config.Config) any { return fmt.Sprint(c.Listen) }, "[http://:8200]"},
+		{"VAULT_API_LISTEN=[::1]:8200", func(c config.Config) any { return fmt.Sprint(c.Listen) }, "[http://[::1]:8200]"},
 		{"VAULT_ALLOWED_IPS=10.0.0.0/8, ::1", func(c config.Config) any { return c.AllowedIPs.Len() }, 2},
 		{"VAULT_TRUST_PROXY=false", func(c config.Config) any { return c.TrustedProxies }, []netip.Prefix(nil)},
 		{"VAULT_TRUST_PROXY=TRUE", func(c config.Config) any { return c.TrustedProxies }, prefixes("127.0.0.0/8", "::1/128")},
@@ -126,10 +126,10 @@ func TestLoadNodeNameIsHostname(t *testing.T) {
 func TestLoadErrors(t *testing.T) {
 	long := strings.Repeat("x", 3000)
 	for _, tt := range []struct{ env, want string }{
-		{"VAULT_API_LISTEN=8200", `VAULT_API_LISTEN="8200": want host:port, as in 0.0.0.0:8200`},
-		{"VAULT_API_LISTEN=::1:8200", `VAULT_API_LISTEN="::1:8200": want host:port, as in 0.0.0.0:8200`},
-		{"VAULT_API_LISTEN=0.0.0.0:http", `VAULT_API_LISTEN="0.0.0.0:http": want host:port, as in 0.0.0.0:8200: the port is a number up to 65535`},
-		{"VAULT_API_LISTEN=0.0.0.0:65536", `VAULT_API_LISTEN="0.0.0.0:65536": want host:port, as in 0.0.0.0:8200: the port is a number up to 65535`},
+		{"VAULT_API_LISTEN=8200", `VAULT_API_LISTEN="8200": want host:port, as in 0.0.0.0:8200, or several, as in https://0.0.0.0:8200,http://127.0.0.1:8201`},
+		{"VAULT_API_LISTEN=::1:8200", `VAULT_API_LISTEN="::1:8200": want host:port, as in 0.0.0.0:8200, or several, as in https://0.0.0.0:8200,http://127.0.0.1:8201`},
+		{"VAULT_API_LISTEN=0.0.0.0:http", `VAULT_API_LISTEN="0.0.0.0:http": want host:port, as in 0.0.0.0:8200, or several, as in https://0.0.0.0:8200,http://127.0.0.1:8201: the port is a number up to 65535`},
+		{"VAULT_API_LISTEN=0.0.0.0:65536", `VAULT_API_LISTEN="0.0.0.0:65536": want host:port, as in 0.0.0.0:8200, or several, as in https://0.0.0.0:8200,http://127.0.0.1:8201: the port is a number up to 65535`},
 		{"VAULT_ALLOWED_IPS=10.0.0.0/33,nowhere", `VAULT_ALLOWED_IPS="10.0.0.0/33,nowhere": want comma-separated addresses or CIDR networks: ` +
 			`entry 1 "10.0.0.0/33" has a wrong prefix length; entry 2 "nowhere" is not an IPv4 or IPv6 address or network`},
 		{"VAULT_TRUST_PROXY=yes", `VAULT_TRUST_PROXY="yes": want false, true (loopback proxies) or comma-separated proxy addresses or CIDR networks: ` +
@@ -183,7 +183,7 @@ func TestLoadErrors(t *testing.T) {
 			if !errors.As(err, &ce) || len(ce.Problems) != 1 || ce.Problems[0].Name != name {
 				t.Errorf("problems: %+v", ce)
 			}
-			if c.Listen != "" || c.KMS.MasterKey != nil {
+			if c.Listen != nil || c.KMS.MasterKey != nil {
 				t.Error("a Config came with the error")
 			}
 		})
@@ -227,7 +227,7 @@ func TestLoadNothing(t *testing.T) {
 		`of a key of AWS KMS (for development without AWS there is VAULT_KMS_MODE=local)` {
 		t.Errorf("error: %v", err)
 	}
-	if len(warnings) != 1 || warnings[0].Name != "VAULT_ALLOWED_IPS" || !strings.Contains(warnings[0].Text, "denied") {
+	if len(warnings) != 2 || warnings[0].Name != "VAULT_API_LISTEN" || warnings[1].Name != "VAULT_ALLOWED_IPS" || !strings.Contains(warnings[1].Text, "denied") {
 		t.Errorf("warnings: %v", warnings)
 	}
 }
@@ -236,13 +236,13 @@ func TestLoadAWS(t *testing.T) {
 	for _, id := range []string{"1234abcd-12ab-34cd-56ef-1234567890ab", "mrk-1234abcd12ab34cd56ef1234567890ab", "alias/vault/prod",
 		"arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", "arn:aws-cn:kms:cn-north-1:123456789012:alias/vault"} {
 		for _, mode := range [][]string{nil, {"VAULT_KMS_MODE=aws"}} {
-			c, warnings := mustLoad(t, environ(append(mode, "VAULT_KMS_KEY_ID="+id, "VAULT_ALLOWED_IPS=::1")...))
+			c, warnings := mustLoad(t, environ(append(mode, "VAULT_KMS_KEY_ID="+id, "VAULT_ALLOWED_IPS=::1", "VAULT_API_LISTEN=[::1]:0")...))
 			if c.KMS.Mode != config.KMSAWS || c.KMS.KeyID != id || len(warnings) != 0 {
 				t.Errorf("%s: %+v %v", id, c.KMS, warnings)
 			}
 		}
 	}
-	c, warnings := mustLoad(t, environ("VAULT_KMS_KEY_ID=alias/x", "VAULT_LOCAL_MASTER_KEY="+masterKey, "VAULT_ALLOWED_IPS=::1"))
+	c, warnings := mustLoad(t, environ("VAULT_KMS_KEY_ID=alias/x", "VAULT_LOCAL_MASTER_KEY="+masterKey, "VAULT_ALLOWED_IPS=::1", "VAULT_API_LISTEN=[::1]:0"))
 	if c.KMS.MasterKey != nil || len(warnings) != 1 || warnings[0].Text != "VAULT_LOCAL_MASTER_KEY is not used with VAULT_KMS_MODE=aws" {
 		t.Errorf("%v %v", c.KMS.MasterKey, warnings)
 	}
@@ -384,7 +384,7 @@ func FuzzLoad(f *testing.F) {
 		"VAULT_PG_PASSWORD", "VAULT_PG_DBNAME", "VAULT_KMS_MODE", "VAULT_KMS_KEY_ID", "VAULT_LOCAL_MASTER_KEY", "VAULT_ROTATION_POLL_SECS",
 		"VAULT_DEK_CACHE_TTL_SECS", "VAULT_KMS_MAX_RETRIES", "VAULT_AGENT_SOCKET", "VAULT_AGENT_PEERS", "VAULT_MAX_VALUE_BYTES",
 		"VAULT_NODE_NAME", "VAULT_READ_CONSISTENCY", "VAULT_LSN_WAIT_MS", "VAULT_WRITE_TIMEOUT_SECS", "VAULT_PG_SSLMODE", "VAULT_PG_SSLROOTCERT",
-		"VAULT_PG_SSLCERT", "VAULT_PG_SSLKEY",
+		"VAULT_PG_SSLCERT", "VAULT_PG_SSLKEY", "VAULT_API_TLS_CERT", "VAULT_API_TLS_KEY", "VAULT_API_TLS_CLIENT_CA", "VAULT_API_TLS_CLIENT_AUTH",
 		"VAULT_REQUEST_TIMEOUT_SECS", "VAULT_SHUTDOWN_TIMEOUT_SECS", "VAULT_LOG_LEVEL", "VAULT_OTHER", "vault_x"}
 	for i := range names {
 		for _, v := range []string{"", "x", "10.0.0.0/8", "1", masterKey, "a,b", "\xff", "host:1"} {
@@ -394,7 +394,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which byte, value string) {
 		name := names[int(which)%len(names)]
 		c, warnings, err := config.Load(environ(name+"="+value, "VAULT_KMS_MODE=local", "VAULT_LOCAL_MASTER_KEY="+masterKey))
-		if (err != nil) == (c.Listen != "") {
+		if (err != nil) == (c.Listen != nil) {
 			t.Fatalf("error %v with Config %v", err, c)
 		}
 		text := fmt.Sprint(err, warnings)

@@ -134,7 +134,7 @@ func TestFileErrors(t *testing.T) {
 			if err == nil || err.Error() != tt.want {
 				t.Fatalf("got  %v\nwant %s", err, tt.want)
 			}
-			if c.Listen != "" || strings.Contains(fmt.Sprint(err, warnings), canary) {
+			if c.Listen != nil || strings.Contains(fmt.Sprint(err, warnings), canary) {
 				t.Errorf("%v %v", c, warnings)
 			}
 		})

@@ -41,6 +41,7 @@ func (w Warning) String() string { return w.Text }
 func Load(environ func() []string) (Config, []Warning, error) {
 	l := newLoader(environ())
 	l.read(settings)
+	l.checkListen()
 	l.checkKMS()
 	l.checkPostgres()
 	l.checkReads()

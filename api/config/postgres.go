@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -114,38 +113,8 @@ func (l *loader) checkRoot(t PostgresTLS) {
 	}
 }
 
-// checkClientCert wants both halves, which fit, and a key that nobody else can read.
 func (l *loader) checkClientCert(t PostgresTLS) {
-	if t.Cert == "" && t.Key == "" {
-		return
-	}
-	if t.Cert == "" {
-		l.fail(nameCert, "%s is not set: %s is nothing without it", nameCert, nameKey)
-		return
-	}
-	if t.Key == "" {
-		l.fail(nameKey, "%s is not set: %s is nothing without it", nameKey, nameCert)
-		return
-	}
-	if err := checkPrivate(t.Key); err != nil {
-		l.fail(nameKey, "%s=%q: %v", nameKey, t.Key, err)
-		return
-	}
-	cert, err := os.ReadFile(t.Cert)
-	if err != nil {
-		l.fail(nameCert, "%s=%q: %v", nameCert, t.Cert, reason(err))
-		return
-	}
-	key, err := os.ReadFile(t.Key)
-	defer clear(key)
-	if err != nil {
-		l.fail(nameKey, "%s=%q: %v", nameKey, t.Key, reason(err))
-		return
-	}
-	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		// The cause may quote what stands in the files.
-		l.fail(nameCert, "%s=%q: it and %s are not a certificate and its key, in PEM and without a passphrase", nameCert, t.Cert, nameKey)
-	}
+	l.checkPair(nameCert, nameKey, t.Cert, t.Key, func(_, file string) error { return checkPrivate(file) })
 }
 
 // checkPrivate is libpq's rule: for its owner alone, or, if that is root, for a group to read too.

@@ -43,7 +43,7 @@ type setting struct {
 	hidden bool
 	// reload marks what may change while the process runs, and can be read from a file for that reason.
 	reload bool
-	// list values may have a line for each entry in a file.
+	// list values may have a line for each entry in a file. set takes "" as the empty list.
 	list bool
 	// store marks what a command that only speaks to the database needs.
 	store bool
@@ -54,7 +54,13 @@ type setting struct {
 
 // settings is the whole table, in the order problems are reported.
 var settings = []setting{
-	{name: "VAULT_API_LISTEN", want: "want host:port, as in 0.0.0.0:8200", set: setListen},
+	{name: nameListen, want: "want host:port, as in 0.0.0.0:8200, or several, as in https://0.0.0.0:8200,http://127.0.0.1:8201",
+		set: setListen},
+	{name: nameAPICert, want: "want the absolute path of a file", set: file(func(c *Config, v string) { c.TLS.Cert = v })},
+	{name: nameAPIKey, want: "want the absolute path of a file", hidden: true, // the key itself may have got here
+		set: file(func(c *Config, v string) { c.TLS.Key = v })},
+	{name: nameClientCA, want: "want the absolute path of a file", set: file(func(c *Config, v string) { c.TLS.ClientCA = v })},
+	{name: nameClientAuth, want: "want require or optional", set: setClientAuth},
 	{name: "VAULT_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", reload: true, list: true,
 		set: setAllowedIPs},
 	{name: "VAULT_TRUST_PROXY", want: "want false, true (loopback proxies) or comma-separated proxy addresses or CIDR networks",
@@ -109,18 +115,6 @@ var settings = []setting{
 // clientNames are read by clients of the API; they are known here so that they raise no warning.
 var clientNames = []string{"VAULT_ADDR", "VAULT_ADMIN_TOKEN"}
 
-func setListen(c *Config, v string) error {
-	host, port, err := net.SplitHostPort(v)
-	if err != nil || strings.ContainsFunc(host, notPrintable) || strings.ContainsAny(host, "/ ,") {
-		return errWant
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return errors.New("the port is a number up to 65535")
-	}
-	c.Listen = v
-	return nil
-}
-
 func setAllowedIPs(c *Config, v string) (err error) {
 	c.AllowedIPs, err = allowlist.Parse(v)
 	return err
@@ -129,7 +123,7 @@ func setAllowedIPs(c *Config, v string) (err error) {
 func setTrustProxy(c *Config, v string) error {
 	c.TrustedProxies = nil
 	switch strings.ToLower(v) {
-	case "false":
+	case "", "false":
 		return nil
 	case "true":
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -24,13 +25,15 @@ const (
 // Config is what the handler is made of. Vault is required.
 type Config struct {
 	Vault          *vault.Vault
-	Log            *slog.Logger   // nil = slog.Default()
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; empty = nobody's
-	RequestTimeout time.Duration  // of one read; 0 = 10 s
-	WriteTimeout   time.Duration  // of one change, which may outlast a failover; 0 = three times the RequestTimeout
-	ReadPrimary    bool           // reads ask the primary unless they say otherwise; false = this node
-	MaxValueLen    int            // bytes; bounds the body; 0 = core.DefaultMaxValueLen
-	Metrics        http.Handler   // answers /metrics, to anybody; nil = there is none
+	Log            *slog.Logger  // nil = slog.Default()
+	Policy         *LivePolicy   // nil = the zero Policy
+	RequestTimeout time.Duration // of one read; 0 = 10 s
+	WriteTimeout   time.Duration // of one change, which may outlast a failover; 0 = three times the RequestTimeout
+	ReadPrimary    bool          // reads ask the primary unless they say otherwise; false = this node
+	MaxValueLen    int           // bytes; bounds the body; 0 = core.DefaultMaxValueLen
+	Metrics        http.Handler  // answers /metrics, to anybody; nil = there is none
+
+	Warnings []Warning // what the status says of this node's settings
 
 	Changed    *Bell           // rung when a secret may have changed; nil = never
 	Closing    <-chan struct{} // ends the event streams when it is closed; nil = never
@@ -59,6 +62,9 @@ func New(c Config) http.Handler {
 	}
 	if c.MaxValueLen <= 0 {
 		c.MaxValueLen = core.DefaultMaxValueLen
+	}
+	if c.Policy == nil {
+		c.Policy = &LivePolicy{}
 	}
 	if c.Changed == nil {
 		c.Changed = &Bell{}
@@ -115,13 +121,14 @@ func (s *server) routes(e *gin.Engine) {
 
 // ServerConfig is what NewServer needs. Handler and Addr are required.
 type ServerConfig struct {
-	Addr           string // host:port
+	Addr           string      // host:port
+	TLS            *tls.Config // for what is served by ServeTLS; nil = nothing is
 	Handler        http.Handler
-	Log            *slog.Logger   // nil = slog.Default()
-	RequestTimeout time.Duration  // as in Config; 0 = 10 s
-	WriteTimeout   time.Duration  // as in Config; 0 = three times the RequestTimeout
-	TrustedProxies []netip.Prefix // as in Config
-	MaxConns       int            // connections at a time, a quarter of them from one client; 0 = 4096
+	Log            *slog.Logger  // nil = slog.Default()
+	RequestTimeout time.Duration // as in Config; 0 = 10 s
+	WriteTimeout   time.Duration // as in Config; 0 = three times the RequestTimeout
+	Policy         *LivePolicy   // as in Config
+	MaxConns       int           // connections at a time, a quarter of them from one client; 0 = 4096
 }
 
 // NewServer returns a server whose every phase has a limit. The caller listens,
@@ -136,13 +143,17 @@ func NewServer(c ServerConfig) *http.Server {
 	if c.WriteTimeout <= 0 {
 		c.WriteTimeout = 3 * c.RequestTimeout
 	}
+	if c.Policy == nil {
+		c.Policy = &LivePolicy{}
+	}
 	if c.MaxConns <= 0 {
 		c.MaxConns = defaultMaxConns
 	}
-	conns := &connections{max: c.MaxConns, proxies: c.TrustedProxies, by: map[netip.Prefix]int{}}
+	conns := &connections{max: c.MaxConns, policy: c.Policy, by: map[netip.Prefix]int{}}
 	return &http.Server{
 		ConnState:         conns.changed,
 		Addr:              c.Addr,
+		TLSConfig:         c.TLS,
 		Handler:           c.Handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       c.RequestTimeout + readHeaderTimeout,

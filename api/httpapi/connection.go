@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -19,8 +18,8 @@ const (
 // connections closes those that are too many at once, each before it costs more than the accept. Proxies that are
 // trusted stand for many clients and are bounded by the total alone.
 type connections struct {
-	max     int
-	proxies []netip.Prefix
+	max    int
+	policy *LivePolicy
 
 	mu    sync.Mutex
 	total int
@@ -64,5 +63,5 @@ func (l *connections) remove(from netip.Addr) {
 }
 
 func (l *connections) trusted(from netip.Addr) bool {
-	return slices.ContainsFunc(l.proxies, func(x netip.Prefix) bool { return x.Contains(from) })
+	return within(from, l.policy.Load().TrustedProxies)
 }

@@ -72,7 +72,17 @@ type statusBody struct {
 	EventsHeldSecs int64           `json:"events_held_secs"`
 	Failures       []failureBody   `json:"failures"`
 	Replication    replicationBody `json:"replication"`
+	Warnings       []Warning       `json:"warnings"`
 }
+
+// Warning is a setting of the answering node that is less safe than it could be.
+type Warning struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// warnings is never nil, so that the JSON is a list.
+func (s *server) warnings() []Warning { return append([]Warning{}, s.Warnings...) }
 
 // failureBody is a rotation that is tried again.
 type failureBody struct {
@@ -130,7 +140,7 @@ func (s *server) status(c *gin.Context) {
 		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
 		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
 		Unplanned: v.Unplanned, EventsHeldSecs: v.EventsHeldSecs, Failures: failureBodies(v.Failures),
-		Replication: replicationBodyOf(v.Replication),
+		Replication: replicationBodyOf(v.Replication), Warnings: s.warnings(),
 	})
 }
 

@@ -220,8 +220,10 @@ func (a *api) create(name, value string) {
 
 func trusting(prefixes ...string) func(*httpapi.Config) {
 	return func(c *httpapi.Config) {
-		for _, p := range prefixes {
-			c.TrustedProxies = append(c.TrustedProxies, netip.MustParsePrefix(p))
+		p := httpapi.Policy{}
+		for _, text := range prefixes {
+			p.TrustedProxies = append(p.TrustedProxies, netip.MustParsePrefix(text))
 		}
+		c.Policy = httpapi.NewLivePolicy(p)
 	}
 }

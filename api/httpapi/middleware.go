@@ -40,7 +40,7 @@ var (
 func (s *server) begin(c *gin.Context) {
 	start := time.Now()
 	caller := vault.Caller{
-		Addr:      clientAddr(c.Request, s.TrustedProxies),
+		Addr:      clientAddr(c.Request, s.Policy.Load().TrustedProxies),
 		Bearer:    bearer(c.Request.Header),
 		RequestID: idOf(c.Request.Header),
 	}

@@ -144,7 +144,9 @@ func TestConnectionsAreBounded(t *testing.T) {
 		"a proxy":  {[]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, 8},
 	} {
 		t.Run(name, func(t *testing.T) {
-			at := serve(t, newAPI(t), func(c *httpapi.ServerConfig, _ *http.Server) { c.MaxConns, c.TrustedProxies = 8, test.proxies })
+			at := serve(t, newAPI(t), func(c *httpapi.ServerConfig, _ *http.Server) {
+				c.MaxConns, c.Policy = 8, httpapi.NewLivePolicy(httpapi.Policy{TrustedProxies: test.proxies})
+			})
 			open := func() (net.Conn, error) {
 				conn, err := net.Dial("tcp", at)
 				must(t, err)

@@ -30,7 +30,7 @@ func isRead(action Action) bool {
 }
 
 func (v *Vault) admitReader(c Caller) error {
-	if !v.c.Allow.Allows(c.Addr) {
+	if !v.allow.Load().Allows(c.Addr) {
 		return core.Errorf(core.Denied, "this client address is not allowed to read")
 	}
 	return nil

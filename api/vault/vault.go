@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -30,7 +31,7 @@ type Config struct {
 	Store         Store
 	Keeper        Keeper
 	Recorder      Recorder
-	Allow         allowlist.List // who may read; the zero List allows nobody
+	Allow         allowlist.List // who may read at first (SetAllow); the zero List allows nobody
 	Node          string         // this node, as audit records name it
 	Database      string         // the one database this process serves
 	MaxValueLen   int            // bytes of plaintext; 0 = core.DefaultMaxValueLen
@@ -40,11 +41,12 @@ type Config struct {
 	Step func(step string)
 }
 
-// Vault is the door. It holds no state of its own beyond its Config, the
+// Vault is the door. It holds no state of its own beyond its Config, who may read, the
 // progress of a rewrap (Close ends that) and who was refused of late, and is safe
 // for concurrent use.
 type Vault struct {
 	c        Config
+	allow    atomic.Pointer[allowlist.List]
 	rewrap   rewrapJob
 	refusals refusals
 }
@@ -54,8 +56,13 @@ func New(c Config) (*Vault, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	return &Vault{c: c}, nil
+	v := &Vault{c: c}
+	v.SetAllow(c.Allow)
+	return v, nil
 }
+
+// SetAllow changes who may read, from the next request on.
+func (v *Vault) SetAllow(l allowlist.List) { v.allow.Store(&l) }
 
 // complete fills in the defaults and reports every missing part at once.
 func (c *Config) complete() error {

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -86,7 +90,7 @@ func newCommand(p program) *cobra.Command {
 	root.SetErr(p.errOut)
 	root.AddCommand(
 		&cobra.Command{
-			Use: "serve", Short: "Serve until SIGTERM or SIGINT", Args: cobra.NoArgs,
+			Use: "serve", Short: "Serve until SIGTERM or SIGINT; SIGHUP reloads", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
 		},
 		newTokenCommand(p),
@@ -105,12 +109,18 @@ func newCommand(p program) *cobra.Command {
 
 // serve runs the service until ctx ends, and closes it in order.
 func (p program) serve(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // from now on: one that comes during the start is answered after it
+	defer signal.Stop(hangup)
 	cfg, warnings, err := config.Load(p.environ)
 	if err != nil {
 		p.warn(warnings)
 		return err
 	}
-	log := newLogger(p.errOut, cfg.LogLevel)
+	cfg.Version = version
+	level := &slog.LevelVar{}
+	level.Set(cfg.LogLevel)
+	log := newLogger(p.errOut, level)
 	for _, w := range warnings {
 		log.Warn(w.Text, "variable", w.Name)
 	}
@@ -119,7 +129,7 @@ func (p program) serve(ctx context.Context) error {
 	if err != nil {
 		return failed(err)
 	}
-	runErr := s.Run(ctx)
+	runErr := p.run(ctx, s, hangup, level)
 	log.Info("stopping", "timeout_secs", cfg.ShutdownTimeout.Seconds())
 	limit, cancel := context.WithTimeout(context.Background(), cfg.ShutdownTimeout)
 	defer cancel()
@@ -128,6 +138,20 @@ func (p program) serve(ctx context.Context) error {
 		log.Info("stopped")
 	}
 	return failed(err)
+}
+
+// run serves, and reloads at each hangup.
+func (p program) run(ctx context.Context, s *service.Service, hangup <-chan os.Signal, level *slog.LevelVar) error {
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	for {
+		select {
+		case <-hangup:
+			level.Set(s.Reload(p.environ).LogLevel)
+		case err := <-done:
+			return err
+		}
+	}
 }
 
 func (p program) warn(warnings []config.Warning) {

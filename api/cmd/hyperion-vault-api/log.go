@@ -16,7 +16,7 @@ var deniedKeys = map[string]bool{
 }
 
 // newLogger writes JSON lines to w from level on.
-func newLogger(w io.Writer, level slog.Level) *slog.Logger {
+func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: redact}))
 }
 

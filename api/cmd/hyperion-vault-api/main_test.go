@@ -82,7 +82,7 @@ func TestConfigErrors(t *testing.T) {
 			"warning: VAULT_KMS_MODE=local is for development",
 			"warning: VAULT_ALLOWED_IPS is empty",
 			"warning: VAULT_PG_PORTT is not a setting of hyperion-vault and is ignored; the nearest known name is VAULT_PG_PORT",
-			`error: VAULT_API_LISTEN="nowhere": want host:port, as in 0.0.0.0:8200`,
+			`error: VAULT_API_LISTEN="nowhere": want host:port, as in 0.0.0.0:8200, or several`,
 			`error: VAULT_PG_PORT="x": want a port, 1 to 65535`,
 			"error: VAULT_LOCAL_MASTER_KEY (value not shown): want base64 of exactly 32 bytes",
 		}

@@ -117,3 +117,56 @@ func TestServiceManagerAway(t *testing.T) {
 		t.Errorf("logged %d times", len(found))
 	}
 }
+
+// TestHangup: SIGHUP puts the files' new content in force, of which the manager hears; what is wrong stays and is logged.
+func TestHangup(t *testing.T) {
+	dir := t.TempDir()
+	ips, level := filepath.Join(dir, "ips"), filepath.Join(dir, "level")
+	put := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(ips, "10.0.0.1\n")
+	put(level, "info\n")
+	m := newManager(t)
+	p := launch(t, lonely(t, m.env, "VAULT_ALLOWED_IPS_FILE="+ips, "VAULT_LOG_LEVEL_FILE="+level, "VAULT_TRUST_PROXY=false"))
+	url := "http://" + p.wait(t, 1, "listening")["listen"].(string) + "/v1/secrets/x"
+	m.wait(t, 1, "READY=1")
+	expect := func(status int) {
+		t.Helper()
+		if got, _ := do(t, "GET", url, "", ""); got != status {
+			t.Fatalf("status %d, want %d", got, status)
+		}
+	}
+	expect(403)
+	put(ips, "127.0.0.1\n")
+	p.signal(t, syscall.SIGHUP)
+	p.wait(t, 1, "reloaded")
+	m.wait(t, 1, "RELOADING=1\nMONOTONIC_USEC=")
+	m.wait(t, 2, "READY=1")
+	expect(503) // allowed; PostgreSQL is not there
+	if fixed := p.wait(t, 1, "a reload cannot change what stands in the environment; NAME_FILE in place of NAME makes it possible"); fixed["variables"] != "VAULT_TRUST_PROXY" {
+		t.Errorf("fixed: %v", fixed)
+	}
+	put(ips, "127.0.0.1\n10.0.0.0/33\n")
+	put(level, "debug\n")
+	p.signal(t, syscall.SIGHUP)
+	p.wait(t, 2, "reloaded")
+	wrong := p.wait(t, 1, `a reload left a setting as it was: VAULT_ALLOWED_IPS_FILE="`+ips+`": want comma-separated addresses or CIDR networks; wrong in line 2`)
+	if wrong["variable"] != "VAULT_ALLOWED_IPS_FILE" {
+		t.Errorf("wrong: %v", wrong)
+	}
+	expect(503)
+	put(level, "error\n")
+	p.signal(t, syscall.SIGHUP)
+	m.wait(t, 4, "READY=1")
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	if found, _ := p.records("stopped"); len(found) != 0 {
+		t.Error("the level error still logs what is said at the end")
+	}
+}

@@ -7,13 +7,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/agent"
 	"github.com/hyperiondb/hyperion-vault/api/audit"
+	"github.com/hyperiondb/hyperion-vault/api/certificate"
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
@@ -34,7 +34,10 @@ type Service struct {
 	door   *vault.Vault
 	agent  *agent.Server // nil when switched off
 	http   *http.Server
-	ln     net.Listener
+	lns    []listener
+	cert   *certificate.Source // nil without TLS
+	policy *httpapi.LivePolicy
+	live   config.Config // the settings in force, of which Reload changes some
 
 	notify  *notifier
 	beside  sync.WaitGroup // what runs beside the servers
@@ -55,6 +58,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Service, e
 		return nil, err
 	}
 	s.cfg.KMS.MasterKey, s.cfg.Postgres.Password = nil, nil
+	s.live = s.cfg
 	return s, nil
 }
 
@@ -122,19 +126,21 @@ func newDoor(c config.Config, db *store.DB, keeper vault.Keeper, recorder vault.
 }
 
 func (s *Service) listen(ctx context.Context) error {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
-	if err != nil {
-		return core.Wrap(core.Invalid, err, "VAULT_API_LISTEN: cannot listen on %s", s.cfg.Listen)
+	if err := s.openCertificate(); err != nil {
+		return err
 	}
-	s.ln = ln
+	if err := s.openListeners(ctx); err != nil {
+		return err
+	}
+	s.policy = httpapi.NewLivePolicy(policyOf(s.cfg))
 	handler := httpapi.New(httpapi.Config{
-		Vault: s.door, Log: s.log, TrustedProxies: s.cfg.TrustedProxies, RequestTimeout: s.cfg.RequestTimeout,
+		Vault: s.door, Log: s.log, Policy: s.policy, Warnings: warningsOf(s.cfg), RequestTimeout: s.cfg.RequestTimeout,
 		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, WriteTimeout: s.cfg.WriteTimeout,
 		Metrics: metric.Handler(s.keeper.Stats, s.audit.AuditState, s.door.Replication, s.door.Counts, s.door.Unrecorded), Changed: &s.changed, Closing: s.closing,
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
-		Addr: ln.Addr().String(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
-		WriteTimeout: s.cfg.WriteTimeout, TrustedProxies: s.cfg.TrustedProxies,
+		Addr: s.Addr(), TLS: s.tlsConfig(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
+		WriteTimeout: s.cfg.WriteTimeout, Policy: s.policy,
 	})
 	return nil
 }
@@ -150,22 +156,26 @@ func (s *Service) startAgent() (err error) {
 	return err
 }
 
-// Addr returns the address of the REST API, with the port it really has.
-func (s *Service) Addr() string { return s.ln.Addr().String() }
+// policyOf returns what the transport is told of c.
+func policyOf(c config.Config) httpapi.Policy {
+	return httpapi.Policy{TrustedProxies: c.TrustedProxies}
+}
 
 // AuditState tells how the audit journal is.
 func (s *Service) AuditState() vault.AuditState { return s.audit.AuditState() }
 
 // Run serves until ctx ends, which is no error, or a part fails. The caller then calls Close.
 func (s *Service) Run(ctx context.Context) error {
-	s.log.Info("listening", "listen", s.Addr(), "agent_socket", s.cfg.Agent.Socket, "database", s.cfg.Postgres.Database,
+	s.log.Info("listening", "listen", s.listening(), "agent_socket", s.cfg.Agent.Socket, "database", s.cfg.Postgres.Database,
 		"node", s.cfg.NodeName)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // Close waits for what is beside
 	s.beside.Go(func() { s.watch(ctx) })
 	s.beside.Go(func() { s.newRotator().Run(ctx) })
-	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.ln) }()
+	if s.cert != nil {
+		s.beside.Go(func() { s.cert.Watch(ctx) })
+	}
+	served := s.serveHTTP()
 	s.notify.ready()
 	s.notify.startWatchdog()
 	var agentErr <-chan error // nil, which never gives anything, when there is no agent
@@ -178,10 +188,7 @@ func (s *Service) Run(ctx context.Context) error {
 	case err := <-agentErr:
 		return err
 	case err := <-served:
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
-		return core.Wrap(core.Unavailable, err, "the REST API stopped serving")
+		return stopServing(err)
 	}
 }
 
@@ -223,9 +230,7 @@ func (s *Service) Close(ctx context.Context) error {
 		}
 		note("requests in flight were cut off", err)
 	}
-	if s.ln != nil {
-		_ = s.ln.Close() // the server does it, if it was ever started
-	}
+	s.closeListeners()
 	if s.agent != nil {
 		note("key requests in flight were cut off", s.agent.Close(ctx))
 	}

@@ -93,7 +93,7 @@ func TestRunEndsWhenAPartFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = s.ln.Close()
+	_ = s.lns[0].Close()
 	if err := s.Run(context.Background()); core.CodeOf(err) != core.Unavailable {
 		t.Errorf("got %v", err)
 	}

@@ -54,7 +54,7 @@ func (s *Service) missing(ctx context.Context) []vault.Check {
 func (s *Service) logReadiness(missing []vault.Check) {
 	if len(missing) == 0 {
 		s.notify.status("ready")
-		s.log.Info("ready", "listen", s.Addr(), "agent_socket", s.cfg.Agent.Socket)
+		s.log.Info("ready", "listen", s.listening(), "agent_socket", s.cfg.Agent.Socket)
 		return
 	}
 	var names, causes []string

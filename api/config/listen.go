@@ -1,0 +1,189 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Address is where the REST API listens.
+type Address struct {
+	// HostPort is host:port; an empty host means every address of this system, port 0 any free port.
+	HostPort string
+	// TLS is false where the API speaks plain HTTP.
+	TLS bool
+}
+
+// String returns the address in the form that VAULT_API_LISTEN takes.
+func (a Address) String() string {
+	if a.TLS {
+		return "https://" + a.HostPort
+	}
+	return "http://" + a.HostPort
+}
+
+// Loopback reports whether only this system reaches the address.
+func (a Address) Loopback() bool {
+	host, _, err := net.SplitHostPort(a.HostPort)
+	return err == nil && host != "" && loopback(host)
+}
+
+// APITLS says how the REST API's own connections are protected. Without a Cert there is no TLS.
+type APITLS struct {
+	// Cert and Key are files with the certificate, its chain after it, and its key.
+	Cert, Key string
+	// ClientCA is a file of certificates that may have signed the clients'; "" = clients are not asked for one.
+	ClientCA string
+	// ClientOptional admits clients without a certificate too; one that is presented is verified in any case.
+	ClientOptional bool
+}
+
+const (
+	nameListen     = "VAULT_API_LISTEN"
+	nameAPICert    = "VAULT_API_TLS_CERT"
+	nameAPIKey     = "VAULT_API_TLS_KEY"
+	nameClientCA   = "VAULT_API_TLS_CLIENT_CA"
+	nameClientAuth = "VAULT_API_TLS_CLIENT_AUTH"
+)
+
+// setListen leaves an address without a scheme to checkListen: it speaks TLS if there is a certificate.
+func setListen(c *Config, v string) error {
+	c.Listen, c.bare = nil, nil
+	for item := range strings.SplitSeq(v, ",") {
+		item = strings.TrimSpace(item)
+		scheme, rest, found := strings.Cut(item, "://")
+		if !found {
+			rest = item
+		} else if scheme != "http" && scheme != "https" {
+			return errWant
+		}
+		host, port, err := net.SplitHostPort(rest)
+		if err != nil || strings.ContainsFunc(host, notPrintable) || strings.ContainsAny(host, "/ ?#@") {
+			return errWant
+		}
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return errors.New("the port is a number up to 65535")
+		}
+		same := func(a Address) bool { return a.HostPort == rest }
+		if n != 0 && slices.ContainsFunc(c.Listen, same) {
+			return errors.New("an address is named twice")
+		}
+		c.Listen = append(c.Listen, Address{HostPort: rest, TLS: scheme == "https"})
+		c.bare = append(c.bare, !found)
+	}
+	return nil
+}
+
+func setClientAuth(c *Config, v string) error {
+	if v != "require" && v != "optional" {
+		return errWant
+	}
+	c.TLS.ClientOptional = v == "optional"
+	return nil
+}
+
+// checkListen gives addresses without a scheme theirs, and warns of what is sent in the clear.
+func (l *loader) checkListen() {
+	t := l.cfg.TLS
+	secure := false
+	for i := range l.cfg.Listen {
+		if l.cfg.bare[i] {
+			l.cfg.Listen[i].TLS = t.Cert != ""
+		}
+		secure = secure || l.cfg.Listen[i].TLS
+	}
+	if l.failed(nameListen) || l.failed(nameAPICert) || l.failed(nameAPIKey) || l.failed(nameClientCA) {
+		return
+	}
+	if secure && t.Cert == "" {
+		l.fail(nameAPICert, "%s is not set: an https address of %s needs a certificate", nameAPICert, nameListen)
+		return
+	}
+	for _, a := range l.cfg.PlainBeyondLoopback() {
+		l.warn(nameListen, "%s: %s is reached from beyond loopback in the clear, secrets and tokens included; set %s and %s, or listen on "+
+			"loopback behind a TLS proxy that VAULT_TRUST_PROXY names", nameListen, a.HostPort, nameAPICert, nameAPIKey)
+	}
+	if !secure {
+		for name, v := range map[string]string{nameAPICert: t.Cert, nameAPIKey: t.Key, nameClientCA: t.ClientCA} {
+			if v != "" {
+				l.warn(name, "%s is not used: no address of %s speaks TLS", name, nameListen)
+			}
+		}
+	}
+	l.checkPair(nameAPICert, nameAPIKey, t.Cert, t.Key, l.checkShared)
+	l.checkClientCA(t)
+}
+
+// PlainBeyondLoopback returns the addresses that other systems reach without TLS.
+func (c Config) PlainBeyondLoopback() (plain []Address) {
+	for _, a := range c.Listen {
+		if !a.TLS && !a.Loopback() {
+			plain = append(plain, a)
+		}
+	}
+	return plain
+}
+
+// checkShared is the rule for a file that a container runtime may have mounted: what everybody may read is a warning.
+func (l *loader) checkShared(name, file string) error {
+	_, open, err := readText(file)
+	if err == nil && open {
+		l.warn(name, "%s: other users of this system may read the file; want mode 0600, or 0640 for a group", name)
+	}
+	return err
+}
+
+func (l *loader) checkClientCA(t APITLS) {
+	if t.ClientCA == "" {
+		if t.ClientOptional {
+			l.warn(nameClientAuth, "%s is not used without %s", nameClientAuth, nameClientCA)
+		}
+		return
+	}
+	text, err := os.ReadFile(t.ClientCA)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
+		err = errors.New("no certificate is in it")
+	}
+	if err != nil {
+		l.fail(nameClientCA, "%s=%q: %v", nameClientCA, t.ClientCA, reason(err))
+	}
+}
+
+// checkPair wants both halves, which fit, and a key that passes private.
+func (l *loader) checkPair(nameCert, nameKey, certFile, keyFile string, private func(name, file string) error) {
+	switch {
+	case certFile == "" && keyFile == "":
+		return
+	case certFile == "":
+		l.fail(nameCert, "%s is not set: %s is nothing without it", nameCert, nameKey)
+		return
+	case keyFile == "":
+		l.fail(nameKey, "%s is not set: %s is nothing without it", nameKey, nameCert)
+		return
+	}
+	if err := private(nameKey, keyFile); err != nil {
+		l.fail(nameKey, "%s=%q: %v", nameKey, keyFile, err)
+		return
+	}
+	cert, err := os.ReadFile(certFile)
+	if err != nil {
+		l.fail(nameCert, "%s=%q: %v", nameCert, certFile, reason(err))
+		return
+	}
+	key, err := os.ReadFile(keyFile)
+	defer clear(key)
+	if err != nil {
+		l.fail(nameKey, "%s=%q: %v", nameKey, keyFile, reason(err))
+		return
+	}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		// The cause may quote what stands in the files.
+		l.fail(nameCert, "%s=%q: it and %s are not a certificate and its key, in PEM and without a passphrase", nameCert, certFile, nameKey)
+	}
+}

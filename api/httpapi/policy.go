@@ -1,0 +1,32 @@
+package httpapi
+
+import (
+	"net/netip"
+	"sync/atomic"
+)
+
+// Policy is what an operator may change while the server runs. The zero Policy trusts no proxy.
+type Policy struct {
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; empty = nobody's
+}
+
+// LivePolicy is the Policy in force, shared by everything that asks for it. Its zero value holds the zero Policy.
+type LivePolicy struct{ p atomic.Pointer[Policy] }
+
+// NewLivePolicy returns one that holds p.
+func NewLivePolicy(p Policy) *LivePolicy {
+	l := &LivePolicy{}
+	l.Store(p)
+	return l
+}
+
+// Load returns the Policy in force, which nobody changes.
+func (l *LivePolicy) Load() *Policy {
+	if p := l.p.Load(); p != nil {
+		return p
+	}
+	return &Policy{}
+}
+
+// Store puts p in force from the next request on. The caller leaves its slices alone afterwards.
+func (l *LivePolicy) Store(p Policy) { l.p.Store(&p) }
