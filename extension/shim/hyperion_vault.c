@@ -20,4 +20,5 @@ _PG_init(void)
 	HvGuardInit();
 	HvSupervisorInit();
 	HvLogInit();
+	HvQueryIdInit();
 }

@@ -51,5 +51,9 @@ extern void HvSupervisorInit(void);
 extern void HvLogInit(void);
 extern void HvLogEnter(const char *function);
 extern void HvLogGive(void);
+extern bool HvEntered(void);
+
+/* queryid.c */
+extern void HvQueryIdInit(void);
 
 #endif

@@ -7,7 +7,8 @@
  * out of what pg_stat_activity shows. So a log entry of a statement that has to do with a value keeps only what cannot
  * hold one, and the activity is overwritten as soon as a function that takes a value is entered.
  *
- * Which statements: those whose text names such a function, those that run a prepared statement or a cursor that does,
+ * Which statements: those whose text names such a function, those that hold a literal and name the vault, for a misspelt
+ * call is one, those that run a prepared statement or a cursor that does,
  * any in which one has been entered or a value has been read, for it may have been called by another function, and
  * those of which the entry itself names one, for then a function has made that statement.
  *
@@ -15,15 +16,11 @@
  */
 #include "hyperion_vault.h"
 
-#include <ctype.h>
-
 #include "access/xact.h"
-#include "commands/prepare.h"
 #include "miscadmin.h"
-#include "parser/scansup.h"
 #include "pgstat.h"
+#include "statement.h"
 #include "tcop/tcopprot.h"
-#include "utils/portal.h"
 #include "utils/timestamp.h"
 
 #define WITHHELD	"<withheld by hyperion_vault>"
@@ -32,132 +29,11 @@ static emit_log_hook_type next_hook;
 static TimestampTz entered_at = DT_NOBEGIN;	/* start of the last statement that HvLogEnter() or HvLogGive() was of */
 
 /*
- * Case-insensitive strstr, for ASCII; the word is in lower case and begins with a letter.
- */
-static const char *
-Find(const char *text, const char *word)
-{
-	size_t		len = strlen(word);
-
-	for (; *text != '\0'; text++)
-		if ((*text | 0x20) == *word && pg_strncasecmp(text, word, len) == 0)
-			return text;
-	return NULL;
-}
-
-static bool
-InIdentifier(char c)
-{
-	return isalnum((unsigned char) c) || c == '_' || c == '$' || IS_HIGHBIT_SET(c);
-}
-
-/*
- * Whether a text calls verify() or verify_version(), of whatever schema: search_path may hold ours.
- */
-static bool
-CallsVerify(const char *text)
-{
-	for (const char *at = text; (at = Find(at, "verify")) != NULL; at++)
-	{
-		const char *end = at + strlen("verify");
-
-		if (at > text && InIdentifier(at[-1]))
-			continue;
-		if (pg_strncasecmp(end, "_version", strlen("_version")) == 0)
-			end += strlen("_version");
-		end += *end == '"';
-		end += strspn(end, " \t\n\r\f\v");
-		if (*end == '(' || strncmp(end, "/*", 2) == 0 || strncmp(end, "--", 2) == 0)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Whether a text names a function that takes a value, or an identifier by escapes, which may be one's.
- */
-static bool
-Names(const char *text)
-{
-	return text != NULL &&
-		(Find(text, "create_secret") != NULL || Find(text, "update_secret") != NULL ||
-		 (Find(text, "vault") != NULL && Find(text, "verify") != NULL) ||
-		 CallsVerify(text) || Find(text, "u&\"") != NULL);
-}
-
-/*
- * The identifier that may begin at a place of a text, as the scanner would read it: palloc'd.
- */
-static char *
-IdentifierAt(const char *at)
-{
-	char		name[2 * NAMEDATALEN];	/* the scanner truncates by characters, which takes some bytes more */
-	char	   *copy;
-	int			len = 0;
-
-	if (*at != '"')
-	{
-		while (InIdentifier(at[len]) && len < sizeof(name))
-			len++;
-		return downcase_truncate_identifier(at, len, false);
-	}
-	for (at++; *at != '\0' && len < sizeof(name); at++)
-	{
-		if (*at == '"' && *++at != '"')
-			break;
-		name[len++] = *at;
-	}
-	copy = pnstrdup(name, len);
-	truncate_identifier(copy, len, false);
-	return copy;
-}
-
-/*
- * Whether a prepared statement or a cursor names such a function. Only memory is looked at: the transaction may be
- * aborted.
- */
-static bool
-IsNaming(const char *name)
-{
-	PreparedStatement *prepared = FetchPreparedStatement(name, false);
-	Portal		portal = GetPortalByName(name);
-
-	return (prepared != NULL && Names(prepared->plansource->query_string)) ||
-		(PortalIsValid(portal) && Names(portal->sourceText));
-}
-
-/*
- * Whether a text may run a prepared statement or a cursor that does: it has the word, and somewhere the name. What is
- * a comment or a literal in it is not asked, for then a wrong answer would show the value.
- */
-static bool
-RunsNaming(const char *text)
-{
-	bool		naming = false;
-
-	if (text == NULL || !OidIsValid(MyDatabaseId) ||
-		(Find(text, "execute") == NULL && Find(text, "fetch") == NULL && Find(text, "move") == NULL))
-		return false;
-	for (bool inside = false; *text != '\0' && !naming; text++)
-	{
-		if (*text == '"' || (InIdentifier(*text) && *text != '$' && !inside))
-		{
-			char	   *name = IdentifierAt(text);
-
-			naming = IsNaming(name);
-			pfree(name);
-		}
-		inside = InIdentifier(*text) && (inside || *text != '$');
-	}
-	return naming;
-}
-
-/*
  * Whether the present statement has entered a function that takes a value, or has been given one. Between statements
  * there is none, but for what a commit runs.
  */
-static bool
-Entered(void)
+bool
+HvEntered(void)
 {
 	return entered_at == GetCurrentStatementStartTimestamp() && (debug_query_string != NULL || IsTransactionState());
 }
@@ -171,11 +47,20 @@ Concerns(const ErrorData *edata)
 	const char *texts[] = {
 		debug_query_string, edata->message, edata->detail, edata->hint, edata->context, edata->internalquery
 	};
+	const char *statements[] = {debug_query_string, edata->message, edata->context, edata->internalquery};
 
-	if (Entered())
+	/* A name that search_path may have found in the vault's schema, had it been spelt right. */
+	bool		unknown = edata->sqlerrcode == ERRCODE_UNDEFINED_FUNCTION ||
+		edata->sqlerrcode == ERRCODE_AMBIGUOUS_FUNCTION || edata->sqlerrcode == ERRCODE_UNDEFINED_COLUMN ||
+		edata->sqlerrcode == ERRCODE_SYNTAX_ERROR;
+
+	if (HvEntered())
 		return true;
+	for (int i = 0; i < lengthof(statements); i++)
+		if (HvSlips(statements[i], unknown))
+			return true;
 	for (int i = 0; i < lengthof(texts); i++)
-		if (Names(texts[i]) || RunsNaming(texts[i]))
+		if (HvNames(texts[i]) || HvRunsNaming(texts[i]))
 			return true;
 	return false;
 }
@@ -254,7 +139,7 @@ static bool
 ShowsNaming(const char *text)
 {
 	return text != NULL &&
-		(Names(text) || Find(text, "execute") != NULL || strlen(text) >= pgstat_track_activity_query_size - 1);
+		(HvNames(text) || HvFind(text, "execute") != NULL || strlen(text) >= pgstat_track_activity_query_size - 1);
 }
 
 /*
@@ -264,7 +149,7 @@ static void
 EmitLog(ErrorData *edata)
 {
 	/* "Failed process was running: ..." of a statement that ended before HvLogEnter() */
-	if (!IsUnderPostmaster && ShowsNaming(edata->detail) && Find(edata->detail, WITHHELD) == NULL)
+	if (!IsUnderPostmaster && ShowsNaming(edata->detail) && HvFind(edata->detail, WITHHELD) == NULL)
 	{
 		pfree(edata->detail);
 		edata->detail = pstrdup(WITHHELD);	/* errfinish() frees it */

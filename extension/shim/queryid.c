@@ -1,0 +1,47 @@
+/*
+ * queryid.c: keeps plaintext out of what collects statements by their query id.
+ *
+ * pg_stat_statements keeps texts in a file. It replaces the constants of a query, but not those of most commands around
+ * one (EXPLAIN, CREATE TABLE AS, DECLARE, COPY, DO, CALL), and not when an entry is made anew at the end of a statement
+ * that was parsed before. What has the query id 0 is collected by nothing. The id is set where the statement is analyzed,
+ * and everything else takes it from there; modules call the hook of those that were loaded before them first, so the order
+ * of shared_preload_libraries does not matter.
+ */
+#include "hyperion_vault.h"
+
+#include "nodes/parsenodes.h"
+#include "parser/analyze.h"
+#include "statement.h"
+
+static post_parse_analyze_hook_type next_hook;
+
+/*
+ * Whether a statement has to do with a value: it names a function that takes one, runs a prepared statement or a cursor
+ * that does, or comes after one in the same string or function. A command may also call a function of somebody's that
+ * does; a query may, too, but there the constants are replaced.
+ */
+static bool
+Concerns(const char *text, bool command)
+{
+	return HvEntered() || (text != NULL && (HvNames(text) || HvRunsNaming(text) ||
+											(command && HvCallsNaming(text, HV_CALL_DEPTH))));
+}
+
+static void
+Analyze(ParseState *state, Query *query, JumbleState *jumble)
+{
+	if (query->queryId != 0 && Concerns(state->p_sourcetext, query->utilityStmt != NULL))
+		query->queryId = 0;
+	if (next_hook)
+		next_hook(state, query, jumble);
+}
+
+/*
+ * Install the hook. Safe in the postmaster.
+ */
+void
+HvQueryIdInit(void)
+{
+	next_hook = post_parse_analyze_hook;
+	post_parse_analyze_hook = Analyze;
+}
