@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -76,16 +75,7 @@ func (d *DB) classify(err error) error {
 	if untrusted(err) {
 		return core.Wrap(core.Unavailable, err, "the database's certificate was not accepted")
 	}
-	if errors.Is(err, errBehind) {
-		return core.Wrap(core.Unavailable, err, "no server that answers has reached the given position")
-	}
-	if errors.Is(err, context.Canceled) {
-		return core.Wrap(core.Unavailable, err, "the request was cancelled")
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return core.Wrap(core.Unavailable, err, "the database did not answer in time")
-	}
-	return core.Wrap(core.Unavailable, err, "the database cannot be reached")
+	return classifyLocal(err)
 }
 
 func (d *DB) classifyServer(pg *pgconn.PgError) error {
@@ -116,13 +106,11 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 		return core.Wrap(core.Stale, vault.ErrJournalForked, "%s", pg.Message)
 	case stateCheckViolation:
 		return core.Wrap(core.Invalid, cause, "a field breaks the limit %s", pg.ConstraintName)
-	case stateNoPrivilege:
-		return core.Wrap(core.Unavailable, cause,
-			"the database role of the API may not use the vault schema: see vault.grant_service_role")
-	case stateDataCorrupted, stateIndexCorrupted:
-		return core.Wrap(core.Corrupt, cause, "the database reports corrupted data")
+	case "3D000":
+		return core.Wrap(core.Unavailable, cause, "the database %q does not exist", d.database)
 	}
-	return classifyClass(pg.Code, cause)
+	v := verdictOf(pg.Code)
+	return core.Wrap(v.code, cause, "%s", v.text)
 }
 
 var codeOfState = map[string]core.Code{stateStale: core.Stale, stateInvalidParameter: core.Invalid}
@@ -135,22 +123,6 @@ func classifyUnique(pg *pgconn.PgError, cause error) error {
 		return core.Wrap(core.Exists, cause, "a token of that name exists")
 	default:
 		return core.Wrap(core.Internal, cause, "a unique constraint was violated")
-	}
-}
-
-// classifyClass decides by the class of a SQLSTATE, its first two characters.
-func classifyClass(state string, cause error) error {
-	class := state
-	if len(state) > 2 {
-		class = state[:2]
-	}
-	switch class {
-	case "08", "25", "28", "3D", "40", "53", "55", "57", "58":
-		return core.Wrap(core.Unavailable, cause, "the database cannot serve this now")
-	case "22", "23":
-		return core.Wrap(core.Invalid, cause, "the database refused a field")
-	default:
-		return core.Wrap(core.Internal, cause, "unexpected database error")
 	}
 }
 
@@ -175,13 +147,13 @@ func untrusted(err error) bool {
 }
 
 // permanent tells whether trying again is pointless, once every host was tried: wrong credentials, no such database, a
-// certificate that is not trusted, a schema that does not fit.
+// certificate that is not trusted, a privilege that is missing, a schema that does not fit.
 func permanent(err error) bool {
 	if untrusted(err) || errors.Is(err, errClosed) || errors.Is(err, errMismatch) {
 		return true
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (strings.HasPrefix(pg.Code, "28") || strings.HasPrefix(pg.Code, "3D"))
+	return ok && (strings.HasPrefix(pg.Code, "28") || strings.HasPrefix(pg.Code, "3D") || pg.Code == stateNoPrivilege)
 }
 
 // conclusive tells whether a refusal comes from what the change asks for or from the rows it would have changed. Any

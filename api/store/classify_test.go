@@ -34,18 +34,45 @@ func TestClassify(t *testing.T) {
 		{"22023", "", 0, core.Invalid, "server text"},
 		{"23514", "secret_versions_nonce_len", 0, core.Invalid, "secret_versions_nonce_len"},
 		{"22021", "", 0, core.Invalid, "refused a field"},
-		{"42501", "", 0, core.Unavailable, "grant_service_role"},
+		{"42501", "", 0, core.Unavailable, "see vault.grant_service_role"},
 		{"XX001", "", 0, core.Corrupt, "corrupted"},
 		{"XX002", "", 0, core.Corrupt, "corrupted"},
-		{"57014", "", 0, core.Unavailable, "cannot serve"},
-		{"57P01", "", 0, core.Unavailable, "cannot serve"},
-		{"25006", "", 0, core.Unavailable, "cannot serve"},
-		{"53300", "", 0, core.Unavailable, "cannot serve"},
-		{"08006", "", 0, core.Unavailable, "cannot serve"},
-		{"40001", "", 0, core.Unavailable, "cannot serve"},
-		{"55P03", "", 0, core.Unavailable, "cannot serve"},
-		{"28P01", "", 0, core.Unavailable, "cannot serve"},
-		{"3D000", "", 0, core.Unavailable, "cannot serve"},
+		{"57014", "", 0, core.Unavailable, "the server cancelled the statement"},
+		{"57P01", "", 0, core.Unavailable, "the session was ended"},
+		{"25006", "", 0, core.Unavailable, "default_transaction_read_only"},
+		{"53300", "", 0, core.Unavailable, "takes no more connections"},
+		{"08006", "", 0, core.Unavailable, "connection to the database broke"},
+		{"40001", "", 0, core.Unavailable, "met another one"},
+		{"55P03", "", 0, core.Unavailable, "another session holds the row or the table"},
+		{"28P01", "", 0, core.Unavailable, "does not accept the password"},
+		{"3D000", "", 0, core.Unavailable, "the database \"app\" does not exist"},
+		{"08001", "", 0, core.Unavailable, "a pooler before it could not make"},
+		{"08P01", "", 0, core.Unavailable, "broke the connection off"},
+		{"25P03", "", 0, core.Unavailable, "idle in a transaction"},
+		{"25P04", "", 0, core.Unavailable, "transaction_timeout"},
+		{"25001", "", 0, core.Unavailable, "refused the transaction in its present state"},
+		{"26000", "", 0, core.Unavailable, "VAULT_PG_POOLER"},
+		{"42P05", "", 0, core.Unavailable, "VAULT_PG_POOLER"},
+		{"28000", "", 0, core.Unavailable, "does not admit the API's role: it does not exist, may not log in"},
+		{"28999", "", 0, core.Unavailable, "does not admit the API's role"},
+		{"40P01", "", 0, core.Unavailable, "deadlock"},
+		{"40003", "", 0, core.Unavailable, "rolled the transaction back"},
+		{"53000", "", 0, core.Unavailable, "run out of a resource"},
+		{"53100", "", 0, core.Unavailable, "disk is full"},
+		{"53200", "", 0, core.Unavailable, "out of memory"},
+		{"53400", "", 0, core.Unavailable, "a configured limit"},
+		{"54000", "", 0, core.TooLarge, "a limit of the database is exceeded"},
+		{"54001", "", 0, core.Internal, "internal error"},
+		{"55006", "", 0, core.Unavailable, "another session uses"},
+		{"55000", "", 0, core.Unavailable, "not in the state"},
+		{"57P02", "", 0, core.Unavailable, "crashed and restarts"},
+		{"57P03", "", 0, core.Unavailable, "starts, stops or recovers"},
+		{"57P04", "", 0, core.Unavailable, "was dropped"},
+		{"57P05", "", 0, core.Unavailable, "idle for too long"},
+		{"57999", "", 0, core.Unavailable, "intervened"},
+		{"58030", "", 0, core.Unavailable, "input or output error"},
+		{"58P01", "", 0, core.Unavailable, "operating system"},
+		{"F0000", "", 0, core.Unavailable, "configuration file"},
 		{"XX000", "", 0, core.Internal, "internal error"},
 		{"42601", "", 3, core.Internal, "internal error"},
 		{"", "", 0, core.Internal, "internal error"},
@@ -63,6 +90,22 @@ func TestClassify(t *testing.T) {
 		}
 		if _, ok := errors.AsType[*pgconn.PgError](err); ok {
 			t.Errorf("%s: the server's error is in the chain", c.state)
+		}
+	}
+	local := map[error]string{
+		errReadOnly: "default_transaction_read_only", errInRecovery: "no server that answers is the primary", errOutdated: "left behind by a failover",
+		errClosed: "the API is stopping", errBusy: "connections to the database are in use", errCrowded: "changes of this secret", errSlow: "did not finish in time",
+		errSilent: "the database server does not answer", errBehind: "has reached the given position", context.Canceled: "cancelled",
+		context.DeadlineExceeded: "did not answer in time", errors.New("refused"): "cannot be reached",
+	}
+	for cause, want := range local {
+		// What ended the wait does not hide what was waited for.
+		err := d.classify(errors.Join(cause, fmt.Errorf("connect: %w", context.DeadlineExceeded)))
+		if strings.Contains(want, "reached") && !errors.Is(cause, errBehind) || errors.Is(cause, context.Canceled) {
+			err = d.classify(cause)
+		}
+		if core.CodeOf(err) != core.Unavailable || !strings.Contains(core.MessageOf(err), want) {
+			t.Errorf("%v: %s %q, want %q", cause, core.CodeOf(err), core.MessageOf(err), want)
 		}
 	}
 	own := core.Errorf(core.Corrupt, "mine")
@@ -107,7 +150,7 @@ func (*notSent) SafeToRetry() bool { return true }
 func TestWhatIsTriedAgain(t *testing.T) {
 	pg := func(state string) error { return &pgconn.PgError{Code: state} }
 	for state, want := range map[string][3]bool{ // permanent, demoted, transient
-		"28P01": {true, false, false}, "3D000": {true, false, false},
+		"28P01": {true, false, false}, "3D000": {true, false, false}, "42501": {true, false, false},
 		"25006": {false, true, true}, "57P01": {false, true, true}, "57P02": {false, true, true}, "57P03": {false, true, true},
 		"08006": {false, true, true}, "40001": {false, false, true}, "53300": {false, false, true},
 		"VT001": {false, false, false}, "42704": {false, false, false}, "57014": {false, false, false},

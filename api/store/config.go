@@ -82,6 +82,7 @@ func (c Config) reader() (*pool, error) {
 	return c.pool(false, c.ReaderConns, map[string]string{
 		"default_transaction_read_only": "on",
 		"statement_timeout":             millis(c.ReadTimeout),
+		"lock_timeout":                  millis(min(lockTimeout, c.ReadTimeout/2)), // so that a lock is named as the cause
 	})
 }
 
@@ -91,7 +92,7 @@ func (c Config) reader() (*pool, error) {
 func (c Config) writer() (*pool, error) {
 	return c.pool(true, c.WriterConns, map[string]string{
 		"statement_timeout": "0",
-		"lock_timeout":      millis(lockTimeout),
+		"lock_timeout":      millis(min(lockTimeout, c.WriteTimeout/4)), // before a try's share of the time is over
 	})
 }
 

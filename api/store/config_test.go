@@ -42,7 +42,7 @@ func TestPoolConfig(t *testing.T) {
 			t.Errorf("%s: hosts %s", name, got)
 		}
 		for _, want := range map[string][]string{
-			"reader": {"application_name=hyperion-vault-api", "client_encoding=UTF8", "search_path=pg_catalog", "default_transaction_read_only=on", "statement_timeout=5000"},
+			"reader": {"application_name=hyperion-vault-api", "client_encoding=UTF8", "search_path=pg_catalog", "default_transaction_read_only=on", "statement_timeout=5000", "lock_timeout=2500"},
 			"writer": {"application_name=hyperion-vault-api", "client_encoding=UTF8", "search_path=pg_catalog", "statement_timeout=0", "lock_timeout=3000"},
 		}[name] {
 			if !strings.Contains(params, want) {

@@ -28,6 +28,12 @@ var (
 	errOutdated   = errors.New("the server is a primary of an older timeline than one that was seen before")
 	errSilent     = errors.New("the server does not answer")
 	errClosed     = errors.New("the database connections were closed")
+	// errSlow is a server that answers others, and whose answer to this one was not waited for any longer.
+	errSlow = errors.New("the server did not answer in the share of the time that one try has")
+	// errBusy is the end of a wait for one of the pool's connections, all of which were in use.
+	errBusy = errors.New("all connections of the pool are in use")
+	// errCrowded is in place of a wait for a connection that would keep other secrets' changes from theirs.
+	errCrowded = errors.New("the secret's share of the connections is in use and its queue is full")
 )
 
 // pool is a pgxpool.Pool each of whose connections is to the one host that is best at the time, and which notices
@@ -206,6 +212,9 @@ func (p *pool) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 			return nil, errClosed
 		}
 		p.blame(err)
+		if s := p.Stat(); ctx.Err() != nil && s.AcquiredConns() >= s.MaxConns() {
+			err = errors.Join(errBusy, err)
+		}
 		last = plainer(last, err)
 		if ctx.Err() != nil || !p.hosts.untried() {
 			break
@@ -214,12 +223,19 @@ func (p *pool) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	return nil, last
 }
 
-// plainer keeps a mistake in the settings, which waiting does not mend, over what the other hosts said.
+// plainer keeps what says more about several hosts: a mistake in the settings, which does not go away by waiting, then
+// what a server answered, then that one was not reached.
 func plainer(last, err error) error {
-	if last != nil && permanent(last) {
+	if last != nil && (permanent(last) || answered(last) && !permanent(err) && !answered(err)) {
 		return last
 	}
 	return worse(last, err)
+}
+
+// answered reports whether err is what a server said, or is.
+func answered(err error) bool {
+	_, said := errors.AsType[*pgconn.PgError](err)
+	return said || errors.Is(err, errInRecovery) || errors.Is(err, errReadOnly) || errors.Is(err, errOutdated)
 }
 
 // blame passes over a host for a moment that answered, and refused: then not all its addresses may have been tried.
@@ -260,6 +276,8 @@ func (p *pool) attend(ctx context.Context, c *pgx.Conn, ask func(*pgx.Conn) erro
 	switch {
 	case err == nil || answer:
 		p.heard(l)
+	case cut && w.late:
+		return errors.Join(errSlow, err)
 	case cut:
 		return errors.Join(errSilent, err)
 	}

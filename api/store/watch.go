@@ -16,6 +16,7 @@ type watch struct {
 	mu   sync.Mutex
 	over bool
 	cut  bool
+	late bool // it was cut because its time was over, and for no silence of the server's
 }
 
 func (p *pool) watch(l *link, most time.Duration) *watch {
@@ -41,6 +42,7 @@ func (w *watch) look() {
 	}
 	defer w.p.work.Done()
 	left := time.Until(w.limit)
+	answered, _ := w.p.hosts.since(w.l.host)
 	alive := left > 0 && w.p.answers(w.l.host)
 	if alive && w.p.writer {
 		// It answers and keeps us waiting: perhaps because its standbys follow another one by now.
@@ -54,7 +56,7 @@ func (w *watch) look() {
 	case alive:
 		w.timer.Reset(min(suspicion, max(time.Until(w.limit), 0)))
 	default:
-		w.cut = true
+		w.cut, w.late = true, left <= 0 && time.Since(answered) < 2*suspicion
 		w.l.cut()
 	}
 }
