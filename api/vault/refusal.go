@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"crypto/sha256"
 	"net/netip"
 	"sync"
 	"time"
@@ -34,13 +33,8 @@ type refusals struct {
 	now, before map[netip.Prefix]*refuser // two generations, so that forgetting is cheap
 	turned      time.Time                 // when now began
 	unrecorded  uint64
-	// good are fingerprints of tokens that were accepted: who has one is looked at even where the bucket is empty, so
-	// that a flood from behind a shared address does not keep its administrators out.
-	good map[[32]byte]bool
+	screen      tokenScreen
 }
-
-// maxGood is how many good tokens are remembered; when there are more, all are forgotten.
-const maxGood = 256
 
 type refuser struct{ bucket, notices *rate.Limiter }
 
@@ -105,29 +99,6 @@ func (r *refusals) notice(a netip.Addr, at time.Time) bool {
 	return false
 }
 
-// isGood tells whether a token was accepted when it came last.
-func (r *refusals) isGood(b Bearer) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.good) > 0 && r.good[sha256.Sum256([]byte(b))]
-}
-
-// judged remembers whether a token was accepted.
-func (r *refusals) judged(b Bearer, accepted bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch key := sha256.Sum256([]byte(b)); {
-	case !accepted:
-		delete(r.good, key)
-	case r.good[key]:
-	default:
-		if r.good == nil || len(r.good) >= maxGood {
-			r.good = map[[32]byte]bool{}
-		}
-		r.good[key] = true
-	}
-}
-
 // Unrecorded returns how many requests were refused without a record of their own since the start.
 func (v *Vault) Unrecorded() uint64 {
 	v.refusals.mu.Lock()
@@ -135,17 +106,17 @@ func (v *Vault) Unrecorded() uint64 {
 	return v.refusals.unrecorded
 }
 
-// bounded is guard for clients of which not too many requests were refused, and for those with a token that was good.
+// bounded is guard for clients of which not too many requests were refused, and for those with a token that is active.
 func (a *attempt) bounded(c Caller, guard func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		r, at := &a.v.refusals, a.v.c.Clock()
-		if r.empty(c.Addr, at) && (isRead(a.entry.Action) || !r.isGood(c.Bearer)) {
+		if r.empty(c.Addr, at) && (isRead(a.entry.Action) || !r.screen.passes(ctx, c.Bearer, a.v.c.Clock, a.v.c.Store.ActiveTokens)) {
 			return a.tooMany(c)
 		}
 		err := guard(ctx)
 		denied := outcomeOf(core.CodeOf(err)) == OutcomeDenied
-		if !isRead(a.entry.Action) && (err == nil || denied) {
-			r.judged(c.Bearer, err == nil)
+		if denied && !isRead(a.entry.Action) {
+			r.screen.refused(c.Bearer)
 		}
 		if denied && !r.take(c.Addr, at) {
 			return a.tooMany(c)

@@ -3,9 +3,11 @@ package vault_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,27 +49,39 @@ func TestRefusalsAreBounded(t *testing.T) {
 			t.Errorf("%d looked at, %d recorded, want 10 and 10", looked, records)
 		}
 	})
-	t.Run("tokens that are tried are not looked up", func(t *testing.T) {
-		d.store.FailWith(func(op string) error { t.Errorf("%s is asked", op); return errors.New("x") })
+	t.Run("tokens that are tried cost one query a second", func(t *testing.T) {
+		asked := 0
+		d.store.FailWith(func(string) error { asked++; return nil })
 		defer d.store.FailWith(nil)
 		guess := stranger
-		guess.Bearer = vault.Bearer("hvt_" + strings.Repeat("A", 43))
-		if looked, _ := d.refuse(t, guess, 10); looked != 0 {
-			t.Errorf("%d looked at", looked)
+		for range 20 {
+			guess.Bearer = vault.Bearer("hvt_" + strings.Repeat("A", 43))
+			if looked, _ := d.refuse(t, guess, 10); looked != 0 {
+				t.Errorf("%d looked at", looked)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("%d queries", asked)
 		}
 	})
-	t.Run("a token that was good is", func(t *testing.T) {
-		shared := d.admin
-		shared.Addr = stranger.Addr
-		if _, err := d.Update(t.Context(), shared, vault.UpdateRequest{Name: "a", Expected: 1, Value: []byte("w")}); err != nil {
-			t.Error(err)
+	t.Run("a good token that was never seen is not locked out", func(t *testing.T) {
+		*d.now = d.now.Add(time.Second)
+		if looked, _ := d.refuse(t, stranger, 100); looked > 1 {
+			t.Fatalf("the flood has %d looks left", looked)
 		}
-		if err := d.RevokeToken(t.Context(), vault.Operator{Name: "root"}, "ops"); err != nil {
+		shared := vault.Caller{Addr: stranger.Addr, Bearer: d.newToken(t, "never-seen")}
+		if _, err := d.Update(t.Context(), shared, vault.UpdateRequest{Name: "a", Expected: 1, Value: []byte("w")}); core.CodeOf(err) == core.TooMany {
+			*d.now = d.now.Add(time.Second) // made after the list of this second was
+			_, _ = d.refuse(t, stranger, 100)
+			_, err = d.Update(t.Context(), shared, vault.UpdateRequest{Name: "a", Expected: 1, Value: []byte("w")})
+			wantCode(t, err, "")
+		}
+		if err := d.RevokeToken(t.Context(), vault.Operator{Name: "root"}, "never-seen"); err != nil {
 			t.Fatal(err)
 		}
-		for i, want := range []core.Code{core.TooMany, core.TooMany} {
+		for i := range 2 {
 			_, err := d.Update(t.Context(), shared, vault.UpdateRequest{Name: "a", Expected: 2, Value: []byte("x")})
-			if core.CodeOf(err) != want {
+			if core.CodeOf(err) != core.TooMany {
 				t.Errorf("%d after it was revoked: %v", i, err)
 			}
 		}
@@ -76,6 +90,40 @@ func TestRefusalsAreBounded(t *testing.T) {
 		defer d.store.FailWith(nil)
 		if _, _ = d.Delete(t.Context(), shared, "a", 0); asked {
 			t.Error("a token that is no longer good is looked up")
+		}
+	})
+	t.Run("a failing list locks out no longer than it holds", func(t *testing.T) {
+		*d.now = d.now.Add(time.Second)
+		_, _ = d.refuse(t, stranger, 100)
+		d.store.FailWith(func(string) error { return errors.New("x") })
+		*d.now = d.now.Add(time.Second)
+		_, _ = d.refuse(t, stranger, 100)
+		_, err := d.Delete(t.Context(), vault.Caller{Addr: stranger.Addr, Bearer: d.admin.Bearer}, "a", 0)
+		if err == nil {
+			t.Error("a change goes through without the database")
+		}
+		d.store.FailWith(nil)
+		*d.now = d.now.Add(time.Second)
+		_, _ = d.refuse(t, stranger, 100)
+		_, err = d.Delete(t.Context(), vault.Caller{Addr: stranger.Addr, Bearer: d.admin.Bearer}, "missing", 0)
+		wantCode(t, err, core.NotFound)
+	})
+	t.Run("many that come at once wait for one query", func(t *testing.T) {
+		*d.now = d.now.Add(time.Minute)
+		_, _ = d.refuse(t, stranger, 100)
+		*d.now = d.now.Add(time.Second)
+		_, _ = d.refuse(t, stranger, 1)
+		var queries atomic.Int64
+		d.store.FailWith(func(string) error { queries.Add(1); return nil })
+		defer d.store.FailWith(nil)
+		var all sync.WaitGroup
+		for i := range 50 {
+			guess := vault.Caller{Addr: stranger.Addr, Bearer: vault.Bearer(fmt.Sprintf("hvt_%042dA", i))}
+			all.Go(func() { _, _ = d.Delete(t.Context(), guess, "a", 0) })
+		}
+		all.Wait()
+		if n := queries.Load(); n > 1 {
+			t.Errorf("%d queries", n)
 		}
 	})
 	t.Run("readers that are allowed do not suffer", func(t *testing.T) {
@@ -152,4 +200,13 @@ func TestRejectInItsOwnTime(t *testing.T) {
 	if e := d.one(t); e.Origin.Actor != "token:ops" || e.Code != core.Invalid {
 		t.Errorf("%+v", e)
 	}
+}
+
+func (d *door) newToken(t *testing.T, name string) vault.Bearer {
+	t.Helper()
+	made, err := d.CreateToken(t.Context(), vault.Operator{Name: "root"}, name, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vault.Bearer(made.Reveal())
 }
