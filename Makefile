@@ -144,7 +144,7 @@ deb: ## Debian packages under DEV_DIR/deb, for each PostgreSQL of MAJORS (defaul
 
 ##@ Check
 
-.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 test-pg19 storm soak installcheck lint lint-c bench fuzz freeze print-version print-sql-parts print-scripts
+.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 test-pg19 test-pgupgrade storm soak installcheck lint lint-c bench fuzz freeze print-version print-sql-parts print-scripts
 test: ## everything one machine can run: build, install, lint, Go tests, SQL regression tests
 	@scripts/test.sh
 
@@ -168,6 +168,9 @@ test-pg18: ## the same on PostgreSQL 18
 
 test-pg19: ## the same on the release candidate of PostgreSQL 19, from Debian's "experimental"
 	@scripts/othermajor.sh 19
+
+test-pgupgrade: ## pg_upgrade from 15 over 17 to 18 with secrets, in the chroot of 18
+	@scripts/pgupgrade.sh
 
 storm: ## 200 secrets that rotate every 1 to 3 s, three API processes that are killed all the time, for a minute
 	HV_REQUIRE_PG=1 $(GO) test -count=1 -v -run '^TestStorm$$' ./api/rotator -storm 60s

@@ -1,6 +1,9 @@
 package config
 
-import "os"
+import (
+	"os"
+	"strings"
+)
 
 // Tests is what the test harness reads from the environment; the product does not.
 type Tests struct {
@@ -8,6 +11,9 @@ type Tests struct {
 	PGConfig string
 	// RequirePostgres turns the skipping of tests that need PostgreSQL into failing: CI or HV_REQUIRE_PG is set.
 	RequirePostgres bool
+	// OlderPGConfigs are the pg_config of older versions to upgrade from, oldest first: HV_OLDER_PG_CONFIGS, separated
+	// by colons. Empty = none.
+	OlderPGConfigs []string
 	// Path is PATH.
 	Path string
 }
@@ -22,5 +28,8 @@ func LoadTests() Tests {
 		t.PGConfig = "pg_config"
 	}
 	t.RequirePostgres = os.Getenv("CI") != "" || os.Getenv("HV_REQUIRE_PG") != ""
+	if older := os.Getenv("HV_OLDER_PG_CONFIGS"); older != "" {
+		t.OlderPGConfigs = strings.Split(older, ":")
+	}
 	return t
 }

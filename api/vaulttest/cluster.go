@@ -50,7 +50,14 @@ type postmaster struct {
 // NewCluster starts a PostgreSQL of the test's own and stops it with the test.
 func NewCluster(t testing.TB, o Options) *Cluster {
 	t.Helper()
-	c, err := newCluster(need(t), o)
+	i := need(t)
+	if o.PGConfig != "" {
+		var err error
+		if i, err = installationOf(o.PGConfig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := newCluster(i, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,8 @@ type Options struct {
 	Preload bool
 	// Settings are lines for postgresql.conf.
 	Settings []string
+	// PGConfig names another PostgreSQL than the one that tests run on; empty = that one.
+	PGConfig string
 }
 
 // shared is the one cluster of the package under test.
