@@ -18,6 +18,7 @@ var causes = []struct {
 	{errOutdated, "the server that answers was left behind by a failover, and the new primary was not found"},
 	{errClosed, "the API is stopping"},
 	{errBusy, "all of the API's connections to the database are in use"},
+	{errHeld, "earlier changes of this secret hold up this one: another session may hold a lock on its row"},
 	{errCrowded, "too many changes of this secret are waiting already"},
 	{errSlow, "the database did not finish in time: a lock or its load may hold it up"},
 	{errSilent, "the database server does not answer"},

@@ -20,6 +20,8 @@ type change[T any] struct {
 	sql  string
 	args []any
 	row  pgx.RowToFunc[T]
+	// secret is the name or id of the one secret whose row it locks; "" = none or several.
+	secret string
 	// collect, if set, takes any number of rows in place of row.
 	collect func(pgx.Rows) (T, error)
 	// landed looks, on the primary, whether exactly this change is there. With it
@@ -65,8 +67,8 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 	var last error
 	lost := false // an answer
 	for try := 0; ; try++ {
-		out, f, err := send(ctx, d.writer, c)
-		if c.impatient && f == unsent {
+		out, f, err := sendInTurn(ctx, d, c)
+		if f == unsent && (c.impatient || errors.Is(err, errCrowded) && !lost) {
 			return none, d.classify(err)
 		}
 		last = worse(last, err)

@@ -42,5 +42,7 @@ const rewrapVersion = `SELECT vault.rewrap_version($1::uuid, $2::bigint, $3::tex
 // list, that it was done.
 func (d *DB) RewrapVersion(ctx context.Context, k vault.StoredKey, w vault.WrappedKey, o vault.Origin) (bool, error) {
 	args := []any{[16]byte(k.ID), int64(k.Version), k.Key.KeyID, k.Key.Wrapped, w.KeyID, w.Wrapped}
-	return perform(ctx, d, change[bool]{sql: rewrapVersion, args: append(args, originArgs(o)...), row: pgx.RowTo[bool]})
+	return perform(ctx, d, change[bool]{
+		secret: k.ID.String(), sql: rewrapVersion, args: append(args, originArgs(o)...), row: pgx.RowTo[bool],
+	})
 }

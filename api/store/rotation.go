@@ -28,7 +28,7 @@ func (d *DB) ConfigureSecret(ctx context.Context, c vault.Configuration, o vault
 	id := newChangeID()
 	args = append([]any{[16]byte(c.ID), int64(c.Expected)}, args...)
 	return performSecret(ctx, d, change[vault.Secret]{
-		sql: configureSecret, args: append(append(args, originArgs(o)...), id, versionArg(c.Revision)), row: secretRow,
+		secret: string(c.Name), sql: configureSecret, args: append(append(args, originArgs(o)...), id, versionArg(c.Revision)), row: secretRow,
 		landed: func(ctx context.Context) (s vault.Secret, ok bool, err error) {
 			if at, err := d.madeAt(ctx, id); err != nil || at.IsZero() {
 				return s, false, err
@@ -89,7 +89,7 @@ func (d *DB) ExpireVersion(ctx context.Context, x vault.Expiry, o vault.Origin) 
 	id := newChangeID()
 	args := append([]any{[16]byte(x.ID), int64(x.Version), x.GraceSecs}, originArgs(o)...)
 	v, at, err := performAt(ctx, d, change[vault.VersionInfo]{
-		sql: expireVersion, args: append(args, id), row: versionRow,
+		secret: string(x.Name), sql: expireVersion, args: append(args, id), row: versionRow,
 		landed: func(ctx context.Context) (v vault.VersionInfo, ok bool, err error) {
 			at, err := d.madeAt(ctx, id)
 			if err != nil || at.IsZero() {
@@ -163,7 +163,7 @@ func (d *DB) CompleteRotation(ctx context.Context, r vault.RotatedVersion, o vau
 	args := []any{[16]byte(r.Claim.Job), r.Claim.Worker, int64(r.Expected)}
 	args = append(append(args, sealedArgs(r.Sealed)...), timeArg(r.NextAt))
 	return perform(ctx, d, change[vault.Secret]{
-		sql: completeRotation, args: append(args, originArgs(o)...), row: secretRow,
+		secret: string(s.Name), sql: completeRotation, args: append(args, originArgs(o)...), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, s.ID, s.Name, r.Expected+1, r.Sealed.Nonce)
 		},
@@ -177,14 +177,14 @@ const failRotation = `SELECT vault.fail_rotation($1::uuid, $2::text, $3::text, $
 func (d *DB) FailRotation(ctx context.Context, f vault.RotationFailure, o vault.Origin) (time.Time, error) {
 	args := []any{[16]byte(f.Claim.Job), f.Claim.Worker, f.Reason, string(f.Code)}
 	return perform(ctx, d, change[time.Time]{
-		sql: failRotation, args: append(args, originArgs(o)...), row: pgx.RowTo[time.Time], landed: neverSeen[time.Time],
+		secret: string(f.Claim.Secret.Name), sql: failRotation, args: append(args, originArgs(o)...), row: pgx.RowTo[time.Time], landed: neverSeen[time.Time],
 	})
 }
 
 // ReleaseRotation implements vault.Store.
 func (d *DB) ReleaseRotation(ctx context.Context, c vault.Claim) error {
 	_, err := perform(ctx, d, change[bool]{
-		sql: "SELECT true FROM vault.release_rotation($1::uuid, $2::text)", args: []any{[16]byte(c.Job), c.Worker},
+		secret: string(c.Secret.Name), sql: "SELECT true FROM vault.release_rotation($1::uuid, $2::text)", args: []any{[16]byte(c.Job), c.Worker},
 		row: pgx.RowTo[bool], landed: neverSeen[bool],
 	})
 	return err
@@ -210,7 +210,7 @@ const planRotation = "SELECT vault.plan_rotation($1::uuid, $2::text, $3::text, $
 // PlanRotation implements vault.Store. After a lost answer it is sent again, and finds the schedule planned.
 func (d *DB) PlanRotation(ctx context.Context, s vault.Secret, at time.Time) (bool, error) {
 	return perform(ctx, d, change[bool]{
-		sql: planRotation, args: []any{[16]byte(s.ID), s.Rotation.Schedule, s.Rotation.TimeZone, at},
+		secret: string(s.Name), sql: planRotation, args: []any{[16]byte(s.ID), s.Rotation.Schedule, s.Rotation.TimeZone, at},
 		row: pgx.RowTo[bool], landed: neverSeen[bool],
 	})
 }

@@ -32,7 +32,7 @@ func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin
 		orNull(s.RotationIntervalSecs), orNull(s.Rotation.Schedule), orNull(s.Rotation.TimeZone),
 		orNull(s.Rotation.WindowSecs), s.Rotation.Paused, s.GracePeriodSecs, int32(s.Rotation.KeepVersions), policy)
 	return performSecret(ctx, d, change[vault.Secret]{
-		sql: createSecret, args: append(args, originArgs(o)...), row: secretRow,
+		secret: string(s.Name), sql: createSecret, args: append(args, originArgs(o)...), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, s.ID, s.Name, s.Version, s.Sealed.Nonce)
 		},
@@ -63,7 +63,7 @@ func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, o vault.Orig
 	args = append(args, sealedArgs(v.Sealed)...)
 	args = append(args, string(v.Action), v.Description, tags, v.GracePeriodSecs, v.Reschedule)
 	return performSecret(ctx, d, change[vault.Secret]{
-		sql: appendVersion, args: append(args, originArgs(o)...), row: secretRow,
+		secret: string(v.Name), sql: appendVersion, args: append(args, originArgs(o)...), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, v.ID, v.Name, v.Expected+1, v.Sealed.Nonce)
 		},
@@ -101,7 +101,7 @@ const deleteSecret = `SELECT true FROM vault.delete_secret($1::uuid, $2::bigint,
 // told.
 func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) (vault.Position, error) {
 	_, at, err := performAt(ctx, d, change[bool]{
-		sql: deleteSecret, args: append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...), row: pgx.RowTo[bool], ambiguous: true,
+		secret: string(x.Name), sql: deleteSecret, args: append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...), row: pgx.RowTo[bool], ambiguous: true,
 		landed: func(ctx context.Context) (bool, bool, error) {
 			s, err := d.DescribeSecretOnWriter(ctx, x.Name)
 			if core.CodeOf(err) == core.NotFound {

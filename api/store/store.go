@@ -20,6 +20,7 @@ type DB struct {
 	lsnWait        time.Duration // how long a read waits for the reader to replay
 	look           look[vault.Replication]
 	counts         look[vault.Status]
+	shares         shares      // of the writer's connections
 	current        sharedReads // of current versions, from the reader
 }
 
