@@ -5,6 +5,7 @@
 
 STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK=golang.org/x/vuln/cmd/govulncheck@v1.9.0
+ACTIONLINT=github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 failed=0
 # check NAME COMMAND...
@@ -93,5 +94,6 @@ check "frozen schema scripts" frozen_scripts_agree
 if [ "${1:-}" != quick ]; then
 	check "staticcheck" "$GO" run "$STATICCHECK" ./...
 	check "govulncheck" vulnerabilities
+	check "workflows" "$GO" run "$ACTIONLINT" .github/workflows/*.yml
 fi
 exit "$failed"
