@@ -47,6 +47,7 @@ type server struct {
 	maxBody int64
 	streams chan struct{} // one element for every open event stream
 	batches chan struct{} // one element for every batch read, until its answer is sent
+	exports chan struct{} // one element for every export of the audit
 }
 
 // New returns the handler of all routes. It is safe for concurrent use.
@@ -77,7 +78,7 @@ func New(c Config) http.Handler {
 	}
 	s := &server{
 		Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack, streams: make(chan struct{}, c.MaxStreams),
-		batches: make(chan struct{}, maxBatches),
+		batches: make(chan struct{}, maxBatches), exports: make(chan struct{}, maxExports),
 	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -117,6 +118,7 @@ func (s *server) routes(e *gin.Engine) {
 	e.GET("/v1/admin/rewrap", s.rewrapStatus)
 	e.GET("/v1/status", s.status)
 	e.GET("/v1/events", s.events)
+	e.GET("/v1/audit", s.exportAudit)
 }
 
 // ServerConfig is what NewServer needs. Handler and Addr are required.

@@ -26,6 +26,7 @@ import (
 
 func TestMain(m *testing.M) {
 	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.RegisteredBodyDecoder("text/plain"))
+	openapi3filter.RegisterBodyDecoder("application/x-ndjson", openapi3filter.RegisteredBodyDecoder("text/plain"))
 	goleak.VerifyTestMain(m)
 }
 
@@ -125,7 +126,7 @@ func (a *api) do(c call) answer {
 	a.ServeHTTP(w, r)
 	a.conforms(r, c.body, w)
 	out := answer{ResponseRecorder: w}
-	if strings.HasSuffix(w.Header().Get("Content-Type"), "json") {
+	if ct := w.Header().Get("Content-Type"); strings.HasSuffix(ct, "json") && !strings.HasSuffix(ct, "ndjson") {
 		if err := json.Unmarshal(w.Body.Bytes(), &out.json); err != nil {
 			a.t.Fatalf("%s %s: answer is not JSON: %v", c.method, c.path, err)
 		}

@@ -142,6 +142,9 @@ func (s *server) recover(c *gin.Context) {
 		if p == nil {
 			return
 		}
+		if p == http.ErrAbortHandler {
+			panic(p) // on purpose: the connection is cut
+		}
 		s.Log.ErrorContext(c.Request.Context(), "panic", "type", fmt.Sprintf("%T", p), "stack", places(),
 			"request_id", callerOf(c).RequestID)
 		if c.Writer.Written() {

@@ -35,7 +35,7 @@ const (
 	ActionTokenList   Action = "token_list"
 	ActionGrant       Action = "grant"  // only by SQL
 	ActionRevoke      Action = "revoke" // only by SQL
-	ActionAudit       Action = "audit"  // a look at the records, by SQL
+	ActionAudit       Action = "audit"  // a look at the records
 
 	ActionRewrap       Action = "rewrap"        // without a name: the whole run; with one: a version of it
 	ActionRewrapStatus Action = "rewrap_status" // a look at it
@@ -359,6 +359,7 @@ type Store interface {
 	RevokeToken(ctx context.Context, name string, o Origin) error
 
 	RewrapStore
+	AuditLog
 
 	// CheckReader returns nil when reads could be served now.
 	CheckReader(ctx context.Context) error

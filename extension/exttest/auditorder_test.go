@@ -1,8 +1,11 @@
 package exttest
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -98,6 +101,31 @@ func TestAuditAfterLateCommits(t *testing.T) {
 	there.take(t)
 	here.wantAll(t, "")
 	there.wantAll(t, "")
+
+	// The same by REST, from the standby, in two parts.
+	for _, s := range []*vaulttest.Server{p.atHere, p.atStandby} {
+		rest := archive{s: p.here, have: map[int64]int{}}
+		for _, query := range []string{"?limit=40", ""} {
+			if query == "" {
+				query = fmt.Sprintf("?after=%d", rest.last)
+			}
+			status, answer := s.Do(t, "GET", "/v1/audit"+query, nil)
+			if status != http.StatusOK {
+				t.Fatalf("%d %s", status, answer)
+			}
+			for line := range strings.Lines(answer) {
+				var r struct {
+					ID int64 `json:",string"`
+				}
+				if err := json.Unmarshal([]byte(line), &r); err != nil || r.ID <= rest.last {
+					t.Fatalf("%s: %v", line, err)
+				}
+				rest.last = r.ID
+				rest.have[r.ID]++
+			}
+		}
+		rest.wantAll(t, "")
+	}
 }
 
 // TestAuditAfterLostPrimary follows a primary that is lost with records that its successor never had: none of the

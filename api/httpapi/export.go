@@ -1,0 +1,152 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+const (
+	maxExports       = 4                // at a time; each holds one page
+	exportWriteLimit = 10 * time.Second // a reader that takes no more is let go
+	isNDJSON         = "application/x-ndjson"
+)
+
+// auditLine is a record of the audit as a line of JSON. The id is a text, because most readers of JSON take a number for
+// a float, which holds no such large one.
+type auditLine struct {
+	ID          int64           `json:"id,string"`
+	At          *time.Time      `json:"at"`
+	Node        string          `json:"node"`
+	Actor       string          `json:"actor"`
+	SessionRole string          `json:"session_role,omitempty"`
+	ClientIP    string          `json:"client_ip,omitempty"`
+	Action      string          `json:"action"`
+	Name        string          `json:"name,omitempty"`
+	Version     int64           `json:"version,omitempty"`
+	Outcome     string          `json:"outcome"`
+	Code        string          `json:"code,omitempty"`
+	RequestID   string          `json:"request_id,omitempty"`
+	Details     json.RawMessage `json:"details,omitempty"`
+}
+
+// exportAudit sends the audit line by line. What fails on the way cuts the connection, so that the client does not take
+// what it has for all there is; it goes on after the last line that it got.
+func (s *server) exportAudit(c *gin.Context) {
+	after, limit, err := exportQuery(c.Request)
+	if err == nil {
+		select {
+		case s.exports <- struct{}{}:
+			defer func() { <-s.exports }()
+		default:
+			err = core.Errorf(core.Unavailable, "%d exports of the audit are running already", maxExports)
+		}
+	}
+	if err != nil {
+		s.reject(c, vault.ActionAudit, "", err)
+		return
+	}
+	e, err := s.Vault.ExportAudit(c.Request.Context(), callerOf(c), after)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	if err := s.sendExport(c, e, limit); err != nil {
+		s.Log.InfoContext(c.Request.Context(), "audit export ended", "cause", err.Error(), "request_id", callerOf(c).RequestID)
+		if !c.Writer.Written() {
+			s.fail(c, err)
+			return
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func exportQuery(r *http.Request) (after int64, limit int, err error) {
+	q, err := query(r, "after", "limit")
+	if err != nil {
+		return 0, 0, err
+	}
+	if q.Has("after") {
+		if after, err = strconv.ParseInt(q.Get("after"), 10, 64); err != nil || after < 0 {
+			return 0, 0, core.Errorf(core.Invalid, "after must be the id of an audit record, or 0")
+		}
+	}
+	limit = -1
+	if q.Has("limit") {
+		if limit, err = strconv.Atoi(q.Get("limit")); err != nil || limit < 1 {
+			return 0, 0, core.Errorf(core.Invalid, "limit must be a whole number of at least 1")
+		}
+	}
+	return after, limit, nil
+}
+
+// sendExport sends at most limit records, or what there is when limit is negative.
+func (s *server) sendExport(c *gin.Context, e *vault.Export, limit int) error {
+	ctx := stateOf(c).unbounded
+	control := http.NewResponseController(c.Writer)
+	_ = control.SetReadDeadline(time.Time{})
+	for limit != 0 {
+		size := vault.MaxExport
+		if limit > 0 {
+			size = min(size, limit)
+		}
+		page, err := s.exportPage(ctx, e, size)
+		if err != nil {
+			return err
+		}
+		c.Writer.Header().Set("Content-Type", isNDJSON)
+		_ = control.SetWriteDeadline(time.Now().Add(exportWriteLimit))
+		lines := json.NewEncoder(c.Writer)
+		for i := range page {
+			if err := lines.Encode(auditLineOf(&page[i])); err != nil {
+				return err
+			}
+		}
+		if limit > 0 {
+			limit -= len(page)
+		}
+		if len(page) < size {
+			break
+		}
+		if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		if s.closing() {
+			return errClosing
+		}
+	}
+	c.Writer.WriteHeaderNow()
+	return nil
+}
+
+// exportPage gives each page the time of a read.
+func (s *server) exportPage(ctx context.Context, e *vault.Export, size int) ([]vault.AuditRecord, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.RequestTimeout)
+	defer cancel()
+	return e.Next(ctx, size)
+}
+
+func (s *server) closing() bool {
+	select {
+	case <-s.Closing:
+		return true
+	default:
+		return false
+	}
+}
+
+func auditLineOf(r *vault.AuditRecord) auditLine {
+	return auditLine{
+		ID: r.ID, At: orNil(r.At), Node: r.Node, Actor: r.Actor, SessionRole: r.SessionRole, ClientIP: r.ClientIP,
+		Action: r.Action, Name: r.Name, Version: r.Version, Outcome: r.Outcome, Code: r.Code, RequestID: r.RequestID,
+		Details: r.Details,
+	}
+}

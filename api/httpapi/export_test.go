@@ -1,0 +1,125 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/hyperiondb/hyperion-vault/api/httpapi"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// exported checks each line against the document and returns the ids.
+func exported(t *testing.T, doc *openapi3.T, body string) (ids []string) {
+	t.Helper()
+	lines := bufio.NewScanner(strings.NewReader(body))
+	for lines.Scan() {
+		var line map[string]any
+		must(t, json.Unmarshal(lines.Bytes(), &line))
+		must(t, doc.Components.Schemas["AuditRecord"].Value.VisitJSON(line))
+		ids = append(ids, line["id"].(string))
+	}
+	return ids
+}
+
+func TestExportAudit(t *testing.T) {
+	running := func(c *httpapi.Config) { c.Closing = nil }
+	get := func(query string) call { return call{method: "GET", path: "/v1/audit" + query} }
+	t.Run("OK", func(t *testing.T) {
+		a := newAPI(t, running)
+		a.store.AuditRecords = 2*vault.MaxExport + 1
+		for query, want := range map[string]struct{ first, last, n int }{
+			"":                       {1, 2001, 2001},
+			"?after=0":               {1, 2001, 2001},
+			"?after=999":             {1000, 2001, 1002},
+			"?limit=3":               {1, 3, 3},
+			"?after=5&limit=1500":    {6, 1505, 1500},
+			"?after=1001&limit=1000": {1002, 2001, 1000},
+		} {
+			got := a.want(get(query), 200, "")
+			ids := exported(t, a.doc, got.Body.String())
+			if len(ids) != want.n || ids[0] != fmt.Sprint(want.first) || ids[len(ids)-1] != fmt.Sprint(want.last) {
+				t.Errorf("%q: %d records", query, len(ids))
+			}
+		}
+		if got := a.want(get("?after=2001"), 200, ""); got.Body.Len() != 0 {
+			t.Errorf("%q", got.Body)
+		}
+		for _, e := range a.recorder.Take() {
+			if e.Action != vault.ActionAudit || e.Outcome != vault.OutcomeOK || e.Origin.Actor != "token:ops" {
+				t.Errorf("%+v", e)
+			}
+		}
+	})
+	t.Run("ErrWho", func(t *testing.T) {
+		a := newAPI(t, running)
+		denied := get("")
+		denied.noToken = true
+		a.want(denied, 401, "unauthenticated")
+		if e := a.recorder.Take(); len(e) != 1 || e[0].Action != vault.ActionAudit || e[0].Outcome != vault.OutcomeDenied {
+			t.Errorf("%+v", e)
+		}
+	})
+	t.Run("ErrQuery", func(t *testing.T) {
+		a := newAPI(t, running)
+		for _, q := range []string{"?after=", "?after=-1", "?after=x", "?after=9223372036854775808", "?limit=0", "?limit=-1", "?limit=x", "?since=1"} {
+			a.want(get(q), 400, "invalid")
+		}
+	})
+	t.Run("ErrUnrecorded", func(t *testing.T) {
+		a := newAPI(t, running)
+		a.store.AuditRecords = 1
+		a.recorder.FailWith(func(vault.Entry) error { return core.Errorf(core.Unavailable, "full") })
+		if got := a.want(get(""), 503, "unavailable"); strings.Contains(got.Body.String(), `"actor"`) {
+			t.Error("a record left that nobody recorded")
+		}
+	})
+	t.Run("ErrFirstPage", func(t *testing.T) {
+		a := newAPI(t, running)
+		a.store.FailWith(func(op string) error {
+			if op == "AuditAfter" {
+				return core.Errorf(core.Unavailable, "away")
+			}
+			return nil
+		})
+		a.want(get(""), 503, "unavailable")
+	})
+}
+
+// TestExportIsCut: a client must not take for the whole what is a part.
+func TestExportIsCut(t *testing.T) {
+	a := newAPI(t, func(c *httpapi.Config) { c.Closing = nil })
+	a.store.AuditRecords = 3 * vault.MaxExport
+	pages := 0
+	a.store.FailWith(func(op string) error {
+		if op == "AuditAfter" {
+			if pages++; pages == 3 {
+				return core.Errorf(core.Unavailable, "away")
+			}
+		}
+		return nil
+	})
+	s := httptest.NewServer(a.Handler)
+	defer s.Close()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/v1/audit", nil)
+	must(t, err)
+	r.Header.Set("Authorization", "Bearer "+a.token)
+	answer, err := http.DefaultClient.Do(r)
+	must(t, err)
+	defer func() { _ = answer.Body.Close() }()
+	lines := bufio.NewScanner(answer.Body)
+	n := 0
+	for lines.Scan() {
+		n++
+	}
+	if lines.Err() == nil || n != 2*vault.MaxExport {
+		t.Errorf("%d lines, then %v", n, lines.Err())
+	}
+}

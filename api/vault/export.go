@@ -1,0 +1,68 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// MaxExport is how many audit records one Next returns at most.
+const MaxExport = 1000
+
+// AuditRecord is a record of the audit log as it is stored: rows may have been edited by hand, so nothing is parsed.
+type AuditRecord struct {
+	ID          int64
+	At          time.Time // zero = malformed
+	Node        string
+	Actor       string
+	SessionRole string
+	ClientIP    string
+	Action      string
+	Name        string
+	Version     int64 // 0 = none
+	Outcome     string
+	Code        string
+	RequestID   string
+	Details     json.RawMessage // nil = none
+}
+
+// AuditLog is the part of Store that reads the audit.
+type AuditLog interface {
+	// AuditAfter returns at most limit records after an id, in the order of ids, and only those before which no record
+	// can appear any more. It asks the reader.
+	AuditAfter(ctx context.Context, after int64, limit int) ([]AuditRecord, error)
+}
+
+// Export reads the audit from an id on. Not safe for concurrent use.
+type Export struct {
+	v     *Vault
+	after int64
+}
+
+// ExportAudit begins an export after the record with an id; 0 begins with the first one. It needs an admin token, and
+// is recorded once, before any record is returned. Errors: Unauthenticated, Invalid, Unavailable.
+func (v *Vault) ExportAudit(ctx context.Context, c Caller, after int64) (*Export, error) {
+	a := v.try(c, ActionAudit, "", 0)
+	err := a.run(ctx, a.admit(c), func(context.Context) error {
+		if after < 0 {
+			return core.Errorf(core.Invalid, "the id to go on after is negative")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Export{v: v, after: after}, nil
+}
+
+// Next returns the next records, at most limit of them and at most MaxExport; none when there are no more by now.
+// Errors: Unavailable; the next call then goes on at the same place.
+func (e *Export) Next(ctx context.Context, limit int) ([]AuditRecord, error) {
+	page, err := e.v.c.Store.AuditAfter(ctx, e.after, min(limit, MaxExport))
+	if err == nil && len(page) > 0 {
+		e.after = page[len(page)-1].ID
+	}
+	return page, err
+}
