@@ -37,6 +37,11 @@ type Config struct {
 	AllowedIPs allowlist.List
 	// TrustedProxies are the peers whose X-Forwarded-For is believed. Empty means none: the peer is the client.
 	TrustedProxies []netip.Prefix
+	// AllowedHosts are names, in lower case, that a request may be for beside localhost, every address, NodeName and
+	// the names in Listen.
+	AllowedHosts []string
+	// MetricsIPs may see the metrics and the OpenAPI document; nil means everybody.
+	MetricsIPs *allowlist.List
 
 	Postgres Postgres
 	KMS      KMS

@@ -80,6 +80,9 @@ func TestLoadReads(t *testing.T) {
 		{"VAULT_TRUST_PROXY=false", func(c config.Config) any { return c.TrustedProxies }, []netip.Prefix(nil)},
 		{"VAULT_TRUST_PROXY=TRUE", func(c config.Config) any { return c.TrustedProxies }, prefixes("127.0.0.0/8", "::1/128")},
 		{"VAULT_TRUST_PROXY=10.0.0.1, fd00::/8", func(c config.Config) any { return c.TrustedProxies }, prefixes("10.0.0.1/32", "fd00::/8")},
+		{"VAULT_ALLOWED_HOSTS=Vault.example.org., db1,10.0.0.1,[::1]", func(c config.Config) any { return c.AllowedHosts }, []string{"vault.example.org", "db1"}},
+		{"VAULT_METRICS_ALLOWED_IPS=10.0.0.1", func(c config.Config) any { return c.MetricsIPs.String() }, "10.0.0.1"},
+		{"VAULT_X=1", func(c config.Config) any { return c.MetricsIPs == nil }, true},
 		{"VAULT_PG_HOSTS=n1, n2.example.org,10.0.0.1,::1,/run/postgresql,db:5433,[::1]:5434", func(c config.Config) any { return c.Postgres.Hosts },
 			[]string{"n1", "n2.example.org", "10.0.0.1", "::1", "/run/postgresql", "db:5433", "[::1]:5434"}},
 		{"VAULT_PG_PORT=65535", func(c config.Config) any { return c.Postgres.Port }, uint16(65535)},
@@ -134,6 +137,11 @@ func TestLoadErrors(t *testing.T) {
 			`entry 1 "10.0.0.0/33" has a wrong prefix length; entry 2 "nowhere" is not an IPv4 or IPv6 address or network`},
 		{"VAULT_TRUST_PROXY=yes", `VAULT_TRUST_PROXY="yes": want false, true (loopback proxies) or comma-separated proxy addresses or CIDR networks: ` +
 			`entry 1 "yes" is not an IPv4 or IPv6 address or network`},
+		{"VAULT_ALLOWED_HOSTS=vault:8200", `VAULT_ALLOWED_HOSTS="vault:8200": want comma-separated host names, without ports`},
+		{"VAULT_ALLOWED_HOSTS=https://vault", `VAULT_ALLOWED_HOSTS="https://vault": want comma-separated host names, without ports`},
+		{"VAULT_ALLOWED_HOSTS=a,,b", `VAULT_ALLOWED_HOSTS="a,,b": want comma-separated host names, without ports`},
+		{"VAULT_ALLOWED_HOSTS=*", `VAULT_ALLOWED_HOSTS="*": want comma-separated host names, without ports`},
+		{"VAULT_METRICS_ALLOWED_IPS=x", `VAULT_METRICS_ALLOWED_IPS="x": want comma-separated addresses or CIDR networks: entry 1 "x" is not an IPv4 or IPv6 address or network`},
 		{"VAULT_PG_HOSTS=a,,b", `VAULT_PG_HOSTS="a,,b": want comma-separated host, host:port, [IPv6]:port or socket folder: an entry is empty`},
 		{"VAULT_PG_HOSTS=db:0", `VAULT_PG_HOSTS="db:0": want comma-separated host, host:port, [IPv6]:port or socket folder`},
 		{"VAULT_PG_HOSTS=postgres://db/x", `VAULT_PG_HOSTS="postgres://db/x": want comma-separated host, host:port, [IPv6]:port or socket folder`},
@@ -384,7 +392,7 @@ func FuzzLoad(f *testing.F) {
 		"VAULT_PG_PASSWORD", "VAULT_PG_DBNAME", "VAULT_KMS_MODE", "VAULT_KMS_KEY_ID", "VAULT_LOCAL_MASTER_KEY", "VAULT_ROTATION_POLL_SECS",
 		"VAULT_DEK_CACHE_TTL_SECS", "VAULT_KMS_MAX_RETRIES", "VAULT_AGENT_SOCKET", "VAULT_AGENT_PEERS", "VAULT_MAX_VALUE_BYTES",
 		"VAULT_NODE_NAME", "VAULT_READ_CONSISTENCY", "VAULT_LSN_WAIT_MS", "VAULT_WRITE_TIMEOUT_SECS", "VAULT_PG_SSLMODE", "VAULT_PG_SSLROOTCERT",
-		"VAULT_PG_SSLCERT", "VAULT_PG_SSLKEY", "VAULT_API_TLS_CERT", "VAULT_API_TLS_KEY", "VAULT_API_TLS_CLIENT_CA", "VAULT_API_TLS_CLIENT_AUTH",
+		"VAULT_ALLOWED_HOSTS", "VAULT_METRICS_ALLOWED_IPS", "VAULT_PG_SSLCERT", "VAULT_PG_SSLKEY", "VAULT_API_TLS_CERT", "VAULT_API_TLS_KEY", "VAULT_API_TLS_CLIENT_CA", "VAULT_API_TLS_CLIENT_AUTH",
 		"VAULT_REQUEST_TIMEOUT_SECS", "VAULT_SHUTDOWN_TIMEOUT_SECS", "VAULT_LOG_LEVEL", "VAULT_OTHER", "vault_x"}
 	for i := range names {
 		for _, v := range []string{"", "x", "10.0.0.0/8", "1", masterKey, "a,b", "\xff", "host:1"} {

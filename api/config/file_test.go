@@ -16,11 +16,13 @@ import (
 
 // sample is a valid value of each setting that can come from a file. A new one belongs here.
 var sample = map[string]string{
-	"VAULT_PG_PASSWORD":      "CANARY-pass word",
-	"VAULT_LOCAL_MASTER_KEY": base64.StdEncoding.EncodeToString([]byte("CANARY-KEY-0123456789-0123456789")),
-	"VAULT_ALLOWED_IPS":      "10.0.0.0/8,::1",
-	"VAULT_TRUST_PROXY":      "10.0.0.1,10.0.0.2",
-	"VAULT_LOG_LEVEL":        "debug",
+	"VAULT_PG_PASSWORD":         "CANARY-pass word",
+	"VAULT_LOCAL_MASTER_KEY":    base64.StdEncoding.EncodeToString([]byte("CANARY-KEY-0123456789-0123456789")),
+	"VAULT_ALLOWED_IPS":         "10.0.0.0/8,::1",
+	"VAULT_TRUST_PROXY":         "10.0.0.1,10.0.0.2",
+	"VAULT_LOG_LEVEL":           "debug",
+	"VAULT_ALLOWED_HOSTS":       "vault.example.org,vault",
+	"VAULT_METRICS_ALLOWED_IPS": "10.0.0.3",
 }
 
 // load adds what is needed to start, unless env sets it.
@@ -47,7 +49,8 @@ func put(t *testing.T, name, text string, mode os.FileMode) string {
 func same(a, b Config) bool {
 	return a.String() == b.String() && string(a.Postgres.Password) == string(b.Postgres.Password) &&
 		string(a.KMS.MasterKey) == string(b.KMS.MasterKey) && a.AllowedIPs.String() == b.AllowedIPs.String() &&
-		fmt.Sprint(a.TrustedProxies) == fmt.Sprint(b.TrustedProxies) && a.LogLevel == b.LogLevel
+		fmt.Sprint(a.TrustedProxies) == fmt.Sprint(b.TrustedProxies) && a.LogLevel == b.LogLevel &&
+		fmt.Sprint(a.AllowedHosts, a.MetricsIPs) == fmt.Sprint(b.AllowedHosts, b.MetricsIPs)
 }
 
 // TestEveryFile goes through the table: what NAME_FILE names means the same as NAME.

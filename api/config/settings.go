@@ -65,6 +65,10 @@ var settings = []setting{
 		set: setAllowedIPs},
 	{name: "VAULT_TRUST_PROXY", want: "want false, true (loopback proxies) or comma-separated proxy addresses or CIDR networks",
 		reload: true, list: true, set: setTrustProxy},
+	{name: "VAULT_ALLOWED_HOSTS", want: "want comma-separated host names, without ports", reload: true, list: true,
+		set: setAllowedHosts},
+	{name: "VAULT_METRICS_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", reload: true, list: true,
+		set: setMetricsIPs},
 	{name: "VAULT_PG_HOSTS", want: "want comma-separated host, host:port, [IPv6]:port or socket folder",
 		store: true, set: setHosts},
 	{name: "VAULT_PG_PORT", want: "want a port, 1 to 65535", store: true, set: setPort},
@@ -117,6 +121,31 @@ var clientNames = []string{"VAULT_ADDR", "VAULT_ADMIN_TOKEN"}
 
 func setAllowedIPs(c *Config, v string) (err error) {
 	c.AllowedIPs, err = allowlist.Parse(v)
+	return err
+}
+
+// setAllowedHosts takes a final dot, which says nothing, away. Addresses need no entry.
+func setAllowedHosts(c *Config, v string) error {
+	c.AllowedHosts = nil
+	if v == "" {
+		return nil
+	}
+	for item := range strings.SplitSeq(v, ",") {
+		h := strings.ToLower(strings.TrimSuffix(strings.TrimSpace(item), "."))
+		if _, err := netip.ParseAddr(strings.Trim(h, "[]")); err == nil {
+			continue
+		}
+		if !hostName(h) {
+			return errWant
+		}
+		c.AllowedHosts = append(c.AllowedHosts, h)
+	}
+	return nil
+}
+
+func setMetricsIPs(c *Config, v string) error {
+	list, err := allowlist.Parse(v)
+	c.MetricsIPs = &list
 	return err
 }
 

@@ -93,7 +93,7 @@ func New(c Config) http.Handler {
 }
 
 func (s *server) routes(e *gin.Engine) {
-	e.Use(s.begin, s.recover)
+	e.Use(s.begin, s.recover, s.guard)
 	e.NoRoute(s.noRoute)
 	e.NoMethod(s.noMethod)
 	for _, method := range []string{http.MethodGet, http.MethodHead} { // some monitors ask without wanting a body

@@ -106,6 +106,7 @@ func TestErrFreshness(t *testing.T) {
 func (a *api) twice(path, header string, values ...string) int {
 	a.t.Helper()
 	r := httptest.NewRequest("GET", path, nil)
+	r.Host = "localhost"
 	r.RemoteAddr = inside
 	r.Header[header] = values
 	w := httptest.NewRecorder()

@@ -92,6 +92,7 @@ func must(t *testing.T, err error) {
 type call struct {
 	method, path, body string
 	from               string // RemoteAddr; "" = inside
+	host               string // "" = localhost
 	header             map[string]string
 	noToken, noType    bool
 }
@@ -110,6 +111,10 @@ func (a *api) do(c call) answer {
 	}
 	r := httptest.NewRequest(c.method, c.path, body)
 	r.RemoteAddr = inside
+	r.Host = "localhost"
+	if c.host != "" {
+		r.Host = c.host
+	}
 	if c.from != "" {
 		r.RemoteAddr = c.from
 	}

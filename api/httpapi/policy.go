@@ -3,11 +3,16 @@ package httpapi
 import (
 	"net/netip"
 	"sync/atomic"
+
+	"github.com/hyperiondb/hyperion-vault/core/allowlist"
 )
 
-// Policy is what an operator may change while the server runs. The zero Policy trusts no proxy.
+// Policy is what an operator may change while the server runs. The zero Policy trusts no proxy and knows localhost and
+// addresses as hosts.
 type Policy struct {
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; empty = nobody's
+	TrustedProxies []netip.Prefix  // whose X-Forwarded-For is believed; empty = nobody's
+	Hosts          map[string]bool // names in lower case that this server goes by, beside localhost and every address
+	PublicIPs      *allowlist.List // who may see the metrics and the OpenAPI document; nil = everybody
 }
 
 // LivePolicy is the Policy in force, shared by everything that asks for it. Its zero value holds the zero Policy.

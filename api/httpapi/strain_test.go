@@ -37,6 +37,7 @@ func TestBodiesOfStrangersAreNotRead(t *testing.T) {
 	for route, c := range calls {
 		for _, auth := range []string{"", "Bearer hvt_short"} {
 			r := httptest.NewRequest(c.method, c.path, unread{t})
+			r.Host = "localhost"
 			r.RemoteAddr, r.ContentLength = outside, 150_000
 			r.Header.Set("Content-Type", "application/json")
 			r.Header.Set("Authorization", auth)
@@ -57,6 +58,7 @@ func TestAnnouncedBodiesCostNothing(t *testing.T) {
 	const n = 200
 	for range n {
 		r := httptest.NewRequest("POST", "/v1/secrets/a/verify", strings.NewReader(`{"v`))
+		r.Host = "localhost"
 		r.RemoteAddr, r.ContentLength = inside, 100_000
 		r.Header.Set("Content-Type", "application/json")
 		a.ServeHTTP(httptest.NewRecorder(), r)
@@ -90,6 +92,7 @@ func TestClientsThatHangUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	a.store.FailWith(func(string) error { cancel(); return context.Canceled })
 	r := httptest.NewRequest("GET", "/v1/secrets/a", nil).WithContext(ctx)
+	r.Host = "localhost"
 	r.RemoteAddr = inside
 	a.ServeHTTP(httptest.NewRecorder(), r)
 	if log := a.logs.String(); strings.Contains(log, `"ERROR"`) || !strings.Contains(log, "the client went away") {
@@ -120,7 +123,7 @@ func TestABodyThatTakesTooLong(t *testing.T) {
 	conn, err := net.Dial("tcp", at)
 	must(t, err)
 	defer conn.Close()
-	_, err = io.WriteString(conn, "POST /v1/secrets HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer "+a.token+
+	_, err = io.WriteString(conn, "POST /v1/secrets HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAuthorization: Bearer "+a.token+
 		"\r\nContent-Length: 50\r\n\r\n{\"name\":\"slow\",")
 	must(t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -152,7 +155,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 				must(t, err)
 				t.Cleanup(func() { _ = conn.Close() })
 				must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
-				if _, err = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				if _, err = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 					return conn, err
 				}
 				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -204,6 +207,7 @@ func TestBatchesThatAreNotTaken(t *testing.T) {
 	a.create("a", marker)
 	ask := func(ctx context.Context, w http.ResponseWriter) {
 		r := httptest.NewRequest("POST", "/v1/batch-read", strings.NewReader(`{"names":["a"]}`)).WithContext(ctx)
+		r.Host = "localhost"
 		r.RemoteAddr = inside
 		r.Header.Set("Content-Type", "application/json")
 		a.ServeHTTP(w, r)

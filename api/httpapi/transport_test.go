@@ -73,6 +73,7 @@ func TestGuards(t *testing.T) {
 			}
 			for _, from := range []string{"", "@", "nonsense", "10.1.2.3", "10.1.2.3:x"} {
 				r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))
+				r.Host = "localhost"
 				r.RemoteAddr = from
 				w := httptest.NewRecorder()
 				a.ServeHTTP(w, r)
@@ -116,9 +117,9 @@ func TestForwardedAddresses(t *testing.T) {
 		forwarded []string
 		status    int
 	}{
-		"ignored by default":           {nil, inside, []string{"192.0.2.1"}, 200},
+		"refused by default":           {nil, inside, []string{"192.0.2.1"}, 403},
 		"cannot help by default":       {nil, outside, []string{"10.0.0.1"}, 403},
-		"ignored from the untrusted":   {[]string{"127.0.0.0/8"}, outside, []string{"10.0.0.1"}, 403},
+		"refused from the untrusted":   {[]string{"127.0.0.0/8"}, outside, []string{"10.0.0.1"}, 403},
 		"believed from the trusted":    {[]string{"127.0.0.0/8"}, "127.0.0.1:1", []string{"10.0.0.1"}, 200},
 		"believed, denied":             {[]string{"10.0.0.0/8"}, inside, []string{"192.0.2.1"}, 403},
 		"right-most counts":            {[]string{"127.0.0.0/8"}, "127.0.0.1:1", []string{"10.0.0.1, 192.0.2.1"}, 403},
@@ -139,6 +140,7 @@ func TestForwardedAddresses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newAPI(t, trusting(c.trusted...))
 			r := httptest.NewRequest("GET", "/v1/secrets", nil)
+			r.Host = "localhost"
 			r.RemoteAddr = c.from
 			r.Header["X-Forwarded-For"] = c.forwarded
 			w := httptest.NewRecorder()
@@ -265,6 +267,7 @@ func TestRequestIDs(t *testing.T) {
 	} {
 		a.recorder.Take()
 		r := httptest.NewRequest("GET", "/v1/secrets", nil)
+		r.Host = "localhost"
 		r.RemoteAddr = inside
 		r.Header["X-Request-Id"] = []string{id}
 		w := httptest.NewRecorder()
@@ -341,7 +344,7 @@ func TestOverARealConnection(t *testing.T) {
 	// A body that ends before its length, by hand.
 	conn, err := net.Dial("tcp", ln.Addr().String())
 	must(t, err)
-	_, err = io.WriteString(conn, "POST /v1/secrets HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer "+a.token+
+	_, err = io.WriteString(conn, "POST /v1/secrets HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAuthorization: Bearer "+a.token+
 		"\r\nContent-Length: 50\r\n\r\n{\"name\":\"short\",")
 	must(t, err)
 	must(t, conn.(*net.TCPConn).CloseWrite())

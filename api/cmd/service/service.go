@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -158,7 +160,16 @@ func (s *Service) startAgent() (err error) {
 
 // policyOf returns what the transport is told of c.
 func policyOf(c config.Config) httpapi.Policy {
-	return httpapi.Policy{TrustedProxies: c.TrustedProxies}
+	hosts := map[string]bool{strings.ToLower(c.NodeName): true}
+	for _, a := range c.Listen {
+		if host, _, err := net.SplitHostPort(a.HostPort); err == nil && host != "" {
+			hosts[strings.ToLower(host)] = true
+		}
+	}
+	for _, name := range c.AllowedHosts {
+		hosts[name] = true
+	}
+	return httpapi.Policy{TrustedProxies: c.TrustedProxies, Hosts: hosts, PublicIPs: c.MetricsIPs}
 }
 
 // AuditState tells how the audit journal is.
