@@ -153,7 +153,7 @@ func TestPublicIPs(t *testing.T) {
 
 // TestRawRequests are what no HTTP library sends.
 func TestRawRequests(t *testing.T) {
-	at := serve(t, newAPI(t), nil)
+	at := serve(t, newAPI(t), func(*httpapi.ServerConfig, *http.Server) {})
 	for name, tt := range map[string]struct {
 		request string
 		status  int

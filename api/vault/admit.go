@@ -85,15 +85,6 @@ func (v *Vault) authenticate(ctx context.Context, presented Bearer) (string, err
 	return active[found].Name, nil
 }
 
-// Refuse settles a request that its transport refuses whoever the caller is: cause is recorded and returned, as far as
-// refusals of one client are.
-func (v *Vault) Refuse(ctx context.Context, c Caller, action Action, name string, cause error) error {
-	c.Bearer = "" // nothing is known of the token
-	a := v.try(c, action, name, 0)
-	refuse := func(context.Context) error { return cause }
-	return a.run(ctx, a.bounded(c, refuse), refuse)
-}
-
 // Reject settles a request that its transport could not decode. The caller is
 // admitted first, so that one without the right learns only that; then cause is
 // recorded and returned. cause must carry a core code and hold no value. It does

@@ -100,10 +100,23 @@ func (r *refusals) notice(a netip.Addr, at time.Time) bool {
 }
 
 // Unrecorded returns how many requests were refused without a record of their own since the start.
-func (v *Vault) Unrecorded() uint64 {
-	v.refusals.mu.Lock()
-	defer v.refusals.mu.Unlock()
-	return v.refusals.unrecorded
+func (v *Vault) Unrecorded() uint64 { return v.refusals.count() + v.outright.count() }
+
+func (r *refusals) count() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unrecorded
+}
+
+// Refuse settles a request that its transport refuses whoever the caller is, such as one from a web page. cause, a
+// Denied error, is returned, and recorded as often as refusals of one network are. These have buckets of their own:
+// what a page does in somebody's browser must not keep that person's tools out.
+func (v *Vault) Refuse(ctx context.Context, c Caller, action Action, name string, cause error) error {
+	a, at := v.try(c, action, name, 0), v.c.Clock()
+	if !v.outright.take(c.Addr, at) {
+		a.unrecorded = !v.outright.notice(c.Addr, at)
+	}
+	return a.settle(ctx, cause)
 }
 
 // bounded is guard for clients of which not too many requests were refused, and for those with a token that is active.

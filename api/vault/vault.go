@@ -49,6 +49,7 @@ type Vault struct {
 	allow    atomic.Pointer[allowlist.List]
 	rewrap   rewrapJob
 	refusals refusals
+	outright refusals // what Refuse refused
 }
 
 // New returns the door, or an Invalid error naming what the Config lacks.
