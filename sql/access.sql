@@ -61,6 +61,22 @@ AS 'MODULE_PATHNAME', 'hv_admit_change' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.admit_change(text, text)
     IS 'raises on a standby and in a read-only transaction, after the key agent has recorded the attempt';
 
+CREATE FUNCTION vault.record_failure(action text, target text, state text) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_record_failure' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.record_failure(text, text, text)
+    IS 'has the key agent record that an administrative call failed with an SQLSTATE; never raises for want of an agent';
+
+CREATE FUNCTION vault.lock_grants() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Each grant changes the same rows of the catalogs, and PostgreSQL lets only one transaction do that at a time and fails
+    -- the others. A lock of this table cannot be taken by other roles; an advisory one could. Decisions go on.
+    LOCK TABLE vault.access_grants IN SHARE ROW EXCLUSIVE MODE;
+END
+$$;
+COMMENT ON FUNCTION vault.lock_grants() IS 'waits until no other transaction changes grants, and keeps others waiting';
+
 CREATE FUNCTION vault.granted_actions(role regrole, pattern text) RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -85,8 +101,7 @@ AS $$
 DECLARE
     entry regprocedure;
     held text[];
-    what text := format('%s on %s to %s', array_to_string(grant_access.actions, ','), grant_access.pattern,
-                        grant_access.role);
+    what text := format('to %s', grant_access.role);  -- what is no pattern is not recorded
 BEGIN
     PERFORM vault.check_role(grant_access.role);
     IF grant_access.pattern IS NULL THEN
@@ -94,7 +109,9 @@ BEGIN
     END IF;
     PERFORM vault.check_pattern(grant_access.pattern);
     PERFORM vault.check_actions(grant_access.actions);
+    what := format('%s on %s to %s', array_to_string(grant_access.actions, ','), grant_access.pattern, grant_access.role);
     PERFORM vault.admit_change('grant', what);
+    PERFORM vault.lock_grants();
     held := vault.granted_actions(grant_access.role, grant_access.pattern);
     INSERT INTO vault.access_grants (grantee, pattern, action, granted_at, granted_by)
     SELECT DISTINCT grant_access.role, grant_access.pattern, a, clock_timestamp(), session_user::text
@@ -106,6 +123,12 @@ BEGIN
     END LOOP;
     PERFORM vault.append_audit(vault.local_origin(), 'grant', what, NULL, 'ok', '', NULL,
                                vault.grant_changed(grant_access.role, grant_access.pattern, held));
+EXCEPTION
+    WHEN read_only_sql_transaction THEN
+        RAISE;  -- recorded already
+    WHEN OTHERS THEN
+        PERFORM vault.record_failure('grant', what, SQLSTATE);
+        RAISE;
 END
 $$;
 COMMENT ON FUNCTION vault.grant_access(regrole, text, text[])
@@ -119,19 +142,21 @@ DECLARE
     gone text;
     entry regprocedure;
     held text[];
-    what text := format('%s on %s from %s', array_to_string(revoke_access.actions, ','), revoke_access.pattern,
-                        revoke_access.role);
+    what text := format('from %s', revoke_access.role);
 BEGIN
     PERFORM vault.check_pattern(revoke_access.pattern);
     PERFORM vault.check_actions(revoke_access.actions);
+    what := format('%s on %s from %s', array_to_string(revoke_access.actions, ','), revoke_access.pattern,
+                   revoke_access.role);
     PERFORM vault.admit_change('revoke', what);
+    PERFORM vault.lock_grants();
     held := vault.granted_actions(revoke_access.role, revoke_access.pattern);
     DELETE FROM vault.access_grants g
     WHERE g.grantee = revoke_access.role AND g.pattern = revoke_access.pattern
       AND g.action = ANY (revoke_access.actions);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'role % holds no such grant on "%"', revoke_access.role, revoke_access.pattern
-            USING ERRCODE = 'undefined_object', HINT = 'vault.access_list() shows the grants.';
+            USING ERRCODE = 'undefined_object', HINT = 'List the grants: SELECT * FROM vault.access_list();';
     END IF;
     FOR gone IN
         SELECT a FROM unnest(revoke_access.actions || '{list}') a
@@ -146,6 +171,12 @@ BEGIN
     PERFORM vault.revoke_usage_if_idle(revoke_access.role);
     PERFORM vault.append_audit(vault.local_origin(), 'revoke', what, NULL, 'ok', '', NULL,
                                vault.grant_changed(revoke_access.role, revoke_access.pattern, held));
+EXCEPTION
+    WHEN read_only_sql_transaction THEN
+        RAISE;
+    WHEN OTHERS THEN
+        PERFORM vault.record_failure('revoke', what, SQLSTATE);
+        RAISE;
 END
 $$;
 COMMENT ON FUNCTION vault.revoke_access(regrole, text, text[]) IS 'takes back what grant_access gave';
@@ -228,8 +259,8 @@ BEGIN
     IF vault.may(caller, wanted, target) IS NOT TRUE THEN
         RAISE EXCEPTION 'permission denied to % secret "%"', wanted, target
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'').',
-                                (SELECT r.rolname FROM pg_roles r WHERE r.oid = caller), target, wanted);
+                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
+                                caller::regrole, target, wanted);
     END IF;
 END
 $$;

@@ -280,6 +280,9 @@ BEGIN
             NULL, 'ok', '');
     END IF;
     RETURN pruned;
+EXCEPTION WHEN OTHERS THEN
+    PERFORM vault.record_failure('audit_prune', NULL, SQLSTATE);
+    RAISE;
 END
 $$;
 COMMENT ON FUNCTION vault.prune_audit(interval, integer)

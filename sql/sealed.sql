@@ -16,7 +16,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RAISE EXCEPTION 'secret "%" does not exist', name
-        USING ERRCODE = 'undefined_object', HINT = 'vault.list_secrets() lists those that you may see.';
+        USING ERRCODE = 'undefined_object', HINT = 'List those that you may see: SELECT name FROM vault.list_secrets();';
 END
 $$;
 COMMENT ON FUNCTION vault.raise_not_found(text) IS 'the one way to say that a secret is not there';

@@ -83,6 +83,7 @@ DECLARE
 BEGIN
     PERFORM vault.check_role(role);
     PERFORM vault.admit_change('grant', format('service role to %s', role));
+    PERFORM vault.lock_grants();
     IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = role AND (r.rolsuper OR r.rolbypassrls)) THEN
         RAISE EXCEPTION 'role % is a superuser or bypasses row security', role
             USING ERRCODE = 'invalid_grant_operation',
@@ -93,6 +94,12 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', entry, role);
     END LOOP;
     PERFORM vault.append_audit(vault.local_origin(), 'grant', format('service role to %s', role), NULL, 'ok', '');
+EXCEPTION
+    WHEN read_only_sql_transaction THEN
+        RAISE;
+    WHEN OTHERS THEN
+        PERFORM vault.record_failure('grant', format('service role to %s', role), SQLSTATE);
+        RAISE;
 END
 $$;
 COMMENT ON FUNCTION vault.grant_service_role(regrole) IS 'lets the login role of hyperion-vault-api call the sealed path';
@@ -105,11 +112,18 @@ DECLARE
 BEGIN
     PERFORM vault.check_role(role);
     PERFORM vault.admit_change('revoke', format('service role from %s', role));
+    PERFORM vault.lock_grants();
     FOR entry IN SELECT f FROM vault.service_functions() f LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, role);
     END LOOP;
     PERFORM vault.revoke_usage_if_idle(role);
     PERFORM vault.append_audit(vault.local_origin(), 'revoke', format('service role from %s', role), NULL, 'ok', '');
+EXCEPTION
+    WHEN read_only_sql_transaction THEN
+        RAISE;
+    WHEN OTHERS THEN
+        PERFORM vault.record_failure('revoke', format('service role from %s', role), SQLSTATE);
+        RAISE;
 END
 $$;
 COMMENT ON FUNCTION vault.revoke_service_role(regrole) IS 'takes back what grant_service_role gave';

@@ -33,9 +33,10 @@ const (
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
 	ActionTokenList   Action = "token_list"
-	ActionGrant       Action = "grant"  // only by SQL
-	ActionRevoke      Action = "revoke" // only by SQL
-	ActionAudit       Action = "audit"  // a look at the records
+	ActionGrant       Action = "grant"       // only by SQL
+	ActionRevoke      Action = "revoke"      // only by SQL
+	ActionAudit       Action = "audit"       // a look at the records
+	ActionAuditPrune  Action = "audit_prune" // only by SQL
 
 	ActionRewrap       Action = "rewrap"        // without a name: the whole run; with one: a version of it
 	ActionRewrapStatus Action = "rewrap_status" // a look at it

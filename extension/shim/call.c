@@ -61,8 +61,11 @@ CatalogName(char *name)
 	return HvUtf8(name, strlen(name));
 }
 
-static void
-Begin(HvCall *call, const char *action)
+/*
+ * Begin a call by the effective role. Palloc'd in the current context.
+ */
+void
+HvBegin(HvCall *call, const char *action)
 {
 	*call = (HvCall) {.action = action, .role = GetUserId(), .context = CurrentMemoryContext};
 	call->origin.database = CatalogName(get_database_name(MyDatabaseId));
@@ -132,14 +135,14 @@ AuditCode(int sqlstate)
 }
 
 /*
- * Record a failure from within a PG_CATCH. Nothing of the database is touched, and nothing leaves: the error that
+ * Record a failure, as from within a PG_CATCH. Nothing of the database is touched, and nothing leaves: the error that
  * is being handled follows in any case. A record that cannot be made is said in the server log.
  */
-static void
-RecordFailure(HvCall *call, const ErrorData *failure)
+void
+HvRecordFailure(HvCall *call, int sqlstate)
 {
-	const char *const volatile code = AuditCode(failure->sqlerrcode);
-	const char *const volatile outcome = failure->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE ? "denied" : "failed";
+	const char *const volatile code = AuditCode(sqlstate);
+	const char *const volatile outcome = sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ? "denied" : "failed";
 
 	if (code == NULL)
 		return;
@@ -176,7 +179,7 @@ HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)
 	volatile Datum result = (Datum) 0;
 	HvCall		call;
 
-	Begin(&call, action);
+	HvBegin(&call, action);
 	PG_TRY();
 	{
 		result = body(&call, fcinfo);
@@ -188,7 +191,7 @@ HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)
 		MemoryContextSwitchTo(call.context);
 		failure = CopyErrorData();
 		FlushErrorState();
-		RecordFailure(&call, failure);
+		HvRecordFailure(&call, failure->sqlerrcode);
 		failure->context = NULL;
 		failure->domain = TEXTDOMAIN;
 		ThrowErrorData(failure);

@@ -22,6 +22,8 @@ extern Datum HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo);
 extern void HvCheckName(HvCall *call, text *name);
 extern HvBytes HvUtf8(const char *s, int len);
 extern HvBytes HvLiteral(const char *s);
+extern void HvBegin(HvCall *call, const char *action);
+extern void HvRecordFailure(HvCall *call, int sqlstate);
 extern void HvRecord(HvCall *call, const char *outcome, const char *code);
 
 /* An SQL function: a C function of the name, the action its audit records say, the body. */

@@ -27,7 +27,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#define ALLOW_HINT	"If that is what you want, SET hyperion_vault.allow_unsafe_grants = on first."
+#define ALLOW_HINT	"If it has to be: SET hyperion_vault.allow_unsafe_grants = on;"
 
 /*
  * The schema of the vault in this database; InvalidOid if there is none.

@@ -51,13 +51,14 @@ ObjectAccess(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot drop extension %s: its event trigger has not looked for secrets", HV_EXTENSION_NAME),
-				 errhint("Enable event triggers and hyperion_vault_guard_drop, and drop it as its owner. "
-						 "To destroy what it holds, SET hyperion_vault.allow_drop_with_secrets = on.")));
+				 errhint("Drop it as its owner, with event triggers enabled: "
+						 "ALTER EVENT TRIGGER hyperion_vault_guard_drop ENABLE ALWAYS; "
+						 "To destroy what it holds: SET hyperion_vault.allow_drop_with_secrets = on;")));
 	if (secrets_exist)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot drop extension %s: it holds secrets", HV_EXTENSION_NAME),
-				 errhint("Delete the secrets first. To destroy them, SET hyperion_vault.allow_drop_with_secrets = on.")));
+				 errhint("Delete the secrets first. To destroy them: SET hyperion_vault.allow_drop_with_secrets = on;")));
 }
 
 static void

@@ -122,3 +122,25 @@ RecordLook(HvCall *call, FunctionCallInfo fcinfo)
 
 HV_FUNCTION(hv_admit_change, "grant", AdmitChange)
 HV_FUNCTION(hv_record_look, "audit", RecordLook)
+
+PG_FUNCTION_INFO_V1(hv_record_failure);
+
+/*
+ * Arguments 0 and 1 as above, 2 is the SQLSTATE. For the handler of a function in SQL, which raises the error again.
+ */
+Datum
+hv_record_failure(PG_FUNCTION_ARGS)
+{
+	HvCall		call;
+	char	   *state;
+
+	RequireArg(fcinfo, 0, "action");
+	RequireArg(fcinfo, 2, "state");
+	HvBegin(&call, "");
+	Describe(&call, fcinfo);
+	state = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	if (strlen(state) != 5)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("state must be an SQLSTATE")));
+	HvRecordFailure(&call, MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]));
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,129 @@
+package exttest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// A message that suggests a command has it after a colon and ends it with a semicolon.
+var (
+	suggested = regexp.MustCompile(`: ((?:SELECT|SET|ALTER|GRANT|REVOKE|CREATE|DROP)\b[^;]*);`)
+	verb      = regexp.MustCompile(`\b(?:SELECT|SET|ALTER|GRANT|REVOKE|CREATE|DROP) [a-z(*]`)
+)
+
+var oddRoles = []string{
+	"App", "with blank", " leading", `quo"te`, "apo'strophe", `back\slash`, "ünïcode", "名前", "PUBLIC", "NONE", "current_user",
+	"session_user", "user", "select", "123", "-", "0x1", "a.b", "$1", "%s", "%L", "x;--", "{read}", "a,b", "E'x'", "new\nline",
+	strings.Repeat("X", 63), "vault", "authenticated",
+}
+
+var oddNames = []string{"other/secret", "0", "-", "_", "select", "public", "a.b/c-d_E", "123", strings.Repeat("x", 255)}
+
+// TestHintsGrantWhatTheySay: an administrator who runs the hint of a refusal gives the caller what it was refused, and
+// no other role anything.
+func TestHintsGrantWhatTheySay(t *testing.T) {
+	b := newBench(t, startCluster(t, true))
+	calls := map[string]string{
+		"read": "SELECT vault.read_secret($1)", "verify": "SELECT vault.verify($1, 'x'::text)",
+		"create": "SELECT vault.create_secret($1, '')", "update": "SELECT vault.update_secret($1, 'x', 7)",
+		"rotate": "SELECT vault.rotate_secret($1)", "delete": "SELECT vault.delete_secret($1, 7)",
+	}
+	for _, role := range oddRoles {
+		t.Run(role, func(t *testing.T) {
+			b := b.in(t)
+			quoted := pgx.Identifier{role}.Sanitize()
+			b.exec("CREATE ROLE " + quoted)
+			if lower := strings.ToLower(role); lower != role && lower != "public" && lower != "none" {
+				_ = b.try("CREATE ROLE " + pgx.Identifier{lower}.Sanitize())
+			}
+			oid := get[uint32](b.session, "SELECT oid FROM pg_roles WHERE rolname = $1", role)
+			b.exec("SELECT vault.grant_access($1::oid, 'only/this', '{read,create,update,delete,rotate,verify}')", oid)
+			for _, name := range oddNames {
+				for action, call := range calls {
+					b.exec("SET ROLE " + quoted)
+					err := b.try(call, name)
+					b.exec("RESET ROLE")
+					wantError(t, err, "42501", fmt.Sprintf("permission denied to %s secret %q", action, name))
+					b.script(suggestion(t, err))
+					want := fmt.Sprintf("%d %s %s", oid, name, action)
+					if got := strings.Join(column(b.session, "SELECT grantee::oid || ' ' || pattern || ' ' || action FROM vault.access_list() WHERE pattern <> 'only/this'"), "\n"); got != want {
+						t.Errorf("granted %q, not %q", got, want)
+					}
+					b.exec("SET ROLE " + quoted)
+					var pg *pgconn.PgError
+					if err := b.try(call, name); !errors.As(err, &pg) || pg.Code == "42501" {
+						t.Errorf("after the grant: %v", err)
+					}
+					b.exec("RESET ROLE")
+					b.exec("SELECT vault.revoke_access($1::oid, $2, ARRAY[$3])", oid, name, action)
+				}
+			}
+		})
+	}
+}
+
+// suggestion is the command in the hint of an error.
+func suggestion(t *testing.T, err error) string {
+	t.Helper()
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		t.Fatal(err)
+	}
+	found := suggested.FindAllStringSubmatch(pg.Hint+"\n", -1)
+	// A name may have a semicolon in it.
+	if start := strings.Index(pg.Hint, ": SELECT "); start >= 0 && strings.HasSuffix(pg.Hint, ";") {
+		return strings.TrimSuffix(pg.Hint[start+2:], ";")
+	}
+	if len(found) == 0 {
+		t.Fatalf("no command in %q", pg.Hint)
+	}
+	return found[0][1]
+}
+
+// TestSuggestionsRun runs every command that stands in a hint or detail of the sources, as it is printed, and finds those
+// that are written in another way.
+func TestSuggestionsRun(t *testing.T) {
+	b := newBench(t, sharedCluster(t))
+	hint := regexp.MustCompile(`(?s)(?:errhint|errdetail|HV_TOO_LONG_HINT|ALLOW_HINT|(?:HINT|DETAIL)\s*=)[^;]*?((?:["'](?:[^"'\n]|'')*["'][\s|]*)+)`)
+	var n int
+	for _, pattern := range []string{"../../sql/[a-z]*.sql", "../shim/*.[ch]"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(file, "--") { // assembled of the others
+				continue
+			}
+			for _, m := range hint.FindAllStringSubmatch(string(text), -1) {
+				said := regexp.MustCompile(`["'][\s|]+["']`).ReplaceAllString(m[1], "")
+				if !verb.MatchString(said) || strings.Contains(said, "%L") {
+					continue // the latter have a test of their own
+				}
+				commands := suggested.FindAllStringSubmatch(said, -1)
+				if len(commands) == 0 {
+					t.Errorf("%s: %s: a command stands after a colon and ends with a semicolon", file, said)
+				}
+				for _, command := range commands {
+					b.script("BEGIN; " + command[1] + "; ROLLBACK")
+					n++
+				}
+			}
+		}
+	}
+	if n < 4 {
+		t.Errorf("only %d commands were found", n)
+	}
+}
