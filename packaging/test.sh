@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Tries the packages of each PostgreSQL of MAJORS (15) as an administrator would: in a fresh root of the Debian suite that has
+# it, from a signed repository served on loopback, by install.sh. Installs, uses, upgrades, removes and purges them.
+# The packages are built when they are not there. Without root or debootstrap it says why it does nothing.
+# shellcheck source=../scripts/lib/base.sh
+. "$(dirname "$0")/../scripts/lib/base.sh"
+# shellcheck source=../scripts/lib/chroot.sh
+. "$ROOT/scripts/lib/chroot.sh"
+
+MAJORS=${MAJORS:-15}
+skip() {
+	say "SKIP  packages for PostgreSQL $MAJORS: $*"
+	exit 0
+}
+! reason=$(no_chroot) || skip "$reason"
+own_mounts "$0" "$@"
+
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/hv-packages.XXXXXX")
+chmod 755 "$WORK"
+server=''
+finish() {
+	local rc=$?
+	[ -z "$server" ] || kill "$server" 2>/dev/null || true
+	# What is mounted in there goes with this script, but not before rm.
+	umount -l "$WORK"/root-*/proc 2>/dev/null || true
+	rm -rf --one-file-system "$WORK"
+	exit "$rc"
+}
+trap finish EXIT
+
+# base_root: a tar file of SUITE with PostgreSQL's packages in apt's cache, made once.
+base_root() {
+	local security
+	BASE=$DEV_DIR/root-pg$MAJOR.tar
+	[ ! -s "$BASE" ] || return 0
+	CHROOT=$WORK/root-base
+	mkdir -p "$CHROOT"
+	debootstrap --variant=minbase --include=ca-certificates "$SUITE" "$CHROOT" "$MIRROR" "/usr/share/debootstrap/scripts/$SUITE_SCRIPT"
+	mount_proc
+	quiet_root
+	# Minor versions of PostgreSQL come by way of security.
+	# shellcheck disable=SC2016 # for apt-get to expand
+	security=${DEBIAN_SECURITY_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 '/debian-security/*$' || true)}
+	case $SUITE in bookworm | trixie)
+		[ -z "$security" ] || echo "deb $security $SUITE-security main" >"$CHROOT/etc/apt/sources.list.d/security.list"
+		;;
+	esac
+	inside apt-get -o Acquire::Check-Valid-Until=false update -q
+	inside apt-get install -y -q --no-install-recommends --download-only "postgresql-$MAJOR" systemd curl
+	umount "$CHROOT/proc"
+	tar c -C "$CHROOT" --one-file-system . >"$BASE.new"
+	mv "$BASE.new" "$BASE"
+	rm -rf "$CHROOT"
+}
+
+# older_packages DIRECTORY: the packages of DEB_DIR/NAME as version 0.0.9.
+older_packages() {
+	local deb tree
+	mkdir -p "$1"
+	for deb in "$DEB_DIR/$SUITE"/*.deb; do
+		case $deb in *-dbgsym_*) continue ;; esac
+		tree=$WORK/repack
+		rm -rf "$tree"
+		dpkg-deb -R "$deb" "$tree"
+		sed -i 's/^Version: .*/Version: 0.0.9-1/' "$tree/DEBIAN/control"
+		dpkg-deb -b "$tree" "$1" >/dev/null
+	done
+	rm -rf "$tree"
+}
+
+publish() { DEB_DIR=$1 APT_REPO_DIR=$WORK/repo APT_REPO_URL=http://127.0.0.1:$port APT_SIGNING_KEY_FILE=$WORK/key.asc "$ROOT/packaging/apt-repo.sh"; }
+
+# try MAJOR
+try() {
+	chroot_for "$1" || die "PostgreSQL $1: no suite is known to have it"
+	compgen -G "$DEB_DIR/$SUITE/postgresql-$1-hyperion-vault_*.deb" >/dev/null || MAJORS=$1 "$ROOT/packaging/deb.sh"
+	quietly "the base root of $SUITE" base_root
+	rm -rf "$WORK/repo" "$WORK/older"
+	older_packages "$WORK/older/$SUITE"
+	publish "$WORK/older" >/dev/null
+	CHROOT=$WORK/root-$SUITE
+	mkdir -p "$CHROOT"
+	tar x -C "$CHROOT" -f "$BASE"
+	mount_proc
+	mkdir -p "$CHROOT/test"
+	cp "$ROOT/packaging/test-inside.sh" "$WORK/repo/install.sh" "$CHROOT/test/"
+	run_inside install
+	publish "$DEB_DIR" >/dev/null
+	run_inside upgrade
+	umount -l "$CHROOT/proc"
+	rm -rf --one-file-system "$CHROOT"
+	say "ok    packages for PostgreSQL $1 on $SUITE"
+}
+
+# run_inside PART: as its own pid namespace, so that nothing that it starts outlives it.
+run_inside() {
+	unshare --pid --fork --kill-child -- chroot "$CHROOT" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+		DEBIAN_FRONTEND=noninteractive /test/test-inside.sh "$1" "$MAJOR"
+}
+
+DEB_DIR=${DEB_DIR:-$DEV_DIR/deb}
+port=$(free_port 18900)
+"$ROOT/packaging/throwaway-key.sh" >"$WORK/key.asc"
+mkdir -p "$WORK/repo"
+python3 -m http.server --bind 127.0.0.1 --directory "$WORK/repo" "$port" >"$WORK/http.log" 2>&1 &
+server=$!
+serves() { ! port_free "$port"; }
+wait_for 10 serves || die "no web server for the repository"
+for major in $MAJORS; do try "$major"; done
