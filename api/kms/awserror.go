@@ -331,3 +331,11 @@ func (e *noCredentials) Error() string {
 	}
 	return "no credentials"
 }
+
+// AWSCode returns the code with which AWS refused a call, as in "AccessDeniedException"; "" = AWS has not answered, or it was no call.
+func AWSCode(err error) string {
+	if f, ok := errors.AsType[*awsFault](err); ok {
+		return f.code
+	}
+	return ""
+}

@@ -93,6 +93,7 @@ func newCommand(p program) *cobra.Command {
 			Use: "serve", Short: "Serve until SIGTERM or SIGINT; SIGHUP reloads", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
 		},
+		newCheckCommand(p),
 		newTokenCommand(p),
 		newRewrapCommand(p),
 		newRecoverCommand(p),

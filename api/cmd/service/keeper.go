@@ -9,6 +9,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
 // openKeeper returns the keeper that c asks for; whoever gets it closes it. Only AWS's keys are kept for a while: the
@@ -25,6 +26,24 @@ func openKeeper(ctx context.Context, c config.Config, log *slog.Logger) (*kms.Ca
 		log.Warn("the master key's memory could not be locked against swapping; raise the limit of locked memory")
 	}
 	return recoverable(c, local, kms.CacheConfig{CallTimeout: c.RequestTimeout})
+}
+
+// TryKey makes a data key of no secret and unwraps it again, as c asks for. It takes no longer than ctx; the secrets of c are not wiped.
+func TryKey(ctx context.Context, c config.Config) error {
+	k, err := openKeeper(ctx, c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = k.Close() }()
+	none := envelope.Binding{}.KMSContext()
+	key, err := k.Generate(ctx, none)
+	if err != nil {
+		return err
+	}
+	envelope.Wipe(key.Plain)
+	plain, err := k.Unwrap(ctx, key.WrappedKey, none)
+	envelope.Wipe(plain)
+	return err
 }
 
 // openAWS does not call AWS: a node must start, and say that it is not ready, while KMS is away.

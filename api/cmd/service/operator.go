@@ -19,7 +19,7 @@ func OpenOperator(ctx context.Context, cfg config.Config) (*vault.Vault, func() 
 // openDoor returns a door without sockets, for one command.
 func openDoor(ctx context.Context, cfg config.Config, keeper vault.Keeper) (*vault.Vault, func() error, error) {
 	defer cfg.Wipe()
-	db, err := store.Open(ctx, storeConfig(cfg))
+	db, err := store.Open(ctx, StoreConfig(cfg))
 	if err != nil {
 		return nil, nil, err
 	}

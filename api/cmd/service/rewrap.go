@@ -19,7 +19,7 @@ func OpenRewrap(ctx context.Context, cfg config.Config, log *slog.Logger) (*vaul
 	if err != nil {
 		return nil, nil, err
 	}
-	db, err := store.Open(ctx, storeConfig(cfg))
+	db, err := store.Open(ctx, StoreConfig(cfg))
 	if err != nil {
 		return nil, nil, errors.Join(err, keeper.Close())
 	}

@@ -68,7 +68,7 @@ func (s *Service) open(ctx context.Context) (err error) {
 	if s.keeper, err = openKeeper(ctx, s.cfg, s.log); err != nil {
 		return err
 	}
-	if s.db, err = store.Open(ctx, storeConfig(s.cfg)); err != nil {
+	if s.db, err = store.Open(ctx, StoreConfig(s.cfg)); err != nil {
 		return err
 	}
 	if err = s.openJournal(); err != nil {
@@ -83,7 +83,8 @@ func (s *Service) open(ctx context.Context) (err error) {
 	return s.startAgent()
 }
 
-func storeConfig(c config.Config) store.Config {
+// StoreConfig returns what package store is told.
+func StoreConfig(c config.Config) store.Config {
 	return store.Config{
 		Hosts: c.Postgres.Hosts, Port: int(c.Postgres.Port), User: c.Postgres.User,
 		Password: string(c.Postgres.Password), Database: c.Postgres.Database, RequestTimeout: c.RequestTimeout,

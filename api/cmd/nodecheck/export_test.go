@@ -1,0 +1,4 @@
+package nodecheck
+
+// Quote is quote, for tests.
+var Quote = quote

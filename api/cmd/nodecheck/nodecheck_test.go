@@ -1,0 +1,455 @@
+package nodecheck_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/cmd/nodecheck"
+	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(vaulttest.Main(m, vaulttest.Options{Preload: true, Settings: []string{"hyperion_vault.database = 'hv_1'"}}).Run())
+}
+
+// node is a node that lacks nothing until a test takes something away.
+type node struct {
+	t       *testing.T
+	db      *vaulttest.DB
+	env     []string
+	options nodecheck.Options
+}
+
+// start has a server whose settings are env's, where they say something, and the harness's.
+func start(t *testing.T, db *vaulttest.DB, env ...string) *node {
+	t.Helper()
+	s := vaulttest.NewServer(t, db, env...)
+	return &node{t: t, db: db, env: s.Env, options: nodecheck.Options{
+		SettingsFile: filepath.Join(t.TempDir(), "api.env"), Unit: "hyperion-vault-api.service",
+	}}
+}
+
+// check runs the check with env before the settings of the node.
+func (n *node) check(env ...string) nodecheck.Report {
+	n.t.Helper()
+	begun := time.Now()
+	r := nodecheck.Run(context.Background(), func() []string { return append(env, n.env...) }, n.options)
+	if took := time.Since(begun); took > nodecheck.Limit+5*time.Second {
+		n.t.Errorf("the check took %s", took)
+	}
+	for _, f := range r.Findings {
+		if len(f.Fix) == 0 || strings.HasSuffix(f.What, ".") || strings.Contains(f.What, "CANARY") {
+			n.t.Errorf("finding %q, fixed by %q", f.What, f.Fix)
+		}
+	}
+	return r
+}
+
+// wantNothing wants no finding.
+func (n *node) wantNothing(env ...string) {
+	n.t.Helper()
+	if r := n.check(env...); len(r.Findings) > 0 {
+		n.t.Errorf("found %q", r.Findings)
+	}
+}
+
+// want wants one finding that says text, and returns what fixes it.
+func (n *node) want(text string, env ...string) []string {
+	n.t.Helper()
+	r := n.check(env...)
+	if len(r.Findings) != 1 || !strings.Contains(r.Findings[0].What, text) {
+		n.t.Fatalf("found %q, want one that says %q", r.Findings, text)
+	}
+	return r.Findings[0].Fix
+}
+
+// run runs the printed commands as they are. What systemd would do is left out.
+func (n *node) run(commands ...string) {
+	n.t.Helper()
+	for _, c := range commands {
+		if strings.HasPrefix(c, "systemctl ") {
+			continue
+		}
+		// In a session of its own psql asks standard input for a password.
+		cmd := exec.Command("setsid", "bash", "-euc", c)
+		cmd.Stdin = strings.NewReader("pw\npw\n")
+		cmd.Dir = "/"
+		if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "ERROR") {
+			n.t.Fatalf("%s: %v: %s", c, err, out)
+		}
+	}
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("acts as other users, which takes root")
+	}
+	if _, err := exec.LookPath("runuser"); err != nil {
+		t.Skip("there is no runuser")
+	}
+}
+
+func TestDatabase(t *testing.T) {
+	needRoot(t)
+	db := vaulttest.NewDB(t) // hv_1
+	n := start(t, db)
+	n.wantNothing()
+	t.Run("ErrNotGranted", func(t *testing.T) {
+		db.MustExec(t, "SELECT vault.revoke_service_role('vault_service')")
+		n.run(n.want("role vault_service may not use the vault schema")...)
+		n.wantNothing()
+	})
+	t.Run("ErrNoExtension", func(t *testing.T) {
+		db.MustExec(t, "DROP EXTENSION hyperion_vault CASCADE")
+		n.run(n.want("extension hyperion_vault is not in database hv_1")...)
+		n.run(n.want("may not use the vault schema")...)
+		n.wantNothing()
+	})
+	t.Run("ErrOtherVersion", func(t *testing.T) {
+		defer func(o nodecheck.Options) { n.options = o }(n.options)
+		n.options.Version = "9.10.0"
+		if fix := n.want("and this program is made for 9.10.0"); !strings.Contains(fix[0], "ALTER EXTENSION hyperion_vault UPDATE TO '\\''9.10.0'\\''") {
+			t.Error(fix)
+		}
+		n.options.Version = "0.0.10"
+		if fix := n.want("this program is older: 0.0.10"); fix[0] != "apt-get install --only-upgrade hyperion-vault-api" {
+			t.Error(fix)
+		}
+		n.options.Version = "dev"
+		n.wantNothing()
+	})
+	t.Run("ErrNoLogin", func(t *testing.T) {
+		db.MustExec(t, "ALTER ROLE vault_service NOLOGIN")
+		n.run(n.want("role vault_service cannot log in")...)
+		n.wantNothing()
+	})
+	t.Run("ErrNoRole", func(t *testing.T) {
+		n.run(n.want("role it's cannot log in", "VAULT_PG_USER=it's")...)
+		n.run(n.want("role it's may not use the vault schema", "VAULT_PG_USER=it's")...)
+		n.wantNothing("VAULT_PG_USER=it's")
+		db.MustExec(t, `SELECT vault.revoke_service_role('"it''s"')`)
+		db.MustExec(t, `DROP ROLE "it's"`)
+	})
+	t.Run("ErrNoDatabase", func(t *testing.T) {
+		n.run(n.want("database other does not exist", "VAULT_PG_DBNAME=other")...)
+		if r := n.check("VAULT_PG_DBNAME=other"); len(r.Findings) != 2 || !strings.Contains(r.Findings[1].What, "hyperion_vault.database of") {
+			t.Errorf("%q", r.Findings)
+		}
+		db.MustExec(t, "DROP DATABASE other")
+	})
+	t.Run("ErrMayNotConnect", func(t *testing.T) {
+		db.MustExec(t, "REVOKE CONNECT ON DATABASE hv_1 FROM PUBLIC")
+		n.run(n.want("may not connect to database hv_1")...)
+		n.wantNothing()
+		db.MustExec(t, "GRANT CONNECT ON DATABASE hv_1 TO PUBLIC")
+	})
+	t.Run("ErrNotThere", func(t *testing.T) {
+		if fix := n.want("no PostgreSQL answers on 127.0.0.1 port 1", "VAULT_PG_HOSTS=127.0.0.1:1"); fix[0] != "systemctl start postgresql" {
+			t.Error(fix)
+		}
+	})
+	t.Run("ErrHangs", func(t *testing.T) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		n.want("no PostgreSQL answers on 127.0.0.1", "VAULT_PG_HOSTS="+ln.Addr().String())
+	})
+}
+
+func TestLibrary(t *testing.T) {
+	needRoot(t)
+	c := vaulttest.NewCluster(t, vaulttest.Options{Settings: []string{"shared_preload_libraries = 'auto_explain'"}})
+	db := c.NewDB(t)
+	n := start(t, db)
+	n.run(n.want("is not in shared_preload_libraries")...)
+	c.MustStop(t, syscall.SIGINT)
+	c.MustStart(t)
+	db.Await(t, "both libraries are loaded", "SELECT current_setting('shared_preload_libraries') = 'auto_explain, hyperion_vault'")
+	// Again, as when the server was not restarted yet: nothing is added twice.
+	n.run(n.want("hyperion_vault.database of " + c.Dir() + " port 5432 is postgres, and this service serves hv_1")...)
+	c.MustStop(t, syscall.SIGINT)
+	c.MustStart(t)
+	n.wantNothing()
+}
+
+func TestAgent(t *testing.T) {
+	needRoot(t)
+	n := start(t, vaulttest.Shared(t).NewDB(t))
+	socket := setting(n.env, "VAULT_AGENT_SOCKET")
+	matching := "VAULT_PG_DBNAME=" + n.db.Name
+	ignoreDatabase := func(r nodecheck.Report) []nodecheck.Finding {
+		return slices.DeleteFunc(r.Findings, func(f nodecheck.Finding) bool { return strings.Contains(f.What, "hyperion_vault.database") })
+	}
+	want := func(text string, env ...string) []string {
+		t.Helper()
+		f := ignoreDatabase(n.check(append(env, matching)...))
+		if len(f) != 1 || !strings.Contains(f[0].What, text) {
+			t.Fatalf("found %q, want %q", f, text)
+		}
+		return f[0].Fix
+	}
+	wantNothing := func() {
+		t.Helper()
+		if f := ignoreDatabase(n.check(matching)); len(f) > 0 {
+			t.Errorf("found %q", f)
+		}
+	}
+	wantNothing()
+	t.Run("ErrNotRunning", func(t *testing.T) {
+		if fix := want("the service does not run", "VAULT_AGENT_SOCKET="+socket+".none"); fix[0] != "systemctl start hyperion-vault-api.service" {
+			t.Error(fix)
+		}
+	})
+	t.Run("ErrClosedDirectory", func(t *testing.T) {
+		if err := os.Chmod(filepath.Dir(socket), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		n.run(want("the directory " + filepath.Dir(socket) + " is closed to others")...)
+		wantNothing()
+	})
+	t.Run("ErrSocketOfOthers", func(t *testing.T) {
+		if err := os.Chown(socket, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		n.run(want("may not use the key agent's socket")...)
+		wantNothing()
+	})
+	t.Run("ErrNotServed", func(t *testing.T) {
+		if err := os.Chmod(socket, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if fix := want("does not serve user nobody", "VAULT_AGENT_PEERS=nobody"); fix[0] != "systemctl restart hyperion-vault-api.service" {
+			t.Error(fix)
+		}
+	})
+	t.Run("ErrUnknownPeer", func(t *testing.T) { want("names the OS user who-is-it", "VAULT_AGENT_PEERS=who-is-it") })
+	t.Run("ErrHangs", func(t *testing.T) {
+		silent := filepath.Join(filepath.Dir(socket), "silent.sock")
+		ln, err := net.Listen("unix", silent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		if err := os.Chmod(silent, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		want("does not answer", "VAULT_AGENT_SOCKET="+silent)
+	})
+}
+
+func setting(env []string, name string) string {
+	for _, kv := range env {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+func TestKey(t *testing.T) {
+	needRoot(t)
+	k, err := kmstest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	for name, value := range k.Environ() {
+		t.Setenv(name, value)
+	}
+	key := k.CreateKey()
+	n := start(t, vaulttest.NewDB(t))
+	env := []string{"VAULT_KMS_MODE=aws", "VAULT_KMS_KEY_ID=" + key, "VAULT_KMS_MAX_RETRIES=1"}
+	find := func(env ...string) nodecheck.Finding {
+		t.Helper()
+		for _, f := range n.check(env...).Findings {
+			if strings.Contains(f.What, "key service") {
+				return f
+			}
+		}
+		return nodecheck.Finding{}
+	}
+	if f := find(env...); f.What != "" {
+		t.Errorf("%q", f)
+	}
+	k.SetState(key, kmstest.Disabled)
+	if f := find(env...); !strings.Contains(f.What, "DisabledException") || f.Fix[0] != "aws kms enable-key --key-id "+key {
+		t.Errorf("%q", f)
+	}
+	k.SetState(key, kmstest.PendingDeletion)
+	if f := find(env...); !strings.Contains(f.What, "KMSInvalidStateException") || f.Fix[0] != "aws kms cancel-key-deletion --key-id "+key {
+		t.Errorf("%q", f)
+	}
+	if f := find("VAULT_KMS_MODE=aws", "VAULT_KMS_KEY_ID=alias/none"); !strings.Contains(f.What, "NotFoundException") || f.Fix[0] != "aws kms list-aliases" {
+		t.Errorf("%q", f)
+	}
+	k.SetState(key, kmstest.Enabled)
+	k.Always(kmstest.Refused)
+	if f := find(env...); !strings.Contains(f.What, "AccessDeniedException") || !strings.HasPrefix(f.Fix[0], "aws kms create-grant --key-id "+key) {
+		t.Errorf("%q", f)
+	}
+	k.Stop()
+	if f := find(env...); f.What == "" || f.Fix[0] != "aws kms describe-key --key-id "+key {
+		t.Errorf("%q", f)
+	}
+}
+
+func TestJournal(t *testing.T) {
+	needRoot(t)
+	n := start(t, vaulttest.NewDB(t))
+	n.options.ServiceUser = "nobody"
+	find := func(dir string) []nodecheck.Finding {
+		t.Helper()
+		return slices.DeleteFunc(n.check("VAULT_AUDIT_DIR="+dir).Findings, func(f nodecheck.Finding) bool { return !strings.Contains(f.What, "journal") })
+	}
+	top, err := os.MkdirTemp("/tmp", "hvj")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(top) })
+	if err := os.Chmod(top, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(top, "the journal's")
+	fixed := func(what string) {
+		t.Helper()
+		f := find(dir)
+		if len(f) != 1 || !strings.Contains(f[0].What, what) {
+			t.Fatalf("found %q, want %q", f, what)
+		}
+		n.run(f[0].Fix...)
+		if f := find(dir); len(f) != 0 {
+			t.Errorf("afterwards: %q", f)
+		}
+	}
+	fixed("does not exist")
+	if err := os.Chown(dir, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	fixed("user nobody cannot write")
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fixed("its mode is 0755")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	fixed("is a file")
+}
+
+func TestFullJournal(t *testing.T) {
+	needRoot(t)
+	n := start(t, vaulttest.NewDB(t))
+	dir := filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=512k,mode=0700"); err != nil {
+		t.Skipf("needs a small file system of its own: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	r := n.check("VAULT_AUDIT_DIR=" + dir)
+	if !slices.ContainsFunc(r.Findings, func(f nodecheck.Finding) bool { return strings.Contains(f.What, "is full") }) {
+		t.Errorf("%q", r.Findings)
+	}
+	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	r = n.check("VAULT_AUDIT_DIR=" + dir)
+	at := slices.IndexFunc(r.Findings, func(f nodecheck.Finding) bool { return strings.Contains(f.What, "read-only") })
+	if at < 0 {
+		t.Fatalf("%q", r.Findings)
+	}
+	n.run(r.Findings[at].Fix...)
+	if f, err := os.Create(filepath.Join(dir, "x")); err != nil {
+		t.Error(err)
+	} else {
+		_ = f.Close()
+	}
+}
+
+func TestSettings(t *testing.T) {
+	needRoot(t)
+	n := start(t, vaulttest.NewDB(t))
+	find := func(env ...string) []nodecheck.Finding {
+		t.Helper()
+		return slices.DeleteFunc(n.check(env...).Findings, func(f nodecheck.Finding) bool { return !strings.Contains(f.What, "VAULT_") })
+	}
+	t.Run("ErrNobodyAllowed", func(t *testing.T) {
+		n.env = slices.DeleteFunc(slices.Clone(n.env), func(kv string) bool { return strings.HasPrefix(kv, "VAULT_ALLOWED_IPS=") })
+		f := find()
+		if len(f) != 1 || !strings.Contains(f[0].What, "VAULT_ALLOWED_IPS is empty") {
+			t.Fatalf("%q", f)
+		}
+		n.run(f[0].Fix...)
+		text, err := os.ReadFile(n.options.SettingsFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := find(strings.TrimSpace(string(text))); len(f) != 0 {
+			t.Errorf("%q", f)
+		}
+	})
+	t.Run("ErrWrong", func(t *testing.T) {
+		f := find("VAULT_LOCAL_MASTER_KEY=CANARY", "VAULT_LSN_WAIT_MS=soon")
+		if len(f) != 2 || !strings.HasPrefix(f[0].Fix[0], `"${EDITOR:-editor}" `) {
+			t.Errorf("%q", f)
+		}
+	})
+	t.Run("ErrNoDatabaseSettings", func(t *testing.T) {
+		if f := find("VAULT_PG_PORT=none"); len(f) != 1 {
+			t.Errorf("%q", f)
+		}
+	})
+}
+
+// TestQuoted: what a shell makes of the quoted word is the word.
+func TestQuoted(t *testing.T) {
+	for _, word := range []string{"", "a b", "it's", `"$(id)"`, "`id`", `\`, "*", "~", "a\nb", "é"} {
+		out, err := exec.Command("sh", "-c", "printf %s "+nodecheck.Quote(word)).Output()
+		if err != nil || string(out) != word {
+			t.Errorf("%q became %q, %v", word, out, err)
+		}
+	}
+}
+
+// TestOwnUser: without root it still tells what it can, and says what it cannot.
+func TestOwnUser(t *testing.T) {
+	needRoot(t)
+	binary := filepath.Join(t.TempDir(), "hyperion-vault-api")
+	if out, err := exec.Command("go", "build", "-o", binary, "../hyperion-vault-api").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for dir := binary; dir != "/tmp"; dir = filepath.Dir(dir) {
+		_ = os.Chmod(dir, 0o755)
+	}
+	n := start(t, vaulttest.NewDB(t))
+	cmd := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", binary, "check")
+	cmd.Env = n.env
+	out, err := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 1 || err == nil {
+		t.Errorf("exit %d", code)
+	}
+	for _, text := range []string{"not checked: the key agent's socket is checked as user ", "cannot write to the audit journal's directory", "error: something is missing"} {
+		if !strings.Contains(string(out), text) {
+			t.Errorf("want %q in %s", text, out)
+		}
+	}
+}
