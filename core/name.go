@@ -21,8 +21,8 @@ func ParseName(s string) (Name, error) {
 }
 
 // ParsePrefix checks the prefix of a listing and returns it unchanged: empty
-// (every name), a name, or a name and a slash ("db/" is everything below db, "db"
-// also db itself and dbx). The error is Invalid.
+// (every name), a name, or a name and a slash. HasPrefix says what it selects. The
+// error is Invalid.
 func ParsePrefix(s string) (string, error) {
 	if s == "" {
 		return "", nil
@@ -35,6 +35,19 @@ func ParsePrefix(s string) (string, error) {
 		return "", err
 	}
 	return s, nil
+}
+
+// HasPrefix reports whether a prefix, as ParsePrefix accepts it, selects n: "db" is db itself and every name below it,
+// "db/" every name below it, "" every name. It compares whole segments, as Pattern does: neither selects dbx.
+func HasPrefix(n Name, prefix string) bool {
+	rest, ok := strings.CutPrefix(string(n), prefix)
+	switch {
+	case !ok || n == "":
+		return false
+	case prefix == "" || strings.HasSuffix(prefix, "/"):
+		return rest != ""
+	}
+	return rest == "" || rest[0] == '/'
 }
 
 // Pattern selects names in a grant: "*" is every name, "a/b/*" every name below

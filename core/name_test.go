@@ -122,6 +122,35 @@ func TestParsePrefix(t *testing.T) {
 	}
 }
 
+func TestHasPrefix(t *testing.T) {
+	names := []core.Name{"bul", "bulk", "bulk-2", "bulk.x", "bulk/a", "bulk/a/b", "bulk/ab", "bulk0", "bulk2/a", "bulky", "other"}
+	for prefix, want := range map[string]string{
+		"": "bul bulk bulk-2 bulk.x bulk/a bulk/a/b bulk/ab bulk0 bulk2/a bulky other", "bul": "bul", "bulk": "bulk bulk/a bulk/a/b bulk/ab",
+		"bulk/": "bulk/a bulk/a/b bulk/ab", "bulk/a": "bulk/a bulk/a/b", "bulk/a/": "bulk/a/b", "bu": "", "b/": "", "other/": "",
+	} {
+		var got []string
+		for _, n := range names {
+			if core.HasPrefix(n, prefix) {
+				got = append(got, string(n))
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q selects %q, want %q", prefix, got, want)
+		}
+		// What is below a prefix is what a grant on it reaches.
+		if strings.HasSuffix(prefix, "/") {
+			for _, n := range names {
+				if core.HasPrefix(n, prefix) != core.Pattern(prefix+"*").Matches(n) {
+					t.Errorf("%s: prefix %s and pattern %s* differ", n, prefix, prefix)
+				}
+			}
+		}
+	}
+	if core.HasPrefix("", "") || core.HasPrefix("", "a") {
+		t.Error("no name has a prefix")
+	}
+}
+
 func TestParsePattern(t *testing.T) {
 	for _, s := range append([]string{"*", "a/*", "a/b/*", strings.Repeat("a", 255) + "/*"}, goodNames...) {
 		if p, err := core.ParsePattern(s); err != nil || string(p) != s {

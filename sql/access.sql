@@ -5,6 +5,24 @@ CREATE FUNCTION vault.check_pattern(pattern text) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_check_pattern' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vault.check_pattern(text) IS 'raises unless the text is a name, a prefix a/b/*, or *';
 
+-- The one rule of prefixes, as core.HasPrefix has it: "a/b" is a/b and all names below it, "a/b/" only those below, "" all.
+-- Without SET, so that the planner can expand it.
+CREATE FUNCTION vault.has_prefix(name text, prefix text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT pg_catalog.starts_with(
+        CASE WHEN pg_catalog.right(prefix, 1) OPERATOR(pg_catalog.=) '/' THEN name ELSE pg_catalog.concat(name, '/') END,
+        CASE WHEN prefix OPERATOR(pg_catalog.=) '' OR pg_catalog.right(prefix, 1) OPERATOR(pg_catalog.=) '/' THEN prefix
+             ELSE pg_catalog.concat(prefix, '/') END)
+$$;
+COMMENT ON FUNCTION vault.has_prefix(text, text) IS 'whether a prefix selects a name: whole segments, never a part of one';
+
+-- No character of a name is above 'z', and '0' is the byte after '/'.
+CREATE FUNCTION vault.prefix_end(prefix text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT CASE WHEN prefix = '' THEN '~' ELSE rtrim(prefix, '/') || '0' END $$;
+COMMENT ON FUNCTION vault.prefix_end(text) IS 'what is above every name with a prefix, in byte order';
+
 CREATE FUNCTION vault.check_actions(actions text[]) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -89,7 +89,7 @@ BEGIN
             SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,
                    l.outcome, l.code, l.request_id, l.details
             FROM vault.audit_log l
-            WHERE (audit.name_prefix IS NULL OR starts_with(l.secret_name, audit.name_prefix))
+            WHERE (audit.name_prefix IS NULL OR vault.has_prefix(l.secret_name, audit.name_prefix))
               AND (audit.since IS NULL OR l.at >= audit.since)
               AND (audit.until IS NULL OR l.at < audit.until)
             ORDER BY l.at DESC, l.id DESC

@@ -10,7 +10,8 @@ BEGIN
     -- OFFSET 0 keeps the planner from asking every secret of every range.
     RETURN QUERY SELECT i.* FROM vault.visible_names(caller) v CROSS JOIN LATERAL (
                      SELECT (vault.info_of(s)).* FROM vault.secrets s
-                     WHERE s.deleted_at IS NULL AND starts_with(s.name, prefix)
+                     WHERE s.deleted_at IS NULL AND vault.has_prefix(s.name, prefix)
+                       AND s.name >= prefix COLLATE "C" AND s.name < vault.prefix_end(prefix) COLLATE "C"
                        AND s.name >= v.first COLLATE "C" AND s.name < v.beyond COLLATE "C"
                      OFFSET 0) i
                  ORDER BY i.name;

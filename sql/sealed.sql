@@ -359,10 +359,13 @@ COMMENT ON FUNCTION vault.describe_secret(text) IS 'a secret without its value; 
 CREATE FUNCTION vault.describe_secrets(prefix text, after text, page_size integer) RETURNS SETOF vault.secret_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    wanted text := coalesce(prefix, '');
+    beyond text := vault.prefix_end(wanted);
 BEGIN
     RETURN QUERY SELECT (vault.info_of(s)).* FROM vault.secrets s
-                 WHERE s.deleted_at IS NULL AND starts_with(s.name, coalesce(prefix, ''))
-                   AND s.name > coalesce(after, '')
+                 WHERE s.deleted_at IS NULL AND vault.has_prefix(s.name, wanted)
+                   AND s.name > coalesce(after, '') AND s.name >= wanted COLLATE "C" AND s.name < beyond COLLATE "C"
                  ORDER BY s.name LIMIT page_size;
 END
 $$;

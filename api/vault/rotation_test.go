@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -550,4 +551,27 @@ func TestRotatingAJSONField(t *testing.T) {
 		_, err := d.Configure(t.Context(), d.admin, vault.ConfigureRequest{Name: "j", Settings: vault.Settings{GeneratePolicy: &plain}})
 		wantCode(t, err, core.Invalid)
 	})
+}
+
+// TestWatchPrefix: a watch selects whole segments, as a list does.
+func TestWatchPrefix(t *testing.T) {
+	d := newDoor(t)
+	for _, name := range []string{"bul", "bulk", "bulk-2", "bulk/a", "bulk2/a", "bulky"} {
+		d.mustCreate(t, name, marker)
+	}
+	for prefix, want := range map[string]string{
+		"": "[bul bulk bulk-2 bulk/a bulk2/a bulky]", "bul": "[bul]", "bulk": "[bulk bulk/a]", "bulk/": "[bulk/a]", "bu": "[]",
+	} {
+		w, err := d.Watch(t.Context(), d.reader, prefix, &vault.Place{})
+		wantCode(t, err, "")
+		n, err := w.Next(t.Context())
+		wantCode(t, err, "")
+		names := []core.Name{}
+		for _, c := range n.Changes {
+			names = append(names, c.Name)
+		}
+		if got := fmt.Sprint(names); got != want {
+			t.Errorf("%q: %s, want %s", prefix, got, want)
+		}
+	}
 }

@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -91,7 +90,7 @@ func (w *Watch) Next(ctx context.Context) (News, error) {
 	n := News{More: len(all) == maxChanges}
 	for _, c := range all {
 		w.place = c.Place
-		if strings.HasPrefix(string(c.Name), w.prefix) {
+		if core.HasPrefix(c.Name, w.prefix) {
 			n.Changes = append(n.Changes, c)
 		}
 	}

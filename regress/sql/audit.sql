@@ -46,7 +46,12 @@ RESET SESSION AUTHORIZATION;
 SELECT await_audit();
 SELECT action, secret_name, actor, session_role, outcome, node <> '' FROM vault.audit('audit/') WHERE action = 'audit' AND actor = 'role:regress_vault_auditor';
 SET SESSION AUTHORIZATION regress_vault_auditor;
--- by prefix: no pattern, upper and lower case differ
+-- by prefix: whole segments, no pattern, upper and lower case differ
+SELECT count(*) FROM vault.audit('audit/full') WHERE actor = 'role:app';
+SELECT count(*) FROM vault.audit('audit/full/') WHERE actor = 'role:app';
+SELECT count(*) FROM vault.audit('audit') WHERE actor = 'role:app';
+SELECT count(*) FROM vault.audit('audit/') WHERE actor = 'role:app';
+SELECT count(*) FROM vault.audit('aud') WHERE actor = 'role:app';
 SELECT count(*) FROM vault.audit('audit/ful') WHERE actor = 'role:app';
 SELECT count(*) FROM vault.audit('audit/%') WHERE actor = 'role:app';
 SELECT count(*) FROM vault.audit('Audit/full') WHERE actor = 'role:app';

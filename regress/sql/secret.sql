@@ -683,7 +683,31 @@ SELECT count(*) FROM vault.list_secrets(repeat('n', 253) || '/');
 SELECT count(*) FROM vault.list_secrets(repeat('n', 255) || '/');
 SELECT try(format('SELECT vault.list_secrets(%L)', repeat('n', 256) || '/'));
 SELECT await_audit();
-SELECT action, length(secret_name), outcome FROM vault.audit('nnn') WHERE action = 'list' ORDER BY at, id;
+SELECT action, length(secret_name), outcome FROM vault.audit(max_rows => 100000) WHERE action = 'list' AND secret_name LIKE 'nnn%' ORDER BY at, id;
+--
+-- prefixes: one rule in lists, pages and the audit; a grant on bulk/* reaches what bulk/ selects
+--
+SELECT vault.create_secret(n, 'x'::text) FROM unnest('{pre/bul,pre/bulk,pre/bulk-2,pre/bulk.x,pre/bulk/a,pre/bulk/a/b,pre/bulk/ab,pre/bulk0,pre/bulk2/a,pre/bulky,pre}'::text[]) n \g /dev/null
+CREATE ROLE regress_vault_prefix;
+SELECT vault.grant_access('regress_vault_prefix', 'pre/bulk/*', '{read}');
+SELECT p AS prefix, (SELECT string_agg(l.name, ' ' ORDER BY l.name COLLATE "C") FROM vault.list_secrets(p) l) AS listed
+FROM unnest('{pre,pre/,pr,pre/bul,pre/bul/,pre/bulk,pre/bulk/,pre/bulk/a,pre/bulk/a/,pre/bulk/a/b/}'::text[]) p;
+SELECT p AS prefix, (SELECT string_agg(l.name, ' ' ORDER BY l.name COLLATE "C") FROM vault.list_secrets(p) l)
+    IS NOT DISTINCT FROM (SELECT string_agg(l.name, ' ' ORDER BY l.name COLLATE "C") FROM vault.describe_secrets(p, '', 100) l) AS pages,
+    (SELECT string_agg(l.name, ' ' ORDER BY l.name COLLATE "C") FROM vault.list_secrets(p) l)
+    IS NOT DISTINCT FROM (SELECT string_agg(a.secret_name, ' ' ORDER BY a.secret_name COLLATE "C") FROM vault.audit(p) a WHERE a.action = 'create') AS audit
+FROM unnest('{pre,pre/,pr,pre/bul,pre/bul/,pre/bulk,pre/bulk/,pre/bulk/a,pre/bulk/a/,pre/bulk/a/b/}'::text[]) p;
+-- page by page, from the last name of the page before, and from names that the prefix does not select
+SELECT a AS after, (SELECT string_agg(l.name, ' ') FROM vault.describe_secrets('pre/bulk', a, 2) l)
+FROM unnest('{"",pre/bulk,pre/bulk-2,pre/bulk/a,pre/bulk/ab,pre/bulk0,zzz}'::text[]) a;
+SET ROLE regress_vault_prefix;
+SELECT p AS prefix, (SELECT string_agg(l.name, ' ' ORDER BY l.name COLLATE "C") FROM vault.list_secrets(p) l) AS listed
+FROM unnest('{"",pre,pre/,pre/bulk,pre/bulk/,pre/bul,pre/bulk/a}'::text[]) p;
+RESET ROLE;
+SELECT vault.revoke_access('regress_vault_prefix', 'pre/bulk/*', '{read}');
+DROP ROLE regress_vault_prefix;
+SELECT count(*) FROM vault.list_secrets('pre') l, vault.delete_secret(l.name, NULL);
+
 -- every function of the library with no argument that is not null
 SELECT p.oid::regprocedure, try(format('SELECT vault.%I(%s)', p.proname, (SELECT string_agg('NULL::' || t::regtype, ', ') FROM unnest(p.proargtypes) t)))
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c'

@@ -155,7 +155,7 @@ func IsWiped(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 func (s *Store) sorted(prefix, after string) []vault.SecretResult {
 	var out []vault.SecretResult
 	for _, x := range s.secrets {
-		if n := string(x.info.Name); strings.HasPrefix(n, prefix) && n > after {
+		if n := x.info.Name; core.HasPrefix(n, prefix) && string(n) > after {
 			out = append(out, x.result())
 		}
 	}
