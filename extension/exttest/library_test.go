@@ -3,12 +3,15 @@ package exttest
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/config"
 )
 
 const (
@@ -261,4 +264,49 @@ func TestLatchWakesInTime(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A package upgrade replaces the Go library under a running server. A backend that opens the new one refuses it if it
+// was built for another border, instead of calling it wrongly.
+func TestGoLibraryOfAnotherVersion(t *testing.T) {
+	c := startCluster(t, false)
+	dir, err := os.MkdirTemp("/tmp", "hvlib")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(config.LoadTests().PGConfig, "--pkglibdir").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), shim))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, shim), b, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.connect(t, "postgres", "postgres")
+	s.exec("CREATE FUNCTION check_it(text) RETURNS void AS '" + filepath.Join(dir, shim) + "', 'hv_check_pattern' LANGUAGE C STRICT")
+	for name, source := range map[string]string{"Newer": "int HvgABI(void) { return 1000; }", "Older": "int x;"} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(dir, "lib.c")
+			if err := os.WriteFile(file, []byte(source), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", filepath.Join(dir, golib), file).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			fresh := c.connect(t, "postgres", "postgres")
+			for range 2 {
+				wantError(t, fresh.try("SELECT check_it('a')"), "55000", "does not belong to")
+			}
+			if n := get[int](fresh, "SELECT 1"); n != 1 {
+				t.Error("the session is of no use")
+			}
+		})
+	}
 }

@@ -9,6 +9,9 @@
 // signal with which PostgreSQL wakes a waiting backend.
 package main
 
+// #include "../shim/abi.h"
+import "C"
+
 import (
 	"runtime"
 	"runtime/debug"
@@ -20,5 +23,10 @@ func init() {
 	// One call at a time comes from a backend; more Ps would only be more threads in every session.
 	runtime.GOMAXPROCS(1)
 }
+
+// HvgABI returns the number of the border that this library was built for. It can be called whatever the shim expects.
+//
+//export HvgABI
+func HvgABI() C.int { return C.HV_ABI_VERSION }
 
 func main() {}

@@ -89,6 +89,30 @@ LibraryPath(void)
 }
 
 /*
+ * Refuse a library of another border than this shim's. May ereport.
+ */
+static void
+CheckABI(void *handle, const char *path)
+{
+	int			(*abi) (void) = (int (*) (void)) dlsym(handle, "HvgABI");
+	int			version = -1;
+	sigset_t	saved;
+
+	if (abi != NULL)
+	{
+		HvEnterGo(&saved);
+		version = abi();
+		HvLeaveGo(&saved);
+	}
+	if (version != HV_ABI_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("library \"%s\" does not belong to the " HV_EXTENSION_NAME " that this server has loaded", path),
+				 errdetail("Its interface has number %d, and %d is needed.", version, HV_ABI_VERSION),
+				 errhint("The package was upgraded. Restart PostgreSQL on this node.")));
+}
+
+/*
  * Open the library and look up its exports. May ereport; a library once opened stays, for Go cannot be unloaded.
  */
 static void
@@ -106,6 +130,7 @@ Load(void)
 				(errcode_for_file_access(),
 				 errmsg("could not load library \"%s\": %s", path, dlerror()),
 				 errhint("Install the extension again on this node: both libraries belong together.")));
+	CheckABI(handle, path);
 	for (int i = 0; i < lengthof(exports); i++)
 	{
 		void	   *address = dlsym(handle, exports[i].name);
