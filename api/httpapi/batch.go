@@ -2,8 +2,8 @@ package httpapi
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -16,7 +16,8 @@ const (
 	// maxBatchBody is more than vault.MaxBatch of the longest names take.
 	maxBatchBody = 128 << 10
 	// maxBatches is how many batch reads are worked on or being sent at a time; the others wait. It bounds the memory
-	// they take: each may hold vault.MaxBatchBytes of plaintext until its client has taken all of it.
+	// they take: each may hold vault.MaxBatchBytes of plaintext until its client has taken all of it. A client has a
+	// quarter of them.
 	maxBatches = 16
 	// batchPiece is how much of an answer is put together before it is sent: the rest waits as plaintext alone.
 	batchPiece = 64 << 10
@@ -38,22 +39,26 @@ func (s *server) batchRead(c *gin.Context) {
 		return
 	}
 	ctx := c.Request.Context()
-	select {
-	case s.batches <- struct{}{}:
-		defer func() { <-s.batches }()
-	case <-ctx.Done():
-		s.reject(c, vault.ActionRead, "", core.Wrap(core.Unavailable, ctx.Err(), "too many batch reads at once"))
+	leave, err := s.batches.take(ctx, caller.Addr)
+	if err != nil {
+		s.reject(c, vault.ActionRead, "", core.Wrap(core.Unavailable, errors.Join(err, ctx.Err()), "%s", tooManyBatches(err)))
 		return
 	}
+	defer leave()
 	results, err := s.Vault.BatchRead(ctx, caller, names)
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
 	defer results.Wipe()
-	// A client that takes its answer slowly keeps others from theirs. A transport without limits has none to set.
-	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(s.RequestTimeout + answerSlack))
 	s.answerBatch(c, results)
+}
+
+func tooManyBatches(why error) string {
+	if errors.Is(why, errShare) {
+		return "too many batch reads of this client at once"
+	}
+	return "too many batch reads at once"
 }
 
 func (s *server) readNames(c *gin.Context) ([]string, error) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -41,10 +42,13 @@ func (s *server) readBody(c *gin.Context, action vault.Action, limit int64) ([]b
 	}
 	r := http.MaxBytesReader(c.Writer, c.Request.Body, limit)
 	buf := make([]byte, 0, size)
+	pace := newBodyPace(c.Writer, s.SlowLimit)
 	for {
+		pace.allow(len(buf))
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if err == io.EOF {
+			pace.end()
 			return buf, nil
 		}
 		if err != nil {
@@ -58,6 +62,25 @@ func (s *server) readBody(c *gin.Context, action vault.Action, limit int64) ([]b
 		}
 	}
 }
+
+// bodyPace gives a body its limit, and more as it comes: a drip earns nothing, and a slow line is not cut off.
+type bodyPace struct {
+	control *http.ResponseController
+	begun   time.Time
+	limit   time.Duration
+}
+
+func newBodyPace(w http.ResponseWriter, limit time.Duration) bodyPace {
+	return bodyPace{http.NewResponseController(w), time.Now(), limit}
+}
+
+// allow sets the limit of what comes after n bytes. A transport without limits has none to set.
+func (p bodyPace) allow(n int) {
+	_ = p.control.SetReadDeadline(p.begun.Add(p.limit + time.Duration(n)*time.Second/slowRate))
+}
+
+// end takes the limit away: it would end the request, which is complete, while it is worked on.
+func (p bodyPace) end() { _ = p.control.SetReadDeadline(time.Time{}) }
 
 func bodyError(err error) error {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {

@@ -37,7 +37,8 @@ type Config struct {
 
 	Changed    *Bell           // rung when a secret may have changed; nil = never
 	Closing    <-chan struct{} // ends the event streams when it is closed; nil = never
-	MaxStreams int             // event streams at a time; 0 = 64
+	MaxStreams int             // event streams at a time, a quarter of them of one client; 0 = 64
+	SlowLimit  time.Duration   // how long a body may stand still; 0 = 10 s
 	WatchPoll  time.Duration   // between two looks for changes when no bell rings; 0 = 1 s
 }
 
@@ -45,8 +46,8 @@ type Config struct {
 type server struct {
 	Config
 	maxBody int64
-	streams chan struct{} // one element for every open event stream
-	batches chan struct{} // one element for every batch read, until its answer is sent
+	streams *quota        // of open event streams
+	batches *quota        // of batch reads, until their answer is sent
 	exports chan struct{} // one element for every export of the audit
 }
 
@@ -73,12 +74,15 @@ func New(c Config) http.Handler {
 	if c.MaxStreams <= 0 {
 		c.MaxStreams = defaultMaxStreams
 	}
+	if c.SlowLimit <= 0 {
+		c.SlowLimit = slowLimit
+	}
 	if c.WatchPoll <= 0 {
 		c.WatchPoll = defaultWatchPoll
 	}
 	s := &server{
-		Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack, streams: make(chan struct{}, c.MaxStreams),
-		batches: make(chan struct{}, maxBatches), exports: make(chan struct{}, maxExports),
+		Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack, streams: newQuota(c.MaxStreams),
+		batches: newQuota(maxBatches), exports: make(chan struct{}, maxExports),
 	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -103,7 +107,7 @@ func (s *server) routes(e *gin.Engine) {
 	if s.Metrics != nil {
 		e.GET("/metrics", gin.WrapH(s.Metrics))
 	}
-	e.GET("/v1/openapi.yaml", s.openAPI)
+	e.GET(pathOpenAPI, s.openAPI)
 	e.POST("/v1/secrets", s.patient, s.create)
 	e.GET("/v1/secrets", s.list)
 	e.GET("/v1/secrets/*name", s.read)
@@ -131,6 +135,10 @@ type ServerConfig struct {
 	WriteTimeout   time.Duration // as in Config; 0 = three times the RequestTimeout
 	Policy         *LivePolicy   // as in Config
 	MaxConns       int           // connections at a time, a quarter of them from one client; 0 = 4096
+	SlowLimit      time.Duration // how long a body or an answer may stand still; 0 = 10 s
+	// Known reports whether an address may read. Others are strangers, who have the smaller share of the connections and
+	// lose theirs first. nil = nobody is a stranger.
+	Known func(netip.Addr) bool
 }
 
 // NewServer returns a server whose every phase has a limit. The caller listens,
@@ -151,14 +159,18 @@ func NewServer(c ServerConfig) *http.Server {
 	if c.MaxConns <= 0 {
 		c.MaxConns = defaultMaxConns
 	}
-	conns := &connections{max: c.MaxConns, policy: c.Policy, by: map[netip.Prefix]int{}}
+	if c.SlowLimit <= 0 {
+		c.SlowLimit = slowLimit
+	}
+	conns := newConnections(c.MaxConns, c.Policy, c.Known)
 	return &http.Server{
 		ConnState:         conns.changed,
+		ConnContext:       conns.context,
 		Addr:              c.Addr,
 		TLSConfig:         c.TLS,
-		Handler:           c.Handler,
+		Handler:           paced{c.Handler, c.SlowLimit},
 		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       c.RequestTimeout + readHeaderTimeout,
+		ReadTimeout:       c.SlowLimit,
 		WriteTimeout:      c.RequestTimeout + c.WriteTimeout + readHeaderTimeout + answerSlack,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -149,11 +150,11 @@ func (s *server) status(c *gin.Context) {
 func (s *server) events(c *gin.Context) {
 	prefix, after, err := eventsQuery(c.Request)
 	if err == nil {
-		select {
-		case s.streams <- struct{}{}:
-			defer func() { <-s.streams }()
-		default:
-			err = core.Errorf(core.Unavailable, "there are %d event streams already", s.MaxStreams)
+		var leave func()
+		if leave, err = s.streams.take(over, callerOf(c).Addr); err == nil {
+			defer leave()
+		} else {
+			err = core.Wrap(core.Unavailable, err, "%s", s.tooManyStreams(err))
 		}
 	}
 	if err != nil {
@@ -169,6 +170,13 @@ func (s *server) events(c *gin.Context) {
 	if err := st.run(stateOf(c).unbounded); err != nil {
 		s.Log.InfoContext(c.Request.Context(), "event stream ended", "cause", err.Error(), "request_id", callerOf(c).RequestID)
 	}
+}
+
+func (s *server) tooManyStreams(why error) string {
+	if errors.Is(why, errShare) {
+		return fmt.Sprintf("this client has %d event streams already", s.streams.share)
+	}
+	return fmt.Sprintf("there are %d event streams already", s.MaxStreams)
 }
 
 func eventsQuery(r *http.Request) (prefix string, after *vault.Place, err error) {

@@ -53,7 +53,27 @@ func (s *server) begin(c *gin.Context) {
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
 	defer func() { s.logAccess(c, &caller, time.Since(start)) }()
+	defer s.vouchFor(c)
 	c.Next()
+}
+
+// vouchFor keeps the connection of a request that was let in, whatever came of it, from being taken for a stranger's.
+func (s *server) vouchFor(c *gin.Context) {
+	if s.letIn(c.FullPath(), c.Writer.Status()) {
+		vouch(c.Request.Context())
+	}
+}
+
+// letIn reports whether the status of an answer shows that its client had a right. Most others say nothing.
+func (s *server) letIn(route string, status int) bool {
+	if !strings.HasPrefix(route, "/v1/") || route == pathOpenAPI {
+		return false
+	}
+	switch status {
+	case http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed:
+		return true
+	}
+	return status < http.StatusBadRequest
 }
 
 // patient gives a change its longer deadline.

@@ -118,8 +118,8 @@ func serve(t *testing.T, a *api, change func(*httpapi.ServerConfig, *http.Server
 }
 
 func TestABodyThatTakesTooLong(t *testing.T) {
-	a := newAPI(t)
-	at := serve(t, a, func(_ *httpapi.ServerConfig, s *http.Server) { s.ReadTimeout = 200 * time.Millisecond })
+	a := newAPI(t, func(c *httpapi.Config) { c.SlowLimit = 200 * time.Millisecond })
+	at := serve(t, a, func(c *httpapi.ServerConfig, _ *http.Server) { c.SlowLimit = 200 * time.Millisecond })
 	conn, err := net.Dial("tcp", at)
 	must(t, err)
 	defer conn.Close()
@@ -137,7 +137,8 @@ func TestABodyThatTakesTooLong(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreBounded: a client has a quarter of them, a trusted proxy all, and those that go make room.
+// TestConnectionsAreBounded: a client has a quarter of them, a trusted proxy all, and the one that was idle for longest
+// makes room for a new one.
 func TestConnectionsAreBounded(t *testing.T) {
 	for name, test := range map[string]struct {
 		proxies []netip.Prefix
@@ -164,24 +165,25 @@ func TestConnectionsAreBounded(t *testing.T) {
 				}
 				return conn, err
 			}
-			var last net.Conn
-			for i := range test.want {
+			var all []net.Conn
+			for i := range test.want + 3 {
 				conn, err := open()
 				if err != nil {
 					t.Fatalf("connection %d: %v", i+1, err)
 				}
-				last = conn
+				all = append(all, conn)
 			}
-			if _, err := open(); err == nil {
-				t.Errorf("connection %d is served", test.want+1)
-			}
-			must(t, last.Close())
-			for limit := time.Now().Add(10 * time.Second); ; {
-				if _, err := open(); err == nil {
-					break
+			for i, conn := range all {
+				if i >= 3 { // still open: it is served once more
+					_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+					if err == nil {
+						_, err = http.ReadResponse(bufio.NewReader(conn), nil)
+					}
+					must(t, err)
+					continue
 				}
-				if time.Now().After(limit) {
-					t.Fatal("a connection that is closed makes no room")
+				if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
+					t.Errorf("connection %d, which was idle for longest, is still open", i+1)
 				}
 			}
 		})
@@ -205,33 +207,46 @@ func (s stuck) Write(b []byte) (int, error) {
 func TestBatchesThatAreNotTaken(t *testing.T) {
 	a := newAPI(t)
 	a.create("a", marker)
-	ask := func(ctx context.Context, w http.ResponseWriter) {
+	ask := func(ctx context.Context, from int, w http.ResponseWriter) {
 		r := httptest.NewRequest("POST", "/v1/batch-read", strings.NewReader(`{"names":["a"]}`)).WithContext(ctx)
 		r.Host = "localhost"
-		r.RemoteAddr = inside
+		r.RemoteAddr = fmt.Sprintf("10.1.2.%d:4711", from)
 		r.Header.Set("Content-Type", "application/json")
 		a.ServeHTTP(w, r)
 	}
 	begun, release := make(chan struct{}, 16), make(chan struct{})
 	var all sync.WaitGroup
-	for range 16 {
-		all.Go(func() { ask(t.Context(), stuck{httptest.NewRecorder(), begun, release}) })
-	}
-	for range 16 {
-		<-begun
-	}
-	a.recorder.Take()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	w := httptest.NewRecorder()
-	ask(ctx, w)
-	if e := a.recorder.Take(); w.Code != 503 || len(e) != 1 || e[0].Outcome != vault.OutcomeFailed {
-		t.Errorf("%d %s, %+v", w.Code, w.Body, e)
+	full := func(from int, want string) {
+		t.Helper()
+		a.recorder.Take()
+		w := httptest.NewRecorder()
+		ask(ctx, from, w)
+		if e := a.recorder.Take(); w.Code != 503 || !strings.Contains(w.Body.String(), want) || len(e) != 1 || e[0].Outcome != vault.OutcomeFailed {
+			t.Errorf("%d %s, %+v", w.Code, w.Body, e)
+		}
 	}
+	for client := range 4 { // each has a share, and no more
+		for range 4 {
+			all.Go(func() { ask(t.Context(), client, stuck{httptest.NewRecorder(), begun, release}) })
+		}
+		for range 4 {
+			<-begun
+		}
+		full(client, "too many batch reads of this client at once")
+		if client < 3 {
+			w := httptest.NewRecorder()
+			if ask(t.Context(), 99, w); w.Code != 200 {
+				t.Errorf("another client: %d %s", w.Code, w.Body)
+			}
+		}
+	}
+	full(99, "too many batch reads at once")
 	close(release)
 	all.Wait()
-	w = httptest.NewRecorder()
-	ask(t.Context(), w)
+	w := httptest.NewRecorder()
+	ask(t.Context(), 0, w)
 	if w.Code != 200 {
 		t.Errorf("afterwards: %s", fmt.Sprint(w.Code, w.Body))
 	}

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,9 @@ func New(c Config) (*Vault, error) {
 	v.SetAllow(c.Allow)
 	return v, nil
 }
+
+// Allows reports whether a client of the address may read.
+func (v *Vault) Allows(a netip.Addr) bool { return v.allow.Load().Allows(a) }
 
 // SetAllow changes who may read, from the next request on.
 func (v *Vault) SetAllow(l allowlist.List) { v.allow.Store(&l) }

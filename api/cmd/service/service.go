@@ -143,7 +143,7 @@ func (s *Service) listen(ctx context.Context) error {
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: s.Addr(), TLS: s.tlsConfig(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
-		WriteTimeout: s.cfg.WriteTimeout, Policy: s.policy,
+		WriteTimeout: s.cfg.WriteTimeout, Policy: s.policy, MaxConns: s.maxConns(), Known: s.door.Allows,
 	})
 	return nil
 }

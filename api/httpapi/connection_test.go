@@ -1,0 +1,472 @@
+package httpapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// party is a connection of an address that nothing goes over.
+type party struct {
+	net.Conn
+	from   string
+	closed atomic.Bool
+}
+
+func (p *party) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(p.from + ":1"))
+}
+func (p *party) Close() error { p.closed.Store(true); return nil }
+
+// host is the accounting without a server: 128 connections, 64 of strangers, 2 of each of those, 32 of others.
+type host struct {
+	*connections
+	t *testing.T
+}
+
+func newHost(t *testing.T) host {
+	policy := NewLivePolicy(Policy{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}})
+	return host{newConnections(128, policy, func(a netip.Addr) bool { return netip.MustParsePrefix("10.1.0.0/16").Contains(a) }), t}
+}
+
+// open connects, and the connection asks something and is idle after that.
+func (h host) open(from string) *party {
+	p := &party{from: from}
+	h.context(h.t.Context(), p)
+	h.changed(p, http.StateNew)
+	if p.closed.Load() {
+		h.changed(p, http.StateClosed)
+		return p
+	}
+	h.changed(p, http.StateActive)
+	h.changed(p, http.StateIdle)
+	return p
+}
+
+// settle does what net/http does with connections that were closed.
+func (h host) settle(all ...*party) (open int) {
+	for _, p := range all {
+		if p.closed.Load() {
+			h.changed(p, http.StateClosed)
+		} else {
+			open++
+		}
+	}
+	return open
+}
+
+func (h host) many(n int, from string) (all []*party) {
+	for i := range n {
+		if strings.Contains(from, "%") {
+			all = append(all, h.open(fmt.Sprintf(from, i)))
+		} else {
+			all = append(all, h.open(from))
+		}
+	}
+	h.settle(all...)
+	return all
+}
+
+func TestConnections(t *testing.T) {
+	t.Run("a stranger has few, and its newest stay", func(t *testing.T) {
+		h := newHost(t)
+		all := h.many(10, "192.0.2.1")
+		if n := h.settle(all...); n != 2 || all[9].closed.Load() || all[8].closed.Load() {
+			t.Errorf("%d are open", n)
+		}
+	})
+	t.Run("strangers together leave half to others", func(t *testing.T) {
+		h := newHost(t)
+		all := h.many(250, "192.0.2.%d")
+		if n := h.settle(all...); n != 64 || all[249].closed.Load() {
+			t.Errorf("%d are open", n)
+		}
+		known := h.many(64, "10.1.0.%d")
+		if n := h.settle(known...); n != 64 {
+			t.Errorf("%d of those who are known", n)
+		}
+	})
+	t.Run("strangers go first", func(t *testing.T) {
+		h := newHost(t)
+		strangers := h.many(64, "192.0.2.%d")
+		known := h.many(100, "10.1.0.%d")
+		if n, s := h.settle(known...), h.settle(strangers...); n != 100 || s != 28 || strangers[63].closed.Load() {
+			t.Errorf("%d who are known, %d strangers", n, s)
+		}
+	})
+	t.Run("then who has most", func(t *testing.T) {
+		h := newHost(t)
+		var greedy []*party
+		for i := range 4 {
+			greedy = append(greedy, h.many(32, fmt.Sprintf("10.1.0.%d", i))...)
+		}
+		honest := h.many(10, "10.1.1.%d")
+		if n, g := h.settle(honest...), h.settle(greedy...); n != 10 || g != 118 {
+			t.Errorf("%d and %d", n, g)
+		}
+	})
+	t.Run("none that is busy is closed", func(t *testing.T) {
+		h := newHost(t)
+		all := h.many(2, "192.0.2.1")
+		for _, p := range all {
+			h.changed(p, http.StateActive)
+		}
+		if p := h.open("192.0.2.1"); !p.closed.Load() || h.settle(all...) != 2 {
+			t.Error("a busy one made room")
+		}
+	})
+	t.Run("a proxy has what it needs", func(t *testing.T) {
+		h := newHost(t)
+		proxy := h.many(100, "10.9.0.1")
+		h.many(250, "192.0.2.%d")
+		if n := h.settle(proxy...); n != 100 {
+			t.Errorf("%d of the proxy's are open", n)
+		}
+	})
+	t.Run("a right makes no stranger", func(t *testing.T) {
+		h := newHost(t)
+		p := &party{from: "192.0.2.1"}
+		ctx := h.context(t.Context(), p)
+		h.changed(p, http.StateNew)
+		h.changed(p, http.StateActive)
+		vouch(ctx)
+		vouch(ctx)
+		vouch(context.Background())
+		h.changed(p, http.StateIdle)
+		h.many(250, "192.0.3.%d")
+		if p.closed.Load() || h.strangers.count != 64 {
+			t.Errorf("it is closed: %d strangers", h.strangers.count)
+		}
+	})
+	t.Run("nothing is left", func(t *testing.T) {
+		h := newHost(t)
+		all := append(h.many(250, "192.0.2.%d"), h.many(100, "10.1.0.%d")...)
+		for _, p := range all {
+			h.changed(p, http.StateClosed)
+		}
+		if len(h.all) != 0 || len(h.by) != 0 || h.strangers.count != 0 || h.strangers.idle.Len() != 0 {
+			t.Errorf("%d, %d, %d, %d", len(h.all), len(h.by), h.strangers.count, h.strangers.idle.Len())
+		}
+	})
+}
+
+// TestStrangersDoNotStay: their idle connections are short-lived, those of others are not.
+func TestStrangersDoNotStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		stranger, known, proxy := h.open("192.0.2.1"), h.open("10.1.0.1"), h.open("10.9.0.1")
+		time.Sleep(strangerIdle - time.Second)
+		h.changed(stranger, http.StateActive)
+		h.changed(stranger, http.StateIdle) // it asked once more
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if stranger.closed.Load() {
+			t.Error("closed before its time")
+		}
+		h.changed(stranger, http.StateActive)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if stranger.closed.Load() {
+			t.Error("closed while it is asking")
+		}
+		h.changed(stranger, http.StateIdle)
+		time.Sleep(strangerIdle)
+		synctest.Wait()
+		if !stranger.closed.Load() || known.closed.Load() || proxy.closed.Load() {
+			t.Error("closed:", stranger.closed.Load(), known.closed.Load(), proxy.closed.Load())
+		}
+		for _, p := range []*party{stranger, known, proxy} {
+			h.changed(p, http.StateClosed)
+		}
+	})
+}
+
+// client dials from an address of loopback.
+func client(from string) *http.Client {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 20 * time.Second}
+	return &http.Client{Transport: &http.Transport{DialContext: d.DialContext}, Timeout: time.Minute}
+}
+
+// TestIdleFlood: 10,000 connections of 50 addresses without a right, which each ask once and then stay, take nothing from
+// an honest client, be it on a connection that it has or on new ones, nor from a trusted proxy.
+func TestIdleFlood(t *testing.T) {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 16_000 {
+		t.Skipf("the limit of open files is %d, and this needs 16000", files.Cur)
+	}
+	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	policy := NewLivePolicy(Policy{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.3.1/32")}})
+	srv := NewServer(ServerConfig{Handler: ok, Policy: policy, Known: func(a netip.Addr) bool { return a == netip.MustParseAddr("127.0.2.1") }})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	url := "http://" + ln.Addr().String() + "/healthz"
+	honest, proxy := client("127.0.2.1"), client("127.0.3.1")
+	defer honest.CloseIdleConnections()
+	defer proxy.CloseIdleConnections()
+	ask := func(c *http.Client) error {
+		resp, err := c.Get(url)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "ok" {
+			return errors.Join(err, fmt.Errorf("%d %s", resp.StatusCode, body))
+		}
+		return nil
+	}
+	const rounds = 2000
+	measure := func() (perSecond float64) {
+		begun := time.Now()
+		for i := range rounds {
+			if i%4 == 0 {
+				honest.CloseIdleConnections() // and asks on a new one
+			}
+			for _, c := range []*http.Client{honest, proxy} {
+				if err := ask(c); err != nil {
+					t.Fatalf("an honest request: %v", err)
+				}
+			}
+		}
+		return 2 * rounds / time.Since(begun).Seconds()
+	}
+	before := measure()
+	held := flood(t, ln.Addr().String())
+	after := measure()
+	t.Logf("%.0f requests a second, %.0f beside %d idle connections", before, after, held)
+}
+
+// flood opens the connections, keeps them until the test ends, and returns how many it has opened.
+func flood(t *testing.T, at string) int64 {
+	var all sync.WaitGroup
+	var held atomic.Int64
+	var mu sync.Mutex
+	var conns []net.Conn
+	for a := range 50 {
+		all.Go(func() {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(a+1))}, Timeout: 20 * time.Second}
+			for range 200 {
+				c, err := d.Dial("tcp", at)
+				if err != nil {
+					continue
+				}
+				held.Add(1)
+				mu.Lock()
+				conns = append(conns, c)
+				mu.Unlock()
+				_ = c.SetDeadline(time.Now().Add(time.Minute))
+				if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err == nil {
+					_, _ = http.ReadResponse(bufio.NewReader(c), nil)
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Cleanup(func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	})
+	return held.Load()
+}
+
+// serving runs h and returns where, and the error that its last Write had.
+func serving(t *testing.T, limit time.Duration, h http.Handler) string {
+	t.Helper()
+	srv := NewServer(ServerConfig{Handler: h, SlowLimit: limit})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	return ln.Addr().String()
+}
+
+// TestSlowReaders: who stops taking an answer is cut off, who takes a large one slowly gets all of it.
+func TestSlowReaders(t *testing.T) {
+	const size = 24 << 20
+	ended := make(chan error, 2)
+	limit := time.Second
+	at := serving(t, limit, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, err := w.Write(bytes.Repeat([]byte("x"), size))
+		ended <- err
+	}))
+	connect := func() *net.TCPConn {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		tcp := c.(*net.TCPConn)
+		_ = tcp.SetReadBuffer(64 << 10)
+		_, _ = io.WriteString(c, "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+		return tcp
+	}
+	t.Run("one that stops", func(t *testing.T) {
+		connect()
+		if err := <-ended; err == nil {
+			t.Error("all of it was sent to a client that takes nothing")
+		}
+	})
+	t.Run("one that moves", func(t *testing.T) {
+		c := connect()
+		begun, got, buf := time.Now(), 0, make([]byte, 256<<10)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			n, err := io.ReadFull(c, buf)
+			if got += n; err != nil {
+				break
+			}
+			<-tick.C
+		}
+		if err := <-ended; err != nil || got < size {
+			t.Errorf("%d bytes in %s: %v", got, time.Since(begun), err)
+		}
+		if took := time.Since(begun); took < limit {
+			t.Errorf("it took %s, which shows nothing", took)
+		}
+	})
+}
+
+// TestSlowBodies: one that stands still is cut off, one that comes slowly is not.
+func TestSlowBodies(t *testing.T) {
+	const limit = 700 * time.Millisecond
+	s := &server{Config: Config{SlowLimit: limit}}
+	got := make(chan error, 1)
+	at := serving(t, limit, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		pace := newBodyPace(w, s.SlowLimit)
+		n, buf := 0, make([]byte, 4096)
+		for {
+			pace.allow(n)
+			m, err := r.Body.Read(buf)
+			if n += m; err == io.EOF {
+				pace.end()
+				got <- nil
+				return
+			} else if err != nil {
+				got <- bodyError(err)
+				return
+			}
+		}
+	}))
+	send := func(pieces int) {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		const piece = 16 << 10
+		_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", 10*piece)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for range pieces {
+			_, _ = io.WriteString(c, strings.Repeat(" ", piece))
+			<-tick.C
+		}
+	}
+	send(10)
+	if err := <-got; err != nil {
+		t.Errorf("one that moves: %v", err)
+	}
+	send(1)
+	if err := <-got; err == nil || !strings.Contains(err.Error(), "took too long") {
+		t.Errorf("one that stands still: %v", err)
+	}
+}
+
+// TestQuota: a client has its share, others have the rest, and what is given back can be taken.
+func TestQuota(t *testing.T) {
+	q := newQuota(8)
+	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	take := func(from netip.Addr, want error) func() {
+		t.Helper()
+		leave, err := q.take(over, from)
+		if !errors.Is(err, want) {
+			t.Fatalf("%v, want %v", err, want)
+		}
+		return leave
+	}
+	first := take(a, nil)
+	take(a, nil)
+	take(a, errShare)
+	take(b, nil)
+	first()
+	take(a, nil)
+	var more []func()
+	for i := range 5 {
+		more = append(more, take(netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}), nil))
+	}
+	take(netip.MustParseAddr("10.0.2.1"), errFull)
+	if len(q.by) != 7 {
+		t.Errorf("%d clients are remembered", len(q.by))
+	}
+	t.Run("who waits gets what is given back", func(t *testing.T) {
+		got := make(chan error, 1)
+		go func() {
+			_, err := q.take(context.Background(), netip.MustParseAddr("10.0.2.1"))
+			got <- err
+		}()
+		more[0]()
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestStreamsOfOneClient: a client whose streams are open gets no more than its share.
+func TestStreamsOfOneClient(t *testing.T) {
+	s := &server{Config: Config{MaxStreams: 64}, streams: newQuota(64)}
+	one := netip.MustParseAddr("10.0.0.1")
+	for range 16 {
+		if _, err := s.streams.take(over, one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.streams.take(over, one)
+	if text := s.tooManyStreams(err); text != "this client has 16 event streams already" {
+		t.Error(text)
+	}
+	if _, err := s.streams.take(over, netip.MustParseAddr("10.0.0.2")); err != nil {
+		t.Errorf("another client: %v", err)
+	}
+	if text := s.tooManyStreams(errFull); text != "there are 64 event streams already" {
+		t.Error(text)
+	}
+}
+
+// TestWhoIsLetInIsNoStranger: an answer to a request with a right vouches for its connection, a refusal or a page for
+// everybody does not.
+func TestWhoIsLetInIsNoStranger(t *testing.T) {
+	s := &server{}
+	for _, c := range []struct {
+		path   string
+		status int
+		want   bool
+	}{
+		{"/v1/secrets/*name", 200, true}, {"/v1/secrets", 201, true}, {"/v1/secrets/*name", 404, true}, {"/v1/secrets/*name", 412, true},
+		{"/v1/secrets/*name", 401, false}, {"/v1/secrets/*name", 403, false}, {"/v1/secrets/*name", 429, false}, {"/v1/secrets", 503, false},
+		{"/v1/secrets", 400, false}, {"/healthz", 200, false}, {"/readyz", 200, false}, {"/metrics", 200, false}, {pathOpenAPI, 200, false}, {"", 404, false},
+	} {
+		if got := s.letIn(c.path, c.status); got != c.want {
+			t.Errorf("%s %d: %v", c.path, c.status, got)
+		}
+	}
+}
