@@ -31,6 +31,7 @@ type Config struct {
 	WriteTimeout   time.Duration // of one change, which may outlast a failover; 0 = three times the RequestTimeout
 	ReadPrimary    bool          // reads ask the primary unless they say otherwise; false = this node
 	MaxValueLen    int           // bytes; bounds the body; 0 = core.DefaultMaxValueLen
+	Meter          Meter         // told of every request; nil = nobody is
 	Metrics        http.Handler  // answers /metrics, to anybody; nil = there is none
 
 	Warnings []Warning // what the status says of this node's settings
@@ -41,6 +42,21 @@ type Config struct {
 	SlowLimit  time.Duration   // how long a body may stand still; 0 = 10 s
 	WatchPoll  time.Duration   // between two looks for changes when no bell rings; 0 = 1 s
 }
+
+// Meter counts requests. It is used concurrently.
+type Meter interface {
+	// Begin is called when the header of a request has come.
+	Begin()
+	// End is called once for each Begin, when the answer is written. route is a template of the OpenAPI document, or ""
+	// for a path that is none; it never holds a name. method is what the client sent.
+	End(method, route string, status int, took time.Duration)
+}
+
+type noMeter struct{}
+
+func (noMeter) Begin() {}
+
+func (noMeter) End(string, string, int, time.Duration) {}
 
 // server is the handlers' shared state; nothing in it changes after New.
 type server struct {
@@ -67,6 +83,9 @@ func New(c Config) http.Handler {
 	}
 	if c.Policy == nil {
 		c.Policy = &LivePolicy{}
+	}
+	if c.Meter == nil {
+		c.Meter = noMeter{}
 	}
 	if c.Changed == nil {
 		c.Changed = &Bell{}
@@ -100,29 +119,31 @@ func (s *server) routes(e *gin.Engine) {
 	e.Use(s.begin, s.recover, s.guard)
 	e.NoRoute(s.noRoute)
 	e.NoMethod(s.noMethod)
-	for _, method := range []string{http.MethodGet, http.MethodHead} { // some monitors ask without wanting a body
-		e.Handle(method, "/healthz", s.health)
-		e.Handle(method, "/readyz", s.ready)
+	get := func(path string, h gin.HandlerFunc) { // HEAD does the same and is recorded the same; net/http leaves the body out
+		e.GET(path, h)
+		e.HEAD(path, h)
 	}
+	get(pathHealth, s.health)
+	get(pathReady, s.ready)
 	if s.Metrics != nil {
-		e.GET("/metrics", gin.WrapH(s.Metrics))
+		get(pathMetrics, gin.WrapH(s.Metrics))
 	}
-	e.GET(pathOpenAPI, s.openAPI)
+	get(pathOpenAPI, s.openAPI)
 	e.POST("/v1/secrets", s.patient, s.create)
-	e.GET("/v1/secrets", s.list)
-	e.GET("/v1/secrets/*name", s.read)
+	get("/v1/secrets", s.list)
+	get("/v1/secrets/*name", s.read)
 	e.PUT("/v1/secrets/*name", s.patient, s.update)
 	e.DELETE("/v1/secrets/*name", s.patient, s.remove)
 	e.POST("/v1/secrets/*name", s.postToSecret)
 	e.POST("/v1/batch-read", s.batchRead)
-	e.GET("/v1/metadata/*name", s.describe)
+	get("/v1/metadata/*name", s.describe)
 	e.PATCH("/v1/metadata/*name", s.patient, s.configure)
-	e.GET("/v1/versions/*name", s.versions)
+	get("/v1/versions/*name", s.versions)
 	e.POST("/v1/admin/rewrap", s.startRewrap)
-	e.GET("/v1/admin/rewrap", s.rewrapStatus)
-	e.GET("/v1/status", s.status)
-	e.GET("/v1/events", s.events)
-	e.GET("/v1/audit", s.exportAudit)
+	get("/v1/admin/rewrap", s.rewrapStatus)
+	get("/v1/status", s.status)
+	get("/v1/events", s.events)
+	get("/v1/audit", s.exportAudit)
 }
 
 // ServerConfig is what NewServer needs. Handler and Addr are required.
@@ -174,6 +195,8 @@ func NewServer(c ServerConfig) *http.Server {
 		WriteTimeout:      c.RequestTimeout + c.WriteTimeout + readHeaderTimeout + answerSlack,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
+		// OPTIONS * gets a problem as every other path that is none.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
 	}
 }

@@ -166,6 +166,11 @@ func (s *server) events(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
+	if c.Request.Method == http.MethodHead {
+		c.Writer.Header().Set("Content-Type", "text/event-stream")
+		c.Writer.WriteHeader(http.StatusOK)
+		return
+	}
 	st := &stream{s: s, w: w, out: c.Writer, control: http.NewResponseController(c.Writer)}
 	if err := st.run(stateOf(c).unbounded); err != nil {
 		s.Log.InfoContext(c.Request.Context(), "event stream ended", "cause", err.Error(), "request_id", callerOf(c).RequestID)

@@ -170,7 +170,9 @@ func (a *api) conforms(r *http.Request, body string, w *httptest.ResponseRecorde
 	item := a.doc.Paths.Value(path)
 	var op *openapi3.Operation
 	if item != nil {
-		op = item.GetOperation(r.Method)
+		if op = item.GetOperation(r.Method); op == nil && r.Method == http.MethodHead {
+			op = item.Get // the recorder keeps the body that a server leaves out
+		}
 	}
 	if op == nil {
 		if w.Code < 400 {

@@ -34,6 +34,7 @@ var (
 	nosniff = []string{"nosniff"}
 	noStore = []string{"no-store"}
 	isJSON  = []string{"application/json"}
+	closeIt = []string{"close"}
 )
 
 // begin gives the request its id, caller and deadline, and logs one line at its end.
@@ -52,7 +53,18 @@ func (s *server) begin(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), s.RequestTimeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
-	defer func() { s.logAccess(c, &caller, time.Since(start)) }()
+	if len(c.Request.TransferEncoding) > 0 {
+		// net/http has dropped a Content-Length that came with it, on which somebody before us may have relied: what
+		// follows on this connection may be what that one took for a body.
+		h["Connection"] = closeIt
+	}
+	s.Meter.Begin()
+	defer func() {
+		took := time.Since(start)
+		route, _ := templateOf(c)
+		s.Meter.End(c.Request.Method, route, c.Writer.Status(), took)
+		s.logAccess(c, &caller, took)
+	}()
 	defer s.vouchFor(c)
 	c.Next()
 }

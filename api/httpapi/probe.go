@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/gin-gonic/gin"
 
@@ -52,6 +53,7 @@ func (s *server) ready(c *gin.Context) {
 
 func (s *server) openAPI(c *gin.Context) {
 	c.Writer.Header().Set("Content-Type", "application/yaml")
+	c.Writer.Header().Set("Content-Length", strconv.Itoa(len(docs.OpenAPI)))
 	c.Writer.WriteHeader(http.StatusOK)
 	_, _ = c.Writer.Write(docs.OpenAPI)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/gin-gonic/gin"
 
@@ -97,6 +98,7 @@ func (s *server) fail(c *gin.Context, err error) {
 		body = []byte(`{"type":"about:blank","status":500,"code":"internal"}`)
 		p.Status = http.StatusInternalServerError
 	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.Writer.WriteHeader(p.Status)
 	_, _ = c.Writer.Write(body)
 	c.Abort()

@@ -107,7 +107,9 @@ func (s *server) answer(c *gin.Context, status int, v any) {
 }
 
 func send(c *gin.Context, status int, body []byte) {
-	c.Writer.Header()["Content-Type"] = isJSON
+	h := c.Writer.Header()
+	h["Content-Type"] = isJSON
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	c.Writer.WriteHeader(status)
 	_, _ = c.Writer.Write(body)
 }

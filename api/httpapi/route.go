@@ -25,41 +25,53 @@ type route struct {
 
 // routeOf finds the route by what gin matched.
 func routeOf(c *gin.Context) route {
-	r := route{template: c.FullPath(), name: nameOf(c)}
+	template, suffix := templateOf(c)
 	method := c.Request.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	if base, ok := strings.CutSuffix(r.template, "/*name"); ok {
-		r.template = base + "/{name}"
+	return route{template: template, action: actions[method+" "+template], name: strings.TrimSuffix(nameOf(c), suffix)}
+}
+
+// templateOf returns the path of the OpenAPI document, and of it what stands after the name.
+func templateOf(c *gin.Context) (template, suffix string) {
+	path := c.FullPath()
+	if named, ok := templates[path]; ok {
+		path = named
 	}
-	r.action = actions[method+" "+r.template]
-	if method != http.MethodPost || r.template != "/v1/secrets/{name}" {
-		return r
-	}
-	for suffix, action := range map[string]vault.Action{
-		"/rotate": vault.ActionRotate, "/verify": vault.ActionVerify, "/expire": vault.ActionExpire,
-	} {
-		if base, ok := strings.CutSuffix(r.name, suffix); ok {
-			return route{template: r.template + suffix, action: action, name: base}
+	if path == "/v1/secrets/{name}" && c.Request.Method == http.MethodPost {
+		name := nameOf(c)
+		for _, op := range []string{"/rotate", "/verify", "/expire"} {
+			if strings.HasSuffix(name, op) {
+				return path + op, op
+			}
 		}
 	}
-	return r
+	return path, ""
+}
+
+// templates are the document's spelling of gin's.
+var templates = map[string]string{
+	"/v1/secrets/*name": "/v1/secrets/{name}", "/v1/metadata/*name": "/v1/metadata/{name}", "/v1/versions/*name": "/v1/versions/{name}",
 }
 
 // actions are what the handlers ask the door for.
 var actions = map[string]vault.Action{
-	"POST /v1/secrets":          vault.ActionCreate,
-	"GET /v1/secrets":           vault.ActionList,
-	"GET /v1/secrets/{name}":    vault.ActionRead,
-	"PUT /v1/secrets/{name}":    vault.ActionUpdate,
-	"DELETE /v1/secrets/{name}": vault.ActionDelete,
-	"POST /v1/batch-read":       vault.ActionRead,
-	"GET /v1/metadata/{name}":   vault.ActionDescribe,
-	"PATCH /v1/metadata/{name}": vault.ActionConfigure,
-	"GET /v1/versions/{name}":   vault.ActionDescribe,
-	"POST /v1/admin/rewrap":     vault.ActionRewrap,
-	"GET /v1/admin/rewrap":      vault.ActionRewrapStatus,
-	"GET /v1/status":            vault.ActionStatus,
-	"GET /v1/events":            vault.ActionWatch,
+	"POST /v1/secrets":               vault.ActionCreate,
+	"GET /v1/secrets":                vault.ActionList,
+	"GET /v1/secrets/{name}":         vault.ActionRead,
+	"PUT /v1/secrets/{name}":         vault.ActionUpdate,
+	"DELETE /v1/secrets/{name}":      vault.ActionDelete,
+	"POST /v1/secrets/{name}/rotate": vault.ActionRotate,
+	"POST /v1/secrets/{name}/verify": vault.ActionVerify,
+	"POST /v1/secrets/{name}/expire": vault.ActionExpire,
+	"POST /v1/batch-read":            vault.ActionRead,
+	"GET /v1/metadata/{name}":        vault.ActionDescribe,
+	"PATCH /v1/metadata/{name}":      vault.ActionConfigure,
+	"GET /v1/versions/{name}":        vault.ActionDescribe,
+	"POST /v1/admin/rewrap":          vault.ActionRewrap,
+	"GET /v1/admin/rewrap":           vault.ActionRewrapStatus,
+	"GET /v1/status":                 vault.ActionStatus,
+	"GET /v1/events":                 vault.ActionWatch,
+	"GET /v1/audit":                  vault.ActionAudit,
 }

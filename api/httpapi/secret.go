@@ -145,7 +145,7 @@ func (s *server) postToSecret(c *gin.Context) {
 		s.expire(c, base)
 		return
 	}
-	c.Writer.Header().Set("Allow", "GET, PUT, DELETE")
+	c.Writer.Header().Set("Allow", "DELETE, GET, HEAD, PUT")
 	s.fail(c, methodNotAllowed())
 }
 

@@ -158,9 +158,9 @@ func TestRoutesThatAreNone(t *testing.T) {
 		a.want(call{method: "GET", path: p}, 404, "not_found")
 	}
 	for _, c := range []struct{ method, path, allow string }{
-		{"PATCH", "/v1/secrets", "POST, GET"}, {"HEAD", "/v1/secrets", "POST, GET"}, {"POST", "/v1/metadata/a", "GET, PATCH"},
-		{"DELETE", "/v1/versions/a", "GET"}, {"OPTIONS", "/v1/secrets/a", "GET, PUT, DELETE, POST"}, {"POST", "/healthz", "GET, HEAD"},
-		{"POST", "/v1/secrets/a", "GET, PUT, DELETE"}, {"POST", "/v1/secrets/rotate", "GET, PUT, DELETE"}, {"TRACE", "/v1/secrets", "POST, GET"},
+		{"PATCH", "/v1/secrets", "POST, GET, HEAD"}, {"HEAD", "/v1/batch-read", "POST"}, {"POST", "/v1/metadata/a", "GET, HEAD, PATCH"},
+		{"DELETE", "/v1/versions/a", "GET, HEAD"}, {"OPTIONS", "/v1/secrets/a", "GET, HEAD, PUT, DELETE, POST"}, {"POST", "/healthz", "GET, HEAD"},
+		{"POST", "/v1/secrets/a", "GET, HEAD, PUT, DELETE"}, {"POST", "/v1/secrets/rotate", "GET, HEAD, PUT, DELETE"}, {"TRACE", "/v1/secrets", "POST, GET, HEAD"},
 	} {
 		got := a.do(call{method: c.method, path: c.path})
 		if got.Code != 405 || len(got.Header().Get("Allow")) != len(c.allow) {

@@ -5,6 +5,7 @@ package metric
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -16,18 +17,29 @@ import (
 
 const prefix = "hyperion_vault_"
 
-// Handler answers with the state of now: the data keys', the audit journal's, the database's, the
-// rotations', how many refusals have no record of their own, the Go runtime's and the process's. Each function is asked once an answer, from several goroutines.
-func Handler(
-	stats func() kms.Stats, journal func() vault.AuditState, database func(context.Context) (vault.Replication, error),
-	counts func(context.Context) (vault.Status, error), unrecorded func() uint64,
-) http.Handler {
+// Sources are what the metrics are taken from. Each function is called once an answer, from several goroutines; all but
+// NotAfter are required.
+type Sources struct {
+	Keys       func() kms.Stats
+	Journal    func() vault.AuditState
+	Database   func(context.Context) (vault.Replication, error)
+	Counts     func(context.Context) (vault.Status, error)
+	Unrecorded func() uint64 // refusals that have no record of their own
+	Requests   *Requests
+	Pools      func() []Pool
+	Version    string           // of the program
+	NotAfter   func() time.Time // when the API's certificate expires; nil = there is none
+}
+
+// Handler answers with the state of now, the Go runtime's and the process's included.
+func Handler(s Sources) http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: prefix + "refusals_unrecorded_total", Help: "Requests refused (429) without a record of their own: their client was refused too often.",
-	}, func() float64 { return float64(unrecorded()) }),
-		keys{stats}, audit{journal}, replication{database}, rotations{counts}, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		Name: prefix + "refusals_unrecorded_total", Help: "Requests refused without a record of their own: their client was refused too often.",
+	}, func() float64 { return float64(s.Unrecorded()) }),
+		keys{s.Keys}, audit{s.Journal}, replication{s.Database}, rotations{s.Counts}, process{s.Pools, s.Version, s.Counts, s.NotAfter},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(s.Requests.collectors()...)
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 

@@ -2,6 +2,7 @@ package metric
 
 import (
 	"context"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -37,14 +38,28 @@ func standby(context.Context) (vault.Replication, error) {
 
 func counts(context.Context) (vault.Status, error) {
 	return vault.Status{
-		Due: 21, OverdueSecs: 22, Claimed: 23, Failing: 24, Missed: 25, Unplanned: 26, EventsHeldSecs: 27, LastPassAt: time.UnixMilli(4500),
+		Version: "0.0.7", Due: 21, OverdueSecs: 22, Claimed: 23, Failing: 24, Missed: 25, Unplanned: 26, EventsHeldSecs: 27, LastPassAt: time.UnixMilli(4500),
 		Failures: []vault.Failure{{Name: "a/secret/name"}},
 	}, nil
 }
 
+func sources(database func(context.Context) (vault.Replication, error)) Sources {
+	r := NewRequests()
+	r.Begin()
+	r.Begin()
+	r.End("GET", "/v1/secrets/{name}", 200, 3*time.Millisecond)
+	return Sources{
+		Keys: stats, Journal: journal, Database: database, Counts: counts, Unrecorded: func() uint64 { return 17 }, Requests: r,
+		Version: "9.9", NotAfter: func() time.Time { return time.UnixMilli(5500) },
+		Pools: func() []Pool {
+			return []Pool{{Name: "reader", Max: 31, InUse: 32, Idle: 33, Acquired: 34, Waited: 35, GaveUp: 36, AcquireWaited: 1500 * time.Millisecond}}
+		},
+	}
+}
+
 func TestHandler(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(stats, journal, standby, counts, func() uint64 { return 17 }).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	Handler(sources(standby)).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	body := w.Body.String()
 	for _, line := range []string{
 		"hyperion_vault_dek_cache_keys 3", "hyperion_vault_dek_cache_hits_total 10", "hyperion_vault_dek_cache_misses_total 4",
@@ -61,6 +76,14 @@ func TestHandler(t *testing.T) {
 		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="+Inf"} 9`,
 		`hyperion_vault_kms_call_seconds_count{operation="rewrap"} 0`,
 		"hyperion_vault_refusals_unrecorded_total 17",
+		`hyperion_vault_http_requests_total{method="GET",route="/v1/secrets/{name}",status="200"} 1`, "hyperion_vault_http_requests_in_flight 1",
+		`hyperion_vault_http_request_seconds_bucket{method="GET",route="/v1/secrets/{name}",le="0.0025"} 0`,
+		`hyperion_vault_http_request_seconds_bucket{method="GET",route="/v1/secrets/{name}",le="0.005"} 1`,
+		`hyperion_vault_db_pool_max_connections{pool="reader"} 31`, `hyperion_vault_db_pool_in_use_connections{pool="reader"} 32`,
+		`hyperion_vault_db_pool_idle_connections{pool="reader"} 33`, `hyperion_vault_db_pool_acquires_total{pool="reader"} 34`,
+		`hyperion_vault_db_pool_empty_acquires_total{pool="reader"} 35`, `hyperion_vault_db_pool_canceled_acquires_total{pool="reader"} 36`,
+		`hyperion_vault_db_pool_acquire_seconds_total{pool="reader"} 1.5`, `version="9.9"} 1`, `hyperion_vault_schema_info{version="0.0.7"} 1`,
+		"hyperion_vault_tls_certificate_expiry_timestamp_seconds 5.5",
 		"hyperion_vault_audit_pending_records 11", "hyperion_vault_audit_pending_bytes 12", "hyperion_vault_audit_max_pending_bytes 13",
 		"hyperion_vault_audit_oldest_pending_timestamp_seconds 2.5", "hyperion_vault_audit_recorded_total 14",
 		"hyperion_vault_audit_refused_total 15", "hyperion_vault_audit_shipped_total 16",
@@ -84,7 +107,7 @@ func TestHandler(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for _, c := range []prometheus.Collector{keys{stats}, audit{journal}, replication{standby}, rotations{counts}} {
+	for _, c := range []prometheus.Collector{keys{stats}, audit{journal}, replication{standby}, rotations{counts}, process{sources(standby).Pools, "9.9", counts, nil}, NewRequests().total, NewRequests().seconds} {
 		problems, err := testutil.CollectAndLint(c)
 		if err != nil || len(problems) != 0 {
 			t.Errorf("%v %v", problems, err)
@@ -102,9 +125,27 @@ func TestReplicationUnknown(t *testing.T) {
 		},
 	} {
 		w := httptest.NewRecorder()
-		Handler(stats, journal, ask, counts, func() uint64 { return 0 }).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		Handler(sources(ask)).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 		if body := w.Body.String(); w.Code != 200 || !strings.Contains(body, want+"\n") || strings.Contains(body, "replication_lag") {
 			t.Errorf("%d, want %s: %s", w.Code, want, body)
 		}
+	}
+}
+
+// TestLabelsAreBounded: what a client sends makes no time series without end.
+func TestLabelsAreBounded(t *testing.T) {
+	r := NewRequests()
+	for i := range 1000 {
+		r.Begin()
+		r.End(fmt.Sprintf("M%d", i), "", 404, time.Millisecond)
+	}
+	if n := testutil.CollectAndCount(r.total); n != 1 {
+		t.Errorf("%d series", n)
+	}
+	if got := testutil.ToFloat64(r.total.WithLabelValues("other", "none", "404")); got != 1000 {
+		t.Errorf("counted %v", got)
+	}
+	if got := testutil.ToFloat64(r.inFlight); got != 0 {
+		t.Errorf("%v in flight", got)
 	}
 }

@@ -90,7 +90,7 @@ func (s *Service) serveHTTP() <-chan error {
 			if ln.tls {
 				served <- s.http.ServeTLS(ln, "", "")
 			} else {
-				served <- s.http.Serve(ln)
+				served <- s.http.Serve(httpapi.AnswerProblems(ln))
 			}
 		}()
 	}

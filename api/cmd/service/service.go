@@ -136,10 +136,11 @@ func (s *Service) listen(ctx context.Context) error {
 		return err
 	}
 	s.policy = httpapi.NewLivePolicy(policyOf(s.cfg))
+	requests := metric.NewRequests()
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, Policy: s.policy, Warnings: warningsOf(s.cfg), RequestTimeout: s.cfg.RequestTimeout,
 		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, WriteTimeout: s.cfg.WriteTimeout,
-		Metrics: metric.Handler(s.keeper.Stats, s.audit.AuditState, s.door.Replication, s.door.Counts, s.door.Unrecorded), Changed: &s.changed, Closing: s.closing,
+		Meter: requests, Metrics: metric.Handler(s.sources(requests)), Changed: &s.changed, Closing: s.closing,
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: s.Addr(), TLS: s.tlsConfig(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,

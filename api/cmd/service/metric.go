@@ -1,0 +1,23 @@
+package service
+
+import (
+	"github.com/hyperiondb/hyperion-vault/api/metric"
+)
+
+// sources are what /metrics is taken from.
+func (s *Service) sources(requests *metric.Requests) metric.Sources {
+	out := metric.Sources{
+		Keys: s.keeper.Stats, Journal: s.audit.AuditState, Database: s.door.Replication, Counts: s.door.Counts,
+		Unrecorded: s.door.Unrecorded, Requests: requests, Version: s.cfg.Version,
+		Pools: func() (all []metric.Pool) {
+			for _, p := range s.db.Pools() {
+				all = append(all, metric.Pool(p))
+			}
+			return all
+		},
+	}
+	if s.cert != nil {
+		out.NotAfter = s.cert.NotAfter
+	}
+	return out
+}

@@ -1,0 +1,57 @@
+package metric
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Requests counts what the REST API answers. Its labels are a method of HTTP, a template of a path and a status, so
+// their number is bounded whatever clients send.
+type Requests struct {
+	total    *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+}
+
+// NewRequests returns a counter for Sources. It is safe for concurrent use.
+func NewRequests() *Requests {
+	return &Requests{
+		total: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "http_requests_total", Help: "Requests answered, by method, route and status.",
+		}, []string{"method", "route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: prefix + "http_request_seconds", Help: "Time from the header of a request to the end of its answer. Event streams last until they end.",
+			Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30},
+		}, []string{"method", "route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "http_requests_in_flight", Help: "Requests being answered, event streams included.",
+		}),
+	}
+}
+
+func (r *Requests) collectors() []prometheus.Collector {
+	return []prometheus.Collector{r.total, r.seconds, r.inFlight}
+}
+
+// Begin counts a request that has begun.
+func (r *Requests) Begin() { r.inFlight.Inc() }
+
+// methods are those that a route can have; every other one is "other".
+var methods = map[string]bool{
+	"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "OPTIONS": true,
+}
+
+// End counts its answer. route is "" for a path that is none.
+func (r *Requests) End(method, route string, status int, took time.Duration) {
+	r.inFlight.Dec()
+	if !methods[method] {
+		method = "other"
+	}
+	if route == "" {
+		route = "none"
+	}
+	r.total.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
+	r.seconds.WithLabelValues(method, route).Observe(took.Seconds())
+}

@@ -1,0 +1,24 @@
+package store
+
+import "time"
+
+// PoolStat is the use of one of the pools.
+type PoolStat struct {
+	Name                     string // "reader" or "writer"
+	Max, InUse, Idle         int
+	Acquired, Waited, GaveUp uint64 // handed out; of these when none was idle; requests that ended before they had one
+	AcquireWaited            time.Duration
+}
+
+// Pools returns how the pools are used.
+func (d *DB) Pools() []PoolStat {
+	return []PoolStat{d.reader.stat("reader"), d.writer.stat("writer")}
+}
+
+func (p *pool) stat(name string) PoolStat {
+	s := p.Stat()
+	return PoolStat{
+		Name: name, Max: int(s.MaxConns()), InUse: int(s.AcquiredConns()), Idle: int(s.IdleConns()), Acquired: uint64(s.AcquireCount()),
+		Waited: uint64(s.EmptyAcquireCount()), GaveUp: uint64(s.CanceledAcquireCount()), AcquireWaited: s.EmptyAcquireWaitTime(),
+	}
+}
