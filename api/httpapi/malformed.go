@@ -44,6 +44,14 @@ func (c *problemConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// CloseWrite is what net/http does before it closes, so that the client can read the answer to its end.
+func (c *problemConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // libraryAnswer returns the status of an answer that net/http made by itself, or 0.
 func libraryAnswer(b []byte) int {
 	rest, ok := bytes.CutPrefix(b, statusLine)
