@@ -227,6 +227,15 @@ COMMENT ON FUNCTION vault.access_list() IS 'all grants of access to SQL roles';
 -- The decisions. The caller is the effective role at the call; privileges are inherited as everywhere in
 -- PostgreSQL; a superuser passes, as everywhere.
 
+CREATE FUNCTION vault.pattern_matches(pattern text, target text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT pattern OPERATOR(pg_catalog.=) target OR pattern OPERATOR(pg_catalog.=) '*'
+        OR (pg_catalog.right(pattern, 2) OPERATOR(pg_catalog.=) '/*'
+            AND pg_catalog.starts_with(target, pg_catalog.left(pattern, -1)))
+$$;
+COMMENT ON FUNCTION vault.pattern_matches(text, text) IS 'whether the pattern of a grant selects a name';
+
 CREATE FUNCTION vault.may(caller oid, wanted text, target text) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -234,12 +243,52 @@ BEGIN
     RETURN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND r.rolsuper)
         OR EXISTS (SELECT FROM vault.access_grants g
                    WHERE (wanted = 'list' OR g.action = wanted)
-                     AND (g.pattern = target OR g.pattern = '*'
-                          OR (right(g.pattern, 2) = '/*' AND starts_with(target, left(g.pattern, -1))))
+                     AND vault.pattern_matches(g.pattern, target)
                      AND pg_has_role(caller, g.grantee, 'USAGE'));
 END
 $$;
 COMMENT ON FUNCTION vault.may(oid, text, text) IS 'whether a role may do an action on a name; list: any action at all';
+
+CREATE FUNCTION vault.who_may(name text, action text)
+RETURNS TABLE (role text, can_login boolean, how text, as_role text, grantee text, pattern text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    -- Before PostgreSQL 16 every member may SET ROLE.
+    settable text := CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END;
+BEGIN
+    IF who_may.name IS NULL OR who_may.name = '*' OR right(who_may.name, 2) = '/*' THEN
+        RAISE EXCEPTION 'name must be the name of one secret' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM vault.check_pattern(who_may.name);
+    PERFORM vault.check_actions(ARRAY[who_may.action]);
+    RETURN QUERY
+        WITH allowing AS (
+            SELECT g.grantee AS oid, g.pattern FROM vault.access_grants g JOIN pg_roles r ON r.oid = g.grantee
+            WHERE g.action = who_may.action AND vault.pattern_matches(g.pattern, who_may.name)
+        ), able AS (  -- what a role may without SET ROLE; of superusers it says so, and not what they would inherit
+            SELECT r.oid, 'superuser' AS how, NULL::oid AS grantee, NULL::text AS pattern FROM pg_roles r WHERE r.rolsuper
+            UNION ALL
+            SELECT r.oid, CASE WHEN r.oid = a.oid THEN 'granted' ELSE 'inherited' END, a.oid, a.pattern
+            FROM pg_roles r JOIN allowing a ON pg_has_role(r.oid, a.oid, 'USAGE') WHERE NOT r.rolsuper
+        ), becoming AS (
+            SELECT r.oid, a.oid AS as_role, a.grantee, a.pattern
+            FROM pg_roles r JOIN able a ON a.oid <> r.oid AND pg_has_role(r.oid, a.oid, settable)
+            WHERE NOT r.rolsuper
+              AND NOT EXISTS (SELECT FROM able own WHERE own.oid = r.oid AND own.grantee = a.grantee)
+        )
+        SELECT r.rolname::text, r.rolcanlogin, x.how, b.rolname::text, g.rolname::text, x.pattern
+        FROM (SELECT a.oid, a.how, NULL::oid AS as_role, a.grantee, a.pattern FROM able a
+              UNION ALL SELECT c.oid, 'set role', c.as_role, c.grantee, c.pattern FROM becoming c) x
+        JOIN pg_roles r ON r.oid = x.oid
+        LEFT JOIN pg_roles b ON b.oid = x.as_role
+        LEFT JOIN pg_roles g ON g.oid = x.grantee
+        ORDER BY r.rolname, x.how, b.rolname, g.rolname, x.pattern COLLATE "C";
+END
+$$;
+COMMENT ON FUNCTION vault.who_may(text, text)
+    IS 'the roles that may do an action on a name, and the grant that lets each; also those that may after SET ROLE';
 
 -- The same for all names at once: to ask vault.may of each takes seconds where there are many. Below a prefix 'a/' are
 -- the names from 'a/' to 'a0', the byte after '/'; no character of a name is above 'z' or below '-'.

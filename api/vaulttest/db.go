@@ -34,10 +34,7 @@ func (c *Cluster) NewDB(t testing.TB) *DB {
 	c.dbMu.Lock()
 	defer c.dbMu.Unlock()
 	c.dbs++
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	d := &DB{Cluster: c, serving: &serving{}, Name: fmt.Sprintf("hv_%d", c.dbs), masterKey: base64.StdEncoding.EncodeToString(key)}
-	d.SuperuserDSN, d.ServiceDSN = c.DSN(d.Name, Superuser), c.DSN(d.Name, ServiceRole)
+	d := c.Database(fmt.Sprintf("hv_%d", c.dbs))
 	c.mustExec(t, "CREATE DATABASE "+d.Name)
 	t.Cleanup(func() {
 		if c.run != nil { // a test may have stopped its server
@@ -47,6 +44,16 @@ func (c *Cluster) NewDB(t testing.TB) *DB {
 	d.MustExec(t, "CREATE EXTENSION hyperion_vault")
 	d.MustExec(t, "SELECT vault.grant_service_role('"+ServiceRole+"')")
 	return d
+}
+
+// Database is a database of c that the test itself makes ready for an API.
+func (c *Cluster) Database(name string) *DB {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	return &DB{
+		Cluster: c, serving: &serving{}, Name: name, masterKey: base64.StdEncoding.EncodeToString(key),
+		SuperuserDSN: c.DSN(name, Superuser), ServiceDSN: c.DSN(name, ServiceRole),
+	}
 }
 
 func (c *Cluster) mustExec(t testing.TB, sql string) {

@@ -377,3 +377,39 @@ SELECT vault.revoke_access('regress_vault_asks', 'own/*', '{read}');
 SELECT * FROM vault.access_list();
 DROP ROLE regress_vault_inherits, regress_vault_asks, regress_vault_team;
 DROP FUNCTION reads(text);
+
+--
+-- who may: every role that the decision lets, by which grant, and those that may after SET ROLE
+--
+CREATE ROLE regress_vault_who_group;
+CREATE ROLE regress_vault_who_other;
+CREATE ROLE regress_vault_who_root SUPERUSER;
+CREATE ROLE regress_vault_who_member LOGIN IN ROLE regress_vault_who_group;
+CREATE ROLE regress_vault_who_below IN ROLE regress_vault_who_member;
+CREATE ROLE regress_vault_who_apart LOGIN NOINHERIT IN ROLE regress_vault_who_group;
+CREATE ROLE regress_vault_who_become NOINHERIT IN ROLE regress_vault_who_root;
+CREATE ROLE regress_vault_who_nobody LOGIN;
+SELECT vault.grant_access('regress_vault_who_group', 'who/*', '{read,verify}');
+SELECT vault.grant_access('regress_vault_who_member', 'who/a', '{read}');
+SELECT vault.grant_access('regress_vault_who_other', '*', '{update}');
+SELECT * FROM vault.who_may('who/a', 'read') WHERE role LIKE 'regress%';
+SELECT * FROM vault.who_may('who/b', 'verify') WHERE role LIKE 'regress%' AND how <> 'superuser';
+SELECT * FROM vault.who_may('who', 'read') WHERE role LIKE 'regress%' AND grantee IS NOT NULL;
+SELECT * FROM vault.who_may('whom/a', 'update') WHERE role LIKE 'regress%' AND grantee IS NOT NULL;
+-- it says the same as the decision does, for every role, action and name
+SELECT count(*) FROM pg_roles r, unnest('{who/a,who/b,who,whom/a,other}'::text[]) n, unnest('{read,create,update,delete,rotate,verify}'::text[]) a
+WHERE vault.may(r.oid, a, n) <> EXISTS (SELECT FROM vault.who_may(n, a) w WHERE w.role = r.rolname AND w.how <> 'set role');
+SELECT try('SELECT vault.who_may(''who/*'', ''read'')');
+SELECT try('SELECT vault.who_may(''*'', ''read'')');
+SELECT try('SELECT vault.who_may(NULL, ''read'')');
+SELECT try('SELECT vault.who_may(''who//a'', ''read'')');
+SELECT try('SELECT vault.who_may(''who/a'', ''fly'')');
+SELECT try('SELECT vault.who_may(''who/a'', NULL)');
+SET ROLE regress_vault_who_member;
+SELECT try('SELECT vault.who_may(''who/a'', ''read'')');
+RESET ROLE;
+SELECT vault.revoke_access('regress_vault_who_group', 'who/*', '{read,verify}');
+SELECT vault.revoke_access('regress_vault_who_member', 'who/a', '{read}');
+SELECT vault.revoke_access('regress_vault_who_other', '*', '{update}');
+DROP ROLE regress_vault_who_group, regress_vault_who_other, regress_vault_who_root, regress_vault_who_member, regress_vault_who_below,
+    regress_vault_who_apart, regress_vault_who_become, regress_vault_who_nobody;
