@@ -89,9 +89,29 @@ CREATE TABLE vault.admin_tokens (
 );
 CREATE UNIQUE INDEX admin_tokens_name_key ON vault.admin_tokens (name) WHERE revoked_at IS NULL;
 
--- regrole, not a name: a role that is renamed keeps its grants, one that is dropped leaves them to nobody.
+-- Whose a grant is. A role, not its name: a role that is renamed keeps its grants, one that is dropped leaves them to nobody.
+-- A dump holds the name; where that role is missing, the restored grant is set aside (shim/grantee.c).
+CREATE TYPE vault.grantee;
+CREATE FUNCTION vault.grantee_in(cstring) RETURNS vault.grantee
+AS 'MODULE_PATHNAME', 'hv_grantee_in' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vault.grantee_out(vault.grantee) RETURNS cstring
+AS 'MODULE_PATHNAME', 'hv_grantee_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE TYPE vault.grantee (INPUT = vault.grantee_in, OUTPUT = vault.grantee_out, INTERNALLENGTH = VARIABLE);
+COMMENT ON FUNCTION vault.grantee_in(cstring) IS 'reads a grantee: a name, or a question mark and a name';
+COMMENT ON FUNCTION vault.grantee_out(vault.grantee) IS 'writes a grantee';
+COMMENT ON TYPE vault.grantee IS 'a role, or the name of one that was missing where a dump was restored';
+CREATE FUNCTION vault.hold(role regrole) RETURNS vault.grantee
+AS 'MODULE_PATHNAME', 'hv_hold' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vault.hold(regrole) IS 'a role as a grantee';
+CREATE FUNCTION vault.role_of(grantee vault.grantee) RETURNS regrole
+AS 'MODULE_PATHNAME', 'hv_role_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vault.role_of(vault.grantee) IS 'the role of a grantee; null: it is missing';
+CREATE FUNCTION vault.missing_name(grantee vault.grantee) RETURNS text
+AS 'MODULE_PATHNAME', 'hv_missing_name' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vault.missing_name(vault.grantee) IS 'the name of a grantee that is missing; null: it is not';
+
 CREATE TABLE vault.access_grants (
-    grantee regrole NOT NULL,
+    holder vault.grantee NOT NULL,
     pattern text COLLATE "C" NOT NULL
         CONSTRAINT access_grants_pattern_len CHECK (pg_catalog.octet_length(pattern) BETWEEN 1 AND 257),
     action text NOT NULL
@@ -99,7 +119,8 @@ CREATE TABLE vault.access_grants (
         CHECK (action IN ('read', 'create', 'update', 'delete', 'rotate', 'verify')),
     granted_at timestamptz NOT NULL,
     granted_by text NOT NULL,
-    CONSTRAINT access_grants_pkey PRIMARY KEY (grantee, pattern, action)
+    grantee regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,  -- null: missing
+    CONSTRAINT access_grants_key UNIQUE (grantee, pattern, action)
 );
 
 -- One row per secret and due time, for ever unique: that is what makes a rotation happen once.
@@ -237,8 +258,9 @@ CREATE POLICY owner_only ON vault.audit_journals TO vault_owner USING (true) WIT
 SELECT pg_catalog.pg_extension_config_dump('vault.secrets', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.secret_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.admin_tokens', '');
--- A role that was dropped is dumped as its number, which is another role's where the dump is restored.
-SELECT pg_catalog.pg_extension_config_dump('vault.access_grants', 'WHERE grantee IN (SELECT oid FROM pg_catalog.pg_roles)');
+-- The grants of a role that was dropped are nobody's.
+SELECT pg_catalog.pg_extension_config_dump('vault.access_grants',
+    'WHERE grantee IS NULL OR grantee IN (SELECT oid FROM pg_catalog.pg_roles)');
 SELECT pg_catalog.pg_extension_config_dump('vault.rotation_jobs', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.audit_journals', '');

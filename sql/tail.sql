@@ -14,8 +14,8 @@ BEGIN
     END LOOP;
     FOR item IN
         SELECT t.oid::pg_catalog.regtype AS name FROM pg_catalog.pg_type t
-        JOIN pg_catalog.pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
-        WHERE t.typnamespace = 'vault'::pg_catalog.regnamespace
+        LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+        WHERE t.typnamespace = 'vault'::pg_catalog.regnamespace AND (c.relkind = 'c' OR t.typtype = 'b' AND t.typelem = 0)
     LOOP
         EXECUTE pg_catalog.format('ALTER TYPE %s OWNER TO vault_owner', item.name);
         -- With USAGE, anybody's table could have a column of it and stand in the way of an upgrade. (Not so for

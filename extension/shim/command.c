@@ -23,9 +23,13 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteHandler.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 #define ALLOW_HINT	"If it has to be: SET hyperion_vault.allow_unsafe_grants = on;"
 
@@ -251,6 +255,63 @@ CheckLock(LockStmt *lock)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("permission denied to lock a table of schema " HV_SCHEMA_NAME)));
 	}
+}
+
+/*
+ * Whether the session runs a script of pg_dump or pg_restore, by what each of them sets first.
+ */
+static bool
+IsRestoring(void)
+{
+	return !row_security && !check_function_bodies && namespace_search_path != NULL && *namespace_search_path == '\0';
+}
+
+static bool
+IsInVault(GrantStmt *grant)
+{
+	ListCell   *cell;
+
+	if (grant->objtype == OBJECT_SCHEMA)
+		return NamesIt(grant->objects);
+	if (grant->objtype != OBJECT_FUNCTION)
+		return false;
+	foreach(cell, grant->objects)
+	{
+		List	   *name = lfirst_node(ObjectWithArgs, cell)->objname;
+
+		if (list_length(name) != 2 || strcmp(strVal(linitial(name)), HV_SCHEMA_NAME) != 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Whether a command is to be left out: in a restored dump, a GRANT of what the vault's functions need to a role that is
+ * missing. As an error it would undo the whole restore, if that is one transaction. Says so.
+ */
+bool
+HvLeaveOut(Node *command)
+{
+	GrantStmt  *grant = (GrantStmt *) command;
+	ListCell   *cell;
+
+	if (!IsA(command, GrantStmt) || !IsRestoring() || grant->targtype != ACL_TARGET_OBJECT || !IsInVault(grant))
+		return false;
+	foreach(cell, grant->grantees)
+	{
+		RoleSpec   *role = lfirst_node(RoleSpec, cell);
+
+		if (role->roletype != ROLESPEC_CSTRING || OidIsValid(get_role_oid(role->rolename, true)))
+			return false;
+	}
+	if (grant->grantees == NIL)
+		return false;
+	ereport(WARNING,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("role %s is missing here: a privilege of it in schema " HV_SCHEMA_NAME " is left out",
+					quote_identifier(linitial_node(RoleSpec, grant->grantees)->rolename)),
+			 errhint("List what is set aside: SELECT * FROM vault.missing_grants();")));
+	return true;
 }
 
 /*

@@ -7,5 +7,6 @@
 #include "nodes/nodes.h"
 
 extern void HvCheckCommand(Node *command);
+extern bool HvLeaveOut(Node *command);
 
 #endif

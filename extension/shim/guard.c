@@ -80,6 +80,8 @@ Utility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUt
 	bool		outer = looked;
 
 	HvCheckCommand(statement->utilityStmt);
+	if (HvLeaveOut(statement->utilityStmt))
+		return;
 	if (!IsA(statement->utilityStmt, DropStmt) && !IsA(statement->utilityStmt, DropOwnedStmt))
 	{
 		NextUtility(statement, text, read_only_tree, context, params, environment, dest, completion);

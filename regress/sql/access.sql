@@ -113,10 +113,10 @@ BEGIN
     PERFORM setseed(0.25);
     FOR round IN 1 .. rounds LOOP
         DELETE FROM vault.access_grants WHERE grantee = role;
-        INSERT INTO vault.access_grants (grantee, pattern, action, granted_at, granted_by)
-        SELECT DISTINCT role, CASE WHEN random() < 0.02 THEN '*' ELSE name || CASE WHEN random() < 0.5 THEN '' ELSE '/*' END END,
+        INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by)
+        SELECT vault.hold(role), u.* FROM (SELECT DISTINCT CASE WHEN random() < 0.02 THEN '*' ELSE name || CASE WHEN random() < 0.5 THEN '' ELSE '/*' END END,
                CASE WHEN random() < 0.5 THEN 'read' ELSE 'verify' END, now(), ''
-        FROM (SELECT names[1 + floor(random() * cardinality(names))] FROM generate_series(1, 1 + floor(random() * 12)::integer)) g (name);
+        FROM (SELECT names[1 + floor(random() * cardinality(names))] FROM generate_series(1, 1 + floor(random() * 12)::integer)) g (name)) u;
         SELECT ARRAY[count(*) FILTER (WHERE (hits > 0) <> vault.may(role, 'list', name)), count(*) FILTER (WHERE hits > 1),
                      count(*) FILTER (WHERE hits = 1), count(*) FILTER (WHERE hits = 0)] INTO n
         FROM (SELECT name, (SELECT count(*) FROM vault.visible_names(role) v WHERE name >= v.first COLLATE "C" AND name < v.beyond COLLATE "C") hits
