@@ -24,6 +24,32 @@ $$;
 COMMENT ON FUNCTION vault.list_wrapped(text, uuid, bigint, integer)
     IS 'a page of the versions whose data key another master key than the given one wrapped, expired ones included';
 
+CREATE FUNCTION vault.sample_wrapped(start_id uuid, max_rows integer)
+RETURNS TABLE (secret_id uuid, name text, version bigint, kms_key_id text, wrapped_dek bytea)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF sample_wrapped.max_rows IS NULL OR sample_wrapped.max_rows NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION 'max_rows must be between 1 and 1000' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- Ids are random, so a random start gives a fair sample by two short scans of the primary key.
+    RETURN QUERY
+        SELECT x.secret_id, s.name, x.version, x.kms_key_id, x.wrapped_dek
+        FROM ((SELECT v.secret_id, v.version, v.kms_key_id, v.wrapped_dek FROM vault.secret_versions v
+               WHERE v.secret_id >= sample_wrapped.start_id
+               ORDER BY v.secret_id, v.version LIMIT sample_wrapped.max_rows)
+              UNION ALL
+              (SELECT v.secret_id, v.version, v.kms_key_id, v.wrapped_dek FROM vault.secret_versions v
+               WHERE v.secret_id < sample_wrapped.start_id
+               ORDER BY v.secret_id, v.version LIMIT sample_wrapped.max_rows)) x
+        JOIN vault.secrets s ON s.id = x.secret_id
+        LIMIT sample_wrapped.max_rows;
+END
+$$;
+COMMENT ON FUNCTION vault.sample_wrapped(uuid, integer)
+    IS 'a few wrapped data keys from a place on, so that a server can prove that its master key opens what is stored';
+
 CREATE FUNCTION vault.count_wrapped(current_key text) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT count(*) FROM vault.secret_versions v WHERE v.kms_key_id <> current_key $$;

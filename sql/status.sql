@@ -49,6 +49,76 @@ END
 $$;
 COMMENT ON FUNCTION vault.last_change() IS 'the place after which changes_since() shows what is new; no row: from the start';
 
+CREATE FUNCTION vault.supervisor_state(OUT preloaded boolean, OUT database text, OUT enabled boolean,
+                                       OUT scan_interval_secs integer, OUT launched_at timestamptz,
+                                       OUT failing_since timestamptz, OUT reason text)
+AS 'MODULE_PATHNAME', 'hv_supervisor_state' LANGUAGE C VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION vault.supervisor_state()
+    IS 'whether the library is preloaded, the settings of the supervisor, and why it makes no pass';
+
+CREATE FUNCTION vault.supervision() RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stamp timestamptz := clock_timestamp();
+    s record;
+    last_sign timestamptz;
+BEGIN
+    SELECT * INTO s FROM vault.supervisor_state();
+    last_sign := greatest((SELECT p.last_pass_at FROM vault.supervisor_passes p), s.launched_at, pg_postmaster_start_time());
+    RETURN jsonb_build_object(
+        'in_recovery', pg_is_in_recovery(),
+        'preloaded', s.preloaded,
+        'database', s.database,
+        'serves', s.database = current_database(),
+        -- Passes are scan_interval_secs apart, and a long one may take its time.
+        'stalled', s.preloaded AND s.database = current_database() AND NOT pg_is_in_recovery()
+                   AND stamp - last_sign > make_interval(secs => greatest(30, 4 * s.scan_interval_secs)),
+        'last_sign_at', last_sign,
+        'failing_since', s.failing_since,
+        'reason', s.reason);
+END
+$$;
+COMMENT ON FUNCTION vault.supervision() IS 'whether the supervisor of the answering server looks after this database';
+
+CREATE FUNCTION vault.waiting() RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stamp timestamptz := clock_timestamp();
+    s record;
+BEGIN
+    SELECT * INTO s FROM vault.supervisor_state();
+    RETURN (
+        SELECT coalesce(jsonb_agg(jsonb_build_object('reason', w.reason, 'count', w.n, 'since', w.since) ORDER BY w.reason), '[]')
+        FROM (
+            SELECT CASE WHEN x.rotation_paused THEN 'paused' WHEN NOT s.enabled THEN 'disabled' ELSE 'not_enqueued' END AS reason,
+                   count(*) AS n, min(x.next_rotation_at) AS since
+            FROM vault.secrets x
+            WHERE x.next_rotation_at <= stamp AND x.deleted_at IS NULL
+              AND (x.rotation_paused OR NOT s.enabled
+                   OR x.next_rotation_at <= stamp - make_interval(secs => 10 + 2 * s.scan_interval_secs))
+              AND NOT EXISTS (SELECT FROM vault.rotation_jobs j WHERE j.secret_id = x.id AND j.state IN ('queued', 'claimed'))
+            GROUP BY 1
+            UNION ALL
+            SELECT 'unplanned', count(*), min(x.updated_at) FROM vault.secrets x
+            WHERE x.rotation_schedule IS NOT NULL AND x.next_rotation_at IS NULL AND x.deleted_at IS NULL
+              AND x.updated_at < stamp - interval '1 minute'
+            HAVING count(*) > 0
+            UNION ALL
+            -- One that could be claimed is claimed within seconds by any API process that has its keys.
+            SELECT CASE WHEN j.last_error IS NOT NULL AND j.next_attempt_at > stamp THEN 'retried' ELSE 'not_claimed' END,
+                   count(*), min(CASE WHEN j.last_error IS NOT NULL AND j.next_attempt_at > stamp THEN j.due_at
+                                      ELSE coalesce(j.claimed_until, j.next_attempt_at) END)
+            FROM vault.rotation_jobs j
+            WHERE (j.state = 'queued' AND (j.next_attempt_at <= stamp - interval '20 seconds' OR j.last_error IS NOT NULL)
+                   AND (j.next_attempt_at > stamp OR j.next_attempt_at <= stamp - interval '20 seconds'))
+               OR (j.state = 'claimed' AND j.claimed_until <= stamp - interval '20 seconds')
+            GROUP BY 1) w);
+END
+$$;
+COMMENT ON FUNCTION vault.waiting() IS 'how many rotations are due and not made for which reason, and since when';
+
 CREATE FUNCTION vault.status() RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -63,6 +133,8 @@ BEGIN
             'last_pass_at', (SELECT last_pass_at FROM vault.supervisor_passes),
             'events_held_secs', (SELECT coalesce(extract(epoch FROM stamp - min(c.at))::bigint, 0) FROM vault.changes c
                                  WHERE c.xid >= pg_snapshot_xmin(pg_current_snapshot())),
+            'waiting', vault.waiting(),
+            'supervision', vault.supervision(),
             'failures', vault.failures())
         || (SELECT jsonb_build_object(
                 'secrets', count(*),

@@ -61,3 +61,21 @@ BEGIN
     REVOKE ALL ON ALL SEQUENCES IN SCHEMA vault FROM PUBLIC;
 END
 $$;
+
+-- Without the library in shared_preload_libraries nothing rotates, and values stand in the server's log.
+DO $$
+DECLARE
+    s record;
+BEGIN
+    SELECT * INTO s FROM vault.supervisor_state();
+    IF NOT s.preloaded THEN
+        RAISE WARNING 'hyperion_vault is not preloaded: no rotation is made, and statements are logged with their values'
+            USING HINT = pg_catalog.format('Add to postgresql.conf and restart: shared_preload_libraries = %L and hyperion_vault.database = %L',
+                                           pg_catalog.concat_ws(',', nullif(pg_catalog.current_setting('shared_preload_libraries'), ''), 'hyperion_vault'),
+                                           pg_catalog.current_database());
+    ELSIF s.database <> pg_catalog.current_database() THEN
+        RAISE WARNING 'the supervisor serves database "%": no rotation is made in this one', s.database
+            USING HINT = pg_catalog.format('Add to postgresql.conf and restart: hyperion_vault.database = %L', pg_catalog.current_database());
+    END IF;
+END
+$$;

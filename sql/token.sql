@@ -70,8 +70,8 @@ AS $$
                         'change_made', 'active_tokens', 'list_tokens', 'revoke_token', 'extension_version', 'api_protocols', 'configure_secret',
                         'expire_version', 'claim_rotations', 'complete_rotation', 'fail_rotation', 'release_rotation',
                         'unplanned_rotations', 'plan_rotation', 'changes_since', 'knows_change', 'last_change', 'status',
-                        'list_wrapped', 'count_wrapped', 'rewrap_version', 'audit_journal', 'ship_audit', 'skip_audit',
-                        'audit_page')
+                        'list_wrapped', 'sample_wrapped', 'count_wrapped', 'rewrap_version', 'audit_journal', 'ship_audit', 'skip_audit',
+                        'audit_page', 'supervision')
 $$;
 COMMENT ON FUNCTION vault.service_functions() IS 'the functions of the sealed path';
 

@@ -74,6 +74,8 @@ type statusBody struct {
 	Failures       []failureBody   `json:"failures"`
 	Replication    replicationBody `json:"replication"`
 	Warnings       []Warning       `json:"warnings"`
+	Waiting        []waitingBody   `json:"waiting"`
+	Conditions     []conditionBody `json:"conditions"`
 }
 
 // Warning is a setting of the answering node that is less safe than it could be.
@@ -141,7 +143,7 @@ func (s *server) status(c *gin.Context) {
 		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
 		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
 		Unplanned: v.Unplanned, EventsHeldSecs: v.EventsHeldSecs, Failures: failureBodies(v.Failures),
-		Replication: replicationBodyOf(v.Replication), Warnings: s.warnings(),
+		Replication: replicationBodyOf(v.Replication), Warnings: s.warnings(), Waiting: waitingBodies(v.Waiting), Conditions: conditionBodies(v.Conditions),
 	})
 }
 

@@ -148,14 +148,15 @@ func TestReadyDegraded(t *testing.T) {
 	ready(503, "unavailable", "degraded")
 }
 
-// TestRefusedByTheKeyService: the client may not know why, the operator must.
+// TestRefusedByTheKeyService: the client may not know why, the operator must. It is not told that it may not read: its
+// address is allowed.
 func TestRefusedByTheKeyService(t *testing.T) {
 	a := newAPI(t)
 	a.create("a", "v")
 	a.keeper.FailWith(func(string) error {
 		return core.Wrap(core.Denied, errors.New("arn:aws:iam::1:role/x"), "the key service refuses")
 	})
-	got := a.want(call{method: "GET", path: "/v1/secrets/a"}, 403, "denied")
+	got := a.want(call{method: "GET", path: "/v1/secrets/a"}, 503, "unavailable")
 	if body := got.Body.String(); body == "" || strings.Contains(body, "arn:") || !strings.Contains(a.logs.String(), "role/x") {
 		t.Errorf("%s; log: %s", body, a.logs)
 	}

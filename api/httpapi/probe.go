@@ -14,6 +14,8 @@ type probeBody struct {
 	Status string            `json:"status"`
 	Checks map[string]string `json:"checks,omitempty"`
 	Causes map[string]string `json:"causes,omitempty"` // of the checks that failed
+	// Conditions are names only: what is known of each is in GET /v1/status.
+	Conditions []string `json:"conditions,omitempty"`
 }
 
 // health tells that the process answers, and nothing else.
@@ -29,6 +31,7 @@ func (s *server) ready(c *gin.Context) {
 	status := http.StatusOK
 	for _, check := range s.Vault.Ready(c.Request.Context()) {
 		out.Checks[check.Name] = "ok"
+		out.Conditions = append(out.Conditions, check.Conditions...)
 		if check.Err == nil {
 			continue
 		}

@@ -11,7 +11,10 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-var _ vault.Rewrapper = (*Cache)(nil)
+var (
+	_ vault.Rewrapper = (*Cache)(nil)
+	_ vault.Prover    = (*Cache)(nil)
+)
 
 // Rewrap has KMS wrap the same data key under the key to, an ARN, for the same context; the configured name may be an
 // alias, which somebody may point at another key meanwhile. Before the old wrapped key is
@@ -76,4 +79,31 @@ func (k *Cache) rewrapper() (vault.Rewrapper, error) {
 		return nil, errCacheClosed()
 	}
 	return rewrapperOf(k.inner.inner)
+}
+
+// Prove implements vault.Prover. Nothing is kept or counted: a data key that is kept would prove nothing about a master
+// key that was changed.
+func (k *Cache) Prove(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) error {
+	if k.ctx.Err() != nil {
+		return errCacheClosed()
+	}
+	plain, err := k.inner.inner.Unwrap(ctx, key, kmsContext)
+	envelope.Wipe(plain)
+	return err
+}
+
+// KeyID implements vault.Prover; "" when the inner keeper does not name its master key.
+func (k *Cache) KeyID() string { return keyIDOf(k.inner.inner) }
+
+// KeyID names the inner keeper's master key; "" when that does not.
+func (k *Recovery) KeyID() string { return keyIDOf(k.inner) }
+
+// KeyID returns the configured name of the master key.
+func (k *AWS) KeyID() string { return k.keyID }
+
+func keyIDOf(k vault.Keeper) string {
+	if named, ok := k.(interface{ KeyID() string }); ok {
+		return named.KeyID()
+	}
+	return ""
 }

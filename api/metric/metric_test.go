@@ -39,8 +39,12 @@ func standby(context.Context) (vault.Replication, error) {
 func counts(context.Context) (vault.Status, error) {
 	return vault.Status{
 		Version: "0.0.7", Due: 21, OverdueSecs: 22, Claimed: 23, Failing: 24, Missed: 25, Unplanned: 26, EventsHeldSecs: 27, LastPassAt: time.UnixMilli(4500),
-		Failures: []vault.Failure{{Name: "a/secret/name"}},
+		Failures: []vault.Failure{{Name: "a/secret/name"}}, Waiting: []vault.Waiting{{Reason: "not_claimed", Count: 3}},
 	}, nil
+}
+
+func holding(context.Context) []vault.Condition {
+	return []vault.Condition{{Name: vault.ConditionNotPreloaded, Severity: vault.SeverityDegraded, Reason: "of no concern to a metric", Since: time.UnixMilli(5500)}}
 }
 
 func sources(database func(context.Context) (vault.Replication, error)) Sources {
@@ -49,7 +53,7 @@ func sources(database func(context.Context) (vault.Replication, error)) Sources 
 	r.Begin()
 	r.End("GET", "/v1/secrets/{name}", 200, 3*time.Millisecond)
 	return Sources{
-		Keys: stats, Journal: journal, Database: database, Counts: counts, Unrecorded: func() uint64 { return 17 }, Requests: r,
+		Keys: stats, Journal: journal, Database: database, Counts: counts, Conditions: holding, Unrecorded: func() uint64 { return 17 }, Requests: r,
 		Version: "9.9", NotAfter: func() time.Time { return time.UnixMilli(5500) },
 		Pools: func() []Pool {
 			return []Pool{{Name: "reader", Max: 31, InUse: 32, Idle: 33, Acquired: 34, Waited: 35, GaveUp: 36, AcquireWaited: 1500 * time.Millisecond}}
@@ -92,6 +96,9 @@ func TestHandler(t *testing.T) {
 		"hyperion_vault_rotations_due 21", "hyperion_vault_rotations_overdue_seconds 22", "hyperion_vault_rotations_claimed 23",
 		"hyperion_vault_rotations_failing 24", "hyperion_vault_rotations_missed 25", "hyperion_vault_rotations_unplanned 26",
 		"hyperion_vault_events_held_seconds 27", "hyperion_vault_supervisor_last_pass_timestamp_seconds 4.5",
+		`hyperion_vault_condition{condition="not-preloaded",severity="degraded"} 1`, `hyperion_vault_condition{condition="key-mismatch",severity=""} 0`,
+		`hyperion_vault_condition_since_timestamp_seconds{condition="not-preloaded"} 5.5`,
+		`hyperion_vault_rotations_waiting{reason="not_claimed"} 3`, `hyperion_vault_rotations_waiting{reason="paused"} 0`,
 		"hyperion_vault_pg_replication_lag_bytes 4096", "hyperion_vault_pg_replication_lag_seconds 1.5",
 	} {
 		if !strings.Contains(body, line+"\n") {
@@ -107,7 +114,7 @@ func TestHandler(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for _, c := range []prometheus.Collector{keys{stats}, audit{journal}, replication{standby}, rotations{counts}, process{sources(standby).Pools, "9.9", counts, nil}, NewRequests().total, NewRequests().seconds} {
+	for _, c := range []prometheus.Collector{keys{stats}, audit{journal}, replication{standby}, rotations{counts}, conditions{holding}, process{sources(standby).Pools, "9.9", counts, nil}, NewRequests().total, NewRequests().seconds} {
 		problems, err := testutil.CollectAndLint(c)
 		if err != nil || len(problems) != 0 {
 			t.Errorf("%v %v", problems, err)

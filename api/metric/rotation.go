@@ -15,6 +15,7 @@ var (
 	rotationsFailing   = describe("rotations_failing", "Rotations that have failed and are tried again; GET /v1/status says why.")
 	rotationsMissed    = describe("rotations_missed", "Rotations of the last 30 days whose window passed.")
 	rotationsUnplanned = describe("rotations_unplanned", "Secrets with a schedule whose next time is not computed.")
+	rotationsWaiting   = describe("rotations_waiting", "Rotations that are due and not made, by reason; GET /v1/status says since when.", "reason")
 	supervisorPass     = describe("supervisor_last_pass_timestamp_seconds", "When the supervisor last made a pass; 0 = never.")
 	eventsHeld         = describe("events_held_seconds", "For how long events have been held up by an older transaction that is open.")
 )
@@ -27,7 +28,7 @@ type rotations struct {
 // Describe implements prometheus.Collector.
 func (r rotations) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		rotationsDue, rotationsOverdue, rotationsClaimed, rotationsFailing, rotationsMissed, rotationsUnplanned, supervisorPass, eventsHeld,
+		rotationsDue, rotationsOverdue, rotationsClaimed, rotationsFailing, rotationsMissed, rotationsUnplanned, rotationsWaiting, supervisorPass, eventsHeld,
 	} {
 		ch <- d
 	}
@@ -50,6 +51,13 @@ func (r rotations) Collect(ch chan<- prometheus.Metric) {
 	gauge(rotationsFailing, float64(s.Failing))
 	gauge(rotationsMissed, float64(s.Missed))
 	gauge(rotationsUnplanned, float64(s.Unplanned))
+	waiting := map[string]int64{}
+	for _, w := range s.Waiting {
+		waiting[w.Reason] = w.Count
+	}
+	for _, reason := range vault.WaitingReasons {
+		ch <- prometheus.MustNewConstMetric(rotationsWaiting, prometheus.GaugeValue, float64(waiting[reason]), reason)
+	}
 	gauge(supervisorPass, seconds(s.LastPassAt))
 	gauge(eventsHeld, float64(s.EventsHeldSecs))
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,14 +14,30 @@ import (
 func (d *DB) ListWrapped(ctx context.Context, current string, after vault.StoredKey, limit int) ([]vault.StoredKey, error) {
 	const sql = "SELECT * FROM vault.list_wrapped($1::text, $2::uuid, $3::bigint, $4::integer)"
 	args := []any{current, [16]byte(after.ID), int64(after.Version), limit}
-	return readPrimary(ctx, d, sql, args, func(r pgx.CollectableRow) (k vault.StoredKey, err error) {
-		var id [16]byte
-		var name string
-		var version int64
-		err = r.Scan(&id, &name, &version, &k.Key.KeyID, &k.Key.Wrapped)
-		k.ID, k.Name, k.Version = core.SecretID(id), core.Name(name), uint64(version)
-		return k, err
-	})
+	return readPrimary(ctx, d, sql, args, storedKeyRow)
+}
+
+func storedKeyRow(r pgx.CollectableRow) (k vault.StoredKey, err error) {
+	var id [16]byte
+	var name string
+	var version int64
+	err = r.Scan(&id, &name, &version, &k.Key.KeyID, &k.Key.Wrapped)
+	k.ID, k.Name, k.Version = core.SecretID(id), core.Name(name), uint64(version)
+	return k, err
+}
+
+// SampleWrapped implements vault.Store.
+func (d *DB) SampleWrapped(ctx context.Context, primary bool, limit int) ([]vault.StoredKey, error) {
+	const sql = "SELECT * FROM vault.sample_wrapped($1::uuid, $2::integer)"
+	from, err := core.NewSecretID(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	args := []any{[16]byte(from), limit}
+	if primary {
+		return readPrimary(ctx, d, sql, args, storedKeyRow)
+	}
+	return read(ctx, d, sql, args, storedKeyRow)
 }
 
 // CountWrapped implements vault.Store.

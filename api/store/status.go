@@ -75,7 +75,12 @@ type statusText struct {
 	InGrace        int64      `json:"in_grace"`
 	LastPassAt     *time.Time `json:"last_pass_at"`
 	EventsHeldSecs int64      `json:"events_held_secs"`
-	Failures       []struct {
+	Waiting        []struct {
+		Reason string     `json:"reason"`
+		Count  int64      `json:"count"`
+		Since  *timestamp `json:"since"`
+	} `json:"waiting"`
+	Failures []struct {
 		Name          core.Name  `json:"name"`
 		Attempts      int        `json:"attempts"`
 		Reason        string     `json:"reason"`
@@ -106,6 +111,9 @@ func (d *DB) status(ctx context.Context) (vault.Status, error) {
 		Version: s.Version, InRecovery: s.InRecovery, Secrets: s.Secrets, Automatic: s.Automatic, Paused: s.Paused,
 		Unplanned: s.Unplanned, Due: s.Due, OverdueSecs: s.OverdueSecs, Queued: s.Queued, Claimed: s.Claimed, Failing: s.Failing,
 		Missed: s.Missed, InGrace: s.InGrace, LastPassAt: orZero(s.LastPassAt), EventsHeldSecs: max(s.EventsHeldSecs, 0),
+	}
+	for _, w := range s.Waiting {
+		out.Waiting = append(out.Waiting, vault.Waiting{Reason: w.Reason, Count: w.Count, Since: orZero(w.Since).Time})
 	}
 	for _, f := range s.Failures {
 		out.Failures = append(out.Failures, vault.Failure{

@@ -20,13 +20,15 @@ type DB struct {
 	lsnWait        time.Duration // how long a read waits for the reader to replay
 	look           look[vault.Replication]
 	counts         look[vault.Status]
-	shares         shares      // of the writer's connections
+	shares         shares // of the writer's connections
+	supervised     look[supervision]
 	current        sharedReads // of current versions, from the reader
 }
 
 var (
-	_ vault.Store      = (*DB)(nil)
-	_ vault.Replicated = (*DB)(nil)
+	_ vault.Store       = (*DB)(nil)
+	_ vault.Replicated  = (*DB)(nil)
+	_ vault.Conditioned = (*DB)(nil)
 )
 
 // Open prepares the pools. It connects to nothing, so it succeeds while the

@@ -183,7 +183,7 @@ func (v *Vault) seal(ctx context.Context, b envelope.Binding, value []byte) (Sea
 	if err := b.ContentType.CheckValue(value, v.c.MaxValueLen); err != nil {
 		return SealedValue{}, err
 	}
-	key, err := v.c.Keeper.Generate(ctx, b.KMSContext())
+	key, err := v.generate(ctx, b.KMSContext())
 	defer envelope.Wipe(key.Plain)
 	if err != nil {
 		return SealedValue{}, err

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -38,9 +39,11 @@ func (v *Vault) rotatorOrigin(worker string) Origin {
 // only fail at, and when none can, what is due stays due at once. Errors: those of the Keeper's Check, Unavailable.
 func (v *Vault) ClaimRotations(ctx context.Context, worker string, lease time.Duration, limit int) ([]Claim, error) {
 	if err := v.CheckKeys(ctx); err != nil {
+		v.waiting.note(err, v.c.Clock())
 		return nil, err
 	}
 	claims, err := v.c.Store.ClaimRotations(ctx, worker, lease, limit)
+	v.waiting.note(err, v.c.Clock())
 	if len(claims) > 0 {
 		v.step(StepClaimed)
 	}
@@ -50,9 +53,46 @@ func (v *Vault) ClaimRotations(ctx context.Context, worker string, lease time.Du
 // CheckKeys returns nil when there is a key service that rotations could be made with now.
 func (v *Vault) CheckKeys(ctx context.Context) error {
 	if err := v.c.Keeper.Check(ctx); err != nil {
-		return core.Wrap(core.CodeOf(err), err, "rotations wait for the key service")
+		return core.Wrap(core.CodeOf(err), err, "rotations wait for the key service: %s", core.MessageOf(err))
 	}
-	return nil
+	return v.requireKeys(ctx)
+}
+
+// rotationFault is why this process claims no rotation, and since when. The zero value is that it does.
+type rotationFault struct {
+	mu    sync.Mutex
+	err   error
+	since time.Time
+}
+
+func (f *rotationFault) note(err error, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil || err == nil {
+		f.since = now
+	}
+	f.err = err
+}
+
+func (f *rotationFault) get() (since time.Time, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.since, f.err
+}
+
+// explainWaiting says of rotations that wait although they could be claimed why this process does not claim them.
+func (v *Vault) explainWaiting(all []Condition) []Condition {
+	since, err := v.waiting.get()
+	if err == nil {
+		return all
+	}
+	for i := range all {
+		if all[i].Name == ConditionRotationsWait && all[i].Part == PartRotator {
+			all[i].Reason += "; this process claims none: " + core.MessageOf(err)
+			all[i].Since = since
+		}
+	}
+	return all
 }
 
 // CompleteRotation makes and stores the new value of a claim. It starts over when somebody else changes the secret

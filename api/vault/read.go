@@ -118,7 +118,7 @@ func (v *Vault) open(ctx context.Context, asked core.Name, row StoredValue) ([]b
 		return nil, errCorrupt()
 	}
 	b := envelope.Binding{ID: row.SecretID, Name: asked, Version: row.Version, ContentType: row.ContentType}
-	key, err := v.c.Keeper.Unwrap(ctx, row.Sealed.Key, b.KMSContext())
+	key, err := v.unwrap(ctx, row.Sealed.Key, b.KMSContext())
 	defer envelope.Wipe(key)
 	if err != nil {
 		return nil, err

@@ -17,11 +17,13 @@ type StoredKey struct {
 	Key     WrappedKey
 }
 
-// RewrapStore is the part of a Store that a rewrap needs. All of it asks the primary.
+// RewrapStore is the part of a Store that deals with wrapped data keys. It asks the primary where nothing else is said.
 type RewrapStore interface {
 	// ListWrapped returns at most limit keys that another master key than current wrapped, in the order of secret id
 	// and version, after the given one; the zero StoredKey is before all.
 	ListWrapped(ctx context.Context, current string, after StoredKey, limit int) ([]StoredKey, error)
+	// SampleWrapped returns at most limit keys of any versions, from a random place on. It asks the primary or the reader.
+	SampleWrapped(ctx context.Context, primary bool, limit int) ([]StoredKey, error)
 	// CountWrapped is how many there are in all.
 	CountWrapped(ctx context.Context, current string) (int64, error)
 	// RewrapVersion replaces k.Key by wrapped and records it; false, and nothing is done, when the version has gone or

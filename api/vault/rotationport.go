@@ -110,6 +110,16 @@ type Failure struct {
 	NextAttemptAt time.Time
 }
 
+// Waiting is a number of rotations that wait for one reason.
+type Waiting struct {
+	Reason string // one of the WaitingReasons
+	Count  int64
+	Since  time.Time // when the first of them became due, or could first have been made
+}
+
+// WaitingReasons are all reasons of a Waiting. Each is explained in docs/OPERATIONS.md.
+var WaitingReasons = []string{"paused", "unplanned", "disabled", "not_enqueued", "not_claimed", "retried"}
+
 // Status is the state of a vault in counts.
 type Status struct {
 	Version     string // of the schema
@@ -130,7 +140,9 @@ type Status struct {
 	EventsHeldSecs int64
 	Failures       []Failure // some of those failing, the most often failed first
 
+	Waiting     []Waiting   // rotations that are due and not made, by reason
 	Audit       *AuditState // of this node's journal; nil = there is none
+	Conditions  []Condition // that hold on this node
 	Replication Replication
 }
 

@@ -65,7 +65,7 @@ func (v *Vault) GenerateForSQL(ctx context.Context, c SQLCaller, g SQLGenerate) 
 			return core.Errorf(core.Invalid, "a data key is for a create, an update or a rotate")
 		}
 		b := envelope.Binding{ID: g.ID, Version: g.Version}
-		key, err = v.c.Keeper.Generate(ctx, b.KMSContext())
+		key, err = v.generate(ctx, b.KMSContext())
 		return err
 	})
 	if err != nil {
@@ -96,7 +96,7 @@ func (v *Vault) UnwrapForSQL(ctx context.Context, c SQLCaller, u SQLUnwrap) ([][
 		}
 		for _, k := range u.Keys {
 			b := envelope.Binding{ID: u.ID, Version: k.Version}
-			plain, err := v.c.Keeper.Unwrap(ctx, k.WrappedKey, b.KMSContext())
+			plain, err := v.unwrap(ctx, k.WrappedKey, b.KMSContext())
 			keys = append(keys, plain)
 			if err != nil {
 				return err

@@ -43,14 +43,17 @@ type Config struct {
 }
 
 // Vault is the door. It holds no state of its own beyond its Config, who may read, the
-// progress of a rewrap (Close ends that) and who was refused of late, and is safe
-// for concurrent use.
+// progress of a rewrap (Close ends that), who was refused of late, whether the keeper
+// opens what is stored and since when conditions hold, and is safe for concurrent use.
 type Vault struct {
 	c        Config
 	allow    atomic.Pointer[allowlist.List]
 	rewrap   rewrapJob
 	refusals refusals
 	outright refusals // what Refuse refused
+	proof    keyProof
+	noticed  noticed
+	waiting  rotationFault
 }
 
 // New returns the door, or an Invalid error naming what the Config lacks.

@@ -25,6 +25,7 @@ func (v *Vault) Status(ctx context.Context, c Caller) (Status, error) {
 		state := journal.AuditState()
 		out.Audit = &state
 	}
+	out.Conditions = v.Conditions(ctx)
 	return out, nil
 }
 

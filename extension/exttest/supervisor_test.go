@@ -107,6 +107,39 @@ func TestSupervisorReadsCommitted(t *testing.T) {
 	}
 }
 
+// TestSupervisorFollowsSettings: a worker's session would keep what was set for its database or role when it began.
+func TestSupervisorFollowsSettings(t *testing.T) {
+	for name, at := range map[string]string{"Database": "DATABASE app", "Role": "ROLE postgres", "RoleInDatabase": "ROLE postgres IN DATABASE app"} {
+		t.Run(name, func(t *testing.T) {
+			c, postgres := supervised(t)
+			postgres.exec("CREATE DATABASE app")
+			app := c.connect(t, "app", vaulttest.Superuser)
+			app.exec("CREATE EXTENSION hyperion_vault")
+			passes(t, app)
+			postgres.exec("ALTER " + at + " SET default_transaction_read_only = on")
+			reason := "SELECT coalesce(reason, '') LIKE '%read-only%' AND failing_since IS NOT NULL FROM vault.supervisor_state()"
+			eventually(t, "it is read-only and says so", func() bool { return get[bool](app, reason) })
+			postgres.exec("ALTER " + at + " RESET default_transaction_read_only")
+			passes(t, app)
+			eventually(t, "nothing is said any more", func() bool { return !get[bool](app, reason) })
+		})
+	}
+}
+
+// TestSupervisionOfTheServer: each way in which nothing rotates is told.
+func TestSupervisionOfTheServer(t *testing.T) {
+	c, postgres := supervised(t)
+	postgres.exec("CREATE DATABASE app")
+	postgres.exec("CREATE DATABASE other")
+	for name, serves := range map[string]bool{"app": true, "other": false} {
+		s := c.connect(t, name, vaulttest.Superuser)
+		s.exec("CREATE EXTENSION hyperion_vault")
+		if got := get[bool](s, "SELECT (vault.supervision()->>'serves')::boolean"); got != serves {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestSupervisorGoesOn(t *testing.T) {
 	c, postgres := supervised(t)
 	postgres.exec("CREATE DATABASE app")

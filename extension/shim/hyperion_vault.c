@@ -6,6 +6,8 @@
  */
 #include "hyperion_vault.h"
 
+#include "supervision.h"
+
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
@@ -18,6 +20,7 @@ _PG_init(void)
 {
 	HvSettingsInit();
 	HvGuardInit();
+	HvSupervisionInit();
 	HvSupervisorInit();
 	HvLogInit();
 	HvQueryIdInit();

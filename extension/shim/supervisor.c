@@ -12,6 +12,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_db_role_setting.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -21,6 +22,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "supervision.h"
 #include "tcop/tcopprot.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -43,6 +45,20 @@ static HvStatement owner_statement = {
 static BackgroundWorkerHandle *supervisor = NULL;	/* in the launcher: the one that runs */
 
 /*
+ * Handle a reload, if there was one, and signals.
+ */
+static void
+FollowReload(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/*
  * Wait for a reload, a signal, or the time. Also handles the reload.
  */
 static void
@@ -50,12 +66,7 @@ Idle(int secs)
 {
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, secs * 1000L, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
+	FollowReload();
 }
 
 /* what a worker has said last of one matter */
@@ -82,6 +93,16 @@ LogOnce(HvSaid *said, const char *message)
 	said->last = message == NULL ? NULL : MemoryContextStrdup(TopMemoryContext, message);
 	if (message != NULL)
 		ereport(said->level, (errmsg("hyperion_vault supervisor: %s", message)));
+}
+
+/*
+ * Say why there is no pass, NULL after one: in the log once, and to every session.
+ */
+static void
+NoteTrouble(const char *reason)
+{
+	LogOnce(&trouble, reason);
+	HvNoteTrouble(reason);
 }
 
 static void
@@ -163,7 +184,7 @@ RunSupervisor(void)
 	worker.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&worker, &supervisor))
 	{
-		LogOnce(&trouble, "no background worker slot is free; raise max_worker_processes");
+		NoteTrouble("no background worker slot is free; raise max_worker_processes");
 		return;
 	}
 	LogOnce(&trouble, NULL);
@@ -183,6 +204,7 @@ HvLauncherMain(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	before_shmem_exit(EndSupervisor, (Datum) 0);
+	HvNoteLaunch();
 	for (;;)
 	{
 		const char *fault = DatabaseFault();
@@ -193,7 +215,7 @@ HvLauncherMain(Datum arg)
 		{
 			char	   *message = psprintf("database \"%s\" %s; set hyperion_vault.database", HvDatabase, fault);
 
-			LogOnce(&trouble, message);
+			NoteTrouble(message);
 			pfree(message);
 		}
 		Idle(RESTART_SECS);
@@ -230,8 +252,62 @@ Supervise(void)
 	more = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) >= BATCH;
 	LookAtOwner();
 	SPI_finish();
-	LogOnce(&trouble, NULL);
 	return more;
+}
+
+/*
+ * What ALTER DATABASE and ALTER ROLE have set for a session of this worker, in one text. Palloc'd. A session reads it
+ * once, when it begins.
+ */
+static char *
+StoredSettings(void)
+{
+	Relation	settings = table_open(DbRoleSettingRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(settings, InvalidOid, false, NULL, 0, NULL);
+	StringInfoData all;
+	HeapTuple	found;
+
+	initStringInfo(&all);
+	while (HeapTupleIsValid(found = systable_getnext(scan)))
+	{
+		Form_pg_db_role_setting row = (Form_pg_db_role_setting) GETSTRUCT(found);
+		bool		isnull;
+		Datum		config = heap_getattr(found, Anum_pg_db_role_setting_setconfig, RelationGetDescr(settings), &isnull);
+
+		if (isnull || (OidIsValid(row->setdatabase) && row->setdatabase != MyDatabaseId) ||
+			(OidIsValid(row->setrole) && row->setrole != GetSessionUserId()))
+			continue;
+		appendStringInfo(&all, "%u/%u %s\n", row->setdatabase, row->setrole,
+						 OidOutputFunctionCall(F_ARRAY_OUT, config));
+	}
+	systable_endscan(scan);
+	table_close(settings, AccessShareLock);
+	return all.data;
+}
+
+/*
+ * End the worker when the settings that its session began with have been changed since: the launcher starts another,
+ * which has the new ones. Without this a session that began read-only would stay so after the setting has gone.
+ */
+static void
+FollowSettings(void)
+{
+	static char *begun = NULL;
+	char	   *now;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	now = StoredSettings();
+	PopActiveSnapshot();
+	if (begun == NULL)
+		begun = MemoryContextStrdup(TopMemoryContext, now);
+	else if (strcmp(begun, now) != 0)
+	{
+		ereport(LOG, (errmsg("hyperion_vault supervisor: the settings of its database or role have changed, starting anew")));
+		CommitTransactionCommand();
+		proc_exit(0);
+	}
+	CommitTransactionCommand();
 }
 
 /*
@@ -241,17 +317,22 @@ static bool
 Pass(void)
 {
 	bool		more = false;
+	bool		passed;
 
 	SetCurrentStatementStartTimestamp();
+	FollowSettings();
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED; /* whatever the database's default: a pass skips what is locked, and sees it then */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true)))
-		LogOnce(&trouble, psprintf("database \"%s\" does not have the extension", HvDatabase));
+	passed = OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true));
+	if (!passed)
+		NoteTrouble(psprintf("database \"%s\" does not have the extension", HvDatabase));
 	else
 		more = Supervise();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	if (passed)
+		NoteTrouble(NULL);
 	/* A worker has no end of a command that would do it, and autovacuum goes by this. */
 	(void) pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -283,7 +364,7 @@ GuardedPass(MemoryContext context)
 		HOLD_INTERRUPTS();
 		AbortCurrentTransaction();
 		RESUME_INTERRUPTS();
-		LogOnce(&trouble, failure->message);
+		NoteTrouble(failure->message);
 		pgstat_report_activity(STATE_IDLE, NULL);
 	}
 	PG_END_TRY();
@@ -309,6 +390,6 @@ HvSupervisorMain(Datum arg)
 		if (!GuardedPass(context))
 			Idle(HvScanIntervalSecs);
 		else
-			CHECK_FOR_INTERRUPTS();
+			FollowReload();
 	}
 }

@@ -7,7 +7,7 @@ import (
 // sources are what /metrics is taken from.
 func (s *Service) sources(requests *metric.Requests) metric.Sources {
 	out := metric.Sources{
-		Keys: s.keeper.Stats, Journal: s.audit.AuditState, Database: s.door.Replication, Counts: s.door.Counts,
+		Keys: s.keeper.Stats, Journal: s.audit.AuditState, Database: s.door.Replication, Counts: s.door.Counts, Conditions: s.door.Conditions,
 		Unrecorded: s.door.Unrecorded, Requests: requests, Version: s.cfg.Version,
 		Pools: func() (all []metric.Pool) {
 			for _, p := range s.db.Pools() {

@@ -17,9 +17,10 @@ const (
 	watchLimit = 3 * time.Second
 )
 
-// watch tells the log when the service becomes ready and when it ceases to be: once for each change, not for each try.
-// Which part is missing may alternate while PostgreSQL comes up; that is no change.
+// watch logs when the service becomes ready and when it ceases to be, and each condition when it begins and ends: once
+// for each change, not for each try. Which part is missing may alternate while PostgreSQL comes up; that is no change.
 func (s *Service) watch(ctx context.Context) {
+	var holds map[string]vault.Condition
 	for known, wasReady := false, false; ; known = true {
 		missing := s.missing(ctx)
 		if ctx.Err() != nil {
@@ -29,6 +30,7 @@ func (s *Service) watch(ctx context.Context) {
 		if !known || ready != wasReady {
 			s.logReadiness(missing)
 		}
+		holds = s.logConditions(ctx, holds)
 		wasReady = ready
 		wait := watchAway
 		if ready {
@@ -44,11 +46,37 @@ func (s *Service) watch(ctx context.Context) {
 	}
 }
 
-// missing returns the checks that fail.
+// missing returns the checks that fail for another reason than a condition, which has a line of its own.
 func (s *Service) missing(ctx context.Context) []vault.Check {
 	ctx, cancel := context.WithTimeout(ctx, min(watchLimit, s.cfg.RequestTimeout))
 	defer cancel()
-	return slices.DeleteFunc(s.door.Ready(ctx), func(c vault.Check) bool { return c.Err == nil })
+	return slices.DeleteFunc(s.door.Ready(ctx), func(c vault.Check) bool { return c.Err == nil || c.Degraded && len(c.Conditions) > 0 })
+}
+
+// logConditions logs what has begun and what has ended since before, and returns what holds.
+func (s *Service) logConditions(ctx context.Context, before map[string]vault.Condition) map[string]vault.Condition {
+	ctx, cancel := context.WithTimeout(ctx, min(watchLimit, s.cfg.RequestTimeout))
+	defer cancel()
+	holds := map[string]vault.Condition{}
+	for _, c := range s.door.Conditions(ctx) {
+		holds[c.Name] = c
+		if _, known := before[c.Name]; !known {
+			s.log.Warn("condition began", "condition", c.Name, "severity", string(c.Severity), "reason", c.Reason,
+				"since", c.Since.UTC(), "help", "docs/OPERATIONS.md#"+c.Name)
+		}
+	}
+	for name := range before {
+		if _, still := holds[name]; !still {
+			s.log.Info("condition ended", "condition", name)
+		}
+	}
+	return holds
+}
+
+// stillWorks says what goes on while a part is degraded.
+var stillWorks = map[string]string{
+	"keys": "what was read before can still be read", "writer": "reads go on, changes wait",
+	"journal": "requests that succeed go on", "supervisor": "reads and changes go on",
 }
 
 func (s *Service) logReadiness(missing []vault.Check) {
@@ -58,14 +86,17 @@ func (s *Service) logReadiness(missing []vault.Check) {
 		return
 	}
 	var names, causes []string
+	message := "degraded, trying again"
 	for _, c := range missing {
 		name := c.Name
 		if c.Degraded {
-			name += " (degraded: what was read before can still be read)"
+			name += " (degraded: " + stillWorks[c.Name] + ")"
+		} else {
+			message = "not ready, trying again"
 		}
 		names = append(names, name)
 		causes = append(causes, c.Name+": "+c.Err.Error())
 	}
-	s.notify.status("not ready, trying again: " + strings.Join(names, ", "))
-	s.log.Warn("not ready, trying again", "missing", strings.Join(names, " "), "error", strings.Join(causes, "; "))
+	s.notify.status(message + ": " + strings.Join(names, ", "))
+	s.log.Warn(message, "missing", strings.Join(names, " "), "error", strings.Join(causes, "; "))
 }

@@ -20,6 +20,17 @@ func (s *Store) ListWrapped(_ context.Context, current string, after vault.Store
 	return all[:min(limit, len(all))], nil
 }
 
+// SampleWrapped implements vault.Store.
+func (s *Store) SampleWrapped(_ context.Context, _ bool, limit int) ([]vault.StoredKey, error) {
+	leave, err := s.enter("SampleWrapped")
+	defer leave()
+	if err != nil {
+		return nil, err
+	}
+	all := s.wrapped("")
+	return all[:min(limit, len(all))], nil
+}
+
 // CountWrapped implements vault.Store.
 func (s *Store) CountWrapped(_ context.Context, current string) (int64, error) {
 	leave, err := s.enter("CountWrapped")

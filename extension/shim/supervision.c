@@ -1,0 +1,145 @@
+/*
+ * supervision.c: whether the supervisor works, for every session of the server.
+ *
+ * A supervisor that makes no pass cannot write down why: the reason may be that nothing can be written. So the workers
+ * keep it in shared memory, which exists only when the library is preloaded.
+ */
+#include "hyperion_vault.h"
+
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "supervision.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define REASON_LEN	256
+
+typedef struct HvSupervision
+{
+	slock_t		mutex;
+	TimestampTz launched_at;	/* 0 = no launcher has been started since the server was */
+	TimestampTz failing_since;	/* 0 = the last pass went well, or there was none yet */
+	char		reason[REASON_LEN];
+} HvSupervision;
+
+static HvSupervision *supervision = NULL;	/* NULL when the library is not preloaded */
+static shmem_request_hook_type previous_request = NULL;
+static shmem_startup_hook_type previous_startup = NULL;
+
+static void
+Request(void)
+{
+	if (previous_request)
+		previous_request();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(HvSupervision)));
+}
+
+static void
+Startup(void)
+{
+	bool		found;
+
+	if (previous_startup)
+		previous_startup();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	supervision = ShmemInitStruct("hyperion_vault supervision", sizeof(HvSupervision), &found);
+	if (!found)
+	{
+		memset(supervision, 0, sizeof(*supervision));
+		SpinLockInit(&supervision->mutex);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/*
+ * Ask for the shared memory. Called in the postmaster.
+ */
+void
+HvSupervisionInit(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	previous_request = shmem_request_hook;
+	shmem_request_hook = Request;
+	previous_startup = shmem_startup_hook;
+	shmem_startup_hook = Startup;
+}
+
+/*
+ * Note that the launcher has started.
+ */
+void
+HvNoteLaunch(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&supervision->mutex);
+	supervision->launched_at = now;
+	supervision->failing_since = 0;
+	SpinLockRelease(&supervision->mutex);
+}
+
+/*
+ * Note why no pass is made, NULL after one.
+ */
+void
+HvNoteTrouble(const char *reason)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	char		kept[REASON_LEN] = "";
+
+	if (reason != NULL)
+	{
+		int			len = pg_mbcliplen(reason, (int) strlen(reason), REASON_LEN - 1);
+
+		memcpy(kept, reason, len);
+	}
+	SpinLockAcquire(&supervision->mutex);
+	if (reason == NULL)
+		supervision->failing_since = 0;
+	else if (supervision->failing_since == 0)
+		supervision->failing_since = now;
+	memcpy(supervision->reason, kept, REASON_LEN);
+	SpinLockRelease(&supervision->mutex);
+}
+
+PG_FUNCTION_INFO_V1(hv_supervisor_state);
+
+/*
+ * One row: preloaded, database, enabled, scan_interval_secs, launched_at, failing_since, reason.
+ */
+Datum
+hv_supervisor_state(PG_FUNCTION_ARGS)
+{
+	TupleDesc	row;
+	Datum		values[7] = {0};
+	bool		nulls[7] = {false, false, false, false, true, true, true};
+	HvSupervision now;
+
+	if (get_call_result_type(fcinfo, NULL, &row) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "the result of hv_supervisor_state is not a row");
+	values[0] = BoolGetDatum(supervision != NULL);
+	values[1] = CStringGetTextDatum(HvDatabase);
+	values[2] = BoolGetDatum(HvRotationEnabled);
+	values[3] = Int32GetDatum(HvScanIntervalSecs);
+	if (supervision != NULL)
+	{
+		SpinLockAcquire(&supervision->mutex);
+		memcpy(&now, supervision, sizeof(now));
+		SpinLockRelease(&supervision->mutex);
+		values[4] = TimestampTzGetDatum(now.launched_at);
+		nulls[4] = now.launched_at == 0;
+		values[5] = TimestampTzGetDatum(now.failing_since);
+		nulls[5] = now.failing_since == 0;
+		nulls[6] = nulls[5];
+		if (!nulls[6])
+			values[6] = CStringGetTextDatum(now.reason);
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row), values, nulls)));
+}
