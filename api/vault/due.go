@@ -55,7 +55,10 @@ func (v *Vault) CheckKeys(ctx context.Context) error {
 	if err := v.c.Keeper.Check(ctx); err != nil {
 		return core.Wrap(core.CodeOf(err), err, "rotations wait for the key service: %s", core.MessageOf(err))
 	}
-	return v.requireKeys(ctx)
+	if s := v.proof.get(); s.state == mismatch {
+		return errMismatch(s)
+	}
+	return nil
 }
 
 // rotationFault is why this process claims no rotation, and since when. The zero value is that it does.

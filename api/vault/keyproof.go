@@ -112,7 +112,7 @@ func (v *Vault) requireKeys(ctx context.Context) error {
 	}
 	// As long as nothing is stored another server may store something at any time, so the primary is asked each time.
 	if err := v.proveKeys(ctx, true); err != nil {
-		return core.Wrap(core.Unavailable, err, "whether the master key opens what is stored is not known yet: %s", core.MessageOf(err))
+		return ourFault(err)
 	}
 	if s := v.proof.get(); s.state == mismatch {
 		return errMismatch(s)
@@ -227,22 +227,14 @@ func (v *Vault) proveOne(ctx context.Context, k StoredKey) error {
 
 // generate is the Keeper's Generate for a keeper that opens what is stored. The caller wipes the key.
 func (v *Vault) generate(ctx context.Context, kmsContext map[string]string) (DataKey, error) {
-	if err := v.requireKeys(ctx); err != nil {
-		return DataKey{}, err
-	}
 	key, err := v.c.Keeper.Generate(ctx, kmsContext)
 	if err != nil {
 		return DataKey{}, ourFault(err)
 	}
-	if !v.proof.changed(key.KeyID) {
-		return key, nil
+	if v.proof.changed(key.KeyID) {
+		v.proof.forget() // an alias stands for another master key by now: what is stored must still open
 	}
-	// An alias stands for another master key by now: what is stored must still open.
-	if err = v.proveKeys(ctx, true); err == nil {
-		err = v.requireKeys(ctx)
-	}
-	if err != nil {
-		v.proof.forget()
+	if err := v.requireKeys(ctx); err != nil {
 		envelope.Wipe(key.Plain)
 		return DataKey{}, err
 	}
@@ -258,14 +250,13 @@ func (p *keyProof) changed(id string) bool {
 	return before != "" && before != id
 }
 
-// forget has the next data key prove its master key again.
+// forget has the master key proven again before another data key is used.
 func (p *keyProof) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.state != mismatch {
 		p.state = unproven
 	}
-	p.made = ""
 }
 
 // unwrap is the Keeper's Unwrap. The caller wipes the key.

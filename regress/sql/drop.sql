@@ -182,7 +182,7 @@ SET hyperion_vault.allow_drop_with_secrets = on;
 DROP EXTENSION hyperion_vault;
 RESET hyperion_vault.allow_drop_with_secrets;
 SELECT vault.read_secret('drop/c');
-CREATE EXTENSION hyperion_vault;
+SET client_min_messages = error; CREATE EXTENSION hyperion_vault; RESET client_min_messages;  -- it warns where nothing rotates
 SELECT vault.grant_service_role(:'service') \g /dev/null
 SELECT try('SELECT vault.read_secret(''drop/c'')');
 SELECT name FROM vault.list_secrets();
@@ -200,4 +200,4 @@ SELECT count(*) FROM pg_roles WHERE rolname = 'vault_owner';
 -- without the extension, a session that has the library is like any other
 CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1';
 DROP FUNCTION f();
-CREATE EXTENSION hyperion_vault;
+SET client_min_messages = error; CREATE EXTENSION hyperion_vault; RESET client_min_messages;  -- it warns where nothing rotates

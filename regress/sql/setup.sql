@@ -111,7 +111,7 @@ GRANT CREATE ON DATABASE regress_vault_fresh TO regress_vault_friend;
 
 -- the installer is no superuser
 SET ROLE regress_vault_friend;
-CREATE EXTENSION hyperion_vault;
+SET client_min_messages = error; CREATE EXTENSION hyperion_vault; RESET client_min_messages;  -- it warns where nothing rotates
 RESET ROLE;
 
 -- vault_owner could be logged in as, or holds an attribute, which the library refuses where it is loaded
@@ -173,7 +173,7 @@ ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO PUBLIC, regress_vault_friend;
 ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO PUBLIC, regress_vault_friend;
 ALTER DEFAULT PRIVILEGES GRANT ALL ON TYPES TO PUBLIC, regress_vault_friend;
 ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO PUBLIC, regress_vault_friend;
-CREATE EXTENSION hyperion_vault;
+SET client_min_messages = error; CREATE EXTENSION hyperion_vault; RESET client_min_messages;  -- it warns where nothing rotates
 ALTER EXTENSION hyperion_vault SET SCHEMA public;
 
 -- privileges of anybody but the owner, on anything: none

@@ -22,7 +22,7 @@ func TestCauses(t *testing.T) {
 		"failed":      {kmstest.Broken, 503, "the key service has failed", "KMSInternalException", "failed"},
 		"unreachable": {kmstest.Resetting, 503, "the key service cannot be reached", "the connection broke", "unreachable"},
 		"hanging":     {kmstest.Hanging, 503, "the key service did not answer in time", "given up", "timeout"},
-		"refused":     {kmstest.Refused, 403, "", "is not authorized", "denied"},
+		"refused":     {kmstest.Refused, 503, "", "is not authorized", "denied"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b.kms.Always(c.fault)
