@@ -79,7 +79,7 @@ func (r *rotations) checkAway() {
 	if n := ask[int](r, "SELECT count(*) FROM vault.secret_versions"); n != len(r.old) {
 		r.t.Errorf("%d versions of %d secrets", n, len(r.old))
 	}
-	said := r.api.Log() + ask[string](r, "SELECT string_agg(j.last_error, ' ')"+jobs)
+	said := r.api.Log() + ask[string](r, "SELECT coalesce(string_agg(j.last_error, ' '), '')"+jobs)
 	if strings.Contains(said, kmstest.SecretAccessKey) || strings.Contains(said, kmstest.SessionToken) {
 		r.t.Error("the log or an error that is kept holds a credential")
 	}
