@@ -197,6 +197,6 @@ func NewServer(c ServerConfig) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		// OPTIONS * gets a problem as every other path that is none.
 		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
+		ErrorLog:                     newErrorLog(c.Log),
 	}
 }

@@ -263,3 +263,26 @@ func TestReloadSettings(t *testing.T) {
 		t.Errorf("without its file: allowed %s", got)
 	}
 }
+
+// TestAuthority: in HTTP/2 the host is the :authority, and the same rule holds.
+func TestAuthority(t *testing.T) {
+	s := serveTLS(t, "VAULT_NODE_NAME=Node-1", "VAULT_ALLOWED_HOSTS=vault.example.org")
+	c := s.client(func(c *tls.Config) { c.ServerName = "localhost" })
+	for host, want := range map[string]int{
+		"evil.example": 421, "localhost": 403, "node-1:8200": 403, "NODE-1": 403, "vault.example.org": 403, "127.0.0.1:1": 403, // 403: nobody may read
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.Addrs()[0]+"/v1/secrets/a", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want || resp.ProtoMajor != 2 {
+			t.Errorf("%s: %d over %s, want %d", host, resp.StatusCode, resp.Proto, want)
+		}
+	}
+}
