@@ -80,7 +80,7 @@ func (p *Policy) checkForwarding(r *http.Request) error {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !within(ap.Addr().Unmap().WithZone(""), p.TrustedProxies) {
 		return refusal(http.StatusForbidden, "untrusted_proxy",
-			"the request has a %s header, as from a proxy, and its peer is not in VAULT_TRUST_PROXY: name the proxy there, or send the request without", name)
+			"the request has the header %s, as from a proxy, and its peer is not in VAULT_TRUST_PROXY: name the proxy there, or send the request without", name)
 	}
 	if _, ok := r.Header[headerForwardedFor]; !ok {
 		return refusal(http.StatusForbidden, "untrusted_proxy",
