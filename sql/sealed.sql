@@ -169,12 +169,12 @@ COMMENT ON FUNCTION vault.check_settings(text, vault.secret_settings)
     IS 'raises with a sentence where the constraints of the table would raise with a name';
 
 CREATE FUNCTION vault.note_change(origin vault.audit_origin, action text, id uuid, name text, version bigint,
-                                  details jsonb DEFAULT NULL) RETURNS void
+                                  details jsonb DEFAULT NULL, change uuid DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM vault.append_audit(origin, note_change.action, note_change.name, note_change.version, 'ok', '', NULL,
-                               note_change.details);
+    PERFORM vault.append_audit(origin, note_change.action, note_change.name, note_change.version, 'ok', '',
+                               note_change.change, note_change.details);
     INSERT INTO vault.changes (at, action, name, version)
     VALUES (clock_timestamp(), note_change.action, note_change.name, note_change.version);
     -- Any role may listen to any channel. The id says nothing to those who may not see the secret's name.
@@ -182,7 +182,7 @@ BEGIN
                       jsonb_build_object('id', note_change.id, 'version', note_change.version)::text);
 END
 $$;
-COMMENT ON FUNCTION vault.note_change(vault.audit_origin, text, uuid, text, bigint, jsonb)
+COMMENT ON FUNCTION vault.note_change(vault.audit_origin, text, uuid, text, bigint, jsonb, uuid)
     IS 'audits a change and tells those who follow, at its commit';
 
 CREATE FUNCTION vault.insert_version(id uuid, version bigint, sealed vault.sealed_value, stamp timestamptz)
@@ -287,7 +287,8 @@ COMMENT ON FUNCTION vault.append_version(uuid, bigint, vault.sealed_value, text,
     vault.audit_origin)
     IS 'makes a sealed value the current version, if the expected one still is; the schedule stays unless asked';
 
-CREATE FUNCTION vault.delete_secret(id uuid, expected_version bigint, origin vault.audit_origin) RETURNS void
+CREATE FUNCTION vault.delete_secret(id uuid, expected_version bigint, origin vault.audit_origin,
+                                    change uuid DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -300,10 +301,10 @@ BEGIN
     UPDATE vault.secrets x
     SET deleted_at = clock_timestamp(), updated_at = clock_timestamp(), next_rotation_at = NULL
     WHERE x.id = s.id;
-    PERFORM vault.note_change(origin, 'delete', s.id, s.name, s.current_version);
+    PERFORM vault.note_change(origin, 'delete', s.id, s.name, s.current_version, NULL, delete_secret.change);
 END
 $$;
-COMMENT ON FUNCTION vault.delete_secret(uuid, bigint, vault.audit_origin)
+COMMENT ON FUNCTION vault.delete_secret(uuid, bigint, vault.audit_origin, uuid)
     IS 'destroys every version of a secret, if the expected one is current, and frees its name';
 
 -- The planner takes a plan for these very names to be cheaper than the one it has, and made it anew at every call:

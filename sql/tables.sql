@@ -207,7 +207,7 @@ CREATE TABLE vault.audit_log (
     secret_name text,
     version bigint,
     outcome text NOT NULL
-        CONSTRAINT audit_log_outcome_known CHECK (outcome IN ('ok', 'denied', 'failed')),
+        CONSTRAINT audit_log_outcome_known CHECK (outcome IN ('ok', 'denied', 'failed', 'unknown')),
     code text NOT NULL DEFAULT '',
     request_id text,
     journal uuid,  -- null: written in the transaction of the change

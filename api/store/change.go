@@ -28,9 +28,6 @@ type change[T any] struct {
 	// the change may be sent again after a lost answer: sent twice it must take
 	// effect once. nil means that nobody can tell.
 	landed func(ctx context.Context) (T, bool, error)
-	// ambiguous says that what landed finds may be another's doing: the outcome
-	// is then unknown.
-	ambiguous bool
 	// at, if set, receives where the primary's log stood after the change, unless the primary is gone by then.
 	at *vault.Position
 	// impatient does not wait for a primary to appear.
@@ -50,7 +47,7 @@ const (
 
 // errUnknown is what a caller is told when a change may or may not have happened.
 func errUnknown(cause error) error {
-	return core.Wrap(core.Unavailable, cause,
+	return core.Wrap(core.Unavailable, errors.Join(vault.ErrOutcomeUnknown, cause),
 		"the outcome of the change is unknown: look at the current version before trying again")
 }
 
@@ -75,16 +72,14 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 		switch {
 		case f == done:
 			return out, nil
-		case f == doubted:
-			return none, errUnknown(err)
 		case f == unknown || demoted(err):
 			d.writer.Reset()
 		}
-		lost = lost || f == unknown
+		lost = lost || f == unknown || f == doubted
 		if out, settled, err := settle(ctx, d, c, f, lost, last); settled {
 			return out, err
 		}
-		if !pause(ctx, try) {
+		if !pause(ctx, try) || d.writer.life.Err() != nil {
 			break
 		}
 	}
@@ -122,11 +117,9 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 	timeline := d.writer.hosts.timeline()
 	out, ok, err := c.landed(ctx)
 	switch {
-	case err == nil && ok && c.ambiguous:
-		return out, true, errUnknown(last)
 	case err == nil && ok:
-		if err := d.barrier(ctx, c.at); err != nil {
-			return out, true, errUnknown(err)
+		if d.barrier(ctx, c.at) != nil {
+			return out, false, nil // it is there, and a failover may still lose it: look again
 		}
 		// If a newer primary was found since, that has passed the barrier, and need not have the change: try there.
 		return out, d.writer.hosts.timeline() == timeline, nil

@@ -265,6 +265,13 @@ func (c *cutter) lose(marker []byte, mode cutMode, times int) {
 	c.marker, c.mode, c.times = marker, mode, times
 }
 
+// left is how many losses are still to come.
+func (c *cutter) left() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.times
+}
+
 // meanwhile has f happen just before the connection is cut next.
 func (c *cutter) meanwhile(f func()) {
 	c.mu.Lock()

@@ -94,23 +94,17 @@ func (d *DB) landed(ctx context.Context, id core.SecretID, name core.Name, versi
 }
 
 const deleteSecret = `SELECT true FROM vault.delete_secret($1::uuid, $2::bigint,
-	ROW($3::text, $4::text, $5::text, $6::inet, $7::text)::vault.audit_origin)`
+	ROW($3::text, $4::text, $5::text, $6::inet, $7::text)::vault.audit_origin, $8::uuid)`
 
-// DeleteSecret implements vault.Store. After a lost answer the outcome is unknown
-// when the secret is gone: whose deletion it was, and of which version, cannot be
-// told.
+// DeleteSecret implements vault.Store. It leaves no row, so the id in its audit record tells it from another's deletion.
 func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) (vault.Position, error) {
+	id := newChangeID()
+	args := append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...)
 	_, at, err := performAt(ctx, d, change[bool]{
-		secret: string(x.Name), sql: deleteSecret, args: append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...), row: pgx.RowTo[bool], ambiguous: true,
+		sql: deleteSecret, args: append(args, id), row: pgx.RowTo[bool],
 		landed: func(ctx context.Context) (bool, bool, error) {
-			s, err := d.DescribeSecretOnWriter(ctx, x.Name)
-			if core.CodeOf(err) == core.NotFound {
-				return true, true, nil
-			}
-			if core.CodeOf(err) == core.Corrupt {
-				err = nil // there it is
-			}
-			return true, err == nil && s.ID != x.ID, err
+			at, err := d.madeAt(ctx, id)
+			return true, err == nil && !at.IsZero(), err
 		},
 	})
 	return at, err

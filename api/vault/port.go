@@ -53,6 +53,9 @@ const (
 	OutcomeOK     Outcome = "ok"
 	OutcomeDenied Outcome = "denied"
 	OutcomeFailed Outcome = "failed"
+	// OutcomeUnknown: the change was sent, and whether it was made could not be found out in time. If it was, it has a
+	// record of its own (ok) with the same request id.
+	OutcomeUnknown Outcome = "unknown"
 )
 
 // Bearer is the admin token a caller presented, unchecked; "" means none.

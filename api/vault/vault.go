@@ -170,6 +170,9 @@ func (a *attempt) record(ctx context.Context, err error) error {
 func (e Entry) ended(err error) Entry {
 	e.Code = core.CodeOf(err)
 	e.Outcome = outcomeOf(e.Code)
+	if errors.Is(err, ErrOutcomeUnknown) {
+		e.Outcome = OutcomeUnknown
+	}
 	return e
 }
 
@@ -183,6 +186,9 @@ func (v *Vault) record(ctx context.Context, entries ...Entry) error {
 func errUnrecorded(err error) error {
 	return core.Wrap(core.Unavailable, err, "the audit record could not be written")
 }
+
+// ErrOutcomeUnknown is in the error of a change that a Store sent and could not find again until the deadline.
+var ErrOutcomeUnknown = errors.New("the change may have been made")
 
 func outcomeOf(code core.Code) Outcome {
 	switch code {

@@ -443,3 +443,35 @@ func TestWhatIsNoNameIsNotRecorded(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownOutcomeIsRecordedAsThat: a change that may have been made has an ok record if it was, and the record of its
+// answer must not contradict that.
+func TestUnknownOutcomeIsRecordedAsThat(t *testing.T) {
+	d := newDoor(t)
+	d.mustCreate(t, "a", marker)
+	d.recorder.Take()
+	for op, change := range map[string]func() error{
+		"AppendVersion": func() error {
+			_, err := d.Update(t.Context(), d.admin, vault.UpdateRequest{Name: "a", Value: []byte("x"), Expected: 1})
+			return err
+		},
+		"DeleteSecret": func() error { _, err := d.Delete(t.Context(), d.admin, "a", 1); return err },
+		"ConfigureSecret": func() error {
+			_, err := d.Configure(t.Context(), d.admin, vault.ConfigureRequest{Name: "a", Expected: 1})
+			return err
+		},
+	} {
+		for cause, want := range map[error]vault.Outcome{vault.ErrOutcomeUnknown: vault.OutcomeUnknown, errors.New("away"): vault.OutcomeFailed} {
+			d.store.FailWith(func(called string) error {
+				if called == op {
+					return core.Wrap(core.Unavailable, cause, "x")
+				}
+				return nil
+			})
+			wantCode(t, change(), core.Unavailable)
+			if e := d.one(t); e.Outcome != want || e.Code != core.Unavailable {
+				t.Errorf("%s: recorded %+v, want %s", op, e, want)
+			}
+		}
+	}
+}

@@ -76,7 +76,7 @@ var sealedChanges = []change{
 	{sql: "SELECT vault.append_version(NULL, NULL, NULL, 'update', NULL, NULL, NULL)"},
 	{sql: "SELECT vault.configure_secret(NULL::uuid, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.expire_version(NULL::uuid, NULL, NULL, NULL)"},
-	{sql: "SELECT vault.delete_secret(NULL::uuid, NULL, NULL)"},
+	{sql: "SELECT vault.delete_secret(NULL::uuid, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.claim_rotations('w', 1, 1)"},
 	{sql: "SELECT vault.complete_rotation(NULL, NULL, NULL, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.fail_rotation(NULL, NULL, NULL, NULL, NULL)"},

@@ -25,7 +25,7 @@ $$;
 SET ROLE regress_vault_service;
 SELECT action, append('audit/all', action) FROM unnest('{create,read,update,delete,rotate,verify,list,describe,token_create,
     token_revoke,token_list,grant,revoke,audit}'::text[]) action;
-SELECT outcome, append('audit/all', 'read', outcome, 'denied') FROM unnest('{ok,denied,failed}'::text[]) outcome;
+SELECT outcome, append('audit/all', 'read', outcome, 'denied') FROM unnest('{ok,denied,failed,unknown}'::text[]) outcome;
 SELECT append('audit/full', 'read', 'ok', '', 7, '(node-b,role:app,login,2001:db8::1,pid-1)');
 SELECT append(NULL, 'list', origin => '(node-b,anonymous,,,)');
 RESET ROLE;
