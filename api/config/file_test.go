@@ -218,3 +218,24 @@ func TestFileOfCommands(t *testing.T) {
 		t.Errorf("%v %v", c, err)
 	}
 }
+
+// TestDocumented: the README has every setting, and docs/SERVER.md every one that can come from a file.
+func TestDocumented(t *testing.T) {
+	read := func(name string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join("..", "..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	readme, server := read("README.md"), read("docs/SERVER.md")
+	for _, s := range settings {
+		if !strings.Contains(readme, "`"+s.name+"`") {
+			t.Errorf("README.md does not have %s", s.name)
+		}
+		if s.fromFile() && !strings.Contains(server, "`"+s.name+fileSuffix+"`") {
+			t.Errorf("docs/SERVER.md does not have %s%s", s.name, fileSuffix)
+		}
+	}
+}

@@ -121,10 +121,11 @@ func (p *Policy) knows(host string) bool {
 	if !ok {
 		return false
 	}
-	if _, err := netip.ParseAddr(name); err == nil {
+	if name == "localhost" || p.Hosts[name] {
 		return true
 	}
-	return name == "localhost" || p.Hosts[name]
+	_, err := netip.ParseAddr(name)
+	return err == nil
 }
 
 // hostOf returns the name or address of a Host header: without port, brackets and final dot, in lower case.
