@@ -101,7 +101,7 @@ func (l *loader) resolve(given string) (string, error) {
 	return "", errors.New("want the absolute path of a file, or the name of a systemd credential")
 }
 
-// readText returns what a file holds and whether everybody may read it. What everybody may change says nothing.
+// readText returns what a file holds and whether every user may read it. It refuses a file that every user may change.
 func readText(name string) (text string, open bool, err error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold up the start
 	if err != nil {

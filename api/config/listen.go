@@ -130,7 +130,7 @@ func (c Config) PlainBeyondLoopback() (plain []Address) {
 	return plain
 }
 
-// checkShared is the rule for a file that a container runtime may have mounted: what everybody may read is a warning.
+// checkShared is the rule for a file that a container runtime may have mounted: a key that every user may read is a warning.
 func (l *loader) checkShared(name, file string) error {
 	_, open, err := readText(file)
 	if err == nil && open {

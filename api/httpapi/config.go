@@ -31,7 +31,7 @@ type Config struct {
 	WriteTimeout   time.Duration // of one change, which may outlast a failover; 0 = three times the RequestTimeout
 	ReadPrimary    bool          // reads ask the primary unless they say otherwise; false = this node
 	MaxValueLen    int           // bytes; bounds the body; 0 = core.DefaultMaxValueLen
-	Meter          Meter         // told of every request; nil = nobody is
+	Meter          Meter         // told of every request; nil = none is
 	Metrics        http.Handler  // answers /metrics, to anybody; nil = there is none
 
 	Warnings []Warning // what the status says of this node's settings

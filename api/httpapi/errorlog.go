@@ -7,7 +7,7 @@ import (
 	"log/slog"
 )
 
-// errorLog is what net/http has to say beside the answers. A handshake that fails is the client's affair, and anybody
+// errorLog is what net/http has to say beside the answers. A handshake that fails is the client's affair, and any client
 // can cause many, as a load balancer's check of the port does every few seconds; all else is a warning.
 type errorLog struct{ log *slog.Logger }
 

@@ -26,7 +26,7 @@ const (
 )
 
 // guard refuses what no client of an API sends: requests that a browser makes for a page of another origin, requests
-// for a host that is not this one (DNS rebinding), and requests through a proxy that nobody named. A probe is answered
+// for a host that is not this one (DNS rebinding), and requests through an unnamed proxy. A probe is answered
 // whatever it says of itself, since load balancers send addresses and names of their own.
 func (s *server) guard(c *gin.Context) {
 	path := c.FullPath()

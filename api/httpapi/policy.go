@@ -10,9 +10,9 @@ import (
 // Policy is what an operator may change while the server runs. The zero Policy trusts no proxy and knows localhost and
 // addresses as hosts.
 type Policy struct {
-	TrustedProxies []netip.Prefix  // whose X-Forwarded-For is believed; empty = nobody's
+	TrustedProxies []netip.Prefix  // whose X-Forwarded-For is believed; empty = no peer's
 	Hosts          map[string]bool // names in lower case that this server goes by, beside localhost and every address
-	PublicIPs      *allowlist.List // who may see the metrics and the OpenAPI document; nil = everybody
+	PublicIPs      *allowlist.List // who may see the metrics and the OpenAPI document; nil = every client
 }
 
 // LivePolicy is the Policy in force, shared by everything that asks for it. Its zero value holds the zero Policy.
@@ -25,7 +25,7 @@ func NewLivePolicy(p Policy) *LivePolicy {
 	return l
 }
 
-// Load returns the Policy in force, which nobody changes.
+// Load returns the Policy in force. It never changes.
 func (l *LivePolicy) Load() *Policy {
 	if p := l.p.Load(); p != nil {
 		return p

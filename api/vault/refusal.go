@@ -108,9 +108,9 @@ func (r *refusals) count() uint64 {
 	return r.unrecorded
 }
 
-// Refuse settles a request that its transport refuses whoever the caller is, such as one from a web page. cause, a
+// Refuse settles a request that its transport refuses for every caller, such as one from a web page. cause, a
 // Denied error, is returned, and recorded as often as refusals of one network are. These have buckets of their own:
-// what a page does in somebody's browser must not keep that person's tools out.
+// what a page does in a user's browser must not keep that user's tools out.
 func (v *Vault) Refuse(ctx context.Context, c Caller, action Action, name string, cause error) error {
 	a, at := v.try(c, action, name, 0), v.c.Clock()
 	if !v.outright.take(c.Addr, at) {
