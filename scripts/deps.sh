@@ -86,6 +86,7 @@ if [ "$want_tests" = test ]; then
 	need gpg gpg
 	need gpgv gpgv
 	need debootstrap debootstrap
+	command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || daemons+=(pgbouncer)
 	command -v etcd >/dev/null || daemons+=(etcd-server)
 	command -v patroni >/dev/null || daemons+=(patroni)
 fi

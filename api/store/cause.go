@@ -13,6 +13,7 @@ var causes = []struct {
 	text string
 }{
 	{errBehind, "no server that answers has reached the given position"},
+	{errPooled, textPooler},
 	{errReadOnly, textReadOnly},
 	{errInRecovery, "no server that answers is the primary: there is none now, or it is not among the API's hosts"},
 	{errOutdated, "the server that answers was left behind by a failover, and the new primary was not found"},
@@ -38,7 +39,7 @@ func classifyLocal(err error) error {
 
 const (
 	textReadOnly = "the database takes no changes: it is a standby, or default_transaction_read_only is on for the server, the database or the API's role"
-	textPooler   = "a connection pooler in transaction mode stands between: see VAULT_PG_POOLER"
+	textPooler   = "a connection pooler stands before the database: VAULT_PG_HOSTS must name PostgreSQL itself"
 )
 
 // verdict is what a SQLSTATE means for a client. The texts hold nothing of the server's own.
@@ -51,8 +52,8 @@ func unavailable(text string) verdict { return verdict{core.Unavailable, text} }
 
 // verdicts of whole SQLSTATEs; classVerdicts has the others.
 var verdicts = map[string]verdict{
-	"08001": unavailable("the database server or a pooler before it could not make the connection"),
-	"08P01": unavailable("the database server or a pooler before it broke the connection off"),
+	"08001":       unavailable("the database server or a pooler before it could not make the connection"),
+	stateProtocol: unavailable("the connection was refused in a way that connection poolers do it: VAULT_PG_HOSTS must name PostgreSQL itself"),
 
 	stateReadOnly: unavailable(textReadOnly),
 	"25P03":       unavailable("the server ended the session: it was idle in a transaction for too long"),

@@ -147,9 +147,10 @@ func untrusted(err error) bool {
 }
 
 // permanent tells whether trying again is pointless, once every host was tried: wrong credentials, no such database, a
-// certificate that is not trusted, a privilege that is missing, a schema that does not fit.
+// certificate that is not trusted, a privilege that is missing, a
+// schema that does not fit, a connection pooler.
 func permanent(err error) bool {
-	if untrusted(err) || errors.Is(err, errClosed) || errors.Is(err, errMismatch) {
+	if untrusted(err) || errors.Is(err, errClosed) || errors.Is(err, errMismatch) || pooled(err) {
 		return true
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)

@@ -47,12 +47,12 @@ func TestClassify(t *testing.T) {
 		{"28P01", "", 0, core.Unavailable, "does not accept the password"},
 		{"3D000", "", 0, core.Unavailable, "the database \"app\" does not exist"},
 		{"08001", "", 0, core.Unavailable, "a pooler before it could not make"},
-		{"08P01", "", 0, core.Unavailable, "broke the connection off"},
+		{"08P01", "", 0, core.Unavailable, "must name PostgreSQL itself"},
 		{"25P03", "", 0, core.Unavailable, "idle in a transaction"},
 		{"25P04", "", 0, core.Unavailable, "transaction_timeout"},
 		{"25001", "", 0, core.Unavailable, "refused the transaction in its present state"},
-		{"26000", "", 0, core.Unavailable, "VAULT_PG_POOLER"},
-		{"42P05", "", 0, core.Unavailable, "VAULT_PG_POOLER"},
+		{"26000", "", 0, core.Unavailable, "a connection pooler stands before"},
+		{"42P05", "", 0, core.Unavailable, "a connection pooler stands before"},
 		{"28000", "", 0, core.Unavailable, "does not admit the API's role: it does not exist, may not log in"},
 		{"28999", "", 0, core.Unavailable, "does not admit the API's role"},
 		{"40P01", "", 0, core.Unavailable, "deadlock"},
@@ -94,7 +94,7 @@ func TestClassify(t *testing.T) {
 	}
 	local := map[error]string{
 		errReadOnly: "default_transaction_read_only", errInRecovery: "no server that answers is the primary", errOutdated: "left behind by a failover",
-		errClosed: "the API is stopping", errBusy: "connections to the database are in use", errCrowded: "too many changes of this secret", errHeld: "another session may hold a lock on its row", errSlow: "did not finish in time",
+		errClosed: "the API is stopping", errBusy: "connections to the database are in use", errPooled: "a connection pooler stands before", errCrowded: "too many changes of this secret", errHeld: "another session may hold a lock on its row", errSlow: "did not finish in time",
 		errSilent: "the database server does not answer", errBehind: "has reached the given position", context.Canceled: "cancelled",
 		context.DeadlineExceeded: "did not answer in time", errors.New("refused"): "cannot be reached",
 	}

@@ -94,7 +94,8 @@ func (p *pool) aim(c *pgx.ConnConfig, x *host) *link {
 	c.Host, c.Port, c.Password, c.TLSConfig, c.Fallbacks = x.conn.Host, x.conn.Port, x.conn.Password, x.conn.TLSConfig, x.conn.Fallbacks
 	c.DialFunc, c.LookupFunc = l.dial, l.lookup(x.conn.LookupFunc)
 	c.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) (err error) {
-		if p.writer {
+		err = direct(ctx, pc)
+		if err == nil && p.writer {
 			l.timeline, err = p.standing(ctx, pc, settleDown)
 		}
 		if err == nil {

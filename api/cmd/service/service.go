@@ -71,6 +71,9 @@ func (s *Service) open(ctx context.Context) (err error) {
 	if s.db, err = store.Open(ctx, StoreConfig(s.cfg)); err != nil {
 		return err
 	}
+	if err = s.db.FindPooler(ctx); err != nil {
+		return err
+	}
 	if err = s.openJournal(); err != nil {
 		return err
 	}
