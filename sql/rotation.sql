@@ -188,6 +188,23 @@ $$;
 COMMENT ON FUNCTION vault.claim_rotations(text, integer, integer)
     IS 'takes on open jobs for lease_secs; a claim whose lease is over is taken over';
 
+CREATE FUNCTION vault.renew_rotations(worker text, lease_secs integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    renewed bigint;
+BEGIN
+    PERFORM vault.require_writable();
+    UPDATE vault.rotation_jobs j SET claimed_until = clock_timestamp() + make_interval(secs => lease_secs)
+    WHERE j.id IN (SELECT o.id FROM vault.rotation_jobs o WHERE o.state = 'claimed' AND o.claimed_by = worker
+                   FOR UPDATE SKIP LOCKED);  -- one that is locked is being finished, or taken over
+    GET DIAGNOSTICS renewed = ROW_COUNT;
+    RETURN renewed;
+END
+$$;
+COMMENT ON FUNCTION vault.renew_rotations(text, integer)
+    IS 'holds the claims of a worker that is alive for lease_secs more; those taken over stay taken; returns how many';
+
 CREATE FUNCTION vault.lock_claim(job_id uuid, worker text) RETURNS vault.rotation_jobs
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$

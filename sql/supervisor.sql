@@ -52,8 +52,8 @@ BEGIN
     END IF;
     UPDATE vault.rotation_jobs j SET next_attempt_at = stamp  -- a retry waits for an hour at most
     WHERE j.state = 'queued' AND j.next_attempt_at > stamp + CASE WHEN set_back THEN interval '0' ELSE interval '61 minutes' END;
-    UPDATE vault.rotation_jobs j SET claimed_until = stamp  -- the longest lease that the settings of the API allow is 6 h
-    WHERE j.state = 'claimed' AND j.claimed_until > stamp + CASE WHEN set_back THEN interval '0' ELSE interval '361 minutes' END;
+    UPDATE vault.rotation_jobs j SET claimed_until = stamp  -- no lease of the API is longer than a minute
+    WHERE j.state = 'claimed' AND j.claimed_until > stamp + CASE WHEN set_back THEN interval '0' ELSE interval '2 minutes' END;
     FOR s IN
         SELECT x.* FROM vault.secrets x
         WHERE x.deleted_at IS NULL

@@ -85,6 +85,13 @@ func TestAClaimIsHeldUntilItsLeaseEnds(t *testing.T) {
 		}
 		return c
 	}
+	b.exec("UPDATE vault.rotation_jobs SET claimed_until = clock_timestamp()")
+	if err := b.door.RenewRotations(t.Context(), "first", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if got := claim(); len(got) != 0 {
+		t.Fatalf("claimed %v after a renewal", got)
+	}
 	b.exec("UPDATE vault.rotation_jobs SET claimed_until = clock_timestamp() + '1 s'")
 	if got := claim(); len(got) != 0 {
 		t.Fatalf("claimed %v before the lease ended", got)
@@ -93,6 +100,12 @@ func TestAClaimIsHeldUntilItsLeaseEnds(t *testing.T) {
 	second := claim()
 	if len(second) != 1 || second[0].Attempts != 2 || !second[0].DueAt.Equal(first[0].DueAt) {
 		t.Fatalf("claimed %+v", second)
+	}
+	if err := b.door.RenewRotations(t.Context(), "first", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if n := one[int64](b, "SELECT count(*) FROM vault.rotation_jobs WHERE claimed_by = 'second' AND claimed_until < clock_timestamp() + '2 min'"); n != 1 {
+		t.Error("a late renewal took a claim back, or lengthened another's")
 	}
 	if _, err := b.door.CompleteRotation(t.Context(), first[0]); !vault.IsClaimLost(err) {
 		t.Errorf("the first completes: %v", err)

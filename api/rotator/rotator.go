@@ -23,6 +23,7 @@ type Door interface {
 	ClaimRotations(ctx context.Context, worker string, lease time.Duration, limit int) ([]vault.Claim, error)
 	CompleteRotation(ctx context.Context, c vault.Claim) (vault.Secret, error)
 	FailRotation(ctx context.Context, c vault.Claim, cause error) (time.Time, error)
+	RenewRotations(ctx context.Context, worker string, lease time.Duration) error
 	ReleaseRotation(ctx context.Context, c vault.Claim) error
 	PlanRotations(ctx context.Context) (int, error)
 	CheckKeys(ctx context.Context) error
@@ -55,7 +56,7 @@ type Config struct {
 	Log     *slog.Logger  // nil = slog.Default()
 	Node    string        // a part of the names under which claims are held
 	Poll    time.Duration // between two looks when nothing is heard; 0 = 15 s
-	Lease   time.Duration // how long a claim is held; others take it over then; at least twice Timeout; 0 = 1 min
+	Lease   time.Duration // how long a claim is held after it was renewed last; others take it over then; 0 = 1 min
 	Batch   int           // claims at a time; 0 = 16
 	Workers int           // rotations at a time; 0 = 4
 	Timeout time.Duration // of one rotation; 0 = 10 s
@@ -84,7 +85,6 @@ func New(c Config) *Rotator {
 			*d.v = d.to
 		}
 	}
-	c.Lease = max(c.Lease, 2*c.Timeout) // time to begin, and time to finish
 	if c.Batch <= 0 {
 		c.Batch = defaultBatch
 	}
@@ -209,15 +209,19 @@ func (r *Rotator) batch(ctx context.Context) (n int, sick bool) {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
 	defer cancel()
 	// A name for every claiming: the same process must not take its own slow rotation over.
-	claims, err := r.c.Door.ClaimRotations(work, r.c.Node+"/"+rand.Text(), r.c.Lease, r.c.Batch)
+	worker, begun := r.c.Node+"/"+rand.Text(), time.Now()
+	claims, err := r.c.Door.ClaimRotations(work, worker, r.c.Lease, r.c.Batch)
 	r.said.warn(ctx, r.c.Log, "claim", "cannot claim rotations", err)
 	var workers errgroup.Group
 	workers.SetLimit(r.c.Workers)
 	var away atomic.Bool
-	begun := time.Now()
+	held := &holding{r: r, worker: worker, renewed: begun}
+	if len(claims) > 0 {
+		defer held.start(ctx)()
+	}
 	for _, c := range claims {
 		workers.Go(func() error {
-			if ctx.Err() != nil || away.Load() || time.Since(begun) > r.c.Lease-r.c.Timeout {
+			if ctx.Err() != nil || away.Load() || !held.covers() {
 				r.release(ctx, c)
 			} else if r.rotate(ctx, c) == core.Unavailable && r.cutOff(ctx) {
 				away.Store(true)

@@ -28,6 +28,7 @@ type door struct {
 	complete func(ctx context.Context, c vault.Claim) error
 	claim    func() error
 	keys     func() error
+	renew    func() error
 	failed   func()
 	retry    time.Duration // after a failure; 0 = 2 s
 }
@@ -98,6 +99,13 @@ func (d *door) CheckKeys(context.Context) error {
 		return nil
 	}
 	return d.keys()
+}
+
+func (d *door) RenewRotations(context.Context, string, time.Duration) error {
+	if d.renew == nil {
+		return nil
+	}
+	return d.renew()
 }
 
 func (d *door) ReleaseRotation(_ context.Context, c vault.Claim) error {
@@ -298,18 +306,30 @@ func TestStopFinishesAndGivesBack(t *testing.T) {
 	})
 }
 
-func TestGivesBackWhatTheLeaseDoesNotCover(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := &door{complete: func(context.Context, vault.Claim) error {
-			time.Sleep(9 * time.Second)
-			return nil
-		}}
-		d.add("a", "b", "c", "d")
-		_, stop := start(t, rotator.Config{Door: d, Workers: 1, Timeout: 10 * time.Second, Lease: 25 * time.Second})
-		defer stop()
-		time.Sleep(time.Minute)
-		want(t, d.take(), "completed a", "completed b", "released c", "released d")
-	})
+// TestClaimsAreRenewed: a batch may take longer than the lease as long as the renewals succeed. Without them, what was not
+// begun is given back.
+func TestClaimsAreRenewed(t *testing.T) {
+	for name, c := range map[string]struct {
+		renew func() error
+		want  []string
+	}{
+		"OK":      {nil, []string{"completed a", "completed b", "completed c", "completed d"}},
+		"ErrAway": {func() error { return core.Errorf(core.Unavailable, "away") }, []string{"completed a", "completed b", "released c", "released d"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &door{renew: c.renew, complete: func(context.Context, vault.Claim) error {
+					time.Sleep(9 * time.Second)
+					return nil
+				}}
+				d.add("a", "b", "c", "d")
+				_, stop := start(t, rotator.Config{Door: d, Workers: 1, Timeout: 10 * time.Second, Lease: 15 * time.Second})
+				defer stop()
+				time.Sleep(time.Minute)
+				want(t, d.take(), c.want...)
+			})
+		})
+	}
 }
 
 // TestARetryIsNotForgotten: a look in between, for whatever reason, does not put it off to the next poll.

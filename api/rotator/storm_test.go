@@ -29,7 +29,7 @@ const (
 	stormGrace    = 4 // seconds, as the rest
 	stormScan     = 1
 	stormPoll     = 1
-	stormLease    = 6  // six request timeouts
+	stormLease    = 2  // the shortest; for a longer poll it is a poll
 	stormSlack    = 10 // a busy machine's, under the race detector; all processes may be starting at one moment
 )
 

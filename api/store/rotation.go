@@ -181,6 +181,15 @@ func (d *DB) FailRotation(ctx context.Context, f vault.RotationFailure, o vault.
 	})
 }
 
+// RenewRotations implements vault.Store. A renewal whose answer is lost is not looked for: the next one comes soon.
+func (d *DB) RenewRotations(ctx context.Context, worker string, lease time.Duration) error {
+	_, err := perform(ctx, d, change[int64]{
+		sql:  "SELECT vault.renew_rotations($1::text, $2::integer)",
+		args: []any{worker, int32(lease / time.Second)}, row: pgx.RowTo[int64], impatient: true,
+	})
+	return err
+}
+
 // ReleaseRotation implements vault.Store.
 func (d *DB) ReleaseRotation(ctx context.Context, c vault.Claim) error {
 	_, err := perform(ctx, d, change[bool]{

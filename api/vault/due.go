@@ -149,6 +149,11 @@ func (v *Vault) FailRotation(ctx context.Context, c Claim, cause error) (time.Ti
 	return v.c.Store.FailRotation(ctx, f, v.rotatorOrigin(c.Worker))
 }
 
+// RenewRotations holds the claims of a worker that is alive for lease from now. Errors: Unavailable.
+func (v *Vault) RenewRotations(ctx context.Context, worker string, lease time.Duration) error {
+	return v.c.Store.RenewRotations(ctx, worker, lease)
+}
+
 // ReleaseRotation gives a claim back that was not worked on.
 func (v *Vault) ReleaseRotation(ctx context.Context, c Claim) error {
 	return v.c.Store.ReleaseRotation(ctx, c)

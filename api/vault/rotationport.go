@@ -162,6 +162,8 @@ type Rotations interface {
 	CompleteRotation(ctx context.Context, r RotatedVersion, o Origin) (Secret, error)
 	// FailRotation gives a claim back with the reason and returns when it is tried again.
 	FailRotation(ctx context.Context, f RotationFailure, o Origin) (time.Time, error)
+	// RenewRotations holds the claims of a worker for lease from now. It does not wait for a primary.
+	RenewRotations(ctx context.Context, worker string, lease time.Duration) error
 	// ReleaseRotation gives a claim back untouched.
 	ReleaseRotation(ctx context.Context, c Claim) error
 	// UnplannedRotations returns at most limit secrets whose schedule waits for its next time.

@@ -78,6 +78,7 @@ var sealedChanges = []change{
 	{sql: "SELECT vault.expire_version(NULL::uuid, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.delete_secret(NULL::uuid, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.claim_rotations('w', 1, 1)"},
+	{sql: "SELECT vault.renew_rotations('w', 1)"},
 	{sql: "SELECT vault.complete_rotation(NULL, NULL, NULL, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.fail_rotation(NULL, NULL, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.release_rotation(NULL, NULL)"},

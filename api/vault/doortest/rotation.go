@@ -185,6 +185,18 @@ func (s *Store) FailRotation(_ context.Context, f vault.RotationFailure, o vault
 	return j.retry, nil
 }
 
+// RenewRotations implements vault.Store.
+func (s *Store) RenewRotations(_ context.Context, worker string, lease time.Duration) error {
+	leave, err := s.enter("RenewRotations")
+	defer leave()
+	for _, j := range s.jobs {
+		if err == nil && j.worker == worker {
+			j.until = s.Now().Add(lease)
+		}
+	}
+	return err
+}
+
 // ReleaseRotation implements vault.Store.
 func (s *Store) ReleaseRotation(_ context.Context, c vault.Claim) error {
 	leave, err := s.enter("ReleaseRotation")
