@@ -81,6 +81,23 @@ END
 $$;
 COMMENT ON FUNCTION vault.supervision() IS 'whether the supervisor of the answering server looks after this database';
 
+CREATE FUNCTION vault.probe_write() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM vault.require_writable();
+    BEGIN
+        -- Enough for several pages, so that the table's file has to grow, as it has to under changes.
+        PERFORM vault.append_audit(ROW('probe', 'probe', NULL, NULL, repeat('x', 64))::vault.audit_origin, 'status', '', NULL, 'ok', '')
+        FROM generate_series(1, 200);
+        RAISE EXCEPTION USING ERRCODE = 'VT000', MESSAGE = 'the probe is taken back';
+    EXCEPTION WHEN SQLSTATE 'VT000' THEN
+        NULL;
+    END;
+END
+$$;
+COMMENT ON FUNCTION vault.probe_write() IS 'writes what a change would write and takes it back; the error is a change''s';
+
 CREATE FUNCTION vault.waiting() RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

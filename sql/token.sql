@@ -71,7 +71,7 @@ AS $$
                         'expire_version', 'claim_rotations', 'renew_rotations', 'complete_rotation', 'fail_rotation', 'release_rotation',
                         'unplanned_rotations', 'plan_rotation', 'changes_since', 'knows_change', 'last_change', 'status',
                         'list_wrapped', 'sample_wrapped', 'count_wrapped', 'rewrap_version', 'audit_journal', 'ship_audit', 'skip_audit',
-                        'audit_page', 'supervision')
+                        'audit_page', 'supervision', 'probe_write')
 $$;
 COMMENT ON FUNCTION vault.service_functions() IS 'the functions of the sealed path';
 

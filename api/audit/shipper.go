@@ -271,8 +271,11 @@ func (s *Shipper) failed(err error) {
 		return
 	}
 	s.failing = class
-	s.c.Log.Warn("audit records do not arrive at the primary; they stay in the journal", "class", class, "error", err.Error(),
-		"folder", s.c.Journal.c.Dir, "advice", advice[class])
+	said := []any{"class", class, "error", err.Error(), "folder", s.c.Journal.c.Dir}
+	if a := advice[class]; a != "" {
+		said = append(said, "advice", a)
+	}
+	s.c.Log.Warn("audit records do not arrive at the primary; they stay in the journal", said...)
 }
 
 func (s *Shipper) recovered() {

@@ -105,6 +105,9 @@ func readPrimaryAt[T any](ctx context.Context, d *DB, at vault.Position, sql str
 		if permanent(err) || !transient(err) || ctx.Err() != nil {
 			break
 		}
+		if none := d.hopeless(begun); none != nil {
+			return nil, none
+		}
 		if errors.Is(err, errOlderTimeline) {
 			d.writer.survey(d.writer.hosts.current())
 			if d.writer.hosts.timeline() > known {

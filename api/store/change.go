@@ -62,12 +62,14 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 	defer cancel()
 	var none T
 	var last error
+	begun := time.Now()
 	lost := false // an answer
 	for try := 0; ; try++ {
 		out, f, err := sendInTurn(ctx, d, c)
 		if f == unsent && (c.impatient || errors.Is(err, errCrowded) && !lost) {
 			return none, d.classify(err)
 		}
+		d.lastChange.note(d, err)
 		last = worse(last, err)
 		switch {
 		case f == done:
@@ -78,6 +80,9 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 		lost = lost || f == unknown || f == doubted
 		if out, settled, err := settle(ctx, d, c, f, lost, last); settled {
 			return out, err
+		}
+		if hopeless := d.hopeless(begun); hopeless != nil && !lost {
+			return none, hopeless
 		}
 		if !pause(ctx, try) || d.writer.life.Err() != nil {
 			break

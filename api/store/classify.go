@@ -110,6 +110,9 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 		return core.Wrap(core.Unavailable, cause, "the database %q does not exist", d.database)
 	}
 	v := verdictOf(pg.Code)
+	if v.code == core.Internal && pg.SeverityUnlocalized != "ERROR" {
+		v = unavailable("the database server ended the session: its log says why") // FATAL or PANIC, as of a full disk
+	}
 	return core.Wrap(v.code, cause, "%s", v.text)
 }
 

@@ -28,6 +28,9 @@ type host struct {
 	fails    int       // slow failures in a row
 	failed   time.Time // when it last fell silent, or was not what was wanted
 	answered time.Time // when it last answered anything
+	refusal  error     // why the writer did not take it when it last answered; nil = it was taken, or did not answer
+	refusing time.Time // since when it has refused so
+	refused  time.Time // when it last did
 }
 
 // hosts remembers which hosts answer. It is safe for concurrent use.
@@ -79,7 +82,7 @@ func (h *hosts) connected(x *host) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.last = x
-	x.shunned, x.fails, x.answered = time.Time{}, 0, time.Now()
+	x.shunned, x.fails, x.answered, x.refusal = time.Time{}, 0, time.Now(), nil
 }
 
 // heard notes that x answered something on a connection.

@@ -102,6 +102,7 @@ func (p *pool) aim(c *pgx.ConnConfig, x *host) *link {
 			err = checkSchema(ctx, pc)
 		}
 		if err != nil {
+			p.hosts.noteRefusal(x, err)
 			p.hosts.fail(x, l.begun, ctx.Err() != nil)
 			return err
 		}
@@ -116,7 +117,10 @@ func (p *pool) aim(c *pgx.ConnConfig, x *host) *link {
 
 func (p *pool) newLink(x *host) *link {
 	l := &link{host: x, begun: time.Now()}
-	l.failed = func() { p.hosts.shun(x, l.begun) }
+	l.failed = func() {
+		p.hosts.shun(x, l.begun)
+		p.hosts.forgetRefusal(x, l.begun)
+	}
 	if strings.HasPrefix(x.conn.Host, "/") {
 		l.left = 1 // nothing is looked up
 	}

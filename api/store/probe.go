@@ -30,6 +30,7 @@ func (p *pool) probe(x *host) error {
 	if p.writer {
 		config.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
 			_, err := p.standing(ctx, pc, "")
+			p.hosts.noteRefusal(x, err)
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ type DB struct {
 	counts         look[vault.Status]
 	shares         shares // of the writer's connections
 	supervised     look[supervision]
+	lastChange     lastChange
 	current        sharedReads // of current versions, from the reader
 }
 
@@ -68,7 +69,10 @@ func (d *DB) CheckReader(ctx context.Context) error {
 
 // CheckWriter implements vault.Store.
 func (d *DB) CheckWriter(ctx context.Context) error {
-	return d.checked(readPrimary(ctx, d, schemaQuery, nil, pgx.RowToStructByPos[Schema]))
+	if err := d.checked(readPrimary(ctx, d, schemaQuery, nil, pgx.RowToStructByPos[Schema])); err != nil {
+		return err
+	}
+	return d.checkChanges(ctx)
 }
 
 // checked returns an error unless the schema serves this program. The connections that were made to an earlier schema

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -101,5 +102,5 @@ func (d *DB) rotationConditions(ctx context.Context) []vault.Condition {
 
 // Conditions implements vault.Conditioned.
 func (d *DB) Conditions(ctx context.Context) []vault.Condition {
-	return append(d.supervisorConditions(ctx), d.rotationConditions(ctx)...)
+	return slices.Concat(d.supervisorConditions(ctx), d.rotationConditions(ctx), d.writerConditions())
 }

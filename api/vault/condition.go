@@ -26,6 +26,8 @@ const (
 	ConditionKeyMismatch       = "key-mismatch"
 	ConditionKeyPartial        = "key-partial"
 	ConditionKeyUnproven       = "key-unproven"
+	ConditionNoPrimary         = "no-primary"
+	ConditionChangesFail       = "changes-fail"
 	ConditionNotPreloaded      = "not-preloaded"
 	ConditionOtherDatabase     = "other-database"
 	ConditionSupervisorStalled = "supervisor-stalled"
@@ -34,7 +36,7 @@ const (
 
 // ConditionNames are all conditions, so that a metric can show those that do not hold as well.
 var ConditionNames = []string{
-	ConditionKeyMismatch, ConditionKeyPartial, ConditionKeyUnproven, ConditionNotPreloaded, ConditionOtherDatabase,
+	ConditionKeyMismatch, ConditionKeyPartial, ConditionKeyUnproven, ConditionNoPrimary, ConditionChangesFail, ConditionNotPreloaded, ConditionOtherDatabase,
 	ConditionSupervisorStalled, ConditionRotationsWait,
 }
 

@@ -65,7 +65,7 @@ func openAWS(ctx context.Context, c config.Config, log *slog.Logger) (*kms.Cache
 	if !cache.Locked() {
 		log.Warn("the memory of cached data keys could not be locked against swapping; raise the limit of locked memory")
 	}
-	log.Info("data keys are wrapped by AWS KMS", "key", c.KMS.KeyID, "cache_ttl_secs", c.KMS.CacheTTL.Seconds(), "max_retries", c.KMS.MaxRetries)
+	log.Info("data keys are wrapped by AWS KMS", "kms_key_id", c.KMS.KeyID, "cache_ttl_secs", c.KMS.CacheTTL.Seconds(), "max_retries", c.KMS.MaxRetries)
 	return cache, nil
 }
 
