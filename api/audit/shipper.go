@@ -46,7 +46,7 @@ type Shipper struct {
 	done    chan struct{}
 
 	link    vault.JournalLink // nil = none
-	failing string            // class of the last failure that the log has heard of; "" = none
+	failing string            // the last failure that the log has heard of, by class and cause; "" = none
 	sentAt  time.Time         // of the last batch
 }
 
@@ -263,14 +263,15 @@ func (s *Shipper) drop() {
 	}
 }
 
-// failed notes a failure, and logs it when it is another kind than the last.
+// failed notes a failure, and logs it when it is of another kind or has another cause than the last.
 func (s *Shipper) failed(err error) {
 	class := classOf(err)
 	s.c.Journal.setShipError(class)
-	if class == s.failing {
+	cause := class + ": " + core.MessageOf(err)
+	if cause == s.failing {
 		return
 	}
-	s.failing = class
+	s.failing = cause
 	said := []any{"class", class, "error", err.Error(), "folder", s.c.Journal.c.Dir}
 	if a := advice[class]; a != "" {
 		said = append(said, "advice", a)

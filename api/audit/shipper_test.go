@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type primary struct {
 	last     uint64
 	skipped  []uint64
 	away     bool
+	why      error // it is away; nil = errAway
 	denied   bool
 	lost     bool // the next answer, after the commit
 	bad      func(vault.Journaled) bool
@@ -55,7 +57,7 @@ func (p *primary) connect(context.Context) (vault.JournalLink, error) {
 	defer p.mu.Unlock()
 	p.attempts++
 	if p.away {
-		return nil, errAway
+		return nil, cmp.Or[error](p.why, errAway)
 	}
 	p.links++
 	return &link{p: p}, nil
@@ -264,6 +266,24 @@ func TestPrimaryAwayForDays(t *testing.T) {
 		if !strings.Contains(f.log.String(), "arrive at the primary again") {
 			f.t.Error("the log does not tell of the end")
 		}
+	})
+}
+
+// TestOtherCause: when the primary is away for another reason than before, the log says so, once each.
+func TestOtherCause(t *testing.T) {
+	inBubble(t, func(f *fixture, p *primary) {
+		p.away = true
+		s := f.ship(p)
+		f.record("a")
+		time.Sleep(time.Hour)
+		p.set(func() { p.why = core.Errorf(core.Unavailable, "the database takes no changes") })
+		time.Sleep(time.Hour)
+		if n := strings.Count(f.log.String(), "do not arrive"); n != 2 || !strings.Contains(f.log.String(), "the database takes no changes") {
+			f.t.Errorf("%d lines in the log: %s", n, f.log.String())
+		}
+		p.set(func() { p.away = false })
+		time.Sleep(longPause + time.Second)
+		f.must(f.flush(s))
 	})
 }
 
