@@ -138,6 +138,10 @@ purge: ## stop both and delete the private server's data, keys and tokens
 
 ##@ Package
 
+.PHONY: images
+images: ## Docker images of a node, of the API and of etcd (BASE_IMAGE, APT_OPTIONS)
+	@scripts/images.sh
+
 .PHONY: deb
 deb: ## Debian packages under DEV_DIR/deb, for each PostgreSQL of MAJORS (default: those whose headers are here)
 	@packaging/deb.sh

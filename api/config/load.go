@@ -66,6 +66,24 @@ func LoadStore(environ func() []string) (Config, []Warning, error) {
 	return l.result()
 }
 
+// LoadListen reads only what says where the service of this environment listens, and returns that. Its error is as
+// Load's.
+func LoadListen(environ func() []string) ([]Address, error) {
+	l := newLoader(environ())
+	for _, s := range settings {
+		if s.name == nameListen || s.name == nameAPICert {
+			l.read([]setting{s})
+		}
+	}
+	for i := range l.cfg.Listen {
+		if l.cfg.bare[i] {
+			l.cfg.Listen[i].TLS = l.cfg.TLS.Cert != ""
+		}
+	}
+	cfg, _, err := l.result()
+	return cfg.Listen, err
+}
+
 // loader gathers what is found on the way.
 type loader struct {
 	values   map[string]string // as set, empty values left out; of a setting from a file what the file holds

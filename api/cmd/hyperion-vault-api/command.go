@@ -97,6 +97,7 @@ func newCommand(p program) *cobra.Command {
 		newTokenCommand(p),
 		newRewrapCommand(p),
 		newRecoverCommand(p),
+		newProbeCommand(p),
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error {
