@@ -201,3 +201,44 @@ func TestInterruptPostmasterDeath(t *testing.T) {
 	}
 	eventually(t, "the backend is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
 }
+
+// TestInterruptWithoutWaiting: an agent that answers at once leaves no wait in which a cancel could be noticed. A statement
+// that makes call after call ends all the same.
+func TestInterruptWithoutWaiting(t *testing.T) {
+	b := newBench(t, sharedCluster(t))
+	other := b.c.connect(t, b.db, vaulttest.Superuser)
+	asked := make(chan bool, 1)
+	b.agent.behave(func(c *net.UnixConn) {
+		for r := ask(c); r != nil; r = ask(c) {
+			if _, err := c.Write(encode(b.agent.answer(r))); err != nil {
+				return
+			}
+			select {
+			case asked <- true:
+			default:
+			}
+		}
+	})
+	for _, sql := range []string{
+		"SELECT count(vault.read_secret('kept')) FROM (SELECT generate_series(1, 1000000000) AS g) s",
+		"SELECT count(vault.verify('kept', g::text)) FROM (SELECT generate_series(1, 1000000000) AS g) s",
+		"DO $$ BEGIN LOOP PERFORM vault.read_secret('kept'); END LOOP; END $$",
+		"DO $$ BEGIN LOOP BEGIN PERFORM vault.read_secret('absent'); EXCEPTION WHEN undefined_object THEN END; END LOOP; END $$",
+		"SELECT count(vault.update_secret('kept', g::text, NULL)) FROM (SELECT generate_series(1, 1000000000) AS g) s",
+	} {
+		for how, state := range map[string]string{"pg_cancel_backend": "57014", "pg_terminate_backend": "57P01"} {
+			victim := b.c.connect(t, b.db, vaulttest.Superuser)
+			for len(asked) > 0 {
+				<-asked
+			}
+			done := victim.background(sql)
+			select {
+			case <-asked:
+			case err := <-done:
+				t.Fatalf("%s: %v", sql, err)
+			}
+			other.exec("SELECT "+how+"($1)", victim.pid())
+			wantError(t, within(t, patience, done), state, "")
+		}
+	}
+}

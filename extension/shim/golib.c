@@ -159,6 +159,12 @@ HvGo(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the Go library of " HV_EXTENSION_NAME " can only be used in a backend of a running server")));
 
+	/*
+	 * Loading takes milliseconds, with signals blocked, and tens of them where processors are short: a cancel or a
+	 * termination that came before or meanwhile is not to wait for more than that.
+	 */
+	CHECK_FOR_INTERRUPTS();
+
 	/* From here on this process holds keys and plaintext: no core file, no ptrace by others of the same user. */
 	if (prctl(PR_SET_DUMPABLE, 0) != 0)
 		ereport(ERROR,
@@ -166,6 +172,7 @@ HvGo(void)
 				 errmsg("could not turn core dumps off: %m")));
 	Load();
 	loaded = true;
+	CHECK_FOR_INTERRUPTS();
 	return &calls;
 }
 
