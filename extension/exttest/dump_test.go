@@ -65,7 +65,7 @@ func TestDumpAndRestore(t *testing.T) {
 			t.Errorf("read with another master key: %d %s", status, answer)
 		}
 		s := to.connect(t, target.Name, vaulttest.Superuser)
-		wantError(t, s.try("SELECT vault.read_secret('sql/one')"), "42501", "wrapped under another master key")
+		wantError(t, s.try("SELECT vault.read_secret('sql/one')"), "08006", "wrapped under another master key")
 	})
 }
 
