@@ -50,6 +50,7 @@ type Config struct {
 
 	// ReadPrimary makes reads ask the primary unless a request says otherwise; false means this node.
 	ReadPrimary bool
+	ReadStay    bool // reads stay at the first host when a failover has left it behind
 	// LSNWait is how long a read waits for this node to replay what it must see, before it asks the primary. 0 = not at all.
 	LSNWait time.Duration
 	// RotationPoll is how often due rotations are claimed. At least one second.

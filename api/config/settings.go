@@ -84,6 +84,7 @@ var settings = []setting{
 	{name: nameKey, want: "want the absolute path of a file", hidden: true, store: true, // the key itself may have got here
 		set: file(func(c *Config, v string) { c.Postgres.TLS.Key = v })},
 	{name: "VAULT_READ_CONSISTENCY", want: "want local or primary", set: setReadConsistency},
+	{name: "VAULT_READ_LEFT_BEHIND", want: "want follow or stay", set: setReadLeftBehind},
 	{name: "VAULT_LSN_WAIT_MS", want: "want whole milliseconds, 0 to 60000",
 		set: number(0, 60_000, func(c *Config, n int) { c.LSNWait = time.Duration(n) * time.Millisecond })},
 	{name: "VAULT_KMS_MODE", want: "want aws or local", set: setKMSMode},
@@ -249,6 +250,14 @@ func setReadConsistency(c *Config, v string) error {
 		return errWant
 	}
 	c.ReadPrimary = v == "primary"
+	return nil
+}
+
+func setReadLeftBehind(c *Config, v string) error {
+	if v != "follow" && v != "stay" {
+		return errWant
+	}
+	c.ReadStay = v == "stay"
 	return nil
 }
 

@@ -41,6 +41,7 @@ type Config struct {
 	Database string
 	TLS      TLS // the zero TLS is what its Mode says of ""
 
+	StayHome       bool          // reads stay at a first host that was left behind by a failover
 	ReaderConns    int           // pool size; 0 = 16
 	WriterConns    int           // pool size; 0 = 8
 	ConnectTimeout time.Duration // per host; 0 = 2 s

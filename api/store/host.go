@@ -28,6 +28,7 @@ type host struct {
 	fails    int       // slow failures in a row
 	failed   time.Time // when it last fell silent, or was not what was wanted
 	answered time.Time // when it last answered anything
+	old      bool      // a primary that was left behind, when a reader last asked
 	refusal  error     // why the writer did not take it when it last answered; nil = it was taken, or did not answer
 	refusing time.Time // since when it has refused so
 	refused  time.Time // when it last did
@@ -53,6 +54,11 @@ func (h *hosts) pick() *host {
 		return h.last
 	}
 	best := h.all[0]
+	for _, x := range h.all {
+		if !x.shunned.After(now) && !x.old {
+			return x
+		}
+	}
 	for _, x := range h.all {
 		if !x.shunned.After(now) {
 			return x

@@ -41,7 +41,10 @@ var (
 type pool struct {
 	*pgxpool.Pool
 	hosts  *hosts
-	writer bool // only a primary will do
+	writer bool          // only a primary will do
+	stay   bool          // a reader reads from its first host even when that was left behind
+	newest func() uint32 // timeline of the newest primary seen; nil = not known here
+	shown  shown
 
 	life context.Context // of what goes on in the background
 	end  context.CancelFunc
@@ -97,6 +100,8 @@ func (p *pool) aim(c *pgx.ConnConfig, x *host) *link {
 		err = direct(ctx, pc)
 		if err == nil && p.writer {
 			l.timeline, err = p.standing(ctx, pc, settleDown)
+		} else {
+			err = p.welcome(ctx, x, pc, true)
 		}
 		if err == nil {
 			err = checkSchema(ctx, pc)

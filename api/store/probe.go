@@ -20,8 +20,8 @@ const (
 	surveyEvery = 5 * time.Second
 )
 
-// probe connects to one host and hangs up.
-func (p *pool) probe(x *host) error {
+// probe connects to one host and hangs up. coming asks also whether reads may go there from a worse host.
+func (p *pool) probe(x *host, coming bool) error {
 	ctx, cancel := context.WithTimeout(p.life, probeTimeout)
 	defer cancel()
 	config := x.conn.Copy().Config
@@ -33,6 +33,9 @@ func (p *pool) probe(x *host) error {
 			p.hosts.noteRefusal(x, err)
 			return err
 		}
+	}
+	if coming {
+		config.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error { return p.welcome(ctx, x, pc, false) }
 	}
 	c, err := pgconn.ConnectConfig(ctx, &config)
 	if err != nil {
@@ -55,7 +58,7 @@ func (p *pool) answers(x *host) bool {
 	if failed.After(answered) && begun.Sub(failed) < suspicion/2 {
 		return false
 	}
-	err := p.probe(x)
+	err := p.probe(x, false)
 	if _, refused := errors.AsType[*pgconn.PgError](err); err == nil || refused {
 		p.hosts.heard(x)
 		return true
@@ -75,7 +78,7 @@ func (p *pool) survey(known *host) {
 	var all sync.WaitGroup
 	for _, x := range p.hosts.all {
 		if x != known {
-			all.Go(func() { _ = p.probe(x) }) // what it is, is noted
+			all.Go(func() { _ = p.probe(x, false) }) // what it is, is noted
 		}
 	}
 	all.Wait()
@@ -112,8 +115,11 @@ func (p *pool) lookHome(x *host) {
 func (p *pool) comeHome() {
 	for wait(p.life, homeEvery) {
 		at := p.hosts.current()
+		if s, err := p.noteShown(p.life); err == nil {
+			p.show(s)
+		}
 		for _, x := range p.hosts.all[:at.index] {
-			if p.probe(x) == nil {
+			if p.probe(x, true) == nil {
 				p.hosts.connected(x)
 				p.Reset()
 				break

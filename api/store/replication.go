@@ -22,20 +22,21 @@ func (d *DB) Replication(ctx context.Context) (vault.Replication, error) {
 	return d.look.get(ctx, lookEvery, d.replication)
 }
 
-const whereIsReader = `SELECT pg_catalog.pg_is_in_recovery(), (CASE WHEN pg_catalog.pg_is_in_recovery()
-		THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END)::text,
+const whereIsReader = whereIs + `,
 	coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()), 0)::float8`
 
 func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*lookBound)
 	defer cancel()
 	var age float64
+	var at stand
 	rows, err := read(ctx, d, whereIsReader, nil, func(row pgx.CollectableRow) (r vault.Replication, err error) {
-		var lsn *string
-		if err := row.Scan(&r.InRecovery, &lsn, &age); err != nil {
+		var lsn, timeline *string
+		if err := row.Scan(&r.InRecovery, &lsn, &timeline, &age); err != nil {
 			return r, err
 		}
-		r.LSN, _ = vault.ParseLSN(orZero(lsn)) // none = nothing replayed yet
+		at = parseStand(map[bool]string{true: "t", false: "f"}[r.InRecovery], orZero(lsn), orZero(timeline))
+		r.LSN = at.at.LSN
 		return r, nil
 	})
 	if err != nil || len(rows) == 0 {
@@ -45,6 +46,16 @@ func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
 	if x := d.reader.hosts.current(); x != nil {
 		r.Host, r.Home = x.name, x.index == 0
 	}
+	if r.LeftBehind, r.ReadsBehind = d.reader.leftBehind(at), d.reader.behind(at); r.LeftBehind {
+		if x := d.reader.hosts.current(); x != nil && !d.reader.stay {
+			d.reader.leave(x)
+		}
+		if x := d.writer.hosts.current(); x != nil {
+			r.Primary = x.name
+		}
+		return r, nil // how much the newer primary has beyond is another log's
+	}
+	d.reader.show(at)
 	ahead := r.LSN
 	if r.InRecovery {
 		ahead, err = d.primaryLSN(ctx)

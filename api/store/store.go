@@ -47,6 +47,7 @@ func Open(_ context.Context, c Config) (*DB, error) {
 		_ = d.reader.close(gone)
 		return nil, err
 	}
+	d.reader.newest, d.reader.stay = d.writer.hosts.timeline, c.StayHome
 	d.current.ask, d.current.bound = d.askCurrent, c.RequestTimeout
 	return d, nil
 }

@@ -102,5 +102,5 @@ func (d *DB) rotationConditions(ctx context.Context) []vault.Condition {
 
 // Conditions implements vault.Conditioned.
 func (d *DB) Conditions(ctx context.Context) []vault.Condition {
-	return slices.Concat(d.supervisorConditions(ctx), d.rotationConditions(ctx), d.writerConditions())
+	return slices.Concat(d.supervisorConditions(ctx), d.rotationConditions(ctx), d.writerConditions(), d.readerConditions(ctx))
 }

@@ -26,6 +26,8 @@ const (
 	ConditionKeyMismatch       = "key-mismatch"
 	ConditionKeyPartial        = "key-partial"
 	ConditionKeyUnproven       = "key-unproven"
+	ConditionLeftBehind        = "left-behind"
+	ConditionReadsBehind       = "reads-behind"
 	ConditionNoPrimary         = "no-primary"
 	ConditionChangesFail       = "changes-fail"
 	ConditionNotPreloaded      = "not-preloaded"
@@ -36,7 +38,7 @@ const (
 
 // ConditionNames are all conditions, so that a metric can show those that do not hold as well.
 var ConditionNames = []string{
-	ConditionKeyMismatch, ConditionKeyPartial, ConditionKeyUnproven, ConditionNoPrimary, ConditionChangesFail, ConditionNotPreloaded, ConditionOtherDatabase,
+	ConditionKeyMismatch, ConditionKeyPartial, ConditionKeyUnproven, ConditionLeftBehind, ConditionReadsBehind, ConditionNoPrimary, ConditionChangesFail, ConditionNotPreloaded, ConditionOtherDatabase,
 	ConditionSupervisorStalled, ConditionRotationsWait,
 }
 

@@ -91,7 +91,7 @@ func StoreConfig(c config.Config) store.Config {
 	return store.Config{
 		Hosts: c.Postgres.Hosts, Port: int(c.Postgres.Port), User: c.Postgres.User,
 		Password: string(c.Postgres.Password), Database: c.Postgres.Database, RequestTimeout: c.RequestTimeout,
-		WriteTimeout: c.WriteTimeout, LSNWait: cmp.Or(c.LSNWait, -1),
+		WriteTimeout: c.WriteTimeout, StayHome: c.ReadStay, LSNWait: cmp.Or(c.LSNWait, -1),
 		TLS: store.TLS{
 			Mode: store.Mode(c.Postgres.TLS.Mode), RootCert: c.Postgres.TLS.RootCert, Cert: c.Postgres.TLS.Cert, Key: c.Postgres.TLS.Key,
 		},
