@@ -110,8 +110,8 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 		return core.Wrap(core.Unavailable, cause, "the database %q does not exist", d.database)
 	}
 	v := verdictOf(pg.Code)
-	if v.code == core.Internal && pg.SeverityUnlocalized != "ERROR" {
-		v = unavailable("the database server ended the session: its log says why") // FATAL or PANIC, as of a full disk
+	if s := pg.SeverityUnlocalized; v.code == core.Internal && (s == "FATAL" || s == "PANIC") {
+		v = unavailable("the database server ended the session: its log says why") // as of a full disk
 	}
 	return core.Wrap(v.code, cause, "%s", v.text)
 }
