@@ -239,9 +239,10 @@ func TestRewrapRefused(t *testing.T) {
 		rewrapTest(t, name, m, func(t *testing.T, d *door, v *vault.Vault) {
 			lose(t, d, 3)
 			begun := time.Now()
-			for range 2 { // a second run does not stop there either
+			// A second run does not stop there either, and has nothing done: all that is left is refused.
+			for _, state := range []vault.RewrapState{vault.RewrapDone, vault.RewrapFailed} {
 				s, err := v.Rewrap(t.Context(), operator, 1000, nil)
-				if err != nil || s.State != vault.RewrapDone || s.Failed != 3 || s.Remaining != 3 || s.Moved+3 != s.Total || s.LastFailed.Name == "" {
+				if err != nil || s.State != state || (state == vault.RewrapFailed) != (s.Error != "") || s.Failed != 3 || s.Remaining != 3 || s.Moved+3 != s.Total || s.LastFailed.Name == "" {
 					t.Errorf("%+v, %v", s, err)
 				}
 			}

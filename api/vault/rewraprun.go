@@ -59,6 +59,9 @@ func (r *rewrapRun) all(ctx context.Context) error {
 	err := r.passes(ctx)
 	r.status.Ended = r.v.c.Clock()
 	switch {
+	case err == nil && r.status.Failed > 0 && r.status.Moved == 0:
+		r.status.State = RewrapFailed
+		r.status.Error = "no version could be moved: " + r.status.LastFailed.Error
 	case err == nil:
 		r.status.State = RewrapDone
 	case ctx.Err() != nil:
