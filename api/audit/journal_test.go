@@ -481,6 +481,9 @@ func TestRefusalsLeaveRoom(t *testing.T) {
 	if err := f.Check(t.Context()); err != nil {
 		t.Errorf("not ready: %v", err)
 	}
+	if c := f.Conditions(t.Context()); len(c) != 1 || c[0].Name != vault.ConditionJournalHalfFull || c[0].Severity != vault.SeverityDegraded {
+		t.Errorf("%+v", c)
+	}
 	// One that succeeded takes its companions of a batch-read with it.
 	if err := f.Record(t.Context(), refusal, read("mixed")); err != nil {
 		t.Error(err)
@@ -490,6 +493,9 @@ func TestRefusalsLeaveRoom(t *testing.T) {
 	}
 	if got := len(f.drain()); got != n+2+n/2 {
 		t.Errorf("%d records arrive, not %d", got, n+2+n/2)
+	}
+	if c := f.Conditions(t.Context()); len(c) != 0 {
+		t.Errorf("with room again: %+v", c)
 	}
 	if err := f.Record(t.Context(), refusal); err != nil {
 		t.Errorf("with room again: %v", err)

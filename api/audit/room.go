@@ -77,3 +77,16 @@ func refusalsOnly(entries []vault.Entry) bool {
 	}
 	return true
 }
+
+// Conditions implements vault.Conditioned.
+func (j *Journal) Conditions(context.Context) []vault.Condition {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.pending < j.refusals.bytes/10*8 { // one more record may be too long before the bound itself is reached
+		return nil
+	}
+	return []vault.Condition{{
+		Name: vault.ConditionJournalHalfFull, Part: "journal", Severity: vault.SeverityDegraded,
+		Reason: "so many audit records wait for the primary that requests which fail are answered 503 without a record, to leave room for those that succeed: bring the primary back",
+	}}
+}

@@ -33,13 +33,14 @@ const (
 	ConditionNotPreloaded      = "not-preloaded"
 	ConditionOtherDatabase     = "other-database"
 	ConditionSupervisorStalled = "supervisor-stalled"
+	ConditionJournalHalfFull   = "journal-half-full"
 	ConditionRotationsWait     = "rotations-wait"
 )
 
 // ConditionNames are all conditions, so that a metric can show those that do not hold as well.
 var ConditionNames = []string{
 	ConditionKeyMismatch, ConditionKeyPartial, ConditionKeyUnproven, ConditionLeftBehind, ConditionReadsBehind, ConditionNoPrimary, ConditionChangesFail, ConditionNotPreloaded, ConditionOtherDatabase,
-	ConditionSupervisorStalled, ConditionRotationsWait,
+	ConditionSupervisorStalled, ConditionRotationsWait, ConditionJournalHalfFull,
 }
 
 // PartRotator is the part of conditions that a rotator of this process would end. It is no check of Ready.
