@@ -67,7 +67,7 @@ func TestStatementsAreNotCollected(t *testing.T) {
 			}
 			// What is of no concern is collected as ever.
 			b.script("CREATE TABLE of_no_concern AS SELECT 'of no concern'")
-			if n := get[int](b.session, "SELECT count(*)::int FROM pg_stat_statements WHERE query LIKE 'CREATE TABLE of_no_concern%'"); n != 1 {
+			if n := get[int](b.session, "SELECT count(*)::int FROM pg_stat_statements WHERE query LIKE 'CREATE TABLE of_no_concern%'"); n < 1 { // from version 18 on also of what is in it
 				t.Errorf("%d entries of a statement of no concern", n)
 			}
 		})
