@@ -2,7 +2,6 @@
 # The part of packaging/test.sh that runs in the fresh root, as root: test-inside.sh install|upgrade MAJOR
 set -euo pipefail
 MAJOR=$2
-mount -t proc proc /proc # of this pid namespace
 fail() {
 	echo "FAIL  $*" >&2
 	exit 1
@@ -28,36 +27,17 @@ refused() {
 apt_get() { apt-get -y -q --no-install-recommends -o Acquire::Check-Valid-Until=true "$@"; }
 psql_as() { runuser -u postgres -- psql -XqAt -v ON_ERROR_STOP=1 "$@"; }
 configuration() { (cd /etc/postgresql && find . -type f -exec sha256sum {} + | sort); }
-server() { pg_ctlcluster "$MAJOR" main "$1"; }
 version_of() { dpkg-query -W -f '${Version}' "$1"; }
 
-api_start() {
-	local credentials=/run/credentials/hyperion-vault-api.service
-	# What systemd does for the unit.
-	install -d -m 755 /run/credentials
-	install -d -m 500 -o hyperion-vault "$credentials"
-	install -m 400 -o hyperion-vault /etc/credstore/hyperion-vault.api.* "$credentials/"
-	install -d -m 700 -o hyperion-vault -g postgres /var/lib/hyperion-vault
-	(
-		set -a
-		# shellcheck disable=SC2034 # exported by set -a
-		VAULT_AGENT_SOCKET=/run/hyperion-vault/agent.sock VAULT_AUDIT_DIR=/var/lib/hyperion-vault/audit CREDENTIALS_DIRECTORY=$credentials
-		# shellcheck source=/dev/null
-		. /etc/hyperion-vault/api.env
-		exec setpriv --reuid hyperion-vault --regid postgres --clear-groups --no-new-privs --bounding-set=-all -- hyperion-vault-api serve
-	) >>/var/log/hyperion-vault-api.log 2>&1 &
-	api=$!
+# ready: the API of a port answers that it is.
+ready() {
+	local port=${1:-8200}
 	for _ in $(seq 300); do
-		curl -fsS -o /dev/null --max-time 2 http://127.0.0.1:8200/readyz 2>/dev/null && return
-		kill -0 "$api" 2>/dev/null || break
+		curl -fsS -o /dev/null --max-time 2 "http://127.0.0.1:$port/readyz" 2>/dev/null && return
 		sleep 0.1
 	done
-	cat /var/log/hyperion-vault-api.log >&2
-	fail "the API did not become ready"
-}
-api_stop() {
-	kill -TERM "$api"
-	wait "$api" || fail "the API ended with $?"
+	journalctl --no-pager -n 50 -u 'hyperion-vault-api*' >&2
+	fail "the API on port $port did not become ready: $(curl -sS --max-time 2 "http://127.0.0.1:$port/readyz")"
 }
 
 try_installer() {
@@ -79,15 +59,15 @@ try_installer() {
 
 install_all() {
 	step "PostgreSQL $MAJOR"
-	apt_get install "postgresql-$MAJOR" curl
+	apt_get install "postgresql-$MAJOR" systemd-sysv dbus curl
 	pg_createcluster "$MAJOR" main
-	configuration >/tmp/before
+	configuration >/root/before
 	try_installer
 	step "apt-get install postgresql-$MAJOR-hyperion-vault"
 	apt_get install "postgresql-$MAJOR-hyperion-vault" | tee /tmp/install.log
 	grep -q 'shared_preload_libraries' /tmp/install.log || fail "postinst prints no steps"
 	[ "$(version_of hyperion-vault-api)" = 0.0.9-1 ] || fail "the API did not come along"
-	configuration | diff /tmp/before - || fail "PostgreSQL's configuration was changed"
+	configuration | diff /root/before - || fail "PostgreSQL's configuration was changed"
 	[ "$(stat -c '%U:%G %a' /etc/hyperion-vault/api.env)" = "root:root 640" ] || fail "api.env: $(stat -c '%U:%G %a' /etc/hyperion-vault/api.env)"
 	[ "$(id -gn hyperion-vault)" = postgres ] || fail "the user's group is $(id -gn hyperion-vault)"
 	[ "$(stat -c '%U:%G %a' /run/hyperion-vault)" = "hyperion-vault:postgres 755" ] || fail "/run/hyperion-vault: $(stat -c '%U:%G %a' /run/hyperion-vault)"
@@ -100,8 +80,8 @@ set_up() {
 	install -d -m 700 /etc/credstore
 	(umask 077 && head -c 24 /dev/urandom | base64 >"$password")
 	(umask 077 && head -c 32 /dev/urandom | base64 >/etc/credstore/hyperion-vault.api.master-key)
-	server start
 	follow_check
+	ready
 	psql_as -c 'CREATE ROLE app LOGIN' -c "SELECT vault.grant_access('app', 'app/*', '{read}')"
 }
 
@@ -113,11 +93,9 @@ follow_check() {
 		if hyperion-vault-ctl check 2>&1 | tee /tmp/check.log; then return; fi
 		grep '^   ' /tmp/check.log >/tmp/check.commands
 		while read -r command <&3; do
-			# What needs a person or systemd is done for it.
+			# What needs a person is done for it.
 			case $command in
 			*EDITOR*) sed -i -e 's/^VAULT_KMS_MODE=.*/VAULT_KMS_MODE=local/; s/^#VAULT_LOCAL/VAULT_LOCAL/' /etc/hyperion-vault/api.env ;;
-			'systemctl restart postgresql') server restart ;;
-			'systemctl start hyperion-vault-api.service') api_start ;;
 			*) cat /etc/credstore/hyperion-vault.api.pg-password{,} | setsid bash -euc "$command" ;;
 			esac
 		done 3</tmp/check.commands
@@ -133,39 +111,76 @@ use() {
 	[ "$(psql_as -c 'SET ROLE app' -c "SELECT vault.read_secret('app/$1')")" = "value-$1" ] || fail "app/$1 reads as something else"
 }
 
+# try_units: what the sandbox and the credentials do, with systemd as it is.
+try_units() {
+	local unit=hyperion-vault-api.service log
+	step "the unit"
+	log=$(journalctl --no-pager -o cat -u "$unit")
+	! grep -q 'could not be locked' <<<"$log" || fail "the unit cannot lock memory"
+	[ "$(systemctl show -p StatusText --value "$unit")" = ready ] || fail "status: $(systemctl show -p StatusText --value "$unit")"
+	! systemctl show -p Environment "$unit" | grep -qF "$(cat /etc/credstore/hyperion-vault.api.pg-password)" || fail "the environment has the password"
+	! tr '\0' '\n' <"/proc/$(systemctl show -p MainPID --value "$unit")/environ" | grep -qF "$(cat /etc/credstore/hyperion-vault.api.pg-password)" ||
+		fail "the process's environment has the password"
+	systemctl reload "$unit"
+	ready
+	step "an instance of the template, with a database of its own"
+	psql_as -c 'CREATE DATABASE other'
+	psql_as -d other -c 'CREATE EXTENSION hyperion_vault' -c "SELECT vault.grant_service_role('vault_service')"
+	sed -e 's/^VAULT_API_LISTEN=.*/VAULT_API_LISTEN=127.0.0.1:8300/; s/^VAULT_PG_DBNAME=.*/VAULT_PG_DBNAME=other/; s/vault\.api\./vault.other./' \
+		/etc/hyperion-vault/api.env >/etc/hyperion-vault/other.env
+	cp -p /etc/credstore/hyperion-vault.api.pg-password /etc/credstore/hyperion-vault.other.pg-password
+	cp -p /etc/credstore/hyperion-vault.api.master-key /etc/credstore/hyperion-vault.other.master-key
+	systemctl start hyperion-vault-api@other.service
+	ready 8300
+	systemctl stop hyperion-vault-api@other.service
+	[ -S /run/hyperion-vault/agent.sock ] || fail "stopping an instance took the other's socket"
+	rm /etc/hyperion-vault/other.env
+	step "stop"
+	systemctl stop "$unit"
+	[ "$(systemctl show -p Result --value "$unit")" = success ] || fail "stop: $(systemctl show -p Result --value "$unit")"
+	step "a missing secret is named"
+	mv /etc/credstore/hyperion-vault.api.pg-password /root/
+	refused "" systemctl start "$unit"
+	journalctl --no-pager -o cat -n 20 -u "$unit" | grep -q VAULT_PG_PASSWORD_FILE || fail "the log does not name the setting"
+	mv /root/hyperion-vault.api.pg-password /etc/credstore/
+	systemctl reset-failed "$unit"
+	systemctl enable --now "$unit"
+	ready
+}
+
 upgrade() {
 	step "upgrade"
-	server start
-	api_start
-	use two
-	api_stop
 	apt-get update -q
 	apt_get upgrade | tee /tmp/upgrade.log
 	[ "$(version_of hyperion-vault-api)" != 0.0.9-1 ] || fail "the API was not upgraded"
 	[ "$(version_of "postgresql-$MAJOR-hyperion-vault")" != 0.0.9-1 ] || fail "the extension was not upgraded"
 	grep -q '^VAULT_KMS_MODE=local' /etc/hyperion-vault/api.env || fail "the settings were replaced"
-	server restart
-	api_start
+}
+
+use_upgraded() {
+	step "after the upgrade: it is started with the system, and what was stored opens"
+	ready
+	hyperion-vault-ctl check
 	[ "$(psql_as -c 'SET ROLE app' -c "SELECT vault.read_secret('app/one')")" = value-one ] || fail "app/one does not open after the upgrade"
-	use three
-	api_stop
+	use two
+	step "remove stops it"
+	apt_get --no-download remove hyperion-vault-api
+	! systemctl is-active hyperion-vault-api.service || fail "it still runs"
+	absent /run/hyperion-vault/agent.sock
+	[ "$(psql_as -c 'SELECT count(*) FROM vault.secrets')" = 2 ] || fail "the database's secrets are not there"
+	psql_as -c "ALTER SYSTEM RESET shared_preload_libraries"
 }
 
 remove() {
 	step "remove"
-	apt_get remove "postgresql-$MAJOR-hyperion-vault" hyperion-vault-api
 	absent /usr/bin/hyperion-vault-api "/usr/lib/postgresql/$MAJOR/lib/hyperion_vault.so"
-	[ -e /etc/hyperion-vault/api.env ] || fail "remove took the settings"
+	present /etc/hyperion-vault/api.env
 	step "purge"
 	apt_get purge "postgresql-$MAJOR-hyperion-vault" hyperion-vault-api | tee /tmp/purge.log
 	grep -q '/var/lib/hyperion-vault/audit is not empty and stays' /tmp/purge.log || fail "purge does not say that the journal stays"
 	present /var/lib/hyperion-vault/audit/journal /etc/credstore/hyperion-vault.api.master-key /etc/credstore/hyperion-vault.api.pg-password
 	absent /etc/hyperion-vault /run/hyperion-vault
-	psql_as -c "ALTER SYSTEM RESET shared_preload_libraries"
-	server restart
-	[ "$(psql_as -c 'SELECT count(*) FROM vault.secrets')" = 3 ] || fail "the database's secrets are not there"
-	server stop
-	configuration | diff /tmp/before - || fail "PostgreSQL's configuration was changed"
+	configuration | diff /root/before - || fail "PostgreSQL's configuration was changed"
 	step "purge of what was never used"
 	apt_get install hyperion-vault-api >/dev/null
 	rm -rf /var/lib/hyperion-vault
@@ -174,15 +189,13 @@ remove() {
 }
 
 case $1 in
-install)
-	install_all
+install) install_all ;;
+use)
 	set_up
 	use one
-	api_stop
-	server stop
 	;;
-upgrade)
-	upgrade
-	remove
-	;;
+units) try_units ;;
+upgrade) upgrade ;;
+use_upgraded) use_upgraded ;;
+remove) remove ;;
 esac

@@ -13,16 +13,18 @@ skip() {
 	exit 0
 }
 ! reason=$(no_chroot) || skip "$reason"
+command -v systemd-nspawn >/dev/null || skip "systemd-nspawn is not installed (systemd-container)"
 own_mounts "$0" "$@"
 
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/hv-packages.XXXXXX")
 chmod 755 "$WORK"
-server=''
+server='' nspawn='' leader=''
 finish() {
 	local rc=$?
 	[ -z "$server" ] || kill "$server" 2>/dev/null || true
+	if [ -n "$leader" ]; then kill -KILL "$leader" 2>/dev/null && wait "$nspawn" || true; fi
 	# What is mounted in there goes with this script, but not before rm.
-	umount -l "$WORK"/root-*/proc 2>/dev/null || true
+	if [ -n "${CHROOT:-}" ]; then umount -l "$CHROOT/proc" 2>/dev/null || true; fi
 	rm -rf --one-file-system "$WORK"
 	exit "$rc"
 }
@@ -46,7 +48,7 @@ base_root() {
 		;;
 	esac
 	inside apt-get -o Acquire::Check-Valid-Until=false update -q
-	inside apt-get install -y -q --no-install-recommends --download-only "postgresql-$MAJOR" systemd curl
+	inside apt-get install -y -q --no-install-recommends --download-only "postgresql-$MAJOR" systemd systemd-sysv dbus curl
 	umount "$CHROOT/proc"
 	tar c -C "$CHROOT" --one-file-system . >"$BASE.new"
 	mv "$BASE.new" "$BASE"
@@ -85,17 +87,51 @@ try() {
 	mkdir -p "$CHROOT/test"
 	cp "$ROOT/packaging/test-inside.sh" "$WORK/repo/install.sh" "$CHROOT/test/"
 	run_inside install
+	boot
+	run_inside use
+	run_inside units
+	power_off
 	publish "$DEB_DIR" >/dev/null
 	run_inside upgrade
+	boot
+	run_inside use_upgraded
+	power_off
+	run_inside remove
 	umount -l "$CHROOT/proc"
 	rm -rf --one-file-system "$CHROOT"
 	say "ok    packages for PostgreSQL $1 on $SUITE"
 }
 
-# run_inside PART: as its own pid namespace, so that nothing that it starts outlives it.
+# boot: systemd as the first process of the root, in a network of its own, so that its PostgreSQL and its API meet nothing of this
+# machine. A service can be tried with its unit there.
+boot() {
+	umount -l "$CHROOT/proc"
+	# CAP_IPC_LOCK: else nspawn, and no unit, forbids to lock memory.
+	systemd-nspawn -q -D "$CHROOT" --boot --register=no --keep-unit --private-network --capability=CAP_IPC_LOCK --link-journal=no \
+		--kill-signal=SIGRTMIN+3 </dev/null >"$WORK/boot.log" 2>&1 &
+	nspawn=$!
+	wait_for 60 booted || {
+		cat "$WORK/boot.log"
+		die "systemd does not boot in $CHROOT"
+	}
+}
+booted() {
+	leader=$(pgrep -P "$nspawn" | head -n 1)
+	[ -n "$leader" ] && nsenter -t "$leader" -a systemctl is-system-running 2>/dev/null | grep -qE '^(running|degraded)$'
+}
+power_off() {
+	kill -s RTMIN+3 "$leader"
+	wait "$nspawn" || true
+	nspawn='' leader=''
+	mount_proc
+}
+
+# run_inside PART: in the booted system, or in a pid namespace of its own, so that nothing that it starts outlives it.
 run_inside() {
-	unshare --pid --fork --kill-child -- chroot "$CHROOT" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
-		DEBIAN_FRONTEND=noninteractive /test/test-inside.sh "$1" "$MAJOR"
+	local in=(unshare --pid --fork --kill-child -- chroot "$CHROOT")
+	[ -z "$leader" ] || in=(nsenter -t "$leader" -a --)
+	"${in[@]}" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+		/test/test-inside.sh "$1" "$MAJOR"
 }
 
 DEB_DIR=${DEB_DIR:-$DEV_DIR/deb}

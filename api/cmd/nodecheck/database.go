@@ -56,9 +56,10 @@ func (n *node) judgeSchema(in store.Inspection) Report {
 	if want == "dev" {
 		want = ""
 	}
+	grant := n.sql(in, database, "SELECT vault.grant_service_role("+literal(identifier(n.cfg.Postgres.User))+")")
 	switch {
 	case in.Extension == "":
-		return finding(fmt.Sprintf("extension hyperion_vault is not in database %s%s", database, where), n.sql(in, database, "CREATE EXTENSION hyperion_vault"))
+		return finding(fmt.Sprintf("extension hyperion_vault is not in database %s%s", database, where), n.sql(in, database, "CREATE EXTENSION hyperion_vault"), grant)
 	case want != "" && in.Extension != want && older(in.Extension, want):
 		return finding(fmt.Sprintf("extension hyperion_vault in database %s has version %s, and this program is made for %s%s", database, in.Extension, want, where),
 			n.sql(in, database, "ALTER EXTENSION hyperion_vault UPDATE TO "+literal(want)))
@@ -66,8 +67,7 @@ func (n *node) judgeSchema(in store.Inspection) Report {
 		return finding(fmt.Sprintf("extension hyperion_vault in database %s has version %s, and this program is older: %s", database, in.Extension, want),
 			"apt-get install --only-upgrade hyperion-vault-api")
 	case !in.Granted:
-		return finding(fmt.Sprintf("role %s may not use the vault schema of database %s%s", n.cfg.Postgres.User, database, where),
-			n.sql(in, database, "SELECT vault.grant_service_role("+literal(identifier(n.cfg.Postgres.User))+")"))
+		return finding(fmt.Sprintf("role %s may not use the vault schema of database %s%s", n.cfg.Postgres.User, database, where), grant)
 	}
 	return Report{}
 }

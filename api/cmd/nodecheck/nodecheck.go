@@ -60,9 +60,9 @@ var parts = []part{
 	{"the database", (*node).checkDatabase},
 	{"the clocks of the servers", (*node).checkClocks},
 	{"the key service", (*node).checkKey},
-	{"the key agent's socket", (*node).checkAgent},
 	{"the audit journal's directory", (*node).checkJournal},
 	{"the addresses that may read", (*node).checkAllowed},
+	{"the key agent's socket", (*node).checkAgent}, // last: it is the service itself that is to be started then
 }
 
 // Run checks the node for which environ has the settings.
