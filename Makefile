@@ -142,9 +142,19 @@ purge: ## stop both and delete the private server's data, keys and tokens
 images: ## Docker images of a node, of the API and of etcd (BASE_IMAGE, APT_OPTIONS)
 	@scripts/images.sh
 
-.PHONY: deb
+.PHONY: deb apt-repo test-packages test-packages-all
 deb: ## Debian packages under DEV_DIR/deb, for each PostgreSQL of MAJORS (default: those whose headers are here)
 	@packaging/deb.sh
+
+apt-repo: ## a signed apt repository of them under DEV_DIR/apt-repo, with install.sh (APT_SIGNING_KEY_FILE)
+	@packaging/apt-repo.sh
+
+test-packages: ## the packages in a fresh Debian root with systemd: install, use, upgrade, remove, purge (root, debootstrap)
+	@packaging/test.sh
+
+test-packages-all: ## the same for PostgreSQL 15, 17 and 18, after building all twice
+	@packaging/reproducible.sh
+	@MAJORS="15 17 18" packaging/test.sh
 
 ##@ Check
 

@@ -84,7 +84,7 @@ collect() {
 package_native() {
 	local work
 	suite_suffix /
-	work=$(mktemp -d "$DEV_DIR/deb/build.XXXXXX")
+	work=$(mktemp -d "${BUILD_DIR:-$DEV_DIR/deb}/build.XXXXXX")
 	tree=$work/hyperion-vault
 	copy_tree "$tree"
 	prepare "$tree" "$@"
@@ -125,7 +125,7 @@ for tool in dpkg-buildpackage dh pg_buildext fakeroot; do
 	command -v "$tool" >/dev/null || die "$tool is missing" "scripts/deps.sh test installs what building packages needs"
 done
 find_go
-mkdir -p "$DEV_DIR/deb"
+mkdir -p "$DEV_DIR/deb" "${BUILD_DIR:-$DEV_DIR/deb}"
 export GOFLAGS=${GOFLAGS:--buildvcs=false} GOMODCACHE GOCACHE
 GOMODCACHE=$("$GO" env GOMODCACHE) GOCACHE=$("$GO" env GOCACHE)
 [ ${#here[@]} = 0 ] || package_native "${here[@]}"

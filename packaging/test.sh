@@ -22,7 +22,10 @@ server='' nspawn='' leader=''
 finish() {
 	local rc=$?
 	[ -z "$server" ] || kill "$server" 2>/dev/null || true
-	if [ -n "$leader" ]; then kill -KILL "$leader" 2>/dev/null && wait "$nspawn" || true; fi
+	if [ -n "$leader" ]; then
+		kill -KILL "$leader" 2>/dev/null || true
+		wait "$nspawn" || true
+	fi
 	# What is mounted in there goes with this script, but not before rm.
 	if [ -n "${CHROOT:-}" ]; then umount -l "$CHROOT/proc" 2>/dev/null || true; fi
 	rm -rf --one-file-system "$WORK"

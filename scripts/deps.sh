@@ -86,6 +86,8 @@ if [ "$want_tests" = test ]; then
 	need gpg gpg
 	need gpgv gpgv
 	need debootstrap debootstrap
+	need systemd-nspawn systemd-container
+	need python3 python3
 	command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || daemons+=(pgbouncer)
 	command -v etcd >/dev/null || daemons+=(etcd-server)
 	command -v patroni >/dev/null || daemons+=(patroni)

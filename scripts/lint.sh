@@ -70,6 +70,27 @@ sql_parts_listed() {
 
 shell_clean() { shellcheck -x scripts/*.sh scripts/lib/*.sh packaging/*.sh .ci/run; }
 
+# units_hardened: systemd's own measure of what a unit may do, 2.0 at most.
+units_hardened() {
+	local dir bad=0 unit
+	command -v systemd-analyze >/dev/null || { say "there is no systemd-analyze here" && return 77; }
+	dir=$(mktemp -d)
+	packaging/units.sh "$dir"
+	for unit in "$dir"/*.service; do
+		systemd-analyze security --offline=true --no-pager --threshold=20 "$unit" || bad=1
+	done
+	rm -rf "$dir"
+	return "$bad"
+}
+
+# manual_complete: every command of the program is in its manual page.
+manual_complete() {
+	local command
+	for command in $("$GO" run ./api/cmd/hyperion-vault-api help | awk '/^Available Commands:/ { on = 1; next } !NF { on = 0 } on { print $1 }'); do
+		[ "$command" = help ] || grep -qE "^\.Cm $command|^\.It Cm $command" docs/man/hyperion-vault-api.8 || { say "docs/man/hyperion-vault-api.8 lacks $command" && return 1; }
+	done
+}
+
 # govulncheck's database is on the network.
 vulnerabilities() {
 	local out rc=0
@@ -89,6 +110,8 @@ check "go vet" "$GO" vet ./...
 check "C with -Wall -Wextra -Werror" make --no-print-directory lint-c
 check "shellcheck" shell_clean
 check "versions agree" versions_agree
+check "units are hardened" units_hardened
+check "manual page is complete" manual_complete
 check "SQL parts are listed" sql_parts_listed
 check "frozen schema scripts" frozen_scripts_agree
 if [ "${1:-}" != quick ]; then

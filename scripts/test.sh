@@ -140,6 +140,11 @@ demo_twice() {
 	fi
 }
 
+# packages: built of this tree, judged, and tried in a fresh root.
+packages() {
+	"$ROOT/packaging/deb.sh" && "$ROOT/packaging/lint.sh" && MAJORS='' "$ROOT/packaging/test.sh"
+}
+
 needed deps "$ROOT/scripts/deps.sh" test
 find_go
 needed build build_all
@@ -150,6 +155,8 @@ go_tests unit -race ./core/... ./api/...
 needed server private_server
 regress
 stage demo try_demo || cat "$TMP/demo.log"
+stage packages packages || cat "$TMP/packages.log"
+grep '^SKIP' "$TMP/packages.log" || true
 mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/(core|api)(/|$)')
 go_tests integration "${rest[@]}"
 # Go knows of nothing that these tests start, and would serve the result of an earlier run.
