@@ -44,6 +44,8 @@ type Inspection struct {
 	Extension string
 	// Granted reports whether the role may use the schema and call every function that the API calls.
 	Granted bool
+	// Mismatch says why the schema does not serve this program; nil = it does, or Granted is false.
+	Mismatch error
 	// Preloaded reports whether the library is in shared_preload_libraries.
 	Preloaded bool
 	// SupervisorDatabase is hyperion_vault.database; "" unless Preloaded.
@@ -58,7 +60,7 @@ const inspectQuery = `SELECT pg_is_in_recovery(), coalesce((SELECT extversion FR
 	coalesce(current_setting('hyperion_vault.database', true), ''),
 	coalesce((SELECT bool_and(has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE'))
 		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-		WHERE n.nspname = 'vault' AND p.proname IN ('create_secret', 'read_sealed', 'append_audit', 'ship_audit', 'claim_rotations')
+		WHERE n.nspname = 'vault' AND p.proname IN ('create_secret', 'read_sealed', 'append_audit', 'ship_audit', 'claim_rotations', 'api_protocols')
 			AND p.prosecdef), false)`
 
 // Inspect looks at the first host of c, which is this node's. The error is about c; what is wrong with the server is in
@@ -96,6 +98,11 @@ func (in *Inspection) look(ctx context.Context, conf *pgx.ConnConfig) error {
 	}
 	if !in.Preloaded {
 		in.SupervisorDatabase = ""
+	}
+	if in.Granted {
+		if in.Mismatch = checkSchema(ctx, conn.PgConn()); in.Mismatch != nil && !errors.Is(in.Mismatch, errMismatch) {
+			return in.Mismatch
+		}
 	}
 	begun := time.Now()
 	var theirs time.Time

@@ -60,14 +60,13 @@ func (n *node) judgeSchema(in store.Inspection) Report {
 	switch {
 	case in.Extension == "":
 		return finding(fmt.Sprintf("extension hyperion_vault is not in database %s%s", database, where), n.sql(in, database, "CREATE EXTENSION hyperion_vault"), grant)
-	case want != "" && in.Extension != want && older(in.Extension, want):
+	case want != "" && older(in.Extension, want):
 		return finding(fmt.Sprintf("extension hyperion_vault in database %s has version %s, and this program is made for %s%s", database, in.Extension, want, where),
 			n.sql(in, database, "ALTER EXTENSION hyperion_vault UPDATE TO "+literal(want)))
-	case want != "" && in.Extension != want:
-		return finding(fmt.Sprintf("extension hyperion_vault in database %s has version %s, and this program is older: %s", database, in.Extension, want),
-			"apt-get install --only-upgrade hyperion-vault-api")
 	case !in.Granted:
 		return finding(fmt.Sprintf("role %s may not use the vault schema of database %s%s", n.cfg.Postgres.User, database, where), grant)
+	case in.Mismatch != nil: // of a schema that is as new as this program, or newer
+		return finding(in.Mismatch.Error(), "apt-get install --only-upgrade hyperion-vault-api")
 	}
 	return Report{}
 }
