@@ -50,9 +50,13 @@ import_key() {
 }
 sign() { gpg --batch --yes --quiet --pinentry-mode loopback --passphrase '' --local-user "$FINGERPRINT" "$@"; }
 
-# hashed FILE: a copy under the name of its hash, for clients that read InRelease before or after it changes.
+# hashed FILE: copies under the names of its hashes, for clients that read InRelease before or after it changes. apt
+# takes the strongest hash of the Release.
 hashed() {
-	install -D -m 644 "$1" "$(dirname "$1")/by-hash/SHA256/$(sha256sum <"$1" | cut -d ' ' -f 1)"
+	local kind
+	for kind in 256 512; do
+		install -D -m 644 "$1" "$(dirname "$1")/by-hash/SHA$kind/$("sha${kind}sum" <"$1" | cut -d ' ' -f 1)"
+	done
 }
 
 # suite NAME: its packages, indexes and signed Release.
