@@ -58,11 +58,9 @@ quiet_root() {
 
 # chroot_apt PACKAGES...: installs them in there.
 chroot_apt() {
-	local from=()
-	[ -z "$EXTRA_SUITE" ] || from=(-t "$EXTRA_SUITE")
 	# A mirror may lag behind what its lists are valid for.
 	inside apt-get -o Acquire::Check-Valid-Until=false update -q &&
-		inside DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${from[@]}" "$@"
+		inside DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
 }
 
 # make_chroot: of the last chroot_for; with the server, its headers and a C compiler.
@@ -72,7 +70,10 @@ make_chroot() {
 		rm -rf "$CHROOT"
 		mkdir -p "$CHROOT"
 		debootstrap --variant=minbase "$SUITE" "$CHROOT" "$MIRROR" "/usr/share/debootstrap/scripts/$SUITE_SCRIPT" || return 1
-		[ -z "$EXTRA_SUITE" ] || echo "deb $MIRROR $EXTRA_SUITE main" >"$CHROOT/etc/apt/sources.list.d/$EXTRA_SUITE.list"
+		if [ -n "$EXTRA_SUITE" ]; then # for this PostgreSQL alone
+			echo "deb $MIRROR $EXTRA_SUITE main" >"$CHROOT/etc/apt/sources.list.d/$EXTRA_SUITE.list"
+			printf 'Package: postgresql*-%s libpq*\nPin: release a=%s\nPin-Priority: 900\n' "$MAJOR" "$EXTRA_SUITE" >"$CHROOT/etc/apt/preferences.d/$EXTRA_SUITE"
+		fi
 		mount_proc
 		quiet_root
 		chroot_apt "postgresql-$MAJOR" "postgresql-server-dev-$MAJOR" gcc make libc6-dev curl || return 1
