@@ -13,6 +13,7 @@
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"	/* get_database_name, from PostgreSQL 19 on */
 
 /*
  * A zero-terminated string as borrowed bytes; NULL is empty.
