@@ -13,6 +13,12 @@
 #include "parser/analyze.h"
 #include "statement.h"
 
+#if PG_VERSION_NUM >= 190000
+typedef const JumbleState HvJumble;
+#else
+typedef JumbleState HvJumble;
+#endif
+
 static post_parse_analyze_hook_type next_hook;
 
 /*
@@ -28,7 +34,7 @@ Concerns(const char *text, bool command)
 }
 
 static void
-Analyze(ParseState *state, Query *query, JumbleState *jumble)
+Analyze(ParseState *state, Query *query, HvJumble *jumble)
 {
 	if (query->queryId != 0 && Concerns(state->p_sourcetext, query->utilityStmt != NULL))
 		query->queryId = 0;
