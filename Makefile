@@ -149,7 +149,7 @@ deb: ## Debian packages under DEV_DIR/deb, for each PostgreSQL of MAJORS (defaul
 apt-repo: ## a signed apt repository of them under DEV_DIR/apt-repo, with install.sh (APT_SIGNING_KEY_FILE)
 	@packaging/apt-repo.sh
 
-test-packages: ## the packages in a fresh Debian root with systemd: install, use, upgrade, remove, purge (root, debootstrap)
+test-packages: ## the packages in a fresh Debian root with systemd: install, use, upgrade, remove, purge (root, debootstrap; 5 minutes)
 	@packaging/test.sh
 
 test-packages-all: ## the same for PostgreSQL 15, 17 and 18, after building all twice

@@ -140,10 +140,8 @@ demo_twice() {
 	fi
 }
 
-# packages: built of this tree, judged, and tried in a fresh root.
-packages() {
-	"$ROOT/packaging/deb.sh" && "$ROOT/packaging/lint.sh" && MAJORS='' "$ROOT/packaging/test.sh"
-}
+# packages: built of this tree, and judged. "make test-packages" tries them in a fresh root.
+packages() { "$ROOT/packaging/deb.sh" && "$ROOT/packaging/lint.sh"; }
 
 needed deps "$ROOT/scripts/deps.sh" test
 find_go
@@ -156,7 +154,6 @@ needed server private_server
 regress
 stage demo try_demo || cat "$TMP/demo.log"
 stage packages packages || cat "$TMP/packages.log"
-grep '^SKIP' "$TMP/packages.log" || true
 mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/(core|api)(/|$)')
 go_tests integration "${rest[@]}"
 # Go knows of nothing that these tests start, and would serve the result of an earlier run.
