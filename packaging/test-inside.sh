@@ -164,6 +164,7 @@ use_upgraded() {
 	[ "$(psql_as -c 'SET ROLE app' -c "SELECT vault.read_secret('app/one')")" = value-one ] || fail "app/one does not open after the upgrade"
 	use two
 	step "remove stops it"
+	rm -f /usr/sbin/policy-rc.d # it would keep the package from stopping its service
 	apt_get --no-download remove hyperion-vault-api
 	! systemctl is-active hyperion-vault-api.service || fail "it still runs"
 	absent /run/hyperion-vault/agent.sock
