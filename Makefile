@@ -174,6 +174,10 @@ test-cluster: ## three nodes under Patroni, the faults under load, every history
 test-cluster-more: ## the rarer faults, each once: frozen and dead nodes, a dead standby, a Patroni that hangs
 	@scripts/cluster.sh more
 
+.PHONY: e2e
+e2e: ## three nodes in containers: an upgrade under load, and every fault (Docker; HV_E2E_RUN, HV_E2E_OLD)
+	@scripts/e2e.sh
+
 test-pg17: ## the extension on PostgreSQL 17, in a chroot of the Debian suite that has it (root, debootstrap, 2 GB)
 	@scripts/othermajor.sh 17
 

@@ -41,8 +41,14 @@ build() {
 	rm -rf "$context"
 }
 
+# As in the chroots of other suites: a mirror may lag behind what its lists are valid for.
+use_mirror() {
+	case $BASE_IMAGE in hyperion-vault-base:*) APT_OPTIONS=${APT_OPTIONS:--o Acquire::Check-Valid-Until=false} ;; esac
+}
+
 docker_answers || die "no Docker engine answers" "start it, or let this user into the group docker"
 find_base
+use_mirror
 VERSION=$(make -s -C "$ROOT" print-version)
 case ${1:-} in
 build) build "$2" "$3" ;;

@@ -68,7 +68,7 @@ sql_parts_listed() {
 	diff <(echo "$listed") <(echo "$present") || { say "SQL_PARTS of the Makefile and sql/ differ" && return 1; }
 }
 
-shell_clean() { shellcheck -x scripts/*.sh scripts/lib/*.sh packaging/*.sh .ci/run; }
+shell_clean() { shellcheck -x scripts/*.sh scripts/lib/*.sh packaging/*.sh .ci/run docker/node/{init,bootstrap,health} docker/node/services/{*/run,.s6-svscan/*}; }
 
 # units_hardened: systemd's own measure of what a unit may do, 2.0 at most.
 units_hardened() {

@@ -2,8 +2,8 @@
 # Everything that one machine can check, from a fresh clone on a fresh machine: installs what is missing, builds,
 # installs the extension, then lint, Go tests of core and api under the race detector, SQL regression tests on a
 # private server, make demo, the remaining Go tests, which try the extension in servers of their own, and a cluster of three
-# nodes with faults, whose figures are printed. A stage that passes is one line; one that does not shows its log. The
-# last line counts Go tests with their subtests, and regression files.
+# nodes with faults, as processes and in containers, whose figures are printed. A stage that passes is one line; one that
+# does not shows its log. The last line counts Go tests with their subtests, and regression files.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 # shellcheck source=lib/postgres.sh
@@ -159,6 +159,14 @@ go_tests integration "${rest[@]}"
 # Go knows of nothing that these tests start, and would serve the result of an earlier run.
 HV_CLUSTER=1 go_tests cluster -count 1 -timeout 8m -v -run '^TestCluster$' ./api/clustertest
 jq -r 'select(.Action == "output" and (.Output | startswith("CLUSTER"))) | .Output | rtrimstr("\n")' "$TMP/cluster.json"
+
+# The same in containers, with the upgrade from the previous version; it says why where it cannot.
+if stage e2e env HV_E2E_LOGS="$TMP/e2e" "$ROOT/scripts/e2e.sh"; then
+	grep -E '^(SKIP|E2E|CLUSTER) ' "$TMP/e2e.log" || true
+else
+	cat "$TMP/e2e.log"
+fi
+count "$(grep -c '^ *--- PASS' "$TMP/e2e.log" || true)" "$(grep -c '^ *--- FAIL' "$TMP/e2e.log" || true)" 0
 
 [ "$passed" -gt 0 ] || broken=1
 printf 'total %17d s\n' "$SECONDS"

@@ -111,6 +111,11 @@ func TestMonotonicReads(t *testing.T) {
 	if err := monotonic([]entry{back[0], other}, nil); err != nil {
 		t.Errorf("two nodes were compared: %v", err)
 	}
+	elsewhere := back[1]
+	elsewhere.LSN = "1-0/16"
+	if err := monotonic([]entry{back[0], elsewhere}, nil); err != nil {
+		t.Errorf("a read that the primary may have answered was compared: %v", err)
+	}
 	between := []entry{localRead(1, 2, 2), localRead(5, 6, 1)}
 	if err := monotonic(between, map[int][]span{0: {{3 * time.Second, 4 * time.Second}}}); err != nil {
 		t.Errorf("compared across a break: %v", err)

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -29,6 +29,8 @@ type client struct {
 	rng  *rand.Rand
 	tag  string // makes request ids and values unique
 	seq  int
+	// roams: it turns to the next node when its own takes no connection, as a client does that knows all of them.
+	roams bool
 }
 
 var clientSeq atomic.Int64
@@ -36,7 +38,7 @@ var clientSeq atomic.Int64
 func newClient(h *history, n *node, seed uint64) *client {
 	id := int(clientSeq.Add(1))
 	return &client{
-		id: id, node: n, h: h, rng: rand.New(rand.NewPCG(seed, uint64(id))), tag: fmt.Sprintf("c%d", id),
+		id: id, node: n, h: h, roams: n.c.roams, rng: rand.New(rand.NewPCG(seed, uint64(id))), tag: fmt.Sprintf("c%d", id),
 		http: &http.Client{Timeout: answering, Transport: &http.Transport{MaxIdleConnsPerHost: 1}},
 	}
 }
@@ -80,7 +82,24 @@ type reply struct {
 // rotating is the policy by which a manual secret can be rotated.
 var rotating = map[string]any{"length": 12, "lower": true, "upper": true, "digits": true}
 
+// send has the client's node do e, or another one if that takes no connection and c roams. e.Node says which.
 func (c *client) send(e *entry) (r reply) {
+	for k := range size {
+		e.Node = (c.node.i + k) % size
+		if r = c.sendTo(c.node.c.nodes[e.Node], e); !c.roams || !notSent(r.err) {
+			break
+		}
+	}
+	return r
+}
+
+// notSent reports whether err says that there was no connection, so that the server has seen nothing of the request.
+func notSent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+func (c *client) sendTo(n *node, e *entry) (r reply) {
 	method, path, body := request(e)
 	var text []byte
 	if body != nil {
@@ -88,7 +107,7 @@ func (c *client) send(e *entry) (r reply) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), answering)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, c.node.url()+path, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(ctx, method, n.url()+path, bytes.NewReader(text))
 	if err != nil {
 		return reply{err: err}
 	}
@@ -161,7 +180,7 @@ func (c *client) header(e *entry, body bool) http.Header {
 // not happen.
 func (r reply) judge(in input) (output, string) {
 	switch {
-	case errors.Is(r.err, syscall.ECONNREFUSED): // so nobody has seen it
+	case notSent(r.err):
 		return output{Outcome: failed}, r.err.Error()
 	case r.err != nil:
 		return output{Outcome: unknown}, r.err.Error()

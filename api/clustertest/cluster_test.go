@@ -47,6 +47,8 @@ type cluster struct {
 	token  string
 	admin  *http.Client
 	secret map[string]string // passwords and keys of this run
+	engine *engine           // runs the nodes as containers, if they are
+	roams  bool              // new clients turn to the next node when theirs takes no connection
 	timing string            // how long each step of the start took
 }
 
@@ -511,6 +513,9 @@ func (c *cluster) close() error {
 // keepLogs copies what the nodes have logged to a folder that stays, and prints where.
 func (c *cluster) keepLogs(name string) error {
 	dir := artifacts(name)
+	if c.engine != nil {
+		return c.engine.keepLogs(c.nodes, dir)
+	}
 	return errors.Join(
 		exec.Command("sh", "-c", `cd "$1" && for f in */*.log */*.yml; do [ ! -f "$f" ] || cp "$f" "$2/$(echo "$f" | tr / -)"; done`,
 			"sh", c.dir, dir).Run(),

@@ -8,4 +8,8 @@
 //
 // What runs is private: one temporary folder, addresses of its own in 127.0.0.0/8, no system service, nothing as root.
 // A guardian process ends all of it should the test process die.
+//
+// TestContainers ("make e2e") does the same to the nodes of docker/docker-compose.yml. It is here and not in a package of
+// its own because it needs the load, the history and the checker, which would have to be public for this one user. It
+// runs in a container and speaks the engine's protocol, so it needs no Docker client and no port of the machine.
 package clustertest

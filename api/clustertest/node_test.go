@@ -30,12 +30,24 @@ type node struct {
 	patroni     *process
 	api         *process
 	apiEnv      []string // settings that replace the cluster's
-	away        []*link  // what to cut to part the node from the others
-	replication *link    // the one of them on which the others replicate
+	at          endpoints
+	away        []*link // what to cut to part the node from the others
+	replication *link   // the one of them on which the others replicate
+}
+
+// endpoints are where this process reaches the node, whatever state it is in.
+type endpoints struct {
+	api  string // the API's URL
+	rest string // Patroni's URL
+	pg   string // the superuser's connection string
 }
 
 func (c *cluster) newNode(i int) (*node, error) {
 	n := &node{c: c, i: i, name: fmt.Sprintf("node%d", i+1)}
+	n.at = endpoints{
+		api: "http://" + n.inner(c.net.api), rest: "http://" + n.inner(c.net.rest),
+		pg: "sslmode=disable host=" + filepath.Join(c.dir, n.name, "run") + " port=" + strconv.Itoa(c.net.pg),
+	}
 	var err error
 	if n.dir, err = c.mkdir(n.name, 0o711); err != nil {
 		return nil, err
@@ -86,10 +98,14 @@ func (n *node) peerPG(j int) string   { return n.c.net.addr(150+10*n.i+j, n.c.ne
 // setAway parts the node from the others, or ends that. Its clients still reach its API, and its API its PostgreSQL.
 // Ways that the others take from here to them (replication of a standby) are known by nobody's address, so a standby
 // goes on following; it is the primary for which this is meant.
-func (n *node) setAway(away bool) {
+func (n *node) setAway(away bool) error {
+	if n.c.engine != nil {
+		return n.c.engine.setAway(n, away)
+	}
 	for _, l := range n.away {
 		l.setCut(away)
 	}
+	return nil
 }
 
 //go:embed testdata/patroni.yml
@@ -141,7 +157,7 @@ func (n *node) rest(method, path string, body, into any) error {
 		ctx, cancel = context.WithTimeout(context.Background(), 2*time.Second)
 	}
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+n.inner(n.c.net.rest)+path, r)
+	req, err := http.NewRequestWithContext(ctx, method, n.at.rest+path, r)
 	if err != nil {
 		return err
 	}
@@ -160,8 +176,7 @@ func (n *node) rest(method, path string, body, into any) error {
 
 // connect is a superuser's connection to this node's PostgreSQL, whatever it is at the moment.
 func (n *node) connect(ctx context.Context) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig("dbname=postgres user=postgres sslmode=disable connect_timeout=3 host=" + filepath.Join(n.dir, "run") +
-		" port=" + strconv.Itoa(n.c.net.pg))
+	cfg, err := pgx.ParseConfig("dbname=postgres user=postgres connect_timeout=3 " + n.at.pg)
 	if err != nil {
 		return nil, err
 	}
@@ -220,19 +235,23 @@ func (n *node) startAPI() (err error) {
 	return err
 }
 
-func (n *node) url() string { return "http://" + n.inner(n.c.net.api) }
+func (n *node) url() string { return n.at.api }
 
 // awaitAPI returns when the API takes requests.
 func (n *node) awaitAPI() error {
+	lives := func() bool { return n.c.engine != nil || n.api.running() }
 	if await(time.Minute, func() bool {
 		r, err := n.c.admin.Get(n.url() + "/healthz")
 		if err != nil {
-			return !n.api.running()
+			return !lives()
 		}
 		_ = r.Body.Close()
 		return r.StatusCode == http.StatusOK
-	}) && n.api.running() {
+	}) && lives() {
 		return nil
+	}
+	if n.c.engine != nil {
+		return fmt.Errorf("the API of %s does not serve", n.name)
 	}
 	log, _ := os.ReadFile(filepath.Join(n.dir, "api.log"))
 	return fmt.Errorf("the API of %s does not serve: %s", n.name, log[max(0, len(log)-1500):])
@@ -241,6 +260,9 @@ func (n *node) awaitAPI() error {
 // kill is what a machine's end looks like to the others: nothing of it says goodbye. api says whether the API dies too. It
 // returns when all of it is dead.
 func (n *node) kill(api bool) error {
+	if n.c.engine != nil {
+		return n.c.engine.kill(n)
+	}
 	pid := n.postmaster()
 	if pid == 0 {
 		return fmt.Errorf("%s has no PostgreSQL that could be killed", n.name)
@@ -282,6 +304,9 @@ func (n *node) freeze(api bool) (pids []int, err error) {
 
 // revive starts what kill ended.
 func (n *node) revive() error {
+	if n.c.engine != nil {
+		return errors.Join(n.c.engine.start(n), n.awaitAPI())
+	}
 	if err := n.startPatroni(); err != nil {
 		return err
 	}

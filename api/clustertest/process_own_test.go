@@ -60,7 +60,7 @@ func TestFreeze(t *testing.T) {
 
 // TestKillNothing: a fault that does not take place is no fault.
 func TestKillNothing(t *testing.T) {
-	n := &node{name: "node1", dir: t.TempDir()}
+	n := &node{c: &cluster{}, name: "node1", dir: t.TempDir()}
 	if err := n.kill(false); err == nil {
 		t.Error("killed what is not there")
 	}
