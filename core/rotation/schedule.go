@@ -20,6 +20,8 @@ const MaxScheduleLen = 255
 type Schedule struct {
 	minutes, hours, days, months, weekdays uint64 // bit n: value n matches
 	eitherDay                              bool   // both day fields are restricted
+	recurring                              bool   // minute or hour is a wildcard: * or */n
+	hourly                                 bool   // every hour matches
 	text                                   string
 }
 
@@ -57,6 +59,8 @@ func Parse(s string) (Schedule, error) {
 	c := Schedule{
 		minutes: bits[0], hours: bits[1], days: bits[2], months: bits[3], weekdays: bits[4],
 		eitherDay: !strings.HasPrefix(parts[2], "*") && !strings.HasPrefix(parts[4], "*"),
+		recurring: strings.HasPrefix(parts[0], "*") || strings.HasPrefix(parts[1], "*"),
+		hourly:    bits[1] == 1<<24-1,
 		text:      s,
 	}
 	if c.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
@@ -132,17 +136,25 @@ func number(s string) (int, bool) {
 const horizonYears = 50
 
 // Next returns the first matching minute strictly after t, in t's location; the zero Time for the zero Schedule.
-// A local time that daylight saving skips comes at the instant the clock is set forward, so that nothing is left
-// out; one that comes twice is taken the first time only, so that nothing comes twice.
+//
+// When the clock is set back, a schedule with a wildcard minute or hour comes each time that the clock shows a match, so
+// that it does not pause; one with fixed times comes the first time only. A match that the clock skips when it is set
+// forward comes at that instant, so that it is not left out, unless the schedule comes in every hour anyway.
 func (c Schedule) Next(t time.Time) time.Time {
 	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC) // a calendar day, not an instant
-	for limit := day.AddDate(horizonYears, 0, 0); day.Before(limit); day = day.AddDate(0, 0, 1) {
-		if !c.matchesDay(day) {
+	limit := day.AddDate(horizonYears, 0, 0)
+	if c.recurring {
+		day = day.AddDate(0, 0, -1) // around midnight the clock may show yesterday again
+	}
+	for ; day.Before(limit); day = day.AddDate(0, 0, 1) {
+		at := c.within(day, t)
+		if at.IsZero() {
 			continue
 		}
-		if at := c.within(day, t); !at.IsZero() {
-			return at
+		if tomorrow := day.AddDate(0, 0, 1); c.recurring && changesClock(tomorrow, t.Location()) {
+			return earlier(at, c.within(tomorrow, t))
 		}
+		return at
 	}
 	return time.Time{}
 }
@@ -159,9 +171,12 @@ func (c Schedule) matchesDay(day time.Time) bool {
 	return byDate && byWeekday
 }
 
-// within returns the first matching instant of a calendar day after t. Later local times are never earlier
-// instants, so the first one found is the one.
-func (c Schedule) within(day, t time.Time) time.Time {
+// within returns the first instant after t at which the schedule comes for a calendar day, zero if there is none.
+func (c Schedule) within(day, t time.Time) (first time.Time) {
+	if !c.matchesDay(day) {
+		return first
+	}
+	changes := changesClock(day, t.Location())
 	for h := range 24 {
 		if c.hours&(1<<h) == 0 {
 			continue
@@ -171,26 +186,15 @@ func (c Schedule) within(day, t time.Time) time.Time {
 				continue
 			}
 			wall := day.Add(time.Duration(h)*time.Hour + time.Duration(m)*time.Minute)
-			if at := instant(wall, t.Location()); at.After(t) {
-				return at
+			for _, at := range c.instants(wall, t.Location()) {
+				if at.After(t) {
+					first = earlier(first, at)
+				}
+			}
+			if !first.IsZero() && !changes {
+				return first // later local times are later instants
 			}
 		}
 	}
-	return time.Time{}
-}
-
-// instant returns when a clock in loc first shows what wall, in UTC, shows; the end of the gap if it never does.
-// time.Date does not say which of two instants it takes, nor where it moves a skipped one.
-func instant(wall time.Time, loc *time.Location) time.Time {
-	_, before := wall.Add(-24 * time.Hour).In(loc).Zone()
-	_, after := wall.Add(24 * time.Hour).In(loc).Zone()
-	// The larger offset is the earlier instant.
-	for _, offset := range [2]int{max(before, after), min(before, after)} {
-		at := wall.Add(-time.Duration(offset) * time.Second).In(loc)
-		if _, shown := at.Zone(); shown == offset {
-			return at
-		}
-	}
-	end, _ := wall.Add(-time.Duration(before) * time.Second).In(loc).ZoneBounds()
-	return end
+	return first
 }

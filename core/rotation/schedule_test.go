@@ -84,6 +84,27 @@ func TestNext(t *testing.T) {
 		{"New York, from the second of the doubled hour", "30 1 * * *", "America/New_York", "2026-11-01 01:00:00 -0500",
 			[]string{"2026-11-02 01:30:00 -0500"}},
 
+		{"New York, every minute through the doubled hour", "* * * * *", "America/New_York", "2026-11-01 01:58:00 -0400",
+			[]string{"2026-11-01 01:59:00 -0400", "2026-11-01 01:00:00 -0500", "2026-11-01 01:01:00 -0500"}},
+		{"New York, hourly through the doubled hour", "0 * * * *", "America/New_York", "2026-11-01 00:30:00 -0400",
+			[]string{"2026-11-01 01:00:00 -0400", "2026-11-01 01:00:00 -0500", "2026-11-01 02:00:00 -0500"}},
+		{"New York, hourly over the gap", "30 * * * *", "America/New_York", "2026-03-08 01:00:00 -0500",
+			[]string{"2026-03-08 01:30:00 -0500", "2026-03-08 03:30:00 -0400"}},
+		{"New York, every quarter of one hour, through both", "*/30 1 * * *", "America/New_York", "2026-11-01 01:10:00 -0400",
+			[]string{"2026-11-01 01:30:00 -0400", "2026-11-01 01:00:00 -0500", "2026-11-01 01:30:00 -0500", "2026-11-02 01:00:00 -0500"}},
+		{"Berlin, every other hour through the doubled one", "0 */2 * * *", "Europe/Berlin", "2026-10-25 01:00:00 +0200",
+			[]string{"2026-10-25 02:00:00 +0200", "2026-10-25 02:00:00 +0100", "2026-10-25 04:00:00 +0100"}},
+		{"every six hours, a gap at midnight", "0 */6 * * *", "America/Santiago", "2026-09-05 19:00:00 -0400",
+			[]string{"2026-09-06 01:00:00 -0300", "2026-09-06 06:00:00 -0300"}},
+		{"every minute, the doubled hour before midnight", "* * * * *", "America/Santiago", "2026-04-04 23:58:00 -0300",
+			[]string{"2026-04-04 23:59:00 -0300", "2026-04-04 23:00:00 -0400", "2026-04-04 23:01:00 -0400"}},
+		{"half an hour doubled, hourly", "45 * * * *", "Australia/Lord_Howe", "2026-04-05 01:00:00 +1100",
+			[]string{"2026-04-05 01:45:00 +1100", "2026-04-05 01:45:00 +1030", "2026-04-05 02:45:00 +1030"}},
+		{"two hours doubled", "0 * * * *", "Antarctica/Troll", "2026-10-25 01:30:00 +0200",
+			[]string{"2026-10-25 02:00:00 +0200", "2026-10-25 01:00:00 +0000", "2026-10-25 02:00:00 +0000", "2026-10-25 03:00:00 +0000"}},
+		{"every minute over a day that never was", "* * * * *", "Pacific/Apia", "2011-12-29 23:58:00 -1000",
+			[]string{"2011-12-29 23:59:00 -1000", "2011-12-31 00:00:00 +1400"}},
+
 		{"half an hour of daylight saving", "15 2 * * *", "Australia/Lord_Howe", "2026-10-03 12:00:00 +1030",
 			[]string{"2026-10-04 02:30:00 +1100", "2026-10-05 02:15:00 +1100"}},
 		{"a gap at midnight", "0 0 * * *", "America/Santiago", "2026-09-05 12:00:00 -0400",
@@ -167,14 +188,18 @@ func TestZeroScheduleNeverComes(t *testing.T) {
 // TestNextAgainstMinutes compares Next with going through every minute of a while.
 func TestNextAgainstMinutes(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	zones := []*time.Location{time.UTC, zone(t, "Europe/Berlin"), zone(t, "America/New_York"), zone(t, "Asia/Kathmandu")}
-	for range 300 {
+	zones := []*time.Location{time.UTC, zone(t, "Europe/Berlin"), zone(t, "America/New_York"), zone(t, "Asia/Kathmandu"),
+		zone(t, "Australia/Lord_Howe"), zone(t, "Antarctica/Troll"), zone(t, "Africa/Casablanca"), zone(t, "America/Santiago")}
+	for range 600 {
 		text := randomSchedule(r)
 		c, err := rotation.Parse(text)
 		if err != nil {
 			continue
 		}
 		from := time.Unix(r.Int64N(1<<31), r.Int64N(1e9)).In(zones[r.IntN(len(zones))])
+		if _, set := from.ZoneBounds(); r.IntN(2) == 0 && !set.IsZero() {
+			from = set.Add(time.Duration(r.IntN(6*60)-3*60) * time.Minute) // around where the clock is set
+		}
 		at := c.Next(from)
 		if !at.After(from) {
 			t.Fatalf("%q: %s does not come after %s", text, at, from)
@@ -192,7 +217,7 @@ func checkMinutes(t *testing.T, text string, from, at time.Time) {
 	const most = 10 * 24 * 60
 	first := from.Truncate(time.Minute).Add(time.Minute)
 	for m, n := first, 0; m.Before(at) && n < most; m, n = m.Add(time.Minute), n+1 {
-		if matches(text, m) && !second(m) {
+		if matches(text, m) && (recurring(text) || !second(m)) {
 			t.Fatalf("%q: %s matches between %s and %s", text, m, from, at)
 		}
 	}
@@ -201,7 +226,13 @@ func checkMinutes(t *testing.T, text string, from, at time.Time) {
 	}
 }
 
-// second tells whether m is the second time that a clock shows what it shows.
+// recurring reports whether minute or hour is a wildcard.
+func recurring(text string) bool {
+	f := strings.Split(text, " ")
+	return f[0][0] == '*' || f[1][0] == '*'
+}
+
+// second reports whether m is the second time that a clock shows what it shows.
 func second(m time.Time) bool {
 	_, now := m.Zone()
 	_, before := m.Add(-3 * time.Hour).Zone()
