@@ -14,7 +14,7 @@ func TestLSNOfChanges(t *testing.T) {
 	a := newAPI(t)
 	any := map[string]string{"If-Match": "*"}
 	for _, c := range []call{
-		{method: "POST", path: "/v1/secrets", body: `{"name":"a","value":"one","grace_period_secs":60,"generate_policy":{"length":8}}`},
+		{method: "POST", path: "/v1/secrets", body: `{"name":"a","value":"one","grace_period_secs":60,"generate_policy":{"length":16}}`},
 		{method: "PUT", path: "/v1/secrets/a", body: `{"value":"two"}`, header: any},
 		{method: "POST", path: "/v1/secrets/a/rotate"},
 		{method: "PATCH", path: "/v1/metadata/a", body: `{"description":"x"}`, header: any},

@@ -124,7 +124,7 @@ func (s *Settings) check() error {
 		return err
 	}
 	if s.GeneratePolicy != nil {
-		if err := s.GeneratePolicy.Validate(); err != nil {
+		if err := s.GeneratePolicy.CheckStrength(); err != nil {
 			return err
 		}
 	}

@@ -114,7 +114,7 @@ func (r *CreateRequest) parseRotation(s *NewSecret) error {
 		return err
 	}
 	if r.GeneratePolicy != nil {
-		if err := r.GeneratePolicy.Validate(); err != nil {
+		if err := r.GeneratePolicy.CheckStrength(); err != nil {
 			return err
 		}
 	}

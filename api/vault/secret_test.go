@@ -241,7 +241,7 @@ func TestNoUpdateIsLost(t *testing.T) {
 }
 
 func TestRotate(t *testing.T) {
-	policy := &generate.Policy{Length: 12, Digits: true}
+	policy := &generate.Policy{Length: 12, Digits: true, AllowWeak: true}
 	t.Run("OKByPolicy", func(t *testing.T) {
 		d := newDoor(t)
 		for kind, r := range map[string]vault.CreateRequest{
@@ -271,7 +271,7 @@ func TestRotate(t *testing.T) {
 	})
 	t.Run("ErrJSON", func(t *testing.T) {
 		d := newDoor(t)
-		letters := &generate.Policy{Length: 12, Lower: true}
+		letters := &generate.Policy{Length: 14, Lower: true}
 		_, err := d.Create(t.Context(), d.admin, vault.CreateRequest{Name: "j", ContentType: "application/json", Value: []byte("{}"), GeneratePolicy: letters})
 		wantCode(t, err, "")
 		_, err = d.Rotate(t.Context(), d.admin, vault.RotateRequest{Name: "j", Expected: 1})

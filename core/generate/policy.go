@@ -58,6 +58,8 @@ type Policy struct {
 	// JSONField names a field at the top of a JSON object: a rotation replaces
 	// its text and keeps everything else. "" = the whole value is generated.
 	JSONField string `json:"json_field,omitempty"`
+	// AllowWeak lets CheckStrength pass a policy of fewer than MinBits, for a PIN.
+	AllowWeak bool `json:"allow_weak,omitempty"`
 }
 
 // Default returns the policy for secrets that name none: 32 characters, lower
@@ -127,7 +129,7 @@ func (p *Policy) decodeField(name string, dec *json.Decoder) error {
 	target, want := p.field(name)
 	if target == nil {
 		return core.Errorf(core.Invalid, "generate policy has an unknown field %s; "+
-			"it knows length, lower, upper, digits, symbols, exclude and json_field", core.Quote(name))
+			"it knows length, lower, upper, digits, symbols, exclude, json_field and allow_weak", core.Quote(name))
 	}
 	if string(raw) == "null" || json.Unmarshal(raw, target) != nil {
 		return core.Errorf(core.Invalid, "generate policy: %s is not %s", name, want)
@@ -152,6 +154,8 @@ func (p *Policy) field(name string) (target any, want string) {
 		return &p.Exclude, "a text"
 	case "json_field":
 		return &p.JSONField, "a text"
+	case "allow_weak":
+		return &p.AllowWeak, "true or false"
 	}
 	return nil, ""
 }

@@ -56,8 +56,11 @@ func HvgContentType(contentType C.HvBytes, out *C.HvBuf, failure *C.HvError) C.i
 //export HvgCheckPolicy
 func HvgCheckPolicy(policy C.HvBytes, failure *C.HvError) C.int {
 	return guarded(failure, func() error {
-		_, err := generate.Parse(view(policy))
-		return err
+		p, err := generate.Parse(view(policy))
+		if err != nil {
+			return err
+		}
+		return p.CheckStrength()
 	})
 }
 

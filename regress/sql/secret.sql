@@ -39,7 +39,7 @@ SET ROLE regress_vault_app;
 -- all that can be said of a secret, and all of it seen again
 SELECT vault.create_secret('app/full', value => 'v', kind => 'manual', content_type => 'TEXT/HTML; Charset="UTF-8"',
     description => 'a "full" one', tags => '{"team": "core", "n": "[1, null]"}', grace_period_secs => 3600,
-    generate_policy => '{"length": 12, "lower": false, "upper": false}');
+    generate_policy => '{"length": 12, "lower": false, "upper": false, "allow_weak": true}');
 SELECT name, kind, content_type, description, tags, rotation_interval_secs, grace_period_secs, generate_policy,
        current_version, next_rotation_at, created_at = updated_at
 FROM vault.list_secrets('app/full');
@@ -122,7 +122,7 @@ SELECT kind, rotation_interval_secs, current_version, next_rotation_at = :'due' 
 SELECT vault.rotate_secret('app/auto', reschedule => true);
 SELECT next_rotation_at > :'due', updated_at - next_rotation_at + '1 day' BETWEEN '0' AND '1 minute' FROM vault.list_secrets('app/auto');
 SELECT vault.create_secret('app/pin', NULL, 'automatic', rotation_interval_secs => 60,
-    generate_policy => '{"length": 8, "lower": false, "upper": false}');
+    generate_policy => '{"length": 8, "lower": false, "upper": false, "allow_weak": true}');
 SELECT vault.read_secret('app/pin') ~ '^[0-9]{8}$';
 SELECT vault.rotate_secret('app/pin');
 SELECT vault.read_secret('app/pin') ~ '^[0-9]{8}$';
@@ -294,6 +294,7 @@ SELECT try('SELECT vault.create_secret(''app/w'', ''x'', content_type => ''text/
 SELECT try(format('SELECT vault.create_secret(''app/w'', ''x'', content_type => %L)', 'text/' || repeat('t', 251)));
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', generate_policy => ''[]'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', generate_policy => ''{"length": 7}'')');
+SELECT try('SELECT vault.create_secret(''app/w'', ''x'', generate_policy => ''{"length": 8, "upper": false}'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', generate_policy => ''{"length": "8"}'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', generate_policy => ''{"lenght": 8}'')');
 SELECT try('SELECT vault.create_secret(''app/w'', ''x'', generate_policy => ''{"lower": false, "upper": false, "digits": false}'')');
