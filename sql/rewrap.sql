@@ -50,10 +50,13 @@ $$;
 COMMENT ON FUNCTION vault.sample_wrapped(uuid, integer)
     IS 'a few wrapped data keys from a place on, so that a server can prove that its master key opens what is stored';
 
-CREATE FUNCTION vault.count_wrapped(current_key text) RETURNS bigint
+CREATE FUNCTION vault.count_wrapped(current_key text) RETURNS TABLE (kms_key_id text, versions bigint)
 LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT count(*) FROM vault.secret_versions v WHERE v.kms_key_id <> current_key $$;
-COMMENT ON FUNCTION vault.count_wrapped(text) IS 'how many versions list_wrapped would list in all';
+AS $$
+    SELECT v.kms_key_id, count(*) FROM vault.secret_versions v WHERE v.kms_key_id <> current_key
+    GROUP BY v.kms_key_id ORDER BY count(*) DESC, v.kms_key_id
+$$;
+COMMENT ON FUNCTION vault.count_wrapped(text) IS 'how many versions list_wrapped would list in all, by master key';
 
 CREATE FUNCTION vault.rewrap_version(id uuid, version bigint, old_key_id text, old_wrapped_dek bytea,
                                      new_key_id text, new_wrapped_dek bytea, origin vault.audit_origin)

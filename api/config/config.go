@@ -2,7 +2,7 @@
 // the API process: everything else receives values.
 //
 // Every mistake is reported at once, so that an operator mends all of them in one turn, and the process does not
-// start with a half-understood setting. Secrets (VAULT_PG_PASSWORD, VAULT_LOCAL_MASTER_KEY) are never printed, not
+// start with a half-understood setting. Secrets (VAULT_PG_PASSWORD, VAULT_LOCAL_MASTER_KEY, VAULT_OLD_LOCAL_MASTER_KEY) are never printed, not
 // even when they are malformed.
 package config
 
@@ -99,6 +99,20 @@ type KMS struct {
 	RecoveryRecipient string
 	// MaxRetries is how often a failed call of AWS KMS is tried again; 0 disables.
 	MaxRetries int
+	// Old is what wrapped data keys before; the zero OldKMS is nothing.
+	Old OldKMS
+}
+
+// OldKMS says which master keys open data keys beside the one of KMS, and wrap none.
+type OldKMS struct {
+	// MasterKey is 32 bytes or empty. Whoever loaded the Config wipes it once a Keeper has it.
+	MasterKey Secret
+	// KeyID is the ARN of a key of AWS KMS; empty = none.
+	KeyID string
+	// Profile names the AWS SDK's shared profile whose credentials may use that key; empty = those of the main key.
+	Profile string
+	// Endpoint is where its KMS is; empty = as the AWS SDK has it.
+	Endpoint string
 }
 
 // Agent is the unix socket over which PostgreSQL backends get data keys.
@@ -143,6 +157,7 @@ func Default() Config {
 func (c Config) Wipe() {
 	c.Postgres.Password.Wipe()
 	c.KMS.MasterKey.Wipe()
+	c.KMS.Old.MasterKey.Wipe()
 }
 
 // String lists what an operator needs to recognise a setup; secrets appear as REDACTED or as nothing.

@@ -16,13 +16,14 @@ import (
 
 // sample is a valid value of each setting that can come from a file. A new one belongs here.
 var sample = map[string]string{
-	"VAULT_PG_PASSWORD":         "CANARY-pass word",
-	"VAULT_LOCAL_MASTER_KEY":    base64.StdEncoding.EncodeToString([]byte("CANARY-KEY-0123456789-0123456789")),
-	"VAULT_ALLOWED_IPS":         "10.0.0.0/8,::1",
-	"VAULT_TRUST_PROXY":         "10.0.0.1,10.0.0.2",
-	"VAULT_LOG_LEVEL":           "debug",
-	"VAULT_ALLOWED_HOSTS":       "vault.example.org,vault",
-	"VAULT_METRICS_ALLOWED_IPS": "10.0.0.3",
+	"VAULT_PG_PASSWORD":          "CANARY-pass word",
+	"VAULT_LOCAL_MASTER_KEY":     base64.StdEncoding.EncodeToString([]byte("CANARY-KEY-0123456789-0123456789")),
+	"VAULT_OLD_LOCAL_MASTER_KEY": base64.StdEncoding.EncodeToString([]byte("CANARY-OLD-0123456789-0123456789")),
+	"VAULT_ALLOWED_IPS":          "10.0.0.0/8,::1",
+	"VAULT_TRUST_PROXY":          "10.0.0.1,10.0.0.2",
+	"VAULT_LOG_LEVEL":            "debug",
+	"VAULT_ALLOWED_HOSTS":        "vault.example.org,vault",
+	"VAULT_METRICS_ALLOWED_IPS":  "10.0.0.3",
 }
 
 // load adds what is needed to start, unless env sets it.
@@ -48,7 +49,8 @@ func put(t *testing.T, name, text string, mode os.FileMode) string {
 // same compares what two configurations say; secrets are compared by their bytes.
 func same(a, b Config) bool {
 	return a.String() == b.String() && string(a.Postgres.Password) == string(b.Postgres.Password) &&
-		string(a.KMS.MasterKey) == string(b.KMS.MasterKey) && a.AllowedIPs.String() == b.AllowedIPs.String() &&
+		string(a.KMS.MasterKey) == string(b.KMS.MasterKey) &&
+		string(a.KMS.Old.MasterKey) == string(b.KMS.Old.MasterKey) && a.AllowedIPs.String() == b.AllowedIPs.String() &&
 		fmt.Sprint(a.TrustedProxies) == fmt.Sprint(b.TrustedProxies) && a.LogLevel == b.LogLevel &&
 		fmt.Sprint(a.AllowedHosts, a.MetricsIPs) == fmt.Sprint(b.AllowedHosts, b.MetricsIPs)
 }

@@ -43,6 +43,7 @@ func Load(environ func() []string) (Config, []Warning, error) {
 	l.read(settings)
 	l.checkListen()
 	l.checkKMS()
+	l.checkOld()
 	l.checkPostgres()
 	l.checkReads()
 	l.warnUnknown()

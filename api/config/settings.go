@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net"
@@ -17,9 +16,6 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/allowlist"
 )
-
-// masterKeyLen is the bytes of the local master key.
-const masterKeyLen = 32
 
 // maxSocketPath is what fits into sockaddr_un with its final zero byte.
 const maxSocketPath = 107
@@ -91,6 +87,12 @@ var settings = []setting{
 	{name: "VAULT_KMS_KEY_ID", want: "want a key id, key ARN, alias/NAME or alias ARN, at most 2048 bytes", set: setKeyID},
 	{name: "VAULT_LOCAL_MASTER_KEY", want: "want base64 of exactly 32 bytes (standard alphabet, padded, nothing around it)",
 		secret: true, set: setMasterKey},
+	{name: nameOldMaster, want: "want base64 of exactly 32 bytes (standard alphabet, padded, nothing around it)",
+		secret: true, set: setOldMasterKey},
+	{name: nameOldKey, want: "want the ARN of a key, arn:aws:kms:REGION:ACCOUNT:key/ID, as GET /v1/versions/{name} shows it",
+		set: setOldKeyID},
+	{name: nameOldProfile, want: "want the name of a profile of the AWS SDK's shared files, at most 255 bytes", set: setOldProfile},
+	{name: nameOldEndpoint, want: "want https://HOST, or http on a loopback address", set: setOldEndpoint},
 	// Not a secret; but its private half is one, and looks alike.
 	{name: "VAULT_RECOVERY_RECIPIENT", want: "want an X25519 recipient of age, as age-keygen prints it (age1...)", hidden: true,
 		set: setRecoveryRecipient},
@@ -258,47 +260,6 @@ func setReadLeftBehind(c *Config, v string) error {
 		return errWant
 	}
 	c.ReadStay = v == "stay"
-	return nil
-}
-
-func setKMSMode(c *Config, v string) error {
-	if v != KMSAWS && v != KMSLocal {
-		return errWant
-	}
-	c.KMS.Mode = v
-	return nil
-}
-
-func setKeyID(c *Config, v string) error {
-	odd := func(r rune) bool {
-		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(":/_-", r)
-	}
-	if len(v) > 2048 || strings.ContainsFunc(v, odd) || strings.HasPrefix(v, "arn:") && strings.Count(v, ":") != 5 {
-		return errWant
-	}
-	c.KMS.KeyID = v
-	return nil
-}
-
-// setRecoveryRecipient looks at the form only: what it means is judged where it is used.
-func setRecoveryRecipient(c *Config, v string) error {
-	odd := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
-	if len(v) != 62 || !strings.HasPrefix(v, "age1") || strings.ContainsFunc(v, odd) {
-		return errWant
-	}
-	c.KMS.RecoveryRecipient = v
-	return nil
-}
-
-// setMasterKey takes one spelling only: the decoder skips line ends and Strict does not refuse them, so the bytes
-// are encoded again and compared.
-func setMasterKey(c *Config, v string) error {
-	key, err := base64.StdEncoding.Strict().DecodeString(v)
-	if err != nil || len(key) != masterKeyLen || base64.StdEncoding.EncodeToString(key) != v {
-		clear(key)
-		return errWant
-	}
-	c.KMS.MasterKey = key
 	return nil
 }
 

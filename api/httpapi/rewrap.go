@@ -21,10 +21,16 @@ type rewrapBody struct {
 	Skipped    int64             `json:"skipped"`
 	Failed     int64             `json:"failed"`
 	Remaining  int64             `json:"remaining"`
+	Under      []keyCount        `json:"remaining_under,omitempty"`
 	LastFailed *rewrapFailure    `json:"last_failed,omitempty"`
 	Error      string            `json:"error,omitempty"`
 	BegunAt    *time.Time        `json:"begun_at,omitempty"`
 	EndedAt    *time.Time        `json:"ended_at,omitempty"`
+}
+
+type keyCount struct {
+	KeyID    string `json:"kms_key_id"`
+	Versions int64  `json:"versions"`
 }
 
 type rewrapFailure struct {
@@ -37,6 +43,9 @@ func (s *server) answerRewrap(c *gin.Context, status int, r vault.RewrapStatus) 
 	b := rewrapBody{
 		State: r.State, Key: r.Key, Total: r.Total, Moved: r.Moved, Skipped: r.Skipped, Failed: r.Failed, Remaining: r.Remaining,
 		Error: r.Error, BegunAt: orNil(r.Begun), EndedAt: orNil(r.Ended),
+	}
+	for _, k := range r.Under {
+		b.Under = append(b.Under, keyCount(k))
 	}
 	if f := r.LastFailed; f.Name != "" {
 		b.LastFailed = &rewrapFailure{Name: string(f.Name), Version: f.Version, Error: f.Error}

@@ -42,6 +42,14 @@ type AWSConfig struct {
 	MaxRetries int
 	// AttemptTimeout bounds one attempt; 0 = 3 s.
 	AttemptTimeout time.Duration
+	// Profile names a profile of the SDK's shared files, whose credentials are used whatever the environment has; "" = as
+	// the SDK finds them.
+	Profile string
+	// Endpoint is where KMS is; "" = as the SDK has it, which must be for the key's region.
+	Endpoint string
+	// Elsewhere allows another region than the SDK's: that of the key's ARN. An endpoint of the environment is then not
+	// used, because it is for the SDK's region.
+	Elsewhere bool
 	// Silent, if not nil, is called with the cause when KMS is taken to be away, and with nil when it answers again. It
 	// must not block.
 	Silent func(why error)
@@ -67,16 +75,21 @@ func NewAWS(ctx context.Context, c AWSConfig) (*AWS, error) {
 	if c.AttemptTimeout <= 0 {
 		c.AttemptTimeout = defaultAttempt
 	}
-	cfg, err := config.LoadDefaultConfig(ctx,
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(c.Profile),
 		config.WithRetryMode(aws.RetryModeStandard), config.WithRetryMaxAttempts(c.MaxRetries+1),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(c.AttemptTimeout).WithTransportOptions(tune)),
 		config.WithLogger(logging.Nop{}), config.WithClientLogMode(0))
 	if err != nil {
 		return nil, core.Wrap(core.Invalid, err, "the AWS settings cannot be read")
 	}
+	from := cfg.Region
+	if c.Elsewhere {
+		cfg.Region = ""
+	}
 	if err := settleRegion(&cfg, c.KeyID); err != nil {
 		return nil, err
 	}
+	away := c.Elsewhere && from != "" && from != cfg.Region
 	if cfg.Credentials != nil {
 		cfg.Credentials = credentialSource{cfg.Credentials}
 	}
@@ -89,7 +102,14 @@ func NewAWS(ctx context.Context, c AWSConfig) (*AWS, error) {
 	}
 	k.idle, _ = inner.(interface{ CloseIdleConnections() })
 	cfg.HTTPClient = shortAnswers{inner}
-	k.client = awskms.NewFromConfig(cfg, func(o *awskms.Options) { o.APIOptions = append(o.APIOptions, k.breaker.install) })
+	k.client = awskms.NewFromConfig(cfg, func(o *awskms.Options) {
+		o.APIOptions = append(o.APIOptions, k.breaker.install)
+		if c.Endpoint != "" {
+			o.BaseEndpoint = &c.Endpoint
+		} else if away {
+			o.BaseEndpoint = nil
+		}
+	})
 	if err := checkEndpoint(aws.ToString(k.client.Options().BaseEndpoint)); err != nil {
 		return nil, err
 	}

@@ -85,18 +85,32 @@ func (l *Local) Generate(ctx context.Context, kmsContext map[string]string) (vau
 	if err != nil {
 		return vault.DataKey{}, err
 	}
-	var nonce [chacha20poly1305.NonceSizeX]byte
-	if _, err := rand.Read(nonce[:]); err != nil {
-		envelope.Wipe(dek)
-		return vault.DataKey{}, core.Wrap(core.Internal, err, "draw a nonce")
-	}
-	wrapped, err := l.wrap(dek, nonce, kmsContext)
+	wrapped, err := l.Wrap(ctx, dek, l.id, kmsContext)
 	if err != nil {
 		envelope.Wipe(dek)
 		return vault.DataKey{}, err
 	}
-	return vault.DataKey{Plain: dek, WrappedKey: vault.WrappedKey{KeyID: l.id, Wrapped: wrapped}}, nil
+	return vault.DataKey{Plain: dek, WrappedKey: wrapped}, nil
 }
+
+// Wrap wraps a data key that is there already. to is KeyID. core.Unavailable after Close.
+func (l *Local) Wrap(_ context.Context, dek []byte, to string, kmsContext map[string]string) (vault.WrappedKey, error) {
+	if to != l.id {
+		return vault.WrappedKey{}, core.Errorf(core.Stale, "the master key has been changed meanwhile")
+	}
+	var nonce [chacha20poly1305.NonceSizeX]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return vault.WrappedKey{}, core.Wrap(core.Internal, err, "draw a nonce")
+	}
+	wrapped, err := l.wrap(dek, nonce, kmsContext)
+	if err != nil {
+		return vault.WrappedKey{}, err
+	}
+	return vault.WrappedKey{KeyID: l.id, Wrapped: wrapped}, nil
+}
+
+// Current returns KeyID. Errors as Check.
+func (l *Local) Current(ctx context.Context) (string, error) { return l.id, l.Check(ctx) }
 
 // wrap seals dek. The nonce is a parameter for the frozen vectors only: every other caller draws it at random.
 func (l *Local) wrap(dek []byte, nonce [chacha20poly1305.NonceSizeX]byte, kmsContext map[string]string) ([]byte, error) {

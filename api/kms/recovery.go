@@ -90,7 +90,7 @@ func (k *Recovery) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext 
 // Check implements vault.Keeper.
 func (k *Recovery) Check(ctx context.Context) error { return k.inner.Check(ctx) }
 
-// Current implements vault.Rewrapper: core.Invalid when the inner keeper has one key for ever.
+// Current implements vault.Rewrapper: core.Invalid when the inner keeper has nothing to move to.
 func (k *Recovery) Current(ctx context.Context) (string, error) {
 	r, err := rewrapperOf(k.inner)
 	if err != nil {
@@ -253,7 +253,7 @@ func (r *Recoverer) Check(context.Context) error { return nil }
 func rewrapperOf(k vault.Keeper) (vault.Rewrapper, error) {
 	r, ok := k.(vault.Rewrapper)
 	if !ok {
-		return nil, core.Errorf(core.Invalid, "these data keys have one master key for ever: there is nothing to move to")
+		return nil, core.Errorf(core.Invalid, "this server has one master key: set VAULT_OLD_LOCAL_MASTER_KEY or VAULT_OLD_KMS_KEY_ID, beside the new key, to move data keys to that")
 	}
 	return r, nil
 }

@@ -53,7 +53,7 @@ func (k *AWS) same(ctx context.Context, a, b vault.WrappedKey, kmsContext map[st
 	return err
 }
 
-// Current implements vault.Rewrapper: core.Invalid when the inner keeper has one key for ever.
+// Current implements vault.Rewrapper: core.Invalid when the inner keeper has nothing to move to.
 func (k *Cache) Current(ctx context.Context) (string, error) {
 	r, err := k.rewrapper()
 	if err != nil {

@@ -41,15 +41,9 @@ func (d *DB) SampleWrapped(ctx context.Context, primary bool, limit int) ([]vaul
 }
 
 // CountWrapped implements vault.Store.
-func (d *DB) CountWrapped(ctx context.Context, current string) (int64, error) {
-	rows, err := readPrimary(ctx, d, "SELECT vault.count_wrapped($1::text)", []any{current}, pgx.RowTo[int64])
-	if err != nil {
-		return 0, err
-	}
-	if len(rows) != 1 {
-		return 0, core.Errorf(core.Internal, "%d counts", len(rows))
-	}
-	return rows[0], nil
+func (d *DB) CountWrapped(ctx context.Context, current string) ([]vault.KeyCount, error) {
+	const sql = "SELECT kms_key_id, versions FROM vault.count_wrapped($1::text)"
+	return readPrimary(ctx, d, sql, []any{current}, pgx.RowToStructByPos[vault.KeyCount])
 }
 
 const rewrapVersion = `SELECT vault.rewrap_version($1::uuid, $2::bigint, $3::text, $4::bytea, $5::text, $6::bytea,

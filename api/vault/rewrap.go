@@ -24,11 +24,17 @@ type RewrapStore interface {
 	ListWrapped(ctx context.Context, current string, after StoredKey, limit int) ([]StoredKey, error)
 	// SampleWrapped returns at most limit keys of any versions, from a random place on. It asks the primary or the reader.
 	SampleWrapped(ctx context.Context, primary bool, limit int) ([]StoredKey, error)
-	// CountWrapped is how many there are in all.
-	CountWrapped(ctx context.Context, current string) (int64, error)
+	// CountWrapped is how many there are in all, for each master key, those of most versions first.
+	CountWrapped(ctx context.Context, current string) ([]KeyCount, error)
 	// RewrapVersion replaces k.Key by wrapped and records it; false, and nothing is done, when the version has gone or
 	// its key is not k.Key any more.
 	RewrapVersion(ctx context.Context, k StoredKey, wrapped WrappedKey, o Origin) (bool, error)
+}
+
+// KeyCount is how many versions a master key has wrapped the data keys of.
+type KeyCount struct {
+	KeyID    string
+	Versions int64
 }
 
 // Rewrapper is a Keeper that can move data keys to its current master key.
@@ -52,7 +58,8 @@ type RewrapState string
 const (
 	RewrapIdle    RewrapState = "idle" // none was started since this process did
 	RewrapRunning RewrapState = "running"
-	RewrapDone    RewrapState = "done"
+	RewrapDone    RewrapState = "done"    // every version is under the key
+	RewrapPartial RewrapState = "partial" // some were moved, and some could not be
 	RewrapFailed  RewrapState = "failed"
 	RewrapStopped RewrapState = "stopped" // by a shutdown
 )
@@ -63,9 +70,10 @@ type RewrapStatus struct {
 	Key        string // the master key it moves to; "" before it is known
 	Total      int64  // versions to move when it began
 	Moved      int64
-	Skipped    int64 // deleted or replaced meanwhile
-	Failed     int64 // damaged, or the key service refuses their key: left as they are
-	Remaining  int64 // versions that are under another key still, failed ones included, as last counted
+	Skipped    int64      // deleted or replaced meanwhile
+	Failed     int64      // damaged, or the key service refuses their key: left as they are
+	Remaining  int64      // versions that are under another key still, failed ones included, as last counted
+	Under      []KeyCount // the master keys that those are under, as last counted; not changed any more once it is here
 	LastFailed RewrapFailure
 	Error      string    // why it ended, when it is not done
 	Begun      time.Time // zero = never
@@ -163,7 +171,7 @@ func (v *Vault) rewrapper(ctx context.Context, rate int) (Rewrapper, string, err
 	}
 	k, ok := v.c.Keeper.(Rewrapper)
 	if !ok {
-		return nil, "", core.Errorf(core.Invalid, "these data keys have one master key for ever: there is nothing to move to")
+		return nil, "", core.Errorf(core.Invalid, "this server has one master key: set VAULT_OLD_LOCAL_MASTER_KEY or VAULT_OLD_KMS_KEY_ID, beside the new key, to move data keys to that")
 	}
 	current, err := k.Current(ctx)
 	return k, current, err

@@ -142,7 +142,7 @@ func TestRewrap(t *testing.T) {
 		return nil
 	}}, func(t *testing.T, d *door, v *vault.Vault) {
 		s, err := v.Rewrap(t.Context(), operator, 1000, nil)
-		if err != nil || s.State != vault.RewrapDone || s.Moved != 245 || s.Failed != 5 || s.Remaining != 5 ||
+		if err != nil || s.State != vault.RewrapPartial || s.Moved != 245 || s.Failed != 5 || s.Remaining != 5 ||
 			s.LastFailed.Name == "" || s.LastFailed.Version == 0 || s.LastFailed.Error != "damaged" {
 			t.Errorf("%+v, %v", s, err)
 		}
@@ -240,9 +240,9 @@ func TestRewrapRefused(t *testing.T) {
 			lose(t, d, 3)
 			begun := time.Now()
 			// A second run does not stop there either, and has nothing done: all that is left is refused.
-			for _, state := range []vault.RewrapState{vault.RewrapDone, vault.RewrapFailed} {
+			for _, state := range []vault.RewrapState{vault.RewrapPartial, vault.RewrapFailed} {
 				s, err := v.Rewrap(t.Context(), operator, 1000, nil)
-				if err != nil || s.State != state || (state == vault.RewrapFailed) != (s.Error != "") || s.Failed != 3 || s.Remaining != 3 || s.Moved+3 != s.Total || s.LastFailed.Name == "" {
+				if err != nil || s.State != state || s.Error == "" || len(s.Under) != 1 || s.Under[0] != (vault.KeyCount{KeyID: "lost", Versions: 3}) || s.Failed != 3 || s.Remaining != 3 || s.Moved+3 != s.Total || s.LastFailed.Name == "" {
 					t.Errorf("%+v, %v", s, err)
 				}
 			}
@@ -258,7 +258,7 @@ func TestRewrapRefused(t *testing.T) {
 	rewrapTest(t, "NotAllAreAsked", m, func(t *testing.T, d *door, v *vault.Vault) {
 		lose(t, d, 150)
 		s, err := v.Rewrap(t.Context(), operator, 100, nil)
-		if err != nil || s.State != vault.RewrapDone || s.Failed != 150 || s.Remaining != 150 || s.Moved != 100 {
+		if err != nil || s.State != vault.RewrapPartial || s.Failed != 150 || s.Remaining != 150 || s.Moved != 100 {
 			t.Errorf("%+v, %v", s, err)
 		}
 		if m.n > 100+40 {

@@ -62,6 +62,9 @@ func (r *rewrapRun) all(ctx context.Context) error {
 	case err == nil && r.status.Failed > 0 && r.status.Moved == 0:
 		r.status.State = RewrapFailed
 		r.status.Error = "no version could be moved: " + r.status.LastFailed.Error
+	case err == nil && r.status.Failed > 0:
+		r.status.State = RewrapPartial
+		r.status.Error = "some versions could not be moved, the last of them: " + r.status.LastFailed.Error
 	case err == nil:
 		r.status.State = RewrapDone
 	case ctx.Err() != nil:
@@ -98,11 +101,15 @@ func (r *rewrapRun) passes(ctx context.Context) error {
 
 func (r *rewrapRun) count(ctx context.Context) error {
 	return r.persist(ctx, func(ctx context.Context) (err error) {
-		n, err := r.v.c.Store.CountWrapped(ctx, r.status.Key)
-		if err == nil {
-			r.status.Remaining = n
+		under, err := r.v.c.Store.CountWrapped(ctx, r.status.Key)
+		if err != nil {
+			return err
 		}
-		return err
+		r.status.Remaining, r.status.Under = 0, under
+		for _, k := range under {
+			r.status.Remaining += k.Versions
+		}
+		return nil
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/cmd/service"
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // progressEvery is how often a rewrap says how far it is.
@@ -18,8 +19,9 @@ const progressEvery = 5 * time.Second
 func newRewrapCommand(p program) *cobra.Command {
 	var rate int
 	c := &cobra.Command{
-		Use: "rewrap", Short: "Move every data key to the KMS key of VAULT_KMS_KEY_ID", Args: cobra.NoArgs,
-		Long: "Move every data key to the KMS key of VAULT_KMS_KEY_ID. Needs the settings of the server. Values stay as they are,\n" +
+		Use: "rewrap", Short: "Move every data key to the present master key", Args: cobra.NoArgs,
+		Long: "Move every data key to the present master key. Needs the settings of the server, those of the old key\n" +
+			"(VAULT_OLD_LOCAL_MASTER_KEY or VAULT_OLD_KMS_KEY_ID) among them. Values stay as they are,\n" +
 			"servers go on meanwhile, and a run that is stopped goes on where it was when it is called again.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.rewrap(cmd.Context(), rate) },
 	}
@@ -48,6 +50,9 @@ func (p program) rewrap(ctx context.Context, rate int) error {
 	s, err := door.Rewrap(ctx, vault.Operator{Name: osUser()}, rate, say)
 	if s.Key != "" {
 		fmt.Fprintf(p.out, "%s: %d moved, %d skipped, %d failed of %d, %d remaining; key %s\n", s.State, s.Moved, s.Skipped, s.Failed, s.Total, s.Remaining, s.Key)
+	}
+	for _, k := range s.Under {
+		fmt.Fprintf(p.errOut, "%d remain under %s\n", k.Versions, core.Quote(k.KeyID))
 	}
 	if f := s.LastFailed; f.Name != "" {
 		fmt.Fprintf(p.errOut, "the last that failed: %s, version %d: %s\n", f.Name, f.Version, f.Error)

@@ -74,7 +74,7 @@ func TestRewrapCommand(t *testing.T) {
 	s.MustStop(t)
 	k.create(t, lost, "lost", 1)
 	k.SetState(lost, kmstest.Disabled)
-	rewrap(1, fmt.Sprintf("done: 0 moved, 0 skipped, 1 failed of 1, 1 remaining; key %s\n", next), "the last that failed: lost/0, version 1: the master key cannot be used now")
+	rewrap(1, fmt.Sprintf("failed: 0 moved, 0 skipped, 1 failed of 1, 1 remaining; key %s\n", next), "the last that failed: lost/0, version 1: the master key cannot be used now")
 	conn := k.db.MustConnect(t, vaulttest.Superuser)
 	var ok, failed, runs int
 	if err := conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE outcome = 'ok' AND secret_name LIKE 'app/%'), count(*) FILTER (WHERE outcome = 'failed'),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -32,13 +33,21 @@ func (s *Store) SampleWrapped(_ context.Context, _ bool, limit int) ([]vault.Sto
 }
 
 // CountWrapped implements vault.Store.
-func (s *Store) CountWrapped(_ context.Context, current string) (int64, error) {
+func (s *Store) CountWrapped(_ context.Context, current string) ([]vault.KeyCount, error) {
 	leave, err := s.enter("CountWrapped")
 	defer leave()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return int64(len(s.wrapped(current))), nil
+	counts := map[string]int64{}
+	for _, k := range s.wrapped(current) {
+		counts[k.Key.KeyID]++
+	}
+	var out []vault.KeyCount
+	for _, id := range slices.Sorted(maps.Keys(counts)) {
+		out = append(out, vault.KeyCount{KeyID: id, Versions: counts[id]})
+	}
+	return out, nil
 }
 
 // RewrapVersion implements vault.Store.
