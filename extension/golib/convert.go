@@ -1,10 +1,10 @@
 package main
 
 /*
-#cgo CFLAGS: -I${SRCDIR}/../shim
+// No -I: cgo makes its path absolute, and the path would change the build id of the library.
 #include <stdlib.h>
 #include <string.h>
-#include "abi.h"
+#include "../shim/abi.h"
 */
 import "C"
 

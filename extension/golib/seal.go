@@ -1,7 +1,7 @@
 package main
 
 /*
-#include "abi.h"
+#include "../shim/abi.h"
 */
 import "C"
 
