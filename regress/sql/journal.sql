@@ -21,7 +21,7 @@ CREATE FUNCTION arrived(n integer) RETURNS text LANGUAGE sql AS $$
     SELECT concat_ws(' ', (SELECT (last_sequence, last_at) FROM vault.audit_journal(uuid(n))),
         (SELECT array_agg(sequence ORDER BY id) FROM vault.audit_log WHERE journal = uuid(n)))
 $$;
-GRANT EXECUTE ON FUNCTION ship, try, uuid TO regress_vault_service;
+GRANT EXECUTE ON FUNCTION ship, try, uuid(integer) TO regress_vault_service;
 
 --
 -- good
@@ -84,6 +84,6 @@ SELECT try('SELECT * FROM vault.audit_journals');
 RESET ROLE;
 
 DROP FUNCTION ship, arrived;
-REVOKE EXECUTE ON FUNCTION try, uuid FROM regress_vault_service;
+REVOKE EXECUTE ON FUNCTION try, uuid(integer) FROM regress_vault_service;
 SELECT vault.revoke_service_role('regress_vault_service');
 DROP ROLE regress_vault_service;

@@ -476,7 +476,11 @@ RESET search_path;
 DROP TABLE secrets;
 DROP FUNCTION pg_temp.starts_with(text, text);
 SET jit_above_cost = 0;
+-- PostgreSQL 19 has no other string literals
+SELECT current_setting('server_version_num')::int < 190000 AS literals \gset
+\if :literals
 SET standard_conforming_strings = off;
+\endif
 SET timezone = 'Asia/Tokyo';
 SELECT vault.read_secret('app/v'), vault.verify('app/v', 'four');
 RESET jit_above_cost;
