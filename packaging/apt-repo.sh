@@ -22,7 +22,7 @@ KEYRING=hyperion-vault-keyring.gpg
 for tool in apt-ftparchive gpg; do
 	command -v "$tool" >/dev/null || die "$tool is missing" "apt-get install apt-utils gpg"
 done
-case $APT_VALID_DAYS in '' | *[!0-9]* | 0) die "APT_VALID_DAYS=$APT_VALID_DAYS: want whole days, 1 or more" ;; esac
+case $APT_VALID_DAYS in '' | *[!0-9]* | 0) die "APT_VALID_DAYS=$APT_VALID_DAYS: want whole days, 1 or more" "leave it unset for 90" ;; esac
 if [ -z "${APT_SIGNING_KEY:-}" ] && [ -z "${APT_SIGNING_KEY_FILE:-}" ]; then
 	die "there is no key to sign with: neither APT_SIGNING_KEY nor APT_SIGNING_KEY_FILE is set" \
 		"to try it with a key of no value: packaging/throwaway-key.sh >key.asc; APT_SIGNING_KEY_FILE=key.asc make apt-repo"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The part of packaging/test.sh that runs in the fresh root, as root: test-inside.sh install|upgrade MAJOR
+# The part of packaging/test.sh that runs in the fresh root, as root: test-inside.sh PART MAJOR OLD_VERSION
 set -euo pipefail
-MAJOR=$2
+MAJOR=$2 OLD_VERSION=$3
 fail() {
 	echo "FAIL  $*" >&2
 	exit 1
@@ -29,6 +29,35 @@ psql_as() { runuser -u postgres -- psql -XqAt -v ON_ERROR_STOP=1 "$@"; }
 configuration() { (cd /etc/postgresql && find . -type f -exec sha256sum {} + | sort); }
 version_of() { dpkg-query -W -f '${Version}' "$1"; }
 
+# documented HEADING [N]: runs the shell blocks under a heading of docs/INSTALL.md, or the Nth of them alone, as they are
+# printed, except for the address of the repository and PostgreSQL's version. What needs a person is done for it.
+documented() {
+	local script
+	script=$(awk -v heading="### $1" -v only="${2:-0}" '
+		/^##/ { here = $0 == heading }
+		/^ *```$/ { inside = 0 }
+		inside { sub(/^   /, ""); print }
+		here && /^ *```sh$/ { n++; inside = !only || n == only }' /test/INSTALL.md)
+	[ -n "$script" ] || fail "docs/INSTALL.md has no shell block under $1"
+	# shellcheck disable=SC2001 # two patterns in one
+	script=$(sed "s|https://hyperiondb.github.io/hyperion-vault|$(sed -n 's/^URL=//p' /test/install.sh)|; s/postgresql-15/postgresql-$MAJOR/g" <<<"$script")
+	echo "docs/INSTALL.md, $1:" "$script"
+	(
+		sudo() { if [ "$1" = -u ]; then runuser -u "$2" -- "${@:3}"; else "$@"; fi; }
+		less() { cat "$@"; }
+		editor() { edit "$1"; }
+		apt-get() { command apt-get -y -q --no-install-recommends -o Dpkg::Options::=--force-confold "$@"; }
+		cd /root && eval "$script"
+	) || fail "a command of docs/INSTALL.md under $1"
+}
+
+# edit FILE: as an operator who has no AWS would, for a node or a further database.
+edit() {
+	sed -i -e 's/^VAULT_KMS_MODE=.*/VAULT_KMS_MODE=local/; s/^#VAULT_LOCAL/VAULT_LOCAL/' "$1"
+	[ "$1" != /etc/hyperion-vault/other.env ] ||
+		sed -i -e 's/^VAULT_API_LISTEN=.*/VAULT_API_LISTEN=127.0.0.1:8300/; s/^VAULT_PG_DBNAME=.*/VAULT_PG_DBNAME=other/; s/vault\.api\./vault.other./' "$1"
+}
+
 # ready: the API of a port answers that it is.
 ready() {
 	local port=${1:-8200}
@@ -53,7 +82,7 @@ try_installer() {
 	sh /test/install.sh --dry-run
 	absent /etc/apt/keyrings/hyperion-vault.gpg /etc/apt/sources.list.d/hyperion-vault.sources
 	step "install.sh"
-	sh /test/install.sh
+	documented "Add the repository"
 	refused "Unable to locate package" apt-get -q install -y postgresql-14-hyperion-vault
 }
 
@@ -64,23 +93,23 @@ install_all() {
 	configuration >/root/before
 	try_installer
 	step "apt-get install postgresql-$MAJOR-hyperion-vault"
-	apt_get install "postgresql-$MAJOR-hyperion-vault" | tee /tmp/install.log
+	documented Install | tee /tmp/install.log
 	grep -q 'shared_preload_libraries' /tmp/install.log || fail "postinst prints no steps"
-	[ "$(version_of hyperion-vault-api)" = 0.0.9-1 ] || fail "the API did not come along"
+	[ "$(version_of hyperion-vault-api)" = "$OLD_VERSION" ] || fail "the API did not come along"
 	configuration | diff /root/before - || fail "PostgreSQL's configuration was changed"
 	[ "$(stat -c '%U:%G %a' /etc/hyperion-vault/api.env)" = "root:root 640" ] || fail "api.env: $(stat -c '%U:%G %a' /etc/hyperion-vault/api.env)"
+	[ "$(stat -c '%U:%G %a' /etc/hyperion-vault/allowed-ips)" = "root:root 644" ] || fail "allowed-ips: $(stat -c '%U:%G %a' /etc/hyperion-vault/allowed-ips)"
 	[ "$(id -gn hyperion-vault)" = postgres ] || fail "the user's group is $(id -gn hyperion-vault)"
 	[ "$(stat -c '%U:%G %a' /run/hyperion-vault)" = "hyperion-vault:postgres 755" ] || fail "/run/hyperion-vault: $(stat -c '%U:%G %a' /run/hyperion-vault)"
 	bash -n /usr/share/bash-completion/completions/hyperion-vault-api
 }
 
 set_up() {
-	local password=/etc/credstore/hyperion-vault.api.pg-password
 	step "set up as docs/INSTALL.md says, then as hyperion-vault-ctl check says"
-	install -d -m 700 /etc/credstore
-	(umask 077 && head -c 24 /dev/urandom | base64 >"$password")
-	(umask 077 && head -c 32 /dev/urandom | base64 >/etc/credstore/hyperion-vault.api.master-key)
+	documented "Set up" 1
+	documented "Set up" 2
 	follow_check
+	documented "Set up" 4
 	ready
 	psql_as -c 'CREATE ROLE app LOGIN' -c "SELECT vault.grant_access('app', 'app/*', '{read}')"
 }
@@ -95,7 +124,7 @@ follow_check() {
 		while read -r command <&3; do
 			# What needs a person is done for it.
 			case $command in
-			*EDITOR*) sed -i -e 's/^VAULT_KMS_MODE=.*/VAULT_KMS_MODE=local/; s/^#VAULT_LOCAL/VAULT_LOCAL/' /etc/hyperion-vault/api.env ;;
+			*EDITOR*) edit /etc/hyperion-vault/api.env ;;
 			*) cat /etc/credstore/hyperion-vault.api.pg-password{,} | setsid bash -euc "$command" ;;
 			esac
 		done 3</tmp/check.commands
@@ -108,7 +137,58 @@ use() {
 	step "create by REST, read by SQL"
 	token=$(hyperion-vault-ctl token create "test-$RANDOM")
 	curl -fsS http://127.0.0.1:8200/v1/secrets -H @<(echo "Authorization: Bearer $token") --json "{\"name\":\"app/$1\",\"kind\":\"manual\",\"value\":\"value-$1\"}" >/dev/null
+	opens "$1"
+}
+# opens NAME: the secret has its value, by SQL.
+opens() {
 	[ "$(psql_as -c 'SET ROLE app' -c "SELECT vault.read_secret('app/$1')")" = "value-$1" ] || fail "app/$1 reads as something else"
+}
+
+# reads STATUS: of a read over REST, soon; a reload may still be under way.
+reads() {
+	local got
+	for _ in $(seq 100); do
+		got=$(curl -sS -o /dev/null -w '%{http_code}' --max-time 5 http://127.0.0.1:8200/v1/secrets/app/one)
+		[ "$got" != "$1" ] || return 0
+		sleep 0.1
+	done
+	fail "a read is answered with $got, want $1"
+}
+
+# try_watchdog: a process that is stuck is killed and started again.
+try_watchdog() {
+	local unit=$1 drop_in=/run/systemd/system/$1.d/watchdog.conf
+	step "the watchdog"
+	[ "$(systemctl show -p WatchdogUSec --value "$unit")" = 1min ] || fail "the unit has no watchdog"
+	mkdir -p "$(dirname "$drop_in")"
+	printf '[Service]\nWatchdogSec=5\n' >"$drop_in"
+	systemctl daemon-reload
+	systemctl restart "$unit"
+	kill -STOP "$(systemctl show -p MainPID --value "$unit")"
+	for _ in $(seq 300); do
+		[ "$(systemctl show -p NRestarts --value "$unit")" = 0 ] || break
+		sleep 0.2
+	done
+	journalctl --no-pager -o cat | grep -q 'Watchdog timeout' || fail "the watchdog did not end a process that is stuck"
+	rm "$drop_in"
+	systemctl daemon-reload
+	systemctl restart "$unit"
+	ready
+}
+
+# try_encrypted: as docs/INSTALL.md says.
+try_encrypted() {
+	local unit=$1 name=hyperion-vault.api.pg-password
+	step "an encrypted credential"
+	cp -p /etc/credstore/$name /root/
+	documented "Encrypted credentials"
+	absent /etc/credstore/$name
+	ready
+	mv /root/$name /etc/credstore/
+	rm -r "/etc/systemd/system/$unit.d" /etc/credstore.encrypted
+	systemctl daemon-reload
+	systemctl restart "$unit"
+	ready
 }
 
 # try_units: what the sandbox and the credentials do, with systemd as it is.
@@ -121,18 +201,26 @@ try_units() {
 	! systemctl show -p Environment "$unit" | grep -qF "$(cat /etc/credstore/hyperion-vault.api.pg-password)" || fail "the environment has the password"
 	! tr '\0' '\n' <"/proc/$(systemctl show -p MainPID --value "$unit")/environ" | grep -qF "$(cat /etc/credstore/hyperion-vault.api.pg-password)" ||
 		fail "the process's environment has the password"
+	step "a reload takes a changed list of addresses"
+	reads 200
+	echo '# none' >/etc/hyperion-vault/allowed-ips
 	systemctl reload "$unit"
-	ready
+	reads 403
+	printf '127.0.0.1\n::1\n# of the administrator\n' >/etc/hyperion-vault/allowed-ips
+	systemctl reload "$unit"
+	reads 200
+	try_watchdog "$unit"
+	try_encrypted "$unit"
 	step "an instance of the template, with a database of its own"
 	psql_as -c 'CREATE DATABASE other'
 	psql_as -d other -c 'CREATE EXTENSION hyperion_vault' -c "SELECT vault.grant_service_role('vault_service')"
-	sed -e 's/^VAULT_API_LISTEN=.*/VAULT_API_LISTEN=127.0.0.1:8300/; s/^VAULT_PG_DBNAME=.*/VAULT_PG_DBNAME=other/; s/vault\.api\./vault.other./' \
-		/etc/hyperion-vault/api.env >/etc/hyperion-vault/other.env
 	cp -p /etc/credstore/hyperion-vault.api.pg-password /etc/credstore/hyperion-vault.other.pg-password
 	cp -p /etc/credstore/hyperion-vault.api.master-key /etc/credstore/hyperion-vault.other.master-key
-	systemctl start hyperion-vault-api@other.service
+	documented "More than one database"
 	ready 8300
-	systemctl stop hyperion-vault-api@other.service
+	refused "this service serves other: nothing rotates there" hyperion-vault-ctl -i other check
+	[ "$(hyperion-vault-ctl -i other check 2>&1 | grep -c '^missing')" = 1 ] || fail "the check of the instance finds more"
+	systemctl disable --now hyperion-vault-api@other.service
 	[ -S /run/hyperion-vault/agent.sock ] || fail "stopping an instance took the other's socket"
 	rm /etc/hyperion-vault/other.env
 	step "stop"
@@ -150,20 +238,27 @@ try_units() {
 
 upgrade() {
 	step "upgrade"
-	apt-get update -q
-	apt_get upgrade | tee /tmp/upgrade.log
-	[ "$(version_of hyperion-vault-api)" != 0.0.9-1 ] || fail "the API was not upgraded"
-	[ "$(version_of "postgresql-$MAJOR-hyperion-vault")" != 0.0.9-1 ] || fail "the extension was not upgraded"
+	documented Upgrade
+	[ "$(version_of hyperion-vault-api)" != "$OLD_VERSION" ] || fail "the API was not upgraded"
+	[ "$(version_of "postgresql-$MAJOR-hyperion-vault")" != "$OLD_VERSION" ] || fail "the extension was not upgraded"
+	grep -q 'of the administrator' /etc/hyperion-vault/allowed-ips || fail "the list of addresses was replaced"
 	grep -q '^VAULT_KMS_MODE=local' /etc/hyperion-vault/api.env || fail "the settings were replaced"
 }
 
 use_upgraded() {
+	local installed
 	step "after the upgrade: it is started with the system, and what was stored opens"
 	ready
+	opens one
+	psql_as -c 'ALTER EXTENSION hyperion_vault UPDATE'
+	psql_as -d other -c 'ALTER EXTENSION hyperion_vault UPDATE'
+	installed=$(psql_as -c "SELECT default_version FROM pg_available_extensions WHERE name = 'hyperion_vault'")
+	[ "$(psql_as -c 'SELECT vault.extension_version()')" = "$installed" ] || fail "the schema is not of version $installed"
 	hyperion-vault-ctl check
-	[ "$(psql_as -c 'SET ROLE app' -c "SELECT vault.read_secret('app/one')")" = value-one ] || fail "app/one does not open after the upgrade"
+	opens one
 	use two
 	step "remove stops it"
+	refused "cannot drop extension hyperion_vault: it holds secrets" psql_as -c 'DROP EXTENSION hyperion_vault'
 	rm -f /usr/sbin/policy-rc.d # it would keep the package from stopping its service
 	apt_get --no-download remove hyperion-vault-api
 	! systemctl is-active hyperion-vault-api.service || fail "it still runs"
@@ -177,7 +272,7 @@ remove() {
 	absent /usr/bin/hyperion-vault-api "/usr/lib/postgresql/$MAJOR/lib/hyperion_vault.so"
 	present /etc/hyperion-vault/api.env
 	step "purge"
-	apt_get purge "postgresql-$MAJOR-hyperion-vault" hyperion-vault-api | tee /tmp/purge.log
+	documented Remove | tee /tmp/purge.log
 	grep -q '/var/lib/hyperion-vault/audit is not empty and stays' /tmp/purge.log || fail "purge does not say that the journal stays"
 	present /var/lib/hyperion-vault/audit/journal /etc/credstore/hyperion-vault.api.master-key /etc/credstore/hyperion-vault.api.pg-password
 	absent /etc/hyperion-vault /run/hyperion-vault

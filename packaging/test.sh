@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Tries the packages of each PostgreSQL of MAJORS (15) as an administrator would: in a fresh root of the Debian suite that has
 # it, from a signed repository served on loopback, by install.sh. Installs, uses, upgrades, removes and purges them.
-# The packages are built when they are not there. Without root or debootstrap it says why it does nothing.
+# The upgrade is from the newest version that packaging/releases names. The packages are those that make deb has left;
+# they are built when there are none. Without root or debootstrap it says why it does nothing.
 # shellcheck source=../scripts/lib/base.sh
 . "$(dirname "$0")/../scripts/lib/base.sh"
 # shellcheck source=../scripts/lib/chroot.sh
@@ -51,6 +52,7 @@ base_root() {
 		;;
 	esac
 	inside apt-get -o Acquire::Check-Valid-Until=false update -q
+	inside DEBIAN_FRONTEND=noninteractive apt-get upgrade -y -q
 	inside apt-get install -y -q --no-install-recommends --download-only "postgresql-$MAJOR" systemd systemd-sysv dbus curl
 	umount "$CHROOT/proc"
 	tar c -C "$CHROOT" --one-file-system . >"$BASE.new"
@@ -58,17 +60,37 @@ base_root() {
 	rm -rf "$CHROOT"
 }
 
-# older_packages DIRECTORY: the packages of DEB_DIR/NAME as version 0.0.9.
+# older_packages: in OLDER/SUITE those of OLD_VERSION. They are the newest release's, built from its commit and kept, or,
+# before the first release, this tree's under a lower version.
 older_packages() {
-	local deb tree
-	mkdir -p "$1"
+	local version commit tree
+	read -r version commit < <(grep -vE '^(#|$)' "$ROOT/packaging/releases" | tail -n 1) || true
+	if [ -z "${commit:-}" ]; then
+		OLDER=$WORK/older OLD_VERSION=0.0.9-1
+		say "note  no version is released yet: the upgrade is from the same packages under a lower version"
+		repacked
+		return
+	fi
+	OLDER=$DEV_DIR/deb-previous/$commit
+	if ! compgen -G "$OLDER/$SUITE/postgresql-$MAJOR-hyperion-vault_*.deb" >/dev/null; then
+		tree=$WORK/previous
+		mkdir -p "$tree"
+		git -C "$ROOT" archive "$commit" 2>/dev/null | tar x -C "$tree" 2>/dev/null ||
+			die "the commit of version $version, $commit, is not in this clone" "git fetch --unshallow"
+		DEB_DIR=$OLDER MAJORS=$MAJOR quietly "make deb of version $version" "$tree/packaging/deb.sh"
+	fi
+	OLD_VERSION=$(dpkg-deb -f "$(compgen -G "$OLDER/$SUITE/hyperion-vault-api_*.deb")" Version)
+}
+repacked() {
+	local deb tree=$WORK/repack
+	rm -rf "$OLDER"
+	mkdir -p "$OLDER/$SUITE"
 	for deb in "$DEB_DIR/$SUITE"/*.deb; do
 		case $deb in *-dbgsym_*) continue ;; esac
-		tree=$WORK/repack
 		rm -rf "$tree"
 		dpkg-deb -R "$deb" "$tree"
-		sed -i 's/^Version: .*/Version: 0.0.9-1/' "$tree/DEBIAN/control"
-		dpkg-deb -b "$tree" "$1" >/dev/null
+		sed -i "s/^Version: .*/Version: $OLD_VERSION/" "$tree/DEBIAN/control"
+		dpkg-deb -b "$tree" "$OLDER/$SUITE" >/dev/null
 	done
 	rm -rf "$tree"
 }
@@ -80,15 +102,15 @@ try() {
 	chroot_for "$1" || die "PostgreSQL $1: no suite is known to have it"
 	compgen -G "$DEB_DIR/$SUITE/postgresql-$1-hyperion-vault_*.deb" >/dev/null || MAJORS=$1 "$ROOT/packaging/deb.sh"
 	quietly "the base root of $SUITE" base_root
-	rm -rf "$WORK/repo" "$WORK/older"
-	older_packages "$WORK/older/$SUITE"
-	publish "$WORK/older" >/dev/null
+	rm -rf "$WORK/repo"
+	older_packages
+	publish "$OLDER" >/dev/null
 	CHROOT=$WORK/root-$SUITE
 	mkdir -p "$CHROOT"
 	tar x -C "$CHROOT" -f "$BASE"
 	mount_proc
 	mkdir -p "$CHROOT/test"
-	cp "$ROOT/packaging/test-inside.sh" "$WORK/repo/install.sh" "$CHROOT/test/"
+	cp "$ROOT/packaging/test-inside.sh" "$ROOT/docs/INSTALL.md" "$WORK/repo/install.sh" "$CHROOT/test/"
 	run_inside install
 	boot
 	run_inside use
@@ -134,7 +156,7 @@ run_inside() {
 	local in=(unshare --pid --fork --kill-child -- chroot "$CHROOT")
 	[ -z "$leader" ] || in=(nsenter -t "$leader" -a --)
 	"${in[@]}" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-		/test/test-inside.sh "$1" "$MAJOR"
+		/test/test-inside.sh "$1" "$MAJOR" "$OLD_VERSION"
 }
 
 DEB_DIR=${DEB_DIR:-$DEV_DIR/deb}

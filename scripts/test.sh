@@ -140,8 +140,10 @@ demo_twice() {
 	fi
 }
 
-# packages: built of this tree, and judged. "make test-packages" tries them in a fresh root.
-packages() { "$ROOT/packaging/deb.sh" && "$ROOT/packaging/lint.sh"; }
+# packages: built of this tree, built again, judged, and tried in a fresh root, where one can be made.
+packages() {
+	"$ROOT/packaging/test-refusals.sh" && "$ROOT/packaging/deb.sh" && "$ROOT/packaging/lint.sh" && "$ROOT/packaging/reproducible.sh" warm && "$ROOT/packaging/test.sh" || return 1
+}
 
 needed deps "$ROOT/scripts/deps.sh" test
 find_go
@@ -153,7 +155,8 @@ go_tests unit -race ./core/... ./api/...
 needed server private_server
 regress
 stage demo try_demo || cat "$TMP/demo.log"
-stage packages packages || cat "$TMP/packages.log"
+stage packages packages || tail -n 300 "$TMP/packages.log"
+grep '^SKIP ' "$TMP/packages.log" || true
 mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/(core|api)(/|$)')
 go_tests integration "${rest[@]}"
 # Go knows of nothing that these tests start, and would serve the result of an earlier run.
