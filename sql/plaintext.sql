@@ -87,7 +87,7 @@ RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_create_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.create_secret(text, text, text, text, text, jsonb, bigint, text, text, bigint, bigint,
     integer, jsonb)
-    IS 'seals and stores a new secret; a null value of an automatic one is generated; returns its version: 1, or the one after the last that the name ever had';
+    IS 'seals and stores a new secret, whose content type must be text; a null value of an automatic one is generated; returns its version: 1, or the one after the last that the name ever had';
 
 CREATE FUNCTION vault.create_secret(name text, value bytea, kind text DEFAULT 'manual',
     content_type text DEFAULT 'application/octet-stream', description text DEFAULT '', tags jsonb DEFAULT '{}',
@@ -98,7 +98,7 @@ RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_create_secret_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.create_secret(text, bytea, text, text, text, jsonb, bigint, text, text, bigint, bigint,
     integer, jsonb)
-    IS 'the same for a value that text cannot hold';
+    IS 'the same for bytes, under any content type; a text type must fit them';
 
 -- COST: each call is a conversation with the agent, so in a WHERE it comes last.
 CREATE FUNCTION vault.read_secret(name text, version bigint DEFAULT NULL) RETURNS text
@@ -116,7 +116,7 @@ COMMENT ON FUNCTION vault.update_secret(text, text, bigint)
 
 CREATE FUNCTION vault.update_secret(name text, value bytea, expected_version bigint) RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_update_secret_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.update_secret(text, bytea, bigint) IS 'the same for a value that text cannot hold';
+COMMENT ON FUNCTION vault.update_secret(text, bytea, bigint) IS 'the same for bytes; the only one for a secret whose content type is not text';
 
 CREATE FUNCTION vault.rotate_secret(name text, reschedule boolean DEFAULT false) RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_rotate_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -139,15 +139,20 @@ func HvgCheckValue(contentType, value C.HvBytes, limit C.int64_t, failure *C.HvE
 	})
 }
 
-// HvgCheckText refuses a content type whose values PostgreSQL's text cannot hold.
+// HvgCheckText refuses a content type whose values PostgreSQL's text cannot hold; given: the value is given, not read.
 //
 //export HvgCheckText
-func HvgCheckText(contentType C.HvBytes, failure *C.HvError) C.int {
+func HvgCheckText(contentType C.HvBytes, given C.int, failure *C.HvError) C.int {
 	return guarded(failure, func() error {
-		if t := core.ContentType(text(contentType)); !t.IsText() {
+		t := core.ContentType(text(contentType))
+		switch {
+		case t.IsText():
+			return nil
+		case given != 0:
+			return core.Errorf(core.Invalid, "content type %s is not text; give the value as bytea, with the cast ::bytea", t)
+		default:
 			return core.Errorf(core.Invalid, "content type %s is not text; vault.read_secret_bytes() returns its bytes", t)
 		}
-		return nil
 	})
 }
 

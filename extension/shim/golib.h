@@ -19,7 +19,7 @@ typedef struct HvGoCalls
 	int			(*replace) (HvBytes policy, HvBytes current, HvBuf *out, HvError *failure);
 	int			(*check_schedule) (HvBytes schedule, HvError *failure);
 	int			(*check_value) (HvBytes content_type, HvBytes value, int64_t limit, HvError *failure);
-	int			(*check_text) (HvBytes content_type, HvError *failure);
+	int			(*check_text) (HvBytes content_type, int given, HvError *failure);
 	int			(*generate) (HvBytes policy, HvBuf *out, HvError *failure);
 	int			(*generate_request) (HvOrigin *origin, HvBinding *b, HvBuf *out, HvError *failure);
 	int			(*unwrap_request) (HvOrigin *origin, HvBytes action, HvBinding *b, HvStored *stored, int n,

@@ -125,6 +125,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	}};
 	HvBinding	binding;
 	HvBytes		policy;
+	HvBytes		content_type;
 	HvBytes		value;
 	HvStored	stored;
 
@@ -135,6 +136,9 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	HvRequire(call, call->action);
 	HvRequireWritable();
 	policy = HvCheckSettings(&settings);
+	content_type = ContentTypeArg(fcinfo, 3);
+	if (is_text && !PG_ARGISNULL(1))
+		HV_CALL_GO(check_text, content_type, true);
 	if (!PG_ARGISNULL(1))
 		value = HvValueArg(fcinfo, 1, is_text);
 	else if (IsAutomatic(Arg(fcinfo, 2)))
@@ -144,7 +148,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("value must not be null"),
 				 errhint("A value is generated only for an automatic secret.")));
-	binding = (HvBinding) {NewId(), call->name, HvFirstVersion(call), ContentTypeArg(fcinfo, 3)};
+	binding = (HvBinding) {NewId(), call->name, HvFirstVersion(call), content_type};
 	HV_CALL_GO(check_field, policy, IsAutomatic(Arg(fcinfo, 2)), binding.content_type, value);
 	SealValue(call, &binding, value, &stored);
 	return Int64GetDatum(HvInsertSecret(call, &binding, Arg(fcinfo, 2), &settings, &stored));
@@ -174,6 +178,9 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 1, "value");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvLock(call, call->action, Arg(fcinfo, 2), &locked);
+	/* A driver that sends bytes as text may have changed or cut them. Text given as bytes is what it was, and is checked. */
+	if (is_text)
+		HV_CALL_GO(check_text, locked.content_type, true);
 	value = HvValueArg(fcinfo, 1, is_text);
 	if (locked.policy.len > 0)
 		HV_CALL_GO(check_field, locked.policy, locked.automatic, locked.content_type, value);
@@ -253,7 +260,7 @@ Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 	}
 	HvFindOpenable(call, &found);
 	if (as_text)
-		HV_CALL_GO(check_text, found.content_type);
+		HV_CALL_GO(check_text, found.content_type, false);
 	value = OpenFirst(call, &found);
 	result = BytesResult(as_text ? HvValueToServer(value) : value);
 	HvSecretWipe(value.data);
