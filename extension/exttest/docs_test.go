@@ -2,8 +2,11 @@ package exttest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
+
 	"strings"
 	"syscall"
 	"testing"
@@ -14,7 +17,8 @@ import (
 // block is a fenced block of a document; mark is the comment on the line before it.
 type block struct{ lang, text, mark string }
 
-var fence = regexp.MustCompile("(?ms)(?:^<!-- ([^\n]*) -->\n)?^```([a-z]+)\n(.*?)^```$")
+// A block in a list is indented.
+var fence = regexp.MustCompile("(?ms)(?:^ *<!-- ([^\n]*) -->\n)?^( *)```([a-z]+)\n(.*?)^ *```$")
 
 func blocksOf(t *testing.T, path string) (out []block) {
 	t.Helper()
@@ -23,7 +27,11 @@ func blocksOf(t *testing.T, path string) (out []block) {
 		t.Fatal(err)
 	}
 	for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
-		out = append(out, block{lang: m[2], text: m[3], mark: m[1]})
+		lines := strings.SplitAfter(m[4], "\n")
+		for i := range lines {
+			lines[i] = strings.TrimPrefix(lines[i], m[2])
+		}
+		out = append(out, block{lang: m[3], text: strings.Join(lines, ""), mark: m[1]})
 	}
 	return out
 }
@@ -47,8 +55,8 @@ func TestDocumentedBlocks(t *testing.T) {
 			}
 			runs = runs || b.lang == "sql" && !b.skipped()
 		}
-		if strings.HasSuffix(path, "README.md") {
-			wantMarks(t, blocks)
+		if pasted[filepath.Base(path)] {
+			wantMarks(t, path, blocks)
 		}
 		if runs {
 			found = true
@@ -60,13 +68,90 @@ func TestDocumentedBlocks(t *testing.T) {
 	}
 }
 
-// wantMarks: a reader pastes the README's shell blocks, so each says that no test runs it. A console block shows a run.
-func wantMarks(t *testing.T, blocks []block) {
+// pasted are the pages whose shell blocks a reader pastes.
+var pasted = map[string]bool{
+	"README.md": true, "INSTALL.md": true, "SERVER.md": true, "CLUSTER.md": true, "KMS.md": true, "AUDIT.md": true, "SECURITY.md": true,
+}
+
+// wantMarks: each shell block of such a page says that no test runs it as a whole.
+func wantMarks(t *testing.T, path string, blocks []block) {
 	t.Helper()
 	for _, b := range blocks {
-		if (b.lang == "sh" || b.lang == "bash") && !b.skipped() {
-			t.Errorf("no test runs this block of README.md, and it does not say so:\n%s", b.text)
+		if (b.lang == "sh" || b.lang == "bash" || b.lang == "console") && !b.skipped() {
+			t.Errorf("no test runs this block of %s, and it does not say so:\n%s", path, b.text)
 		}
+	}
+}
+
+// makesSecret finds the blocks that make keys or passwords.
+var makesSecret = regexp.MustCompile(`/dev/u?random|openssl rand|age-keygen`)
+
+// standIns takes the place of what such a block does beside making files. sudo runs the command as this user.
+const standIns = `
+sudo() { while :; do case $1 in -u) shift 2 ;; -*) shift ;; *) break ;; esac; done; "$@"; }
+install() { mkdir -p "${@: -1}"; }
+editor() { :; }
+docker() { :; }
+hyperion-vault-api() { [ -z "${VAULT_LOCAL_MASTER_KEY:-}" ] || echo "a key in the environment is another one each time"; }
+`
+
+// TestSecretsAreMadeOnce pastes every block that makes a key or a password twice. The second time changes no file: what
+// was sealed under a key that is replaced never opens again.
+func TestSecretsAreMadeOnce(t *testing.T) {
+	documents, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, path := range append(documents, "../../README.md") {
+		for _, b := range blocksOf(t, path) {
+			if (b.lang != "sh" && b.lang != "bash") || !makesSecret.MatchString(b.text) || strings.Contains(b.text, "age-keygen") {
+				continue // age-keygen itself never replaces a file
+			}
+			found++
+			t.Run(filepath.Base(path), func(t *testing.T) { pasteTwice(t, b.text) })
+		}
+	}
+	if found == 0 {
+		t.Error("no document makes a key")
+	}
+}
+
+func pasteTwice(t *testing.T, text string) {
+	dir := t.TempDir()
+	for _, place := range []string{"etc/credstore", "var/lib/hyperion-vault"} {
+		if err := os.MkdirAll(filepath.Join(dir, place), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text = strings.NewReplacer("/etc/", dir+"/etc/", "/var/", dir+"/var/").Replace(text)
+	paste := func() map[string]string {
+		bash := exec.CommandContext(t.Context(), "bash", "-c", standIns+text)
+		bash.Dir = dir
+		out, _ := bash.CombinedOutput() // the second one fails
+		if strings.Contains(string(out), "another one each time") {
+			t.Errorf("%s", out)
+		}
+		files := map[string]string{}
+		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			files[path] = string(content)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	first := paste()
+	if len(first) == 0 || hasEmpty(first) {
+		t.Fatalf("nothing was made by:\n%s", text)
+	}
+	if !reflect.DeepEqual(first, paste()) {
+		t.Errorf("pasted again, it replaces what it has made:\n%s", text)
 	}
 }
 
@@ -118,4 +203,13 @@ func appendTo(path, text string) error {
 		err = cerr
 	}
 	return err
+}
+
+func hasEmpty(files map[string]string) bool {
+	for _, content := range files {
+		if content == "" {
+			return true
+		}
+	}
+	return false
 }
