@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Code says what kind of failure an error is. The text of each code is part of
@@ -73,7 +74,8 @@ func Wrap(code Code, err error, format string, args ...any) *Error {
 	return &Error{Code: code, Msg: fmt.Sprintf(format, args...), Err: err}
 }
 
-// Error returns message and cause, for the operator. Clients get MessageOf.
+// Error returns message and cause, for the operator, and nothing twice: a message that the cause has already, be it from
+// an error that was wrapped with the same text before, is left out. Clients get MessageOf.
 func (e *Error) Error() string {
 	switch {
 	case e == nil:
@@ -85,7 +87,11 @@ func (e *Error) Error() string {
 	case e.Msg == "":
 		return e.Err.Error()
 	}
-	return e.Msg + ": " + e.Err.Error()
+	cause := e.Err.Error()
+	if strings.Contains(": "+strings.ReplaceAll(cause, "\n", ": ")+": ", ": "+e.Msg+": ") { // errors.Join writes lines
+		return cause
+	}
+	return e.Msg + ": " + cause
 }
 
 // Unwrap returns the cause, or nil.

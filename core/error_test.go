@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -65,5 +66,31 @@ func TestCodeKnown(t *testing.T) {
 		if c.Known() {
 			t.Errorf("%q is known", c)
 		}
+	}
+}
+
+// TestErrorSaysNothingTwice goes through every nesting of a few texts: no message stands twice in what the operator reads,
+// and none is lost.
+func TestErrorSaysNothingTwice(t *testing.T) {
+	texts := []string{"the database cannot be reached", "the database", "no answer", "dial: refused"}
+	var nest func(err error, used []string, depth int)
+	nest = func(err error, used []string, depth int) {
+		said := ": " + strings.ReplaceAll(err.Error(), "\n", ": ") + ": "
+		for _, x := range used {
+			if n := strings.Count(said, ": "+x+": "); n != 1 {
+				t.Errorf("%q stands %d times in %q", x, n, err)
+			}
+		}
+		if depth == 0 {
+			return
+		}
+		for _, x := range texts {
+			nest(core.Wrap(core.Unavailable, err, "%s", x), append(used[:len(used):len(used)], x), depth-1)
+			nest(core.Wrap(core.Unavailable, errors.Join(io.EOF, err), "%s", x), append(used[:len(used):len(used)], x), depth-1)
+			nest(core.Wrap(core.Unavailable, fmt.Errorf("now: %w", err), "%s", x), append(used[:len(used):len(used)], x), depth-1)
+		}
+	}
+	for _, x := range texts[:3] {
+		nest(core.Errorf(core.Unavailable, "%s", x), []string{x}, 4)
 	}
 }

@@ -65,6 +65,8 @@ type Server struct {
 	mu      sync.Mutex
 	closing bool
 	conns   map[*conn]struct{}
+
+	repeats vault.Repeats
 }
 
 // Start listens and serves until Close. Errors: core.Invalid when a peer is no OS user or the socket's place is not

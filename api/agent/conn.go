@@ -135,6 +135,9 @@ func places() []string {
 func (c *conn) logFailure(req *frame.Request, err error) {
 	switch core.CodeOf(err) {
 	case core.Internal, core.Unavailable, core.Corrupt:
+		if c.s.repeats.Take(c.s.c.Log, err, req.Origin.RequestID) {
+			return
+		}
 		c.s.c.Log.Warn("key agent could not answer", "op", req.Op, "request_id", req.Origin.RequestID, "error", err)
 	}
 }

@@ -440,7 +440,7 @@ func TestFull(t *testing.T) {
 	for ; err == nil && n < 100; n++ {
 		err = f.Record(t.Context(), read("x"))
 	}
-	if core.CodeOf(err) != core.Unavailable || !strings.Contains(err.Error(), "full") || n < 5 || n == 100 {
+	if core.CodeOf(err) != core.Unavailable || !errors.Is(err, vault.ErrJournalFull) || !strings.Contains(err.Error(), "full") || n < 5 || n == 100 {
 		t.Fatalf("after %d records: %v", n, err)
 	}
 	n--

@@ -53,10 +53,10 @@ func (j *Journal) hasRoom(size int64, refusals bool) error {
 		size += int64(len(j.waiting.rests) + j.waiting.n*lineOverhead)
 	}
 	if !j.all.takes(j.pending, size, j.c.Log, j.c.Dir) {
-		return core.Errorf(core.Unavailable, "the audit journal is full: its records cannot be brought to the primary")
+		return core.Wrap(core.Unavailable, vault.ErrJournalFull, "the audit journal is full: its records cannot be brought to the primary")
 	}
 	if !j.refusals.takes(j.pending, size, j.c.Log, j.c.Dir) && refusals {
-		return core.Errorf(core.Unavailable, "the audit journal is half full and takes no records of failed requests: its records cannot be brought to the primary")
+		return core.Wrap(core.Unavailable, vault.ErrJournalFull, "the audit journal is half full and takes no records of failed requests: its records cannot be brought to the primary")
 	}
 	return nil
 }

@@ -65,6 +65,7 @@ type server struct {
 	streams *quota        // of open event streams
 	batches *quota        // of batch reads, until their answer is sent
 	exports chan struct{} // one element for every export of the audit
+	repeats vault.Repeats
 }
 
 // New returns the handler of all routes. It is safe for concurrent use.

@@ -409,6 +409,15 @@ func TestUnavailable(t *testing.T) {
 	a.want(call{method: "GET", path: "/v1/secrets/a", noToken: true}, 500, "corrupt")
 	a.recorder.FailWith(func(vault.Entry) error { return fmt.Errorf("disk full") })
 	a.want(call{method: "GET", path: "/v1/secrets", noToken: true}, 503, "unavailable")
+	// A full journal refuses every request; the log does not have them one by one.
+	a.logs.Reset()
+	a.recorder.FailWith(func(vault.Entry) error { return core.Wrap(core.Unavailable, vault.ErrJournalFull, "full") })
+	for range 5 {
+		a.want(call{method: "GET", path: "/v1/secrets", noToken: true}, 503, "unavailable")
+	}
+	if n := strings.Count(a.logs.String(), `"level":"ERROR"`); n != 1 {
+		t.Errorf("%d lines of errors for 5 requests:\n%s", n, a.logs)
+	}
 }
 
 func TestDeadlineReachesTheDoor(t *testing.T) {

@@ -173,7 +173,7 @@ func (v *Vault) makeProof(ctx context.Context, primary bool) (keyProofView, erro
 	}
 	rows, err := v.c.Store.SampleWrapped(ctx, primary, proofRows)
 	if err != nil {
-		return made, core.Wrap(core.CodeOf(err), errors.Join(errNoRows, err), "%s", core.MessageOf(err))
+		return made, core.Wrap(core.CodeOf(err), fmt.Errorf("%w: %w", errNoRows, err), "%s", core.MessageOf(err))
 	}
 	if len(rows) == 0 {
 		made.state = nothing

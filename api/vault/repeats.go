@@ -1,0 +1,52 @@
+package vault
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// ErrJournalFull is in the chain of the error of an operation whose record the journal has no room for.
+var ErrJournalFull = errors.New("the records that wait for the primary leave no room")
+
+// repeatsEvery is how often the log hears of failures that are all the same.
+const repeatsEvery = time.Minute
+
+// Repeats keeps failures for want of room in the journal from filling the log, while they last: the first is logged, and
+// then once a minute how many there were. The zero Repeats is ready. Safe for concurrent use.
+type Repeats struct {
+	mu      sync.Mutex
+	running bool
+	n       int // since the last line
+}
+
+// Take reports whether err is such a failure, which is then logged here or counted.
+func (r *Repeats) Take(log *slog.Logger, err error, requestID string) bool {
+	if !errors.Is(err, ErrJournalFull) {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running {
+		r.n++
+		return true
+	}
+	r.running = true
+	log.Error("a request failed for want of room in the audit journal; while that lasts, a line a minute says how many do",
+		"cause", err.Error(), "request_id", requestID)
+	time.AfterFunc(repeatsEvery, func() { r.tell(log) })
+	return true
+}
+
+func (r *Repeats) tell(log *slog.Logger) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.n == 0 {
+		r.running = false
+		return
+	}
+	log.Error("requests have failed for want of room in the audit journal", "requests", r.n, "seconds", repeatsEvery.Seconds())
+	r.n = 0
+	time.AfterFunc(repeatsEvery, func() { r.tell(log) })
+}
