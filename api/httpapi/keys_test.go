@@ -111,7 +111,7 @@ func TestRewrapFailure(t *testing.T) {
 	a.want(call{method: "POST", path: "/v1/admin/rewrap"}, 202, "")
 	for limit := time.Now().Add(10 * time.Second); ; <-time.After(10 * time.Millisecond) {
 		got := a.want(call{method: "GET", path: "/v1/admin/rewrap"}, 200, "")
-		if got.json["state"] == "done" {
+		if got.json["state"] == "failed" {
 			last, _ := got.json["last_failed"].(map[string]any)
 			if got.json["failed"] != 1.0 || got.json["remaining"] != 1.0 || last["name"] != "db/lost" || last["version"] != 1.0 ||
 				last["error"] != "the master key cannot be used now" || strings.Contains(got.Body.String(), "arn:") {

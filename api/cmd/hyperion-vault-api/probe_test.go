@@ -4,17 +4,20 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
 func TestProbe(t *testing.T) {
-	status, host := http.StatusOK, ""
+	var status atomic.Int32
+	var host atomic.Value
+	status.Store(http.StatusOK)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host = r.Host
+		host.Store(r.Host)
 		if r.URL.Path != "/readyz" {
-			status = http.StatusTeapot
+			status.Store(http.StatusTeapot)
 		}
-		w.WriteHeader(status)
+		w.WriteHeader(int(status.Load()))
 		_, _ = w.Write([]byte(`{"status":"of the server"}`))
 	}))
 	t.Cleanup(srv.Close)
@@ -23,8 +26,8 @@ func TestProbe(t *testing.T) {
 	env := []string{"VAULT_API_LISTEN=0.0.0.0:" + port, "VAULT_KMS_MODE=none", "HTTP_PROXY=http://192.0.2.1:1"}
 	t.Run("OK", func(t *testing.T) {
 		code, stdout, stderr := call(t, env, "probe")
-		if code != 0 || stdout != `{"status":"of the server"}`+"\n" || stderr != "" || host != "localhost" {
-			t.Errorf("exit %d, %q, %q; asked for %q", code, stdout, stderr, host)
+		if code != 0 || stdout != `{"status":"of the server"}`+"\n" || stderr != "" || host.Load() != "localhost" {
+			t.Errorf("exit %d, %q, %q; asked for %q", code, stdout, stderr, host.Load())
 		}
 	})
 	t.Run("TLS", func(t *testing.T) {
@@ -36,7 +39,7 @@ func TestProbe(t *testing.T) {
 		}
 	})
 	t.Run("ErrNotReady", func(t *testing.T) {
-		status = http.StatusServiceUnavailable
+		status.Store(http.StatusServiceUnavailable)
 		code, stdout, stderr := call(t, env, "probe")
 		if code != 1 || stdout != "" || stderr != `error: the service is not ready: 503 Service Unavailable: {"status":"of the server"}` {
 			t.Errorf("exit %d, %q, %q", code, stdout, stderr)
