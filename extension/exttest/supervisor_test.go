@@ -294,3 +294,36 @@ func TestSupervisorWarnsOfOwner(t *testing.T) {
 	postgres.exec("GRANT vault_owner TO intruder")
 	eventually(t, "the log warns again", func() bool { return said("has members") == 3 })
 }
+
+// TestSupervisorStalled: a worker that is there and makes no pass is stalled, and no longer so once it goes on.
+func TestSupervisorStalled(t *testing.T) {
+	c, postgres := supervised(t)
+	postgres.exec("CREATE DATABASE app")
+	app := c.connect(t, "app", vaulttest.Superuser)
+	app.exec("CREATE EXTENSION hyperion_vault")
+	passes(t, app)
+	const stalled = "SELECT (vault.supervision()->>'stalled')::boolean"
+	if get[bool](app, stalled) {
+		t.Fatal("stalled while passes are made")
+	}
+	pid := get[int](postgres, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'")
+	signal := func(s syscall.Signal) {
+		if err := syscall.Kill(pid, s); err != nil {
+			t.Error(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	defer signal(syscall.SIGCONT)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(2 * time.Minute); !get[bool](app, stalled); <-tick.C { // half a minute without a pass makes it so
+		if time.Now().After(end) {
+			t.Fatal("not stalled after two minutes")
+		}
+	}
+	if n := get[int](postgres, supervisors); n != 1 {
+		t.Errorf("%d supervisors: the test shows nothing", n)
+	}
+	signal(syscall.SIGCONT)
+	eventually(t, "it is not", func() bool { return !get[bool](app, stalled) })
+}
