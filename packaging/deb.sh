@@ -122,7 +122,7 @@ for major in "${majors[@]}"; do
 done
 [ ${#elsewhere[@]} = 0 ] || own_mounts "$0" "$@"
 for tool in dpkg-buildpackage dh pg_buildext fakeroot; do
-	command -v "$tool" >/dev/null || die "$tool is missing" "scripts/deps.sh test installs what building packages needs"
+	command -v "$tool" >/dev/null || die "$tool is missing" "scripts/deps.sh deb installs what building packages needs"
 done
 find_go
 mkdir -p "$DEV_DIR/deb" "${BUILD_DIR:-$DEV_DIR/deb}"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs what is missing to build, run and (with "test") check the project, by apt. Silent when all is there.
+# Installs what is missing to build, run and (with "test") check the project, by apt. With "deb" it installs what building
+# packages needs instead; the headers of the PostgreSQL versions to build for must be there. Silent when all is there.
 # It never touches an existing PostgreSQL cluster and makes none.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 
-want_tests=${1:-}
+case ${1:-} in '' | test | deb) what=${1:-} ;; *) die "$1: want nothing, test or deb" ;; esac
 
 # The major version to build for: of PG_CONFIG, of the newest installed server, or the distribution's own.
 pg_major() {
@@ -23,8 +24,9 @@ pg_major() {
 
 # has_server, has_headers: of the PostgreSQL that PG_CONFIG names. Debian's client package alone brings pgxs.mk, so
 # that says nothing of the headers.
-has_server() { [ -x "$("${PG_CONFIG:-pg_config}" --bindir 2>/dev/null)/postgres" ]; }
+has_server() { [ "$what" = deb ] || [ -x "$("${PG_CONFIG:-pg_config}" --bindir 2>/dev/null)/postgres" ]; }
 has_headers() {
+	[ "$what" = deb ] && return
 	[ -f "$("${PG_CONFIG:-pg_config}" --pgxs 2>/dev/null)" ] &&
 		[ -f "$("${PG_CONFIG:-pg_config}" --includedir-server 2>/dev/null)/postgres.h" ]
 }
@@ -75,13 +77,15 @@ need flock util-linux
 need setpriv util-linux
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 [ -d /etc/ssl/certs ] || missing+=(ca-certificates)
-if [ "$want_tests" = test ]; then
-	need shellcheck shellcheck
+if [ "$what" != '' ]; then
 	need dpkg-buildpackage dpkg-dev
 	need dh debhelper
 	need fakeroot fakeroot
 	need pg_buildext postgresql-server-dev-all
 	need lintian lintian
+fi
+if [ "$what" = test ]; then
+	need shellcheck shellcheck
 	need apt-ftparchive apt-utils
 	need gpg gpg
 	need gpgv gpgv
