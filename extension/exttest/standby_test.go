@@ -266,7 +266,11 @@ func TestStandbyRefusesChanges(t *testing.T) {
 		p.atStandby.MustStop(t) // it would wait for the primary; that the attempt is not on record changes nothing
 		p.primary.MustStop(t, syscall.SIGQUIT)
 		eventually(t, "the receiver has noticed", func() bool { return get[bool](p.there, "SELECT count(*) = 0 FROM pg_stat_wal_receiver") })
-		wantReadOnly(t, p.there.try("SELECT vault.delete_secret('db/text', NULL)"), "standby", "is not connected to it now")
+		hint := "is not connected to it now"
+		if serverVersion(p.there) >= 190000 { // it forgets the address as soon as the connection ends
+			hint = "not known here"
+		}
+		wantReadOnly(t, p.there.try("SELECT vault.delete_secret('db/text', NULL)"), "standby", hint)
 		p.standby.MustStop(t, syscall.SIGINT)
 		p.standby.MustStart(t)
 		s := p.standby.connect(t, p.db.Name, vaulttest.Superuser)
