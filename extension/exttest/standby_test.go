@@ -303,7 +303,7 @@ func TestStandbyPromoted(t *testing.T) {
 	if v := get[string](alone, "SELECT vault.read_secret('db/text', 1)"); v != "first" {
 		t.Errorf("read %q without a primary", v)
 	}
-	wantReadOnly(t, alone.try("SELECT vault.delete_secret('db/text', 1)"), "this node is a standby", "replicate")
+	wantReadOnly(t, alone.try("SELECT vault.delete_secret('db/text', 1)"), "this node is a standby", "Write to the primary")
 	p.standby.MustPromote(t)
 	eventually(t, "both have come to the new primary's audit", func() bool {
 		got := column(p.there, "SELECT action || ' ' || outcome FROM vault.audit_log WHERE node = 'node2' AND request_id = 'pid-"+fmt.Sprint(alone.pid())+"' ORDER BY id")
