@@ -98,9 +98,11 @@ func (p *pool) aim(c *pgx.ConnConfig, x *host) *link {
 	c.DialFunc, c.LookupFunc = l.dial, l.lookup(x.conn.LookupFunc)
 	c.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) (err error) {
 		err = direct(ctx, pc)
-		if err == nil && p.writer {
+		switch {
+		case err != nil:
+		case p.writer:
 			l.timeline, err = p.standing(ctx, pc, settleDown)
-		} else {
+		default:
 			err = p.welcome(ctx, x, pc, true)
 		}
 		if err == nil {
