@@ -101,7 +101,7 @@ func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin)
 	id := newChangeID()
 	args := append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...)
 	_, at, err := performAt(ctx, d, change[bool]{
-		sql: deleteSecret, args: append(args, id), row: pgx.RowTo[bool],
+		secret: string(x.Name), sql: deleteSecret, args: append(args, id), row: pgx.RowTo[bool],
 		landed: func(ctx context.Context) (bool, bool, error) {
 			at, err := d.madeAt(ctx, id)
 			return true, err == nil && !at.IsZero(), err
