@@ -29,7 +29,8 @@ BEGIN
     END IF;
     BEGIN
         -- While a primary waits for its standby, that one shows the change and it does not.
-        RETURN CASE WHEN pg_xact_status(knows_change.xid::xid8) <> 'in progress' THEN false END;
+        -- The status of a transaction that is too old to be looked up is null, which is no reason to wait.
+        RETURN CASE WHEN pg_xact_status(knows_change.xid::xid8) IS DISTINCT FROM 'in progress' THEN false END;
     EXCEPTION WHEN invalid_parameter_value THEN
         RETURN false;  -- a transaction that is still to come here
     END;

@@ -271,10 +271,17 @@ func place(xid string, id int64, at time.Time) (vault.Place, error) {
 }
 
 // KnowsPlace implements vault.Store.
-func (d *DB) KnowsPlace(ctx context.Context, p vault.Place) (bool, error) {
-	rows, err := readPrimary(ctx, d, "SELECT vault.knows_change($1::text, $2::bigint, $3::timestamptz) IS NOT FALSE",
-		placeArgs(p), pgx.RowTo[bool])
-	return err == nil && len(rows) == 1 && rows[0], err
+func (d *DB) KnowsPlace(ctx context.Context, p vault.Place) (vault.Knowledge, error) {
+	rows, err := readPrimary(ctx, d, "SELECT vault.knows_change($1::text, $2::bigint, $3::timestamptz)", placeArgs(p), pgx.RowTo[*bool])
+	switch {
+	case err != nil || len(rows) != 1:
+		return vault.PlaceGone, err
+	case rows[0] == nil:
+		return vault.PlaceOpen, nil
+	case *rows[0]:
+		return vault.PlaceKept, nil
+	}
+	return vault.PlaceGone, nil
 }
 
 // LastChange implements vault.Store.

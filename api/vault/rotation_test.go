@@ -462,6 +462,32 @@ func TestWatchAtAnUnknownPlace(t *testing.T) {
 			t.Errorf("got %+v", n)
 		}
 	})
+	t.Run("Reset while no server can tell, after a while", func(t *testing.T) {
+		away := func(op string) error {
+			if op == "KnowsPlace" {
+				return core.Errorf(core.Unavailable, "away")
+			}
+			return nil
+		}
+		for name, begin := range map[string]func(){
+			"the primary is away":         func() { d.store.FailWith(away) },
+			"the transaction is not over": func() { d.store.OpenTransaction = 99 },
+		} {
+			w, err := d.Watch(t.Context(), d.reader, "", &vault.Place{Transaction: 99, ID: 99})
+			wantCode(t, err, "")
+			begin()
+			for i := range 30 {
+				if n := step(w); n.Reset || len(n.Changes) != 0 {
+					t.Fatalf("%s: after %d s: %+v", name, i, n)
+				}
+			}
+			if n := step(w); !n.Reset {
+				t.Errorf("%s: waits for ever", name)
+			}
+			d.store.FailWith(nil)
+			d.store.OpenTransaction = 0
+		}
+	})
 	for name, p := range map[string]vault.Place{
 		"the future": {Transaction: last.Transaction + 9, ID: last.ID + 9, At: last.At},
 		"the past":   {Transaction: last.Transaction, ID: last.ID, At: last.At - 1},

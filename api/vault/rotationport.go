@@ -92,6 +92,18 @@ type Place struct {
 	At          int64 // microseconds since 1970; another history may have given out the same numbers, at another time
 }
 
+// Knowledge is what the primary says about a place.
+type Knowledge int
+
+const (
+	// PlaceGone: the place is none of this history, or changes after it were pruned.
+	PlaceGone Knowledge = iota
+	// PlaceKept: the change is there, and all after it.
+	PlaceKept
+	// PlaceOpen: the transaction that the place names is not over.
+	PlaceOpen
+)
+
 // Change says that a secret was created, got a new version or was deleted.
 type Change struct {
 	Place   Place
@@ -174,8 +186,8 @@ type Rotations interface {
 	// ChangesSince returns at most limit changes after a place, in their order; known is false when the reader does not
 	// have the change of that place, or not all after it.
 	ChangesSince(ctx context.Context, after Place, limit int) (changes []Change, known bool, err error)
-	// KnowsPlace tells whether the primary has the change of a place, and all after it, or will have it.
-	KnowsPlace(ctx context.Context, p Place) (bool, error)
+	// KnowsPlace reports what the primary knows of a place.
+	KnowsPlace(ctx context.Context, p Place) (Knowledge, error)
 	// LastChange returns the place after which everything is still to come. It asks the reader.
 	LastChange(ctx context.Context) (Place, error)
 	// Status asks the reader.

@@ -34,9 +34,12 @@ func (v *Vault) Status(ctx context.Context, c Caller) (Status, error) {
 func (v *Vault) Counts(ctx context.Context) (Status, error) { return v.c.Store.Counts(ctx) }
 
 // judgeEvery is the least time between two questions to the primary about one place, judgeTimeout bounds each.
+// patienceWithPlace bounds how long a watch waits for the primary to know a place: a failover takes less, and a client
+// may have made the place up.
 const (
-	judgeEvery   = time.Second
-	judgeTimeout = time.Second
+	judgeEvery        = time.Second
+	judgeTimeout      = time.Second
+	patienceWithPlace = 30 * time.Second
 )
 
 // Watch follows the changes of the names below a prefix. Not safe for concurrent use.
@@ -44,7 +47,8 @@ type Watch struct {
 	v      *Vault
 	prefix string
 	place  Place
-	judged time.Time // when the primary last knew a place that the reader did not
+	judged time.Time // when the primary was last asked about a place that the reader does not know
+	doubt  time.Time // since when the primary could not say whether it knows the place; zero = it could
 }
 
 // Watch starts after a place, or with what is still to come if after is nil. It needs an allowed client address, and
@@ -99,7 +103,8 @@ func (w *Watch) Next(ctx context.Context) (News, error) {
 }
 
 // judge decides about a place that the reader does not know: a standby may not have come to it yet, and the primary
-// has. While the primary is away nobody can tell, and nothing is lost by waiting.
+// has. While the primary is away, or the transaction of the place is not over, no server can tell. Nothing is lost by
+// waiting then, for a while.
 func (w *Watch) judge(ctx context.Context) (News, error) {
 	now := w.v.c.Clock()
 	if since := now.Sub(w.judged); since >= 0 && since < judgeEvery {
@@ -109,17 +114,29 @@ func (w *Watch) judge(ctx context.Context) (News, error) {
 	asking, cancel := context.WithTimeout(ctx, judgeTimeout)
 	defer cancel()
 	known, err := w.v.c.Store.KnowsPlace(asking, w.place)
-	if known || core.CodeOf(err) == core.Unavailable {
+	switch {
+	case err == nil && known == PlaceKept:
+		w.doubt = time.Time{}
 		return News{}, ctx.Err()
-	}
-	if err != nil {
+	case err != nil && core.CodeOf(err) != core.Unavailable:
 		return News{}, err
+	case err == nil && known == PlaceGone:
+		return w.reset(ctx)
+	case w.doubt.IsZero():
+		w.doubt = now
+	case now.Sub(w.doubt) >= patienceWithPlace:
+		return w.reset(ctx)
 	}
+	return News{}, ctx.Err()
+}
+
+// reset lets the watch go on from what the reader has now.
+func (w *Watch) reset(ctx context.Context) (News, error) {
 	place, err := w.v.c.Store.LastChange(ctx)
 	if err != nil {
 		return News{}, err
 	}
-	w.place, w.judged = place, time.Time{}
+	w.place, w.judged, w.doubt = place, time.Time{}, time.Time{}
 	return News{Reset: true}, nil
 }
 

@@ -278,10 +278,18 @@ func (s *Store) knows(p vault.Place, n int) bool {
 }
 
 // KnowsPlace implements vault.Store.
-func (s *Store) KnowsPlace(_ context.Context, p vault.Place) (bool, error) {
+func (s *Store) KnowsPlace(_ context.Context, p vault.Place) (vault.Knowledge, error) {
 	leave, err := s.enter("KnowsPlace")
 	defer leave()
-	return err == nil && s.knows(p, len(s.changes)), err
+	switch {
+	case err != nil:
+		return vault.PlaceGone, err
+	case s.OpenTransaction != 0 && p.Transaction == s.OpenTransaction:
+		return vault.PlaceOpen, nil
+	case s.knows(p, len(s.changes)):
+		return vault.PlaceKept, nil
+	}
+	return vault.PlaceGone, nil
 }
 
 // LastChange implements vault.Store.

@@ -17,6 +17,8 @@ type Store struct {
 	Recorder *Recorder
 	Now      func() time.Time
 	Replayed *int // changes that the reader has; nil = all
+	// OpenTransaction is a place's transaction that is not over; 0 = none.
+	OpenTransaction uint64
 
 	AuditRecords int64 // how many AuditAfter has
 
