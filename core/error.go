@@ -60,6 +60,8 @@ type Error struct {
 	Msg string
 	// Err is the cause, for the operator's log only. May be nil.
 	Err error
+
+	recovered bool // made by Recovered
 }
 
 // Errorf returns an Error without a cause. The text goes to clients unless code

@@ -26,11 +26,16 @@ show() {
 	grep -qE -- "$1" "$OUT" || die "that is not the answer the demo expects: $1" "the logs are in $DEV_DIR/home/log/"
 }
 
-# forget NAME...: secrets of a demo before this one.
+# forget NAME...: secrets of a demo before this one, and that they existed: a secret that is created again goes on with
+# the version numbers of the deleted one, and the walk shows versions 1 and 2.
 forget() {
 	local name
 	for name in "$@"; do
 		curl -sS -o /dev/null -X DELETE -H @"$ADMIN" -H 'If-Match: *' "$VAULT_ADDR/v1/secrets/$name"
+		psql -Xq -v name="$name" <<-'E'
+			DELETE FROM vault.rotation_jobs j USING vault.secrets s WHERE s.id = j.secret_id AND s.name = :'name' AND s.deleted_at IS NOT NULL;
+			DELETE FROM vault.secrets WHERE name = :'name' AND deleted_at IS NOT NULL;
+		E
 	done
 }
 

@@ -3,11 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"runtime"
 	"strings"
 	"time"
 
@@ -110,25 +108,11 @@ func (c *conn) answer(body []byte) bool {
 func (c *conn) handle(ctx context.Context, req *frame.Request) (resp *frame.Response, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.s.c.Log.Error("key agent: a request panicked", "op", req.Op, "type", fmt.Sprintf("%T", p), "stack", places())
-			resp, err = nil, core.Errorf(core.Internal, "the request panicked")
+			resp, err = nil, core.Recovered(p)
+			c.s.c.Log.Error("key agent: a request panicked", "op", req.Op, "error", err.Error())
 		}
 	}()
 	return dispatch(ctx, c.s.c.Door, req)
-}
-
-// places returns the functions and lines of the stack above its caller.
-func places() []string {
-	pcs := make([]uintptr, 32)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
-	var out []string
-	for {
-		f, more := frames.Next()
-		out = append(out, fmt.Sprintf("%s:%d", f.Function, f.Line))
-		if !more {
-			return out
-		}
-	}
 }
 
 // logFailure writes what the operator has to mend. What a caller did wrong is in the audit log, not here.

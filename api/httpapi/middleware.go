@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"runtime"
 	"strings"
 	"time"
 
@@ -177,28 +175,14 @@ func (s *server) recover(c *gin.Context) {
 		if p == http.ErrAbortHandler {
 			panic(p) // on purpose: the connection is cut
 		}
-		s.Log.ErrorContext(c.Request.Context(), "panic", "type", fmt.Sprintf("%T", p), "stack", places(),
-			"request_id", callerOf(c).RequestID)
+		err := core.Recovered(p)
+		s.Log.ErrorContext(c.Request.Context(), "panic", "error", err.Error(), "request_id", callerOf(c).RequestID)
 		if c.Writer.Written() {
 			panic(http.ErrAbortHandler)
 		}
 		s.fail(c, core.Errorf(core.Internal, "panic"))
 	}()
 	c.Next()
-}
-
-// places returns the functions and lines of the stack, without arguments.
-func places() []string {
-	pcs := make([]uintptr, 32)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
-	var out []string
-	for {
-		f, more := frames.Next()
-		out = append(out, fmt.Sprintf("%s:%d", f.Function, f.Line))
-		if !more {
-			return out
-		}
-	}
 }
 
 func (s *server) noRoute(c *gin.Context) {

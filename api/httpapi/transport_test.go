@@ -252,7 +252,7 @@ func TestPanicsAreConstant(t *testing.T) {
 		t.Fatalf("%s", got.Body)
 	}
 	log := a.logs.String()
-	if strings.Contains(log, marker) || !strings.Contains(log, `"type":"string"`) || !strings.Contains(log, "httpapi") {
+	if strings.Contains(log, marker) || !strings.Contains(log, "panic of type string at httpapi_test.TestPanicsAreConstant") {
 		t.Fatalf("%s", log)
 	}
 	if e := a.recorder.Take(); len(e) != 1 || e[0].Code != core.Internal {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hyperiondb/hyperion-vault/api/kms"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 const prefix = "hyperion_vault_"
@@ -41,6 +42,9 @@ func Handler(s Sources) http.Handler {
 		keys{s.Keys}, audit{s.Journal}, replication{s.Database}, rotations{s.Counts}, conditions{s.Conditions}, process{s.Pools, s.Version, s.Counts, s.NotAfter},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(s.Requests.collectors()...)
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: prefix + "panics_total", Help: "Panics that the process recovered from. Each is in the log with its place.",
+	}, func() float64 { return float64(core.Panics()) }))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 

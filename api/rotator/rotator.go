@@ -269,8 +269,9 @@ func (r *Rotator) rotate(ctx context.Context, c vault.Claim) core.Code {
 // complete makes a failure of a panic, so that one secret cannot end the rotation of all others.
 func (r *Rotator) complete(ctx context.Context, c vault.Claim) (made vault.Secret, err error) {
 	defer func() {
-		if recover() != nil { // its value may hold anything
-			err = core.Errorf(core.Internal, "the rotation panicked")
+		if p := recover(); p != nil {
+			err = core.Recovered(p)
+			r.c.Log.ErrorContext(ctx, "a rotation panicked", "secret", string(c.Secret.Name), "error", err.Error())
 		}
 	}()
 	return r.c.Door.CompleteRotation(ctx, c)

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -169,7 +167,7 @@ func (s *sharedReads) overtake(x *batch) {
 func (s *sharedReads) serve(ctx context.Context, x *batch) {
 	defer func() {
 		if p := recover(); p != nil {
-			x.fail(core.Wrap(core.Internal, fmt.Errorf("panic of type %T at %s", p, places()), "a shared read failed"))
+			x.fail(core.Wrap(core.Internal, core.Recovered(p), "a shared read failed"))
 		}
 		for _, q := range x.questions {
 			q.told <- struct{}{}
@@ -245,20 +243,6 @@ func deliver(questions []*question, r *storedResult) {
 			continue
 		}
 		q.rows = append(q.rows, r.StoredValue)
-	}
-}
-
-// places returns the functions and lines of a panic, without arguments.
-func places() string {
-	pcs := make([]uintptr, 16)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(4, pcs)])
-	var b strings.Builder
-	for {
-		f, more := frames.Next()
-		fmt.Fprintf(&b, "%s:%d ", f.Function, f.Line)
-		if !more {
-			return b.String()
-		}
 	}
 }
 

@@ -153,11 +153,11 @@ func errNoRoom() error {
 // openEach opens the rows of names into their results, several at a time. A panic of one of them is the caller's.
 func (v *Vault) openEach(ctx context.Context, names []core.Name, rows []StoredResult, result func(core.Name) *BatchResult) {
 	var next atomic.Int64
-	var panicked atomic.Value
+	var panicked atomic.Pointer[core.Error]
 	work := func() {
 		defer func() {
 			if p := recover(); p != nil {
-				panicked.CompareAndSwap(nil, box{p})
+				panicked.CompareAndSwap(nil, core.Recovered(p))
 			}
 		}()
 		for i := next.Add(1) - 1; i < int64(len(rows)); i = next.Add(1) - 1 {
@@ -173,10 +173,7 @@ func (v *Vault) openEach(ctx context.Context, names []core.Name, rows []StoredRe
 	}
 	work()
 	workers.Wait()
-	if p, ok := panicked.Load().(box); ok {
-		panic(p.value)
+	if p := panicked.Load(); p != nil {
+		panic(p)
 	}
 }
-
-// box lets values of different types share an atomic.Value.
-type box struct{ value any }

@@ -39,8 +39,8 @@ func give(b []byte) C.HvBuf {
 // The text of a panic is not passed on: it may quote what it failed on.
 func guarded(failure *C.HvError, do func() error) (rc C.int) {
 	defer func() {
-		if recover() != nil {
-			rc = fail(failure, core.Internal, "internal error: a panic in hyperion_vault_go was recovered")
+		if p := recover(); p != nil {
+			rc = fail(failure, core.Internal, "internal error: a panic in hyperion_vault_go was recovered: "+core.Recovered(p).Msg)
 		}
 	}()
 	if err := do(); err != nil {

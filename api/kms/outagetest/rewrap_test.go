@@ -42,9 +42,10 @@ func TestKeyChange(t *testing.T) {
 	l.stop()
 	moved, _ := last.body["moved"].(float64)
 	skipped, _ := last.body["skipped"].(float64)
-	// Versions that were replaced before they were counted are not in the total.
+	// Versions that were replaced before they were counted are not in the total. Those that were replaced between the
+	// count and their turn are neither moved nor skipped.
 	if total := last.body["total"]; last.body["state"] != "done" || last.body["failed"] != 0.0 ||
-		moved+skipped != total || moved < float64(n-20) || moved+skipped > float64(n) {
+		moved+skipped > total.(float64) || moved < float64(n-20) || moved+skipped > float64(n) {
 		t.Fatalf("%s", last.text)
 	}
 	if l.failed.Load() != 0 || l.done.Load() == 0 {

@@ -1,0 +1,46 @@
+package core
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+)
+
+// maxFrames bounds how much of a stack an error names.
+const maxFrames = 12
+
+var panics atomic.Uint64
+
+// Panics returns how many panics this process has recovered from. Safe for concurrent use.
+func Panics() uint64 { return panics.Load() }
+
+// Recovered turns what recover returned into an Internal error that says where the panic began: its type, and functions
+// with their lines, innermost first. The value and the arguments are left out, for they may hold a secret. It must be
+// called by the deferred function itself. An error that it made, raised again in another goroutine, is returned as it is
+// and not counted again.
+func Recovered(p any) *Error {
+	if e, again := p.(*Error); again && e.recovered {
+		return e
+	}
+	panics.Add(1)
+	return &Error{Code: Internal, Msg: fmt.Sprintf("panic of type %T at %s", p, panicPlace()), recovered: true}
+}
+
+// panicPlace lists the frames below the panic.
+func panicPlace() string {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs)])
+	var places []string
+	for below, more := false, true; more && len(places) < maxFrames; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		switch {
+		case f.Function == "runtime.gopanic" || f.Function == "runtime.sigpanic" || f.Function == "runtime.panicmem":
+			below, places = true, nil
+		case below && !strings.HasPrefix(f.Function, "runtime."):
+			places = append(places, fmt.Sprintf("%s:%d", f.Function[strings.LastIndex(f.Function, "/")+1:], f.Line))
+		}
+	}
+	return strings.Join(places, " ")
+}
