@@ -91,6 +91,13 @@ manual_complete() {
 	done
 }
 
+# The alert rules, and their unit tests.
+alert_rules() {
+	command -v promtool >/dev/null || { say "promtool is not installed" && return 77; }
+	promtool check config --syntax-only docs/monitoring/prometheus.yml && promtool check rules docs/monitoring/alerts.yml &&
+		promtool test rules docs/monitoring/alerts_test.yml
+}
+
 # govulncheck's database is on the network.
 vulnerabilities() {
 	local out rc=0
@@ -114,6 +121,7 @@ check "units are hardened" units_hardened
 check "manual page is complete" manual_complete
 check "SQL parts are listed" sql_parts_listed
 check "frozen schema scripts" frozen_scripts_agree
+check "alert rules" alert_rules
 if [ "${1:-}" != quick ]; then
 	check "staticcheck" "$GO" run "$STATICCHECK" ./...
 	check "govulncheck" vulnerabilities
