@@ -59,6 +59,23 @@ var logged = []struct {
 	{name: "wrong function by search_path", settings: "search_path = vault", sql: "SELECT rotate_secret('kept', '%s', nofoo)"},
 	{name: "misspelt by search_path", settings: "search_path = public, vault", sql: "SELECT createsecret('kept', '%s')"},
 	{name: "syntax error by search_path", settings: `search_path = "vault", public`, sql: "SELECT createsecret('kept' '%s')"},
+	{name: "schema misspelt", sql: "SELECT vualt.put('new', '%s')"},
+	{name: "schema misspelt, quoted", sql: `SELECT "Vaults" . put('new', '%s')`},
+	{name: "schema misspelt, known function", sql: "SELECT vualt.create_secret('new', '%s')"},
+	{name: "schema and function misspelt", sql: "CALL valt.create_secrt('new', '%s')"},
+	{name: "extension for schema", sql: "SELECT hyperion_vault.put('new', '%s')"},
+	{name: "database before it", sql: "SELECT nowhere.vault.put('new', '%s')"},
+	{name: "no schema", sql: "SELECT put_secret('new', '%s')"},
+	{name: "no schema, misspelt", sql: "SELECT create_secrt('new', '%s')"},
+	{name: "no point", sql: "SELECT vault create('new', '%s')"},
+	{name: "comma for the point", sql: "SELECT vault,put('new', '%s')"},
+	{name: "colons for the point", sql: "SELECT vault::put('new', '%s')"},
+	{name: "no command", sql: "vault put new '%s'"},
+	{name: "as a table", sql: "UPDATE vault SET value = '%s' WHERE name = 'new'"},
+	{name: "secrets as a table", sql: "INSERT INTO secrets (name, value) VALUES ('new', '%s')"},
+	{name: "as a type", sql: "SELECT '%s'::vault"},
+	{name: "unterminated", sql: "SELECT vault.put('new', '%s"},
+	{name: "unterminated, no point", sql: "SELECT vault put('new', '%s"},
 
 	{name: "verify by search_path", settings: "search_path = vault", sql: "SELECT verify('kept', '%s', nofoo)"},
 	{name: "verify, spaced", settings: "search_path = vault", sql: "SELECT verify \n\t('kept', '%s', nofoo)"},
@@ -211,6 +228,33 @@ func TestLogHoldsNoValue(t *testing.T) {
 	}
 }
 
+// boundSlips are calls that take the value for what another parameter should have been, in text, as most drivers send it.
+var boundSlips = []string{
+	"SELECT vault.read_secret('kept', $1)", "SELECT vault.read_secret($2, $1)", "SELECT vault.delete_secret($2, $1)",
+	"SELECT * FROM vault.audit(max_rows => $1)", "SELECT vault.put($2, $1, nofoo)", "SELECT vault.delete_secret($2, $1::text::bigint)",
+}
+
+// TestLogHoldsNoBoundSlip: the error quotes the value, and the statement has no literal.
+func TestLogHoldsNoBoundSlip(t *testing.T) {
+	c := startCluster(t, true)
+	b := newBench(t, c)
+	b.script("SET log_parameter_max_length_on_error = -1")
+	for _, sql := range boundSlips {
+		marker := "mark" + randomText(24)
+		args := [][]byte{[]byte(marker)}
+		if strings.Contains(sql, "$2") {
+			args = append(args, []byte("kept"))
+		}
+		before := len(c.logText(t))
+		if err := b.PgConn().ExecParams(bounded(t), sql, args, nil, nil, nil).Read().Err; err == nil {
+			t.Errorf("%s is no slip", sql)
+		}
+		if text := c.logText(t)[before:]; strings.Contains(text, marker) || !strings.Contains(text, "a statement that calls hyperion_vault failed") {
+			t.Errorf("%s: %s", sql, text)
+		}
+	}
+}
+
 // collectedLogs are the texts of the log in each format, with what the session has written until now.
 func collectedLogs(t *testing.T, b *bench) map[string]string {
 	t.Helper()
@@ -285,6 +329,8 @@ var kept = []struct {
 	{"verify-full", "", "SELECT 'sslmode=verify-full', 1/0", `STATEMENT:  SELECT 'sslmode=verify-full', 1/0\n`},
 	{"a path", "", "SELECT '/verify/7', 1/0", `STATEMENT:  SELECT '/verify/7', 1/0\n`},
 	{"other functions", "", "SELECT verify_email('x'), reverify('x')", `STATEMENT:  SELECT verify_email\('x'\), reverify\('x'\)\n`},
+	{"misspelt names of others", "", "SELECT coalesse('x', 7)", `STATEMENT:  SELECT coalesse\('x', 7\)\n`},
+	{"a string that names it", "", "SELECT 'a vault of secrets', 1/0", `STATEMENT:  SELECT 'a vault of secrets', 1/0\n`},
 	{"EXECUTE of others", "log_statement = 'all'", "EXECUTE one", `statement: EXECUTE one\n`},
 	{"RAISE of others", "", "DO $$ BEGIN RAISE WARNING 'seen %', 7; END $$", `WARNING:  seen 7\n`},
 	{"parameters of others", "log_statement = 'all'; SELECT vault.verify('kept', 'x'); SET log_statement = 'all'",

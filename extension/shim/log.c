@@ -7,10 +7,10 @@
  * out of what pg_stat_activity shows. So a log entry of a statement that has to do with a value keeps only what cannot
  * hold one, and the activity is overwritten as soon as a function that takes a value is entered.
  *
- * Which statements: those whose text names such a function, those that hold a literal and name the vault, for a misspelt
- * call is one, those that run a prepared statement or a cursor that does,
- * any in which one has been entered or a value has been read, for it may have been called by another function, and
- * those of which the entry itself names one, for then a function has made that statement.
+ * Which statements: those whose text names such a function, those that hold a literal and name the vault, or fail as they
+ * are written and name something like it, for a misspelt call is one, those that run a prepared statement or a cursor
+ * that does, any in which one has been entered or a value has been read, for it may have been called by another function,
+ * and those of which the entry itself names one, for then a function has made that statement.
  *
  * What cannot hold a value: a message of this library, and the fixed part of any other's format.
  */
@@ -39,6 +39,25 @@ HvEntered(void)
 }
 
 /*
+ * How the statement of an entry has failed. As it is written: by its syntax, or because something has no such name or
+ * not such types; it does not matter what else is in that class, but a missing privilege is not.
+ */
+static HvFailure
+Failure(const ErrorData *edata)
+{
+	int			category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
+
+	if (edata->elevel < ERROR)
+		return HV_NO_FAILURE;
+	if (edata->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
+		return HV_FAILED;
+	if (category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION || category == ERRCODE_INVALID_SCHEMA_NAME ||
+		category == ERRCODE_INVALID_CATALOG_NAME || edata->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED)
+		return HV_FAILED_AS_WRITTEN;
+	return HV_FAILED;
+}
+
+/*
  * Whether an entry is of a statement that has to do with a value.
  */
 static bool
@@ -49,15 +68,10 @@ Concerns(const ErrorData *edata)
 	};
 	const char *statements[] = {debug_query_string, edata->message, edata->context, edata->internalquery};
 
-	/* A name that search_path may have found in the vault's schema, had it been spelt right. */
-	bool		unknown = edata->sqlerrcode == ERRCODE_UNDEFINED_FUNCTION ||
-		edata->sqlerrcode == ERRCODE_AMBIGUOUS_FUNCTION || edata->sqlerrcode == ERRCODE_UNDEFINED_COLUMN ||
-		edata->sqlerrcode == ERRCODE_SYNTAX_ERROR;
-
 	if (HvEntered())
 		return true;
 	for (int i = 0; i < lengthof(statements); i++)
-		if (HvSlips(statements[i], unknown))
+		if (HvSlips(statements[i], Failure(edata)))
 			return true;
 	for (int i = 0; i < lengthof(texts); i++)
 		if (HvNames(texts[i]) || HvRunsNaming(texts[i]))

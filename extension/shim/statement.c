@@ -18,6 +18,7 @@
 #include "utils/catcache.h"
 #include "utils/portal.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 /*
  * Case-insensitive strstr, for ASCII; the word is in lower case and begins with a letter.
@@ -178,20 +179,58 @@ NamesSchema(const char *text)
 }
 
 /*
+ * Whether a text has, before a point, a name that one can take for the schema's: two letters may be others, missing or
+ * too many.
+ */
+static bool
+ResemblesSchema(const char *text)
+{
+	const int	most = 2;
+	const int	expected = strlen(HV_SCHEMA_NAME);
+
+	for (const char *at = text; *at != '\0'; at++)
+	{
+		int			len = 0;
+		const char *end;
+		char	   *name;
+		bool		resembles;
+
+		if (!isalpha((unsigned char) *at) || (at > text && InIdentifier(at[-1])))
+			continue;
+		while (isalnum((unsigned char) at[len]) || at[len] == '_')
+			len++;
+		end = at + len + (at[len] == '"');
+		end += strspn(end, " \t\n\r\f\v");
+		if (abs(len - expected) > most || *end != '.')
+			continue;
+		name = downcase_identifier(at, len, false, false);
+		resembles = varstr_levenshtein_less_equal(name, len, HV_SCHEMA_NAME, expected, 1, 1, 1, most, true) <= most;
+		pfree(name);
+		if (resembles)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Whether a text may be a slip that holds a value: it has a literal and names the schema, or a function that one can take
- * for one that takes a value, or names anything where search_path has the schema.
+ * for one that takes a value. A slip that PostgreSQL has found out to be one may have misspelt the schema and the
+ * function, or miss the point between them, or name anything where search_path has the schema.
  */
 bool
-HvSlips(const char *text, bool unknown)
+HvSlips(const char *text, HvFailure failure)
 {
 	static const char *const ours[] = {
 		"read_secret", "rotate_secret", "configure_secret", "delete_secret", "list_secrets", "expire_version"
 	};
 
-	if (text == NULL || !HoldsLiteral(text))
+	if (text == NULL || (!HoldsLiteral(text) && (failure == HV_NO_FAILURE || strchr(text, '$') == NULL)))
 		return false;
-	if (NamesSchema(text) ||
-		(unknown && namespace_search_path != NULL && HvFind(namespace_search_path, HV_SCHEMA_NAME) != NULL))
+	if (NamesSchema(text))
+		return true;
+	if (failure == HV_FAILED_AS_WRITTEN &&
+		(HvFind(text, HV_SCHEMA_NAME) != NULL || HvFind(text, "secr") != NULL || ResemblesSchema(text) ||
+		 (namespace_search_path != NULL && HvFind(namespace_search_path, HV_SCHEMA_NAME) != NULL)))
 		return true;
 	for (int i = 0; i < lengthof(ours); i++)
 		if (HvFind(text, ours[i]) != NULL)
