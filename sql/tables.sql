@@ -120,6 +120,8 @@ CREATE TABLE vault.access_grants (
     granted_at timestamptz NOT NULL,
     granted_by text NOT NULL,
     grantee regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,  -- null: missing
+    id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()  -- rows without a key cannot be deleted once they are published
+        CONSTRAINT access_grants_pkey PRIMARY KEY,
     CONSTRAINT access_grants_key UNIQUE (grantee, pattern, action)
 );
 

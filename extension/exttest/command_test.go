@@ -71,6 +71,82 @@ func TestOwnerGetsNoMember(t *testing.T) {
 	b.script("REVOKE vault_owner FROM " + role)
 }
 
+// structureCommands would change whose the tables are, or tie others to them.
+var structureCommands = []string{
+	"ALTER TABLE vault.secrets OWNER TO postgres", "ALTER TABLE vault.access_grants OWNER TO CURRENT_USER",
+	"ALTER TABLE vault.secrets DISABLE ROW LEVEL SECURITY", "ALTER TABLE vault.admin_tokens NO FORCE ROW LEVEL SECURITY",
+	"REASSIGN OWNED BY vault_owner TO postgres", "REASSIGN OWNED BY of_others, vault_owner TO postgres",
+	"ALTER FUNCTION vault.read_secret(text, bigint) OWNER TO postgres", "ALTER ROUTINE vault.read_secret OWNER TO postgres",
+	"ALTER SCHEMA vault OWNER TO postgres",
+	"CREATE TABLE tied (x uuid REFERENCES vault.secrets)", "CREATE TABLE tied (x uuid, FOREIGN KEY (x) REFERENCES vault.secrets (id))",
+	"ALTER TABLE plain ADD FOREIGN KEY (x) REFERENCES vault.secrets (id)", "ALTER TABLE plain ADD COLUMN y uuid REFERENCES vault.secrets",
+	"ALTER TABLE plain ADD COLUMN y uuid, ADD CONSTRAINT z FOREIGN KEY (y) REFERENCES vault.rotation_jobs",
+	"CREATE TABLE tied () INHERITS (vault.access_grants)", "ALTER TABLE alike INHERIT vault.secrets",
+	"SET LOCAL search_path = vault, public; CREATE TABLE public.tied (x uuid REFERENCES secrets)",
+	"DO $$ BEGIN CREATE TABLE tied (x uuid REFERENCES vault.secrets); END $$", "CREATE SCHEMA tied CREATE TABLE t (x uuid REFERENCES vault.secrets)",
+	"CREATE TEMP TABLE tied () INHERITS (vault.secrets)",
+}
+
+// TestTablesStayAsTheyAre: a superuser's mistake opens or ties nothing.
+func TestTablesStayAsTheyAre(t *testing.T) {
+	b := newBench(t, startCluster(t, true))
+	b.script("CREATE ROLE of_others; CREATE TABLE plain (x uuid); CREATE TABLE alike (LIKE vault.secrets INCLUDING ALL)")
+	for _, sql := range structureCommands {
+		b.script("BEGIN")
+		err := runEach(b.session, sql)
+		b.script("ROLLBACK")
+		wantError(t, err, "55000", "schema vault")
+		b.script("BEGIN; SET LOCAL hyperion_vault.allow_unsafe_grants = on")
+		if err := runEach(b.session, sql); err != nil {
+			t.Errorf("allowed, %s: %v", sql, err)
+		}
+		b.script("ROLLBACK")
+	}
+	b.script(`CREATE TABLE other (x uuid PRIMARY KEY); CREATE TABLE refers (x uuid REFERENCES other) ; CREATE TABLE child () INHERITS (plain);
+		ALTER TABLE plain ADD FOREIGN KEY (x) REFERENCES other; ALTER TABLE plain OWNER TO of_others; REASSIGN OWNED BY of_others TO postgres;
+		ALTER TABLE vault.secrets OWNER TO vault_owner; ALTER SCHEMA vault OWNER TO vault_owner; ALTER TABLE plain DISABLE ROW LEVEL SECURITY`)
+}
+
+// TestPublicationsStopNothing: a table without a key refuses changes once it is published, and FOR ALL TABLES is how one
+// moves to another major version.
+func TestPublicationsStopNothing(t *testing.T) {
+	c := startCluster(t, true, "wal_level = logical")
+	b := newBench(t, c)
+	role := c.newRole(t)
+	b.grant(role, "kept", "read")
+	b.script("CREATE PUBLICATION everything FOR ALL TABLES")
+	for _, sql := range []string{
+		"SELECT vault.revoke_access('" + role + "', 'kept', '{read}')", "SELECT vault.create_secret('published', 'x')",
+		"SELECT vault.update_secret('published', 'y', NULL)", "SELECT vault.delete_secret('published', NULL)",
+	} {
+		b.script(sql)
+	}
+	if missing := column(b.session, `SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind = 'r'
+		AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)`); len(missing) > 0 {
+		t.Errorf("no primary key: %v", missing)
+	}
+}
+
+// TestMaintainersHoldNothing: from version 17 on members of pg_maintain may rewrite every table.
+func TestMaintainersHoldNothing(t *testing.T) {
+	c := startCluster(t, true)
+	b := newBench(t, c)
+	role := c.newRole(t)
+	b.grant(role, "kept", "read")
+	if serverVersion(b.session) >= 170000 { // before, nobody else may do these at all
+		b.exec("GRANT pg_maintain TO " + role)
+	}
+	s := c.connect(t, b.db, role)
+	for _, sql := range []string{
+		"CLUSTER vault.secrets USING secrets_pkey", "REINDEX TABLE vault.secrets", "REINDEX INDEX vault.secrets_pkey",
+		"REINDEX (VERBOSE) TABLE vault.audit_log", "DO $$ BEGIN EXECUTE 'REINDEX TABLE vault.secrets'; END $$",
+	} {
+		wantError(t, runEach(s, "BEGIN; "+sql), "42501", "permission denied to rewrite")
+		s.script("ROLLBACK")
+	}
+	b.script("REINDEX TABLE vault.secrets; CLUSTER vault.secrets USING secrets_pkey")
+}
+
 // runEach runs several statements in one string, of which only the last ought to fail.
 func runEach(s *session, sql string) error {
 	s.t.Helper()

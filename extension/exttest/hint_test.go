@@ -101,7 +101,7 @@ func suggestion(t *testing.T, err error) string {
 // that are written in another way.
 func TestSuggestionsRun(t *testing.T) {
 	b := newBench(t, sharedCluster(t))
-	hint := regexp.MustCompile(`(?s)(?:errhint|errdetail|HV_TOO_LONG_HINT|ALLOW_HINT|(?:HINT|DETAIL)\s*=)[^;]*?((?:["'](?:[^"'\n]|'')*["'][\s|]*)+)`)
+	hint := regexp.MustCompile(`(?s)(?:errhint|errdetail|HV_TOO_LONG_HINT|HV_ALLOW_HINT|(?:HINT|DETAIL)\s*=)[^;]*?((?:["'](?:[^"'\n]|'')*["'][\s|]*)+)`)
 	var n int
 	for _, pattern := range []string{"../../sql/[a-z]*.sql", "../shim/*.[ch]"} {
 		files, err := filepath.Glob(pattern)

@@ -31,13 +31,11 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
-#define ALLOW_HINT	"If it has to be: SET hyperion_vault.allow_unsafe_grants = on;"
-
 /*
  * The schema of the vault in this database; InvalidOid if there is none.
  */
-static Oid
-Schema(void)
+Oid
+HvSchema(void)
 {
 	Oid			schema = get_namespace_oid(HV_SCHEMA_NAME, true);
 	Oid			extension = get_extension_oid(HV_EXTENSION_NAME, true);
@@ -48,8 +46,11 @@ Schema(void)
 	return schema;
 }
 
-static bool
-InSchema(const RangeVar *relation, Oid schema)
+/*
+ * Whether a relation is in the vault's schema.
+ */
+bool
+HvInSchema(const RangeVar *relation, Oid schema)
 {
 	Oid			found = RangeVarGetRelid(relation, NoLock, true);
 
@@ -77,23 +78,23 @@ CheckGrant(GrantStmt *grant)
 	ListCell   *cell;
 	bool		creates = grant->privileges == NIL;
 
-	if (!grant->is_grant || grant->targtype == ACL_TARGET_DEFAULTS || !OidIsValid(schema = Schema()))
+	if (!grant->is_grant || grant->targtype == ACL_TARGET_DEFAULTS || !OidIsValid(schema = HvSchema()))
 		return;
 	if (grant->targtype == ACL_TARGET_ALL_IN_SCHEMA && NamesIt(grant->objects))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_GRANT_OPERATION),
 				 errmsg("cannot grant privileges on everything in schema " HV_SCHEMA_NAME),
-				 errhint("Call vault.grant_access() for a role that reads or writes secrets. " ALLOW_HINT)));
+				 errhint("Call vault.grant_access() for a role that reads or writes secrets. " HV_ALLOW_HINT)));
 	if (grant->targtype != ACL_TARGET_OBJECT)
 		return;
 	if (grant->objtype == OBJECT_TABLE || grant->objtype == OBJECT_SEQUENCE)
 		foreach(cell, grant->objects)
-			if (InSchema(lfirst_node(RangeVar, cell), schema))
+			if (HvInSchema(lfirst_node(RangeVar, cell), schema))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_GRANT_OPERATION),
 						 errmsg("cannot grant privileges on table \"%s\" of schema " HV_SCHEMA_NAME,
 								lfirst_node(RangeVar, cell)->relname),
-						 errhint("Its rows are reached by functions alone: call vault.grant_access(). " ALLOW_HINT)));
+						 errhint("Its rows are reached by functions alone: call vault.grant_access(). " HV_ALLOW_HINT)));
 	foreach(cell, grant->privileges)
 		creates |= lfirst_node(AccessPriv, cell)->priv_name == NULL ||
 			strcmp(lfirst_node(AccessPriv, cell)->priv_name, "create") == 0;
@@ -101,7 +102,7 @@ CheckGrant(GrantStmt *grant)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_GRANT_OPERATION),
 				 errmsg("cannot grant CREATE on schema " HV_SCHEMA_NAME),
-				 errhint("A function made there could pass for one of the vault's. " ALLOW_HINT)));
+				 errhint("A function made there could pass for one of the vault's. " HV_ALLOW_HINT)));
 }
 
 static bool
@@ -132,7 +133,7 @@ RefuseMembership(void)
 			(errcode(ERRCODE_INVALID_GRANT_OPERATION),
 			 errmsg("role " HV_OWNER_NAME " can have no member, and can be a member of no role"),
 			 errdetail("A member of it could read every secret and forge the audit."),
-			 errhint("Call vault.grant_access() for a role that reads or writes secrets. " ALLOW_HINT)));
+			 errhint("Call vault.grant_access() for a role that reads or writes secrets. " HV_ALLOW_HINT)));
 }
 
 static void
@@ -172,7 +173,7 @@ CheckOptions(bool owner, List *options, bool adds)
 					(errcode(ERRCODE_INVALID_GRANT_OPERATION),
 					 errmsg("role " HV_OWNER_NAME " can have no password and no attribute"),
 					 errdetail("A session of it could read every secret and forge the audit."),
-					 errhint(ALLOW_HINT)));
+					 errhint(HV_ALLOW_HINT)));
 	}
 }
 
@@ -183,7 +184,7 @@ CheckRename(RenameStmt *rename)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_GRANT_OPERATION),
 				 errmsg("role " HV_OWNER_NAME " cannot be renamed"),
-				 errhint("The extension finds it by its name. " ALLOW_HINT)));
+				 errhint("The extension finds it by its name. " HV_ALLOW_HINT)));
 }
 
 /* what ReachesTable looks for, and the view that it is in: the view's own query names it, as OLD and NEW */
@@ -241,7 +242,7 @@ CheckLock(LockStmt *lock)
 	Oid			schema;
 	ListCell   *cell;
 
-	if (lock->mode <= AccessShareLock || superuser() || !OidIsValid(schema = Schema()) ||
+	if (lock->mode <= AccessShareLock || superuser() || !OidIsValid(schema = HvSchema()) ||
 		has_privs_of_role(GetUserId(), get_role_oid(HV_OWNER_NAME, true)))
 		return;
 	foreach(cell, lock->relations)
@@ -322,8 +323,10 @@ HvCheckCommand(Node *command)
 {
 	if (IsA(command, LockStmt))
 		CheckLock((LockStmt *) command);
+	HvCheckRewrite(command);
 	if (HvAllowUnsafeGrants)
 		return;
+	HvCheckStructure(command);
 	if (IsA(command, GrantStmt))
 		CheckGrant((GrantStmt *) command);
 	else if (IsA(command, GrantRoleStmt))
