@@ -155,6 +155,36 @@ func TestDiskFullOfArrived(t *testing.T) {
 	f.want("f")
 }
 
+// TestDiskSmallerThanASegment: the open segment fills the disk by itself. When all of it has arrived it gives way to a new
+// one, also after a restart, and readiness notices without a request. While a record waits, none is given up.
+func TestDiskSmallerThanASegment(t *testing.T) {
+	f, d := newFaulty(t, Config{})
+	full := func() { d.set(func() { d.space, d.freed = 0, 1<<20 }) }
+	f.record("a", "b")
+	full()
+	if err := f.Record(t.Context(), read("refused")); core.CodeOf(err) != core.Unavailable {
+		t.Fatalf("two records wait: %v", err)
+	}
+	f.want("a", "b")
+	f.record("c")
+	if len(f.segments) != 1 {
+		t.Errorf("%d segments stay", len(f.segments))
+	}
+	f.want("c")
+
+	f.reopen()
+	full()
+	if err := f.Record(t.Context(), read("refused")); core.CodeOf(err) != core.Unavailable {
+		t.Fatalf("it is not known what has arrived: %v", err)
+	}
+	f.drain()
+	if err := f.Check(t.Context()); err != nil {
+		t.Errorf("nothing waits, and it is not ready: %v", err)
+	}
+	f.record("d")
+	f.want("d")
+}
+
 // TestDiskFullAndStuck: what a failed write left cannot be cut off either. Nothing is written behind it.
 func TestDiskFullAndStuck(t *testing.T) {
 	f, d := newFaulty(t, Config{})

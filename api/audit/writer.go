@@ -91,13 +91,13 @@ func (j *Journal) commit(g *group) error {
 		return err
 	}
 	if g.n == 0 {
-		return j.sparing(j.probe)
+		return j.inSpace(j.probe)
 	}
 	buf := j.lines(g)
 	if err := j.makeRoom(int64(len(buf))); err != nil {
 		return err
 	}
-	if err := j.sparing(func() error { return j.put(buf) }); err != nil {
+	if err := j.inSpace(func() error { return j.put(buf) }); err != nil {
 		return err
 	}
 	j.mu.Lock()
@@ -120,6 +120,30 @@ func (j *Journal) sparing(write func() error) error {
 		return err
 	}
 	return write()
+}
+
+// inSpace is sparing for what is written to the open segment. On a disk that is smaller than a segment, that one alone
+// may fill it: when all of it has arrived, a new one takes its place.
+func (j *Journal) inSpace(write func() error) error {
+	err := j.sparing(write)
+	if err == nil || !j.openArrived() {
+		return err
+	}
+	if again := errors.Join(j.tidy(), j.sync()); again != nil {
+		return errors.Join(err, again)
+	}
+	if again := j.rotate(); again != nil {
+		return errors.Join(err, again)
+	}
+	j.dropArrived()
+	return write()
+}
+
+// openArrived reports whether the open segment has records, and all of them have arrived at the primary.
+func (j *Journal) openArrived() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.open.size > 0 && j.arrived.last+1 == j.next
 }
 
 // lines returns the group's, in memory that the next group's take.
