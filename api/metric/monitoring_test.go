@@ -29,6 +29,16 @@ func TestMonitoringUsesWhatIsExported(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^(hyperion_vault_[a-z_]+)`).FindAllString(w.Body.String(), -1) {
 		exported[m] = true
 	}
+	runbook := readFile(t, "../../docs/OPERATIONS.md")
+	for name := range exported {
+		name = strings.TrimPrefix(name, prefix)
+		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+			name = strings.TrimSuffix(name, suffix)
+		}
+		if !strings.Contains(runbook, "| `"+name+"` |") {
+			t.Errorf("docs/OPERATIONS.md does not explain %s", name)
+		}
+	}
 	for _, file := range []string{"alerts.yml", "alerts_test.yml", "dashboard.json"} {
 		used := regexp.MustCompile(`hyperion_vault_[a-z_]+`).FindAllString(readFile(t, monitoring+file), -1)
 		if len(used) < 10 {
