@@ -561,11 +561,8 @@ func whole(t *testing.T) *cluster {
 	}
 	c := shared
 	t.Cleanup(func() {
-		if t.Failed() { // in whatever state it is: the next test gets another
-			shared = nil
-			if err := c.close(); err != nil {
-				t.Error(err)
-			}
+		if t.Failed() {
+			c.giveUp(t) // in whatever state it is
 		}
 	})
 	if err := c.awaitWhole(); err != nil {
@@ -573,4 +570,15 @@ func whole(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// giveUp closes the cluster; the next test gets another one.
+func (c *cluster) giveUp(t *testing.T) {
+	if shared != c {
+		return
+	}
+	shared = nil
+	if err := c.close(); err != nil {
+		t.Error(err)
+	}
 }

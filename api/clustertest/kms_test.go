@@ -10,21 +10,21 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
 )
 
-// withKMS has the APIs use a key service that can be taken away, for the length of the test.
+// withKMS has the APIs use a key service that can be taken away. What the vault has is opened with the local key as
+// before, and what is written needs the key service, so no later test gets this cluster.
 func withKMS(t *testing.T, c *cluster) *kmstest.Server {
 	t.Helper()
 	k, err := kmstest.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"VAULT_KMS_MODE=aws", "VAULT_KMS_KEY_ID=" + k.CreateKey(), "VAULT_KMS_MAX_RETRIES=1"}
+	env := []string{"VAULT_KMS_MODE=aws", "VAULT_KMS_KEY_ID=" + k.CreateKey(), "VAULT_KMS_MAX_RETRIES=1",
+		"VAULT_OLD_LOCAL_MASTER_KEY=" + c.secret["master"]}
 	for name, value := range k.Environ() {
 		env = append(env, name+"="+value)
 	}
 	t.Cleanup(func() {
-		if err := c.restartAPIs(nil); err != nil {
-			t.Error(err)
-		}
+		c.giveUp(t)
 		k.Close()
 	})
 	if err := c.restartAPIs(env); err != nil {
