@@ -62,9 +62,9 @@ func (noMeter) End(string, string, int, time.Duration) {}
 type server struct {
 	Config
 	maxBody int64
-	streams *quota        // of open event streams
-	batches *quota        // of batch reads, until their answer is sent
-	exports chan struct{} // one element for every export of the audit
+	streams *quota // of open event streams
+	batches *quota // of batch reads, until their answer is sent
+	exports *quota // of the audit, until they are sent
 	repeats vault.Repeats
 }
 
@@ -102,7 +102,7 @@ func New(c Config) http.Handler {
 	}
 	s := &server{
 		Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack, streams: newQuota(c.MaxStreams),
-		batches: newQuota(maxBatches), exports: make(chan struct{}, maxExports),
+		batches: newQuota(maxBatches), exports: newQuota(maxExports),
 	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()

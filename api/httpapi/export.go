@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -15,7 +16,7 @@ import (
 )
 
 const (
-	maxExports       = 4                // at a time; each holds one page
+	maxExports       = 8                // at a time, a quarter of them of one client; each holds one page
 	exportWriteLimit = 10 * time.Second // a reader that takes no more is let go
 	isNDJSON         = "application/x-ndjson"
 )
@@ -42,22 +43,26 @@ type auditLine struct {
 // what it has for all there is; it goes on after the last line that it got.
 func (s *server) exportAudit(c *gin.Context) {
 	after, limit, err := exportQuery(c.Request)
-	if err == nil {
-		select {
-		case s.exports <- struct{}{}:
-			defer func() { <-s.exports }()
-		default:
-			err = core.Errorf(core.Unavailable, "%d exports of the audit are running already", maxExports)
-		}
-	}
 	if err != nil {
 		s.reject(c, vault.ActionAudit, "", err)
 		return
 	}
-	e, err := s.Vault.ExportAudit(c.Request.Context(), callerOf(c), after)
+	leave := func() {}
+	defer func() { leave() }()
+	e, err := s.Vault.ExportAudit(c.Request.Context(), callerOf(c), after, func() error {
+		free, err := s.exports.take(over, callerOf(c).Addr)
+		if err != nil {
+			return core.Wrap(core.Unavailable, err, "%s", s.tooManyExports(err))
+		}
+		leave = free
+		return nil
+	})
 	if err != nil {
 		s.fail(c, err)
 		return
+	}
+	if c.Request.Method == http.MethodHead {
+		limit = 1 // finds out whether the records can be read; all of them would be read for nothing
 	}
 	if err := s.sendExport(c, e, limit); err != nil {
 		s.Log.InfoContext(c.Request.Context(), "audit export ended", "cause", err.Error(), "request_id", callerOf(c).RequestID)
@@ -67,6 +72,13 @@ func (s *server) exportAudit(c *gin.Context) {
 		}
 		panic(http.ErrAbortHandler)
 	}
+}
+
+func (s *server) tooManyExports(why error) string {
+	if errors.Is(why, errShare) {
+		return fmt.Sprintf("this client runs %d exports of the audit already", s.exports.share)
+	}
+	return fmt.Sprintf("%d exports of the audit are running already", maxExports)
 }
 
 func exportQuery(r *http.Request) (after int64, limit int, err error) {

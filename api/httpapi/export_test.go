@@ -2,11 +2,14 @@ package httpapi_test
 
 import (
 	"bufio"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -14,6 +17,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/token"
 )
 
 // exported checks each line against the document and returns the ids.
@@ -121,5 +125,98 @@ func TestExportIsCut(t *testing.T) {
 	}
 	if lines.Err() == nil || n != 2*vault.MaxExport {
 		t.Errorf("%d lines, then %v", n, lines.Err())
+	}
+}
+
+// otherToken is one that no server knows.
+func otherToken(t *testing.T) string {
+	t.Helper()
+	x, err := token.New(rand.Reader)
+	must(t, err)
+	return x.Reveal()
+}
+
+// TestExportsThatAreNotTaken: an export counts among those at a time until its client has taken it.
+func TestExportsThatAreNotTaken(t *testing.T) {
+	a := newAPI(t)
+	a.store.AuditRecords = 1
+	ask := func(from int, bearer string, w http.ResponseWriter) {
+		r := httptest.NewRequest("GET", "/v1/audit", nil)
+		r.Host = "localhost"
+		r.RemoteAddr = fmt.Sprintf("10.1.2.%d:4711", from)
+		r.Header.Set("Authorization", "Bearer "+bearer)
+		a.ServeHTTP(w, r)
+	}
+	want := func(from int, bearer string, status int, text string) {
+		t.Helper()
+		a.recorder.Take()
+		w := httptest.NewRecorder()
+		ask(from, bearer, w)
+		e := a.recorder.Take()
+		if w.Code != status || !strings.Contains(w.Body.String(), text) || len(e) != 1 || (e[0].Outcome == vault.OutcomeOK) != (status == 200) {
+			t.Errorf("%d %s, %+v", w.Code, w.Body, e)
+		}
+	}
+	unknown := otherToken(t)
+	begun, release := make(chan struct{}, 16), make(chan struct{})
+	var all sync.WaitGroup
+	for client := range 4 { // each has a share, and no more
+		for range 2 {
+			all.Go(func() { ask(client, a.token, stuck{httptest.NewRecorder(), begun, release}) })
+		}
+		for range 2 {
+			<-begun
+		}
+		want(client, a.token, 503, "this client runs 2 exports of the audit already")
+		want(client, unknown, 401, "unauthenticated")
+		if client < 3 {
+			want(99, a.token, 200, `"actor"`)
+		}
+	}
+	want(99, a.token, 503, "8 exports of the audit are running already")
+	close(release)
+	all.Wait()
+	want(0, a.token, 200, `"actor"`)
+}
+
+// TestExportsOfUnknownCallers: who has not been let in takes no place, however long the look at the tokens takes.
+func TestExportsOfUnknownCallers(t *testing.T) {
+	a := newAPI(t)
+	looks, release := make(chan struct{}), make(chan struct{})
+	var held atomic.Bool
+	held.Store(true)
+	a.store.FailWith(func(op string) error {
+		if op == "ActiveTokens" && held.Load() {
+			looks <- struct{}{}
+			<-release
+		}
+		return nil
+	})
+	var all sync.WaitGroup
+	for range 8 {
+		c := call{method: "GET", path: "/v1/audit", noToken: true, header: map[string]string{"Authorization": "Bearer " + otherToken(t)}}
+		all.Go(func() { a.do(c) })
+		<-looks
+	}
+	held.Store(false)
+	a.want(call{method: "GET", path: "/v1/audit"}, 200, "")
+	close(release)
+	all.Wait()
+}
+
+// TestHeadOfAnExport reads no more than it takes to know that there is something to read.
+func TestHeadOfAnExport(t *testing.T) {
+	a := newAPI(t, func(c *httpapi.Config) { c.Closing = nil })
+	a.store.AuditRecords = 3 * vault.MaxExport
+	pages := 0
+	a.store.FailWith(func(op string) error {
+		if op == "AuditAfter" {
+			pages++
+		}
+		return nil
+	})
+	a.want(call{method: "HEAD", path: "/v1/audit"}, 200, "")
+	if pages != 1 {
+		t.Errorf("%d pages were read", pages)
 	}
 }

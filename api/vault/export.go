@@ -42,14 +42,15 @@ type Export struct {
 }
 
 // ExportAudit begins an export after the record with an id; 0 begins with the first one. It needs an admin token, and
-// is recorded once, before any record is returned. Errors: Unauthenticated, Invalid, Unavailable.
-func (v *Vault) ExportAudit(ctx context.Context, c Caller, after int64) (*Export, error) {
+// is recorded once, before any record is returned. begin is called when the caller has been admitted, for what a transport
+// keeps for those alone; its error refuses the export. Errors: Unauthenticated, Invalid, Unavailable, those of begin.
+func (v *Vault) ExportAudit(ctx context.Context, c Caller, after int64, begin func() error) (*Export, error) {
 	a := v.try(c, ActionAudit, "", 0)
 	err := a.run(ctx, a.admit(c), func(context.Context) error {
 		if after < 0 {
 			return core.Errorf(core.Invalid, "the id to go on after is negative")
 		}
-		return nil
+		return begin()
 	})
 	if err != nil {
 		return nil, err
