@@ -23,6 +23,11 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT CASE WHEN prefix = '' THEN '~' ELSE rtrim(prefix, '/') || '0' END $$;
 COMMENT ON FUNCTION vault.prefix_end(text) IS 'what is above every name with a prefix, in byte order';
 
+CREATE FUNCTION vault.all_actions() RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT '{read,create,update,delete,rotate,verify,manage,audit}'::text[] $$;
+COMMENT ON FUNCTION vault.all_actions() IS 'every action that can be granted';
+
 CREATE FUNCTION vault.check_actions(actions text[]) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -31,13 +36,13 @@ DECLARE
 BEGIN
     IF coalesce(cardinality(actions), 0) = 0 THEN
         RAISE EXCEPTION 'no actions given' USING ERRCODE = 'invalid_parameter_value',
-            HINT = 'Actions are read, create, update, delete, rotate and verify.';
+            HINT = 'Actions are read, create, update, delete, rotate, verify, manage and audit.';
     END IF;
     SELECT coalesce(a, 'NULL') INTO unknown FROM unnest(actions) a
-    WHERE a IS NULL OR a NOT IN ('read', 'create', 'update', 'delete', 'rotate', 'verify') LIMIT 1;
+    WHERE a IS NULL OR a <> ALL (vault.all_actions()) LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'unknown action "%"', unknown USING ERRCODE = 'invalid_parameter_value',
-            HINT = 'Actions are read, create, update, delete, rotate and verify.';
+            HINT = 'Actions are read, create, update, delete, rotate, verify, manage and audit.';
     END IF;
 END
 $$;
@@ -71,8 +76,22 @@ AS $$
                  ('delete', 'delete_secret'), ('rotate', 'rotate_secret'),
                  ('verify', 'verify'), ('verify', 'verify_version'), ('list', 'list_secrets')) AS f(action, name) ON f.name = p.proname
     WHERE p.pronamespace = 'vault'::regnamespace AND f.action = $1
+    UNION ALL
+    -- By their arguments: functions of the sealed path have some of these names.
+    SELECT f.signature::regprocedure
+    FROM (VALUES ('manage', 'vault.grant_access(regrole,text,text[])'), ('manage', 'vault.revoke_access(regrole,text,text[])'),
+                 ('manage', 'vault.missing_grants()'), ('manage', 'vault.adopt_grants(text,regrole)'),
+                 ('manage', 'vault.forget_grants(text)'), ('manage', 'vault.token_list()'),
+                 ('manage', 'vault.create_token(regrole,text,interval,interval,boolean,jsonb,cidr[])'),
+                 ('manage', 'vault.renew_token(uuid,interval)'), ('manage', 'vault.revoke_token(uuid)'),
+                 ('manage', 'vault.access_list()'), ('manage', 'vault.who_may(text,text)'),
+                 ('manage', 'vault.explain_access(regrole,text)'),
+                 ('audit', 'vault.access_list()'), ('audit', 'vault.who_may(text,text)'),
+                 ('audit', 'vault.explain_access(regrole,text)'), ('audit', 'vault.audit_after(bigint,integer)'),
+                 ('audit', 'vault.audit(text,timestamptz,integer,timestamptz)')) AS f(action, signature)
+    WHERE f.action = $1
 $$;
-COMMENT ON FUNCTION vault.entry_points(text) IS 'the plaintext functions that an action needs';
+COMMENT ON FUNCTION vault.entry_points(text) IS 'the functions that an action needs';
 
 CREATE FUNCTION vault.admit_change(action text, target text) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_admit_change' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -95,10 +114,21 @@ END
 $$;
 COMMENT ON FUNCTION vault.lock_grants() IS 'waits until no other transaction changes grants, and keeps others waiting';
 
+-- Without SET, so that the planner can expand it.
+CREATE FUNCTION vault.grants() RETURNS SETOF vault.access_grants
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT g.* FROM vault.access_grants g
+    WHERE g.builtin IS NULL
+       OR NOT EXISTS (SELECT FROM vault.revoked_defaults r
+                      WHERE r.role_name OPERATOR(pg_catalog.=) g.builtin AND r.action OPERATOR(pg_catalog.=) g.action)
+$$;
+COMMENT ON FUNCTION vault.grants() IS 'the grants in force: not those made with the extension that were taken back';
+
 CREATE FUNCTION vault.granted_actions(role regrole, pattern text) RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(array_agg(g.action ORDER BY g.action), '{}') FROM vault.access_grants g
+    SELECT coalesce(array_agg(g.action ORDER BY g.action), '{}') FROM vault.grants() g
     WHERE g.grantee = granted_actions.role AND g.pattern = granted_actions.pattern
 $$;
 COMMENT ON FUNCTION vault.granted_actions(regrole, text) IS 'the actions that a role itself was granted on a pattern';
@@ -112,35 +142,61 @@ $$;
 COMMENT ON FUNCTION vault.grant_changed(regrole, text, text[])
     IS 'the actions of a role on a pattern, before and after, for the audit';
 
-CREATE FUNCTION vault.grant_access(role regrole, pattern text, actions text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION vault.give_access(role regrole, pattern text, actions text[], origin vault.audit_origin) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     entry regprocedure;
     held text[];
-    what text := format('to %s', grant_access.role);  -- what is no pattern is not recorded
 BEGIN
-    PERFORM vault.check_role(grant_access.role);
-    IF grant_access.pattern IS NULL THEN
+    PERFORM vault.lock_grants();
+    held := vault.granted_actions(give_access.role, give_access.pattern);
+    INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by)
+    SELECT vault.hold(give_access.role), give_access.pattern, a, clock_timestamp(), regexp_replace(origin.actor, '^role:|\x1f.*$', '', 'g')
+    FROM (SELECT DISTINCT unnest(give_access.actions)) u (a)
+    WHERE a <> ALL (held)
+    ON CONFLICT (grantee, pattern, action) WHERE builtin IS NULL DO NOTHING;
+    EXECUTE format('GRANT USAGE ON SCHEMA vault TO %s', give_access.role);
+    FOR entry IN SELECT e FROM unnest(give_access.actions || '{list}') a, vault.entry_points(a) e LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', entry, give_access.role);
+    END LOOP;
+    PERFORM vault.append_audit(origin, 'grant', vault.grant_text(give_access.actions, give_access.pattern, 'to', give_access.role),
+                               NULL, 'ok', '', NULL, vault.grant_changed(give_access.role, give_access.pattern, held));
+END
+$$;
+COMMENT ON FUNCTION vault.give_access(regrole, text, text[], vault.audit_origin) IS 'what grant_access does once the caller may';
+
+CREATE FUNCTION vault.grant_text(actions text[], pattern text, preposition text, role regrole) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT format('%s on %s %s %s', array_to_string(actions, ','), pattern, preposition, role) $$;
+COMMENT ON FUNCTION vault.grant_text(text[], text, text, regrole) IS 'what the audit calls a grant';
+
+CREATE FUNCTION vault.check_grant(role regrole, pattern text, actions text[]) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM vault.check_role(role);
+    IF pattern IS NULL THEN
         RAISE EXCEPTION 'pattern must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
-    PERFORM vault.check_pattern(grant_access.pattern);
-    PERFORM vault.check_actions(grant_access.actions);
-    what := format('%s on %s to %s', array_to_string(grant_access.actions, ','), grant_access.pattern, grant_access.role);
+    PERFORM vault.check_pattern(pattern);
+    PERFORM vault.check_actions(actions);
+END
+$$;
+COMMENT ON FUNCTION vault.check_grant(regrole, text, text[]) IS 'raises unless this can be granted';
+
+CREATE FUNCTION vault.grant_access(role regrole, pattern text, actions text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    what text := format('to %s', grant_access.role);  -- what is no pattern is not recorded
+BEGIN
+    PERFORM vault.check_grant(grant_access.role, grant_access.pattern, grant_access.actions);
+    what := vault.grant_text(grant_access.actions, grant_access.pattern, 'to', grant_access.role);
+    PERFORM vault.require_manager(grant_access.pattern);
     PERFORM vault.admit_change('grant', what);
-    PERFORM vault.lock_grants();
-    held := vault.granted_actions(grant_access.role, grant_access.pattern);
-    INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by)
-    SELECT vault.hold(grant_access.role), grant_access.pattern, a, clock_timestamp(), session_user::text
-    FROM (SELECT DISTINCT unnest(grant_access.actions)) u (a)
-    ON CONFLICT ON CONSTRAINT access_grants_key DO NOTHING;
-    EXECUTE format('GRANT USAGE ON SCHEMA vault TO %s', grant_access.role);
-    FOR entry IN SELECT e FROM unnest(grant_access.actions || '{list}') a, vault.entry_points(a) e LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', entry, grant_access.role);
-    END LOOP;
-    PERFORM vault.append_audit(vault.local_origin(), 'grant', what, NULL, 'ok', '', NULL,
-                               vault.grant_changed(grant_access.role, grant_access.pattern, held));
+    PERFORM vault.give_access(grant_access.role, grant_access.pattern, grant_access.actions, vault.local_origin());
 EXCEPTION
     WHEN read_only_sql_transaction THEN
         RAISE;  -- recorded already
@@ -152,43 +208,70 @@ $$;
 COMMENT ON FUNCTION vault.grant_access(regrole, text, text[])
     IS 'lets a role, and every role that inherits from it, do actions on a name or a prefix a/b/*';
 
-CREATE FUNCTION vault.revoke_access(role regrole, pattern text, actions text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION vault.take_access(role regrole, pattern text, actions text[], origin vault.audit_origin) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    gone text;
-    entry regprocedure;
     held text[];
+BEGIN
+    PERFORM vault.lock_grants();
+    held := vault.granted_actions(take_access.role, take_access.pattern);
+    IF NOT held && take_access.actions THEN
+        RAISE EXCEPTION 'role % holds no such grant on "%"', take_access.role, take_access.pattern
+            USING ERRCODE = 'undefined_object', HINT = 'List the grants: SELECT * FROM vault.access_list();';
+    END IF;
+    INSERT INTO vault.revoked_defaults (role_name, action)
+    SELECT DISTINCT g.builtin, g.action FROM vault.access_grants g
+    WHERE g.builtin IS NOT NULL AND g.grantee = take_access.role AND g.pattern = take_access.pattern
+      AND g.action = ANY (take_access.actions)
+    ON CONFLICT ON CONSTRAINT revoked_defaults_pkey DO NOTHING;
+    DELETE FROM vault.access_grants g
+    WHERE g.grantee = take_access.role AND g.pattern = take_access.pattern
+      AND g.action = ANY (take_access.actions);
+    IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = take_access.role) THEN  -- a dropped one holds nothing else
+        PERFORM vault.revoke_entry_points(take_access.role, take_access.actions);
+    END IF;
+    PERFORM vault.revoke_usage_if_idle(take_access.role);
+    PERFORM vault.append_audit(origin, 'revoke', vault.grant_text(take_access.actions, take_access.pattern, 'from', take_access.role),
+                               NULL, 'ok', '', NULL, vault.grant_changed(take_access.role, take_access.pattern, held));
+END
+$$;
+COMMENT ON FUNCTION vault.take_access(regrole, text, text[], vault.audit_origin) IS 'what revoke_access does once the caller may';
+
+CREATE FUNCTION vault.revoke_entry_points(role regrole, actions text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    entry regprocedure;
+BEGIN
+    FOR entry IN
+        WITH held AS (
+            SELECT DISTINCT g.action FROM vault.grants() g WHERE g.grantee = revoke_entry_points.role
+        )
+        SELECT e FROM unnest(revoke_entry_points.actions || '{list}') a, vault.entry_points(a) e
+        EXCEPT
+        SELECT e FROM (SELECT h.action FROM held h UNION SELECT 'list' FROM held) a (action), vault.entry_points(a.action) e
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, revoke_entry_points.role);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION vault.revoke_entry_points(regrole, text[])
+    IS 'takes the functions of actions from a role, but for those that another action of its still needs';
+
+CREATE FUNCTION vault.revoke_access(role regrole, pattern text, actions text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
     what text := format('from %s', revoke_access.role);
 BEGIN
     PERFORM vault.check_pattern(revoke_access.pattern);
     PERFORM vault.check_actions(revoke_access.actions);
-    what := format('%s on %s from %s', array_to_string(revoke_access.actions, ','), revoke_access.pattern,
-                   revoke_access.role);
+    what := vault.grant_text(revoke_access.actions, revoke_access.pattern, 'from', revoke_access.role);
+    PERFORM vault.require_manager(revoke_access.pattern);
     PERFORM vault.admit_change('revoke', what);
-    PERFORM vault.lock_grants();
-    held := vault.granted_actions(revoke_access.role, revoke_access.pattern);
-    DELETE FROM vault.access_grants g
-    WHERE g.grantee = revoke_access.role AND g.pattern = revoke_access.pattern
-      AND g.action = ANY (revoke_access.actions);
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'role % holds no such grant on "%"', revoke_access.role, revoke_access.pattern
-            USING ERRCODE = 'undefined_object', HINT = 'List the grants: SELECT * FROM vault.access_list();';
-    END IF;
-    FOR gone IN
-        SELECT a FROM unnest(revoke_access.actions || '{list}') a
-        WHERE NOT EXISTS (SELECT FROM vault.access_grants g
-                          WHERE g.grantee = revoke_access.role AND (g.action = a OR a = 'list'))
-          AND EXISTS (SELECT FROM pg_roles r WHERE r.oid = revoke_access.role)  -- a dropped one holds nothing else
-    LOOP
-        FOR entry IN SELECT e FROM vault.entry_points(gone) e LOOP
-            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, revoke_access.role);
-        END LOOP;
-    END LOOP;
-    PERFORM vault.revoke_usage_if_idle(revoke_access.role);
-    PERFORM vault.append_audit(vault.local_origin(), 'revoke', what, NULL, 'ok', '', NULL,
-                               vault.grant_changed(revoke_access.role, revoke_access.pattern, held));
+    PERFORM vault.take_access(revoke_access.role, revoke_access.pattern, revoke_access.actions, vault.local_origin());
 EXCEPTION
     WHEN read_only_sql_transaction THEN
         RAISE;
@@ -219,175 +302,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_cata
 AS $$
 BEGIN
     RETURN QUERY SELECT g.grantee, g.pattern, g.action, g.granted_at, g.granted_by
-                 FROM vault.access_grants g WHERE g.grantee IS NOT NULL
+                 FROM vault.grants() g WHERE g.grantee IS NOT NULL
                  ORDER BY g.grantee::text COLLATE "C", g.pattern, g.action;
 END
 $$;
 COMMENT ON FUNCTION vault.access_list() IS 'all grants of access to SQL roles';
-
--- What a restore found no role for. It is given to no role because of its name: that may be another one's here.
-
-CREATE FUNCTION vault.missing_grants()
-RETURNS TABLE (role_name text, pattern text, action text, granted_at timestamptz, granted_by text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN QUERY SELECT vault.missing_name(g.holder), g.pattern, g.action, g.granted_at, g.granted_by
-                 FROM vault.access_grants g WHERE g.grantee IS NULL
-                 ORDER BY vault.missing_name(g.holder) COLLATE "C", g.pattern, g.action;
-END
-$$;
-COMMENT ON FUNCTION vault.missing_grants()
-    IS 'grants of roles that were missing where a dump was restored; they have no effect';
-
-CREATE FUNCTION vault.adopt_grants(role_name text, role regrole) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-    held record;
-    adopted bigint := 0;
-BEGIN
-    FOR held IN
-        SELECT m.pattern, array_agg(m.action ORDER BY m.action) AS actions FROM vault.missing_grants() m
-        WHERE m.role_name = adopt_grants.role_name GROUP BY m.pattern ORDER BY m.pattern
-    LOOP
-        PERFORM vault.grant_access(adopt_grants.role, held.pattern, held.actions);
-        adopted := adopted + cardinality(held.actions);
-    END LOOP;
-    DELETE FROM vault.access_grants g
-    WHERE g.grantee IS NULL AND vault.missing_name(g.holder) = adopt_grants.role_name;
-    RETURN adopted;
-END
-$$;
-COMMENT ON FUNCTION vault.adopt_grants(text, regrole)
-    IS 'grants to a role what was set aside for a name, and returns how many actions';
-
-CREATE FUNCTION vault.forget_grants(role_name text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    forgotten bigint;
-    what text := format('what was set aside for %I', forget_grants.role_name);
-BEGIN
-    PERFORM vault.admit_change('revoke', what);
-    PERFORM vault.lock_grants();
-    DELETE FROM vault.access_grants g
-    WHERE g.grantee IS NULL AND vault.missing_name(g.holder) = forget_grants.role_name;
-    GET DIAGNOSTICS forgotten = ROW_COUNT;
-    IF forgotten > 0 THEN
-        PERFORM vault.append_audit(vault.local_origin(), 'revoke', what, NULL, 'ok', '');
-    END IF;
-    RETURN forgotten;
-END
-$$;
-COMMENT ON FUNCTION vault.forget_grants(text) IS 'deletes what was set aside for a name, and returns how many actions';
-
--- The decisions. The caller is the effective role at the call; privileges are inherited as everywhere in
--- PostgreSQL; a superuser passes, as everywhere.
-
-CREATE FUNCTION vault.pattern_matches(pattern text, target text) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-    SELECT pattern OPERATOR(pg_catalog.=) target OR pattern OPERATOR(pg_catalog.=) '*'
-        OR (pg_catalog.right(pattern, 2) OPERATOR(pg_catalog.=) '/*'
-            AND pg_catalog.starts_with(target, pg_catalog.left(pattern, -1)))
-$$;
-COMMENT ON FUNCTION vault.pattern_matches(text, text) IS 'whether the pattern of a grant selects a name';
-
-CREATE FUNCTION vault.may(caller oid, wanted text, target text) RETURNS boolean
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND r.rolsuper)
-        OR EXISTS (SELECT FROM vault.access_grants g
-                   WHERE (wanted = 'list' OR g.action = wanted)
-                     AND vault.pattern_matches(g.pattern, target)
-                     AND pg_has_role(caller, g.grantee, 'USAGE'));
-END
-$$;
-COMMENT ON FUNCTION vault.may(oid, text, text) IS 'whether a role may do an action on a name; list: any action at all';
-
-CREATE FUNCTION vault.who_may(name text, action text)
-RETURNS TABLE (role text, can_login boolean, how text, as_role text, grantee text, pattern text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-    -- Before PostgreSQL 16 every member may SET ROLE.
-    settable text := CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END;
-BEGIN
-    IF who_may.name IS NULL OR who_may.name = '*' OR right(who_may.name, 2) = '/*' THEN
-        RAISE EXCEPTION 'name must be the name of one secret' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    PERFORM vault.check_pattern(who_may.name);
-    PERFORM vault.check_actions(ARRAY[who_may.action]);
-    RETURN QUERY
-        WITH allowing AS (
-            SELECT g.grantee AS oid, g.pattern FROM vault.access_grants g JOIN pg_roles r ON r.oid = g.grantee
-            WHERE g.action = who_may.action AND vault.pattern_matches(g.pattern, who_may.name)
-        ), able AS (  -- what a role may without SET ROLE; of superusers it says so, and not what they would inherit
-            SELECT r.oid, 'superuser' AS how, NULL::oid AS grantee, NULL::text AS pattern FROM pg_roles r WHERE r.rolsuper
-            UNION ALL
-            SELECT r.oid, CASE WHEN r.oid = a.oid THEN 'granted' ELSE 'inherited' END, a.oid, a.pattern
-            FROM pg_roles r JOIN allowing a ON pg_has_role(r.oid, a.oid, 'USAGE') WHERE NOT r.rolsuper
-        ), becoming AS (
-            SELECT r.oid, a.oid AS as_role, a.grantee, a.pattern
-            FROM pg_roles r JOIN able a ON a.oid <> r.oid AND pg_has_role(r.oid, a.oid, settable)
-            WHERE NOT r.rolsuper
-              AND NOT EXISTS (SELECT FROM able own WHERE own.oid = r.oid AND own.grantee = a.grantee)
-        )
-        SELECT r.rolname::text, r.rolcanlogin, x.how, b.rolname::text, g.rolname::text, x.pattern
-        FROM (SELECT a.oid, a.how, NULL::oid AS as_role, a.grantee, a.pattern FROM able a
-              UNION ALL SELECT c.oid, 'set role', c.as_role, c.grantee, c.pattern FROM becoming c) x
-        JOIN pg_roles r ON r.oid = x.oid
-        LEFT JOIN pg_roles b ON b.oid = x.as_role
-        LEFT JOIN pg_roles g ON g.oid = x.grantee
-        ORDER BY r.rolname, x.how, b.rolname, g.rolname, x.pattern COLLATE "C";
-END
-$$;
-COMMENT ON FUNCTION vault.who_may(text, text)
-    IS 'the roles that may do an action on a name, and the grant that lets each; also those that may after SET ROLE';
-
--- The same for all names at once: to ask vault.may of each takes seconds where there are many. Below a prefix 'a/' are
--- the names from 'a/' to 'a0', the byte after '/'; no character of a name is above 'z' or below '-'.
-CREATE FUNCTION vault.visible_names(caller oid) RETURNS TABLE (first text, beyond text)
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND r.rolsuper) THEN
-        RETURN QUERY VALUES ('', '~');
-        RETURN;
-    END IF;
-    RETURN QUERY
-        WITH granted AS (
-            SELECT CASE WHEN g.pattern = '*' THEN '' WHEN right(g.pattern, 2) = '/*' THEN left(g.pattern, -1)
-                        ELSE g.pattern END COLLATE "C" AS low,
-                   CASE WHEN g.pattern = '*' THEN '~' WHEN right(g.pattern, 2) = '/*' THEN left(g.pattern, -2) || '0'
-                        ELSE g.pattern || '!' END COLLATE "C" AS high
-            FROM vault.access_grants g WHERE pg_has_role(caller, g.grantee, 'USAGE')
-        ), nested AS (
-            SELECT low, high, max(high) OVER (ORDER BY low, high DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached
-            FROM granted
-        )
-        -- Two ranges are apart, or one has the other in it.
-        SELECT low, high FROM nested WHERE reached IS NULL OR high > reached;
-END
-$$;
-COMMENT ON FUNCTION vault.visible_names(oid)
-    IS 'the names on which a role may do anything at all, as ranges of byte order without their end, which do not overlap';
-
-CREATE FUNCTION vault.require(caller oid, wanted text, target text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    -- Decided by the name alone, before anything is looked up: existing or not, a refusal reads the same.
-    IF vault.may(caller, wanted, target) IS NOT TRUE THEN
-        RAISE EXCEPTION 'permission denied to % secret "%"', wanted, target
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
-                                caller::regrole, target, wanted);
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION vault.require(oid, text, text) IS 'raises unless vault.may()';

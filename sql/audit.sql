@@ -23,6 +23,15 @@ $$;
 COMMENT ON FUNCTION vault.audit_base(bigint)
     IS 'where the ids of audit records begin on a timeline, and the transaction that decided so';
 
+CREATE FUNCTION vault.accessor_in(actor text) RETURNS uuid
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    -- Whatever else stands there must not stop a record.
+    SELECT CASE WHEN split_part(actor, E'\x1f', 2) ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+                THEN split_part(actor, E'\x1f', 2)::uuid END
+$$;
+COMMENT ON FUNCTION vault.accessor_in(text) IS 'the accessor of a token in the actor of an origin; null: none';
+
 CREATE FUNCTION vault.append_audit(origin vault.audit_origin, action text, secret_name text, version bigint,
                                    outcome text, code text, change uuid DEFAULT NULL, details jsonb DEFAULT NULL)
 RETURNS void
@@ -30,10 +39,11 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 AS $$
 BEGIN
     INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
-                                 code, request_id, change, details)
-    VALUES (clock_timestamp(), origin.node, origin.actor, origin.session_role, origin.client_ip,
+                                 code, request_id, change, details, accessor, method)
+    VALUES (clock_timestamp(), origin.node, split_part(origin.actor, E'\x1f', 1), origin.session_role, origin.client_ip,
             append_audit.action, append_audit.secret_name, append_audit.version, append_audit.outcome,
-            append_audit.code, origin.request_id, append_audit.change, append_audit.details);
+            append_audit.code, origin.request_id, append_audit.change, append_audit.details,
+            vault.accessor_in(origin.actor), nullif(split_part(origin.actor, E'\x1f', 3), ''));
 END
 $$;
 COMMENT ON FUNCTION vault.append_audit(vault.audit_origin, text, text, bigint, text, text, uuid, jsonb)
@@ -71,74 +81,6 @@ EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
 END
 $$;
 COMMENT ON FUNCTION vault.look_at_audit(text) IS 'records that the audit is read; raises where that cannot be recorded';
-
-CREATE FUNCTION vault.audit(name_prefix text DEFAULT NULL, since timestamptz DEFAULT NULL,
-                            max_rows integer DEFAULT 1000, until timestamptz DEFAULT NULL)
-RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
-               secret_name text, version bigint, outcome text, code text, request_id text, details jsonb)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-BEGIN
-    IF audit.max_rows IS NULL OR audit.max_rows NOT BETWEEN 1 AND 100000 THEN
-        RAISE EXCEPTION 'max_rows must be between 1 and 100000' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    PERFORM vault.look_at_audit(audit.name_prefix);
-    RETURN QUERY
-        SELECT newest.* FROM (
-            SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,
-                   l.outcome, l.code, l.request_id, l.details
-            FROM vault.audit_log l
-            WHERE (audit.name_prefix IS NULL OR vault.has_prefix(l.secret_name, audit.name_prefix))
-              AND (audit.since IS NULL OR l.at >= audit.since)
-              AND (audit.until IS NULL OR l.at < audit.until)
-            ORDER BY l.at DESC, l.id DESC
-            LIMIT audit.max_rows) newest
-        ORDER BY newest.at, newest.id;
-END
-$$;
-COMMENT ON FUNCTION vault.audit(text, timestamptz, integer, timestamptz)
-    IS 'the newest audit records since a time and before another, oldest first by the time of the operation';
-
-CREATE FUNCTION vault.audit_page(after_id bigint, max_rows integer)
-RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
-               secret_name text, version bigint, outcome text, code text, request_id text, details jsonb)
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-    -- Ids from here on may belong to transactions that are not over. Null: all records were restored from a dump.
-    beyond bigint := (SELECT n.base FROM vault.audit_numbering n)
-                     + (pg_snapshot_xmin(pg_current_snapshot())::text::bigint << 22);
-BEGIN
-    RETURN QUERY
-        SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,
-               l.outcome, l.code, l.request_id, l.details
-        FROM vault.audit_log l
-        WHERE l.id > audit_page.after_id AND l.id < coalesce(beyond, 9223372036854775807)
-        ORDER BY l.id LIMIT audit_page.max_rows;
-END
-$$;
-COMMENT ON FUNCTION vault.audit_page(bigint, integer) IS 'what vault.audit_after() returns, for the API, which records the look';
-
-CREATE FUNCTION vault.audit_after(after_id bigint, max_rows integer DEFAULT 1000)
-RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
-               secret_name text, version bigint, outcome text, code text, request_id text, details jsonb)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF audit_after.after_id IS NULL THEN
-        RAISE EXCEPTION 'after_id must not be null' USING ERRCODE = 'null_value_not_allowed',
-            HINT = 'Begin with 0, and go on with the id of the last record.';
-    ELSIF audit_after.max_rows IS NULL OR audit_after.max_rows NOT BETWEEN 1 AND 100000 THEN
-        RAISE EXCEPTION 'max_rows must be between 1 and 100000' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    PERFORM vault.look_at_audit(NULL);
-    RETURN QUERY SELECT p.* FROM vault.audit_page(audit_after.after_id, audit_after.max_rows) p;
-END
-$$;
-COMMENT ON FUNCTION vault.audit_after(bigint, integer)
-    IS 'the audit records that follow an id, in the order of ids, each once, also those that commit late; 0: from the first';
 
 -- The journals of the nodes. Each record has a number in its journal, without gaps; the row of the journal says up to
 -- which one they have arrived. Whoever ships holds that row, so records arrive once and in their order.
@@ -207,9 +149,10 @@ BEGIN
     END IF;
     IF final > known THEN
         INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
-                                     code, request_id, journal, sequence)
-        SELECT e.at, e.node, e.actor, e.session_role, e.client_ip, e.action, e.secret_name, e.version, e.outcome,
-               e.code, e.request_id, ship_audit.journal, ship_audit.first_sequence + e.n - 1
+                                     code, request_id, journal, sequence, accessor, method)
+        SELECT e.at, e.node, split_part(e.actor, E'\x1f', 1), e.session_role, e.client_ip, e.action, e.secret_name, e.version,
+               e.outcome, e.code, e.request_id, ship_audit.journal, ship_audit.first_sequence + e.n - 1,
+               vault.accessor_in(e.actor), nullif(split_part(e.actor, E'\x1f', 3), '')
         FROM unnest(ship_audit.ats, ship_audit.nodes, ship_audit.actors, ship_audit.session_roles,
                     ship_audit.client_ips, ship_audit.actions, ship_audit.secret_names, ship_audit.versions,
                     ship_audit.outcomes, ship_audit.codes, ship_audit.request_ids)

@@ -24,5 +24,35 @@ BEGIN
 END
 $$;
 
+-- The roles that REST callers act as without a role of their own: vault_admin for those who may do everything, and
+-- vault_anonymous for those without a token. A role of that name may have members, as where roles were restored first; they
+-- are named, because they get what the role gets.
+DO $$
+DECLARE
+    wanted text;
+    found pg_catalog.pg_roles;
+    members text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['vault_admin', 'vault_anonymous'] LOOP
+        SELECT * INTO found FROM pg_catalog.pg_roles WHERE rolname = wanted;
+        IF found.oid IS NULL THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', wanted);
+        ELSIF found.rolcanlogin OR found.rolsuper OR found.rolcreatedb OR found.rolcreaterole
+              OR found.rolreplication OR found.rolbypassrls THEN
+            RAISE EXCEPTION 'role "%" exists with LOGIN or another attribute', wanted
+                USING ERRCODE = 'duplicate_object',
+                      HINT = 'The extension needs this role name for a role without attributes. Rename the existing role.';
+        ELSE
+            SELECT pg_catalog.string_agg(m.member::pg_catalog.regrole::text, ', ' ORDER BY m.member::pg_catalog.regrole::text)
+            INTO members FROM pg_catalog.pg_auth_members m WHERE m.roleid = found.oid;
+            IF members IS NOT NULL THEN
+                RAISE WARNING 'role "%" exists and has members: %', wanted, members
+                    USING HINT = 'They hold in this database what the role is granted. Revoke the membership of those who should not.';
+            END IF;
+        END IF;
+    END LOOP;
+END
+$$;
+
 CREATE SCHEMA vault;
 COMMENT ON SCHEMA vault IS 'HyperionDB Vault: sealed secrets; every access goes through functions';

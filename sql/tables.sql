@@ -77,18 +77,6 @@ CREATE TABLE vault.secret_versions (
 -- Ciphertext does not compress.
 ALTER TABLE vault.secret_versions ALTER COLUMN ciphertext SET STORAGE EXTERNAL;
 
-CREATE TABLE vault.admin_tokens (
-    id uuid CONSTRAINT admin_tokens_pkey PRIMARY KEY,
-    name text COLLATE "C" NOT NULL
-        CONSTRAINT admin_tokens_name_len CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 255),
-    fingerprint bytea NOT NULL CONSTRAINT admin_tokens_fingerprint_key UNIQUE
-        CONSTRAINT admin_tokens_fingerprint_len CHECK (pg_catalog.octet_length(fingerprint) = 32),
-    created_at timestamptz NOT NULL,
-    expires_at timestamptz,
-    revoked_at timestamptz
-);
-CREATE UNIQUE INDEX admin_tokens_name_key ON vault.admin_tokens (name) WHERE revoked_at IS NULL;
-
 -- Whose a grant is. A role, not its name: a role that is renamed keeps its grants, one that is dropped leaves them to nobody.
 -- A dump holds the name; where that role is missing, the restored grant is set aside (shim/grantee.c).
 CREATE TYPE vault.grantee;
@@ -110,19 +98,84 @@ CREATE FUNCTION vault.missing_name(grantee vault.grantee) RETURNS text
 AS 'MODULE_PATHNAME', 'hv_missing_name' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vault.missing_name(vault.grantee) IS 'the name of a grantee that is missing; null: it is not';
 
+CREATE FUNCTION vault.same_bytes(bytea, bytea) RETURNS boolean
+AS 'MODULE_PATHNAME', 'hv_same_bytes' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vault.same_bytes(bytea, bytea) IS 'whether two values are equal, in a time that tells nothing but their lengths';
+
+-- A token is found by the first bytes of its fingerprint, which are no secret; the whole is compared by vault.same_bytes().
+-- One that acts as a role, and of which each scope must allow what is asked. An end is never moved beyond max_expires_at.
+CREATE TABLE vault.tokens (
+    id uuid CONSTRAINT tokens_pkey PRIMARY KEY,
+    name text COLLATE "C" NOT NULL
+        CONSTRAINT tokens_name_len CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 255),
+    fingerprint bytea NOT NULL CONSTRAINT tokens_fingerprint_key UNIQUE
+        CONSTRAINT tokens_fingerprint_len CHECK (pg_catalog.octet_length(fingerprint) = 32),
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz,  -- null: never
+    revoked_at timestamptz,
+    holder vault.grantee NOT NULL,
+    role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,  -- null: missing
+    method text NOT NULL  -- 'token', or the mount of the login
+        CONSTRAINT tokens_method_len CHECK (pg_catalog.octet_length(method) BETWEEN 1 AND 64),
+    parent uuid,
+    scopes jsonb
+        CONSTRAINT tokens_scopes_array CHECK (pg_catalog.jsonb_typeof(scopes) = 'array'
+                                              AND pg_catalog.octet_length(scopes::text) <= 65536),
+    bound_cidrs cidr[],
+    renewable boolean NOT NULL,
+    ttl_secs bigint CONSTRAINT tokens_ttl_secs_positive CHECK (ttl_secs >= 1),
+    max_expires_at timestamptz  -- null: no end to renewals
+);
+CREATE INDEX tokens_public_id_idx ON vault.tokens (pg_catalog.substring(fingerprint, 1, 8));
+-- Of those that a person named; a login names each of its tokens alike.
+CREATE UNIQUE INDEX tokens_name_key ON vault.tokens (name) WHERE revoked_at IS NULL AND method = 'token';
+CREATE INDEX tokens_parent_idx ON vault.tokens (parent) WHERE parent IS NOT NULL;
+CREATE INDEX tokens_end_idx ON vault.tokens (LEAST(revoked_at, expires_at));
+
 CREATE TABLE vault.access_grants (
     holder vault.grantee NOT NULL,
     pattern text COLLATE "C" NOT NULL
         CONSTRAINT access_grants_pattern_len CHECK (pg_catalog.octet_length(pattern) BETWEEN 1 AND 257),
     action text NOT NULL
         CONSTRAINT access_grants_action_known
-        CHECK (action IN ('read', 'create', 'update', 'delete', 'rotate', 'verify')),
+        CHECK (action IN ('read', 'create', 'update', 'delete', 'rotate', 'verify', 'manage', 'audit')),
     granted_at timestamptz NOT NULL,
     granted_by text NOT NULL,
     grantee regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,  -- null: missing
     id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()  -- rows without a key cannot be deleted once they are published
         CONSTRAINT access_grants_pkey PRIMARY KEY,
-    CONSTRAINT access_grants_key UNIQUE (grantee, pattern, action)
+    builtin text COLLATE "C"  -- null, or the name of the role whose grant was made with the extension, and is not dumped
+);
+CREATE UNIQUE INDEX access_grants_key ON vault.access_grants (grantee, pattern, action) WHERE builtin IS NULL;
+
+-- Which of the grants that are made with the extension were taken back. A dump has these rows: where it is restored,
+-- CREATE EXTENSION has made the grants anew, and they must not come back to life.
+CREATE TABLE vault.revoked_defaults (
+    role_name text COLLATE "C" NOT NULL,
+    action text NOT NULL,
+    CONSTRAINT revoked_defaults_pkey PRIMARY KEY (role_name, action)
+);
+
+-- What a login issues. A batch token is stored nowhere: it names this row, whose valid_from ends all earlier ones.
+CREATE TABLE vault.login_roles (
+    id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid() CONSTRAINT login_roles_pkey PRIMARY KEY,
+    mount text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    holder vault.grantee NOT NULL,
+    role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,  -- null: missing
+    token_type text NOT NULL DEFAULT 'service'
+        CONSTRAINT login_roles_token_type_known CHECK (token_type IN ('service', 'batch')),
+    token_ttl_secs bigint NOT NULL
+        CONSTRAINT login_roles_token_ttl_range CHECK (token_ttl_secs BETWEEN 1 AND 315360000),
+    token_max_ttl_secs bigint NOT NULL
+        CONSTRAINT login_roles_token_max_ttl_range CHECK (token_max_ttl_secs BETWEEN 1 AND 315360000),
+    scopes jsonb,
+    bound_cidrs cidr[],
+    valid_from timestamptz NOT NULL,
+    config jsonb NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    CONSTRAINT login_roles_name_key UNIQUE (mount, name)
 );
 
 -- One row per secret and due time, for ever unique: that is what makes a rotation happen once.
@@ -203,8 +256,8 @@ CREATE TABLE vault.audit_log (
     action text NOT NULL
         CONSTRAINT audit_log_action_known
         CHECK (action IN ('create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe',
-                          'configure', 'expire', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'grant',
-                          'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'audit_prune',
+                          'configure', 'expire', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show',
+                          'token_renew', 'login', 'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'audit_prune',
                           'malformed')),
     secret_name text,
     version bigint,
@@ -216,6 +269,8 @@ CREATE TABLE vault.audit_log (
     sequence bigint CONSTRAINT audit_log_sequence_positive CHECK (sequence >= 1),
     change uuid,  -- of a change that may be sent again when its answer is lost
     details jsonb,  -- what a change of settings or grants replaced, and by what; never a value
+    accessor uuid,  -- of the token; null: there was none
+    method text,  -- how the token was obtained: 'token', or the mount of the login
     CONSTRAINT audit_log_journal_complete CHECK ((journal IS NULL) = (sequence IS NULL))
 );
 CREATE INDEX audit_log_at_idx ON vault.audit_log (at, id);
@@ -236,7 +291,9 @@ CREATE TABLE vault.audit_journals (
 
 ALTER TABLE vault.secrets ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_versions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE vault.admin_tokens ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.tokens ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.login_roles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.revoked_defaults ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.access_grants ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.rotation_jobs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -247,7 +304,9 @@ ALTER TABLE vault.audit_journals ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECU
 
 CREATE POLICY owner_only ON vault.secrets TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.secret_versions TO vault_owner USING (true) WITH CHECK (true);
-CREATE POLICY owner_only ON vault.admin_tokens TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.tokens TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.login_roles TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.revoked_defaults TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.access_grants TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.rotation_jobs TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.changes TO vault_owner USING (true) WITH CHECK (true);
@@ -259,10 +318,14 @@ CREATE POLICY owner_only ON vault.audit_journals TO vault_owner USING (true) WIT
 -- Without these a dump would hold the extension and none of its rows.
 SELECT pg_catalog.pg_extension_config_dump('vault.secrets', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.secret_versions', '');
-SELECT pg_catalog.pg_extension_config_dump('vault.admin_tokens', '');
+SELECT pg_catalog.pg_extension_config_dump('vault.tokens',
+    'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_catalog.pg_extension_config_dump('vault.login_roles',
+    'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
 -- The grants of a role that was dropped are nobody's.
 SELECT pg_catalog.pg_extension_config_dump('vault.access_grants',
-    'WHERE grantee IS NULL OR grantee IN (SELECT oid FROM pg_catalog.pg_roles)');
+    'WHERE builtin IS NULL AND (grantee IS NULL OR grantee IN (SELECT oid FROM pg_catalog.pg_roles))');
+SELECT pg_catalog.pg_extension_config_dump('vault.revoked_defaults', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.rotation_jobs', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.audit_journals', '');

@@ -62,6 +62,25 @@ BEGIN
 END
 $$;
 
+-- What everybody starts with: an administrator does everything, and whoever has an allowed address and no token reads and
+-- verifies. Both can be taken back by vault.revoke_access().
+DO $$
+DECLARE
+    d record;
+    entry pg_catalog.regprocedure;
+BEGIN
+    FOR d IN VALUES ('vault_admin', vault.all_actions()), ('vault_anonymous', '{read,verify}') LOOP
+        INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by, builtin)
+        SELECT vault.hold(d.column1::pg_catalog.regrole), '*', a, pg_catalog.clock_timestamp(), 'CREATE EXTENSION', d.column1
+        FROM pg_catalog.unnest(d.column2) a;
+        EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA vault TO %I', d.column1);
+        FOR entry IN SELECT e FROM pg_catalog.unnest(d.column2 || '{list}') a, vault.entry_points(a) e LOOP
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %I', entry, d.column1);
+        END LOOP;
+    END LOOP;
+END
+$$;
+
 -- Without the library in shared_preload_libraries nothing rotates, and values stand in the server's log.
 DO $$
 DECLARE

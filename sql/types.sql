@@ -17,6 +17,8 @@ CREATE TYPE vault.audit_origin AS (
     client_ip inet,
     request_id text
 );
+-- A program of protocol 1 builds this type from five fields, so it gets no more: the actor of a token is its name, the
+-- accessor and the login method, with U+001F between them.
 COMMENT ON TYPE vault.audit_origin IS 'who asked, from where: the part of an audit record that the caller knows';
 
 CREATE TYPE vault.secret_settings AS (
@@ -81,3 +83,41 @@ CREATE TYPE vault.stored_value AS (
     expires_at timestamptz
 );
 COMMENT ON TYPE vault.stored_value IS 'one sealed version with what its authentication is bound to';
+
+CREATE TYPE vault.decision AS (
+    cause text,
+    actor text,
+    acting text,
+    role oid,
+    scopes jsonb
+);
+COMMENT ON TYPE vault.decision IS 'who asked, and why not if it is refused: a null cause allows';
+
+CREATE TYPE vault.new_token AS (
+    id uuid,
+    fingerprint bytea,
+    name text,
+    ttl_secs bigint,
+    max_ttl_secs bigint,
+    renewable boolean,
+    scope jsonb,
+    bound_cidrs cidr[]
+);
+COMMENT ON TYPE vault.new_token IS 'a token to be stored: of its text only the SHA-256 fingerprint; a null ttl_secs never ends';
+
+CREATE TYPE vault.token_info AS (
+    id uuid,
+    name text,
+    role text,
+    method text,
+    parent uuid,
+    scopes jsonb,
+    bound_cidrs text[],
+    renewable boolean,
+    ttl_secs bigint,
+    created_at timestamptz,
+    expires_at timestamptz,
+    max_expires_at timestamptz,
+    revoked_at timestamptz
+);
+COMMENT ON TYPE vault.token_info IS 'what may be known of a token: not its fingerprint';

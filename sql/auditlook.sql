@@ -1,0 +1,102 @@
+
+-- Who may look at the audit sees the records of the names that it may audit; with that action on *, all records.
+
+CREATE FUNCTION vault.require_auditor() RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM vault.visible_names(vault.outer_role(), NULL, '{audit}')) THEN
+        RAISE EXCEPTION 'permission denied to read the audit'
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, ''*'', ''{audit}'');',
+                                vault.outer_role()::regrole);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.require_auditor() IS 'raises unless the calling role may audit some name';
+
+CREATE FUNCTION vault.audits(caller oid, scopes jsonb, secret_name text) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM vault.visible_names(caller, scopes, '{audit}') v
+                   WHERE (v.first = '' AND v.beyond = '~')
+                      OR (secret_name COLLATE "C" >= v.first AND secret_name COLLATE "C" < v.beyond))
+$$;
+COMMENT ON FUNCTION vault.audits(oid, jsonb, text) IS 'whether a caller may see the records of a name; of none, who audits all';
+
+CREATE FUNCTION vault.audit(name_prefix text DEFAULT NULL, since timestamptz DEFAULT NULL,
+                            max_rows integer DEFAULT 1000, until timestamptz DEFAULT NULL)
+RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
+               secret_name text, version bigint, outcome text, code text, request_id text, details jsonb, accessor uuid, method text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    everything boolean;
+BEGIN
+    IF audit.max_rows IS NULL OR audit.max_rows NOT BETWEEN 1 AND 100000 THEN
+        RAISE EXCEPTION 'max_rows must be between 1 and 100000' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM vault.require_auditor();
+    PERFORM vault.look_at_audit(audit.name_prefix);
+    everything := vault.audits(vault.outer_role(), NULL, NULL);
+    RETURN QUERY
+        SELECT newest.* FROM (
+            SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,
+                   l.outcome, l.code, l.request_id, l.details, l.accessor, l.method
+            FROM vault.audit_log l
+            WHERE (audit.name_prefix IS NULL OR vault.has_prefix(l.secret_name, audit.name_prefix))
+              AND (everything OR vault.audits(vault.outer_role(), NULL, l.secret_name))
+              AND (audit.since IS NULL OR l.at >= audit.since)
+              AND (audit.until IS NULL OR l.at < audit.until)
+            ORDER BY l.at DESC, l.id DESC
+            LIMIT audit.max_rows) newest
+        ORDER BY newest.at, newest.id;
+END
+$$;
+COMMENT ON FUNCTION vault.audit(text, timestamptz, integer, timestamptz)
+    IS 'the newest audit records since a time and before another, oldest first by the time of the operation';
+
+CREATE FUNCTION vault.audit_page_visible(caller oid, scopes jsonb, after_id bigint, max_rows integer)
+RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
+               secret_name text, version bigint, outcome text, code text, request_id text, details jsonb, accessor uuid, method text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    -- Ids from here on may belong to transactions that are not over. Null: all records were restored from a dump.
+    beyond bigint := (SELECT n.base FROM vault.audit_numbering n)
+                     + (pg_snapshot_xmin(pg_current_snapshot())::text::bigint << 22);
+    everything boolean := vault.audits(audit_page_visible.caller, audit_page_visible.scopes, NULL);
+BEGIN
+    RETURN QUERY
+        SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,
+               l.outcome, l.code, l.request_id, l.details, l.accessor, l.method
+        FROM vault.audit_log l
+        WHERE l.id > audit_page_visible.after_id AND l.id < coalesce(beyond, 9223372036854775807)
+          AND (everything OR vault.audits(audit_page_visible.caller, audit_page_visible.scopes, l.secret_name))
+        ORDER BY l.id LIMIT audit_page_visible.max_rows;
+END
+$$;
+COMMENT ON FUNCTION vault.audit_page_visible(oid, jsonb, bigint, integer)
+    IS 'the records after an id that a caller may see, for vault.audit_after() and the API, which record the look';
+
+CREATE FUNCTION vault.audit_after(after_id bigint, max_rows integer DEFAULT 1000)
+RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
+               secret_name text, version bigint, outcome text, code text, request_id text, details jsonb, accessor uuid, method text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF audit_after.after_id IS NULL THEN
+        RAISE EXCEPTION 'after_id must not be null' USING ERRCODE = 'null_value_not_allowed',
+            HINT = 'Begin with 0, and go on with the id of the last record.';
+    ELSIF audit_after.max_rows IS NULL OR audit_after.max_rows NOT BETWEEN 1 AND 100000 THEN
+        RAISE EXCEPTION 'max_rows must be between 1 and 100000' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM vault.require_auditor();
+    PERFORM vault.look_at_audit(NULL);
+    RETURN QUERY SELECT p.* FROM vault.audit_page_visible(vault.outer_role(), NULL, audit_after.after_id, audit_after.max_rows) p;
+END
+$$;
+COMMENT ON FUNCTION vault.audit_after(bigint, integer)
+    IS 'the audit records that follow an id, in the order of ids, each once, also those that commit late; 0: from the first';

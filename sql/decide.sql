@@ -1,0 +1,205 @@
+
+-- The decisions. The caller is the effective role at the call; privileges are inherited as everywhere in
+-- PostgreSQL; a superuser passes, as everywhere.
+
+CREATE FUNCTION vault.pattern_matches(pattern text, target text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT pattern OPERATOR(pg_catalog.=) target OR pattern OPERATOR(pg_catalog.=) '*'
+        OR (pg_catalog.right(pattern, 2) OPERATOR(pg_catalog.=) '/*'
+            AND pg_catalog.starts_with(target, pg_catalog.left(pattern, -1)))
+$$;
+COMMENT ON FUNCTION vault.pattern_matches(text, text) IS 'whether the pattern of a grant selects a name';
+
+CREATE FUNCTION vault.may(caller oid, wanted text, target text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND r.rolsuper)
+        OR EXISTS (SELECT FROM vault.grants() g
+                   WHERE (wanted = 'list' OR g.action = wanted)
+                     AND vault.pattern_matches(g.pattern, target)
+                     AND pg_has_role(caller, g.grantee, 'USAGE'));
+END
+$$;
+COMMENT ON FUNCTION vault.may(oid, text, text) IS 'whether a role may do an action on a name; list: any action at all';
+
+CREATE FUNCTION vault.who_may(name text, action text)
+RETURNS TABLE (role text, can_login boolean, how text, as_role text, grantee text, pattern text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    -- Before PostgreSQL 16 every member may SET ROLE.
+    settable text := CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END;
+BEGIN
+    IF who_may.name IS NULL OR who_may.name = '*' OR right(who_may.name, 2) = '/*' THEN
+        RAISE EXCEPTION 'name must be the name of one secret' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM vault.check_pattern(who_may.name);
+    PERFORM vault.check_actions(ARRAY[who_may.action]);
+    RETURN QUERY
+        WITH allowing AS (
+            SELECT g.grantee AS oid, g.pattern FROM vault.grants() g JOIN pg_roles r ON r.oid = g.grantee
+            WHERE g.action = who_may.action AND vault.pattern_matches(g.pattern, who_may.name)
+        ), able AS (  -- what a role may without SET ROLE; of superusers it says so, and not what they would inherit
+            SELECT r.oid, 'superuser' AS how, NULL::oid AS grantee, NULL::text AS pattern FROM pg_roles r WHERE r.rolsuper
+            UNION ALL
+            SELECT r.oid, CASE WHEN r.oid = a.oid THEN 'granted' ELSE 'inherited' END, a.oid, a.pattern
+            FROM pg_roles r JOIN allowing a ON pg_has_role(r.oid, a.oid, 'USAGE') WHERE NOT r.rolsuper
+        ), becoming AS (
+            SELECT r.oid, a.oid AS as_role, a.grantee, a.pattern
+            FROM pg_roles r JOIN able a ON a.oid <> r.oid AND pg_has_role(r.oid, a.oid, settable)
+            WHERE NOT r.rolsuper
+              AND NOT EXISTS (SELECT FROM able own WHERE own.oid = r.oid AND own.grantee = a.grantee)
+        )
+        SELECT r.rolname::text, r.rolcanlogin, x.how, b.rolname::text, g.rolname::text, x.pattern
+        FROM (SELECT a.oid, a.how, NULL::oid AS as_role, a.grantee, a.pattern FROM able a
+              UNION ALL SELECT c.oid, 'set role', c.as_role, c.grantee, c.pattern FROM becoming c) x
+        JOIN pg_roles r ON r.oid = x.oid
+        LEFT JOIN pg_roles b ON b.oid = x.as_role
+        LEFT JOIN pg_roles g ON g.oid = x.grantee
+        ORDER BY r.rolname, x.how, b.rolname, g.rolname, x.pattern COLLATE "C";
+END
+$$;
+COMMENT ON FUNCTION vault.who_may(text, text)
+    IS 'the roles that may do an action on a name, and the grant that lets each; also those that may after SET ROLE';
+
+CREATE FUNCTION vault.scopes_allow(scopes jsonb, wanted text, target text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT scopes IS NULL OR NOT EXISTS (
+        SELECT FROM jsonb_array_elements(scopes) s (scope)
+        WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(s.scope) e (entry)
+                          WHERE e.entry -> 'actions' ? wanted AND vault.pattern_matches(e.entry ->> 'pattern', target)))
+$$;
+COMMENT ON FUNCTION vault.scopes_allow(jsonb, text, text) IS 'whether every scope of a token allows an action on a name';
+
+-- Below a prefix 'a/' are the names from 'a/' to 'a0', the byte after '/'; no character of a name is above 'z' or below '-'.
+CREATE FUNCTION vault.pattern_range(pattern text, OUT first text, OUT beyond text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN pattern = '*' THEN '' WHEN right(pattern, 2) = '/*' THEN left(pattern, -1) ELSE pattern END,
+           CASE WHEN pattern = '*' THEN '~' WHEN right(pattern, 2) = '/*' THEN left(pattern, -2) || '0' ELSE pattern || '!' END
+$$;
+COMMENT ON FUNCTION vault.pattern_range(text) IS 'the names that a pattern selects, as a range of byte order without its end';
+
+-- For all names at once: to ask vault.may of each takes seconds where there are many. Of two ranges of patterns either one
+-- has the other in it or they are apart. So what all scopes and some grant have in common is made of ranges of theirs.
+CREATE FUNCTION vault.visible_names(caller oid, scopes jsonb DEFAULT NULL, actions text[] DEFAULT vault.all_actions())
+RETURNS TABLE (first text, beyond text)
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        WITH granted AS MATERIALIZED (
+            SELECT a.action, ''::text COLLATE "C" AS low, '~'::text COLLATE "C" AS high
+            FROM unnest(visible_names.actions) a (action)
+            WHERE EXISTS (SELECT FROM pg_roles r WHERE r.oid = visible_names.caller AND r.rolsuper)
+            UNION ALL
+            SELECT g.action, p.first COLLATE "C", p.beyond COLLATE "C"
+            FROM vault.grants() g CROSS JOIN LATERAL vault.pattern_range(g.pattern) p
+            WHERE g.action = ANY (visible_names.actions) AND pg_has_role(visible_names.caller, g.grantee, 'USAGE')
+        ), scoped AS MATERIALIZED (
+            SELECT s.n, a.action, p.first COLLATE "C" AS low, p.beyond COLLATE "C" AS high
+            FROM jsonb_array_elements(visible_names.scopes) WITH ORDINALITY s (scope, n)
+            CROSS JOIN LATERAL jsonb_array_elements(s.scope) e (entry)
+            CROSS JOIN LATERAL jsonb_array_elements_text(e.entry -> 'actions') a (action)
+            CROSS JOIN LATERAL vault.pattern_range(e.entry ->> 'pattern') p
+        ), allowed AS (
+            SELECT DISTINCT c.low, c.high
+            FROM (SELECT g.action, g.low, g.high FROM granted g UNION SELECT s.action, s.low, s.high FROM scoped s) c
+            WHERE EXISTS (SELECT FROM granted g WHERE g.action = c.action AND g.low <= c.low AND c.high <= g.high)
+              AND NOT EXISTS (SELECT FROM generate_series(1, jsonb_array_length(visible_names.scopes)) x (k)
+                              WHERE NOT EXISTS (SELECT FROM scoped s WHERE s.n = x.k AND s.action = c.action
+                                                                      AND s.low <= c.low AND c.high <= s.high))
+        ), nested AS (
+            SELECT low, high, max(high) OVER (ORDER BY low, high DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached
+            FROM allowed
+        )
+        SELECT low, high FROM nested WHERE reached IS NULL OR high > reached;
+END
+$$;
+COMMENT ON FUNCTION vault.visible_names(oid, jsonb, text[])
+    IS 'the names on which a role, within the scopes of a token, may do one of some actions, as ranges of byte order without their end, which do not overlap';
+
+CREATE FUNCTION vault.require(caller oid, wanted text, target text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Decided by the name alone, before anything is looked up: existing or not, a refusal reads the same.
+    IF vault.may(caller, wanted, target) IS NOT TRUE THEN
+        RAISE EXCEPTION 'permission denied to % secret "%"', wanted, target
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
+                                caller::regrole, target, wanted);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.require(oid, text, text) IS 'raises unless vault.may()';
+
+CREATE FUNCTION vault.outer_role() RETURNS oid
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    -- Not current_user, which is the owner here, and not session_user, which SET ROLE leaves as it is.
+    SELECT r.oid FROM pg_roles r
+    WHERE r.rolname = CASE current_setting('role') WHEN 'none' THEN session_user::text ELSE current_setting('role') END
+$$;
+COMMENT ON FUNCTION vault.outer_role() IS 'the role that called from outside: the one of SET ROLE, or of the login';
+
+CREATE FUNCTION vault.require_manager(pattern text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- The pattern of a grant selects patterns as it selects names.
+    IF vault.may(vault.outer_role(), 'manage', require_manager.pattern) IS NOT TRUE THEN
+        RAISE EXCEPTION 'permission denied to manage access to "%"', require_manager.pattern
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{manage}'');',
+                                vault.outer_role()::regrole, require_manager.pattern);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.require_manager(text) IS 'raises unless the calling role may manage access to a pattern';
+
+CREATE FUNCTION vault.explain_role(caller oid, scopes jsonb, name text)
+RETURNS TABLE (action text, allowed boolean, cause text, grantee text, pattern text, how text)
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT a.action,
+               vault.scopes_allow(scopes, a.action, explain_role.name) AND w.how IS NOT NULL,
+               CASE WHEN w.how IS NULL THEN 'grant' WHEN NOT vault.scopes_allow(scopes, a.action, explain_role.name) THEN 'scope' END,
+               w.grantee, w.pattern, w.how
+        FROM unnest(vault.all_actions()) WITH ORDINALITY a (action, n)
+        LEFT JOIN LATERAL (
+            SELECT NULL::text AS grantee, NULL::text AS pattern, 'superuser' AS how
+            FROM pg_roles r WHERE r.oid = explain_role.caller AND r.rolsuper
+            UNION ALL
+            SELECT r.rolname::text, g.pattern, CASE WHEN r.oid = explain_role.caller THEN 'granted' ELSE 'inherited' END
+            FROM vault.grants() g JOIN pg_roles r ON r.oid = g.grantee
+            WHERE g.action = a.action AND vault.pattern_matches(g.pattern, explain_role.name)
+              AND pg_has_role(explain_role.caller, g.grantee, 'USAGE')) w ON true
+        ORDER BY a.n, w.how DESC, w.grantee, w.pattern COLLATE "C";
+END
+$$;
+COMMENT ON FUNCTION vault.explain_role(oid, jsonb, text) IS 'each action on a name, and each grant that allows it to a role';
+
+CREATE FUNCTION vault.explain_access(role regrole, name text)
+RETURNS TABLE (action text, allowed boolean, cause text, grantee text, pattern text, how text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM vault.check_role(explain_access.role);
+    IF explain_access.name IS NULL THEN
+        RAISE EXCEPTION 'name must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    PERFORM vault.check_pattern(explain_access.name);
+    RETURN QUERY SELECT * FROM vault.explain_role(explain_access.role, NULL, explain_access.name);
+END
+$$;
+COMMENT ON FUNCTION vault.explain_access(regrole, text)
+    IS 'why a role may or may not do each action on a name: which grant, and whether it is its own or inherited';

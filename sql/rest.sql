@@ -1,0 +1,333 @@
+
+-- Who asks by REST, and whether it may. The decision stands in the statement that reads: what is revoked is so at once. Three
+-- arguments say who asks: the fingerprint of a token that is stored, the address of the client, and the claims of a batch
+-- token, which the API has opened.
+
+CREATE FUNCTION vault.public_id(fingerprint bytea) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT pg_catalog.substring(fingerprint, 1, 8) $$;
+COMMENT ON FUNCTION vault.public_id(bytea) IS 'the part of a fingerprint by which a token is found';
+
+CREATE FUNCTION vault.address_within(address inet, bound cidr[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT bound IS NULL OR coalesce((SELECT bool_or(address <<= b) FROM unnest(bound) b), false) $$;
+COMMENT ON FUNCTION vault.address_within(inet, cidr[]) IS 'whether an address is in one of the networks; null: any may be';
+
+CREATE FUNCTION vault.found_token(fingerprint bytea) RETURNS vault.tokens
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t vault.tokens;
+BEGIN
+    FOR t IN SELECT x.* FROM vault.tokens x WHERE substring(x.fingerprint, 1, 8) = vault.public_id(found_token.fingerprint) LOOP
+        IF vault.same_bytes(t.fingerprint, found_token.fingerprint) THEN
+            RETURN t;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION vault.found_token(bytea) IS 'the token with a fingerprint, compared in constant time; null: there is none';
+
+CREATE FUNCTION vault.token_cause(t vault.tokens, address inet) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- The parent is asked for too: one that ends while a child is made may not find it.
+    RETURN CASE
+        WHEN t.revoked_at IS NOT NULL
+             OR t.parent IS NOT NULL AND NOT EXISTS (SELECT FROM vault.tokens p WHERE p.id = t.parent AND p.revoked_at IS NULL)
+             THEN 'token_revoked'
+        WHEN t.expires_at <= clock_timestamp() THEN 'token_expired'
+        WHEN NOT vault.address_within(token_cause.address, t.bound_cidrs) THEN 'token_address' END;
+END
+$$;
+COMMENT ON FUNCTION vault.token_cause(vault.tokens, inet) IS 'why a token is not valid; null: it is';
+
+CREATE FUNCTION vault.identify_batch(address inet, claims jsonb) RETURNS vault.decision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    l vault.login_roles;
+    d vault.decision;
+BEGIN
+    SELECT * INTO l FROM vault.login_roles x WHERE x.id = (claims ->> 'login_role')::uuid;
+    d.role := l.role;
+    d.scopes := claims -> 'scopes';
+    IF jsonb_typeof(d.scopes) = 'null' THEN
+        d.scopes := NULL;
+    END IF;
+    d.actor := concat('token:', claims ->> 'name', E'\x1f', E'\x1f', l.mount);
+    d.cause := CASE
+        WHEN l.id IS NULL OR ((claims ->> 'issued_at')::timestamptz >= l.valid_from) IS NOT TRUE THEN 'token_revoked'
+        WHEN ((claims ->> 'expires_at')::timestamptz > clock_timestamp()) IS NOT TRUE THEN 'token_expired'
+        WHEN NOT vault.address_within(identify_batch.address, l.bound_cidrs)
+             OR jsonb_typeof(claims -> 'bound_cidrs') = 'array'
+                AND NOT vault.address_within(identify_batch.address,
+                                             ARRAY(SELECT c::cidr FROM jsonb_array_elements_text(claims -> 'bound_cidrs') c))
+            THEN 'token_address' END;
+    RETURN d;
+END
+$$;
+COMMENT ON FUNCTION vault.identify_batch(inet, jsonb) IS 'who holds a batch token with these claims';
+
+CREATE FUNCTION vault.identify(fingerprint bytea, address inet, claims jsonb) RETURNS vault.decision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t vault.tokens;
+    d vault.decision;
+BEGIN
+    IF claims IS NOT NULL THEN
+        d := vault.identify_batch(identify.address, claims);
+    ELSIF identify.fingerprint IS NOT NULL THEN
+        t := vault.found_token(identify.fingerprint);
+        IF t.id IS NULL THEN
+            d.cause := 'token_unknown';
+            d.actor := 'anonymous';
+            RETURN d;
+        END IF;
+        d.role := t.role;
+        d.scopes := t.scopes;
+        d.actor := concat('token:', t.name, E'\x1f', t.id, E'\x1f', t.method);
+        d.cause := vault.token_cause(t, identify.address);
+    ELSE
+        d.role := to_regrole('vault_anonymous');
+        d.actor := 'reader';
+    END IF;
+    SELECT r.rolname INTO d.acting FROM pg_roles r WHERE r.oid = d.role;
+    IF NOT FOUND THEN
+        d.cause := coalesce(d.cause, CASE WHEN d.actor = 'reader' THEN 'grant' ELSE 'role_missing' END);
+    END IF;
+    RETURN d;
+END
+$$;
+COMMENT ON FUNCTION vault.identify(bytea, inet, jsonb) IS 'who asks, and why its token is not valid';
+
+CREATE FUNCTION vault.refusal(caller oid, scopes jsonb, wanted text, target text) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF wanted = 'self' THEN
+        RETURN NULL;
+    ELSIF target IS NULL THEN
+        -- What concerns no single name: who may do it, or anything, with some name.
+        RETURN CASE WHEN NOT EXISTS (SELECT FROM vault.visible_names(caller, scopes, CASE WHEN wanted IN ('list', 'watch', 'status')
+                                                                                     THEN vault.all_actions() ELSE ARRAY[wanted] END))
+                    THEN 'grant' END;
+    ELSIF wanted = 'list' AND scopes IS NOT NULL THEN
+        RETURN CASE WHEN NOT EXISTS (SELECT FROM unnest(vault.all_actions()) a
+                                     WHERE vault.may(caller, a, target) AND vault.scopes_allow(scopes, a, target)) THEN 'grant' END;
+    ELSIF vault.may(caller, wanted, target) IS NOT TRUE THEN
+        RETURN 'grant';
+    ELSIF scopes IS NOT NULL AND vault.scopes_allow(scopes, wanted, target) IS NOT TRUE THEN
+        RETURN 'scope';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION vault.refusal(oid, jsonb, text, text)
+    IS 'why a role may not do an action on a name within the scopes of a token; null: it may; a null name: on no name at all';
+
+CREATE FUNCTION vault.decide(fingerprint bytea, address inet, claims jsonb, action text, name text) RETURNS vault.decision
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    d vault.decision := vault.identify(decide.fingerprint, decide.address, decide.claims);
+BEGIN
+    IF d.cause IS NULL THEN
+        -- To manage no single name is to manage all of them.
+        d.cause := vault.refusal(d.role, d.scopes, decide.action,
+                                 CASE WHEN decide.action = 'manage' THEN coalesce(decide.name, '*') ELSE decide.name END);
+    END IF;
+    IF d.cause IS NOT NULL AND d.actor = 'reader' THEN
+        d.actor := 'anonymous';
+    END IF;
+    RETURN d;
+END
+$$;
+COMMENT ON FUNCTION vault.decide(bytea, inet, jsonb, text, text) IS 'who asks by REST, and why it may not; a null cause allows';
+
+CREATE FUNCTION vault.raise_refused(d vault.decision, action text, name text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF d.cause LIKE 'token%' OR d.cause = 'role_missing' THEN
+        RAISE EXCEPTION 'the token is not valid' USING ERRCODE = 'invalid_authorization_specification', DETAIL = d.cause;
+    ELSIF d.cause IS NOT NULL THEN
+        RAISE EXCEPTION 'permission denied to % "%"', raise_refused.action, coalesce(raise_refused.name, '*')
+            USING ERRCODE = 'insufficient_privilege', DETAIL = d.cause;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.raise_refused(vault.decision, text, text) IS 'raises unless a decision allows';
+
+CREATE FUNCTION vault.origin_of(d vault.decision, address inet, node text, request_id text) RETURNS vault.audit_origin
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT ROW(node, d.actor, d.acting, address, request_id)::vault.audit_origin $$;
+COMMENT ON FUNCTION vault.origin_of(vault.decision, inet, text, text) IS 'the origin of what somebody does by REST';
+
+CREATE FUNCTION vault.admit(fingerprint bytea, address inet, claims jsonb, action text, name text, node text,
+                            request_id text) RETURNS vault.audit_origin
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    d vault.decision := vault.decide(admit.fingerprint, admit.address, admit.claims, admit.action, admit.name);
+BEGIN
+    PERFORM vault.raise_refused(d, admit.action, admit.name);
+    RETURN vault.origin_of(d, admit.address, admit.node, admit.request_id);
+END
+$$;
+COMMENT ON FUNCTION vault.admit(bytea, inet, jsonb, text, text, text, text)
+    IS 'the origin of a change by REST; raises unless the caller may make it';
+
+-- As for vault.read_sealed, the kept plan must be the one by index whatever size the tables had when it was made.
+CREATE FUNCTION vault.read_as(fingerprints bytea[], addresses inet[], claims jsonb[], askers integer[], names text[],
+                              version bigint)
+RETURNS TABLE (asked integer, cause text, actor text, acting text, secret_id uuid, name text, content_type text, kind text,
+               current_version bigint, sealed_version bigint, envelope_version smallint, kms_key_id text, wrapped_dek bytea,
+               nonce bytea, ciphertext bytea, created_at timestamptz, expires_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        WITH caller AS MATERIALIZED (
+            SELECT c.n, d.cause, d.actor, d.acting, d.role, d.scopes
+            FROM unnest(read_as.fingerprints, read_as.addresses, read_as.claims) WITH ORDINALITY c (fingerprint, address, claim, n)
+            CROSS JOIN LATERAL vault.identify(c.fingerprint, c.address, c.claim) d
+        ), question AS MATERIALIZED (
+            SELECT q.n::integer AS asked, q.name, coalesce(c.cause, vault.refusal(c.role, c.scopes, 'read', q.name)) AS cause,
+                   c.actor, c.acting
+            FROM unnest(read_as.askers, read_as.names) WITH ORDINALITY q (asker, name, n)
+            JOIN caller c ON c.n = q.asker
+        )
+        SELECT q.asked, q.cause, CASE WHEN q.cause IS NOT NULL AND q.actor = 'reader' THEN 'anonymous' ELSE q.actor END, q.acting,
+               f.id, f.name, f.content_type, f.kind, f.current_version, f.version, f.envelope_version, f.kms_key_id,
+               f.wrapped_dek, f.nonce, f.ciphertext, f.created_at, f.expires_at
+        FROM question q
+        LEFT JOIN LATERAL (
+            SELECT s.id, s.name, s.content_type, s.kind, s.current_version, v.version, v.envelope_version,
+                   v.kms_key_id, v.wrapped_dek, v.nonce, v.ciphertext, v.created_at, v.expires_at
+            FROM vault.secrets s
+            JOIN vault.secret_versions v
+              ON v.secret_id = s.id AND v.version = coalesce(read_as.version, s.current_version)
+            WHERE q.cause IS NULL AND s.name = q.name AND s.deleted_at IS NULL
+              AND (v.expires_at IS NULL
+                   OR read_as.version IS NOT NULL
+                      AND ((v.expires_at > clock_timestamp() AND NOT v.expired)
+                           OR v.version BETWEEN s.current_version - s.keep_versions AND s.current_version - 1))) f ON true;
+END
+$$;
+COMMENT ON FUNCTION vault.read_as(bytea[], inet[], jsonb[], integer[], text[], bigint)
+    IS 'sealed values of names for several who ask, each of whom gets what it may read: as vault.read_sealed, with at least one row for each question';
+
+CREATE FUNCTION vault.describe_visible(caller oid, scopes jsonb, prefix text, after text, page_size integer)
+RETURNS SETOF vault.secret_info
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+    wanted text := coalesce(prefix, '');
+BEGIN
+    -- Each range gives a page at most, so what lies beyond the page is not read.
+    RETURN QUERY SELECT i.* FROM vault.visible_names(caller, scopes) v CROSS JOIN LATERAL (
+                     SELECT (vault.info_of(s)).* FROM vault.secrets s
+                     WHERE s.deleted_at IS NULL AND vault.has_prefix(s.name, wanted)
+                       AND s.name >= wanted COLLATE "C" AND s.name < vault.prefix_end(wanted) COLLATE "C"
+                       AND s.name >= v.first COLLATE "C" AND s.name < v.beyond COLLATE "C"
+                       AND s.name > coalesce(after, '')
+                     ORDER BY s.name LIMIT page_size) i
+                 ORDER BY i.name LIMIT page_size;
+END
+$$;
+COMMENT ON FUNCTION vault.describe_visible(oid, jsonb, text, text, integer)
+    IS 'a page of the secrets without values that a caller may see, by name in byte order';
+
+CREATE FUNCTION vault.visible_of(caller oid, scopes jsonb, names text[]) RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(n), '{}') FROM unnest(names) n
+    WHERE EXISTS (SELECT FROM vault.visible_names(caller, scopes) v WHERE n COLLATE "C" >= v.first AND n COLLATE "C" < v.beyond)
+$$;
+COMMENT ON FUNCTION vault.visible_of(oid, jsonb, text[]) IS 'those of several names that a caller may see';
+
+CREATE FUNCTION vault.explain_as(fingerprint bytea, address inet, claims jsonb, role text, name text)
+RETURNS TABLE (cause text, actor text, acting text, subject text, action text, allowed boolean, why text, grantee text,
+               pattern text, how text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    -- Everybody may ask about itself; about others, who may manage the name.
+    d vault.decision := vault.decide(explain_as.fingerprint, explain_as.address, explain_as.claims,
+                                     CASE WHEN explain_as.role IS NULL THEN 'self' ELSE 'manage' END, explain_as.name);
+    who oid := coalesce(to_regrole(quote_ident(explain_as.role)), CASE WHEN explain_as.role IS NULL THEN d.role END);
+BEGIN
+    IF d.cause IS NOT NULL THEN
+        RETURN QUERY VALUES (d.cause, d.actor, d.acting, NULL::text, NULL::text, NULL::boolean, NULL::text, NULL::text, NULL::text, NULL::text);
+        RETURN;
+    ELSIF who IS NULL THEN
+        RAISE EXCEPTION 'role "%" does not exist', explain_as.role USING ERRCODE = 'undefined_object';
+    END IF;
+    PERFORM vault.check_pattern(explain_as.name);
+    RETURN QUERY
+        SELECT NULL::text, d.actor, d.acting, pg_get_userbyid(who)::text, e.*
+        FROM vault.explain_role(who, CASE WHEN explain_as.role IS NULL THEN d.scopes END, explain_as.name) e;
+END
+$$;
+COMMENT ON FUNCTION vault.explain_as(bytea, inet, jsonb, text, text)
+    IS 'vault.explain_access() by REST: of the caller itself, or of a role for those who may manage the name';
+
+CREATE FUNCTION vault.access_as(fingerprint bytea, address inet, claims jsonb)
+RETURNS TABLE (cause text, actor text, acting text, grantee text, pattern text, action text, granted_at timestamptz, granted_by text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    d vault.decision := vault.identify(access_as.fingerprint, access_as.address, access_as.claims);
+BEGIN
+    IF d.cause IS NULL AND NOT EXISTS (SELECT FROM vault.visible_names(d.role, d.scopes, '{manage,audit}')) THEN
+        d.cause := 'grant';
+    END IF;
+    RETURN QUERY SELECT d.cause, CASE WHEN d.cause IS NOT NULL AND d.actor = 'reader' THEN 'anonymous' ELSE d.actor END, d.acting, l.*
+                 FROM (SELECT) one LEFT JOIN LATERAL (
+                     SELECT g.grantee::text, g.pattern, g.action, g.granted_at, g.granted_by FROM vault.access_list() g
+                     WHERE d.cause IS NULL
+                       AND (vault.refusal(d.role, d.scopes, 'manage', g.pattern) IS NULL
+                            OR vault.refusal(d.role, d.scopes, 'audit', g.pattern) IS NULL)) l ON true;
+END
+$$;
+COMMENT ON FUNCTION vault.access_as(bytea, inet, jsonb)
+    IS 'the grants on patterns that the caller may manage or audit; at least one row, which says who asks';
+
+CREATE FUNCTION vault.grant_as(fingerprint bytea, address inet, claims jsonb, role text, pattern text, actions text[],
+                               node text, request_id text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    origin vault.audit_origin := vault.admit(grant_as.fingerprint, grant_as.address, grant_as.claims, 'manage',
+                                             coalesce(grant_as.pattern, '*'), grant_as.node, grant_as.request_id);
+BEGIN
+    PERFORM vault.require_writable();
+    PERFORM vault.check_grant(vault.named_role(grant_as.role), grant_as.pattern, grant_as.actions);
+    PERFORM vault.give_access(vault.named_role(grant_as.role), grant_as.pattern, grant_as.actions, origin);
+END
+$$;
+COMMENT ON FUNCTION vault.grant_as(bytea, inet, jsonb, text, text, text[], text, text) IS 'vault.grant_access() by REST';
+
+CREATE FUNCTION vault.revoke_as(fingerprint bytea, address inet, claims jsonb, role text, pattern text, actions text[],
+                                node text, request_id text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    origin vault.audit_origin := vault.admit(revoke_as.fingerprint, revoke_as.address, revoke_as.claims, 'manage',
+                                             coalesce(revoke_as.pattern, '*'), revoke_as.node, revoke_as.request_id);
+BEGIN
+    PERFORM vault.require_writable();
+    PERFORM vault.check_grant(vault.named_role(revoke_as.role), revoke_as.pattern, revoke_as.actions);
+    PERFORM vault.take_access(vault.named_role(revoke_as.role), revoke_as.pattern, revoke_as.actions, origin);
+END
+$$;
+COMMENT ON FUNCTION vault.revoke_as(bytea, inet, jsonb, text, text, text[], text, text) IS 'vault.revoke_access() by REST';

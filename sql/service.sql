@@ -1,0 +1,75 @@
+
+-- The API's login role
+
+CREATE FUNCTION vault.service_functions() RETURNS SETOF regprocedure
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.oid::regprocedure FROM pg_proc p
+    WHERE p.pronamespace = 'vault'::regnamespace AND p.prosecdef
+      -- Some names are also those of functions for people, which are no part of it.
+      AND p.oid::regprocedure NOT IN (SELECT e FROM vault.entry_points('manage') e)
+      AND p.proname IN ('first_version', 'create_secret', 'append_version', 'delete_secret', 'read_sealed', 'read_verifiable',
+                        'describe_secret', 'describe_secrets', 'describe_versions', 'append_audit', 'create_token',
+                        'change_made', 'active_tokens', 'list_tokens', 'revoke_token', 'extension_version', 'api_protocols', 'configure_secret',
+                        'expire_version', 'claim_rotations', 'renew_rotations', 'complete_rotation', 'fail_rotation', 'release_rotation',
+                        'unplanned_rotations', 'plan_rotation', 'changes_since', 'knows_change', 'last_change', 'status',
+                        'list_wrapped', 'sample_wrapped', 'count_wrapped', 'rewrap_version', 'audit_journal', 'ship_audit', 'skip_audit',
+                        'audit_page', 'supervision', 'probe_write',
+                        'decide', 'admit', 'read_as', 'describe_visible', 'visible_of', 'audit_page_visible', 'mint_token',
+                        'create_token_as', 'tokens_as', 'token_as', 'renew_token_as', 'revoke_token_as', 'extend_token',
+                        'end_token', 'list_all_tokens', 'login_token', 'explain_as', 'grant_as', 'revoke_as', 'access_as')
+$$;
+COMMENT ON FUNCTION vault.service_functions() IS 'the functions of the sealed path';
+
+CREATE FUNCTION vault.grant_service_role(role regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    entry regprocedure;
+BEGIN
+    PERFORM vault.check_role(role);
+    PERFORM vault.admit_change('grant', format('service role to %s', role));
+    PERFORM vault.lock_grants();
+    IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = role AND (r.rolsuper OR r.rolbypassrls)) THEN
+        RAISE EXCEPTION 'role % is a superuser or bypasses row security', role
+            USING ERRCODE = 'invalid_grant_operation',
+                  HINT = 'Make a login role without attributes for the API.';
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA vault TO %s', role);
+    FOR entry IN SELECT f FROM vault.service_functions() f LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', entry, role);
+    END LOOP;
+    PERFORM vault.append_audit(vault.local_origin(), 'grant', format('service role to %s', role), NULL, 'ok', '');
+EXCEPTION
+    WHEN read_only_sql_transaction THEN
+        RAISE;
+    WHEN OTHERS THEN
+        PERFORM vault.record_failure('grant', format('service role to %s', role), SQLSTATE);
+        RAISE;
+END
+$$;
+COMMENT ON FUNCTION vault.grant_service_role(regrole) IS 'lets the login role of hyperion-vault-api call the sealed path';
+
+CREATE FUNCTION vault.revoke_service_role(role regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    entry regprocedure;
+BEGIN
+    PERFORM vault.check_role(role);
+    PERFORM vault.admit_change('revoke', format('service role from %s', role));
+    PERFORM vault.lock_grants();
+    FOR entry IN SELECT f FROM vault.service_functions() f LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, role);
+    END LOOP;
+    PERFORM vault.revoke_usage_if_idle(role);
+    PERFORM vault.append_audit(vault.local_origin(), 'revoke', format('service role from %s', role), NULL, 'ok', '');
+EXCEPTION
+    WHEN read_only_sql_transaction THEN
+        RAISE;
+    WHEN OTHERS THEN
+        PERFORM vault.record_failure('revoke', format('service role from %s', role), SQLSTATE);
+        RAISE;
+END
+$$;
+COMMENT ON FUNCTION vault.revoke_service_role(regrole) IS 'takes back what grant_service_role gave';
