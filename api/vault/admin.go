@@ -3,70 +3,72 @@ package vault
 import (
 	"context"
 	"crypto/rand"
-	"regexp"
+	"slices"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/token"
 )
 
-var tokenName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+// AdminRole is the role that every action on every name is granted to when the extension is made.
+const AdminRole = "vault_admin"
 
-// MaxTokenTTL is the longest a token with an end may live.
-const MaxTokenTTL = 10 * 366 * 24 * time.Hour
+// maxListed is how many tokens one question of an operator for all of them returns.
+const maxListed = 1000
 
-// CreateToken stores a new admin token and returns it: the only moment it exists
-// in the clear. ttl 0 means that it does not expire. Errors: Invalid, Exists,
-// Unavailable.
-func (v *Vault) CreateToken(ctx context.Context, op Operator, name string, ttl time.Duration) (token.Token, error) {
-	a := v.tryOperator(op, ActionTokenCreate, name)
+// MintToken stores a new token that acts as the request's role, and returns it with its metadata: the only moment its text
+// exists in the clear. Errors: Invalid, Exists, NotFound (no such role), Unavailable.
+func (v *Vault) MintToken(ctx context.Context, op Operator, r TokenRequest) (token.Token, TokenInfo, error) {
+	a := v.tryOperator(op, ActionTokenCreate, r.Name)
 	a.change = true
 	var made token.Token
+	var info TokenInfo
 	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) (err error) {
-		made, err = v.createToken(ctx, name, ttl, a.entry.Origin)
+		if r.Role == "" {
+			return core.Errorf(core.Invalid, "a token needs a role that it acts as")
+		}
+		made, info, err = a.makeToken(ctx, r)
 		return err
 	})
 	if err != nil {
 		var none token.Token
-		return none, err
+		return none, TokenInfo{}, err
 	}
-	return made, nil
+	return made, info, nil
 }
 
-func (v *Vault) createToken(ctx context.Context, name string, ttl time.Duration, o Origin) (made token.Token, err error) {
-	if err := checkTokenName(name); err != nil {
-		return made, err
-	}
-	if ttl < 0 || ttl > MaxTokenTTL {
-		return made, core.Errorf(core.Invalid, "a token's lifetime must be between 0 (no end) and %s", MaxTokenTTL)
+// CreateToken is MintToken for a token of the role vault_admin. ttl 0 means that it does not expire.
+func (v *Vault) CreateToken(ctx context.Context, op Operator, name string, ttl time.Duration) (token.Token, error) {
+	made, _, err := v.MintToken(ctx, op, TokenRequest{Name: name, Role: AdminRole, TTL: ttl})
+	return made, err
+}
+
+// makeToken draws the token and stores it.
+func (a *attempt) makeToken(ctx context.Context, r TokenRequest) (made token.Token, info TokenInfo, err error) {
+	if err := r.check(); err != nil {
+		return made, info, err
 	}
 	if made, err = token.New(rand.Reader); err != nil {
-		return made, err
+		return made, info, err
 	}
 	id, err := core.NewSecretID(rand.Reader)
 	if err != nil {
-		return made, err
+		return made, info, err
 	}
-	t := NewToken{ID: id, Name: name, Fingerprint: made.Fingerprint()}
-	if ttl > 0 {
-		t.ExpiresAt = v.c.Clock().Add(ttl)
+	t := NewToken{
+		ID: TokenID(id), Fingerprint: made.Fingerprint(), Name: r.Name, TTL: r.TTL, MaxTTL: r.MaxTTL, Renewable: r.Renewable,
+		Scope: r.Scope, BoundCIDRs: r.BoundCIDRs,
 	}
-	return made, v.c.Store.CreateToken(ctx, t, o)
+	info, err = a.v.c.Store.CreateToken(ctx, t, r.Role, a.author())
+	return made, info, err
 }
 
-func checkTokenName(name string) error {
-	if !tokenName.MatchString(name) {
-		return core.Errorf(core.Invalid, "a token name is 1 to 64 of A-Z a-z 0-9 . _ -")
-	}
-	return nil
-}
-
-// ListTokens returns the metadata of every token. Errors: Unavailable.
+// ListTokens returns the metadata of every token that is not pruned. Errors: Unavailable.
 func (v *Vault) ListTokens(ctx context.Context, op Operator) ([]TokenInfo, error) {
 	a := v.tryOperator(op, ActionTokenList, "")
 	var out []TokenInfo
 	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) (err error) {
-		out, err = v.c.Store.ListTokens(ctx)
+		out, err = v.allTokens(ctx)
 		return err
 	})
 	if err != nil {
@@ -75,21 +77,90 @@ func (v *Vault) ListTokens(ctx context.Context, op Operator) ([]TokenInfo, error
 	return out, nil
 }
 
-// RevokeToken ends a token: the next request with it is refused on every node.
-// Errors: Invalid, NotFound, Unavailable.
-func (v *Vault) RevokeToken(ctx context.Context, op Operator, name string) error {
-	a := v.tryOperator(op, ActionTokenRevoke, name)
+func (v *Vault) allTokens(ctx context.Context) (all []TokenInfo, err error) {
+	var after TokenID
+	for {
+		page, _, err := v.c.Store.ListTokens(ctx, Itself(), after, maxListed, onPrimary)
+		all = append(all, page...)
+		if err != nil || len(page) < maxListed {
+			slices.SortStableFunc(all, func(a, b TokenInfo) int { return a.CreatedAt.Compare(b.CreatedAt) })
+			return all, err
+		}
+		after = page[len(page)-1].ID
+	}
+}
+
+// OperatorToken returns the metadata of one token, found by its accessor or by its name if that is the name of one that is
+// not revoked. Errors: Invalid, NotFound, Unavailable.
+func (v *Vault) OperatorToken(ctx context.Context, op Operator, which string) (TokenInfo, error) {
+	a := v.tryOperator(op, ActionTokenList, which)
+	var out TokenInfo
+	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) (err error) {
+		out, err = v.findToken(ctx, which)
+		return err
+	})
+	return out, err
+}
+
+func (v *Vault) findToken(ctx context.Context, which string) (TokenInfo, error) {
+	if id, err := ParseTokenID(which); err == nil {
+		t, _, err := v.c.Store.ShowToken(ctx, Itself(), id, onPrimary)
+		return t, err
+	}
+	if err := checkTokenName(which); err != nil {
+		return TokenInfo{}, err
+	}
+	all, err := v.allTokens(ctx)
+	if err != nil {
+		return TokenInfo{}, err
+	}
+	named := slices.DeleteFunc(all, func(t TokenInfo) bool { return t.Name != which || !t.RevokedAt.IsZero() })
+	switch len(named) {
+	case 0:
+		return TokenInfo{}, errNoToken()
+	case 1:
+		return named[0], nil
+	}
+	return TokenInfo{}, core.Errorf(core.Invalid, "%d tokens have that name: give the accessor of one", len(named))
+}
+
+func errNoToken() error { return core.Errorf(core.NotFound, "no such token") }
+
+// ExtendToken moves the end of a token, found as by OperatorToken, to increment from now; 0 = its TTL. Errors: Invalid (it is
+// not renewable), NotFound, Unavailable.
+func (v *Vault) ExtendToken(ctx context.Context, op Operator, which string, increment time.Duration) (TokenInfo, error) {
+	a := v.tryOperator(op, ActionTokenRenew, which)
 	a.change = true
-	return a.run(ctx, a.admitOperator(op), func(ctx context.Context) error {
-		if err := checkTokenName(name); err != nil {
+	var out TokenInfo
+	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) error {
+		if err := checkIncrement(increment); err != nil {
 			return err
 		}
-		return v.c.Store.RevokeToken(ctx, name, a.entry.Origin)
+		t, err := v.findToken(ctx, which)
+		if err == nil {
+			out, err = v.c.Store.RenewToken(ctx, t.ID, increment, a.author())
+		}
+		return err
+	})
+	return out, err
+}
+
+// RevokeToken ends a token, found as by OperatorToken, and all that were made by it: the next request with one of them is
+// refused on every node. Errors: Invalid, NotFound, Unavailable.
+func (v *Vault) RevokeToken(ctx context.Context, op Operator, which string) error {
+	a := v.tryOperator(op, ActionTokenRevoke, which)
+	a.change = true
+	return a.run(ctx, a.admitOperator(op), func(ctx context.Context) error {
+		t, err := v.findToken(ctx, which)
+		if err == nil {
+			_, _, err = v.c.Store.RevokeToken(ctx, t.ID, a.author())
+		}
+		return err
 	})
 }
 
 func (v *Vault) tryOperator(op Operator, action Action, name string) *attempt {
-	return &attempt{v: v, entry: Entry{
+	return &attempt{v: v, by: Itself(), entry: Entry{
 		Origin: Origin{Node: v.c.Node, Actor: actorCLI + printable(op.Name), RequestID: op.RequestID},
 		Action: action, Name: printable(name),
 	}}

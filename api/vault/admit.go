@@ -1,97 +1,111 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/hyperiondb/hyperion-vault/core"
-	"github.com/hyperiondb/hyperion-vault/core/token"
 )
 
-// admit returns the guard of the attempt's action for a REST caller: reads need
-// an allowed client address, everything else an admin token. An action that is
-// not known to be a read is management, so that a forgotten one is closed.
-func (a *attempt) admit(c Caller) func(context.Context) error {
-	if !isRead(a.entry.Action) {
-		return a.bounded(c, func(ctx context.Context) error { return a.admitAdmin(ctx, c.Bearer) })
+// serve runs an operation of a REST caller. What can be decided without the database is decided first; act has the store
+// decide the rest, in the statement that reads or changes.
+func (a *attempt) serve(ctx context.Context, act func(context.Context) error) error {
+	return a.run(ctx, func(context.Context) error { return nil }, a.rationed(act))
+}
+
+// preliminary returns an error if the caller will be refused whatever is stored: reads need an allowed client address, and
+// everything else a token. An action that is not known to be a read is management, so that a forgotten one is closed.
+func (v *Vault) preliminary(c Caller, by Credential, malformed error, action Action) error {
+	switch {
+	case isRead(action) && !v.allow.Load().Allows(c.Addr):
+		return core.Errorf(core.Denied, "this client address is not allowed to read")
+	case malformed != nil:
+		return malformed
+	case by.HasToken():
+		return nil
+	case !isRead(action):
+		return core.Errorf(core.Unauthenticated, "a token is required")
+	case v.anonymousOff.Load():
+		return core.Errorf(core.Unauthenticated, "a token is required: VAULT_ANONYMOUS_READ is off")
 	}
-	a.entry.Origin.Actor = actorReader
-	if err := a.v.admitReader(c); err != nil {
-		return a.bounded(c, func(context.Context) error { return err })
-	}
-	return func(context.Context) error { return nil }
+	return nil
 }
 
 func isRead(action Action) bool {
 	switch action {
-	case ActionRead, ActionVerify, ActionList, ActionDescribe, ActionStatus, ActionWatch:
+	case ActionRead, ActionVerify, ActionList, ActionDescribe, ActionStatus, ActionWatch, ActionAccess:
 		return true
 	}
 	return false
 }
 
-func (v *Vault) admitReader(c Caller) error {
-	if !v.allow.Load().Allows(c.Addr) {
-		return core.Errorf(core.Denied, "this client address is not allowed to read")
-	}
-	return nil
-}
-
 // Screen returns an error if the caller will be refused whatever the request says, as far as that is known without a
-// look at the database: an address that may not read, no token, or none that could be one. It records nothing and
+// query of the database: an address that may not read, no token, or none that could be one. It records nothing and
 // decides nothing, but spares a transport from taking in what such a caller sends; the request then goes to Reject.
 func (v *Vault) Screen(c Caller, action Action) error {
-	if isRead(action) {
-		return v.admitReader(c)
-	}
-	if _, err := token.Parse(string(c.Bearer)); err != nil {
-		return core.Errorf(core.Unauthenticated, "an admin token is required")
-	}
-	return nil
+	by, malformed := credentialOf(c)
+	return v.preliminary(c, by, malformed, action)
 }
 
-func (a *attempt) admitAdmin(ctx context.Context, presented Bearer) error {
-	if presented == "" {
-		return core.Errorf(core.Unauthenticated, "an admin token is required")
+// note keeps whom the store found, for the record of the attempt.
+func (a *attempt) note(i Identity) {
+	if i.Actor != "" {
+		a.entry.Origin.Actor, a.entry.Origin.SessionRole = i.Actor, i.Acting
 	}
-	name, err := a.v.authenticate(ctx, presented)
-	if err != nil {
+}
+
+// found notes an identity and passes the error on, for calls that return both.
+func (a *attempt) found(i Identity, err error) error {
+	a.note(i)
+	return err
+}
+
+// decide asks the store about the attempt's action and name alone, for what no statement decides about on its way. A name
+// that is none is not asked about: then it is only decided who the caller is, or whether it has the right anywhere.
+func (a *attempt) decide(ctx context.Context, f Freshness) error {
+	right, name := RightOf(a.entry.Action), a.entry.Name
+	if name == "" && ofName(right) {
+		right = RightSelf
+	}
+	if !ofName(right) && right != "list" {
+		name = ""
+	}
+	switch a.entry.Action {
+	case ActionList:
+		name = "" // it is a prefix
+	case ActionGrant, ActionRevoke:
+		right = RightSelf // on which pattern the right is needed is not known here
+	}
+	i, err := a.v.c.Store.Decide(ctx, a.by, right, name, f)
+	a.note(i)
+	if err == nil {
+		err = i.Refusal(a.by, a.entry.Action)
+	}
+	return err
+}
+
+// invalid returns err, about what the request says, to a caller that has the right, and a refusal to any other.
+func (a *attempt) invalid(ctx context.Context, err error) error {
+	if a.by.IsItself() {
 		return err
 	}
-	a.entry.Origin.Actor = actorToken + name
-	return nil
+	return cmp.Or(a.decide(ctx, Freshness{}), err)
 }
 
-// authenticate returns the name of the active token that was presented. It looks
-// at every active token, so that the time taken does not tell which one matched.
-func (v *Vault) authenticate(ctx context.Context, presented Bearer) (string, error) {
-	// A malformed token and an unknown one get the same answer.
-	t, perr := token.Parse(string(presented))
-	if perr != nil {
-		return "", core.Errorf(core.Unauthenticated, "the admin token is not valid")
-	}
-	active, err := v.c.Store.ActiveTokens(ctx)
-	if err != nil {
-		return "", err
-	}
-	found := -1
-	for i := range active {
-		if token.Match(active[i].Fingerprint, t) {
-			found = i
-		}
-	}
-	if found < 0 {
-		return "", core.Errorf(core.Unauthenticated, "the admin token is not valid")
-	}
-	return active[found].Name, nil
-}
+// author is who makes the attempt's change.
+func (a *attempt) author() Author { return Author{Origin: a.entry.Origin, By: a.by} }
 
-// Reject settles a request that its transport could not decode. The caller is
-// admitted first, so that one without the right learns only that; then cause is
-// recorded and returned. cause must carry a core code and hold no value. It does
+// onPrimary is the freshness of a decision about a change.
+var onPrimary = Freshness{Primary: true}
+
+// Reject settles a request that its transport could not decode. The caller is decided about first, so that one without
+// the right learns only that; then cause is recorded and returned. cause must carry a core code and hold no value. It does
 // so even when the client has gone, or has taken all of its time to send the request.
 func (v *Vault) Reject(ctx context.Context, c Caller, action Action, name string, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.c.RecordTimeout)
 	defer cancel()
 	a := v.try(c, action, name, 0)
-	return a.run(ctx, a.admit(c), func(context.Context) error { return cause })
+	return a.serve(ctx, func(ctx context.Context) error {
+		return a.invalid(ctx, cause)
+	})
 }

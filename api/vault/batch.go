@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -36,11 +37,11 @@ func (b Batch) Wipe() {
 }
 
 // BatchRead returns the current versions of 1 to MaxBatch names, one result for each position. It needs an allowed
-// client address. Each name gets an audit record of its own, all of them written before anything is returned; a caller
+// client address, and each position the right read on its name. Each name gets an audit record of its own, all of them written before anything is returned; a caller
 // who is refused, or asks for too many, gets one without a name. Together the values are at most MaxBatchBytes: what
 // does not fit any more is TooLarge, and can be asked for again. The caller wipes the result, and bounds how many there are
 // at a time. Errors of the whole:
-// Denied, Invalid, Unavailable and what else the store answers for all names at once.
+// Unauthenticated, Denied, Invalid, Unavailable and what else the store answers for all names at once.
 func (v *Vault) BatchRead(ctx context.Context, c Caller, names []string) (Batch, error) {
 	a := v.try(c, ActionRead, "", 0)
 	var out Batch
@@ -50,12 +51,15 @@ func (v *Vault) BatchRead(ctx context.Context, c Caller, names []string) (Batch,
 			out.Wipe()
 		}
 	}()
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
+	err := a.serve(ctx, func(ctx context.Context) (err error) {
 		if err := checkBatch(names); err != nil {
+			return a.invalid(ctx, err)
+		}
+		out, err = a.readBatch(ctx, names, c.Freshness)
+		if err != nil && isRefusal(err) {
 			return err
 		}
-		out, err = v.readBatch(ctx, names, c.Freshness)
-		a.each = a.entriesOf(names, out)
+		a.each, a.allRefused = a.entriesOf(names, out), out.allRefused()
 		return err
 	})
 	if err != nil {
@@ -70,6 +74,11 @@ func checkBatch(names []string) error {
 		return core.Errorf(core.Invalid, "%d names are asked for, want 1 to %d", len(names), MaxBatch)
 	}
 	return nil
+}
+
+// allRefused reports whether every position was refused.
+func (b Batch) allRefused() bool {
+	return len(b) > 0 && !slices.ContainsFunc(b, func(r BatchResult) bool { return !isRefusal(r.Err) })
 }
 
 // entriesOf makes one record for each name, of what became of its first position: a later one never gets more.
@@ -93,7 +102,7 @@ func (a *attempt) entriesOf(names []string, out Batch) []Entry {
 }
 
 // readBatch returns a Batch that holds plaintext, if the error is nil.
-func (v *Vault) readBatch(ctx context.Context, names []string, f Freshness) (Batch, error) {
+func (a *attempt) readBatch(ctx context.Context, names []string, f Freshness) (Batch, error) {
 	out := make(Batch, len(names))
 	done := false
 	defer func() {
@@ -112,12 +121,16 @@ func (v *Vault) readBatch(ctx context.Context, names []string, f Freshness) (Bat
 			asked = append(asked, n)
 		}
 	}
-	if len(asked) > 0 {
-		rows, err := v.c.Store.ReadEach(ctx, asked, MaxBatchBytes+len(asked)*envelope.Overhead, f)
-		if err != nil {
+	if len(asked) == 0 {
+		if err := a.decide(ctx, f); err != nil {
 			return nil, err
 		}
-		v.openEach(ctx, asked, rows, func(n core.Name) *BatchResult { return &out[first[n]] })
+	} else {
+		rows, i, err := a.v.c.Store.ReadEach(ctx, a.by, asked, MaxBatchBytes+len(asked)*envelope.Overhead, f)
+		if err := a.found(i, err); err != nil {
+			return nil, err
+		}
+		a.v.openEach(ctx, asked, rows, func(n core.Name) *BatchResult { return &out[first[n]] })
 	}
 	out.fit(first)
 	done = true

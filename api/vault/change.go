@@ -29,19 +29,19 @@ type UpdateRequest struct {
 }
 
 // Update stores the value as the next version and returns the metadata, never
-// the value. It needs an admin token. Errors: Unauthenticated, Invalid, TooLarge,
+// the value. It needs the right update on the name. Errors: Unauthenticated, Denied, Invalid, TooLarge,
 // NotFound, Stale, Unavailable. The request's Value is wiped on every path.
 func (v *Vault) Update(ctx context.Context, c Caller, r UpdateRequest) (Secret, error) {
 	defer envelope.Wipe(r.Value)
 	a := v.try(c, ActionUpdate, r.Name, r.Expected)
 	a.change = true
 	var made Secret
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
+	err := a.serve(ctx, func(ctx context.Context) error {
 		name, err := r.parse()
 		if err != nil {
-			return err
+			return a.invalid(ctx, err)
 		}
-		return v.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
+		return a.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
 			if err := checkField(s.GeneratePolicy, r.Value); err != nil {
 				return err
 			}
@@ -49,7 +49,7 @@ func (v *Vault) Update(ctx context.Context, c Caller, r UpdateRequest) (Secret, 
 				ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Action: ActionUpdate,
 				Description: r.Description, Tags: r.Tags, GracePeriodSecs: r.GracePeriodSecs,
 			}
-			made, err = v.appendVersion(ctx, s, nv, r.Value, a.entry.Origin)
+			made, err = v.appendVersion(ctx, s, nv, r.Value, a.author())
 			return err
 		})
 	})
@@ -90,20 +90,20 @@ type RotateRequest struct {
 }
 
 // Rotate generates a value by the secret's policy and stores it as the next
-// version; the value is not returned, a read shows it. It needs an admin token.
+// version; the value is not returned, a read shows it. It needs the right rotate on the name.
 // A manual secret without a policy is Invalid: nothing says what its values look
-// like. Other errors: Unauthenticated, NotFound, Stale, Unavailable.
+// like. Other errors: Unauthenticated, Denied, NotFound, Stale, Unavailable.
 func (v *Vault) Rotate(ctx context.Context, c Caller, r RotateRequest) (Secret, error) {
 	a := v.try(c, ActionRotate, r.Name, r.Expected)
 	a.change = true
 	var made Secret
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
-		n, err := core.ParseName(r.Name)
+	err := a.serve(ctx, func(ctx context.Context) error {
+		n, err := a.parseName(ctx, r.Name)
 		if err != nil {
 			return err
 		}
-		return v.onCurrent(ctx, n, r.Expected, func(s Secret) (err error) {
-			made, err = v.rotate(ctx, s, r.Reschedule, a.entry.Origin)
+		return a.onCurrent(ctx, n, r.Expected, func(s Secret) (err error) {
+			made, err = v.rotate(ctx, s, r.Reschedule, a.author())
 			return err
 		})
 	})
@@ -113,14 +113,14 @@ func (v *Vault) Rotate(ctx context.Context, c Caller, r RotateRequest) (Secret, 
 	return made, nil
 }
 
-func (v *Vault) rotate(ctx context.Context, s Secret, reschedule bool, o Origin) (Secret, error) {
+func (v *Vault) rotate(ctx context.Context, s Secret, reschedule bool, by Author) (Secret, error) {
 	value, err := v.nextValue(ctx, s)
 	defer envelope.Wipe(value)
 	if err != nil {
 		return Secret{}, err
 	}
 	nv := NewVersion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Action: ActionRotate, Reschedule: reschedule}
-	return v.appendVersion(ctx, s, nv, value, o)
+	return v.appendVersion(ctx, s, nv, value, by)
 }
 
 // nextValue returns the value that a rotation of s makes current. The caller wipes it.
@@ -160,29 +160,29 @@ func (v *Vault) currentValue(ctx context.Context, s Secret) ([]byte, error) {
 	return v.open(ctx, s.Name, row)
 }
 
-func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, value []byte, o Origin) (Secret, error) {
+func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, value []byte, by Author) (Secret, error) {
 	b := envelope.Binding{ID: s.ID, Name: s.Name, Version: nv.Expected + 1, ContentType: s.ContentType}
 	var err error
 	if nv.Sealed, err = v.seal(ctx, b, value); err != nil {
 		return Secret{}, err
 	}
-	return v.c.Store.AppendVersion(ctx, nv, o)
+	return v.c.Store.AppendVersion(ctx, nv, by)
 }
 
-// Delete destroys all versions of a secret at once and returns the Position of that. It needs an admin token.
-// Errors: Unauthenticated, Invalid, NotFound, Stale, Unavailable.
+// Delete destroys all versions of a secret at once and returns the Position of that. It needs the right delete on
+// the name. Errors: Unauthenticated, Denied, Invalid, NotFound, Stale, Unavailable.
 func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint64) (Position, error) {
 	a := v.try(c, ActionDelete, name, expected)
 	a.change = true
 	var at Position
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
-		n, err := core.ParseName(name)
+	err := a.serve(ctx, func(ctx context.Context) error {
+		n, err := a.parseName(ctx, name)
 		if err != nil {
 			return err
 		}
-		return v.onPresent(ctx, n, expected, func(s Secret, _ error) (err error) {
+		return a.onPresent(ctx, n, expected, func(s Secret, _ error) (err error) {
 			// What is corrupt can be deleted: nothing is made of it.
-			at, err = v.c.Store.DeleteSecret(ctx, Deletion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion}, a.entry.Origin)
+			at, err = v.c.Store.DeleteSecret(ctx, Deletion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion}, a.author())
 			return err
 		})
 	})
@@ -191,8 +191,8 @@ func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint
 
 // onCurrent runs change on what the primary says is current. With a named
 // version it runs once; with AnyVersion it starts over while others get ahead.
-func (v *Vault) onCurrent(ctx context.Context, name core.Name, expected uint64, change func(Secret) error) error {
-	return v.onPresent(ctx, name, expected, func(s Secret, corrupt error) error {
+func (a *attempt) onCurrent(ctx context.Context, name core.Name, expected uint64, change func(Secret) error) error {
+	return a.onPresent(ctx, name, expected, func(s Secret, corrupt error) error {
 		if corrupt != nil {
 			return corrupt
 		}
@@ -204,9 +204,10 @@ func (v *Vault) onCurrent(ctx context.Context, name core.Name, expected uint64, 
 }
 
 // onPresent is onCurrent for a change that a secret which is corrupt in itself may have too, as SecretResult has it.
-func (v *Vault) onPresent(ctx context.Context, name core.Name, expected uint64, change func(s Secret, corrupt error) error) error {
+func (a *attempt) onPresent(ctx context.Context, name core.Name, expected uint64, change func(s Secret, corrupt error) error) error {
 	for try := 1; ; try++ {
-		s, corrupt := v.c.Store.DescribeSecretOnWriter(ctx, name)
+		s, i, corrupt := a.v.c.Store.DescribeSecretOnWriter(ctx, a.by, a.entry.Action, name)
+		a.note(i)
 		if corrupt != nil && (core.CodeOf(corrupt) != core.Corrupt || s.ID == core.SecretID{} || s.CurrentVersion == 0) {
 			return corrupt
 		}

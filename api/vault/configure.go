@@ -24,29 +24,29 @@ type ConfigureRequest struct {
 	Settings Settings
 }
 
-// Configure changes settings and returns the metadata. It needs an admin token. A new interval or schedule counts
-// from now, and calls off a rotation that was due by the old one. Errors: Unauthenticated, Invalid, NotFound, Stale,
+// Configure changes settings and returns the metadata. It needs the right update on the name. A new interval or schedule counts
+// from now, and calls off a rotation that was due by the old one. Errors: Unauthenticated, Denied, Invalid, NotFound, Stale,
 // Unavailable.
 func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Secret, error) {
 	a := v.try(c, ActionConfigure, r.Name, r.Expected)
 	a.change = true
 	var made Secret
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
-		name, err := core.ParseName(r.Name)
+	err := a.serve(ctx, func(ctx context.Context) error {
+		name, err := a.parseName(ctx, r.Name)
 		if err != nil {
 			return err
 		}
 		if err := r.Settings.check(); err != nil {
-			return err
+			return a.invalid(ctx, err)
 		}
-		return v.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
+		return a.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
 			if r.Settings.GeneratePolicy != nil {
 				if err := checkFit(s.Kind, s.ContentType, r.Settings.GeneratePolicy); err != nil {
 					return err
 				}
 			}
 			x := Configuration{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Revision: r.Revision, Settings: r.Settings}
-			made, err = v.c.Store.ConfigureSecret(ctx, x, a.entry.Origin)
+			made, err = v.c.Store.ConfigureSecret(ctx, x, a.author())
 			return err
 		})
 	})
@@ -57,27 +57,27 @@ func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Se
 }
 
 // Expire shortens the grace of a superseded version to graceSecs from now; 0 ends it at once. It never lengthens it.
-// It needs an admin token. Errors: Unauthenticated, Invalid (also: the version is current), NotFound, Unavailable.
+// It needs the right rotate on the name. Errors: Unauthenticated, Denied, Invalid (also: the version is current), NotFound, Unavailable.
 func (v *Vault) Expire(ctx context.Context, c Caller, name string, version uint64, graceSecs int64) (VersionInfo, error) {
 	a := v.try(c, ActionExpire, name, version)
 	a.change = true
 	var out VersionInfo
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
-		n, err := core.ParseName(name)
+	err := a.serve(ctx, func(ctx context.Context) error {
+		n, err := a.parseName(ctx, name)
 		if err != nil {
 			return err
 		}
 		if version == 0 {
-			return core.Errorf(core.Invalid, "the version to expire is required")
+			return a.invalid(ctx, core.Errorf(core.Invalid, "the version to expire is required"))
 		}
 		if err := checkPeriod("grace_secs", graceSecs); err != nil {
+			return a.invalid(ctx, err)
+		}
+		s, i, err := v.c.Store.DescribeSecretOnWriter(ctx, a.by, a.entry.Action, n)
+		if err := a.found(i, err); err != nil {
 			return err
 		}
-		s, err := v.c.Store.DescribeSecretOnWriter(ctx, n)
-		if err != nil {
-			return err
-		}
-		out, err = v.c.Store.ExpireVersion(ctx, Expiry{ID: s.ID, Name: s.Name, Version: version, GraceSecs: graceSecs}, a.entry.Origin)
+		out, err = v.c.Store.ExpireVersion(ctx, Expiry{ID: s.ID, Name: s.Name, Version: version, GraceSecs: graceSecs}, a.author())
 		return err
 	})
 	if err != nil {

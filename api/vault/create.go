@@ -25,15 +25,19 @@ type CreateRequest struct {
 }
 
 // Create stores a new secret and returns its metadata, never its value. Its first version is 1, or the one after the
-// last that a deleted secret of that name had: no version of a name means two values. It needs an admin token. Errors: Unauthenticated, Invalid, TooLarge,
+// last that a deleted secret of that name had: no version of a name means two values. It needs the right create on the name. Errors: Unauthenticated, Denied, Invalid, TooLarge,
 // Exists, Unavailable. The request's Value is wiped on every path.
 func (v *Vault) Create(ctx context.Context, c Caller, r CreateRequest) (Secret, error) {
 	defer envelope.Wipe(r.Value)
 	a := v.try(c, ActionCreate, r.Name, 0)
 	a.change = true
 	var made Secret
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
-		made, err = v.create(ctx, r, a.entry.Origin)
+	err := a.serve(ctx, func(ctx context.Context) (err error) {
+		// First of all, so that no key is made for a caller without the right.
+		if err := a.decide(ctx, onPrimary); err != nil {
+			return err
+		}
+		made, err = v.create(ctx, r, a.author())
 		return err
 	})
 	if err != nil {
@@ -42,7 +46,7 @@ func (v *Vault) Create(ctx context.Context, c Caller, r CreateRequest) (Secret, 
 	return made, nil
 }
 
-func (v *Vault) create(ctx context.Context, r CreateRequest, o Origin) (Secret, error) {
+func (v *Vault) create(ctx context.Context, r CreateRequest, by Author) (Secret, error) {
 	s, err := r.parse()
 	if err != nil {
 		return Secret{}, err
@@ -60,19 +64,19 @@ func (v *Vault) create(ctx context.Context, r CreateRequest, o Origin) (Secret, 
 	if err := checkField(s.GeneratePolicy, value); err != nil {
 		return Secret{}, err
 	}
-	return v.store(ctx, s, value, o)
+	return v.store(ctx, s, value, by)
 }
 
 // store seals value as the first version of s. Few names are used twice, so it supposes 1 and asks for the number only
 // when it is another.
-func (v *Vault) store(ctx context.Context, s NewSecret, value []byte, o Origin) (made Secret, err error) {
+func (v *Vault) store(ctx context.Context, s NewSecret, value []byte, by Author) (made Secret, err error) {
 	s.Version = 1
 	for try := 1; ; try++ {
 		b := envelope.Binding{ID: s.ID, Name: s.Name, Version: s.Version, ContentType: s.ContentType}
 		if s.Sealed, err = v.seal(ctx, b, value); err != nil {
 			return Secret{}, err
 		}
-		made, err = v.c.Store.CreateSecret(ctx, s, o)
+		made, err = v.c.Store.CreateSecret(ctx, s, by)
 		if !errors.Is(err, ErrNameUsed) || try == maxStaleTries {
 			return made, err
 		}

@@ -13,13 +13,13 @@ type Page struct {
 }
 
 // List returns metadata by name in byte order: names that start with prefix and
-// come after the given name. limit 0 means DefaultPageSize. It needs an allowed
-// client address. Errors: Denied, Invalid, Unavailable.
+// come after the given name, and that the caller may do anything with. limit 0 means DefaultPageSize. It needs an allowed
+// client address. Errors: Unauthenticated, Denied, Invalid, Unavailable.
 func (v *Vault) List(ctx context.Context, c Caller, prefix, after string, limit int) (Page, error) {
 	a := v.try(c, ActionList, prefix, 0)
 	var out Page
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
-		out, err = v.list(ctx, prefix, after, limit, c.Freshness)
+	err := a.serve(ctx, func(ctx context.Context) (err error) {
+		out, err = a.list(ctx, prefix, after, limit, c.Freshness)
 		return err
 	})
 	if err != nil {
@@ -28,25 +28,17 @@ func (v *Vault) List(ctx context.Context, c Caller, prefix, after string, limit 
 	return out, nil
 }
 
-func (v *Vault) list(ctx context.Context, prefix, after string, limit int, f Freshness) (Page, error) {
-	prefix, err := core.ParsePrefix(prefix)
-	if err != nil {
-		return Page{}, err
-	}
-	if after != "" {
-		if _, err := core.ParseName(after); err != nil {
-			return Page{}, core.Wrap(core.Invalid, err, "after is not a secret name")
-		}
-	}
+func (a *attempt) list(ctx context.Context, prefix, after string, limit int, f Freshness) (Page, error) {
 	if limit == 0 {
 		limit = DefaultPageSize
 	}
-	if limit < 1 || limit > MaxPageSize {
-		return Page{}, core.Errorf(core.Invalid, "limit is %d, want 1 to %d", limit, MaxPageSize)
+	prefix, err := checkList(prefix, after, limit)
+	if err != nil {
+		return Page{}, a.invalid(ctx, err)
 	}
 	// One more than asked for tells whether there is a next page.
-	secrets, err := v.c.Store.DescribeSecrets(ctx, prefix, after, limit+1, f)
-	if err != nil {
+	secrets, i, err := a.v.c.Store.DescribeSecrets(ctx, a.by, prefix, after, limit+1, f)
+	if err := a.found(i, err); err != nil {
 		return Page{}, err
 	}
 	if len(secrets) <= limit {
@@ -55,18 +47,35 @@ func (v *Vault) list(ctx context.Context, prefix, after string, limit int, f Fre
 	return Page{Secrets: secrets[:limit], Next: string(secrets[limit-1].Name)}, nil
 }
 
-// Describe returns the metadata of a secret. It needs an allowed client address.
-// Errors: Denied, Invalid, NotFound, Unavailable.
+func checkList(prefix, after string, limit int) (string, error) {
+	prefix, err := core.ParsePrefix(prefix)
+	if err != nil {
+		return "", err
+	}
+	if after != "" {
+		if _, err := core.ParseName(after); err != nil {
+			return "", core.Wrap(core.Invalid, err, "after is not a secret name")
+		}
+	}
+	if limit < 1 || limit > MaxPageSize {
+		return "", core.Errorf(core.Invalid, "limit is %d, want 1 to %d", limit, MaxPageSize)
+	}
+	return prefix, nil
+}
+
+// Describe returns the metadata of a secret. It needs an allowed client address and any right on the name.
+// Errors: Unauthenticated, Denied, Invalid, NotFound, Unavailable.
 func (v *Vault) Describe(ctx context.Context, c Caller, name string) (Secret, error) {
 	a := v.try(c, ActionDescribe, name, 0)
 	var out Secret
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
-		n, err := core.ParseName(name)
+	err := a.serve(ctx, func(ctx context.Context) error {
+		n, err := a.parseName(ctx, name)
 		if err != nil {
 			return err
 		}
-		out, err = v.c.Store.DescribeSecret(ctx, n, c.Freshness)
-		return err
+		var i Identity
+		out, i, err = v.c.Store.DescribeSecret(ctx, a.by, n, c.Freshness)
+		return a.found(i, err)
 	})
 	if err != nil {
 		return Secret{}, err
@@ -75,19 +84,21 @@ func (v *Vault) Describe(ctx context.Context, c Caller, name string) (Secret, er
 }
 
 // Versions returns the metadata of every stored version, newest first. It needs
-// an allowed client address. Errors: Denied, Invalid, NotFound, Unavailable.
+// an allowed client address and any right on the name. Errors: Unauthenticated, Denied, Invalid, NotFound, Unavailable.
 func (v *Vault) Versions(ctx context.Context, c Caller, name string) ([]VersionInfo, error) {
 	a := v.try(c, ActionDescribe, name, 0)
 	var out []VersionInfo
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
-		n, err := core.ParseName(name)
+	err := a.serve(ctx, func(ctx context.Context) error {
+		n, err := a.parseName(ctx, name)
 		if err != nil {
 			return err
 		}
-		if out, err = v.c.Store.DescribeVersions(ctx, n, c.Freshness); err == nil && len(out) == 0 {
+		var i Identity
+		out, i, err = v.c.Store.DescribeVersions(ctx, a.by, n, c.Freshness)
+		if err == nil && len(out) == 0 {
 			err = core.Errorf(core.NotFound, "no such secret")
 		}
-		return err
+		return a.found(i, err)
 	})
 	if err != nil {
 		return nil, err

@@ -106,7 +106,7 @@ func (v *Vault) CompleteRotation(ctx context.Context, c Claim) (Secret, error) {
 		if core.CodeOf(err) != core.Stale || IsClaimLost(err) || try == maxStaleTries {
 			return s, err
 		}
-		if c.Secret, err = v.c.Store.DescribeSecretOnWriter(ctx, c.Secret.Name); err != nil {
+		if c.Secret, _, err = v.c.Store.DescribeSecretOnWriter(ctx, Itself(), ActionRotate, c.Secret.Name); err != nil {
 			return Secret{}, err
 		}
 	}

@@ -17,6 +17,8 @@ type AuditRecord struct {
 	At          time.Time // zero = malformed
 	Node        string
 	Actor       string
+	Accessor    string // of the token that was used
+	Method      string // by which that token was issued
 	SessionRole string
 	ClientIP    string
 	Action      string
@@ -31,22 +33,26 @@ type AuditRecord struct {
 // AuditLog is the part of Store that reads the audit.
 type AuditLog interface {
 	// AuditAfter returns at most limit records after an id, in the order of ids, and only those before which no record
-	// can appear any more. It asks the reader.
-	AuditAfter(ctx context.Context, after int64, limit int) ([]AuditRecord, error)
+	// can appear any more, of names that the caller may audit. It asks the reader.
+	AuditAfter(ctx context.Context, by Credential, after int64, limit int) ([]AuditRecord, Identity, error)
 }
 
 // Export reads the audit from an id on. Not safe for concurrent use.
 type Export struct {
 	v     *Vault
+	by    Credential
 	after int64
 }
 
-// ExportAudit begins an export after the record with an id; 0 begins with the first one. It needs an admin token, and
+// ExportAudit begins an export after the record with an id; 0 begins with the first one. It needs the right audit, and
 // is recorded once, before any record is returned. begin is called when the caller has been admitted, for what a transport
-// keeps for those alone; its error refuses the export. Errors: Unauthenticated, Invalid, Unavailable, those of begin.
+// keeps for those alone; its error refuses the export. Errors: Unauthenticated, Denied, Invalid, Unavailable, those of begin.
 func (v *Vault) ExportAudit(ctx context.Context, c Caller, after int64, begin func() error) (*Export, error) {
 	a := v.try(c, ActionAudit, "", 0)
-	err := a.run(ctx, a.admit(c), func(context.Context) error {
+	err := a.serve(ctx, func(ctx context.Context) error {
+		if err := a.decide(ctx, Freshness{}); err != nil {
+			return err
+		}
 		if after < 0 {
 			return core.Errorf(core.Invalid, "the id to go on after is negative")
 		}
@@ -55,13 +61,13 @@ func (v *Vault) ExportAudit(ctx context.Context, c Caller, after int64, begin fu
 	if err != nil {
 		return nil, err
 	}
-	return &Export{v: v, after: after}, nil
+	return &Export{v: v, by: a.by, after: after}, nil
 }
 
 // Next returns the next records, at most limit of them and at most MaxExport; none when there are no more by now.
-// Errors: Unavailable; the next call then goes on at the same place.
+// The right is decided anew. Errors: Unauthenticated, Denied, Unavailable; the next call then goes on at the same place.
 func (e *Export) Next(ctx context.Context, limit int) ([]AuditRecord, error) {
-	page, err := e.v.c.Store.AuditAfter(ctx, e.after, min(limit, MaxExport))
+	page, _, err := e.v.c.Store.AuditAfter(ctx, e.by, e.after, min(limit, MaxExport))
 	if err == nil && len(page) > 0 {
 		e.after = page[len(page)-1].ID
 	}

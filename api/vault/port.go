@@ -31,10 +31,12 @@ const (
 	ActionStatus      Action = "status"
 	ActionWatch       Action = "watch"
 	ActionTokenCreate Action = "token_create"
+	ActionTokenRenew  Action = "token_renew"
 	ActionTokenRevoke Action = "token_revoke"
 	ActionTokenList   Action = "token_list"
-	ActionGrant       Action = "grant"       // only by SQL
-	ActionRevoke      Action = "revoke"      // only by SQL
+	ActionAccess      Action = "access" // asks who may do what, and why
+	ActionGrant       Action = "grant"
+	ActionRevoke      Action = "revoke"
 	ActionAudit       Action = "audit"       // a look at the records
 	ActionAuditPrune  Action = "audit_prune" // only by SQL
 
@@ -58,7 +60,7 @@ const (
 	OutcomeUnknown Outcome = "unknown"
 )
 
-// Bearer is the admin token a caller presented, unchecked; "" means none.
+// Bearer is the token a caller presented, unchecked; "" means none.
 // Every way of printing it shows a constant.
 type Bearer string
 
@@ -83,12 +85,12 @@ func (Bearer) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // fills in what it saw and judges nothing.
 type Caller struct {
 	Addr      netip.Addr // client address; the zero Addr is allowed nothing
-	Bearer    Bearer     // presented admin token; "" = none
+	Bearer    Bearer     // presented token; "" = none
 	RequestID string     // copied to the audit record
 	Freshness Freshness  // of what its reads see; changes are made on the primary anyway
 }
 
-// Operator is who works on the admin tokens from a shell of the node. Holding
+// Operator is who works on the tokens from a shell of the node. Holding
 // the service role's database password is what authorises it; no transport may
 // make one.
 type Operator struct {
@@ -109,8 +111,8 @@ type SQLCaller struct {
 // Origin says in an audit record where an operation came from.
 type Origin struct {
 	Node        string
-	Actor       string     // "token:NAME", "reader", "anonymous", "cli:OSUSER", "role:NAME"
-	SessionRole string     // "" unless the actor is a SQL role
+	Actor       string     // what a Store found of a REST caller, "anonymous", "cli:OSUSER", "role:NAME", "rotator"
+	SessionRole string     // the role that the actor acts as, or logged in as; "" = none
 	ClientIP    netip.Addr // zero = none (a unix socket, a shell)
 	RequestID   string
 }
@@ -266,31 +268,7 @@ type StoredValue struct {
 // StoredResult is one name's part of ReadEach.
 type StoredResult struct {
 	StoredValue       // zero unless Err is nil
-	Err         error // NotFound, Corrupt, TooLarge
-}
-
-// NewToken is an admin token to store. The token itself is never stored.
-type NewToken struct {
-	ID          [16]byte // random UUID
-	Name        string
-	Fingerprint [32]byte  // SHA-256 of the token's text
-	ExpiresAt   time.Time // zero = never
-}
-
-// ActiveToken is a token that is neither revoked nor expired.
-type ActiveToken struct {
-	ID          [16]byte
-	Name        string
-	Fingerprint [32]byte
-}
-
-// TokenInfo is the metadata of an admin token.
-type TokenInfo struct {
-	ID        [16]byte
-	Name      string
-	CreatedAt time.Time
-	ExpiresAt time.Time // zero = never
-	RevokedAt time.Time // zero = not revoked
+	Err         error // NotFound, Corrupt, TooLarge, or a refusal
 }
 
 // ErrNameUsed is in the chain of the error of a creation whose name was used before, up to another version than the
@@ -300,6 +278,9 @@ var ErrNameUsed = errors.New("the name has had other versions")
 // Store calls the functions of the vault schema. Every error carries a core
 // code: NotFound, Exists, Stale, Invalid, Denied, Unavailable, Corrupt or
 // Internal. Implementations are safe for concurrent use.
+//
+// A call with a Credential or an Author decides whether that caller may do this, in the statement that does it. A refusal
+// is the error of Identity.Refusal. The Identity says who the caller is, also with an error, as far as that was found out.
 //
 // A change takes effect once or not at all, and writes its own audit record
 // ("ok") in the same transaction. Once sent it is not cancelled by ctx; an
@@ -313,55 +294,54 @@ var ErrNameUsed = errors.New("the name has had other versions")
 type Store interface {
 	// CreateSecret stores a secret with its first version. Exists when the name is taken, ErrNameUsed when it was, so
 	// that the first version is another.
-	CreateSecret(ctx context.Context, s NewSecret, o Origin) (Secret, error)
+	CreateSecret(ctx context.Context, s NewSecret, by Author) (Secret, error)
 	// FirstVersion asks the primary at which version a new secret of that name begins: 1, or the one after the last
-	// that the name ever had. Exists when the name is taken.
+	// that the name ever had. Exists when the name is taken. It decides about nobody.
 	FirstVersion(ctx context.Context, name core.Name) (uint64, error)
 	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current.
-	AppendVersion(ctx context.Context, v NewVersion, o Origin) (Secret, error)
+	AppendVersion(ctx context.Context, v NewVersion, by Author) (Secret, error)
 	// DeleteSecret destroys all versions; Stale when x.Expected is not current.
-	DeleteSecret(ctx context.Context, x Deletion, o Origin) (Position, error)
+	DeleteSecret(ctx context.Context, x Deletion, by Author) (Position, error)
 
-	// ReadSealed returns the given version of each name (0 = the current one), in
-	// no order; a name without it is left out. It asks the reader. Nobody writes to
-	// what the rows hold: callers who ask for the same at one moment may share it.
-	ReadSealed(ctx context.Context, names []core.Name, version uint64, f Freshness) ([]StoredValue, error)
+	// Decide asks who a caller is, and whether it has a right: one of RightOf, on a name; without a name whether it has
+	// that on any name, or for manage, on all. A refusal is in the Identity and is no error.
+	Decide(ctx context.Context, by Credential, right, name string, f Freshness) (Identity, error)
+	// Passing returns those of several callers that hold a valid token, or have none and may do anything at all.
+	Passing(ctx context.Context, callers []Credential) ([]Credential, error)
+
+	// ReadSealed returns the given version of a name (0 = the current one), none when there is none. It asks the reader.
+	// Nobody writes to what the rows hold: callers who ask for the same at one moment may share it.
+	ReadSealed(ctx context.Context, by Credential, name core.Name, version uint64, f Freshness) ([]StoredValue, Identity, error)
 	// ReadEach returns the current version of each of several different names, in
 	// their order. Ciphertexts are at most room bytes in all: names that leave none are
 	// TooLarge, and which these are is not determined. It asks the reader. The error
 	// is that of all names.
-	ReadEach(ctx context.Context, names []core.Name, room int, f Freshness) ([]StoredResult, error)
+	ReadEach(ctx context.Context, by Credential, names []core.Name, room int, f Freshness) ([]StoredResult, Identity, error)
 	// ReadVerifiable returns the current version and those in grace, newest
 	// first; none when there is no such secret. It asks the reader.
-	ReadVerifiable(ctx context.Context, name core.Name, f Freshness) ([]StoredValue, error)
-	// ReadSealedOnWriter asks the primary for the current version; NotFound when absent.
+	ReadVerifiable(ctx context.Context, by Credential, name core.Name, f Freshness) ([]StoredValue, Identity, error)
+	// ReadSealedOnWriter asks the primary for the current version, as a part of a change; NotFound when absent. It decides
+	// about nobody.
 	ReadSealedOnWriter(ctx context.Context, name core.Name) (StoredValue, error)
 	// DescribeSecret asks the reader; NotFound when absent.
-	DescribeSecret(ctx context.Context, name core.Name, f Freshness) (Secret, error)
+	DescribeSecret(ctx context.Context, by Credential, name core.Name, f Freshness) (Secret, Identity, error)
 	// DescribeSecretOnWriter asks the primary, so that a change is based on what
-	// is current there; NotFound when absent. Corrupt comes with the secret's id, name and current version, as far as
-	// these can be read.
-	DescribeSecretOnWriter(ctx context.Context, name core.Name) (Secret, error)
-	// DescribeSecrets lists by name in byte order, at most limit names with the
+	// is current there; NotFound when absent. The action is the change's. Corrupt comes with the secret's id, name and
+	// current version, as far as these can be read.
+	DescribeSecretOnWriter(ctx context.Context, by Credential, action Action, name core.Name) (Secret, Identity, error)
+	// DescribeSecrets lists by name in byte order, at most limit names that the caller may see, with the
 	// prefix and after the given name. It asks the reader.
-	DescribeSecrets(ctx context.Context, prefix, after string, limit int, f Freshness) ([]SecretResult, error)
+	DescribeSecrets(ctx context.Context, by Credential, prefix, after string, limit int, f Freshness) ([]SecretResult, Identity, error)
 	// DescribeVersions lists newest first; none when absent. It asks the reader.
-	DescribeVersions(ctx context.Context, name core.Name, f Freshness) ([]VersionInfo, error)
+	DescribeVersions(ctx context.Context, by Credential, name core.Name, f Freshness) ([]VersionInfo, Identity, error)
 
 	Rotations
 
 	// AppendAudit inserts records on the primary, all or none, in their order.
 	AppendAudit(ctx context.Context, entries []Entry) error
 
-	// CreateToken returns Exists when the name is taken.
-	CreateToken(ctx context.Context, t NewToken, o Origin) error
-	// ActiveTokens asks the primary, so that a revocation holds at once.
-	ActiveTokens(ctx context.Context) ([]ActiveToken, error)
-	// ListTokens asks the primary and includes revoked and expired tokens.
-	ListTokens(ctx context.Context) ([]TokenInfo, error)
-	// RevokeToken returns NotFound when no active token has the name.
-	RevokeToken(ctx context.Context, name string, o Origin) error
-
+	Tokens
+	Access
 	RewrapStore
 	AuditLog
 

@@ -27,8 +27,8 @@ type Value struct {
 func (x *Value) Wipe() { envelope.Wipe(x.Plain) }
 
 // Read returns the current version (version 0) or the given one, while it is in
-// grace. It needs an allowed client address. The caller wipes the result. Errors:
-// Denied, Invalid, NotFound, Corrupt (what is stored does not open as what it
+// grace. It needs an allowed client address and the right read on the name. The caller wipes the
+// result. Errors: Unauthenticated, Denied, Invalid, NotFound, Corrupt (what is stored does not open as what it
 // claims to be), Unavailable.
 func (v *Vault) Read(ctx context.Context, c Caller, name string, version uint64) (Value, error) {
 	a := v.try(c, ActionRead, name, version)
@@ -39,8 +39,8 @@ func (v *Vault) Read(ctx context.Context, c Caller, name string, version uint64)
 			out.Wipe()
 		}
 	}()
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
-		out, err = v.read(ctx, name, version, c.Freshness)
+	err := a.serve(ctx, func(ctx context.Context) (err error) {
+		out, err = a.read(ctx, name, version, c.Freshness)
 		if err == nil {
 			a.entry.Version = out.Version
 		}
@@ -53,14 +53,15 @@ func (v *Vault) Read(ctx context.Context, c Caller, name string, version uint64)
 	return out, nil
 }
 
-func (v *Vault) read(ctx context.Context, name string, version uint64, f Freshness) (Value, error) {
-	n, err := core.ParseName(name)
+func (a *attempt) read(ctx context.Context, name string, version uint64, f Freshness) (Value, error) {
+	v := a.v
+	n, err := a.parseName(ctx, name)
 	if err != nil {
 		return Value{}, err
 	}
-	rows, err := v.c.Store.ReadSealed(ctx, []core.Name{n}, version, f)
+	rows, err := a.readSealed(ctx, n, version, f)
 	if err == nil && len(rows) == 0 {
-		rows, err = v.readAgain(ctx, n, version, f)
+		rows, err = a.readAgain(ctx, n, version, f)
 	}
 	if err != nil {
 		return Value{}, err
@@ -72,6 +73,20 @@ func (v *Vault) read(ctx context.Context, name string, version uint64, f Freshne
 		return v.openCurrent(ctx, n, rows[0])
 	}
 	return v.openValue(ctx, n, rows[0])
+}
+
+// parseName reads a name. It is decided about a caller before it learns that a text is no name.
+func (a *attempt) parseName(ctx context.Context, name string) (core.Name, error) {
+	n, err := core.ParseName(name)
+	if err != nil {
+		return "", a.invalid(ctx, err)
+	}
+	return n, nil
+}
+
+func (a *attempt) readSealed(ctx context.Context, n core.Name, version uint64, f Freshness) ([]StoredValue, error) {
+	rows, i, err := a.v.c.Store.ReadSealed(ctx, a.by, n, version, f)
+	return rows, a.found(i, err)
 }
 
 // openCurrent opens a row that must be the current version.
@@ -96,14 +111,14 @@ func (v *Vault) openValue(ctx context.Context, n core.Name, row StoredValue) (Va
 // readAgain tells a secret that is not there from one whose current version is
 // not: the first is NotFound, the second Corrupt. It returns the rows of a secret
 // that was made between the two looks.
-func (v *Vault) readAgain(ctx context.Context, n core.Name, version uint64, f Freshness) ([]StoredValue, error) {
+func (a *attempt) readAgain(ctx context.Context, n core.Name, version uint64, f Freshness) ([]StoredValue, error) {
 	if version != 0 {
 		return nil, core.Errorf(core.NotFound, "no such secret or version")
 	}
-	if _, err := v.c.Store.DescribeSecret(ctx, n, f); err != nil {
-		return nil, err
+	if _, i, err := a.v.c.Store.DescribeSecret(ctx, a.by, n, f); err != nil {
+		return nil, a.found(i, err)
 	}
-	rows, err := v.c.Store.ReadSealed(ctx, []core.Name{n}, version, f)
+	rows, err := a.readSealed(ctx, n, version, f)
 	if err == nil && len(rows) == 0 {
 		err = errCorrupt()
 	}
@@ -140,14 +155,14 @@ type Verdict struct {
 
 // Verify compares the candidate with the current version and every superseded one
 // still in grace. It opens and compares all of them whichever matches, so that
-// time does not tell. It needs an allowed client address. The candidate is wiped
-// on every path. Errors: Denied, Invalid, TooLarge, NotFound, Corrupt, Unavailable.
+// time does not tell. It needs an allowed client address and the right verify on the name. The candidate is wiped
+// on every path. Errors: Unauthenticated, Denied, Invalid, TooLarge, NotFound, Corrupt, Unavailable.
 func (v *Vault) Verify(ctx context.Context, c Caller, name string, candidate []byte) (Verdict, error) {
 	defer envelope.Wipe(candidate)
 	a := v.try(c, ActionVerify, name, 0)
 	var out Verdict
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
-		out, err = v.verify(ctx, name, candidate, c.Freshness)
+	err := a.serve(ctx, func(ctx context.Context) (err error) {
+		out, err = a.verify(ctx, name, candidate, c.Freshness)
 		a.entry.Version = out.Version
 		return err
 	})
@@ -157,17 +172,18 @@ func (v *Vault) Verify(ctx context.Context, c Caller, name string, candidate []b
 	return out, nil
 }
 
-func (v *Vault) verify(ctx context.Context, name string, candidate []byte, f Freshness) (Verdict, error) {
-	n, err := core.ParseName(name)
+func (a *attempt) verify(ctx context.Context, name string, candidate []byte, f Freshness) (Verdict, error) {
+	v := a.v
+	n, err := a.parseName(ctx, name)
 	if err != nil {
+		return Verdict{}, err
+	}
+	rows, i, err := v.c.Store.ReadVerifiable(ctx, a.by, n, f)
+	if err := a.found(i, err); err != nil {
 		return Verdict{}, err
 	}
 	// Any bytes may be tried, whatever the secret's own content type.
 	if err := core.Binary.CheckValue(candidate, v.c.MaxValueLen); err != nil {
-		return Verdict{}, err
-	}
-	rows, err := v.c.Store.ReadVerifiable(ctx, n, f)
-	if err != nil {
 		return Verdict{}, err
 	}
 	if len(rows) == 0 {

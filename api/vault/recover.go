@@ -17,7 +17,7 @@ func (v *Vault) Recover(ctx context.Context, op Operator, name string, version u
 		}
 	}()
 	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) (err error) {
-		out, err = v.read(ctx, name, version, Freshness{})
+		out, err = a.read(ctx, name, version, Freshness{})
 		if err == nil {
 			a.entry.Version = out.Version
 		}

@@ -119,26 +119,35 @@ func (v *Vault) Refuse(ctx context.Context, c Caller, action Action, name string
 	return a.settle(ctx, cause)
 }
 
-// bounded is guard for clients of which not too many requests were refused, and for those with a token that is active.
-func (a *attempt) bounded(c Caller, guard func(context.Context) error) func(context.Context) error {
+// rationed is act for callers of whose network not too many requests were refused, and for those that the screen lets
+// pass: these have a right here, so that none of their requests is kept from a decision, or a refusal from its record.
+func (a *attempt) rationed(act func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		r, at := &a.v.refusals, a.v.c.Clock()
-		if r.empty(c.Addr, at) && (isRead(a.entry.Action) || !r.screen.passes(ctx, c.Bearer, a.v.c.Clock, a.v.c.Store.ActiveTokens)) {
-			return a.tooMany(c)
+		passed := false
+		err := a.v.preliminary(a.caller, a.by, a.malformed, a.entry.Action)
+		if err == nil {
+			if r.empty(a.caller.Addr, at) {
+				if passed = r.screen.pass(ctx, a.by, a.v.c.Clock, a.v.c.Store.Passing); !passed {
+					return a.tooMany()
+				}
+			}
+			err = act(ctx)
 		}
-		err := guard(ctx)
-		denied := outcomeOf(core.CodeOf(err)) == OutcomeDenied
-		if denied && !isRead(a.entry.Action) {
-			r.screen.refused(c.Bearer)
+		if !isRefusal(err) && !a.allRefused {
+			return err
 		}
-		if denied && !r.take(c.Addr, at) {
-			return a.tooMany(c)
+		if core.CodeOf(err) == core.Unauthenticated {
+			r.screen.refused(a.by, a.v.c.Clock())
+		}
+		if !passed && !r.take(a.caller.Addr, at) {
+			return a.tooMany()
 		}
 		return err
 	}
 }
 
-func (a *attempt) tooMany(c Caller) error {
-	a.unrecorded = !a.v.refusals.notice(c.Addr, a.v.c.Clock())
+func (a *attempt) tooMany() error {
+	a.unrecorded = !a.v.refusals.notice(a.caller.Addr, a.v.c.Clock())
 	return core.Errorf(core.TooMany, "too many requests of this client were refused")
 }

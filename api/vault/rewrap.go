@@ -103,12 +103,15 @@ type rewrapJob struct {
 }
 
 // StartRewrap begins to move every data key to the current master key, in the background, and returns at once; when
-// one is running already it returns its status. rate is versions a second, 0 = DefaultRewrapRate. It needs an admin
-// token. Errors: Unauthenticated, Invalid (the rate, or the keeper has nothing to move to), Unavailable.
+// one is running already it returns its status. rate is versions a second, 0 = DefaultRewrapRate. It needs the
+// right manage on all names. Errors: Unauthenticated, Denied, Invalid (the rate, or the keeper has nothing to move to), Unavailable.
 func (v *Vault) StartRewrap(ctx context.Context, c Caller, rate int) (RewrapStatus, error) {
 	a := v.try(c, ActionRewrap, "", 0)
 	var out RewrapStatus
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) error {
+	err := a.serve(ctx, func(ctx context.Context) error {
+		if err := a.decide(ctx, onPrimary); err != nil {
+			return err
+		}
 		k, current, err := v.rewrapper(ctx, rate)
 		if err == nil {
 			out, err = v.startRewrap(v.newRun(k, current, a.entry.Origin, rate, v.rewrap.set))
@@ -121,10 +124,11 @@ func (v *Vault) StartRewrap(ctx context.Context, c Caller, rate int) (RewrapStat
 	return out, nil
 }
 
-// RewrapStatus returns the progress of this process's run. It needs an admin token. Errors: Unauthenticated, Unavailable.
+// RewrapStatus returns the progress of this process's run. It needs the right manage on all names. Errors:
+// Unauthenticated, Denied, Unavailable.
 func (v *Vault) RewrapStatus(ctx context.Context, c Caller) (RewrapStatus, error) {
 	a := v.try(c, ActionRewrapStatus, "", 0)
-	if err := a.run(ctx, a.admit(c), func(context.Context) error { return nil }); err != nil {
+	if err := a.serve(ctx, func(ctx context.Context) error { return a.decide(ctx, Freshness{}) }); err != nil {
 		return RewrapStatus{}, err
 	}
 	return v.rewrap.get(), nil

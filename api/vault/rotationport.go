@@ -113,6 +113,14 @@ type Change struct {
 	Version uint64
 }
 
+// ChangePage is some of the changes after a place.
+type ChangePage struct {
+	Changes []Change // that the caller may see
+	Looked  int      // how many there were, others included
+	Last    Place    // of the last of these; the place that was asked about if there were none
+	Known   bool     // false when the reader does not have the change of that place, or not all after it
+}
+
 // Failure is a rotation that is tried again.
 type Failure struct {
 	Name          core.Name
@@ -148,6 +156,8 @@ type Status struct {
 	Missed      int64     // jobs of the last 30 days whose window passed
 	InGrace     int64     // superseded versions still valid
 	LastPassAt  time.Time // of the supervisor; zero = never
+	// AnonymousReadsAll: a caller without a token may read every secret, as far as grants decide.
+	AnonymousReadsAll bool
 	// EventsHeldSecs is for how long events have been held up by a transaction that is older than the change they tell.
 	EventsHeldSecs int64
 	Failures       []Failure // some of those failing, the most often failed first
@@ -161,10 +171,10 @@ type Status struct {
 // Rotations is the part of the Store that keeps rotation going.
 type Rotations interface {
 	// ConfigureSecret changes settings; Stale when c.Expected is not current.
-	ConfigureSecret(ctx context.Context, c Configuration, o Origin) (Secret, error)
+	ConfigureSecret(ctx context.Context, c Configuration, by Author) (Secret, error)
 	// ExpireVersion shortens the grace of a version; NotFound when there is no such version, Invalid when it is the
 	// current one.
-	ExpireVersion(ctx context.Context, x Expiry, o Origin) (VersionInfo, error)
+	ExpireVersion(ctx context.Context, x Expiry, by Author) (VersionInfo, error)
 
 	// ClaimRotations takes on at most limit due rotations for the time of the lease. Nobody else gets them before it
 	// ends. A lost answer leaves claims that nobody knows of until then.
@@ -183,15 +193,15 @@ type Rotations interface {
 	// PlanRotation stores the next time of a schedule; false when the schedule has changed since or was planned.
 	PlanRotation(ctx context.Context, s Secret, at time.Time) (bool, error)
 
-	// ChangesSince returns at most limit changes after a place, in their order; known is false when the reader does not
-	// have the change of that place, or not all after it.
-	ChangesSince(ctx context.Context, after Place, limit int) (changes []Change, known bool, err error)
+	// ChangesSince looks at no more than limit changes after a place, in their order, and returns those that the caller
+	// may see.
+	ChangesSince(ctx context.Context, by Credential, after Place, limit int) (ChangePage, Identity, error)
 	// KnowsPlace reports what the primary knows of a place.
 	KnowsPlace(ctx context.Context, p Place) (Knowledge, error)
 	// LastChange returns the place after which everything is still to come. It asks the reader.
 	LastChange(ctx context.Context) (Place, error)
-	// Status asks the reader.
-	Status(ctx context.Context) (Status, error)
+	// Status asks the reader. Its Failures are those of names that the caller may see.
+	Status(ctx context.Context, by Credential) (Status, Identity, error)
 	// Counts is Status for those who ask often: it may be a few seconds old, and has no Failures.
 	Counts(ctx context.Context) (Status, error)
 }

@@ -4,103 +4,140 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/hyperiondb/hyperion-vault/core/token"
 )
 
 const (
-	// screenHolds is how long the list of active tokens holds that presented tokens are compared with while their client
-	// has had too many refusals: such clients cost the database one query in that time, however many tokens they try.
+	// screenHolds is how long an answer about a caller holds while the bucket of its network is empty.
 	screenHolds = time.Second
-	// screenTimeout bounds that query.
+	// screenTimeout bounds one query.
 	screenTimeout = 5 * time.Second
+	// screenPace is the least time between two queries.
+	screenPace = 50 * time.Millisecond
+	// maxScreened is how many answers are kept. Callers beyond are asked about again at each request.
+	maxScreened = 16 << 10
 )
 
-// tokenScreen finds the tokens that are worth a look among those that a flood brings, whose client has no look left: a
-// good one that this process has never seen must not wait for the flood to end. It decides nothing: who passes is
-// authenticated like everybody. Safe for concurrent use; the zero value is ready.
+// tokenScreen finds those callers in a flood of refused ones that deserve a decision: the holder of a valid token, and a
+// caller without a token that may do anything at all, must not wait for the flood to end. It decides nothing: a caller
+// that passes is decided about like every other. All callers that wait share one query, so a flood costs at most 20
+// queries a second, however many tokens it tries. Safe for concurrent use; the zero value is ready.
 type tokenScreen struct {
-	mu     sync.Mutex
-	active map[[32]byte]struct{}
-	at     time.Time     // of the list; zero = there is none
-	asked  chan struct{} // closed when the query under way has ended; nil = there is none
+	mu      sync.Mutex
+	verdict map[Credential]screened
+	next    *screenQuery // collects callers until it is sent; nil = none waits
+	running bool         // a goroutine sends queries
 }
 
-// passes reports whether b was an active token within screenHolds, or when the database was last asked and answered.
-func (s *tokenScreen) passes(ctx context.Context, b Bearer, now Clock, ask func(context.Context) ([]ActiveToken, error)) bool {
-	t, err := token.Parse(string(b))
-	if err != nil {
+type screened struct {
+	passes bool
+	at     time.Time
+}
+
+// screenQuery asks about several callers. passes is written before done is closed.
+type screenQuery struct {
+	about  map[Credential]struct{}
+	passes map[Credential]bool
+	done   chan struct{}
+}
+
+// askScreen returns those of several callers that pass.
+type askScreen func(context.Context, []Credential) ([]Credential, error)
+
+// pass reports whether the caller passes, by an answer of the last screenHolds or by a new one. Without an answer it
+// does not pass.
+func (s *tokenScreen) pass(ctx context.Context, by Credential, now Clock, ask askScreen) bool {
+	s.mu.Lock()
+	if v, ok := s.verdict[by]; ok && fresh(v.at, now()) {
+		s.mu.Unlock()
+		return v.passes
+	}
+	if s.next == nil {
+		s.next = &screenQuery{about: map[Credential]struct{}{}, done: make(chan struct{})}
+	}
+	q := s.next
+	q.about[by] = struct{}{}
+	if !s.running {
+		s.running = true
+		go s.run(now, ask)
+	}
+	s.mu.Unlock()
+	select {
+	case <-q.done:
+		return q.passes[by]
+	case <-ctx.Done():
 		return false
 	}
+}
+
+func fresh(at, now time.Time) bool {
+	age := now.Sub(at)
+	return age >= 0 && age < screenHolds
+}
+
+// run sends queries as long as callers wait.
+func (s *tokenScreen) run(now Clock, ask askScreen) {
 	for {
-		found, asked, mine := s.find(t, now())
-		switch {
-		case found || asked == nil:
-			return found
-		case mine:
-			s.renew(ctx, now, ask)
-			continue
-		}
-		select {
-		case <-asked:
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-// find looks in the list. When it is too old and t is not in it, asked is the query to wait for, and mine says that the
-// caller has to make it.
-func (s *tokenScreen) find(t token.Token, now time.Time) (found bool, asked chan struct{}, mine bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for fp := range s.active {
-		if token.Match(fp, t) {
-			found = true // and go on, so that the time tells nothing
-		}
-	}
-	age := now.Sub(s.at)
-	switch {
-	case !s.at.IsZero() && age >= 0 && age < screenHolds:
-		return found, nil, false
-	case s.asked != nil:
-		return false, s.asked, false
-	}
-	s.asked = make(chan struct{})
-	return false, s.asked, true
-}
-
-// renew asks for the list. A failure leaves the old one, and holds as long.
-func (s *tokenScreen) renew(ctx context.Context, now Clock, ask func(context.Context) ([]ActiveToken, error)) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), screenTimeout) // others wait for it too
-	defer cancel()
-	defer func() { // whatever becomes of the query
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.at = now()
-		close(s.asked)
-		s.asked = nil
-	}()
-	list, err := ask(ctx)
-	if err != nil {
-		return
+		q := s.next
+		s.next = nil
+		s.running = q != nil
+		s.mu.Unlock()
+		if q == nil {
+			return
+		}
+		s.send(q, now, ask)
+		time.Sleep(screenPace)
 	}
-	active := make(map[[32]byte]struct{}, len(list))
-	for _, x := range list {
-		active[x.Fingerprint] = struct{}{}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.active = active
 }
 
-// refused takes a token off the list that the database does not accept any more.
-func (s *tokenScreen) refused(b Bearer) {
-	t, err := token.Parse(string(b))
+// send answers everyone who waits for q. A query that fails lets none of them pass, and that holds as an answer does.
+func (s *tokenScreen) send(q *screenQuery, now Clock, ask askScreen) {
+	q.passes = make(map[Credential]bool, len(q.about))
+	defer close(q.done)
+	defer func() { _ = recover() }() // as a query that fails: no request's own goroutine could unwind it
+	defer s.keep(q, now)
+	ctx, cancel := context.WithTimeout(context.Background(), screenTimeout)
+	defer cancel()
+	about := make([]Credential, 0, len(q.about))
+	for by := range q.about {
+		about = append(about, by)
+	}
+	passing, err := ask(ctx, about)
 	if err != nil {
 		return
 	}
+	for _, by := range passing {
+		q.passes[by] = true
+	}
+}
+
+// keep stores the answers of q, and forgets those that no longer hold when there are many.
+func (s *tokenScreen) keep(q *screenQuery, now Clock) {
+	at := now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.active, t.Fingerprint())
+	if len(s.verdict)+len(q.about) > maxScreened {
+		for by, v := range s.verdict {
+			if !fresh(v.at, at) {
+				delete(s.verdict, by)
+			}
+		}
+	}
+	if s.verdict == nil {
+		s.verdict = map[Credential]screened{}
+	}
+	for by := range q.about {
+		if len(s.verdict) < maxScreened {
+			s.verdict[by] = screened{passes: q.passes[by], at: at}
+		}
+	}
+}
+
+// refused keeps that a token was found not to be valid.
+func (s *tokenScreen) refused(by Credential, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.verdict[by]; ok {
+		s.verdict[by] = screened{at: at}
+	}
 }

@@ -13,13 +13,11 @@ import (
 
 // Actors of the audit log that are not built from a name.
 const (
-	actorReader    = "reader"
 	actorAnonymous = "anonymous"
 )
 
 // Prefixes of the actors that are built from a name.
 const (
-	actorToken = "token:"
 	actorCLI   = "cli:"
 	actorRole  = "role:"
 )
@@ -33,6 +31,7 @@ type Config struct {
 	Keeper        Keeper
 	Recorder      Recorder
 	Allow         allowlist.List // who may read at first (SetAllow); the zero List allows nobody
+	AnonymousOff  bool           // at first, callers without a token may not read (SetAnonymous)
 	Node          string         // this node, as audit records name it
 	Database      string         // the one database this process serves
 	MaxValueLen   int            // bytes of plaintext; 0 = core.DefaultMaxValueLen
@@ -48,6 +47,8 @@ type Config struct {
 type Vault struct {
 	c        Config
 	allow    atomic.Pointer[allowlist.List]
+	// anonymousOff: a caller without a token is refused, whatever the role vault_anonymous may do.
+	anonymousOff atomic.Bool
 	rewrap   rewrapJob
 	refusals refusals
 	outright refusals // what Refuse refused
@@ -63,6 +64,7 @@ func New(c Config) (*Vault, error) {
 	}
 	v := &Vault{c: c}
 	v.SetAllow(c.Allow)
+	v.SetAnonymous(!c.AnonymousOff)
 	return v, nil
 }
 
@@ -71,6 +73,10 @@ func (v *Vault) Allows(a netip.Addr) bool { return v.allow.Load().Allows(a) }
 
 // SetAllow changes who may read, from the next request on.
 func (v *Vault) SetAllow(l allowlist.List) { v.allow.Store(&l) }
+
+// SetAnonymous changes whether callers without a token are decided about, as the role vault_anonymous, from the next
+// request on.
+func (v *Vault) SetAnonymous(may bool) { v.anonymousOff.Store(!may) }
 
 // complete fills in the defaults and reports every missing part at once.
 func (c *Config) complete() error {
@@ -100,8 +106,13 @@ func (c *Config) complete() error {
 
 // attempt is one operation on its way through the door.
 type attempt struct {
-	v      *Vault
-	entry  Entry
+	v         *Vault
+	entry     Entry
+	caller    Caller     // by REST
+	by        Credential // what it presented
+	malformed error      // why that is no token
+	// allRefused: the operation succeeded as a whole, and each of its names was refused.
+	allRefused bool
 	each   []Entry // recorded in place of entry when there are any: each name's of a batch, with its outcome
 	change bool    // its success is recorded by the store, in the change's own transaction
 	// unrecorded: it is one of many refusals that have one record together.
@@ -110,10 +121,9 @@ type attempt struct {
 
 // try starts an attempt of a REST caller. The name is recorded if it is one.
 func (v *Vault) try(c Caller, action Action, name string, version uint64) *attempt {
-	return &attempt{v: v, entry: Entry{
-		Origin: Origin{
-			Node: v.c.Node, Actor: actorAnonymous, ClientIP: c.Addr.Unmap().WithZone(""), RequestID: c.RequestID,
-		},
+	by, malformed := credentialOf(c)
+	return &attempt{v: v, caller: c, by: by, malformed: malformed, entry: Entry{
+		Origin: Origin{Node: v.c.Node, Actor: actorAnonymous, ClientIP: by.Addr, RequestID: c.RequestID},
 		Action: action, Name: recordable(action, name), Version: version,
 	}}
 }
@@ -209,7 +219,7 @@ func recordable(action Action, name string) string {
 	case ActionList, ActionWatch, ActionAudit:
 		prefix, _ := core.ParsePrefix(name)
 		return prefix
-	case ActionGrant, ActionRevoke:
+	case ActionGrant, ActionRevoke, ActionTokenCreate, ActionTokenRenew, ActionTokenRevoke:
 		return printable(name)
 	}
 	n, _ := core.ParseName(name)

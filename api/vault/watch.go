@@ -10,13 +10,15 @@ import (
 // maxChanges is how many changes one call returns at most.
 const maxChanges = 1000
 
-// Status returns counts of secrets and rotations. It needs an allowed client address. Errors: Denied, Unavailable.
+// Status returns counts of secrets and rotations. It needs an allowed client address and a right on some name. Errors:
+// Unauthenticated, Denied, Unavailable.
 func (v *Vault) Status(ctx context.Context, c Caller) (Status, error) {
 	a := v.try(c, ActionStatus, "", 0)
 	var out Status
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
-		out, err = v.c.Store.Status(ctx)
-		return err
+	err := a.serve(ctx, func(ctx context.Context) (err error) {
+		var i Identity
+		out, i, err = v.c.Store.Status(ctx, a.by)
+		return a.found(i, err)
 	})
 	if err != nil {
 		return Status{}, err
@@ -45,6 +47,7 @@ const (
 // Watch follows the changes of the names below a prefix. Not safe for concurrent use.
 type Watch struct {
 	v      *Vault
+	by     Credential
 	prefix string
 	place  Place
 	judged time.Time // when the primary was last asked about a place that the reader does not know
@@ -52,12 +55,16 @@ type Watch struct {
 }
 
 // Watch starts after a place, or with what is still to come if after is nil. It needs an allowed client address, and
-// is recorded once, as what it can show: names, versions and times below the prefix. Errors: Denied, Invalid,
+// is recorded once, as what it can show: names, versions and times below the prefix, of secrets that the caller has a right
+// on. Errors: Unauthenticated, Denied, Invalid,
 // Unavailable.
 func (v *Vault) Watch(ctx context.Context, c Caller, prefix string, after *Place) (*Watch, error) {
 	a := v.try(c, ActionWatch, prefix, 0)
-	w := &Watch{v: v}
-	err := a.run(ctx, a.admit(c), func(ctx context.Context) (err error) {
+	w := &Watch{v: v, by: a.by}
+	err := a.serve(ctx, func(ctx context.Context) (err error) {
+		if err := a.decide(ctx, Freshness{}); err != nil {
+			return err
+		}
 		if w.prefix, err = core.ParsePrefix(prefix); err != nil {
 			return err
 		}
@@ -83,18 +90,19 @@ type News struct {
 	Reset bool
 }
 
-// Next returns the changes since the last call, also those committed late. None is no error. Errors: Unavailable.
+// Next returns the changes since the last call, also those committed late. None is no error. The right is decided anew.
+// Errors: Unauthenticated, Denied, Unavailable.
 func (w *Watch) Next(ctx context.Context) (News, error) {
-	all, known, err := w.v.c.Store.ChangesSince(ctx, w.place, maxChanges)
+	page, _, err := w.v.c.Store.ChangesSince(ctx, w.by, w.place, maxChanges)
 	if err != nil {
 		return News{}, err
 	}
-	if !known {
+	if !page.Known {
 		return w.judge(ctx)
 	}
-	n := News{More: len(all) == maxChanges}
-	for _, c := range all {
-		w.place = c.Place
+	w.place = page.Last
+	n := News{More: page.Looked == maxChanges}
+	for _, c := range page.Changes {
 		if core.HasPrefix(c.Name, w.prefix) {
 			n.Changes = append(n.Changes, c)
 		}
