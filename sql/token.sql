@@ -168,7 +168,7 @@ BEGIN
     IF NOT FOUND OR t.revoked_at IS NOT NULL OR t.expires_at <= stamp THEN
         RAISE EXCEPTION 'no such token' USING ERRCODE = 'undefined_object';
     ELSIF NOT t.renewable THEN
-        RAISE EXCEPTION 'the token is not renewable' USING ERRCODE = 'object_not_in_prerequisite_state';
+        RAISE EXCEPTION 'the token is not renewable' USING ERRCODE = 'invalid_parameter_value';
     ELSIF extend_token.increment_secs NOT BETWEEN 1 AND 315360000 THEN
         RAISE EXCEPTION 'the increment must be between 1 and 315360000 seconds' USING ERRCODE = 'invalid_parameter_value';
     END IF;

@@ -20,7 +20,7 @@ BEGIN
         RAISE EXCEPTION 'only a service token can have children' USING ERRCODE = 'insufficient_privilege',
             DETAIL = 'grant', HINT = 'Name a role, for which the action manage on * is needed.';
     ELSIF vault.generations(parent.id) >= 8 THEN
-        RAISE EXCEPTION 'a token has at most 8 generations above it' USING ERRCODE = 'program_limit_exceeded';
+        RAISE EXCEPTION 'a token has at most 8 generations above it' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM vault.check_token(token);
     IF token.bound_cidrs IS NULL THEN

@@ -39,16 +39,18 @@ func pause(ctx context.Context, try int) bool {
 
 // read asks the reader, and asks again when the connection or the server goes.
 func read[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
+	return readPicked(ctx, d, plain(sql, args, row))
+}
+
+// readPicked is read of what p picks.
+func readPicked[T any](ctx context.Context, d *DB, p pick[T]) ([]T, error) {
 	ctx, cancel := d.withBound(ctx)
 	defer cancel()
 	var last error
 	for try := 0; try < maxReadTries; try++ {
 		var out []T
-		err := d.reader.use(ctx, func(c *pgx.Conn) error {
-			rows, err := c.Query(ctx, sql, args...)
-			if err == nil {
-				out, err = pgx.CollectRows(rows, row)
-			}
+		err := d.reader.use(ctx, func(c *pgx.Conn) (err error) {
+			out, err = p.ask(ctx, c)
 			return err
 		})
 		if err == nil {
@@ -80,20 +82,20 @@ func worse(last, err error) error {
 // readPrimary asks the writer, until its deadline: a new primary may be about to
 // appear. It believes no server that is in recovery.
 func readPrimary[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
-	return readPrimaryAt(ctx, d, vault.Position{}, sql, args, row)
+	return readPrimaryAt(ctx, d, vault.Position{}, plain(sql, args, row))
 }
 
 // readPrimaryAt is readPrimary that does not believe a server either which is behind the
 // position: one that is frozen and woken again takes itself for the primary for a while. How
 // long it looks for a better one is bounded, since anybody may ask for any position.
-func readPrimaryAt[T any](ctx context.Context, d *DB, at vault.Position, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
+func readPrimaryAt[T any](ctx context.Context, d *DB, at vault.Position, p pick[T]) ([]T, error) {
 	ctx, cancel := d.withBound(ctx)
 	defer cancel()
 	begun := time.Now()
 	var last error
 	for try := 0; ; try++ {
 		known := d.writer.hosts.timeline()
-		out, inRecovery, err := standingRead(ctx, d.writer, d.standingArgs(at), sql, args, row)
+		out, inRecovery, err := standingRead(ctx, d.writer, d.standingArgs(at), p)
 		if inRecovery && (err == nil || errors.Is(err, errBehind)) {
 			// Asked for each question, because a pooled connection outlives its server's demotion.
 			err = errInRecovery

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -34,13 +35,44 @@ type sharedReads struct {
 	bound time.Duration
 
 	mu      sync.Mutex
-	waiting []*question // in order of arrival
-	prompt  int         // queries on their way that are not slow
-	queries int         // all of them
+	waiting []*request // in order of arrival
+	prompt  int        // queries on their way that are not slow
+	queries int        // all of them
 }
 
-// askFunc returns one result for each row found, in no order; its error is that of every name.
-type askFunc func(ctx context.Context, names []string) ([]storedResult, error)
+// askFunc returns one result or more for each question, in no order; its error is that of all of them.
+type askFunc func(ctx context.Context, questions []readQuestion) ([]readResult, error)
+
+// readQuestion is who wants to read what. Equal ones have one answer.
+type readQuestion struct {
+	by   vault.Credential
+	name string
+}
+
+// readResult is who a question's caller was found to be, with a row if it may read and there is one.
+type readResult struct {
+	question readQuestion
+	who      vault.Identity
+	row      storedResult
+	found    bool
+}
+
+// readAnswer is what one question gets.
+type readAnswer struct {
+	who  vault.Identity
+	rows []vault.StoredValue
+	err  error // of the row, or of all questions
+}
+
+func (a *readAnswer) take(r readResult) {
+	a.who = r.who
+	switch {
+	case r.row.err != nil:
+		a.err = r.row.err
+	case r.found:
+		a.rows = append(a.rows, r.row.StoredValue)
+	}
+}
 
 // storedResult is one row, or why it cannot be read. The name is there in any case.
 type storedResult struct {
@@ -48,48 +80,51 @@ type storedResult struct {
 	err error
 }
 
-// question is one request. Its batch and its place among the waiting are guarded by the mutex of sharedReads; rows and
-// err are written before told gets its one element.
-type question struct {
-	name string
-	told chan struct{}
-	in   *batch // nil while it waits
-	rows []vault.StoredValue
-	err  error
+// request is one that waits. Its batch and its place among the waiting are guarded by the mutex of sharedReads; the answer
+// is written before told gets its one element.
+type request struct {
+	readQuestion
+	told   chan struct{}
+	in     *batch // nil while it waits
+	answer readAnswer
 }
 
 // batch is one shared query.
 type batch struct {
-	cancel    context.CancelFunc
-	questions []*question // by name
-	asking    int         // questions whose requester is still there
-	slow      bool        // it no longer counts as prompt
-	over      bool        // it has been answered
+	cancel  context.CancelFunc
+	readers []*request
+	asking  int  // readers that are still there
+	slow    bool // it no longer counts as prompt
+	over    bool // it has been answered
 }
 
-// read returns the rows of name's current version: usually one, none when there is no such secret. The rows may be
-// shared with other requesters, so nobody writes to what they hold. It returns at once when ctx ends.
-func (s *sharedReads) read(ctx context.Context, name string) ([]vault.StoredValue, error) {
-	q := &question{name: name, told: make(chan struct{}, 1)}
+// read returns the rows of a name's current version: usually one, none when there is no such secret or the caller may not
+// read it. The rows may be shared with other requesters, so nobody writes to what they hold. It returns at once when ctx
+// ends.
+func (s *sharedReads) read(ctx context.Context, what readQuestion) (readAnswer, error) {
+	if !what.by.HasToken() {
+		what.by.Addr = netip.Addr{} // callers without a token have equal rights
+	}
+	q := &request{readQuestion: what, told: make(chan struct{}, 1)}
 	s.mu.Lock()
 	s.waiting = append(s.waiting, q)
 	s.start()
 	s.mu.Unlock()
 	select {
 	case <-q.told:
-		return q.rows, q.err
+		return q.answer, q.answer.err
 	case <-ctx.Done():
 		s.leave(q)
-		return nil, ctx.Err()
+		return readAnswer{}, ctx.Err()
 	}
 }
 
 // leave takes back a question. A query that nobody waits for any more is ended.
-func (s *sharedReads) leave(q *question) {
+func (s *sharedReads) leave(q *request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if q.in == nil {
-		s.waiting = slices.DeleteFunc(s.waiting, func(o *question) bool { return o == q })
+		s.waiting = slices.DeleteFunc(s.waiting, func(o *request) bool { return o == q })
 		return
 	}
 	if q.in.asking--; q.in.asking == 0 {
@@ -142,9 +177,9 @@ func (s *sharedReads) take(cancel context.CancelFunc) *batch {
 		s.queries--
 		return nil
 	}
-	x := &batch{cancel: cancel, questions: slices.Clone(s.waiting[:n]), asking: n}
+	x := &batch{cancel: cancel, readers: slices.Clone(s.waiting[:n]), asking: n}
 	s.waiting = slices.Delete(s.waiting, 0, n)
-	for _, q := range x.questions {
+	for _, q := range x.readers {
 		q.in = x
 	}
 	return x
@@ -169,50 +204,57 @@ func (s *sharedReads) serve(ctx context.Context, x *batch) {
 		if p := recover(); p != nil {
 			x.fail(core.Wrap(core.Internal, core.Recovered(p), "a shared read failed"))
 		}
-		for _, q := range x.questions {
+		for _, q := range x.readers {
 			q.told <- struct{}{}
 		}
 	}()
-	slices.SortFunc(x.questions, func(p, q *question) int { return strings.Compare(p.name, q.name) })
 	s.answer(ctx, x)
 }
 
 func (x *batch) fail(err error) {
-	for _, q := range x.questions {
-		q.rows, q.err = nil, err
+	for _, q := range x.readers {
+		q.answer = readAnswer{err: err}
 	}
 }
 
-// answer asks for the names of x, whose questions are in their order.
+// answer asks what the readers of x want, each question once.
 func (s *sharedReads) answer(ctx context.Context, x *batch) {
-	names := make([]string, 0, len(x.questions))
-	for _, q := range x.questions {
-		if n := len(names); n == 0 || names[n-1] != q.name {
-			names = append(names, q.name)
+	answers := make(map[readQuestion]*readAnswer, len(x.readers))
+	questions := make([]readQuestion, 0, len(x.readers))
+	for _, q := range x.readers {
+		if answers[q.readQuestion] == nil {
+			answers[q.readQuestion] = &readAnswer{}
+			questions = append(questions, q.readQuestion)
 		}
 	}
-	results, err := askEach(ctx, names, s.ask)
+	slices.SortFunc(questions, func(p, q readQuestion) int { return strings.Compare(p.name, q.name) })
+	results, err := askEach(ctx, questions, s.ask)
 	if err != nil {
 		x.fail(err)
 		return
 	}
-	for i := range results {
-		deliver(x.questions, &results[i])
+	for _, r := range results {
+		if a := answers[r.question]; a != nil { // the answer to any other question is nobody's
+			a.take(r)
+		}
+	}
+	for _, q := range x.readers {
+		q.answer = *answers[q.readQuestion]
 	}
 }
 
-// askEach asks for names. When the database cannot read what is stored it asks for halves, so that only those fail
+// askEach asks questions. When the database cannot read what is stored it asks for halves, so that only those fail
 // whose row it is.
-func askEach(ctx context.Context, names []string, ask askFunc) ([]storedResult, error) {
-	results, err := ask(ctx, names)
+func askEach(ctx context.Context, questions []readQuestion, ask askFunc) ([]readResult, error) {
+	results, err := ask(ctx, questions)
 	if err == nil || !ofOneRow(err) {
 		return results, err
 	}
-	if len(names) == 1 {
-		return []storedResult{{StoredValue: vault.StoredValue{Name: core.Name(names[0])}, err: err}}, nil
+	if len(questions) == 1 {
+		return []readResult{{question: questions[0], row: storedResult{StoredValue: vault.StoredValue{Name: core.Name(questions[0].name)}, err: err}}}, nil
 	}
-	var all []storedResult
-	for _, half := range [][]string{names[:len(names)/2], names[len(names)/2:]} {
+	var all []readResult
+	for _, half := range [][]readQuestion{questions[:len(questions)/2], questions[len(questions)/2:]} {
 		some, err := askEach(ctx, half, ask)
 		if err != nil {
 			return nil, err
@@ -231,22 +273,7 @@ func ofOneRow(err error) bool {
 	return false
 }
 
-func compareQuestion(q *question, name string) int { return strings.Compare(q.name, name) }
-
-// deliver gives r to everybody who asked for its name. A row of any other name is nobody's.
-func deliver(questions []*question, r *storedResult) {
-	i, _ := slices.BinarySearchFunc(questions, string(r.Name), compareQuestion)
-	for ; i < len(questions) && questions[i].name == string(r.Name); i++ {
-		q := questions[i]
-		if r.err != nil {
-			q.err = r.err
-			continue
-		}
-		q.rows = append(q.rows, r.StoredValue)
-	}
-}
-
 // askCurrent is the question of sharedReads.
-func (d *DB) askCurrent(ctx context.Context, names []string) ([]storedResult, error) {
-	return read(ctx, d, readSealed, []any{names, nil}, storedResultRows())
+func (d *DB) askCurrent(ctx context.Context, questions []readQuestion) ([]readResult, error) {
+	return readPicked(ctx, d, pickRead(questions, 0, storedResults()))
 }

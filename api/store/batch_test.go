@@ -16,21 +16,21 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// desk stands for the database: each query waits until it is answered.
+// desk stands for the database: each deskQuery waits until it is answered.
 type desk struct {
 	mu      sync.Mutex
 	asked   [][]string
-	queries chan query
+	queries chan deskQuery
 }
 
-type query struct {
+type deskQuery struct {
 	ctx    context.Context
 	names  []string
 	answer chan<- func() ([]storedResult, error)
 }
 
 func newDesk() (*desk, *sharedReads) {
-	d := &desk{queries: make(chan query, 100)}
+	d := &desk{queries: make(chan deskQuery, 100)}
 	return d, &sharedReads{ask: d.ask, bound: time.Minute}
 }
 
@@ -39,7 +39,7 @@ func (d *desk) ask(ctx context.Context, names []string) ([]storedResult, error) 
 	d.asked = append(d.asked, slices.Clone(names))
 	d.mu.Unlock()
 	answer := make(chan func() ([]storedResult, error), 1)
-	d.queries <- query{ctx, names, answer}
+	d.queries <- deskQuery{ctx, names, answer}
 	select {
 	case f := <-answer:
 		return f()
@@ -49,11 +49,11 @@ func (d *desk) ask(ctx context.Context, names []string) ([]storedResult, error) 
 }
 
 // found answers with a row for each name.
-func (q query) found() {
+func (q deskQuery) found() {
 	q.answer <- func() ([]storedResult, error) { return rowsOf(q.names), nil }
 }
 
-func (q query) fails(err error) {
+func (q deskQuery) fails(err error) {
 	q.answer <- func() ([]storedResult, error) { return nil, err }
 }
 
@@ -84,9 +84,9 @@ func reader(ctx context.Context, s *sharedReads, name string) <-chan reply {
 	return out
 }
 
-// busy fills every place for a query and returns what holds them.
-func (d *desk) busy(t *testing.T, s *sharedReads) []query {
-	var held []query
+// busy fills every place for a deskQuery and returns what holds them.
+func (d *desk) busy(t *testing.T, s *sharedReads) []deskQuery {
+	var held []deskQuery
 	for i := range maxPrompt {
 		reader(t.Context(), s, fmt.Sprintf("busy/%d", i))
 		held = append(held, <-d.queries)
@@ -124,7 +124,7 @@ func TestSharedReads(t *testing.T) {
 		q.found()
 		(<-got).is(t)
 	})
-	bubble("OK who waits shares the next query", func(t *testing.T, d *desk, s *sharedReads) {
+	bubble("OK who waits shares the next deskQuery", func(t *testing.T, d *desk, s *sharedReads) {
 		held := d.busy(t, s)
 		var got []<-chan reply
 		for _, n := range []string{"c", "a", "b", "a"} {
@@ -138,7 +138,7 @@ func TestSharedReads(t *testing.T) {
 		if !slices.Equal(q.names, []string{"a", "b", "c"}) {
 			t.Errorf("asked for %v", q.names)
 		}
-		// One who comes now may not get this query's answer: it may be older than his question.
+		// One who comes now may not get this deskQuery's answer: it may be older than his question.
 		late := reader(t.Context(), s, "a")
 		q.found()
 		for _, g := range got {
@@ -146,7 +146,7 @@ func TestSharedReads(t *testing.T) {
 		}
 		select {
 		case r := <-late:
-			t.Fatalf("a query that began before the question answered it: %+v", r)
+			t.Fatalf("a deskQuery that began before the question answered it: %+v", r)
 		default:
 		}
 		(<-d.queries).found()
@@ -181,7 +181,7 @@ func TestSharedReads(t *testing.T) {
 			}
 		}
 		if q.ctx.Err() != nil {
-			t.Error("one who left ended the query of the others")
+			t.Error("one who left ended the deskQuery of the others")
 		}
 		q.found()
 		(<-stays).is(t)
@@ -190,7 +190,7 @@ func TestSharedReads(t *testing.T) {
 			t.Error("asked for one who had left")
 		}
 	})
-	bubble("OK a query nobody waits for ends", func(t *testing.T, d *desk, s *sharedReads) {
+	bubble("OK a deskQuery nobody waits for ends", func(t *testing.T, d *desk, s *sharedReads) {
 		ctx, leave := context.WithCancel(t.Context())
 		reader(ctx, s, "a")
 		q := <-d.queries
@@ -203,7 +203,7 @@ func TestSharedReads(t *testing.T) {
 			t.Errorf("%d and %d places are lost", s.prompt, s.queries)
 		}
 	})
-	bubble("OK a slow query gives its place away", func(t *testing.T, d *desk, s *sharedReads) {
+	bubble("OK a slow deskQuery gives its place away", func(t *testing.T, d *desk, s *sharedReads) {
 		held := d.busy(t, s)
 		begun := time.Now()
 		got := reader(t.Context(), s, "a")
@@ -388,7 +388,7 @@ func TestReadsAreNeverStale(t *testing.T) {
 	}
 }
 
-// TestMalformedRows: what was edited by hand fails alone, in a shared query too.
+// TestMalformedRows: what was edited by hand fails alone, in a shared deskQuery too.
 func TestMalformedRows(t *testing.T) {
 	s := newServer(t)
 	d := s.open()
@@ -474,7 +474,7 @@ func TestReadEach(t *testing.T) {
 	})
 }
 
-// TestRoomIsNotTakenTwice: a query that failed half-way is asked again, and the rows it gave do not count twice.
+// TestRoomIsNotTakenTwice: a deskQuery that failed half-way is asked again, and the rows it gave do not count twice.
 func TestRoomIsNotTakenTwice(t *testing.T) {
 	s := newServer(t)
 	d := s.open()

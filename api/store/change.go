@@ -19,7 +19,11 @@ const positionTimeout = time.Second
 type change[T any] struct {
 	sql  string
 	args []any
-	row  pgx.RowToFunc[T]
+	// text, if set, is asked for sql and args by whether the schema does not decide about callers.
+	text func(legacy bool) (sql string, args []any, err error)
+	// refusal, if set, turns what the server refused a caller into what that is told.
+	refusal func(error) error
+	row     pgx.RowToFunc[T]
 	// secret is the name or id of the one secret whose row it locks; "" = none or several.
 	secret string
 	// collect, if set, takes any number of rows in place of row.
@@ -66,6 +70,9 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 	lost := false // an answer
 	for try := 0; ; try++ {
 		out, f, err := sendInTurn(ctx, d, c)
+		if c.refusal != nil && !lost {
+			err = c.refusal(err)
+		}
 		if f == unsent && (c.impatient || errors.Is(err, errCrowded) && !lost) {
 			return none, d.classify(err)
 		}
@@ -203,6 +210,13 @@ func performSecret(ctx context.Context, d *DB, c change[vault.Secret]) (vault.Se
 func sendOn[T any](ctx context.Context, conn *pgx.Conn, c change[T]) (out T, f fate, err error) {
 	notes := conn.PgConn().CustomData()
 	delete(notes, warning)
+	if err = c.choose(ctx, conn); err != nil {
+		f = unsent
+		if _, ours := errors.AsType[*core.Error](err); ours {
+			f = refused
+		}
+		return out, f, err
+	}
 	rows, err := conn.Query(ctx, c.sql, c.args...)
 	switch {
 	case err != nil:
@@ -216,6 +230,18 @@ func sendOn[T any](ctx context.Context, conn *pgx.Conn, c change[T]) (out T, f f
 		f, err = doubted, &serverError{severity: "WARNING", message: "the server warned", state: state.(string)}
 	}
 	return out, f, err
+}
+
+// choose has the text of the change fit the schema that the connection is to.
+func (c *change[T]) choose(ctx context.Context, conn *pgx.Conn) error {
+	if c.text == nil {
+		return nil
+	}
+	old, err := isLegacy(ctx, conn)
+	if err == nil {
+		c.sql, c.args, err = c.text(old)
+	}
+	return err
 }
 
 func fateOf(err error) fate {

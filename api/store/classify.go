@@ -25,6 +25,7 @@ const (
 	stateCheckViolation   = "23514"
 	stateInvalidParameter = "22023"
 	stateNoPrivilege      = "42501"
+	stateNotAuthorized    = "28000"
 	stateReadOnly         = "25006"
 	stateAdminShutdown    = "57P01"
 	stateCrashShutdown    = "57P02"
@@ -38,7 +39,9 @@ const (
 // Constraints that say that a name is taken.
 const (
 	constraintSecretName = "secrets_name_key"
-	constraintTokenName  = "admin_tokens_name_key"
+	constraintTokenName  = "tokens_name_key"
+	// constraintOldTokenName is that of schemas of protocol 1.
+	constraintOldTokenName = "admin_tokens_name_key"
 	// constraintFirstVersion says that the name was used before, up to another version.
 	constraintFirstVersion = "secrets_first_version_key"
 )
@@ -92,7 +95,7 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 	}
 	switch pg.Code {
 	case stateUndefinedObject:
-		return core.Wrap(core.NotFound, cause, "no such secret, version or token")
+		return core.Wrap(core.NotFound, cause, "no such secret, version, token or role")
 	case stateUniqueViolation:
 		return classifyUnique(pg, cause)
 	case stateStale, stateInvalidParameter:
@@ -122,7 +125,7 @@ func classifyUnique(pg *pgconn.PgError, cause error) error {
 	switch pg.ConstraintName {
 	case constraintSecretName:
 		return core.Wrap(core.Exists, cause, "a secret of that name exists")
-	case constraintTokenName:
+	case constraintTokenName, constraintOldTokenName:
 		return core.Wrap(core.Exists, cause, "a token of that name exists")
 	default:
 		return core.Wrap(core.Internal, cause, "a unique constraint was violated")
@@ -153,6 +156,9 @@ func untrusted(err error) bool {
 // certificate that is not trusted, a privilege that is missing, a
 // schema that does not fit, a connection pooler.
 func permanent(err error) bool {
+	if _, refused := causeOf(err); refused {
+		return true
+	}
 	if untrusted(err) || errors.Is(err, errClosed) || errors.Is(err, errMismatch) || pooled(err) {
 		return true
 	}
@@ -167,6 +173,9 @@ func conclusive(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || len(pg.Code) != 5 {
 		return false
+	}
+	if _, refused := causeOf(err); refused {
+		return false // decided before the rows were looked at
 	}
 	if pg.ConstraintName == constraintFirstVersion {
 		return true

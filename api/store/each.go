@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/jackc/pgx/v5"
@@ -13,18 +14,33 @@ import (
 const existing = "SELECT n FROM unnest($1::text[]) AS n WHERE EXISTS (SELECT FROM vault.describe_secret(n))"
 
 // ReadEach implements vault.Store.
-func (d *DB) ReadEach(ctx context.Context, names []core.Name, room int, f vault.Freshness) ([]vault.StoredResult, error) {
-	r := eachRead{d: d, f: f, found: make(map[string]*vault.StoredResult, len(names)), room: room, taken: map[string]int{}, read: storedResultRows()}
+func (d *DB) ReadEach(ctx context.Context, by vault.Credential, names []core.Name, room int, f vault.Freshness) (
+	[]vault.StoredResult, vault.Identity, error,
+) {
+	out, who, err := d.readEach(ctx, by, names, room, f)
+	if who.Cause == vault.CauseTokenUnknown && !f.Primary {
+		f.Primary = true // the token may be a new one, which the reader has not replayed
+		if again, known, perr := d.readEach(ctx, by, names, room, f); known != (vault.Identity{}) {
+			return again, known, perr
+		}
+	}
+	return out, who, err
+}
+
+func (d *DB) readEach(ctx context.Context, by vault.Credential, names []core.Name, room int, f vault.Freshness) (
+	[]vault.StoredResult, vault.Identity, error,
+) {
+	r := &eachRead{d: d, by: by, f: f, found: make(map[string]*vault.StoredResult, len(names)), room: room, taken: map[string]int{}, read: storedResults()}
 	missing, err := r.ask(ctx, texts(names))
 	if err == nil && len(missing) > 0 {
-		// A name that has a secret and no current version is corrupt, unless the secret was made between the two looks.
-		missing, err = readFresh(ctx, d, f, existing, []any{missing}, pgx.RowTo[string])
+		// A name that has a secret and no current version is corrupt, unless the secret was made between the two queries.
+		missing, err = readFresh(ctx, d, f, plain(existing, []any{missing}, pgx.RowTo[string]))
 	}
 	if err == nil && len(missing) > 0 {
 		missing, err = r.ask(ctx, missing)
 	}
 	if err != nil {
-		return nil, err
+		return nil, r.who, err
 	}
 	for _, n := range missing {
 		r.found[n] = &vault.StoredResult{Err: core.Errorf(core.Corrupt, "the stored value is not what it claims to be")}
@@ -37,7 +53,7 @@ func (d *DB) ReadEach(ctx context.Context, names []core.Name, room int, f vault.
 			out[i].Err = core.Errorf(core.NotFound, "no such secret")
 		}
 	}
-	return out, nil
+	return out, r.who, nil
 }
 
 func texts(names []core.Name) []string {
@@ -51,9 +67,11 @@ func texts(names []core.Name) []string {
 // eachRead gathers the rows of one ReadEach.
 type eachRead struct {
 	d     *DB
+	by    vault.Credential
+	who   vault.Identity // of the caller; the cause is that of the last name that was refused, or of the token
 	f     vault.Freshness
 	found map[string]*vault.StoredResult
-	read  pgx.RowToFunc[storedResult]
+	read  storedReader
 	room  int
 	taken map[string]int // bytes of ciphertext of a name; by name, because a query that failed half-way is asked again
 	total int
@@ -61,15 +79,34 @@ type eachRead struct {
 
 // ask looks for names and returns those that have no row.
 func (r *eachRead) ask(ctx context.Context, names []string) (missing []string, err error) {
-	rows, err := askEach(ctx, names, func(ctx context.Context, some []string) ([]storedResult, error) {
-		return readFresh(ctx, r.d, r.f, readSealed, []any{some, nil}, r.row)
+	questions := make([]readQuestion, len(names))
+	for i, n := range names {
+		questions[i] = readQuestion{by: r.by, name: n}
+	}
+	rows, err := askEach(ctx, questions, func(ctx context.Context, some []readQuestion) ([]readResult, error) {
+		return readFresh(ctx, r.d, r.f, pickRead(some, 0, r.row))
 	})
 	if err != nil {
 		return nil, err
 	}
+	return r.gather(names, rows)
+}
+
+// gather keeps what became of each name, and returns those that have no row. The error is a refusal of all names.
+func (r *eachRead) gather(names []string, rows []readResult) (missing []string, err error) {
 	for i := range rows {
-		name := string(rows[i].Name)
-		x := &vault.StoredResult{StoredValue: rows[i].StoredValue, Err: rows[i].err}
+		name := rows[i].question.name
+		if who := rows[i].who; who.Actor != "" {
+			r.who = who
+		}
+		if r.who.Cause.OfToken() {
+			return nil, r.who.Refusal(r.by, "read")
+		}
+		refusal := rows[i].who.Refusal(r.by, "read")
+		if refusal == nil && !rows[i].found && rows[i].row.err == nil {
+			continue
+		}
+		x := &vault.StoredResult{StoredValue: rows[i].row.StoredValue, Err: cmp.Or(refusal, rows[i].row.err)}
 		if r.found[name] != nil {
 			x.Err = core.Errorf(core.Corrupt, "the name is stored more than once")
 		}
@@ -87,19 +124,19 @@ func (r *eachRead) ask(ctx context.Context, names []string) (missing []string, e
 }
 
 // row keeps no ciphertext beyond the room there is: rows arrive one by one.
-func (r *eachRead) row(from pgx.CollectableRow) (storedResult, error) {
-	s, err := r.read(from)
-	if err != nil || s.err != nil {
-		return s, err
+func (r *eachRead) row(scan scanner) (storedResult, bool, error) {
+	s, ok, err := r.read(scan)
+	if err != nil || s.err != nil || !ok {
+		return s, ok, err
 	}
 	name, n := string(s.Name), len(s.Sealed.Ciphertext)
 	r.total -= r.taken[name]
 	r.taken[name] = 0
 	if r.total+n > r.room {
 		return storedResult{StoredValue: vault.StoredValue{Name: s.Name},
-			err: core.Errorf(core.TooLarge, "the values of one answer are too large together: ask for this one again")}, nil
+			err: core.Errorf(core.TooLarge, "the values of one answer are too large together: ask for this one again")}, true, nil
 	}
 	r.total += n
 	r.taken[name] = n
-	return s, nil
+	return s, true, nil
 }

@@ -4,31 +4,42 @@ import (
 	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
 // Texts, so that a row that was edited by hand does not end an export.
-const auditAfter = `SELECT p.id, CASE WHEN pg_catalog.isfinite(p.at) THEN p.at END, p.node, p.actor, p.session_role,
-	pg_catalog.host(p.client_ip), p.action, p.secret_name, p.version, p.outcome, p.code, p.request_id, p.details
-	FROM vault.audit_page($1::bigint, $2::integer) p ORDER BY p.id`
+const auditColumns = `p.id, CASE WHEN pg_catalog.isfinite(p.at) THEN p.at END, p.node, p.actor, p.session_role,
+	pg_catalog.host(p.client_ip), p.action, p.secret_name, p.version, p.outcome, p.code, p.request_id, p.details, `
+
+const decidedAudit = `SELECT d.cause, d.actor, d.acting, ` + auditColumns + `p.accessor::text, p.method
+	FROM vault.decide($1::bytea, $2::inet, $3::jsonb, 'audit', NULL) d
+	LEFT JOIN LATERAL (SELECT f.* FROM vault.audit_page_visible(d.role, d.scopes, $4::bigint, $5::integer) f WHERE d.cause IS NULL) p ON true
+	ORDER BY p.id`
+
+const undecidedAudit = `SELECT ` + auditColumns + `NULL::text, NULL::text FROM vault.audit_page($1::bigint, $2::integer) p ORDER BY p.id`
 
 // AuditAfter implements vault.Store.
-func (d *DB) AuditAfter(ctx context.Context, after int64, limit int) ([]vault.AuditRecord, error) {
-	return read(ctx, d, auditAfter, []any{after, int32(limit)}, auditRow)
+func (d *DB) AuditAfter(ctx context.Context, by vault.Credential, after int64, limit int) ([]vault.AuditRecord, vault.Identity, error) {
+	return decidedRead(ctx, d, vault.Freshness{}, decidedQuery[vault.AuditRecord]{
+		by: by, right: "audit", sql: decidedAudit, args: []any{after, int32(limit)}, undecided: undecidedAudit, row: auditRow,
+	})
 }
 
-func auditRow(r pgx.CollectableRow) (vault.AuditRecord, error) {
+func auditRow(scan scanner) (out vault.AuditRecord, ok bool, err error) {
 	var (
-		out                          vault.AuditRecord
-		at                           *time.Time
-		role, address, name, request *string
-		version                      *int64
+		id, version                              *int64
+		at                                       *time.Time
+		node, actor, role, address, action, name *string
+		outcome, code, request, accessor, method *string
 	)
-	err := r.Scan(&out.ID, &at, &out.Node, &out.Actor, &role, &address, &out.Action, &name, &version, &out.Outcome,
-		&out.Code, &request, &out.Details)
-	out.At, out.SessionRole, out.ClientIP, out.Name = orZero(at), orZero(role), orZero(address), orZero(name)
-	out.Version, out.RequestID = orZero(version), orZero(request)
-	return out, err
+	err = scan(&id, &at, &node, &actor, &role, &address, &action, &name, &version, &outcome, &code, &request, &out.Details,
+		&accessor, &method)
+	if err != nil || id == nil {
+		return out, false, err
+	}
+	out.ID, out.At, out.Node, out.Actor = *id, orZero(at), orZero(node), orZero(actor)
+	out.SessionRole, out.ClientIP, out.Action, out.Name = orZero(role), orZero(address), orZero(action), orZero(name)
+	out.Version, out.Outcome, out.Code, out.RequestID = orZero(version), orZero(outcome), orZero(code), orZero(request)
+	out.Accessor, out.Method = orZero(accessor), orZero(method)
+	return out, true, nil
 }

@@ -48,26 +48,26 @@ func (d *DB) standingArgs(at vault.Position) []any {
 }
 
 // readFresh asks the reader if that is fresh enough, or gets there within the bound, and else the primary.
-func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
+func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) ([]T, error) {
 	if f == (vault.Freshness{}) {
-		return read(ctx, d, sql, args, row)
+		return readPicked(ctx, d, p)
 	}
 	ctx, cancel := d.withBound(ctx)
 	defer cancel()
 	if !f.Primary {
 		// Whatever keeps the reader from answering, the primary may do better.
-		if out, err := readReplayed(ctx, d, f.Position, sql, args, row); err == nil {
+		if out, err := readReplayed(ctx, d, f.Position, p); err == nil {
 			return out, nil
 		}
 	}
-	return readPrimaryAt(ctx, d, f.Position, sql, args, row)
+	return readPrimaryAt(ctx, d, f.Position, p)
 }
 
 // readReplayed asks the reader, again and again while it is a standby that may still get to the position in time.
-func readReplayed[T any](ctx context.Context, d *DB, at vault.Position, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
+func readReplayed[T any](ctx context.Context, d *DB, at vault.Position, p pick[T]) ([]T, error) {
 	begun := time.Now()
 	for look := firstLook; ; look = min(2*look, longLook) {
-		out, inRecovery, err := standingRead(ctx, d.reader, d.standingArgs(at), sql, args, row)
+		out, inRecovery, err := standingRead(ctx, d.reader, d.standingArgs(at), p)
 		if err == nil || !errors.Is(err, errBehind) || errors.Is(err, errOlderTimeline) || !inRecovery {
 			return out, err
 		}
@@ -92,9 +92,23 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // standingRead asks where the server is and the question itself in one go, so that nothing can happen to the connection
 // in between. Each statement sees what was committed when it began: the pools see to the isolation level.
-func standingRead[T any](ctx context.Context, p *pool, asked []any, sql string, args []any, row pgx.RowToFunc[T]) (
-	out []T, inRecovery bool, err error,
-) {
+func standingRead[T any](ctx context.Context, p *pool, asked []any, what pick[T]) (out []T, inRecovery bool, err error) {
+	err = p.use(ctx, func(c *pgx.Conn) error {
+		q, err := what(ctx, c)
+		if err != nil {
+			return err
+		}
+		out, inRecovery, err = standingAsk(ctx, c, asked, q)
+		return err
+	})
+	if err != nil {
+		return nil, inRecovery, err
+	}
+	return out, inRecovery, nil
+}
+
+func standingAsk[T any](ctx context.Context, c *pgx.Conn, asked []any, q query[T]) (out []T, inRecovery bool, err error) {
+	out = q.answer
 	b := &pgx.Batch{}
 	b.Queue(standing, asked...).QueryRow(func(r pgx.Row) error {
 		var reached, onTimeline bool
@@ -109,12 +123,12 @@ func standingRead[T any](ctx context.Context, p *pool, asked []any, sql string, 
 		}
 		return nil
 	})
-	b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
-		out, err = pgx.CollectRows(rows, row)
-		return err
-	})
-	if err := p.use(ctx, func(c *pgx.Conn) error { return c.SendBatch(ctx, b).Close() }); err != nil {
-		return nil, inRecovery, err
+	if q.answer == nil {
+		b.Queue(q.sql, q.args...).Query(func(rows pgx.Rows) (err error) {
+			out, err = pgx.CollectRows(rows, q.row)
+			return err
+		})
 	}
-	return out, inRecovery, nil
+	err = c.SendBatch(ctx, b).Close()
+	return out, inRecovery, err
 }

@@ -13,27 +13,27 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-const configureSecret = `SELECT * FROM vault.configure_secret($1::uuid, $2::bigint,
+var configureSecret = signed(`SELECT * FROM vault.configure_secret($1::uuid, $2::bigint,
 	ROW($3::text, $4::jsonb, $5::bigint, $6::text, $7::text, $8::bigint, $9::boolean, $10::bigint, $11::integer,
 		$12::jsonb)::vault.secret_settings,
-	ROW($13::text, $14::text, $15::text, $16::inet, $17::text)::vault.audit_origin, $18::uuid, $19::bigint)`
+	ORIGIN, $13::uuid, $14::bigint)`, 14)
 
 // ConfigureSecret implements vault.Store. After a lost answer it returns the settings as they are by then, perhaps after
 // another change.
-func (d *DB) ConfigureSecret(ctx context.Context, c vault.Configuration, o vault.Origin) (vault.Secret, error) {
+func (d *DB) ConfigureSecret(ctx context.Context, c vault.Configuration, by vault.Author) (vault.Secret, error) {
 	args, err := settingsArgs(c.Settings)
 	if err != nil {
 		return vault.Secret{}, err
 	}
 	id := newChangeID()
-	args = append([]any{[16]byte(c.ID), int64(c.Expected)}, args...)
+	args = append(append([]any{[16]byte(c.ID), int64(c.Expected)}, args...), id, versionArg(c.Revision))
 	return performSecret(ctx, d, change[vault.Secret]{
-		secret: string(c.Name), sql: configureSecret, args: append(append(args, originArgs(o)...), id, versionArg(c.Revision)), row: secretRow,
+		secret: string(c.Name), text: configureSecret.by(by, "update", string(c.Name), args), refusal: refusalTo(by, "update"), row: secretRow,
 		landed: func(ctx context.Context) (s vault.Secret, ok bool, err error) {
 			if at, err := d.madeAt(ctx, id); err != nil || at.IsZero() {
 				return s, false, err
 			}
-			s, err = d.DescribeSecretOnWriter(ctx, c.Name)
+			s, _, err = d.DescribeSecretOnWriter(ctx, vault.Itself(), vault.ActionConfigure, c.Name)
 			if core.CodeOf(err) == core.NotFound || err == nil && s.ID != c.ID {
 				return s, false, errTraceless // made, and deleted since
 			}
@@ -76,20 +76,19 @@ func settingsArgs(s vault.Settings) ([]any, error) {
 		s.RotationWindowSecs, s.RotationPaused, s.GracePeriodSecs, s.KeepVersions, policy}, nil
 }
 
-const expireVersion = `SELECT * FROM vault.expire_version($1::uuid, $2::bigint, $3::bigint,
-	ROW($4::text, $5::text, $6::text, $7::inet, $8::text)::vault.audit_origin, $9::uuid)`
+var expireVersion = signed("SELECT * FROM vault.expire_version($1::uuid, $2::bigint, $3::bigint, ORIGIN, $4::uuid)", 4)
 
 // ExpireVersion implements vault.Store.
-func (d *DB) ExpireVersion(ctx context.Context, x vault.Expiry, o vault.Origin) (vault.VersionInfo, error) {
+func (d *DB) ExpireVersion(ctx context.Context, x vault.Expiry, by vault.Author) (vault.VersionInfo, error) {
 	// A version that ends may be gone at once: what the answer says of it must be known before.
 	before, err := d.versionOnWriter(ctx, x.Name, x.Version)
 	if err != nil {
 		return vault.VersionInfo{}, err
 	}
 	id := newChangeID()
-	args := append([]any{[16]byte(x.ID), int64(x.Version), x.GraceSecs}, originArgs(o)...)
+	args := []any{[16]byte(x.ID), int64(x.Version), x.GraceSecs, id}
 	v, at, err := performAt(ctx, d, change[vault.VersionInfo]{
-		secret: string(x.Name), sql: expireVersion, args: append(args, id), row: versionRow,
+		secret: string(x.Name), text: expireVersion.by(by, "rotate", string(x.Name), args), refusal: refusalTo(by, "rotate"), row: versionRow,
 		landed: func(ctx context.Context) (v vault.VersionInfo, ok bool, err error) {
 			at, err := d.madeAt(ctx, id)
 			if err != nil || at.IsZero() {
@@ -222,40 +221,6 @@ func (d *DB) PlanRotation(ctx context.Context, s vault.Secret, at time.Time) (bo
 		secret: string(s.Name), sql: planRotation, args: []any{[16]byte(s.ID), s.Rotation.Schedule, s.Rotation.TimeZone, at},
 		row: pgx.RowTo[bool], landed: neverSeen[bool],
 	})
-}
-
-const changesSince = `SELECT k.known, c.xid, c.id, c.at, c.action, c.name, c.version
-	FROM (SELECT vault.knows_change($1::text, $2::bigint, $3::timestamptz) IS TRUE AS known) k
-	LEFT JOIN vault.changes_since($1::text, $2::bigint, $4::integer) c ON k.known ORDER BY c.xid::xid8, c.id`
-
-// ChangesSince implements vault.Store. Both questions see one state of the database.
-func (d *DB) ChangesSince(ctx context.Context, after vault.Place, limit int) (changes []vault.Change, known bool, err error) {
-	type found struct {
-		known  bool
-		change *vault.Change // nil = there is none
-	}
-	rows, err := read(ctx, d, changesSince, append(placeArgs(after), int32(limit)), func(r pgx.CollectableRow) (f found, err error) {
-		var xid, action, name *string
-		var id, numbered *int64
-		var at *time.Time
-		if err := r.Scan(&f.known, &xid, &id, &at, &action, &name, &numbered); err != nil || xid == nil {
-			return f, err
-		}
-		c := &vault.Change{At: *at, Action: vault.Action(orZero(action)), Name: core.Name(orZero(name))}
-		if c.Place, err = place(*xid, orZero(id), *at); err != nil {
-			return f, err
-		}
-		c.Version, err = version(orZero(numbered))
-		f.change = c
-		return f, err
-	})
-	for _, f := range rows {
-		known = f.known
-		if f.change != nil {
-			changes = append(changes, *f.change)
-		}
-	}
-	return changes, known, err
 }
 
 func placeArgs(p vault.Place) []any {

@@ -88,6 +88,15 @@ func secretResultRow(r pgx.CollectableRow) (vault.SecretResult, error) {
 	return f.result(), nil
 }
 
+// secretResult reads one row of vault.secret_info behind a decision.
+func secretResult(scan scanner) (vault.SecretResult, bool, error) {
+	var f secretFields
+	if err := scan(f.targets()...); err != nil {
+		return vault.SecretResult{}, false, err
+	}
+	return f.result(), f.id.Valid || f.name.Valid, nil
+}
+
 // secretFields receives the columns of vault.secret_info, whatever they hold.
 type secretFields struct {
 	id                       pgtype.UUID
@@ -161,18 +170,30 @@ func storedResultRow(r pgx.CollectableRow) (storedResult, error) { return stored
 // storedResultRows returns what reads the rows of one question, for one goroutine. It reads into types that take
 // whatever a column can hold, so that a malformed row fails alone: after a failed Scan pgx gives up the rows behind it too.
 func storedResultRows() pgx.RowToFunc[storedResult] {
+	read := storedResults()
+	return func(r pgx.CollectableRow) (storedResult, error) {
+		s, _, err := read(r.Scan)
+		return s, err
+	}
+}
+
+// storedReader reads the columns of vault.stored_value; ok is false when there is no row.
+type storedReader func(scan scanner) (s storedResult, ok bool, err error)
+
+// storedResults is storedResultRows behind other columns, and where there may be no row.
+func storedResults() storedReader {
 	f := &storedFields{}
 	targets := f.targets()
-	return func(r pgx.CollectableRow) (storedResult, error) {
+	return func(scan scanner) (s storedResult, ok bool, err error) {
 		*f = storedFields{}
-		if err := r.Scan(targets...); err != nil {
-			return storedResult{}, err
+		if err := scan(targets...); err != nil {
+			return s, false, err
 		}
-		s := storedResult{StoredValue: f.value()}
+		s.StoredValue = f.value()
 		if !f.wellFormed() {
 			s.err = core.Errorf(core.Corrupt, "the stored row of %s is malformed", core.Quote(f.name.String))
 		}
-		return s, nil
+		return s, f.id.Valid || f.name.Valid, nil
 	}
 }
 
@@ -213,18 +234,26 @@ func (f *storedFields) value() vault.StoredValue {
 }
 
 func versionRow(r pgx.CollectableRow) (vault.VersionInfo, error) {
-	var (
-		v        vault.VersionInfo
-		numbered int64
-		expires  *time.Time
-		err      error
-	)
-	if err := r.Scan(&numbered, &v.EnvelopeVersion, &v.KMSKeyID, &v.CreatedAt, &expires); err != nil {
-		return vault.VersionInfo{}, err
+	v, ok, err := versionInfo(r.Scan)
+	if err == nil && !ok {
+		err = core.Errorf(core.Corrupt, "a stored version has no number")
 	}
-	v.ExpiresAt = orZero(expires)
-	v.Version, err = version(numbered)
 	return v, err
+}
+
+func versionInfo(scan scanner) (v vault.VersionInfo, ok bool, err error) {
+	var (
+		numbered         *int64
+		envelope         *int16
+		key              *string
+		created, expires *time.Time
+	)
+	if err := scan(&numbered, &envelope, &key, &created, &expires); err != nil || numbered == nil {
+		return v, false, err
+	}
+	v.EnvelopeVersion, v.KMSKeyID, v.CreatedAt, v.ExpiresAt = orZero(envelope), orZero(key), orZero(created), orZero(expires)
+	v.Version, err = version(*numbered)
+	return v, err == nil, err
 }
 
 func version(n int64) (uint64, error) {

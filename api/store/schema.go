@@ -16,7 +16,7 @@ import (
 // here; a schema keeps serving the protocol before its own, so that programs can be rolled back after an update.
 const (
 	oldestProtocol = 1
-	newestProtocol = 1
+	newestProtocol = 2
 )
 
 // Schema says which schema a database has and which programs it serves.
@@ -71,6 +71,7 @@ func checkSchema(ctx context.Context, pc *pgconn.PgConn) error {
 	if err != nil {
 		return err
 	}
+	keepProtocol(pc, s.Newest)
 	return s.mismatch()
 }
 

@@ -10,14 +10,14 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-const createSecret = `SELECT * FROM vault.create_secret($1::uuid, $2::text, $3::bigint,
+var createSecret = signed(`SELECT * FROM vault.create_secret($1::uuid, $2::text, $3::bigint,
 	ROW($4::smallint, $5::text, $6::bytea, $7::bytea, $8::bytea)::vault.sealed_value, $9::text, $10::text,
 	ROW($11::text, $12::jsonb, $13::bigint, $14::text, $15::text, $16::bigint, $17::boolean, $18::bigint, $19::integer,
 		$20::jsonb)::vault.secret_settings,
-	ROW($21::text, $22::text, $23::text, $24::inet, $25::text)::vault.audit_origin)`
+	ORIGIN)`, 20)
 
 // CreateSecret implements vault.Store.
-func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin) (vault.Secret, error) {
+func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, by vault.Author) (vault.Secret, error) {
 	tags, err := tagsArg(s.Tags)
 	if err != nil {
 		return vault.Secret{}, err
@@ -32,7 +32,7 @@ func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, o vault.Origin
 		orNull(s.RotationIntervalSecs), orNull(s.Rotation.Schedule), orNull(s.Rotation.TimeZone),
 		orNull(s.Rotation.WindowSecs), s.Rotation.Paused, s.GracePeriodSecs, int32(s.Rotation.KeepVersions), policy)
 	return performSecret(ctx, d, change[vault.Secret]{
-		secret: string(s.Name), sql: createSecret, args: append(args, originArgs(o)...), row: secretRow,
+		secret: string(s.Name), text: createSecret.by(by, "create", string(s.Name), args), refusal: refusalTo(by, "create"), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, s.ID, s.Name, s.Version, s.Sealed.Nonce)
 		},
@@ -48,22 +48,23 @@ func (d *DB) FirstVersion(ctx context.Context, name core.Name) (uint64, error) {
 	return version(rows[0])
 }
 
-const appendVersion = `SELECT * FROM vault.append_version($1::uuid, $2::bigint,
+var appendVersion = signed(`SELECT * FROM vault.append_version($1::uuid, $2::bigint,
 	ROW($3::smallint, $4::text, $5::bytea, $6::bytea, $7::bytea)::vault.sealed_value,
 	$8::text, ROW($9::text, $10::jsonb, NULL, NULL, NULL, NULL, NULL, $11::bigint, NULL, NULL)::vault.secret_settings,
-	$12::boolean, ROW($13::text, $14::text, $15::text, $16::inet, $17::text)::vault.audit_origin)`
+	$12::boolean, ORIGIN)`, 12)
 
 // AppendVersion implements vault.Store.
-func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, o vault.Origin) (vault.Secret, error) {
+func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, by vault.Author) (vault.Secret, error) {
 	tags, err := tagsArg(v.Tags)
 	if err != nil {
 		return vault.Secret{}, err
 	}
 	args := []any{[16]byte(v.ID), int64(v.Expected)}
 	args = append(args, sealedArgs(v.Sealed)...)
+	right := vault.RightOf(v.Action)
 	args = append(args, string(v.Action), v.Description, tags, v.GracePeriodSecs, v.Reschedule)
 	return performSecret(ctx, d, change[vault.Secret]{
-		secret: string(v.Name), sql: appendVersion, args: append(args, originArgs(o)...), row: secretRow,
+		secret: string(v.Name), text: appendVersion.by(by, right, string(v.Name), args), refusal: refusalTo(by, right), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, v.ID, v.Name, v.Expected+1, v.Sealed.Nonce)
 		},
@@ -84,7 +85,7 @@ func (d *DB) landed(ctx context.Context, id core.SecretID, name core.Name, versi
 	case rows[0].SecretID != id || !bytes.Equal(rows[0].Sealed.Nonce, nonce):
 		return vault.Secret{}, false, nil
 	}
-	s, err := d.DescribeSecretOnWriter(ctx, name)
+	s, _, err := d.DescribeSecretOnWriter(ctx, vault.Itself(), vault.ActionDescribe, name)
 	if err != nil || s.ID != id {
 		return vault.Secret{}, false, err
 	}
@@ -93,15 +94,14 @@ func (d *DB) landed(ctx context.Context, id core.SecretID, name core.Name, versi
 	return s, true, nil
 }
 
-const deleteSecret = `SELECT true FROM vault.delete_secret($1::uuid, $2::bigint,
-	ROW($3::text, $4::text, $5::text, $6::inet, $7::text)::vault.audit_origin, $8::uuid)`
+var deleteSecret = signed("SELECT true FROM vault.delete_secret($1::uuid, $2::bigint, ORIGIN, $3::uuid)", 3)
 
 // DeleteSecret implements vault.Store. It leaves no row, so the id in its audit record tells it from another's deletion.
-func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin) (vault.Position, error) {
+func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, by vault.Author) (vault.Position, error) {
 	id := newChangeID()
-	args := append([]any{[16]byte(x.ID), int64(x.Expected)}, originArgs(o)...)
+	args := []any{[16]byte(x.ID), int64(x.Expected), id}
 	_, at, err := performAt(ctx, d, change[bool]{
-		secret: string(x.Name), sql: deleteSecret, args: append(args, id), row: pgx.RowTo[bool],
+		secret: string(x.Name), text: deleteSecret.by(by, "delete", string(x.Name), args), refusal: refusalTo(by, "delete"), row: pgx.RowTo[bool],
 		landed: func(ctx context.Context) (bool, bool, error) {
 			at, err := d.madeAt(ctx, id)
 			return true, err == nil && !at.IsZero(), err
@@ -113,12 +113,44 @@ func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, o vault.Origin)
 const readSealed = "SELECT * FROM vault.read_sealed($1::text[], $2::bigint)"
 
 // ReadSealed implements vault.Store.
-func (d *DB) ReadSealed(ctx context.Context, names []core.Name, version uint64, f vault.Freshness) ([]vault.StoredValue, error) {
-	if len(names) == 1 && version == 0 && f == (vault.Freshness{}) {
-		rows, err := d.current.read(ctx, string(names[0]))
-		return rows, d.classify(err)
+func (d *DB) ReadSealed(ctx context.Context, by vault.Credential, name core.Name, version uint64, f vault.Freshness) (
+	[]vault.StoredValue, vault.Identity, error,
+) {
+	q := readQuestion{by: by, name: string(name)}
+	if by.IsItself() {
+		rows, err := readFresh(ctx, d, f, plain(readSealed, []any{[]string{q.name}, versionArg(version)}, storedRow))
+		return rows, vault.Identity{}, err
 	}
-	return readFresh(ctx, d, f, readSealed, []any{texts(names), versionArg(version)}, storedRow)
+	a, err := d.readOne(ctx, q, version, f)
+	if err == nil && a.who.Cause == vault.CauseTokenUnknown && !f.Primary {
+		f.Primary = true // the token may be a new one, which the reader has not replayed
+		if known, perr := d.readOne(ctx, q, version, f); perr == nil {
+			a = known
+		}
+	}
+	if err == nil {
+		err = a.who.Refusal(by, "read")
+	}
+	if err != nil {
+		return nil, a.who, d.classify(err)
+	}
+	return a.rows, a.who, nil
+}
+
+// readOne joins the reads that wait, if it may be what they share.
+func (d *DB) readOne(ctx context.Context, q readQuestion, version uint64, f vault.Freshness) (readAnswer, error) {
+	if version == 0 && f == (vault.Freshness{}) {
+		return d.current.read(ctx, q)
+	}
+	found, err := readFresh(ctx, d, f, pickRead([]readQuestion{q}, version, storedResults()))
+	if err != nil {
+		return readAnswer{}, err
+	}
+	var a readAnswer
+	for _, r := range found {
+		a.take(r)
+	}
+	return a, a.err
 }
 
 // ReadSealedOnWriter implements vault.Store.
@@ -135,25 +167,64 @@ func (d *DB) ReadSealedOnWriter(ctx context.Context, name core.Name) (vault.Stor
 	return rows[0], nil
 }
 
+// decided makes a text that calls a function if a decision about a name, or NULL, allows it.
+func decided(right, name, function string) string {
+	return "SELECT d.cause, d.actor, d.acting, i.* FROM vault.decide($1::bytea, $2::inet, $3::jsonb, '" + right + "', " + name + ") d " +
+		"LEFT JOIN LATERAL (SELECT f.* FROM " + function + " f WHERE d.cause IS NULL) i ON true"
+}
+
+var verifiable = decided("verify", "$4::text", "vault.read_verifiable($4::text)")
+
 // ReadVerifiable implements vault.Store.
-func (d *DB) ReadVerifiable(ctx context.Context, name core.Name, f vault.Freshness) ([]vault.StoredValue, error) {
-	return readFresh(ctx, d, f, "SELECT * FROM vault.read_verifiable($1::text)", []any{string(name)}, storedRow)
+func (d *DB) ReadVerifiable(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.StoredValue, vault.Identity, error) {
+	rows := storedResults()
+	return decidedRead(ctx, d, f, decidedQuery[vault.StoredValue]{
+		by: by, right: "verify", sql: verifiable, args: []any{string(name)}, undecided: "SELECT * FROM vault.read_verifiable($1::text)",
+		row: func(scan scanner) (vault.StoredValue, bool, error) {
+			s, ok, err := rows(scan)
+			if err == nil && ok {
+				err = s.err
+			}
+			return s.StoredValue, ok, err
+		},
+	})
 }
 
 const describeSecret = "SELECT * FROM vault.describe_secret($1::text)"
 
-// DescribeSecret implements vault.Store.
-func (d *DB) DescribeSecret(ctx context.Context, name core.Name, f vault.Freshness) (vault.Secret, error) {
-	s, err := oneSecret(readFresh(ctx, d, f, describeSecret, []any{string(name)}, secretResultRow))
-	if err != nil {
-		return vault.Secret{}, err
+// describing is describeSecret for those who may do an action with the name.
+var describing = map[string]string{
+	"list":   describingFor("list"),
+	"update": describingFor("update"),
+	"rotate": describingFor("rotate"),
+	"delete": describingFor("delete"),
+}
+
+func describingFor(right string) string {
+	return decided(right, "$4::text", "vault.describe_secret($4::text)")
+}
+
+func describeQuestion(by vault.Credential, right string, name core.Name) decidedQuery[vault.SecretResult] {
+	return decidedQuery[vault.SecretResult]{
+		by: by, right: right, sql: describing[right], args: []any{string(name)}, undecided: describeSecret, row: secretResult,
 	}
-	return s, nil
+}
+
+// DescribeSecret implements vault.Store.
+func (d *DB) DescribeSecret(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) (vault.Secret, vault.Identity, error) {
+	rows, who, err := decidedRead(ctx, d, f, describeQuestion(by, "list", name))
+	s, err := oneSecret(rows, err)
+	if err != nil {
+		return vault.Secret{}, who, err
+	}
+	return s, who, nil
 }
 
 // DescribeSecretOnWriter implements vault.Store.
-func (d *DB) DescribeSecretOnWriter(ctx context.Context, name core.Name) (vault.Secret, error) {
-	return oneSecret(readPrimary(ctx, d, describeSecret, []any{string(name)}, secretResultRow))
+func (d *DB) DescribeSecretOnWriter(ctx context.Context, by vault.Credential, action vault.Action, name core.Name) (vault.Secret, vault.Identity, error) {
+	rows, who, err := decidedRead(ctx, d, vault.Freshness{Primary: true}, describeQuestion(by, vault.RightOf(action), name))
+	s, err := oneSecret(rows, err)
+	return s, who, err
 }
 
 func oneSecret(rows []vault.SecretResult, err error) (vault.Secret, error) {
@@ -168,15 +239,25 @@ func oneSecret(rows []vault.SecretResult, err error) (vault.Secret, error) {
 	return rows[0].Secret, rows[0].Err
 }
 
+var listing = decided("list", "NULL", "vault.describe_visible(d.role, d.scopes, $4::text, $5::text, $6::integer)")
+
 // DescribeSecrets implements vault.Store.
-func (d *DB) DescribeSecrets(ctx context.Context, prefix, after string, limit int, f vault.Freshness) ([]vault.SecretResult, error) {
-	return readFresh(ctx, d, f, "SELECT * FROM vault.describe_secrets($1::text, $2::text, $3::integer)",
-		[]any{prefix, after, int32(limit)}, secretResultRow)
+func (d *DB) DescribeSecrets(ctx context.Context, by vault.Credential, prefix, after string, limit int, f vault.Freshness) (
+	[]vault.SecretResult, vault.Identity, error,
+) {
+	return decidedRead(ctx, d, f, decidedQuery[vault.SecretResult]{
+		by: by, right: "list", sql: listing, args: []any{prefix, after, int32(limit)},
+		undecided: "SELECT * FROM vault.describe_secrets($1::text, $2::text, $3::integer)", row: secretResult,
+	})
 }
 
 const describeVersions = "SELECT * FROM vault.describe_versions($1::text)"
 
+var versions = decided("list", "$4::text", "vault.describe_versions($4::text)")
+
 // DescribeVersions implements vault.Store.
-func (d *DB) DescribeVersions(ctx context.Context, name core.Name, f vault.Freshness) ([]vault.VersionInfo, error) {
-	return readFresh(ctx, d, f, describeVersions, []any{string(name)}, versionRow)
+func (d *DB) DescribeVersions(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.VersionInfo, vault.Identity, error) {
+	return decidedRead(ctx, d, f, decidedQuery[vault.VersionInfo]{
+		by: by, right: "list", sql: versions, args: []any{string(name)}, undecided: describeVersions, row: versionInfo,
+	})
 }

@@ -3,10 +3,9 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -38,13 +37,13 @@ func (l *look[T]) get(ctx context.Context, every time.Duration, ask func(context
 }
 
 // Status implements vault.Store.
-func (d *DB) Status(ctx context.Context) (vault.Status, error) {
-	s, err := d.status(ctx)
+func (d *DB) Status(ctx context.Context, by vault.Credential) (vault.Status, vault.Identity, error) {
+	s, who, err := d.status(ctx, by)
 	if err != nil {
-		return vault.Status{}, err
+		return vault.Status{}, who, err
 	}
 	s.Replication, err = d.Replication(ctx)
-	return s, err
+	return s, who, err
 }
 
 // Counts implements vault.Store.
@@ -52,7 +51,7 @@ func (d *DB) Counts(ctx context.Context) (vault.Status, error) {
 	return d.counts.get(ctx, countEvery, func(ctx context.Context) (vault.Status, error) {
 		ctx, cancel := context.WithTimeout(ctx, countBound)
 		defer cancel()
-		s, err := d.status(ctx)
+		s, _, err := d.status(ctx, vault.Itself())
 		s.Failures = nil
 		return s, err
 	})
@@ -75,6 +74,7 @@ type statusText struct {
 	InGrace        int64      `json:"in_grace"`
 	LastPassAt     *time.Time `json:"last_pass_at"`
 	EventsHeldSecs int64      `json:"events_held_secs"`
+	AnonymousAll   *bool      `json:"anonymous_reads_all"` // not of a schema of protocol 1, where it is so
 	Waiting        []struct {
 		Reason string     `json:"reason"`
 		Count  int64      `json:"count"`
@@ -98,27 +98,57 @@ func (t *timestamp) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func (d *DB) status(ctx context.Context) (vault.Status, error) {
-	rows, err := read(ctx, d, "SELECT vault.status()", nil, pgx.RowTo[[]byte])
+// decidedStatus leaves out what the status says of names that the caller may not see.
+const decidedStatus = `SELECT d.cause, d.actor, d.acting, s.status, s.names
+	FROM vault.decide($1::bytea, $2::inet, $3::jsonb, 'status', NULL) d
+	LEFT JOIN LATERAL (
+		SELECT t.status, vault.visible_of(d.role, d.scopes,
+			ARRAY(SELECT f ->> 'name' FROM pg_catalog.jsonb_array_elements(t.status -> 'failures') f)) AS names
+		FROM (SELECT vault.status() AS status WHERE d.cause IS NULL) t) s ON true`
+
+// statusRow is a status, and the names in it that may be shown.
+type statusRow struct {
+	text  []byte
+	names []string
+	all   bool
+}
+
+func (d *DB) status(ctx context.Context, by vault.Credential) (vault.Status, vault.Identity, error) {
+	rows, who, err := decidedRead(ctx, d, vault.Freshness{}, decidedQuery[statusRow]{
+		by: by, right: "status", sql: decidedStatus, undecided: "SELECT vault.status(), NULL::text[]",
+		row: func(scan scanner) (r statusRow, ok bool, err error) {
+			err = scan(&r.text, &r.names)
+			r.all = r.names == nil
+			return r, r.text != nil, err
+		},
+	})
 	if err != nil {
-		return vault.Status{}, err
+		return vault.Status{}, who, err
 	}
 	var s statusText
-	if len(rows) != 1 || json.Unmarshal(rows[0], &s) != nil {
-		return vault.Status{}, core.Errorf(core.Corrupt, "vault.status() answered something else")
+	if len(rows) != 1 || json.Unmarshal(rows[0].text, &s) != nil {
+		return vault.Status{}, who, core.Errorf(core.Corrupt, "vault.status() answered something else")
 	}
+	return s.status(rows[0]), who, nil
+}
+
+func (s *statusText) status(r statusRow) vault.Status {
 	out := vault.Status{
 		Version: s.Version, InRecovery: s.InRecovery, Secrets: s.Secrets, Automatic: s.Automatic, Paused: s.Paused,
 		Unplanned: s.Unplanned, Due: s.Due, OverdueSecs: s.OverdueSecs, Queued: s.Queued, Claimed: s.Claimed, Failing: s.Failing,
 		Missed: s.Missed, InGrace: s.InGrace, LastPassAt: orZero(s.LastPassAt), EventsHeldSecs: max(s.EventsHeldSecs, 0),
+		AnonymousReadsAll: s.AnonymousAll == nil || *s.AnonymousAll,
 	}
 	for _, w := range s.Waiting {
 		out.Waiting = append(out.Waiting, vault.Waiting{Reason: w.Reason, Count: w.Count, Since: orZero(w.Since).Time})
 	}
 	for _, f := range s.Failures {
+		if !r.all && !slices.Contains(r.names, string(f.Name)) {
+			continue
+		}
 		out.Failures = append(out.Failures, vault.Failure{
 			Name: f.Name, Attempts: f.Attempts, Reason: f.Reason, DueAt: orZero(f.DueAt).Time, NextAttemptAt: orZero(f.NextAttemptAt).Time,
 		})
 	}
-	return out, nil
+	return out
 }

@@ -16,7 +16,7 @@ const maxRoleName = 63
 
 // checkGrant checks what a grant or an entry of a scope is made of.
 func checkGrant(pattern string, actions []string) error {
-	if err := checkPattern(pattern); err != nil {
+	if _, err := core.ParsePattern(pattern); err != nil {
 		return err
 	}
 	if len(actions) == 0 {
@@ -26,18 +26,6 @@ func checkGrant(pattern string, actions []string) error {
 		if !slices.Contains(Grantable, a) {
 			return core.Errorf(core.Invalid, "unknown action %s: actions are %s", core.Quote(a), strings.Join(Grantable, ", "))
 		}
-	}
-	return nil
-}
-
-// checkPattern refuses what is neither a name, nor a prefix a/b/*, nor *.
-func checkPattern(pattern string) error {
-	name := strings.TrimSuffix(pattern, "/*")
-	if pattern == "*" {
-		return nil
-	}
-	if _, err := core.ParseName(name); err != nil {
-		return core.Wrap(core.Invalid, err, "a pattern is a secret name, a prefix followed by /*, or *")
 	}
 	return nil
 }
@@ -101,7 +89,7 @@ func (v *Vault) changeGrant(ctx context.Context, c Caller, action Action, g Gran
 		}
 		i, err := v.c.Store.Decide(ctx, a.by, RightOf(action), g.Pattern, onPrimary)
 		if err == nil {
-			err = i.Refusal(a.by, action)
+			err = i.Refusal(a.by, RightOf(action))
 		}
 		if err := a.found(i, err); err != nil {
 			return err

@@ -79,7 +79,7 @@ func (a *attempt) decide(ctx context.Context, f Freshness) error {
 	i, err := a.v.c.Store.Decide(ctx, a.by, right, name, f)
 	a.note(i)
 	if err == nil {
-		err = i.Refusal(a.by, a.entry.Action)
+		err = i.Refusal(a.by, right)
 	}
 	return err
 }

@@ -49,10 +49,10 @@ const (
 )
 
 // Known reports whether c is one of the causes.
-func (c Cause) Known() bool { return c.ofToken() || c == CauseScope || c == CauseGrant }
+func (c Cause) Known() bool { return c.OfToken() || c == CauseScope || c == CauseGrant }
 
-// ofToken reports whether the token is not valid, whatever was asked for.
-func (c Cause) ofToken() bool {
+// OfToken reports whether the token is not valid, whatever was asked for.
+func (c Cause) OfToken() bool {
 	switch c {
 	case CauseTokenUnknown, CauseTokenExpired, CauseTokenRevoked, CauseTokenAddress, CauseRoleMissing:
 		return true
@@ -67,14 +67,13 @@ type Identity struct {
 	Acting string // the role that the caller acts as; "" = none
 }
 
-// Refusal returns the error that the caller is told, nil if it may do what it asked for. The text says nothing of what
+// Refusal returns the error that a caller is told who asked for a right, nil if it has it. The text says nothing of what
 // is stored: existing or not, a name that is refused reads the same.
-func (i Identity) Refusal(by Credential, action Action) error {
-	right := RightOf(action)
+func (i Identity) Refusal(by Credential, right string) error {
 	switch {
 	case i.Cause == "":
 		return nil
-	case i.Cause.ofToken():
+	case i.Cause.OfToken():
 		return errTokenInvalid()
 	case !by.HasToken():
 		return core.Errorf(core.Unauthenticated, "a token is required: without one, the action %s is not allowed here", right)

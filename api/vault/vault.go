@@ -18,8 +18,8 @@ const (
 
 // Prefixes of the actors that are built from a name.
 const (
-	actorCLI   = "cli:"
-	actorRole  = "role:"
+	actorCLI  = "cli:"
+	actorRole = "role:"
 )
 
 const defaultRecordTimeout = 5 * time.Second
@@ -45,16 +45,16 @@ type Config struct {
 // progress of a rewrap (Close ends that), who was refused of late, whether the keeper
 // opens what is stored and since when conditions hold, and is safe for concurrent use.
 type Vault struct {
-	c        Config
-	allow    atomic.Pointer[allowlist.List]
+	c     Config
+	allow atomic.Pointer[allowlist.List]
 	// anonymousOff: a caller without a token is refused, whatever the role vault_anonymous may do.
 	anonymousOff atomic.Bool
-	rewrap   rewrapJob
-	refusals refusals
-	outright refusals // what Refuse refused
-	proof    keyProof
-	noticed  noticed
-	waiting  rotationFault
+	rewrap       rewrapJob
+	refusals     refusals
+	outright     refusals // what Refuse refused
+	proof        keyProof
+	noticed      noticed
+	waiting      rotationFault
 }
 
 // New returns the door, or an Invalid error naming what the Config lacks.
@@ -113,8 +113,8 @@ type attempt struct {
 	malformed error      // why that is no token
 	// allRefused: the operation succeeded as a whole, and each of its names was refused.
 	allRefused bool
-	each   []Entry // recorded in place of entry when there are any: each name's of a batch, with its outcome
-	change bool    // its success is recorded by the store, in the change's own transaction
+	each       []Entry // recorded in place of entry when there are any: each name's of a batch, with its outcome
+	change     bool    // its success is recorded by the store, in the change's own transaction
 	// unrecorded: it is one of many refusals that have one record together.
 	unrecorded bool
 }

@@ -2,6 +2,7 @@ package doortest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -28,9 +29,13 @@ func (s *Store) reschedule(x *secret) {
 }
 
 // ConfigureSecret implements vault.Store.
-func (s *Store) ConfigureSecret(_ context.Context, c vault.Configuration, o vault.Origin) (vault.Secret, error) {
+func (s *Store) ConfigureSecret(_ context.Context, c vault.Configuration, by vault.Author) (vault.Secret, error) {
 	leave, err := s.enter("ConfigureSecret")
 	defer leave()
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	o, err := s.admit(by, "update", string(c.Name))
 	if err != nil {
 		return vault.Secret{}, err
 	}
@@ -75,9 +80,13 @@ func set[T any](to *T, from *T) {
 }
 
 // ExpireVersion implements vault.Store.
-func (s *Store) ExpireVersion(_ context.Context, e vault.Expiry, o vault.Origin) (vault.VersionInfo, error) {
+func (s *Store) ExpireVersion(_ context.Context, e vault.Expiry, by vault.Author) (vault.VersionInfo, error) {
 	leave, err := s.enter("ExpireVersion")
 	defer leave()
+	if err != nil {
+		return vault.VersionInfo{}, err
+	}
+	o, err := s.admit(by, "rotate", string(e.Name))
 	if err != nil {
 		return vault.VersionInfo{}, err
 	}
@@ -101,7 +110,7 @@ func (s *Store) ExpireVersion(_ context.Context, e vault.Expiry, o vault.Origin)
 				KMSKeyID: v.sealed.Key.KeyID, CreatedAt: v.created, ExpiresAt: v.expires, Position: s.position()}, nil
 		}
 	}
-	return vault.VersionInfo{}, core.Errorf(core.NotFound, "no such secret, version or token")
+	return vault.VersionInfo{}, core.Errorf(core.NotFound, "no such secret, version, token or role")
 }
 
 // ClaimRotations implements vault.Store, and does the supervisor's part first.
@@ -256,20 +265,31 @@ func (s *Store) PlanRotation(_ context.Context, wanted vault.Secret, at time.Tim
 }
 
 // ChangesSince implements vault.Store, for a standby that has come to Replayed, if that is set.
-func (s *Store) ChangesSince(_ context.Context, after vault.Place, limit int) (changes []vault.Change, known bool, err error) {
+func (s *Store) ChangesSince(_ context.Context, by vault.Credential, after vault.Place, limit int) (vault.ChangePage, vault.Identity, error) {
 	leave, err := s.enter("ChangesSince")
 	defer leave()
 	if err != nil {
-		return nil, false, err
+		return vault.ChangePage{}, vault.Identity{}, err
+	}
+	who, err := s.decided(by, "watch", "")
+	if err != nil {
+		return vault.ChangePage{}, who, err
 	}
 	here := len(s.changes)
 	if s.Replayed != nil {
 		here = min(here, *s.Replayed)
 	}
-	if !s.knows(after, here) {
-		return nil, false, nil
+	page := vault.ChangePage{Last: after, Known: s.knows(after, here)}
+	if !page.Known {
+		return page, who, nil
 	}
-	return append([]vault.Change(nil), s.changes[after.ID:min(int(after.ID)+limit, here)]...), true, nil
+	for _, c := range s.changes[after.ID:min(int(after.ID)+limit, here)] {
+		page.Looked, page.Last = page.Looked+1, c.Place
+		if s.sees(by, c.Name) {
+			page.Changes = append(page.Changes, c)
+		}
+	}
+	return page, who, nil
 }
 
 // knows tells whether a place is zero or that of one of the first n changes.
@@ -303,13 +323,19 @@ func (s *Store) LastChange(context.Context) (vault.Place, error) {
 }
 
 // Status implements vault.Store.
-func (s *Store) Status(context.Context) (vault.Status, error) {
+func (s *Store) Status(ctx context.Context, by vault.Credential) (vault.Status, vault.Identity, error) {
 	leave, err := s.enter("Status")
 	defer leave()
-	if err != nil {
-		return vault.Status{}, err
+	if err != nil || ctx.Err() != nil {
+		return vault.Status{}, vault.Identity{}, orCancelled(ctx, err)
 	}
-	return s.status(), nil
+	who, err := s.decided(by, "status", "")
+	if err != nil {
+		return vault.Status{}, who, err
+	}
+	out := s.status()
+	out.Failures = slices.DeleteFunc(out.Failures, func(f vault.Failure) bool { return !s.sees(by, f.Name) })
+	return out, who, nil
 }
 
 // Counts implements vault.Store.
@@ -319,11 +345,15 @@ func (s *Store) Counts(context.Context) (vault.Status, error) {
 	if err != nil {
 		return vault.Status{}, err
 	}
+	s.begin()
 	return s.status(), nil
 }
 
 func (s *Store) status() vault.Status {
 	out := vault.Status{Replication: vault.Replication{Host: "db1", Home: true, LSN: s.lsn, Primary: "db1", Known: true}, Version: "0.1.0", Secrets: int64(len(s.secrets)), LastPassAt: s.Now()}
+	if r := s.role(AnonymousRole); r != nil {
+		out.AnonymousReadsAll = s.granted(holder{role: r}, "read", "*")
+	}
 	for _, x := range s.secrets {
 		if x.info.Kind == core.Automatic {
 			out.Automatic++

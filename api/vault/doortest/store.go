@@ -25,7 +25,9 @@ type Store struct {
 	mu      sync.Mutex
 	secrets map[core.Name]*secret
 	used    map[core.Name]uint64 // the last version of a deleted secret
-	tokens  []token
+	tokens  []*token
+	roles   []*role // the oldest first; nil = those of a new extension
+	grants  []grant
 	jobs    map[core.SecretID]*job
 	changes []vault.Change
 	fail    func(op string) error
@@ -51,11 +53,6 @@ type version struct {
 	sealed  vault.SealedValue
 	created time.Time
 	expires time.Time
-}
-
-type token struct {
-	vault.NewToken
-	created, revoked time.Time
 }
 
 // FailWith makes every further call ask f first, with the method's name; f may
@@ -129,9 +126,13 @@ func (s *Store) record(o vault.Origin, a vault.Action, name string, v uint64) {
 }
 
 // CreateSecret implements vault.Store.
-func (s *Store) CreateSecret(_ context.Context, n vault.NewSecret, o vault.Origin) (vault.Secret, error) {
+func (s *Store) CreateSecret(_ context.Context, n vault.NewSecret, by vault.Author) (vault.Secret, error) {
 	leave, err := s.enter("CreateSecret")
 	defer leave()
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	o, err := s.admit(by, "create", string(n.Name))
 	if err != nil {
 		return vault.Secret{}, err
 	}
@@ -185,9 +186,13 @@ func (s *Store) current(id core.SecretID, expected uint64) (*secret, error) {
 }
 
 // AppendVersion implements vault.Store.
-func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, o vault.Origin) (vault.Secret, error) {
+func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, by vault.Author) (vault.Secret, error) {
 	leave, err := s.enter("AppendVersion")
 	defer leave()
+	if err != nil {
+		return vault.Secret{}, err
+	}
+	o, err := s.admit(by, vault.RightOf(n.Action), string(n.Name))
 	if err != nil {
 		return vault.Secret{}, err
 	}
@@ -224,9 +229,13 @@ func (s *Store) supersede(x *secret, sealed vault.SealedValue, action vault.Acti
 }
 
 // DeleteSecret implements vault.Store.
-func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, o vault.Origin) (vault.Position, error) {
+func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, by vault.Author) (vault.Position, error) {
 	leave, err := s.enter("DeleteSecret")
 	defer leave()
+	if err != nil {
+		return vault.Position{}, err
+	}
+	o, err := s.admit(by, "delete", string(d.Name))
 	if err != nil {
 		return vault.Position{}, err
 	}
@@ -262,45 +271,55 @@ func (s *Store) stored(x *secret, v version) vault.StoredValue {
 func (s *Store) alive(v version) bool { return v.expires.IsZero() || v.expires.After(s.Now()) }
 
 // ReadSealed implements vault.Store.
-func (s *Store) ReadSealed(_ context.Context, names []core.Name, number uint64, f vault.Freshness) ([]vault.StoredValue, error) {
+func (s *Store) ReadSealed(ctx context.Context, by vault.Credential, name core.Name, number uint64, f vault.Freshness) ([]vault.StoredValue, vault.Identity, error) {
 	leave, err := s.enter("ReadSealed")
 	defer leave()
-	if err != nil {
-		return nil, err
+	if err != nil || ctx.Err() != nil {
+		return nil, vault.Identity{}, orCancelled(ctx, err)
 	}
 	s.asked = f
-	var out []vault.StoredValue
-	for _, n := range names {
-		x := s.secrets[n]
-		if x == nil {
-			continue
-		}
-		for _, v := range x.versions {
-			kept := v.number+uint64(x.info.Rotation.KeepVersions) >= x.info.CurrentVersion
-			if (s.alive(v) || kept) && (v.number == number || number == 0 && v.number == x.info.CurrentVersion) {
-				out = append(out, s.stored(x, v))
-			}
+	who, err := s.decided(by, "read", string(name))
+	if err != nil {
+		return nil, who, err
+	}
+	return s.sealed(name, number), who, nil
+}
+
+func (s *Store) sealed(name core.Name, number uint64) (out []vault.StoredValue) {
+	x := s.secrets[name]
+	if x == nil {
+		return nil
+	}
+	for _, v := range x.versions {
+		kept := v.number+uint64(x.info.Rotation.KeepVersions) >= x.info.CurrentVersion
+		if (s.alive(v) || kept) && (v.number == number || number == 0 && v.number == x.info.CurrentVersion) {
+			out = append(out, s.stored(x, v))
 		}
 	}
-	return out, nil
+	return out
 }
 
 // ReadEach implements vault.Store.
-func (s *Store) ReadEach(ctx context.Context, names []core.Name, room int, f vault.Freshness) ([]vault.StoredResult, error) {
+func (s *Store) ReadEach(ctx context.Context, by vault.Credential, names []core.Name, room int, f vault.Freshness) ([]vault.StoredResult, vault.Identity, error) {
 	leave, err := s.enter("ReadEach")
-	leave()
-	if err != nil {
-		return nil, err
+	defer leave()
+	if err != nil || ctx.Err() != nil {
+		return nil, vault.Identity{}, orCancelled(ctx, err)
 	}
+	s.asked = f
 	out := make([]vault.StoredResult, len(names))
+	var who vault.Identity
 	for i, n := range names {
-		rows, err := s.ReadSealed(ctx, []core.Name{n}, 0, f)
-		if err != nil {
-			return nil, err
+		var refused error
+		if who, refused = s.decided(by, "read", string(n)); who.Cause.OfToken() {
+			return nil, who, refused
 		}
-		switch _, err := s.DescribeSecret(ctx, n, f); {
-		case err != nil:
-			out[i].Err = err
+		rows := s.sealed(n, 0)
+		switch {
+		case refused != nil:
+			out[i].Err = refused
+		case s.secrets[n] == nil:
+			out[i].Err = core.Errorf(core.NotFound, "no such secret")
 		case len(rows) != 1:
 			out[i].Err = core.Errorf(core.Corrupt, "the current version is not there")
 		case len(rows[0].Sealed.Ciphertext) > room:
@@ -310,7 +329,7 @@ func (s *Store) ReadEach(ctx context.Context, names []core.Name, room int, f vau
 			room -= len(rows[0].Sealed.Ciphertext)
 		}
 	}
-	return out, nil
+	return out, who, nil
 }
 
 // ReadSealedOnWriter implements vault.Store.
@@ -328,13 +347,17 @@ func (s *Store) ReadSealedOnWriter(_ context.Context, name core.Name) (vault.Sto
 }
 
 // ReadVerifiable implements vault.Store.
-func (s *Store) ReadVerifiable(_ context.Context, name core.Name, f vault.Freshness) ([]vault.StoredValue, error) {
+func (s *Store) ReadVerifiable(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.StoredValue, vault.Identity, error) {
 	leave, err := s.enter("ReadVerifiable")
 	defer leave()
-	if err != nil {
-		return nil, err
+	if err != nil || ctx.Err() != nil {
+		return nil, vault.Identity{}, orCancelled(ctx, err)
 	}
 	s.asked = f
+	who, err := s.decided(by, "verify", string(name))
+	if err != nil {
+		return nil, who, err
+	}
 	var out []vault.StoredValue
 	if x := s.secrets[name]; x != nil {
 		for _, v := range slices.Backward(x.versions) {
@@ -343,21 +366,25 @@ func (s *Store) ReadVerifiable(_ context.Context, name core.Name, f vault.Freshn
 			}
 		}
 	}
-	return out, nil
+	return out, who, nil
 }
 
-func (s *Store) describe(op string, name core.Name, f vault.Freshness) (vault.Secret, error) {
+func (s *Store) describe(ctx context.Context, op string, by vault.Credential, right string, name core.Name, f vault.Freshness) (vault.Secret, vault.Identity, error) {
 	leave, err := s.enter(op)
 	defer leave()
-	if err != nil {
-		return vault.Secret{}, err
+	if err != nil || ctx.Err() != nil {
+		return vault.Secret{}, vault.Identity{}, orCancelled(ctx, err)
 	}
 	s.asked = f
+	who, err := s.decided(by, right, string(name))
+	if err != nil {
+		return vault.Secret{}, who, err
+	}
 	if x := s.secrets[name]; x != nil {
 		r := x.result()
-		return r.Secret, r.Err
+		return r.Secret, who, r.Err
 	}
-	return vault.Secret{}, core.Errorf(core.NotFound, "no such secret")
+	return vault.Secret{}, who, core.Errorf(core.NotFound, "no such secret")
 }
 
 // Corrupt makes a secret one whose row cannot be read.
@@ -376,35 +403,43 @@ func (x *secret) result() vault.SecretResult {
 }
 
 // DescribeSecret implements vault.Store.
-func (s *Store) DescribeSecret(_ context.Context, name core.Name, f vault.Freshness) (vault.Secret, error) {
-	return s.describe("DescribeSecret", name, f)
+func (s *Store) DescribeSecret(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) (vault.Secret, vault.Identity, error) {
+	return s.describe(ctx, "DescribeSecret", by, "list", name, f)
 }
 
 // DescribeSecretOnWriter implements vault.Store.
-func (s *Store) DescribeSecretOnWriter(_ context.Context, name core.Name) (vault.Secret, error) {
-	return s.describe("DescribeSecretOnWriter", name, vault.Freshness{Primary: true})
+func (s *Store) DescribeSecretOnWriter(ctx context.Context, by vault.Credential, action vault.Action, name core.Name) (vault.Secret, vault.Identity, error) {
+	return s.describe(ctx, "DescribeSecretOnWriter", by, vault.RightOf(action), name, vault.Freshness{Primary: true})
 }
 
 // DescribeSecrets implements vault.Store.
-func (s *Store) DescribeSecrets(_ context.Context, prefix, after string, limit int, f vault.Freshness) ([]vault.SecretResult, error) {
+func (s *Store) DescribeSecrets(ctx context.Context, by vault.Credential, prefix, after string, limit int, f vault.Freshness) ([]vault.SecretResult, vault.Identity, error) {
 	leave, err := s.enter("DescribeSecrets")
 	defer leave()
-	if err != nil {
-		return nil, err
+	if err != nil || ctx.Err() != nil {
+		return nil, vault.Identity{}, orCancelled(ctx, err)
 	}
 	s.asked = f
-	out := s.sorted(prefix, after)
-	return out[:min(limit, len(out))], nil
+	who, err := s.decided(by, "list", "")
+	if err != nil {
+		return nil, who, err
+	}
+	out := slices.DeleteFunc(s.sorted(prefix, after), func(x vault.SecretResult) bool { return !s.sees(by, x.Name) })
+	return out[:min(limit, len(out))], who, nil
 }
 
 // DescribeVersions implements vault.Store.
-func (s *Store) DescribeVersions(_ context.Context, name core.Name, f vault.Freshness) ([]vault.VersionInfo, error) {
+func (s *Store) DescribeVersions(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.VersionInfo, vault.Identity, error) {
 	leave, err := s.enter("DescribeVersions")
 	defer leave()
-	if err != nil {
-		return nil, err
+	if err != nil || ctx.Err() != nil {
+		return nil, vault.Identity{}, orCancelled(ctx, err)
 	}
 	s.asked = f
+	who, err := s.decided(by, "list", string(name))
+	if err != nil {
+		return nil, who, err
+	}
 	var out []vault.VersionInfo
 	if x := s.secrets[name]; x != nil {
 		for _, v := range slices.Backward(x.versions) {
@@ -414,7 +449,7 @@ func (s *Store) DescribeVersions(_ context.Context, name core.Name, f vault.Fres
 			})
 		}
 	}
-	return out, nil
+	return out, who, nil
 }
 
 // AppendAudit implements vault.Store.
@@ -430,17 +465,21 @@ func (s *Store) AppendAudit(_ context.Context, entries []vault.Entry) error {
 }
 
 // AuditAfter implements vault.Store. The ids of records are 1, 2, 3 and so on.
-func (s *Store) AuditAfter(_ context.Context, after int64, limit int) ([]vault.AuditRecord, error) {
+func (s *Store) AuditAfter(_ context.Context, by vault.Credential, after int64, limit int) ([]vault.AuditRecord, vault.Identity, error) {
 	leave, err := s.enter("AuditAfter")
 	defer leave()
 	if err != nil {
-		return nil, err
+		return nil, vault.Identity{}, err
+	}
+	who, err := s.decided(by, "audit", "")
+	if err != nil {
+		return nil, who, err
 	}
 	var out []vault.AuditRecord
 	for id := after + 1; id <= s.AuditRecords && len(out) < limit; id++ {
 		out = append(out, vault.AuditRecord{ID: id, At: s.Now(), Node: "n", Actor: "reader", Action: "read", Outcome: "ok"})
 	}
-	return out, nil
+	return out, who, nil
 }
 
 // CheckReader implements vault.Store.
