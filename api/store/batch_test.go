@@ -16,7 +16,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// desk stands for the database: each deskQuery waits until it is answered.
+// desk stands for the database: each query waits until it is answered.
 type desk struct {
 	mu      sync.Mutex
 	asked   [][]string
@@ -26,7 +26,7 @@ type desk struct {
 type deskQuery struct {
 	ctx    context.Context
 	names  []string
-	answer chan<- func() ([]storedResult, error)
+	answer chan<- func() ([]readResult, error)
 }
 
 func newDesk() (*desk, *sharedReads) {
@@ -34,11 +34,12 @@ func newDesk() (*desk, *sharedReads) {
 	return d, &sharedReads{ask: d.ask, bound: time.Minute}
 }
 
-func (d *desk) ask(ctx context.Context, names []string) ([]storedResult, error) {
+func (d *desk) ask(ctx context.Context, questions []readQuestion) ([]readResult, error) {
+	names := namesOf(questions)
 	d.mu.Lock()
 	d.asked = append(d.asked, slices.Clone(names))
 	d.mu.Unlock()
-	answer := make(chan func() ([]storedResult, error), 1)
+	answer := make(chan func() ([]readResult, error), 1)
 	d.queries <- deskQuery{ctx, names, answer}
 	select {
 	case f := <-answer:
@@ -50,17 +51,19 @@ func (d *desk) ask(ctx context.Context, names []string) ([]storedResult, error) 
 
 // found answers with a row for each name.
 func (q deskQuery) found() {
-	q.answer <- func() ([]storedResult, error) { return rowsOf(q.names), nil }
+	q.answer <- func() ([]readResult, error) { return rowsOf(q.names), nil }
 }
 
 func (q deskQuery) fails(err error) {
-	q.answer <- func() ([]storedResult, error) { return nil, err }
+	q.answer <- func() ([]readResult, error) { return nil, err }
 }
 
-func rowsOf(names []string) []storedResult {
-	var out []storedResult
+func rowsOf(names []string) []readResult {
+	var out []readResult
 	for _, n := range names {
-		out = append(out, storedResult{StoredValue: vault.StoredValue{Name: core.Name(n), Version: 1}})
+		out = append(out, readResult{
+			question: readQuestion{name: n}, found: true, row: storedResult{StoredValue: vault.StoredValue{Name: core.Name(n), Version: 1}},
+		})
 	}
 	slices.Reverse(out) // in no order
 	return out
@@ -77,14 +80,14 @@ type reply struct {
 func reader(ctx context.Context, s *sharedReads, name string) <-chan reply {
 	out := make(chan reply, 1)
 	go func() {
-		rows, err := s.read(ctx, name)
-		out <- reply{name, rows, err}
+		a, err := s.read(ctx, readQuestion{name: name})
+		out <- reply{name, a.rows, err}
 	}()
 	synctest.Wait()
 	return out
 }
 
-// busy fills every place for a deskQuery and returns what holds them.
+// busy fills every place for a query and returns what holds them.
 func (d *desk) busy(t *testing.T, s *sharedReads) []deskQuery {
 	var held []deskQuery
 	for i := range maxPrompt {
@@ -124,7 +127,7 @@ func TestSharedReads(t *testing.T) {
 		q.found()
 		(<-got).is(t)
 	})
-	bubble("OK who waits shares the next deskQuery", func(t *testing.T, d *desk, s *sharedReads) {
+	bubble("OK who waits shares the next query", func(t *testing.T, d *desk, s *sharedReads) {
 		held := d.busy(t, s)
 		var got []<-chan reply
 		for _, n := range []string{"c", "a", "b", "a"} {
@@ -138,7 +141,7 @@ func TestSharedReads(t *testing.T) {
 		if !slices.Equal(q.names, []string{"a", "b", "c"}) {
 			t.Errorf("asked for %v", q.names)
 		}
-		// One who comes now may not get this deskQuery's answer: it may be older than his question.
+		// One who comes now may not get this query's answer: it may be older than his question.
 		late := reader(t.Context(), s, "a")
 		q.found()
 		for _, g := range got {
@@ -146,7 +149,7 @@ func TestSharedReads(t *testing.T) {
 		}
 		select {
 		case r := <-late:
-			t.Fatalf("a deskQuery that began before the question answered it: %+v", r)
+			t.Fatalf("a query that began before the question answered it: %+v", r)
 		default:
 		}
 		(<-d.queries).found()
@@ -190,7 +193,7 @@ func TestSharedReads(t *testing.T) {
 			t.Error("asked for one who had left")
 		}
 	})
-	bubble("OK a deskQuery nobody waits for ends", func(t *testing.T, d *desk, s *sharedReads) {
+	bubble("OK a query nobody waits for ends", func(t *testing.T, d *desk, s *sharedReads) {
 		ctx, leave := context.WithCancel(t.Context())
 		reader(ctx, s, "a")
 		q := <-d.queries
@@ -203,7 +206,7 @@ func TestSharedReads(t *testing.T) {
 			t.Errorf("%d and %d places are lost", s.prompt, s.queries)
 		}
 	})
-	bubble("OK a slow deskQuery gives its place away", func(t *testing.T, d *desk, s *sharedReads) {
+	bubble("OK a slow query gives its place away", func(t *testing.T, d *desk, s *sharedReads) {
 		held := d.busy(t, s)
 		begun := time.Now()
 		got := reader(t.Context(), s, "a")
@@ -262,8 +265,8 @@ func TestSharedReads(t *testing.T) {
 		held[0].found()
 		q := <-d.queries
 		bad := rowsOf(q.names)
-		bad[0].err = core.Errorf(core.Corrupt, "malformed") // b's
-		q.answer <- func() ([]storedResult, error) { return bad, nil }
+		bad[0].row.err = core.Errorf(core.Corrupt, "malformed") // b's
+		q.answer <- func() ([]readResult, error) { return bad, nil }
 		(<-a).is(t)
 		if r := <-b; core.CodeOf(r.err) != core.Corrupt || r.rows != nil {
 			t.Errorf("%+v", r)
@@ -271,7 +274,7 @@ func TestSharedReads(t *testing.T) {
 	})
 	bubble("Err of a panic is everybody's", func(t *testing.T, d *desk, s *sharedReads) {
 		got := reader(t.Context(), s, "a")
-		(<-d.queries).answer <- func() ([]storedResult, error) { panic("a value") }
+		(<-d.queries).answer <- func() ([]readResult, error) { panic("a value") }
 		r := <-got
 		if core.CodeOf(r.err) != core.Internal || strings.Contains(r.err.Error(), "a value") || !strings.Contains(r.err.Error(), "batch_test.go") && !strings.Contains(r.err.Error(), "store") {
 			t.Errorf("%v", r.err)
@@ -293,6 +296,13 @@ func TestSharedReads(t *testing.T) {
 	})
 }
 
+func questionsOf(names []string) (out []readQuestion) {
+	for _, n := range names {
+		out = append(out, readQuestion{name: n})
+	}
+	return out
+}
+
 // TestAskEach: what the database cannot read fails alone, whichever of them it is and however many.
 func TestAskEach(t *testing.T) {
 	var names []string
@@ -301,8 +311,9 @@ func TestAskEach(t *testing.T) {
 	}
 	for _, bad := range [][]string{nil, {"n00"}, {"n22"}, {"n07", "n08"}, {"n00", "n11", "n22"}, names} {
 		queries := 0
-		got, err := askEach(t.Context(), names, func(_ context.Context, some []string) ([]storedResult, error) {
+		got, err := askEach(t.Context(), questionsOf(names), func(_ context.Context, questions []readQuestion) ([]readResult, error) {
 			queries++
+			some := namesOf(questions)
 			for _, n := range some {
 				if slices.Contains(bad, n) {
 					return nil, core.Errorf(core.Corrupt, "a page of it is gone")
@@ -313,9 +324,9 @@ func TestAskEach(t *testing.T) {
 		must(t, err)
 		seen := map[string]bool{}
 		for _, r := range got {
-			seen[string(r.Name)] = true
-			if (r.err != nil) != slices.Contains(bad, string(r.Name)) {
-				t.Errorf("%v: %s: %v", bad, r.Name, r.err)
+			seen[r.question.name] = true
+			if (r.row.err != nil) != slices.Contains(bad, r.question.name) {
+				t.Errorf("%v: %s: %v", bad, r.question.name, r.row.err)
 			}
 		}
 		if len(got) != len(names) || len(seen) != len(names) || len(bad) == 1 && queries > 11 {
@@ -323,7 +334,7 @@ func TestAskEach(t *testing.T) {
 		}
 	}
 	calls := 0
-	_, err := askEach(t.Context(), names, func(context.Context, []string) ([]storedResult, error) {
+	_, err := askEach(t.Context(), questionsOf(names), func(context.Context, []readQuestion) ([]readResult, error) {
 		if calls++; calls == 1 {
 			return nil, core.Errorf(core.Corrupt, "gone")
 		}
@@ -357,7 +368,7 @@ func TestReadsAreNeverStale(t *testing.T) {
 			for n := r; ctx.Err() == nil; n++ {
 				i := n % names
 				from := acked[i].Load()
-				rows, err := d.ReadSealed(t.Context(), []core.Name{ids[i].Name}, 0, vault.Freshness{})
+				rows, err := sealedRows(d, t.Context(), []core.Name{ids[i].Name}, 0, vault.Freshness{})
 				reads.Add(1)
 				if err != nil || len(rows) != 1 || rows[0].Name != ids[i].Name || rows[0].SecretID != ids[i].ID || rows[0].Version < from ||
 					rows[0].Version != rows[0].CurrentVersion {
@@ -388,7 +399,7 @@ func TestReadsAreNeverStale(t *testing.T) {
 	}
 }
 
-// TestMalformedRows: what was edited by hand fails alone, in a shared deskQuery too.
+// TestMalformedRows: what was edited by hand fails alone, in a shared query too.
 func TestMalformedRows(t *testing.T) {
 	s := newServer(t)
 	d := s.open()
@@ -406,11 +417,11 @@ func TestMalformedRows(t *testing.T) {
 		UPDATE vault.secrets SET current_version = -1 WHERE name = 'negative';
 		UPDATE vault.secrets SET kind = NULL WHERE name = 'kindless'`)
 
-	results, err := d.askCurrent(t.Context(), all)
+	results, err := d.askCurrent(t.Context(), questionsOf(all))
 	must(t, err)
 	for _, r := range results {
-		if (r.err == nil) != (r.Name == "good") {
-			t.Errorf("%s: %v", r.Name, r.err)
+		if (r.row.err == nil) != (r.question.name == "good") {
+			t.Errorf("%s: %v", r.question.name, r.row.err)
 		}
 	}
 	if len(results) != len(all) {
@@ -418,7 +429,7 @@ func TestMalformedRows(t *testing.T) {
 	}
 	for _, n := range []core.Name{"infinite", "kindless", "negative"} {
 		for _, f := range []vault.Freshness{{}, {Primary: true}} {
-			_, err := d.ReadSealed(t.Context(), []core.Name{n}, 0, f)
+			_, err := sealedRows(d, t.Context(), []core.Name{n}, 0, f)
 			code(t, err, core.Corrupt)
 		}
 	}
@@ -437,7 +448,7 @@ func TestReadEach(t *testing.T) {
 		UPDATE vault.secret_versions SET created_at = 'infinity' FROM vault.secrets s WHERE s.id = secret_id AND s.name = 'bad'`)
 	want := []core.Code{"", core.NotFound, "", core.Corrupt, core.Corrupt, ""}
 	for _, f := range []vault.Freshness{{}, {Primary: true}} {
-		got, err := d.ReadEach(ctx, names, 1<<20, f)
+		got, err := eachOf(d, ctx, names, 1<<20, f)
 		must(t, err)
 		for i, r := range got {
 			code(t, r.Err, want[i])
@@ -450,7 +461,7 @@ func TestReadEach(t *testing.T) {
 		}
 	}
 	t.Run("ErrNoRoom", func(t *testing.T) {
-		got, err := d.ReadEach(ctx, names, 95, vault.Freshness{})
+		got, err := eachOf(d, ctx, names, 95, vault.Freshness{})
 		must(t, err)
 		values, large := 0, 0
 		for _, r := range got {
@@ -469,12 +480,12 @@ func TestReadEach(t *testing.T) {
 		s.stop()
 		short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 		defer cancel()
-		_, err := d.ReadEach(short, names, 1<<20, vault.Freshness{})
+		_, err := eachOf(d, short, names, 1<<20, vault.Freshness{})
 		code(t, err, core.Unavailable)
 	})
 }
 
-// TestRoomIsNotTakenTwice: a deskQuery that failed half-way is asked again, and the rows it gave do not count twice.
+// TestRoomIsNotTakenTwice: a query that failed half-way is asked again, and the rows it gave do not count twice.
 func TestRoomIsNotTakenTwice(t *testing.T) {
 	s := newServer(t)
 	d := s.open()
@@ -482,7 +493,7 @@ func TestRoomIsNotTakenTwice(t *testing.T) {
 		_, err := d.CreateSecret(t.Context(), newSecret(n), origin("create"))
 		must(t, err)
 	}
-	r := eachRead{d: d, found: map[string]*vault.StoredResult{}, room: 80, taken: map[string]int{}, read: storedResultRows()}
+	r := eachRead{d: d, found: map[string]*vault.StoredResult{}, room: 80, taken: map[string]int{}, read: storedResults()}
 	for range 3 {
 		_, err := r.ask(t.Context(), []string{"a", "b"})
 		must(t, err)

@@ -63,7 +63,7 @@ func TestCauses(t *testing.T) {
 			defer func() { must(t, d.Close(context.Background())) }()
 			for op, try := range map[string]func(context.Context) error{
 				"read": func(ctx context.Context) error {
-					return only(d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{}))
+					return only(sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{}))
 				},
 				"change": func(ctx context.Context) error {
 					return only(d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("y")))

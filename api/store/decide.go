@@ -136,12 +136,12 @@ func (d *DB) Decide(ctx context.Context, by vault.Credential, right, name string
 		}
 		return query[vault.Identity]{sql: decide, args: append(credentialArgs(by), right, orNull(name)), row: identityRow}, nil
 	}
-	who, err := only(readFresh(ctx, d, f, ask))
+	who, err := exactlyOne(readFresh(ctx, d, f, ask))
 	if err != nil || who.Cause != vault.CauseTokenUnknown || f.Primary {
 		return who, err
 	}
 	f.Primary = true
-	if known, err := only(readFresh(ctx, d, f, ask)); err == nil {
+	if known, err := exactlyOne(readFresh(ctx, d, f, ask)); err == nil {
 		return known, nil
 	}
 	return who, nil
@@ -153,7 +153,7 @@ func identityRow(r pgx.CollectableRow) (vault.Identity, error) {
 	return identityOf(cause, actor, acting), err
 }
 
-func only[T any](rows []T, err error) (one T, _ error) {
+func exactlyOne[T any](rows []T, err error) (one T, _ error) {
 	if err == nil && len(rows) != 1 {
 		err = errUndecided
 	}

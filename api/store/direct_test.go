@@ -82,7 +82,7 @@ func TestPoolers(t *testing.T) {
 				t.Errorf("at the start: %v", err)
 			}
 			for op, err := range map[string]error{
-				"read":    only(d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})),
+				"read":    only(sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{})),
 				"change":  only(d.CreateSecret(ctx, newSecret("a"), origin("x"))),
 				"listen":  d.Listen(ctx, func(string) { t.Error("it listens") }),
 				"journal": only(d.OpenJournal(ctx)),

@@ -53,15 +53,15 @@ func TestReadYourWrites(t *testing.T) {
 	}
 	sees := func(f vault.Freshness) uint64 {
 		t.Helper()
-		rows, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, f)
+		rows, err := sealedRows(d, ctx, []core.Name{"a"}, 0, f)
 		must(t, err)
-		s, err := d.DescribeSecret(ctx, "a", f)
+		s, err := described(d, ctx, "a", f)
 		must(t, err)
-		verifiable, err := d.ReadVerifiable(ctx, "a", f)
+		verifiable, err := verifiableRows(d, ctx, "a", f)
 		must(t, err)
-		list, err := d.DescribeSecrets(ctx, "", "", 10, f)
+		list, err := listed(d, ctx, "", "", 10, f)
 		must(t, err)
-		versions, err := d.DescribeVersions(ctx, "a", f)
+		versions, err := versionsOf(d, ctx, "a", f)
 		must(t, err)
 		v := rows[0].Version
 		if s.CurrentVersion != v || verifiable[0].Version != v || list[0].CurrentVersion != v || versions[0].Version != v {
@@ -91,13 +91,13 @@ func TestReadYourWrites(t *testing.T) {
 		patient := a.openWith(func(c *Config) { c.LSNWait = time.Minute }, b.dir)
 		got := make(chan error, 1)
 		go func() {
-			rows, err := patient.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{Position: second.Position})
+			rows, err := sealedRows(patient, ctx, []core.Name{"a"}, 0, vault.Freshness{Position: second.Position})
 			if err == nil && rows[0].Version != 2 {
 				err = core.Errorf(core.Internal, "version %d", rows[0].Version)
 			}
 			got <- err
 		}()
-		b.until("SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'vault_service' AND query LIKE '%read_sealed%'")
+		b.until("SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'vault_service' AND query LIKE '%read_as%'")
 		select {
 		case err := <-got:
 			t.Fatalf("it did not wait: %v", err)
@@ -108,7 +108,7 @@ func TestReadYourWrites(t *testing.T) {
 	})
 	t.Run("ErrNobodyHasIt", func(t *testing.T) {
 		begun := time.Now()
-		_, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{Position: vault.Position{LSN: 1 << 60}})
+		_, err := sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{Position: vault.Position{LSN: 1 << 60}})
 		code(t, err, core.Unavailable)
 		if !strings.Contains(core.MessageOf(err), "reached the given position") || time.Since(begun) > 5*time.Second {
 			t.Errorf("after %s: %v", time.Since(begun), err)
@@ -129,7 +129,7 @@ func TestReadYourWrites(t *testing.T) {
 		if got := sees(vault.Freshness{Position: second.Position}); got != 2 {
 			t.Errorf("the standby that has it: version %d", got)
 		}
-		_, err := d.ReadSealed(short, []core.Name{"a"}, 0, vault.Freshness{Primary: true})
+		_, err := sealedRows(d, short, []core.Name{"a"}, 0, vault.Freshness{Primary: true})
 		code(t, err, core.Unavailable)
 	})
 }
@@ -154,7 +154,7 @@ func TestPositionOfAnotherHistory(t *testing.T) {
 	brief := func(c *Config) { c.LSNWait = 50 * time.Millisecond }
 	sees := func(d *DB, f vault.Freshness) uint64 {
 		t.Helper()
-		rows, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, f)
+		rows, err := sealedRows(d, ctx, []core.Name{"a"}, 0, f)
 		must(t, err)
 		return rows[0].Version
 	}
@@ -162,7 +162,7 @@ func TestPositionOfAnotherHistory(t *testing.T) {
 	t.Run("ErrOldPrimaryAlone", func(t *testing.T) {
 		d := a.openWith(brief, a.dir)
 		must(t, d.CheckWriter(ctx))
-		_, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, fresh)
+		_, err := sealedRows(d, ctx, []core.Name{"a"}, 0, fresh)
 		code(t, err, core.Unavailable)
 		if sees(d, vault.Freshness{}) != 1 {
 			t.Error("it is not the old primary")
@@ -238,7 +238,7 @@ func TestLSNIsReached(t *testing.T) {
 		}
 		made, err = d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: made.CurrentVersion, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("x"))
 		must(t, err)
-		rows, err := readReplayed(ctx, local, made.Position, readSealed, []any{[]string{"a"}, nil}, storedRow)
+		rows, err := readReplayed(ctx, local, made.Position, plain(readSealed, []any{[]string{"a"}, nil}, storedRow))
 		must(t, err)
 		if len(rows) != 1 || rows[0].Version != made.CurrentVersion {
 			t.Fatalf("%d: at %s the standby has %+v", i, made.Position, rows)

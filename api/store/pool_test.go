@@ -173,7 +173,7 @@ func (s *server) sessions() int64 {
 
 func (s *server) mustRead(d *DB, name core.Name) vault.StoredValue {
 	s.t.Helper()
-	rows, err := d.ReadSealed(s.t.Context(), []core.Name{name}, 0, vault.Freshness{})
+	rows, err := sealedRows(d, s.t.Context(), []core.Name{name}, 0, vault.Freshness{})
 	must(s.t, err)
 	if len(rows) != 1 {
 		s.t.Fatalf("%d rows", len(rows))
@@ -231,7 +231,7 @@ func TestReaderHangs(t *testing.T) {
 	begun := time.Now()
 	for range 40 { // more than there are places in the pool
 		all.Go(func() {
-			if _, err := d.ReadSealed(t.Context(), []core.Name{"a"}, 0, vault.Freshness{}); err != nil {
+			if _, err := sealedRows(d, t.Context(), []core.Name{"a"}, 0, vault.Freshness{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -387,7 +387,7 @@ func TestFrozenPrimary(t *testing.T) {
 		defer cancel()
 		_, err := d.CreateSecret(ctx, newSecret("lost"), origin("lost"))
 		code(t, err, core.Unavailable)
-		_, err = d.ReadSealed(ctx, []core.Name{"load/0"}, 0, vault.Freshness{Primary: true})
+		_, err = sealedRows(d, ctx, []core.Name{"load/0"}, 0, vault.Freshness{Primary: true})
 		code(t, err, core.Unavailable)
 		if a.audited("lost") != 0 {
 			t.Error("it was done")
@@ -448,17 +448,19 @@ func TestPromotedAfterTheLook(t *testing.T) {
 	b.sql("postgres", "SELECT pg_reload_conf()")
 	a.until("SELECT count(*) = 0 FROM pg_stat_replication")
 	cut.lose([]byte("token-1"), afterServer, 1)
-	tok := vault.NewToken{ID: [16]byte{1}, Name: "ops", Fingerprint: [32]byte{1}}
+	tok := vault.NewToken{ID: vault.TokenID{1}, Name: "ops", Fingerprint: [32]byte{1}}
+	args, err := newTokenArgs(tok)
+	must(t, err)
 	var looks []int
-	_, err := perform(ctx, d, change[bool]{
-		sql: createToken, args: append([]any{tok.ID, tok.Name, tok.Fingerprint[:], nil}, originArgs(origin("token-1"))...), row: pgx.RowTo[bool],
-		landed: func(ctx context.Context) (bool, bool, error) {
-			active, err := d.ActiveTokens(ctx)
+	_, err = perform(ctx, d, change[vault.TokenInfo]{
+		sql: mintToken, args: append(append(args, vault.AdminRole), originArgs(origin("token-1").Origin)...), row: tokenRow,
+		landed: func(ctx context.Context) (vault.TokenInfo, bool, error) {
+			active, _, err := d.ListTokens(ctx, vault.Itself(), vault.TokenID{}, 10, vault.Freshness{Primary: true})
 			if looks = append(looks, len(active)); len(looks) == 1 {
 				b.run("pg_ctl", "-D", b.data, "-w", "promote")
 				d.writer.survey(nil)
 			}
-			return true, len(active) == 1, err
+			return vault.TokenInfo{}, len(active) == 1, err
 		},
 	})
 	must(t, err)
@@ -511,7 +513,7 @@ func TestTwoPrimaries(t *testing.T) {
 		reads := a.open(a.dir, b.dir)
 		bound := time.After(3 * surveyEvery)
 		for {
-			rows, err := reads.ReadSealed(t.Context(), []core.Name{"load/0"}, 0, vault.Freshness{Primary: true})
+			rows, err := sealedRows(reads, t.Context(), []core.Name{"load/0"}, 0, vault.Freshness{Primary: true})
 			must(t, err)
 			if rows[0].Version == load.acked[0][len(load.acked[0])-1].Expected+1 {
 				break
@@ -523,7 +525,7 @@ func TestTwoPrimaries(t *testing.T) {
 			}
 		}
 	})
-	rows, err := d.ReadSealed(t.Context(), []core.Name{"load/0"}, 0, vault.Freshness{Primary: true})
+	rows, err := sealedRows(d, t.Context(), []core.Name{"load/0"}, 0, vault.Freshness{Primary: true})
 	must(t, err)
 	if want := load.acked[0][len(load.acked[0])-1].Expected + 1; rows[0].Version != want {
 		t.Errorf("a read of the primary shows version %d, want %d", rows[0].Version, want)

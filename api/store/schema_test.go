@@ -30,7 +30,7 @@ func TestSchemaOfAnotherProtocol(t *testing.T) {
 	refused := func(d *DB, want string) {
 		t.Helper()
 		reader, writer := d.CheckReader(ctx), d.CheckWriter(ctx)
-		_, reading := d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
+		_, reading := sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{})
 		_, writing := d.CreateSecret(ctx, newSecret("a"), origin("x"))
 		_, listening := d.writer.connect(ctx)
 		for _, err := range []error{reader, writer, reading, writing, d.classify(listening)} {

@@ -11,7 +11,7 @@ import (
 // version reads as a client does and returns what it is shown.
 func (s *server) version(d *DB, name string) uint64 {
 	s.t.Helper()
-	rows, err := d.ReadSealed(s.t.Context(), []core.Name{core.Name(name)}, 0, vault.Freshness{})
+	rows, err := sealedRows(d, s.t.Context(), []core.Name{core.Name(name)}, 0, vault.Freshness{})
 	must(s.t, err)
 	if len(rows) != 1 {
 		s.t.Fatalf("%d rows of %s", len(rows), name)

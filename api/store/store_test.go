@@ -21,8 +21,10 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/generate"
 )
 
-func origin(id string) vault.Origin {
-	return vault.Origin{Node: "node1", Actor: "token:ops", ClientIP: netip.MustParseAddr("10.0.0.7"), RequestID: id}
+func origin(id string) vault.Author {
+	return vault.Author{By: vault.Itself(), Origin: vault.Origin{
+		Node: "node1", Actor: "token:ops", ClientIP: netip.MustParseAddr("10.0.0.7"), RequestID: id,
+	}}
 }
 
 func sealedValue() vault.SealedValue {
@@ -86,9 +88,9 @@ func TestSecretsOnARealServer(t *testing.T) {
 			t.Error(diff)
 		}
 		for name, ask := range map[string]func(context.Context, core.Name) (vault.Secret, error){
-			"writer": d.DescribeSecretOnWriter,
+			"writer": func(ctx context.Context, n core.Name) (vault.Secret, error) { return describedOnWriter(d, ctx, n) },
 			"reader": func(ctx context.Context, n core.Name) (vault.Secret, error) {
-				return d.DescribeSecret(ctx, n, vault.Freshness{})
+				return described(d, ctx, n, vault.Freshness{})
 			},
 		} {
 			got, err := ask(ctx, n.Name)
@@ -97,7 +99,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 				t.Error(name, diff)
 			}
 		}
-		rows, err := d.ReadSealed(ctx, []core.Name{n.Name, "none"}, 0, vault.Freshness{})
+		rows, err := sealedRows(d, ctx, []core.Name{n.Name, "none"}, 0, vault.Freshness{})
 		must(t, err)
 		if len(rows) != 1 || !cmp.Equal(rows[0].Sealed, n.Sealed) || rows[0].SecretID != n.ID || rows[0].Version != 1 || !rows[0].ExpiresAt.IsZero() {
 			t.Errorf("%+v", rows)
@@ -114,12 +116,12 @@ func TestSecretsOnARealServer(t *testing.T) {
 		if !strings.Contains(core.MessageOf(err), "version 2") {
 			t.Error(core.MessageOf(err))
 		}
-		rows, err = d.ReadVerifiable(ctx, n.Name, vault.Freshness{})
+		rows, err = verifiableRows(d, ctx, n.Name, vault.Freshness{})
 		must(t, err)
 		if len(rows) != 2 || rows[0].Version != 2 || rows[1].ExpiresAt.IsZero() || !bytes.Equal(rows[1].Sealed.Nonce, n.Sealed.Nonce) {
 			t.Errorf("%+v", rows)
 		}
-		versions, err := d.DescribeVersions(ctx, n.Name, vault.Freshness{})
+		versions, err := versionsOf(d, ctx, n.Name, vault.Freshness{})
 		must(t, err)
 		if len(versions) != 2 || versions[0].Version != 2 || versions[0].KMSKeyID != "local" {
 			t.Errorf("%+v", versions)
@@ -127,7 +129,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 		code(t, only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("delete-1"))), core.Stale)
 		must(t, only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, origin("delete-2"))))
 		code(t, only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, origin("delete-3"))), core.NotFound)
-		_, err = d.DescribeSecret(ctx, n.Name, vault.Freshness{})
+		_, err = described(d, ctx, n.Name, vault.Freshness{})
 		code(t, err, core.NotFound)
 		_, err = d.AppendVersion(ctx, v, origin("update-3"))
 		code(t, err, core.NotFound)
@@ -164,7 +166,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 			_, err := d.CreateSecret(ctx, newSecret(n), origin("x"))
 			must(t, err)
 		}
-		page, err := d.DescribeSecrets(ctx, "p/", "p/A", 2, vault.Freshness{})
+		page, err := listed(d, ctx, "p/", "p/A", 2, vault.Freshness{})
 		must(t, err)
 		if len(page) != 2 || page[0].Name != "p/a-1" || page[1].Name != "p/b" {
 			t.Errorf("%+v", page)
@@ -196,7 +198,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 				}
 			}
 			for after := ""; ; {
-				page, err := d.DescribeSecrets(ctx, prefix, after, 3, vault.Freshness{})
+				page, err := listed(d, ctx, prefix, after, 3, vault.Freshness{})
 				must(t, err)
 				for _, r := range page {
 					after = string(r.Name)
@@ -240,15 +242,15 @@ func TestSecretsOnARealServer(t *testing.T) {
 		s.sql("app", "ALTER TABLE vault.secrets DROP CONSTRAINT secrets_tags_strings")
 		for _, set := range []string{`updated_at = 'infinity'`, `tags = '{"a": 1}'`, `tags = '{"a": {"b": "c"}}'`, `generate_policy = '{"length": 1}'`, `generate_policy = '{"x": 1}'`} {
 			s.sql("app", "UPDATE vault.secrets SET tags = '{}', generate_policy = NULL; UPDATE vault.secrets SET "+set+" WHERE name = 'edited'")
-			_, err = d.DescribeSecret(ctx, "edited", vault.Freshness{})
+			_, err = described(d, ctx, "edited", vault.Freshness{})
 			code(t, err, core.Corrupt)
-			x, err := d.DescribeSecretOnWriter(ctx, "edited")
+			x, err := describedOnWriter(d, ctx, "edited")
 			code(t, err, core.Corrupt)
 			if x.ID != n.ID || x.Name != n.Name || x.CurrentVersion != 1 {
 				t.Errorf("it is %+v", x)
 			}
 			// It is listed, and hides no other.
-			list, err := d.DescribeSecrets(ctx, "", "", 1000, vault.Freshness{})
+			list, err := listed(d, ctx, "", "", 1000, vault.Freshness{})
 			must(t, err)
 			bad := 0
 			for _, r := range list {
@@ -274,7 +276,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 func TestAuditOnARealServer(t *testing.T) {
 	s := newServer(t)
 	d := s.open()
-	e := vault.Entry{Origin: origin("a-1"), Action: vault.ActionRead, Name: "a/b", Version: 3, Outcome: vault.OutcomeOK}
+	e := vault.Entry{Origin: origin("a-1").Origin, Action: vault.ActionRead, Name: "a/b", Version: 3, Outcome: vault.OutcomeOK}
 	must(t, d.AppendAudit(t.Context(), []vault.Entry{e}))
 	e.Origin = vault.Origin{Node: "n", Actor: "role:app", SessionRole: "login", RequestID: "a-2", ClientIP: netip.MustParseAddr("2001:db8::1")}
 	e.Name, e.Version, e.Outcome, e.Code = "", 0, vault.OutcomeDenied, core.Denied
@@ -292,33 +294,6 @@ func TestAuditOnARealServer(t *testing.T) {
 	code(t, d.AppendAudit(t.Context(), []vault.Entry{e}), core.Invalid)
 }
 
-func TestTokensOnARealServer(t *testing.T) {
-	s := newServer(t)
-	d := s.open()
-	ctx := t.Context()
-	forever := vault.NewToken{ID: [16]byte{1}, Name: "ops", Fingerprint: [32]byte{1, 2}}
-	must(t, d.CreateToken(ctx, forever, origin("t-1")))
-	code(t, d.CreateToken(ctx, vault.NewToken{ID: [16]byte{2}, Name: "ops", Fingerprint: [32]byte{3}}, origin("t-2")), core.Exists)
-	must(t, d.CreateToken(ctx, vault.NewToken{ID: [16]byte{3}, Name: "past", Fingerprint: [32]byte{4}, ExpiresAt: time.Now().Add(-time.Minute)}, origin("t-3")))
-	must(t, d.CreateToken(ctx, vault.NewToken{ID: [16]byte{4}, Name: "soon", Fingerprint: [32]byte{5}, ExpiresAt: time.Now().Add(time.Hour)}, origin("t-4")))
-	active, err := d.ActiveTokens(ctx)
-	must(t, err)
-	want := []vault.ActiveToken{{ID: forever.ID, Name: "ops", Fingerprint: forever.Fingerprint}, {ID: [16]byte{4}, Name: "soon", Fingerprint: [32]byte{5}}}
-	if diff := cmp.Diff(want, active); diff != "" {
-		t.Error(diff)
-	}
-	must(t, d.RevokeToken(ctx, "ops", origin("t-5")))
-	code(t, d.RevokeToken(ctx, "ops", origin("t-6")), core.NotFound)
-	all, err := d.ListTokens(ctx)
-	must(t, err)
-	if len(all) != 3 || all[0].RevokedAt.IsZero() || !all[0].ExpiresAt.IsZero() || all[2].ExpiresAt.IsZero() {
-		t.Errorf("%+v", all)
-	}
-	if active, err = d.ActiveTokens(ctx); err != nil || len(active) != 1 {
-		t.Errorf("%+v, %v", active, err)
-	}
-}
-
 func TestWhatIsMissing(t *testing.T) {
 	s := newServer(t)
 	ctx := t.Context()
@@ -328,7 +303,7 @@ func TestWhatIsMissing(t *testing.T) {
 		d, err := Open(ctx, c)
 		must(t, err)
 		defer func() { must(t, d.Close(context.Background())) }()
-		_, reading := d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
+		_, reading := sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{})
 		_, writing := d.CreateSecret(ctx, newSecret("a"), origin("x"))
 		for _, err := range []error{reading, writing, d.CheckReader(ctx), d.CheckWriter(ctx)} {
 			code(t, err, core.Unavailable)
@@ -360,7 +335,7 @@ func TestWhatIsMissing(t *testing.T) {
 		defer cancel()
 		_, err := d.CreateSecret(ctx, newSecret("a"), origin("x"))
 		code(t, err, core.Unavailable)
-		_, err = d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
+		_, err = sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{})
 		code(t, err, core.Unavailable)
 	})
 }
@@ -387,7 +362,7 @@ func TestSettingsRevision(t *testing.T) {
 	}
 	_, err = d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("x"))
 	must(t, err)
-	if got, err = d.DescribeSecret(ctx, "a", vault.Freshness{}); err != nil || got.SettingsRevision != made.SettingsRevision+2 {
+	if got, err = described(d, ctx, "a", vault.Freshness{}); err != nil || got.SettingsRevision != made.SettingsRevision+2 {
 		t.Errorf("a new value changed the settings: %+v %v", got, err)
 	}
 }
@@ -407,7 +382,7 @@ func TestLostAnswers(t *testing.T) {
 	}{{"the request, once", beforeServer, 1}, {"the answer, once", afterServer, 1}, {"both, three times", beforeServer, 3}} {
 		t.Run(c.name, func(t *testing.T) {
 			id := strings.ReplaceAll(c.name, " ", "-")
-			once := func(request string, f func(vault.Origin) error) {
+			once := func(request string, f func(vault.Author) error) {
 				t.Helper()
 				request += id
 				cut.lose([]byte(request), c.mode, c.n)
@@ -419,21 +394,21 @@ func TestLostAnswers(t *testing.T) {
 				}
 			}
 			n := newSecret("lost/" + strings.Map(letters, c.name))
-			once("create-", func(o vault.Origin) error {
+			once("create-", func(o vault.Author) error {
 				made, err := d.CreateSecret(ctx, n, o)
 				if err == nil && made.CurrentVersion != 1 {
 					return errors.New("not the version made")
 				}
 				return err
 			})
-			once("append-", func(o vault.Origin) error {
+			once("append-", func(o vault.Author) error {
 				made, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, o)
 				if err == nil && made.CurrentVersion != 2 {
 					return errors.New("not the version made")
 				}
 				return err
 			})
-			once("configure-", func(o vault.Origin) error {
+			once("configure-", func(o vault.Author) error {
 				text := c.name
 				got, err := d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 2, Settings: vault.Settings{Description: &text}}, o)
 				if err == nil && (got.Description != text || got.CurrentVersion != 2 || got.Position.LSN == 0) {
@@ -441,26 +416,29 @@ func TestLostAnswers(t *testing.T) {
 				}
 				return err
 			})
-			once("shorten-", func(o vault.Origin) error {
+			once("shorten-", func(o vault.Author) error {
 				got, err := d.ExpireVersion(ctx, vault.Expiry{ID: n.ID, Name: n.Name, Version: 1, GraceSecs: 30}, o)
 				if stored := value[time.Time](s, "SELECT expires_at FROM vault.secret_versions WHERE secret_id = $1 AND version = 1", n.ID); err == nil && !got.ExpiresAt.Equal(stored) {
 					return fmt.Errorf("answered %+v, not %s", got, stored)
 				}
 				return err
 			})
-			once("expire-", func(o vault.Origin) error {
+			once("expire-", func(o vault.Author) error {
 				got, err := d.ExpireVersion(ctx, vault.Expiry{ID: n.ID, Name: n.Name, Version: 1}, o) // which deletes it
 				if err == nil && (got.Version != 1 || got.KMSKeyID != "local" || got.Position.LSN == 0 || got.ExpiresAt.After(value[time.Time](s, "SELECT clock_timestamp()"))) {
 					return fmt.Errorf("answered %+v", got)
 				}
 				return err
 			})
-			once("delete-", func(o vault.Origin) error {
+			once("delete-", func(o vault.Author) error {
 				return only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 2}, o))
 			})
-			tok := vault.NewToken{ID: n.ID, Name: strings.Map(letters, c.name), Fingerprint: [32]byte(append(bytes.Clone(n.ID[:]), n.ID[:]...))}
-			once("token-", func(o vault.Origin) error { return d.CreateToken(ctx, tok, o) })
-			once("revoke-", func(o vault.Origin) error { return d.RevokeToken(ctx, tok.Name, o) })
+			tok := vault.NewToken{ID: vault.TokenID(n.ID), Name: strings.Map(letters, c.name), Fingerprint: [32]byte(append(bytes.Clone(n.ID[:]), n.ID[:]...))}
+			once("token-", func(o vault.Author) error { return only(d.CreateToken(ctx, tok, vault.AdminRole, o)) })
+			once("revoke-", func(o vault.Author) error {
+				_, _, err := d.RevokeToken(ctx, tok.ID, o)
+				return err
+			})
 		})
 	}
 	t.Run("ErrRefusedAfterALoss", func(t *testing.T) {
@@ -537,11 +515,11 @@ func TestLostAnswers(t *testing.T) {
 		_, err := d.CreateSecret(ctx, n, origin("x"))
 		must(t, err)
 		text := "searched"
-		for request, change := range map[string]func(o vault.Origin) error{
-			"found-1": func(o vault.Origin) error {
+		for request, change := range map[string]func(o vault.Author) error{
+			"found-1": func(o vault.Author) error {
 				return only(d.ConfigureSecret(ctx, vault.Configuration{ID: n.ID, Name: n.Name, Expected: 1, Settings: vault.Settings{Description: &text}}, o))
 			},
-			"found-2": func(o vault.Origin) error { return only(d.CreateSecret(ctx, newSecret("searched/2"), o)) },
+			"found-2": func(o vault.Author) error { return only(d.CreateSecret(ctx, newSecret("searched/2"), o)) },
 		} {
 			// The answer is lost, and then the confirmation that it is durable, again and again.
 			cut.lose([]byte(request), afterServer, 1)
@@ -559,7 +537,7 @@ func TestLostAnswers(t *testing.T) {
 		for mode, want := range map[cutMode]int{beforeServer: 0, afterServer: 1} {
 			id := fmt.Sprintf("record-%d", mode)
 			cut.lose([]byte(id), mode, 1)
-			err := d.AppendAudit(ctx, []vault.Entry{vault.Entry{Origin: origin(id), Action: vault.ActionRead, Outcome: vault.OutcomeOK}})
+			err := d.AppendAudit(ctx, []vault.Entry{vault.Entry{Origin: origin(id).Origin, Action: vault.ActionRead, Outcome: vault.OutcomeOK}})
 			code(t, err, core.Unavailable)
 			if !strings.Contains(core.MessageOf(err), "unknown") || s.audited(id) != want {
 				t.Errorf("%v, %d records", err, s.audited(id))
@@ -569,12 +547,12 @@ func TestLostAnswers(t *testing.T) {
 	t.Run("OKReads", func(t *testing.T) {
 		for _, mode := range []cutMode{beforeServer, afterServer} {
 			cut.lose([]byte("kept"), mode, 1)
-			rows, err := d.ReadSealed(ctx, []core.Name{"kept"}, 0, vault.Freshness{})
+			rows, err := sealedRows(d, ctx, []core.Name{"kept"}, 0, vault.Freshness{})
 			if err != nil || len(rows) != 1 {
 				t.Errorf("%v", err)
 			}
 			cut.lose([]byte("kept"), mode, 1)
-			_, err = d.DescribeSecretOnWriter(ctx, "kept")
+			_, err = describedOnWriter(d, ctx, "kept")
 			must(t, err)
 		}
 	})
@@ -678,7 +656,7 @@ func TestAWarningIsADoubt(t *testing.T) {
 		if !strings.Contains(core.MessageOf(err), "unknown") {
 			t.Error(err)
 		}
-		must(t, d.AppendAudit(t.Context(), []vault.Entry{vault.Entry{Origin: origin("after"), Action: vault.ActionRead, Outcome: vault.OutcomeOK}}))
+		must(t, d.AppendAudit(t.Context(), []vault.Entry{vault.Entry{Origin: origin("after").Origin, Action: vault.ActionRead, Outcome: vault.OutcomeOK}}))
 	}
 }
 
@@ -692,7 +670,7 @@ func TestEndedSessionsAreReplaced(t *testing.T) {
 		s.sql("app", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'vault_service'")
 		_, err := d.CreateSecret(ctx, newSecret(fmt.Sprintf("n%d", i)), origin("x"))
 		must(t, err)
-		_, err = d.DescribeSecret(ctx, core.Name(fmt.Sprintf("n%d", i)), vault.Freshness{})
+		_, err = described(d, ctx, core.Name(fmt.Sprintf("n%d", i)), vault.Freshness{})
 		must(t, err)
 	}
 }
@@ -732,7 +710,7 @@ func TestFailover(t *testing.T) {
 	_, err := d.CreateSecret(ctx, n, origin("one"))
 	must(t, err)
 	b.until("SELECT count(*) = 1 FROM vault.secrets")
-	rows, err := d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
+	rows, err := sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{})
 	if err != nil || len(rows) != 1 {
 		t.Fatal(err)
 	}
@@ -740,13 +718,13 @@ func TestFailover(t *testing.T) {
 		t.Error("reads are not on the first host")
 	}
 	a.stop()
-	rows, err = d.ReadSealed(ctx, []core.Name{"a"}, 0, vault.Freshness{})
+	rows, err = sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{})
 	if err != nil || len(rows) != 1 {
 		t.Errorf("reads do not go on without the primary: %v", err)
 	}
 	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
-	_, err = d.ActiveTokens(short)
+	_, _, err = d.ListTokens(short, vault.Itself(), vault.TokenID{}, 10, vault.Freshness{Primary: true})
 	code(t, err, core.Unavailable)
 	// A change that is tried while nobody is primary is done once somebody is.
 	got := make(chan error, 1)
@@ -771,10 +749,10 @@ func TestThePrimaryIsAskedWhetherItIs(t *testing.T) {
 	var err error
 	stale.writer, err = Config{Hosts: []string{b.dir}, User: "vault_service", Database: "app"}.withDefaults().reader()
 	must(t, err)
-	must(t, d.CreateToken(t.Context(), vault.NewToken{ID: [16]byte{1}, Name: "ops", Fingerprint: [32]byte{1}}, origin("x")))
+	must(t, only(d.CreateToken(t.Context(), vault.NewToken{ID: vault.TokenID{1}, Name: "ops", Fingerprint: [32]byte{1}}, vault.AdminRole, origin("x"))))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	_, err = stale.ActiveTokens(ctx)
+	_, _, err = stale.ListTokens(ctx, vault.Itself(), vault.TokenID{}, 10, vault.Freshness{Primary: true})
 	code(t, err, core.Unavailable)
 	code(t, stale.CheckWriter(ctx), core.Unavailable)
 	must(t, stale.CheckReader(t.Context()))

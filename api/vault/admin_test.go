@@ -62,7 +62,7 @@ func TestTokens(t *testing.T) {
 	d.recorder.Take()
 	t.Run("OKList", func(t *testing.T) {
 		l, err := d.ListTokens(t.Context(), root)
-		if err != nil || len(l) != 2 || l[1].RevokedAt.IsZero() {
+		if err != nil || len(l) != 2 || (l[0].Name == "ci") == l[0].RevokedAt.IsZero() || (l[1].Name == "ci") == l[1].RevokedAt.IsZero() {
 			t.Fatalf("%+v, %v", l, err)
 		}
 		if e := d.one(t); e.Action != vault.ActionTokenList || e.Outcome != vault.OutcomeOK {
@@ -70,7 +70,7 @@ func TestTokens(t *testing.T) {
 		}
 	})
 	t.Run("ErrInvalid", func(t *testing.T) {
-		for _, n := range []string{"", "a b", strings.Repeat("x", 65), "a/b", "\n"} {
+		for _, n := range []string{"", "a b", strings.Repeat("x", 65), "a+b", "\n"} {
 			_, err := d.CreateToken(t.Context(), root, n, 0)
 			wantCode(t, err, core.Invalid)
 			wantCode(t, d.RevokeToken(t.Context(), root, n), core.Invalid)

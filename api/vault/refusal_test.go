@@ -71,7 +71,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 		}
 		shared := vault.Caller{Addr: stranger.Addr, Bearer: d.newToken(t, "never-seen")}
 		if _, err := d.Update(t.Context(), shared, vault.UpdateRequest{Name: "a", Expected: 1, Value: []byte("w")}); core.CodeOf(err) == core.TooMany {
-			*d.now = d.now.Add(time.Second) // made after the list of this second was
+			*d.now = d.now.Add(time.Second) // the answer of before it was made holds for a second
 			_, _ = d.refuse(t, stranger, 100)
 			_, err = d.Update(t.Context(), shared, vault.UpdateRequest{Name: "a", Expected: 1, Value: []byte("w")})
 			wantCode(t, err, "")
@@ -81,7 +81,8 @@ func TestRefusalsAreBounded(t *testing.T) {
 		}
 		for i := range 2 {
 			_, err := d.Update(t.Context(), shared, vault.UpdateRequest{Name: "a", Expected: 2, Value: []byte("x")})
-			if core.CodeOf(err) != core.TooMany {
+			// At first it passes the screen, as it did just before, and is refused by the decision.
+			if code := core.CodeOf(err); code != core.TooMany && (i > 0 || code != core.Unauthenticated) {
 				t.Errorf("%d after it was revoked: %v", i, err)
 			}
 		}
@@ -92,7 +93,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 			t.Error("a token that is no longer good is looked up")
 		}
 	})
-	t.Run("a failing list locks out no longer than it holds", func(t *testing.T) {
+	t.Run("a failing query locks out no longer than it holds", func(t *testing.T) {
 		*d.now = d.now.Add(time.Second)
 		_, _ = d.refuse(t, stranger, 100)
 		d.store.FailWith(func(string) error { return errors.New("x") })
