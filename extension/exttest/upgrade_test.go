@@ -67,9 +67,9 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	n := 0
 	forEachRelease(t, c, func(t *testing.T, version string) {
 		n++
-		db, admin := c.install(t, fmt.Sprintf("loaded_%d", n), version)
+		db, _ := c.install(t, fmt.Sprintf("loaded_%d", n), version)
 		api := vaulttest.NewServer(t, db, "VAULT_LOCAL_MASTER_KEY="+strings.Repeat("QUFB", 10)+"QUE=")
-		admin = c.connect(t, db.Name, vaulttest.Superuser) // which knows the socket of the API
+		admin := c.connect(t, db.Name, vaulttest.Superuser) // which knows the socket of the API
 		fill(t, api, admin)
 		var reads, changes atomic.Int64
 		load := startLoad(t, c, api, db.Name, &reads, &changes)

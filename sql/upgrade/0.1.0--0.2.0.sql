@@ -1,0 +1,1 @@
+-- 0.1.0 to 0.2.0: what changes tables, types and policies, and the functions that go. The rest is generated.
