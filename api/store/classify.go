@@ -38,7 +38,8 @@ const (
 // Constraints that say that a name is taken.
 const (
 	constraintSecretName = "secrets_name_key"
-	constraintTokenName  = "admin_tokens_name_key"
+	constraintTokenName  = "tokens_name_key"
+	constraintTokenName1 = "admin_tokens_name_key" // in the schema of 0.1.0
 	// constraintFirstVersion says that the name was used before, up to another version.
 	constraintFirstVersion = "secrets_first_version_key"
 )
@@ -122,7 +123,7 @@ func classifyUnique(pg *pgconn.PgError, cause error) error {
 	switch pg.ConstraintName {
 	case constraintSecretName:
 		return core.Wrap(core.Exists, cause, "a secret of that name exists")
-	case constraintTokenName:
+	case constraintTokenName, constraintTokenName1:
 		return core.Wrap(core.Exists, cause, "a token of that name exists")
 	default:
 		return core.Wrap(core.Internal, cause, "a unique constraint was violated")

@@ -90,7 +90,12 @@ func startLoad(t *testing.T, c cluster, api *vaulttest.Server, db string, reads,
 	failed := make(chan string, 3)
 	run := func(work func() string) {
 		why := "ended its goroutine"
-		defer func() { failed <- why }()
+		defer func() {
+			if why != "" {
+				t.Logf("the load ends: %s", why) // at once: what waits for more of it says only that none came
+			}
+			failed <- why
+		}()
 		for why = work(); why == "" && !stopped.Load(); {
 			why = work()
 		}
