@@ -4,7 +4,7 @@
 # extension. What needs more than one step is in scripts/, callable by hand as well.
 
 # The one place of the version; "make lint" checks control/, META.json and CHANGELOG.md against it.
-EXTVERSION = 0.1.0
+EXTVERSION = 0.2.0
 
 .DEFAULT_GOAL := help
 PG_CONFIG ?= pg_config

@@ -51,7 +51,7 @@ var environmentReaders = []string{
 }
 
 // apiPeers meet in api/vault and never import each other.
-var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit", "api/certificate"}
+var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit", "api/certificate", "api/login"}
 
 // testFolders hold what only tests, and api/bench, use.
 var testFolders = []string{module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/api/bench"}
@@ -105,6 +105,8 @@ func importProblem(f source, imp string) string {
 		return "gin only in api/httpapi"
 	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/vaulttest", "api/bench"):
 		return "pgx only in api/store and api/vaulttest"
+	case underAny(imp, "github.com/coreos/go-oidc", "github.com/go-jose") && !f.in("api/login"):
+		return "OpenID only in api/login"
 	case underAny(imp, "filippo.io/age") && !f.in("api/kms"):
 		return "age only in api/kms"
 	case underAny(imp, "github.com/aws") && !f.in("api/kms"):
@@ -250,6 +252,9 @@ func TestImportRulesFind(t *testing.T) {
 		file("api/httpapi/server.go", "github.com/jackc/pgx/v5/pgconn"),
 		file("api/cmd/hyperion-vault-api/main.go", "github.com/jackc/pgx/v5/pgxpool"),
 		file("api/store/store.go", "github.com/aws/aws-sdk-go-v2/aws"),
+		file("api/httpapi/server.go", "github.com/go-jose/go-jose/v4"),
+		file("api/vault/login.go", "github.com/coreos/go-oidc/v3/oidc"),
+		file("api/login/jwt.go", module+"/api/store"),
 		file("api/store/store.go", "testing"),
 		file("api/store/store.go", module+"/api/vaulttest"),
 		file("api/cmd/hyperion-vault-api/main.go", module+"/api/bench"),

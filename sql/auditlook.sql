@@ -32,14 +32,13 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 AS $$
 #variable_conflict use_column
 DECLARE
-    everything boolean;
+    everything boolean := vault.audits(vault.outer_role(), NULL, NULL);
 BEGIN
     IF audit.max_rows IS NULL OR audit.max_rows NOT BETWEEN 1 AND 100000 THEN
         RAISE EXCEPTION 'max_rows must be between 1 and 100000' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM vault.require_auditor();
     PERFORM vault.look_at_audit(audit.name_prefix);
-    everything := vault.audits(vault.outer_role(), NULL, NULL);
     RETURN QUERY
         SELECT newest.* FROM (
             SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,

@@ -44,6 +44,7 @@ DECLARE
     forgotten bigint;
     what text := format('what was set aside for %I', forget_grants.role_name);
 BEGIN
+    PERFORM vault.require_manager('*');
     PERFORM vault.admit_change('revoke', what);
     PERFORM vault.lock_grants();
     DELETE FROM vault.access_grants g

@@ -89,7 +89,7 @@ BEGIN
     VALUES (token.id, token.name, token.fingerprint, stamp, least(stamp + make_interval(secs => token.ttl_secs), limits),
             vault.hold(store_token.role), store_token.method, store_token.parent, store_token.scopes, token.bound_cidrs,
             token.renewable AND token.ttl_secs IS NOT NULL, token.ttl_secs, stamp + make_interval(secs => token.max_ttl_secs))
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (name) WHERE revoked_at IS NULL AND method = 'token' DO NOTHING
     RETURNING * INTO t;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'token "%" already exists', token.name

@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -177,7 +176,7 @@ func TestRawRequests(t *testing.T) {
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			must(t, err)
 			body, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-			if resp.StatusCode != tt.status || tt.status == 403 && !strings.Contains(fmt.Sprintf("%s", body), "not allowed to read") {
+			if resp.StatusCode != tt.status || tt.status == 403 && !strings.Contains(string(body), "not allowed to read") {
 				t.Errorf("%d: %s", resp.StatusCode, body)
 			}
 		})

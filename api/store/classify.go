@@ -40,8 +40,7 @@ const (
 const (
 	constraintSecretName = "secrets_name_key"
 	constraintTokenName  = "tokens_name_key"
-	// constraintOldTokenName is that of schemas of protocol 1.
-	constraintOldTokenName = "admin_tokens_name_key"
+	constraintTokenName1 = "admin_tokens_name_key" // in the schema of 0.1.0
 	// constraintFirstVersion says that the name was used before, up to another version.
 	constraintFirstVersion = "secrets_first_version_key"
 )
@@ -125,7 +124,7 @@ func classifyUnique(pg *pgconn.PgError, cause error) error {
 	switch pg.ConstraintName {
 	case constraintSecretName:
 		return core.Wrap(core.Exists, cause, "a secret of that name exists")
-	case constraintTokenName, constraintOldTokenName:
+	case constraintTokenName, constraintTokenName1:
 		return core.Wrap(core.Exists, cause, "a token of that name exists")
 	default:
 		return core.Wrap(core.Internal, cause, "a unique constraint was violated")

@@ -28,6 +28,7 @@ func TestClassify(t *testing.T) {
 		{"42883", "", 1, core.Unavailable, "does not have what this program calls"},
 		{"42P01", "", 1, core.Unavailable, "does not have what this program calls"},
 		{"23505", "secrets_name_key", 0, core.Exists, "a secret of that name"},
+		{"23505", "tokens_name_key", 0, core.Exists, "a token of that name"},
 		{"23505", "admin_tokens_name_key", 0, core.Exists, "a token of that name"},
 		{"23505", "secrets_pkey", 0, core.Internal, "internal error"},
 		{"VT001", "", 0, core.Stale, "server text"},

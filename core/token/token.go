@@ -1,4 +1,4 @@
-// Package token makes, reads and compares admin tokens.
+// Package token makes, reads and compares the tokens of REST callers.
 //
 // A token is 256 random bits, so its plain SHA-256 is enough of a fingerprint: no
 // guess can be tried against it. Only fingerprints are stored. A Token prints as

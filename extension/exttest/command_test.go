@@ -74,7 +74,7 @@ func TestOwnerGetsNoMember(t *testing.T) {
 // structureCommands would change whose the tables are, or tie others to them.
 var structureCommands = []string{
 	"ALTER TABLE vault.secrets OWNER TO postgres", "ALTER TABLE vault.access_grants OWNER TO CURRENT_USER",
-	"ALTER TABLE vault.secrets DISABLE ROW LEVEL SECURITY", "ALTER TABLE vault.admin_tokens NO FORCE ROW LEVEL SECURITY",
+	"ALTER TABLE vault.secrets DISABLE ROW LEVEL SECURITY", "ALTER TABLE vault.tokens NO FORCE ROW LEVEL SECURITY",
 	"REASSIGN OWNED BY vault_owner TO postgres", "REASSIGN OWNED BY of_others, vault_owner TO postgres",
 	"ALTER FUNCTION vault.read_secret(text, bigint) OWNER TO postgres", "ALTER ROUTINE vault.read_secret OWNER TO postgres",
 	"ALTER SCHEMA vault OWNER TO postgres",

@@ -333,7 +333,7 @@ func TestEffectiveRole(t *testing.T) {
 		s := b.c.connect(t, b.db, outsider)
 		for _, sql := range []string{
 			"SELECT * FROM vault.list_secrets()", "SELECT vault.describe_secret('kept')", "SELECT vault.read_sealed('{kept}', NULL)",
-			"TABLE vault.secrets", "TABLE vault.secret_versions", "TABLE vault.audit_log", "TABLE vault.access_grants", "TABLE vault.admin_tokens",
+			"TABLE vault.secrets", "TABLE vault.secret_versions", "TABLE vault.audit_log", "TABLE vault.access_grants", "TABLE vault.tokens",
 			"SELECT vault.grant_access('" + outsider + "', '*', '{read}')", "SELECT vault.sealed_for(10, 'read', 'kept', NULL)",
 			"SET ROLE vault_owner", "SELECT vault.require(10, 'read', 'kept')",
 		} {

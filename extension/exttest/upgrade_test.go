@@ -67,9 +67,9 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	n := 0
 	forEachRelease(t, c, func(t *testing.T, version string) {
 		n++
-		db, admin := c.install(t, fmt.Sprintf("loaded_%d", n), version)
+		db, _ := c.install(t, fmt.Sprintf("loaded_%d", n), version)
 		api := vaulttest.NewServer(t, db, "VAULT_LOCAL_MASTER_KEY="+strings.Repeat("QUFB", 10)+"QUE=")
-		admin = c.connect(t, db.Name, vaulttest.Superuser) // which knows the socket of the API
+		admin := c.connect(t, db.Name, vaulttest.Superuser) // which knows the socket of the API
 		fill(t, api, admin)
 		var reads, changes atomic.Int64
 		load := startLoad(t, c, api, db.Name, &reads, &changes)
@@ -90,7 +90,12 @@ func startLoad(t *testing.T, c cluster, api *vaulttest.Server, db string, reads,
 	failed := make(chan string, 3)
 	run := func(work func() string) {
 		why := "ended its goroutine"
-		defer func() { failed <- why }()
+		defer func() {
+			if why != "" {
+				t.Logf("the load ends: %s", why) // at once: what waits for more of it says only that none came
+			}
+			failed <- why
+		}()
 		for why = work(); why == "" && !stopped.Load(); {
 			why = work()
 		}

@@ -11,8 +11,7 @@
 CREATE ROLE regress_vault_service;
 CREATE ROLE regress_vault_auditor;
 SELECT vault.grant_service_role('regress_vault_service');
-GRANT USAGE ON SCHEMA vault TO regress_vault_auditor;
-GRANT EXECUTE ON FUNCTION vault.audit, vault.audit_after TO regress_vault_auditor;
+SELECT vault.grant_access('regress_vault_auditor', '*', '{audit}');
 -- append: what becomes of a record
 CREATE FUNCTION append(name text, action text DEFAULT 'read', outcome text DEFAULT 'ok', code text DEFAULT '',
     version bigint DEFAULT NULL, origin text DEFAULT '("here","reader",,192.0.2.7,req-1)') RETURNS text LANGUAGE sql AS $$
@@ -194,6 +193,5 @@ ROLLBACK;
 
 DROP FUNCTION append(text, text, text, text, bigint, text);
 SELECT vault.revoke_service_role('regress_vault_service');
-REVOKE EXECUTE ON FUNCTION vault.audit, vault.audit_after FROM regress_vault_auditor;
-REVOKE USAGE ON SCHEMA vault FROM regress_vault_auditor;
+SELECT vault.revoke_access('regress_vault_auditor', '*', '{audit}');
 DROP ROLE regress_vault_service, regress_vault_auditor;

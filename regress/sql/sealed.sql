@@ -300,7 +300,7 @@ SELECT try('SELECT vault.fail_rotation(NULL, NULL, NULL, NULL, NULL)');
 SELECT try('SELECT vault.release_rotation(NULL, NULL)');
 SELECT try('SELECT vault.plan_rotation(NULL, NULL, NULL, NULL)');
 SELECT try('SELECT vault.rewrap_version(NULL, NULL, NULL, NULL, NULL, NULL, NULL)');
-SELECT try('SELECT vault.create_token(NULL, NULL, NULL, NULL, NULL)');
+SELECT try('SELECT vault.create_token(NULL::uuid, NULL, NULL, NULL, NULL)');
 SELECT try('SELECT vault.revoke_token(NULL, NULL)');
 ROLLBACK;
 

@@ -176,9 +176,10 @@ ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO PUBLIC, regress_vault_friend;
 SET client_min_messages = error; CREATE EXTENSION hyperion_vault; RESET client_min_messages;  -- it warns where nothing rotates
 ALTER EXTENSION hyperion_vault SET SCHEMA public;
 
--- privileges of anybody but the owner, on anything: none
+-- privileges of anybody but the owner, on anything: what vault_admin and vault_anonymous begin with
 SELECT 'function', p.oid::regprocedure, p.proacl FROM pg_proc p
-WHERE p.pronamespace = 'vault'::regnamespace AND p.proacl IS DISTINCT FROM '{vault_owner=X/vault_owner}';
+WHERE p.pronamespace = 'vault'::regnamespace AND p.proacl IS DISTINCT FROM '{vault_owner=X/vault_owner}'
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 SELECT 'relation', c.oid::regclass, x.grantee::regrole, x.privilege_type FROM pg_class c, aclexplode(c.relacl) x
 WHERE c.relnamespace = 'vault'::regnamespace AND x.grantee <> c.relowner;
 SELECT 'column', a.attrelid::regclass, a.attname, a.attacl FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -191,7 +192,7 @@ SELECT 'schema', x.grantee::regrole, x.privilege_type FROM pg_namespace n, aclex
 WHERE n.nspname = 'vault' AND x.grantee <> n.nspowner;
 -- while the owner holds all there is to hold
 SELECT 'schema', string_agg(x.privilege_type, ',' ORDER BY x.privilege_type) FROM pg_namespace n, aclexplode(n.nspacl) x
-WHERE n.nspname = 'vault' GROUP BY n.nspname;
+WHERE n.nspname = 'vault' AND x.grantee = n.nspowner GROUP BY n.nspname;
 SELECT c.relkind, string_agg(DISTINCT x.privilege_type, ',' ORDER BY x.privilege_type)
 FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) x
 WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'S') AND x.grantee = c.relowner

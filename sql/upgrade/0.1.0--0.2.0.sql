@@ -1,0 +1,175 @@
+-- 0.1.0 to 0.2.0: what changes tables, types and policies, and the functions that go. The rest is generated.
+
+-- The roles that REST callers act as without a role of their own: vault_admin for those who may do everything, and
+-- vault_anonymous for those without a token. A role of that name may have members, as where roles were restored first; they
+-- are named, because they get what the role gets.
+DO $$
+DECLARE
+    wanted text;
+    found pg_catalog.pg_roles;
+    members text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['vault_admin', 'vault_anonymous'] LOOP
+        SELECT * INTO found FROM pg_catalog.pg_roles WHERE rolname = wanted;
+        IF found.oid IS NULL THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', wanted);
+        ELSIF found.rolcanlogin OR found.rolsuper OR found.rolcreatedb OR found.rolcreaterole
+              OR found.rolreplication OR found.rolbypassrls THEN
+            RAISE EXCEPTION 'role "%" exists with LOGIN or another attribute', wanted
+                USING ERRCODE = 'duplicate_object',
+                      HINT = 'The extension needs this role name for a role without attributes. Rename the existing role.';
+        ELSE
+            SELECT pg_catalog.string_agg(m.member::pg_catalog.regrole::text, ', ' ORDER BY m.member::pg_catalog.regrole::text)
+            INTO members FROM pg_catalog.pg_auth_members m WHERE m.roleid = found.oid;
+            IF members IS NOT NULL THEN
+                RAISE WARNING 'role "%" exists and has members: %', wanted, members
+                    USING HINT = 'They hold in this database what the role is granted. Revoke the membership of those who should not.';
+            END IF;
+        END IF;
+    END LOOP;
+END
+$$;
+
+CREATE TYPE vault.decision AS (
+    cause text,
+    actor text,
+    acting text,
+    role oid,
+    scopes jsonb
+);
+
+CREATE TYPE vault.new_token AS (
+    id uuid,
+    fingerprint bytea,
+    name text,
+    ttl_secs bigint,
+    max_ttl_secs bigint,
+    renewable boolean,
+    scope jsonb,
+    bound_cidrs cidr[]
+);
+
+CREATE TYPE vault.token_info AS (
+    id uuid,
+    name text,
+    role text,
+    method text,
+    parent uuid,
+    scopes jsonb,
+    bound_cidrs text[],
+    renewable boolean,
+    ttl_secs bigint,
+    created_at timestamptz,
+    expires_at timestamptz,
+    max_expires_at timestamptz,
+    revoked_at timestamptz
+);
+
+-- Admin tokens become tokens of vault_admin, as valid as they were.
+ALTER TABLE vault.admin_tokens RENAME TO tokens;
+ALTER TABLE vault.tokens RENAME CONSTRAINT admin_tokens_pkey TO tokens_pkey;
+ALTER TABLE vault.tokens RENAME CONSTRAINT admin_tokens_name_len TO tokens_name_len;
+ALTER TABLE vault.tokens RENAME CONSTRAINT admin_tokens_fingerprint_key TO tokens_fingerprint_key;
+ALTER TABLE vault.tokens RENAME CONSTRAINT admin_tokens_fingerprint_len TO tokens_fingerprint_len;
+ALTER TABLE vault.tokens
+    ADD COLUMN holder vault.grantee,
+    ADD COLUMN role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,
+    ADD COLUMN method text NOT NULL DEFAULT 'token'
+        CONSTRAINT tokens_method_len CHECK (pg_catalog.octet_length(method) BETWEEN 1 AND 64),
+    ADD COLUMN parent uuid,
+    ADD COLUMN scopes jsonb
+        CONSTRAINT tokens_scopes_array CHECK (pg_catalog.jsonb_typeof(scopes) = 'array'
+                                              AND pg_catalog.octet_length(scopes::text) <= 65536),
+    ADD COLUMN bound_cidrs cidr[],
+    ADD COLUMN renewable boolean NOT NULL DEFAULT false,
+    ADD COLUMN ttl_secs bigint CONSTRAINT tokens_ttl_secs_positive CHECK (ttl_secs >= 1),
+    ADD COLUMN max_expires_at timestamptz;
+UPDATE vault.tokens SET holder = vault.hold((SELECT oid FROM pg_catalog.pg_roles WHERE rolname = 'vault_admin')::pg_catalog.regrole);
+ALTER TABLE vault.tokens ALTER COLUMN holder SET NOT NULL, ALTER COLUMN method DROP DEFAULT, ALTER COLUMN renewable DROP DEFAULT;
+DROP INDEX vault.admin_tokens_name_key;
+CREATE INDEX tokens_public_id_idx ON vault.tokens (pg_catalog.substring(fingerprint, 1, 8));
+CREATE UNIQUE INDEX tokens_name_key ON vault.tokens (name) WHERE revoked_at IS NULL AND method = 'token';
+CREATE INDEX tokens_parent_idx ON vault.tokens (parent) WHERE parent IS NOT NULL;
+CREATE INDEX tokens_end_idx ON vault.tokens (LEAST(revoked_at, expires_at));
+
+ALTER TABLE vault.access_grants DROP CONSTRAINT access_grants_action_known, DROP CONSTRAINT access_grants_key,
+    ADD COLUMN builtin text COLLATE "C",
+    ADD CONSTRAINT access_grants_action_known
+        CHECK (action IN ('read', 'create', 'update', 'delete', 'rotate', 'verify', 'manage', 'audit'));
+CREATE UNIQUE INDEX access_grants_key ON vault.access_grants (grantee, pattern, action) WHERE builtin IS NULL;
+
+CREATE TABLE vault.revoked_defaults (
+    role_name text COLLATE "C" NOT NULL,
+    action text NOT NULL,
+    CONSTRAINT revoked_defaults_pkey PRIMARY KEY (role_name, action)
+);
+
+CREATE TABLE vault.login_roles (
+    id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid() CONSTRAINT login_roles_pkey PRIMARY KEY,
+    mount text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    holder vault.grantee NOT NULL,
+    role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,  -- null: missing
+    token_type text NOT NULL DEFAULT 'service'
+        CONSTRAINT login_roles_token_type_known CHECK (token_type IN ('service', 'batch')),
+    token_ttl_secs bigint NOT NULL
+        CONSTRAINT login_roles_token_ttl_range CHECK (token_ttl_secs BETWEEN 1 AND 315360000),
+    token_max_ttl_secs bigint NOT NULL
+        CONSTRAINT login_roles_token_max_ttl_range CHECK (token_max_ttl_secs BETWEEN 1 AND 315360000),
+    scopes jsonb,
+    bound_cidrs cidr[],
+    valid_from timestamptz NOT NULL,
+    config jsonb NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    CONSTRAINT login_roles_name_key UNIQUE (mount, name)
+);
+
+ALTER TABLE vault.audit_log DROP CONSTRAINT audit_log_action_known,
+    ADD COLUMN accessor uuid,
+    ADD COLUMN method text,
+    ADD CONSTRAINT audit_log_action_known CHECK (action IN (
+        'create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe', 'configure', 'expire',
+        'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
+        'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
+        'audit_gap', 'audit_prune', 'malformed'));
+
+ALTER TABLE vault.login_roles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.revoked_defaults ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON vault.login_roles TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.revoked_defaults TO vault_owner USING (true) WITH CHECK (true);
+SELECT pg_catalog.pg_extension_config_dump('vault.tokens',
+    'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_catalog.pg_extension_config_dump('vault.login_roles',
+    'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_catalog.pg_extension_config_dump('vault.access_grants',
+    'WHERE builtin IS NULL AND (grantee IS NULL OR grantee IN (SELECT oid FROM pg_catalog.pg_roles))');
+SELECT pg_catalog.pg_extension_config_dump('vault.revoked_defaults', '');
+
+-- Who could read the audit or change grants by a privilege on the functions gets the action that they ask for now.
+INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by)
+SELECT vault.hold(h.grantee::pg_catalog.regrole), '*', h.action, pg_catalog.clock_timestamp(), 'ALTER EXTENSION'
+FROM (SELECT DISTINCT x.grantee, f.action
+      FROM (VALUES ('audit', 'vault.audit(text,timestamptz,integer,timestamptz)'), ('audit', 'vault.audit_after(bigint,integer)'),
+             ('audit', 'vault.access_list()'), ('audit', 'vault.who_may(text,text)'),
+             ('manage', 'vault.grant_access(regrole,text,text[])'), ('manage', 'vault.revoke_access(regrole,text,text[])'),
+             ('manage', 'vault.adopt_grants(text,regrole)'), ('manage', 'vault.forget_grants(text)')) f (action, signature)
+JOIN pg_catalog.pg_proc p ON p.oid = f.signature::pg_catalog.regprocedure
+CROSS JOIN pg_catalog.aclexplode(p.proacl) x
+WHERE x.grantee NOT IN (0, p.proowner)) h;
+
+DROP FUNCTION vault.visible_names(oid);
+DROP FUNCTION vault.audit(text, timestamptz, integer, timestamptz);
+DROP FUNCTION vault.audit_after(bigint, integer);
+
+-- After the functions
+
+INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by, builtin)
+SELECT vault.hold(d.role::pg_catalog.regrole), '*', a, pg_catalog.clock_timestamp(), 'CREATE EXTENSION', d.role
+FROM (VALUES ('vault_admin', vault.all_actions()), ('vault_anonymous', '{read,verify}')) d (role, actions), pg_catalog.unnest(d.actions) a;
+GRANT USAGE ON SCHEMA vault TO vault_admin, vault_anonymous;
+-- Made anew with the comment that they had.
+COMMENT ON FUNCTION vault.audit(text, timestamptz, integer, timestamptz)
+    IS 'the newest audit records since a time and before another, oldest first by the time of the operation';
+COMMENT ON FUNCTION vault.audit_after(bigint, integer)
+    IS 'the audit records that follow an id, in the order of ids, each once, also those that commit late; 0: from the first';
