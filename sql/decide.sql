@@ -88,7 +88,7 @@ COMMENT ON FUNCTION vault.pattern_range(text) IS 'the names that a pattern selec
 -- has the other in it or they are apart. So what all scopes and some grant have in common is made of ranges of theirs.
 CREATE FUNCTION vault.visible_names(caller oid, scopes jsonb DEFAULT NULL, actions text[] DEFAULT vault.all_actions())
 RETURNS TABLE (first text, beyond text)
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -165,7 +165,7 @@ COMMENT ON FUNCTION vault.require_manager(text) IS 'raises unless the calling ro
 
 CREATE FUNCTION vault.explain_role(caller oid, scopes jsonb, name text)
 RETURNS TABLE (action text, allowed boolean, cause text, grantee text, pattern text, how text)
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN

@@ -153,7 +153,8 @@ BEGIN
                                  WHERE c.xid >= pg_snapshot_xmin(pg_current_snapshot())),
             'waiting', vault.waiting(),
             'supervision', vault.supervision(),
-            'failures', vault.failures())
+            'failures', vault.failures(),
+            'anonymous_reads_all', coalesce(vault.may(to_regrole('vault_anonymous'), 'read', '*'), false))
         || (SELECT jsonb_build_object(
                 'secrets', count(*),
                 'automatic', count(*) FILTER (WHERE kind = 'automatic'),
