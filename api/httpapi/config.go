@@ -35,6 +35,8 @@ type Config struct {
 	Metrics        http.Handler  // answers /metrics, to anybody; nil = there is none
 
 	Warnings []Warning // what the status says of this node's settings
+	// AnonymousWarning, if set, is what the status says while callers without a token may read every secret.
+	AnonymousWarning func() *Warning
 
 	Changed    *Bell           // rung when a secret may have changed; nil = never
 	Closing    <-chan struct{} // ends the event streams when it is closed; nil = never
@@ -145,6 +147,15 @@ func (s *server) routes(e *gin.Engine) {
 	get("/v1/status", s.status)
 	get("/v1/events", s.events)
 	get("/v1/audit", s.exportAudit)
+	e.POST("/v1/tokens", s.patient, s.createToken)
+	get("/v1/tokens", s.listTokens)
+	get("/v1/tokens/:accessor", s.showToken)
+	e.DELETE("/v1/tokens/:accessor", s.patient, s.revokeToken)
+	e.POST("/v1/tokens/:accessor/renew", s.patient, s.renewToken)
+	get("/v1/grants", s.listGrants)
+	e.PUT("/v1/grants", s.patient, s.grant)
+	e.DELETE("/v1/grants", s.patient, s.revoke)
+	get("/v1/access", s.explainAccess)
 }
 
 // ServerConfig is what NewServer needs. Handler and Addr are required.

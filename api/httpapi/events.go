@@ -85,7 +85,15 @@ type Warning struct {
 }
 
 // warnings is never nil, so that the JSON is a list.
-func (s *server) warnings() []Warning { return append([]Warning{}, s.Warnings...) }
+func (s *server) warnings(v *vault.Status) []Warning {
+	all := append([]Warning{}, s.Warnings...)
+	if v.AnonymousReadsAll && s.AnonymousWarning != nil {
+		if w := s.AnonymousWarning(); w != nil {
+			all = append(all, *w)
+		}
+	}
+	return all
+}
 
 // failureBody is a rotation that is tried again.
 type failureBody struct {
@@ -143,7 +151,7 @@ func (s *server) status(c *gin.Context) {
 		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
 		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
 		Unplanned: v.Unplanned, EventsHeldSecs: v.EventsHeldSecs, Failures: failureBodies(v.Failures),
-		Replication: replicationBodyOf(v.Replication), Warnings: s.warnings(), Waiting: waitingBodies(v.Waiting), Conditions: conditionBodies(v.Conditions),
+		Replication: replicationBodyOf(v.Replication), Warnings: s.warnings(&v), Waiting: waitingBodies(v.Waiting), Conditions: conditionBodies(v.Conditions),
 	})
 }
 

@@ -28,6 +28,8 @@ type auditLine struct {
 	At          *time.Time      `json:"at"`
 	Node        string          `json:"node"`
 	Actor       string          `json:"actor"`
+	Accessor    string          `json:"accessor,omitempty"`
+	Method      string          `json:"method,omitempty"`
 	SessionRole string          `json:"session_role,omitempty"`
 	ClientIP    string          `json:"client_ip,omitempty"`
 	Action      string          `json:"action"`
@@ -157,7 +159,7 @@ func (s *server) closing() bool {
 
 func auditLineOf(r *vault.AuditRecord) auditLine {
 	return auditLine{
-		ID: r.ID, At: orNil(r.At), Node: r.Node, Actor: r.Actor, SessionRole: r.SessionRole, ClientIP: r.ClientIP,
+		ID: r.ID, At: orNil(r.At), Node: r.Node, Actor: r.Actor, Accessor: r.Accessor, Method: r.Method, SessionRole: r.SessionRole, ClientIP: r.ClientIP,
 		Action: r.Action, Name: r.Name, Version: r.Version, Outcome: r.Outcome, Code: r.Code, RequestID: r.RequestID,
 		Details: r.Details,
 	}

@@ -186,7 +186,7 @@ func TestExportsOfUnknownCallers(t *testing.T) {
 	var held atomic.Bool
 	held.Store(true)
 	a.store.FailWith(func(op string) error {
-		if op == "ActiveTokens" && held.Load() {
+		if op == "Decide" && held.Load() {
 			looks <- struct{}{}
 			<-release
 		}

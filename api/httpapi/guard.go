@@ -45,6 +45,9 @@ func (s *server) guard(c *gin.Context) {
 	if err == nil && public && p.PublicIPs != nil && !p.PublicIPs.Allows(callerOf(c).Addr) {
 		err = core.Errorf(core.Denied, "this client address is not allowed here")
 	}
+	if err == nil && !public {
+		err = stateOf(c).tokenErr
+	}
 	if err == nil {
 		return
 	}

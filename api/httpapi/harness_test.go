@@ -159,6 +159,12 @@ func template(method, path string) (string, string) {
 		}
 		return base + "{name}", name
 	}
+	if accessor, ok := strings.CutPrefix(path, "/v1/tokens/"); ok {
+		if a, ok := strings.CutSuffix(accessor, "/renew"); ok {
+			return "/v1/tokens/{accessor}/renew", a
+		}
+		return "/v1/tokens/{accessor}", accessor
+	}
 	return path, ""
 }
 
@@ -185,7 +191,7 @@ func (a *api) conforms(r *http.Request, body string, w *httptest.ResponseRecorde
 		r.Body = http.NoBody
 	}
 	in := &openapi3filter.RequestValidationInput{
-		Request: r, PathParams: map[string]string{"name": name},
+		Request: r, PathParams: map[string]string{"name": name, "accessor": name},
 		Route: &routers.Route{Spec: a.doc, Path: path, PathItem: item, Method: r.Method, Operation: op},
 		Options: &openapi3filter.Options{
 			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true,

@@ -18,6 +18,7 @@ import (
 
 const (
 	headerRequestID = "X-Request-Id"
+	headerToken     = "X-Vault-Token"
 	keyState        = "state"
 )
 
@@ -25,6 +26,7 @@ const (
 type state struct {
 	caller    vault.Caller
 	unbounded context.Context // ends with the client, without the deadline
+	tokenErr  error           // why it is not clear which token was presented
 }
 
 // Headers of every answer, shared by all: nobody writes to what they hold.
@@ -40,10 +42,11 @@ func (s *server) begin(c *gin.Context) {
 	start := time.Now()
 	caller := vault.Caller{
 		Addr:      clientAddr(c.Request, s.Policy.Load().TrustedProxies),
-		Bearer:    bearer(c.Request.Header),
 		RequestID: idOf(c.Request.Header),
 	}
-	c.Set(keyState, &state{caller: caller, unbounded: c.Request.Context()})
+	var tokenErr error
+	caller.Bearer, tokenErr = presented(c.Request.Header)
+	c.Set(keyState, &state{caller: caller, unbounded: c.Request.Context(), tokenErr: tokenErr})
 	h := c.Writer.Header()
 	h[headerRequestID] = []string{caller.RequestID}
 	h["X-Content-Type-Options"] = nosniff
@@ -129,6 +132,20 @@ func isRequestID(s string) bool {
 		}
 	}
 	return true
+}
+
+// presented returns the token of the Authorization header or of X-Vault-Token, which clients of other vaults send. Two
+// different ones are an error: whoever sends a second one by mistake must not act as the holder of the first.
+func presented(h http.Header) (vault.Bearer, error) {
+	inAuthorization, other := bearer(h), h[headerToken]
+	if len(other) == 0 {
+		return inAuthorization, nil
+	}
+	t := vault.Bearer(strings.Trim(other[0], " "))
+	if len(other) > 1 || len(h["Authorization"]) > 0 && inAuthorization != t {
+		return "", core.Errorf(core.Invalid, "the request presents two different tokens, in Authorization and X-Vault-Token or in one of them")
+	}
+	return t, nil
 }
 
 // bearer returns the token of the one Authorization header, unchecked.

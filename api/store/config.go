@@ -147,7 +147,7 @@ func (c Config) connection(name string, params map[string]string) (*pgx.ConnConf
 		conn.RuntimeParams[k] = v
 	}
 	conn.RuntimeParams["client_encoding"] = "UTF8" // the server's default is the database's encoding
-	conn.RuntimeParams["jit"] = "off" // no statement of this program runs long enough to earn what compiling it costs
+	conn.RuntimeParams["jit"] = "off"              // no statement of this program runs long enough to earn what compiling it costs
 	// A statement of a batch must see what was committed when it began, not when the batch did.
 	conn.RuntimeParams["default_transaction_isolation"] = "read committed"
 	conn.ConnectTimeout = c.ConnectTimeout

@@ -86,6 +86,9 @@ func ParseTokenID(s string) (id TokenID, err error) {
 // String returns the UUID in lower case.
 func (id TokenID) String() string { return core.SecretID(id).String() }
 
+// MarshalText returns the UUID in lower case.
+func (id TokenID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
 // NewToken stores a token for a REST caller and returns it with its metadata: the only moment its text exists in the clear.
 // A token of a role needs the right manage on all names; without a role it is a child of the caller's token. Errors:
 // Unauthenticated, Denied, Invalid, Exists, NotFound (no such role), Unavailable.

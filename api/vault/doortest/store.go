@@ -271,11 +271,11 @@ func (s *Store) stored(x *secret, v version) vault.StoredValue {
 func (s *Store) alive(v version) bool { return v.expires.IsZero() || v.expires.After(s.Now()) }
 
 // ReadSealed implements vault.Store.
-func (s *Store) ReadSealed(ctx context.Context, by vault.Credential, name core.Name, number uint64, f vault.Freshness) ([]vault.StoredValue, vault.Identity, error) {
+func (s *Store) ReadSealed(_ context.Context, by vault.Credential, name core.Name, number uint64, f vault.Freshness) ([]vault.StoredValue, vault.Identity, error) {
 	leave, err := s.enter("ReadSealed")
 	defer leave()
-	if err != nil || ctx.Err() != nil {
-		return nil, vault.Identity{}, orCancelled(ctx, err)
+	if err != nil {
+		return nil, vault.Identity{}, err
 	}
 	s.asked = f
 	who, err := s.decided(by, "read", string(name))
@@ -300,11 +300,11 @@ func (s *Store) sealed(name core.Name, number uint64) (out []vault.StoredValue) 
 }
 
 // ReadEach implements vault.Store.
-func (s *Store) ReadEach(ctx context.Context, by vault.Credential, names []core.Name, room int, f vault.Freshness) ([]vault.StoredResult, vault.Identity, error) {
+func (s *Store) ReadEach(_ context.Context, by vault.Credential, names []core.Name, room int, f vault.Freshness) ([]vault.StoredResult, vault.Identity, error) {
 	leave, err := s.enter("ReadEach")
 	defer leave()
-	if err != nil || ctx.Err() != nil {
-		return nil, vault.Identity{}, orCancelled(ctx, err)
+	if err != nil {
+		return nil, vault.Identity{}, err
 	}
 	s.asked = f
 	out := make([]vault.StoredResult, len(names))
@@ -347,11 +347,11 @@ func (s *Store) ReadSealedOnWriter(_ context.Context, name core.Name) (vault.Sto
 }
 
 // ReadVerifiable implements vault.Store.
-func (s *Store) ReadVerifiable(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.StoredValue, vault.Identity, error) {
+func (s *Store) ReadVerifiable(_ context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.StoredValue, vault.Identity, error) {
 	leave, err := s.enter("ReadVerifiable")
 	defer leave()
-	if err != nil || ctx.Err() != nil {
-		return nil, vault.Identity{}, orCancelled(ctx, err)
+	if err != nil {
+		return nil, vault.Identity{}, err
 	}
 	s.asked = f
 	who, err := s.decided(by, "verify", string(name))
@@ -369,11 +369,11 @@ func (s *Store) ReadVerifiable(ctx context.Context, by vault.Credential, name co
 	return out, who, nil
 }
 
-func (s *Store) describe(ctx context.Context, op string, by vault.Credential, right string, name core.Name, f vault.Freshness) (vault.Secret, vault.Identity, error) {
+func (s *Store) describe(op string, by vault.Credential, right string, name core.Name, f vault.Freshness) (vault.Secret, vault.Identity, error) {
 	leave, err := s.enter(op)
 	defer leave()
-	if err != nil || ctx.Err() != nil {
-		return vault.Secret{}, vault.Identity{}, orCancelled(ctx, err)
+	if err != nil {
+		return vault.Secret{}, vault.Identity{}, err
 	}
 	s.asked = f
 	who, err := s.decided(by, right, string(name))
@@ -403,21 +403,21 @@ func (x *secret) result() vault.SecretResult {
 }
 
 // DescribeSecret implements vault.Store.
-func (s *Store) DescribeSecret(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) (vault.Secret, vault.Identity, error) {
-	return s.describe(ctx, "DescribeSecret", by, "list", name, f)
+func (s *Store) DescribeSecret(_ context.Context, by vault.Credential, name core.Name, f vault.Freshness) (vault.Secret, vault.Identity, error) {
+	return s.describe("DescribeSecret", by, "list", name, f)
 }
 
 // DescribeSecretOnWriter implements vault.Store.
-func (s *Store) DescribeSecretOnWriter(ctx context.Context, by vault.Credential, action vault.Action, name core.Name) (vault.Secret, vault.Identity, error) {
-	return s.describe(ctx, "DescribeSecretOnWriter", by, vault.RightOf(action), name, vault.Freshness{Primary: true})
+func (s *Store) DescribeSecretOnWriter(_ context.Context, by vault.Credential, action vault.Action, name core.Name) (vault.Secret, vault.Identity, error) {
+	return s.describe("DescribeSecretOnWriter", by, vault.RightOf(action), name, vault.Freshness{Primary: true})
 }
 
 // DescribeSecrets implements vault.Store.
-func (s *Store) DescribeSecrets(ctx context.Context, by vault.Credential, prefix, after string, limit int, f vault.Freshness) ([]vault.SecretResult, vault.Identity, error) {
+func (s *Store) DescribeSecrets(_ context.Context, by vault.Credential, prefix, after string, limit int, f vault.Freshness) ([]vault.SecretResult, vault.Identity, error) {
 	leave, err := s.enter("DescribeSecrets")
 	defer leave()
-	if err != nil || ctx.Err() != nil {
-		return nil, vault.Identity{}, orCancelled(ctx, err)
+	if err != nil {
+		return nil, vault.Identity{}, err
 	}
 	s.asked = f
 	who, err := s.decided(by, "list", "")
@@ -429,11 +429,11 @@ func (s *Store) DescribeSecrets(ctx context.Context, by vault.Credential, prefix
 }
 
 // DescribeVersions implements vault.Store.
-func (s *Store) DescribeVersions(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.VersionInfo, vault.Identity, error) {
+func (s *Store) DescribeVersions(_ context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.VersionInfo, vault.Identity, error) {
 	leave, err := s.enter("DescribeVersions")
 	defer leave()
-	if err != nil || ctx.Err() != nil {
-		return nil, vault.Identity{}, orCancelled(ctx, err)
+	if err != nil {
+		return nil, vault.Identity{}, err
 	}
 	s.asked = f
 	who, err := s.decided(by, "list", string(name))
