@@ -35,6 +35,8 @@ type Config struct {
 	TLS    APITLS
 	// AllowedIPs may read secrets. The zero List allows nobody.
 	AllowedIPs allowlist.List
+	// AnonymousRead lets callers without a token read what the role vault_anonymous may.
+	AnonymousRead bool
 	// TrustedProxies are the peers whose X-Forwarded-For is believed. Empty means none: the peer is the client.
 	TrustedProxies []netip.Prefix
 	// AllowedHosts are names, in lower case, that a request may be for beside localhost, every address, NodeName and
@@ -137,7 +139,7 @@ type Audit struct {
 // key, so it does not pass Load's checks as it is.
 func Default() Config {
 	return Config{
-		Listen: []Address{{HostPort: "0.0.0.0:8200"}}, bare: []bool{true},
+		Listen: []Address{{HostPort: "0.0.0.0:8200"}}, bare: []bool{true}, AnonymousRead: true,
 		Postgres: Postgres{
 			Hosts: []string{"127.0.0.1"}, Port: 5432, User: "vault_service", Database: "postgres",
 		},

@@ -20,6 +20,7 @@ var sample = map[string]string{
 	"VAULT_LOCAL_MASTER_KEY":     base64.StdEncoding.EncodeToString([]byte("CANARY-KEY-0123456789-0123456789")),
 	"VAULT_OLD_LOCAL_MASTER_KEY": base64.StdEncoding.EncodeToString([]byte("CANARY-OLD-0123456789-0123456789")),
 	"VAULT_ALLOWED_IPS":          "10.0.0.0/8,::1",
+	"VAULT_ANONYMOUS_READ":       "off",
 	"VAULT_TRUST_PROXY":          "10.0.0.1,10.0.0.2",
 	"VAULT_LOG_LEVEL":            "debug",
 	"VAULT_ALLOWED_HOSTS":        "vault.example.org,vault",
@@ -52,7 +53,7 @@ func same(a, b Config) bool {
 		string(a.KMS.MasterKey) == string(b.KMS.MasterKey) &&
 		string(a.KMS.Old.MasterKey) == string(b.KMS.Old.MasterKey) && a.AllowedIPs.String() == b.AllowedIPs.String() &&
 		fmt.Sprint(a.TrustedProxies) == fmt.Sprint(b.TrustedProxies) && a.LogLevel == b.LogLevel &&
-		fmt.Sprint(a.AllowedHosts, a.MetricsIPs) == fmt.Sprint(b.AllowedHosts, b.MetricsIPs)
+		fmt.Sprint(a.AllowedHosts, a.MetricsIPs, a.AnonymousRead) == fmt.Sprint(b.AllowedHosts, b.MetricsIPs, b.AnonymousRead)
 }
 
 // TestEveryFile goes through the table: what NAME_FILE names means the same as NAME.

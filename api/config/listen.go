@@ -130,6 +130,16 @@ func (c Config) PlainBeyondLoopback() (plain []Address) {
 	return plain
 }
 
+// BeyondLoopback returns the addresses that other systems reach.
+func (c Config) BeyondLoopback() (reached []Address) {
+	for _, a := range c.Listen {
+		if !a.Loopback() {
+			reached = append(reached, a)
+		}
+	}
+	return reached
+}
+
 // checkShared is the rule for a file that a container runtime may have mounted: a key that every user may read is a warning.
 func (l *loader) checkShared(name, file string) error {
 	_, open, err := readText(file)

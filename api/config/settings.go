@@ -59,6 +59,7 @@ var settings = []setting{
 	{name: nameClientAuth, want: "want require or optional", set: setClientAuth},
 	{name: "VAULT_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", reload: true, list: true,
 		set: setAllowedIPs},
+	{name: "VAULT_ANONYMOUS_READ", want: "want on or off", reload: true, set: setAnonymousRead},
 	{name: "VAULT_TRUST_PROXY", want: "want false, true (loopback proxies) or comma-separated proxy addresses or CIDR networks",
 		reload: true, list: true, set: setTrustProxy},
 	{name: "VAULT_ALLOWED_HOSTS", want: "want comma-separated host names, without ports", reload: true, list: true,
@@ -125,6 +126,15 @@ var clientNames = []string{"VAULT_ADDR", "VAULT_ADMIN_TOKEN"}
 func setAllowedIPs(c *Config, v string) (err error) {
 	c.AllowedIPs, err = allowlist.Parse(v)
 	return err
+}
+
+func setAnonymousRead(c *Config, v string) error {
+	v = strings.ToLower(v)
+	if v != "on" && v != "off" {
+		return errWant
+	}
+	c.AnonymousRead = v == "on"
+	return nil
 }
 
 // setAllowedHosts takes a final dot, which says nothing, away. Addresses need no entry.

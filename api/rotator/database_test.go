@@ -162,7 +162,7 @@ func TestFailureIsKeptAndRetried(t *testing.T) {
 	start(t, rotator.Config{Door: b.door, Poll: 50 * time.Millisecond})
 	b.await("a failure is kept", "SELECT last_error IS NOT NULL AND state = 'queued' FROM vault.rotation_jobs")
 	b.await("the failure is seen", "SELECT (vault.status()->>'failing')::int = 1")
-	status, err := b.wired.db.Status(t.Context())
+	status, _, err := b.wired.db.Status(t.Context(), vault.Itself())
 	if err != nil || len(status.Failures) != 1 {
 		t.Fatalf("got %+v, %v", status, err)
 	}

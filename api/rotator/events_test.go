@@ -119,9 +119,10 @@ func TestPlacesThatAreUnknown(t *testing.T) {
 		}
 		return n.Reset
 	}
-	changes, known, err := b.wired.db.ChangesSince(t.Context(), vault.Place{}, 10)
-	if err != nil || !known || len(changes) != 2 {
-		t.Fatalf("got %v, %v, %v", changes, known, err)
+	page, _, err := b.wired.db.ChangesSince(t.Context(), vault.Itself(), vault.Place{}, 10)
+	changes := page.Changes
+	if err != nil || !page.Known || len(changes) != 2 {
+		t.Fatalf("got %+v, %v", page, err)
 	}
 	first, last := changes[0].Place, changes[1].Place
 	future, other := last, last
@@ -173,11 +174,11 @@ func TestNoChangeIsSkipped(t *testing.T) {
 	b.exec(insert, "late")
 	names := func(after vault.Place) (names []string, last vault.Place) {
 		t.Helper()
-		changes, known, err := b.wired.db.ChangesSince(t.Context(), after, 10)
-		if err != nil || !known {
-			t.Fatal(known, err)
+		page, _, err := b.wired.db.ChangesSince(t.Context(), vault.Itself(), after, 10)
+		if err != nil || !page.Known {
+			t.Fatal(page.Known, err)
 		}
-		for _, c := range changes {
+		for _, c := range page.Changes {
 			names, last = append(names, string(c.Name)), c.Place
 		}
 		return names, last
@@ -188,7 +189,7 @@ func TestNoChangeIsSkipped(t *testing.T) {
 	b.exec("UPDATE vault.changes SET at = at - interval '100 s'")
 	held := func() int64 {
 		t.Helper()
-		s, err := b.wired.db.Status(t.Context())
+		s, _, err := b.wired.db.Status(t.Context(), vault.Itself())
 		if err != nil {
 			t.Fatal(err)
 		}

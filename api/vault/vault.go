@@ -78,6 +78,9 @@ func (v *Vault) SetAllow(l allowlist.List) { v.allow.Store(&l) }
 // request on.
 func (v *Vault) SetAnonymous(may bool) { v.anonymousOff.Store(!may) }
 
+// AnonymousOn reports whether callers without a token are decided about.
+func (v *Vault) AnonymousOn() bool { return !v.anonymousOff.Load() }
+
 // complete fills in the defaults and reports every missing part at once.
 func (c *Config) complete() error {
 	var problems []error

@@ -48,8 +48,8 @@ func TestCalls(t *testing.T) {
 		stdout, stderr string // texts in them; "" = must be empty
 	}{
 		{"OKVersion", []string{"version"}, 0, "hyperion-vault-api dev (go", ""},
-		{"OKHelp", []string{"help"}, 0, "token       Create, list and revoke admin tokens", ""},
-		{"OKHelpFlag", []string{"token", "create", "--help"}, 0, "--expires-in", ""},
+		{"OKHelp", []string{"help"}, 0, "token       Create, list, show, renew and revoke tokens", ""},
+		{"OKHelpFlag", []string{"token", "create", "--help"}, 0, "--ttl", ""},
 		{"ErrUnknownCommand", []string{"frobnicate"}, 2, "", `unknown command "frobnicate"`},
 		{"ErrUnknownFlag", []string{"serve", "--fast"}, 2, "", "unknown flag: --fast"},
 		{"ErrServeArgument", []string{"serve", "now"}, 2, "", "unknown command"},

@@ -23,7 +23,7 @@ func TestToken(t *testing.T) {
 		t.Fatalf("create: exit %d, %q, %s", code, stdout, stderr)
 	}
 	token := strings.TrimSpace(stdout)
-	if stderr != `token "ops" created; it expires in 720h0m0s. It is shown this once only.` {
+	if !regexp.MustCompile(`^token "ops" created; it acts as role "vault_admin" and expires in 720h0m0s. Its accessor is \S{36}. It is shown this once only.$`).MatchString(stderr) {
 		t.Errorf("create: %s", stderr)
 	}
 	if got := use(token); got == 401 || got == 403 {
@@ -33,7 +33,7 @@ func TestToken(t *testing.T) {
 		t.Errorf("another token: %d", got)
 	}
 	code, stdout, stderr = call(t, env, "token", "list")
-	if code != 0 || !regexp.MustCompile(`(?m)^ops +\S+Z +\S+Z +-$`).MatchString(stdout) || !strings.HasPrefix(stdout, "NAME ") ||
+	if code != 0 || !regexp.MustCompile(`(?m)^ops +\S{36} +vault_admin +token +\S+Z +\S+Z +-$`).MatchString(stdout) || !strings.HasPrefix(stdout, "NAME ") ||
 		strings.Contains(stdout, token) || stderr != "" {
 		t.Errorf("list: exit %d, %s, %s", code, stdout, stderr)
 	}
@@ -62,7 +62,7 @@ func TestToken(t *testing.T) {
 	if got := use(token); got != 401 {
 		t.Errorf("the revoked token: %d", got)
 	}
-	if _, stdout, _ = call(t, env, "token", "list"); !regexp.MustCompile(`(?m)^ops +\S+Z +\S+Z +\S+Z$`).MatchString(stdout) {
+	if _, stdout, _ = call(t, env, "token", "list"); !regexp.MustCompile(`(?m)^ops +\S{36} +vault_admin +token +\S+Z +\S+Z +\S+Z$`).MatchString(stdout) {
 		t.Errorf("list: %s", stdout)
 	}
 	t.Run("OKAudited", func(t *testing.T) {

@@ -126,7 +126,7 @@ func (s *Service) closeJournal(ctx context.Context) error {
 
 func newDoor(c config.Config, db *store.DB, keeper vault.Keeper, recorder vault.Recorder) (*vault.Vault, error) {
 	return vault.New(vault.Config{
-		Store: db, Keeper: keeper, Recorder: recorder, Allow: c.AllowedIPs, Node: c.NodeName,
+		Store: db, Keeper: keeper, Recorder: recorder, Allow: c.AllowedIPs, AnonymousOff: !c.AnonymousRead, Node: c.NodeName,
 		Database: c.Postgres.Database, MaxValueLen: c.MaxValueLen,
 	})
 }
@@ -141,7 +141,7 @@ func (s *Service) listen(ctx context.Context) error {
 	s.policy = httpapi.NewLivePolicy(policyOf(s.cfg))
 	requests := metric.NewRequests()
 	handler := httpapi.New(httpapi.Config{
-		Vault: s.door, Log: s.log, Policy: s.policy, Warnings: warningsOf(s.cfg), RequestTimeout: s.cfg.RequestTimeout,
+		Vault: s.door, Log: s.log, Policy: s.policy, Warnings: warningsOf(s.cfg), AnonymousWarning: s.anonymousWarning, RequestTimeout: s.cfg.RequestTimeout,
 		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, WriteTimeout: s.cfg.WriteTimeout,
 		Meter: requests, Metrics: metric.Handler(s.sources(requests)), Changed: &s.changed, Closing: s.closing,
 	})
@@ -188,6 +188,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer cancel() // Close waits for what is beside
 	s.beside.Go(func() { s.watch(ctx) })
 	s.beside.Go(func() { s.newRotator().Run(ctx) })
+	s.beside.Go(func() { s.warnAnonymous(ctx) })
 	if s.cert != nil {
 		s.beside.Go(func() { s.cert.Watch(ctx) })
 	}
