@@ -95,25 +95,28 @@ func wait(ctx context.Context, d time.Duration) bool {
 func standingRead[T any](ctx context.Context, p *pool, asked []any, sql string, args []any, row pgx.RowToFunc[T]) (
 	out []T, inRecovery bool, err error,
 ) {
-	b := &pgx.Batch{}
-	b.Queue(standing, asked...).QueryRow(func(r pgx.Row) error {
-		var reached, onTimeline bool
-		err := r.Scan(&inRecovery, &reached, &onTimeline)
-		switch {
-		case err != nil:
+	batch := func() *pgx.Batch { // for one sending: it remembers what the connection has prepared
+		b := &pgx.Batch{}
+		b.Queue(standing, asked...).QueryRow(func(r pgx.Row) error {
+			var reached, onTimeline bool
+			err := r.Scan(&inRecovery, &reached, &onTimeline)
+			switch {
+			case err != nil:
+				return err
+			case !onTimeline:
+				return errOlderTimeline
+			case !reached:
+				return errBehind
+			}
+			return nil
+		})
+		b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
+			out, err = pgx.CollectRows(rows, row)
 			return err
-		case !onTimeline:
-			return errOlderTimeline
-		case !reached:
-			return errBehind
-		}
-		return nil
-	})
-	b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
-		out, err = pgx.CollectRows(rows, row)
-		return err
-	})
-	if err := p.use(ctx, func(c *pgx.Conn) error { return c.SendBatch(ctx, b).Close() }); err != nil {
+		})
+		return b
+	}
+	if err := p.use(ctx, func(c *pgx.Conn) error { return c.SendBatch(ctx, batch()).Close() }); err != nil {
 		return nil, inRecovery, err
 	}
 	return out, inRecovery, nil
