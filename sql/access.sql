@@ -60,6 +60,30 @@ END
 $$;
 COMMENT ON FUNCTION vault.check_role(regrole) IS 'raises unless the role can be given something';
 
+CREATE FUNCTION vault.shown_role(role regrole) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT CASE WHEN vault.shown_name(r.rolname) = r.rolname THEN role::text
+                                 ELSE vault.shown_name(r.rolname) END
+                     FROM pg_roles r WHERE r.oid = role), role::text)
+$$;
+COMMENT ON FUNCTION vault.shown_role(regrole) IS 'the quoted name of a role as text, whatever bytes it has';
+
+CREATE FUNCTION vault.check_role_name(role regrole) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    name name := (SELECT r.rolname FROM pg_roles r WHERE r.oid = role);
+BEGIN
+    -- No dump could be restored that has it, and no client in another encoding could list the grants.
+    IF vault.shown_name(name) <> name THEN
+        RAISE EXCEPTION 'the name of role % is not valid UTF-8', vault.shown_name(name)
+            USING ERRCODE = 'invalid_grant_operation', HINT = 'Rename the role, or grant to a group that it is a member of.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.check_role_name(regrole) IS 'raises if the name of a role is no text';
+
 CREATE FUNCTION vault.entry_points(action text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -106,7 +130,7 @@ COMMENT ON FUNCTION vault.granted_actions(regrole, text) IS 'the actions that a 
 CREATE FUNCTION vault.grant_changed(role regrole, pattern text, held text[]) RETURNS jsonb
 LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT jsonb_build_object('role', role::text, 'pattern', pattern, 'old', jsonb_build_object('actions', held),
+    SELECT jsonb_build_object('role', vault.shown_role(role), 'pattern', pattern, 'old', jsonb_build_object('actions', held),
                               'new', jsonb_build_object('actions', vault.granted_actions(role, pattern)))
 $$;
 COMMENT ON FUNCTION vault.grant_changed(regrole, text, text[])
@@ -119,9 +143,10 @@ AS $$
 DECLARE
     entry regprocedure;
     held text[];
-    what text := format('to %s', grant_access.role);  -- what is no pattern is not recorded
+    what text := format('to %s', vault.shown_role(grant_access.role));  -- what is no pattern is not recorded
 BEGIN
     PERFORM vault.check_role(grant_access.role);
+    PERFORM vault.check_role_name(grant_access.role);
     IF grant_access.pattern IS NULL THEN
         RAISE EXCEPTION 'pattern must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
@@ -132,7 +157,7 @@ BEGIN
     PERFORM vault.lock_grants();
     held := vault.granted_actions(grant_access.role, grant_access.pattern);
     INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by)
-    SELECT vault.hold(grant_access.role), grant_access.pattern, a, clock_timestamp(), session_user::text
+    SELECT vault.hold(grant_access.role), grant_access.pattern, a, clock_timestamp(), vault.shown_name(session_user)
     FROM (SELECT DISTINCT unnest(grant_access.actions)) u (a)
     ON CONFLICT ON CONSTRAINT access_grants_key DO NOTHING;
     EXECUTE format('GRANT USAGE ON SCHEMA vault TO %s', grant_access.role);
@@ -160,12 +185,12 @@ DECLARE
     gone text;
     entry regprocedure;
     held text[];
-    what text := format('from %s', revoke_access.role);
+    what text := format('from %s', vault.shown_role(revoke_access.role));
 BEGIN
     PERFORM vault.check_pattern(revoke_access.pattern);
     PERFORM vault.check_actions(revoke_access.actions);
     what := format('%s on %s from %s', array_to_string(revoke_access.actions, ','), revoke_access.pattern,
-                   revoke_access.role);
+                   vault.shown_role(revoke_access.role));
     PERFORM vault.admit_change('revoke', what);
     PERFORM vault.lock_grants();
     held := vault.granted_actions(revoke_access.role, revoke_access.pattern);
@@ -173,7 +198,7 @@ BEGIN
     WHERE g.grantee = revoke_access.role AND g.pattern = revoke_access.pattern
       AND g.action = ANY (revoke_access.actions);
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'role % holds no such grant on "%"', revoke_access.role, revoke_access.pattern
+        RAISE EXCEPTION 'role % holds no such grant on "%"', vault.shown_role(revoke_access.role), revoke_access.pattern
             USING ERRCODE = 'undefined_object', HINT = 'List the grants: SELECT * FROM vault.access_list();';
     END IF;
     FOR gone IN
@@ -337,7 +362,7 @@ BEGIN
             WHERE NOT r.rolsuper
               AND NOT EXISTS (SELECT FROM able own WHERE own.oid = r.oid AND own.grantee = a.grantee)
         )
-        SELECT r.rolname::text, r.rolcanlogin, x.how, b.rolname::text, g.rolname::text, x.pattern
+        SELECT vault.shown_name(r.rolname), r.rolcanlogin, x.how, vault.shown_name(b.rolname), vault.shown_name(g.rolname), x.pattern
         FROM (SELECT a.oid, a.how, NULL::oid AS as_role, a.grantee, a.pattern FROM able a
               UNION ALL SELECT c.oid, 'set role', c.as_role, c.grantee, c.pattern FROM becoming c) x
         JOIN pg_roles r ON r.oid = x.oid
@@ -385,8 +410,10 @@ BEGIN
     IF vault.may(caller, wanted, target) IS NOT TRUE THEN
         RAISE EXCEPTION 'permission denied to % secret "%"', wanted, target
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
-                                caller::regrole, target, wanted);
+                  HINT = CASE WHEN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND vault.shown_name(r.rolname) <> r.rolname)
+                              THEN 'The name of your role is not valid UTF-8: an administrator has to rename it first.'
+                              ELSE format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
+                                          caller::regrole, target, wanted) END;
     END IF;
 END
 $$;

@@ -70,7 +70,7 @@ BEGIN
     RETURN jsonb_build_object(
         'in_recovery', pg_is_in_recovery(),
         'preloaded', s.preloaded,
-        'database', s.database,
+        'database', vault.shown_name(s.database::name),
         'serves', s.database = current_database(),
         -- Passes are scan_interval_secs apart, and a long one may take its time.
         'stalled', s.preloaded AND s.database = current_database() AND NOT pg_is_in_recovery()

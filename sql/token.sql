@@ -82,7 +82,8 @@ DECLARE
     entry regprocedure;
 BEGIN
     PERFORM vault.check_role(role);
-    PERFORM vault.admit_change('grant', format('service role to %s', role));
+    PERFORM vault.check_role_name(role);
+    PERFORM vault.admit_change('grant', format('service role to %s', vault.shown_role(role)));
     PERFORM vault.lock_grants();
     IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = role AND (r.rolsuper OR r.rolbypassrls)) THEN
         RAISE EXCEPTION 'role % is a superuser or bypasses row security', role
@@ -93,12 +94,12 @@ BEGIN
     FOR entry IN SELECT f FROM vault.service_functions() f LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', entry, role);
     END LOOP;
-    PERFORM vault.append_audit(vault.local_origin(), 'grant', format('service role to %s', role), NULL, 'ok', '');
+    PERFORM vault.append_audit(vault.local_origin(), 'grant', format('service role to %s', vault.shown_role(role)), NULL, 'ok', '');
 EXCEPTION
     WHEN read_only_sql_transaction THEN
         RAISE;
     WHEN OTHERS THEN
-        PERFORM vault.record_failure('grant', format('service role to %s', role), SQLSTATE);
+        PERFORM vault.record_failure('grant', format('service role to %s', vault.shown_role(role)), SQLSTATE);
         RAISE;
 END
 $$;
@@ -111,18 +112,18 @@ DECLARE
     entry regprocedure;
 BEGIN
     PERFORM vault.check_role(role);
-    PERFORM vault.admit_change('revoke', format('service role from %s', role));
+    PERFORM vault.admit_change('revoke', format('service role from %s', vault.shown_role(role)));
     PERFORM vault.lock_grants();
     FOR entry IN SELECT f FROM vault.service_functions() f LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, role);
     END LOOP;
     PERFORM vault.revoke_usage_if_idle(role);
-    PERFORM vault.append_audit(vault.local_origin(), 'revoke', format('service role from %s', role), NULL, 'ok', '');
+    PERFORM vault.append_audit(vault.local_origin(), 'revoke', format('service role from %s', vault.shown_role(role)), NULL, 'ok', '');
 EXCEPTION
     WHEN read_only_sql_transaction THEN
         RAISE;
     WHEN OTHERS THEN
-        PERFORM vault.record_failure('revoke', format('service role from %s', role), SQLSTATE);
+        PERFORM vault.record_failure('revoke', format('service role from %s', vault.shown_role(role)), SQLSTATE);
         RAISE;
 END
 $$;
