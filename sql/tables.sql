@@ -45,6 +45,8 @@ CREATE TABLE vault.secrets (
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     deleted_at timestamptz,
+    plan_failed_at timestamptz,  -- when the next time of a schedule could last not be computed; null: since then it was
+    plan_error text CONSTRAINT secrets_plan_error_len CHECK (pg_catalog.octet_length(plan_error) <= 1024),
     CONSTRAINT secrets_current_version_range CHECK (current_version >= first_version),
     CONSTRAINT secrets_rotation_of_automatic
         CHECK ((kind = 'automatic') = (pg_catalog.num_nonnulls(rotation_interval_secs, rotation_schedule) = 1))

@@ -69,7 +69,7 @@ AS $$
                         'describe_secret', 'describe_secrets', 'describe_versions', 'append_audit', 'create_token',
                         'change_made', 'active_tokens', 'list_tokens', 'revoke_token', 'extension_version', 'api_protocols', 'configure_secret',
                         'expire_version', 'claim_rotations', 'renew_rotations', 'complete_rotation', 'fail_rotation', 'release_rotation',
-                        'unplanned_rotations', 'plan_rotation', 'changes_since', 'knows_change', 'last_change', 'status',
+                        'unplanned_rotations', 'fail_plans', 'plan_rotation', 'changes_since', 'knows_change', 'last_change', 'status',
                         'list_wrapped', 'sample_wrapped', 'count_wrapped', 'rewrap_version', 'audit_journal', 'ship_audit', 'skip_audit',
                         'audit_page', 'supervision', 'probe_write')
 $$;
