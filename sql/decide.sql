@@ -53,7 +53,7 @@ BEGIN
             WHERE NOT r.rolsuper
               AND NOT EXISTS (SELECT FROM able own WHERE own.oid = r.oid AND own.grantee = a.grantee)
         )
-        SELECT r.rolname::text, r.rolcanlogin, x.how, b.rolname::text, g.rolname::text, x.pattern
+        SELECT vault.shown_name(r.rolname), r.rolcanlogin, x.how, vault.shown_name(b.rolname), vault.shown_name(g.rolname), x.pattern
         FROM (SELECT a.oid, a.how, NULL::oid AS as_role, a.grantee, a.pattern FROM able a
               UNION ALL SELECT c.oid, 'set role', c.as_role, c.grantee, c.pattern FROM becoming c) x
         JOIN pg_roles r ON r.oid = x.oid
@@ -160,8 +160,10 @@ BEGIN
     IF vault.may(caller, wanted, target) IS NOT TRUE THEN
         RAISE EXCEPTION 'permission denied to % secret "%"', wanted, target
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
-                                caller::regrole, target, wanted);
+                  HINT = CASE WHEN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND vault.shown_name(r.rolname) <> r.rolname)
+                              THEN 'The name of your role is not valid UTF-8: an administrator has to rename it first.'
+                              ELSE format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
+                                          caller::regrole, target, wanted) END;
     END IF;
 END
 $$;
@@ -207,7 +209,7 @@ BEGIN
             SELECT NULL::text AS grantee, NULL::text AS pattern, 'superuser' AS how
             FROM pg_roles r WHERE r.oid = explain_role.caller AND r.rolsuper
             UNION ALL
-            SELECT r.rolname::text, g.pattern, CASE WHEN r.oid = explain_role.caller THEN 'granted' ELSE 'inherited' END
+            SELECT vault.shown_name(r.rolname), g.pattern, CASE WHEN r.oid = explain_role.caller THEN 'granted' ELSE 'inherited' END
             FROM vault.grants() g JOIN pg_roles r ON r.oid = g.grantee
             WHERE g.action = a.action AND vault.pattern_matches(g.pattern, explain_role.name)
               AND pg_has_role(explain_role.caller, g.grantee, 'USAGE')) w ON true
