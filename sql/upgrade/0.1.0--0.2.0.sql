@@ -12,7 +12,7 @@ END
 $$;
 
 -- All that is changed below, in the order in which a read or a change takes it: in another one they would deadlock.
-LOCK TABLE vault.admin_tokens, vault.access_grants, vault.secrets, vault.secret_versions, vault.rotation_jobs IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE vault.admin_tokens, vault.access_grants, vault.secrets, vault.secret_versions, vault.rotation_jobs, vault.audit_log IN ACCESS EXCLUSIVE MODE;
 
 -- No table refers to another: pg_restore loads them in any order, and checks a reference as the owner with row security
 -- off, which fails.
