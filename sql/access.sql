@@ -65,6 +65,30 @@ END
 $$;
 COMMENT ON FUNCTION vault.check_role(regrole) IS 'raises unless the role can be given something';
 
+CREATE FUNCTION vault.shown_role(role regrole) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT CASE WHEN vault.shown_name(r.rolname) = r.rolname THEN role::text
+                                 ELSE vault.shown_name(r.rolname) END
+                     FROM pg_roles r WHERE r.oid = role), role::text)
+$$;
+COMMENT ON FUNCTION vault.shown_role(regrole) IS 'the quoted name of a role as text, whatever bytes it has';
+
+CREATE FUNCTION vault.check_role_name(role regrole) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    name name := (SELECT r.rolname FROM pg_roles r WHERE r.oid = role);
+BEGIN
+    -- No dump could be restored that has it, and no client in another encoding could list the grants.
+    IF vault.shown_name(name) <> name THEN
+        RAISE EXCEPTION 'the name of role % is not valid UTF-8', vault.shown_name(name)
+            USING ERRCODE = 'invalid_grant_operation', HINT = 'Rename the role, or grant to a group that it is a member of.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.check_role_name(regrole) IS 'raises if the name of a role is no text';
+
 CREATE FUNCTION vault.entry_points(action text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -136,7 +160,7 @@ COMMENT ON FUNCTION vault.granted_actions(regrole, text) IS 'the actions that a 
 CREATE FUNCTION vault.grant_changed(role regrole, pattern text, held text[]) RETURNS jsonb
 LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT jsonb_build_object('role', role::text, 'pattern', pattern, 'old', jsonb_build_object('actions', held),
+    SELECT jsonb_build_object('role', vault.shown_role(role), 'pattern', pattern, 'old', jsonb_build_object('actions', held),
                               'new', jsonb_build_object('actions', vault.granted_actions(role, pattern)))
 $$;
 COMMENT ON FUNCTION vault.grant_changed(regrole, text, text[])
@@ -150,6 +174,7 @@ DECLARE
     entry regprocedure;
     held text[];
 BEGIN
+    PERFORM vault.check_role_name(give_access.role);
     PERFORM vault.lock_grants();
     held := vault.granted_actions(give_access.role, give_access.pattern);
     INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by)
@@ -169,7 +194,7 @@ COMMENT ON FUNCTION vault.give_access(regrole, text, text[], vault.audit_origin)
 
 CREATE FUNCTION vault.grant_text(actions text[], pattern text, preposition text, role regrole) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT format('%s on %s %s %s', array_to_string(actions, ','), pattern, preposition, role) $$;
+AS $$ SELECT format('%s on %s %s %s', array_to_string(actions, ','), pattern, preposition, vault.shown_role(role)) $$;
 COMMENT ON FUNCTION vault.grant_text(text[], text, text, regrole) IS 'what the audit calls a grant';
 
 CREATE FUNCTION vault.check_grant(role regrole, pattern text, actions text[]) RETURNS void
@@ -190,7 +215,7 @@ CREATE FUNCTION vault.grant_access(role regrole, pattern text, actions text[]) R
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    what text := format('to %s', grant_access.role);  -- what is no pattern is not recorded
+    what text := format('to %s', vault.shown_role(grant_access.role));  -- what is no pattern is not recorded
 BEGIN
     PERFORM vault.check_grant(grant_access.role, grant_access.pattern, grant_access.actions);
     what := vault.grant_text(grant_access.actions, grant_access.pattern, 'to', grant_access.role);
@@ -218,7 +243,7 @@ BEGIN
     PERFORM vault.lock_grants();
     held := vault.granted_actions(take_access.role, take_access.pattern);
     IF NOT held && take_access.actions THEN
-        RAISE EXCEPTION 'role % holds no such grant on "%"', take_access.role, take_access.pattern
+        RAISE EXCEPTION 'role % holds no such grant on "%"', vault.shown_role(take_access.role), take_access.pattern
             USING ERRCODE = 'undefined_object', HINT = 'List the grants: SELECT * FROM vault.access_list();';
     END IF;
     INSERT INTO vault.revoked_defaults (role_name, action)
@@ -264,7 +289,7 @@ CREATE FUNCTION vault.revoke_access(role regrole, pattern text, actions text[]) 
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    what text := format('from %s', revoke_access.role);
+    what text := format('from %s', vault.shown_role(revoke_access.role));
 BEGIN
     PERFORM vault.check_pattern(revoke_access.pattern);
     PERFORM vault.check_actions(revoke_access.actions);

@@ -57,8 +57,8 @@ COMMENT ON FUNCTION vault.change_made(uuid) IS 'when a change was made that was 
 CREATE FUNCTION vault.local_origin() RETURNS vault.audit_origin
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT ROW(coalesce(nullif(current_setting('cluster_name'), ''), 'postgresql'), 'role:' || session_user,
-               session_user, inet_client_addr(), 'pid-' || pg_backend_pid())::vault.audit_origin
+    SELECT ROW(coalesce(nullif(current_setting('cluster_name'), ''), 'postgresql'), 'role:' || vault.shown_name(session_user),
+               vault.shown_name(session_user), inet_client_addr(), 'pid-' || pg_backend_pid())::vault.audit_origin
 $$;
 COMMENT ON FUNCTION vault.local_origin() IS 'origin of what the session does by an administrative function';
 

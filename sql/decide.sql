@@ -53,7 +53,7 @@ BEGIN
             WHERE NOT r.rolsuper
               AND NOT EXISTS (SELECT FROM able own WHERE own.oid = r.oid AND own.grantee = a.grantee)
         )
-        SELECT r.rolname::text, r.rolcanlogin, x.how, b.rolname::text, g.rolname::text, x.pattern
+        SELECT vault.shown_name(r.rolname), r.rolcanlogin, x.how, vault.shown_name(b.rolname), vault.shown_name(g.rolname), x.pattern
         FROM (SELECT a.oid, a.how, NULL::oid AS as_role, a.grantee, a.pattern FROM able a
               UNION ALL SELECT c.oid, 'set role', c.as_role, c.grantee, c.pattern FROM becoming c) x
         JOIN pg_roles r ON r.oid = x.oid
@@ -84,39 +84,67 @@ AS $$
 $$;
 COMMENT ON FUNCTION vault.pattern_range(text) IS 'the names that a pattern selects, as a range of byte order without its end';
 
--- For all names at once: to ask vault.may of each takes seconds where there are many. Of two ranges of patterns either one
--- has the other in it or they are apart. So what all scopes and some grant have in common is made of ranges of theirs.
+CREATE FUNCTION vault.granted_ranges(caller oid, actions text[]) RETURNS TABLE (action text, low text, high text)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.action, '', '~' FROM unnest(actions) a (action)
+    WHERE EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND r.rolsuper)
+    UNION ALL
+    SELECT g.action, p.first, p.beyond
+    FROM vault.grants() g CROSS JOIN LATERAL vault.pattern_range(g.pattern) p
+    WHERE g.action = ANY (actions) AND pg_has_role(caller, g.grantee, 'USAGE')
+$$;
+COMMENT ON FUNCTION vault.granted_ranges(oid, text[]) IS 'the names on which a role may do each action, grant by grant';
+
+CREATE FUNCTION vault.scoped_ranges(scopes jsonb) RETURNS TABLE (n bigint, action text, low text, high text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT s.n, a.action, p.first, p.beyond
+    FROM jsonb_array_elements(scopes) WITH ORDINALITY s (scope, n)
+    CROSS JOIN LATERAL jsonb_array_elements(s.scope) e (entry)
+    CROSS JOIN LATERAL jsonb_array_elements_text(e.entry -> 'actions') a (action)
+    CROSS JOIN LATERAL vault.pattern_range(e.entry ->> 'pattern') p
+$$;
+COMMENT ON FUNCTION vault.scoped_ranges(jsonb) IS 'the names on which each scope of a token allows each action';
+
+CREATE FUNCTION vault.common_ranges(caller oid, scopes jsonb, actions text[]) RETURNS TABLE (low text, high text)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+    -- Of two ranges of patterns either one has the other in it or they are apart. So what all scopes and some grant have in
+    -- common is made of ranges of theirs.
+    WITH granted AS MATERIALIZED (SELECT * FROM vault.granted_ranges(caller, actions)),
+         scoped AS MATERIALIZED (SELECT * FROM vault.scoped_ranges(scopes))
+    SELECT c.low, c.high
+    FROM (SELECT g.action, g.low, g.high FROM granted g UNION SELECT s.action, s.low, s.high FROM scoped s) c
+    WHERE EXISTS (SELECT FROM granted g
+                  WHERE g.action = c.action AND g.low COLLATE "C" <= c.low AND c.high COLLATE "C" <= g.high)
+      AND NOT EXISTS (SELECT FROM generate_series(1, jsonb_array_length(scopes)) x (k)
+                      WHERE NOT EXISTS (SELECT FROM scoped s WHERE s.n = x.k AND s.action = c.action
+                                                              AND s.low COLLATE "C" <= c.low AND c.high COLLATE "C" <= s.high))
+$$;
+COMMENT ON FUNCTION vault.common_ranges(oid, jsonb, text[]) IS 'the names on which a grant and every scope of a token allow the same action';
+
+-- For all names at once: to ask vault.may of each takes seconds where there are many.
 CREATE FUNCTION vault.visible_names(caller oid, scopes jsonb DEFAULT NULL, actions text[] DEFAULT vault.all_actions())
 RETURNS TABLE (first text, beyond text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    lows text[];
+    highs text[];
 BEGIN
+    IF visible_names.scopes IS NULL THEN
+        SELECT array_agg(r.low), array_agg(r.high) INTO lows, highs
+        FROM vault.granted_ranges(visible_names.caller, visible_names.actions) r;
+    ELSE
+        SELECT array_agg(r.low), array_agg(r.high) INTO lows, highs
+        FROM vault.common_ranges(visible_names.caller, visible_names.scopes, visible_names.actions) r;
+    END IF;
     RETURN QUERY
-        WITH granted AS MATERIALIZED (
-            SELECT a.action, ''::text COLLATE "C" AS low, '~'::text COLLATE "C" AS high
-            FROM unnest(visible_names.actions) a (action)
-            WHERE EXISTS (SELECT FROM pg_roles r WHERE r.oid = visible_names.caller AND r.rolsuper)
-            UNION ALL
-            SELECT g.action, p.first COLLATE "C", p.beyond COLLATE "C"
-            FROM vault.grants() g CROSS JOIN LATERAL vault.pattern_range(g.pattern) p
-            WHERE g.action = ANY (visible_names.actions) AND pg_has_role(visible_names.caller, g.grantee, 'USAGE')
-        ), scoped AS MATERIALIZED (
-            SELECT s.n, a.action, p.first COLLATE "C" AS low, p.beyond COLLATE "C" AS high
-            FROM jsonb_array_elements(visible_names.scopes) WITH ORDINALITY s (scope, n)
-            CROSS JOIN LATERAL jsonb_array_elements(s.scope) e (entry)
-            CROSS JOIN LATERAL jsonb_array_elements_text(e.entry -> 'actions') a (action)
-            CROSS JOIN LATERAL vault.pattern_range(e.entry ->> 'pattern') p
-        ), allowed AS (
-            SELECT DISTINCT c.low, c.high
-            FROM (SELECT g.action, g.low, g.high FROM granted g UNION SELECT s.action, s.low, s.high FROM scoped s) c
-            WHERE EXISTS (SELECT FROM granted g WHERE g.action = c.action AND g.low <= c.low AND c.high <= g.high)
-              AND NOT EXISTS (SELECT FROM generate_series(1, jsonb_array_length(visible_names.scopes)) x (k)
-                              WHERE NOT EXISTS (SELECT FROM scoped s WHERE s.n = x.k AND s.action = c.action
-                                                                      AND s.low <= c.low AND c.high <= s.high))
-        ), nested AS (
-            SELECT low, high, max(high) OVER (ORDER BY low, high DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached
-            FROM allowed
+        WITH nested AS (
+            SELECT a.low, a.high, max(a.high) OVER (ORDER BY a.low, a.high DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached
+            FROM (SELECT DISTINCT u.low COLLATE "C" AS low, u.high COLLATE "C" AS high FROM unnest(lows, highs) u (low, high)) a
         )
         SELECT low, high FROM nested WHERE reached IS NULL OR high > reached;
 END
@@ -132,8 +160,10 @@ BEGIN
     IF vault.may(caller, wanted, target) IS NOT TRUE THEN
         RAISE EXCEPTION 'permission denied to % secret "%"', wanted, target
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
-                                caller::regrole, target, wanted);
+                  HINT = CASE WHEN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND vault.shown_name(r.rolname) <> r.rolname)
+                              THEN 'The name of your role is not valid UTF-8: an administrator has to rename it first.'
+                              ELSE format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
+                                          caller::regrole, target, wanted) END;
     END IF;
 END
 $$;
@@ -179,7 +209,7 @@ BEGIN
             SELECT NULL::text AS grantee, NULL::text AS pattern, 'superuser' AS how
             FROM pg_roles r WHERE r.oid = explain_role.caller AND r.rolsuper
             UNION ALL
-            SELECT r.rolname::text, g.pattern, CASE WHEN r.oid = explain_role.caller THEN 'granted' ELSE 'inherited' END
+            SELECT vault.shown_name(r.rolname), g.pattern, CASE WHEN r.oid = explain_role.caller THEN 'granted' ELSE 'inherited' END
             FROM vault.grants() g JOIN pg_roles r ON r.oid = g.grantee
             WHERE g.action = a.action AND vault.pattern_matches(g.pattern, explain_role.name)
               AND pg_has_role(explain_role.caller, g.grantee, 'USAGE')) w ON true

@@ -1,6 +1,17 @@
 -- hyperion_vault: schema of the extension. Assembled from sql/*.sql by the Makefile.
 \echo Use "CREATE EXTENSION hyperion_vault" to load this file. \quit
 
+-- Values are sealed, and names decided, in UTF-8. In any other encoding a text can be there that no client is able to read.
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() <> 'UTF8' THEN
+        RAISE EXCEPTION 'hyperion_vault needs a database in UTF8, this one is in %', pg_catalog.getdatabaseencoding()
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = 'Make another database in the same cluster: CREATE DATABASE app TEMPLATE template0 ENCODING ''UTF8'';';
+    END IF;
+END
+$$;
+
 -- Every object belongs to vault_owner: no login, no attribute, no membership in either direction, so that a
 -- function that runs with its rights can reach the vault and nothing else. A role of that name that somebody
 -- could log in as, or that somebody is a member of, would be a back door: it is refused.

@@ -95,7 +95,7 @@ BEGIN
         d.role := to_regrole('vault_anonymous');
         d.actor := 'reader';
     END IF;
-    SELECT r.rolname INTO d.acting FROM pg_roles r WHERE r.oid = d.role;
+    SELECT vault.shown_name(r.rolname) INTO d.acting FROM pg_roles r WHERE r.oid = d.role;
     IF NOT FOUND THEN
         d.cause := coalesce(d.cause, CASE WHEN d.actor = 'reader' THEN 'grant' ELSE 'role_missing' END);
     END IF;
@@ -283,7 +283,7 @@ BEGIN
     END IF;
     PERFORM vault.check_pattern(explain_as.name);
     RETURN QUERY
-        SELECT NULL::text, d.actor, d.acting, pg_get_userbyid(who)::text, e.*
+        SELECT NULL::text, d.actor, d.acting, vault.shown_name(pg_get_userbyid(who)), e.*
         FROM vault.explain_role(who, CASE WHEN explain_as.role IS NULL THEN d.scopes END, explain_as.name) e;
 END
 $$;
@@ -303,7 +303,7 @@ BEGIN
     END IF;
     RETURN QUERY SELECT d.cause, CASE WHEN d.cause IS NOT NULL AND d.actor = 'reader' THEN 'anonymous' ELSE d.actor END, d.acting, l.*
                  FROM (SELECT) one LEFT JOIN LATERAL (
-                     SELECT g.grantee::text, g.pattern, g.action, g.granted_at, g.granted_by FROM vault.access_list() g
+                     SELECT vault.shown_role(g.grantee), g.pattern, g.action, g.granted_at, g.granted_by FROM vault.access_list() g
                      WHERE d.cause IS NULL
                        AND (vault.refusal(d.role, d.scopes, 'manage', g.pattern) IS NULL
                             OR vault.refusal(d.role, d.scopes, 'audit', g.pattern) IS NULL)) l ON true;

@@ -37,6 +37,8 @@ BEGIN
         next_rotation_at = CASE WHEN rescheduled
                                 THEN stamp + make_interval(secs => settings.rotation_interval_secs)
                                 ELSE x.next_rotation_at END,
+        plan_failed_at = CASE WHEN rescheduled THEN NULL ELSE x.plan_failed_at END,
+        plan_error = CASE WHEN rescheduled THEN NULL ELSE x.plan_error END,
         settings_revision = x.settings_revision + 1,
         updated_at = stamp
     WHERE x.id = s.id
@@ -295,13 +297,46 @@ COMMENT ON FUNCTION vault.release_rotation(uuid, text) IS 'gives a job back unto
 CREATE FUNCTION vault.unplanned_rotations(max_rows integer) RETURNS SETOF vault.secret_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    stamp timestamptz := clock_timestamp();
 BEGIN
+    -- Any number that cannot be planned come after those that were not tried yet, and only every five minutes.
     RETURN QUERY SELECT (vault.info_of(s)).* FROM vault.secrets s
                  WHERE s.rotation_schedule IS NOT NULL AND s.next_rotation_at IS NULL AND s.deleted_at IS NULL
-                 ORDER BY s.updated_at LIMIT max_rows;
+                   AND (s.plan_failed_at IS NULL OR s.plan_failed_at NOT BETWEEN stamp - interval '5 minutes' AND stamp)
+                 ORDER BY s.plan_failed_at NULLS FIRST, s.updated_at LIMIT max_rows;
 END
 $$;
 COMMENT ON FUNCTION vault.unplanned_rotations(integer) IS 'secrets with a schedule whose next time is to be computed';
+
+CREATE FUNCTION vault.fail_plans(ids uuid[], reasons text[], seen_at timestamptz) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    failed record;
+    noted bigint := 0;
+BEGIN
+    PERFORM vault.require_writable();
+    -- One that has changed since it was seen is another plan; one that is locked is being changed.
+    FOR failed IN
+        SELECT s.id, u.reason FROM unnest(fail_plans.ids, fail_plans.reasons) u (id, reason) JOIN vault.secrets s ON s.id = u.id
+        WHERE s.rotation_schedule IS NOT NULL AND s.next_rotation_at IS NULL AND s.deleted_at IS NULL
+          AND s.updated_at NOT BETWEEN fail_plans.seen_at AND clock_timestamp()
+        FOR NO KEY UPDATE OF s SKIP LOCKED
+    LOOP
+        BEGIN
+            UPDATE vault.secrets s SET plan_failed_at = clock_timestamp(), plan_error = left(failed.reason, 250)
+            WHERE s.id = failed.id;
+            noted := noted + 1;
+        EXCEPTION WHEN integrity_constraint_violation THEN
+            NULL;  -- rows that a constraint made later would not let in
+        END;
+    END LOOP;
+    RETURN noted;
+END
+$$;
+COMMENT ON FUNCTION vault.fail_plans(uuid[], text[], timestamptz)
+    IS 'keeps why schedules could not be planned, unless they have changed since; they are tried again after five minutes; returns how many';
 
 CREATE FUNCTION vault.plan_rotation(id uuid, schedule text, time_zone text, next_rotation_at timestamptz) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -309,9 +344,13 @@ AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM vault.require_writable();
-    UPDATE vault.secrets s SET next_rotation_at = plan_rotation.next_rotation_at
-    WHERE s.id = plan_rotation.id AND s.next_rotation_at IS NULL AND s.deleted_at IS NULL
-      AND s.rotation_schedule = plan_rotation.schedule AND s.rotation_time_zone = plan_rotation.time_zone;
+    -- One that is locked keeps no other from being planned.
+    UPDATE vault.secrets s
+    SET next_rotation_at = plan_rotation.next_rotation_at, plan_failed_at = NULL, plan_error = NULL
+    WHERE s.id = (SELECT x.id FROM vault.secrets x
+                  WHERE x.id = plan_rotation.id AND x.next_rotation_at IS NULL AND x.deleted_at IS NULL
+                    AND x.rotation_schedule = plan_rotation.schedule AND x.rotation_time_zone = plan_rotation.time_zone
+                  FOR NO KEY UPDATE SKIP LOCKED);
     RETURN FOUND;
 END
 $$;

@@ -12,7 +12,7 @@ AS $$
                         'describe_secret', 'describe_secrets', 'describe_versions', 'append_audit', 'create_token',
                         'change_made', 'active_tokens', 'list_tokens', 'revoke_token', 'extension_version', 'api_protocols', 'configure_secret',
                         'expire_version', 'claim_rotations', 'renew_rotations', 'complete_rotation', 'fail_rotation', 'release_rotation',
-                        'unplanned_rotations', 'plan_rotation', 'changes_since', 'knows_change', 'last_change', 'status',
+                        'unplanned_rotations', 'fail_plans', 'plan_rotation', 'changes_since', 'knows_change', 'last_change', 'status',
                         'list_wrapped', 'sample_wrapped', 'count_wrapped', 'rewrap_version', 'audit_journal', 'ship_audit', 'skip_audit',
                         'audit_page', 'supervision', 'probe_write',
                         'decide', 'admit', 'read_as', 'describe_visible', 'visible_of', 'audit_page_visible', 'mint_token',
@@ -28,7 +28,8 @@ DECLARE
     entry regprocedure;
 BEGIN
     PERFORM vault.check_role(role);
-    PERFORM vault.admit_change('grant', format('service role to %s', role));
+    PERFORM vault.check_role_name(role);
+    PERFORM vault.admit_change('grant', format('service role to %s', vault.shown_role(role)));
     PERFORM vault.lock_grants();
     IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = role AND (r.rolsuper OR r.rolbypassrls)) THEN
         RAISE EXCEPTION 'role % is a superuser or bypasses row security', role
@@ -39,12 +40,12 @@ BEGIN
     FOR entry IN SELECT f FROM vault.service_functions() f LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', entry, role);
     END LOOP;
-    PERFORM vault.append_audit(vault.local_origin(), 'grant', format('service role to %s', role), NULL, 'ok', '');
+    PERFORM vault.append_audit(vault.local_origin(), 'grant', format('service role to %s', vault.shown_role(role)), NULL, 'ok', '');
 EXCEPTION
     WHEN read_only_sql_transaction THEN
         RAISE;
     WHEN OTHERS THEN
-        PERFORM vault.record_failure('grant', format('service role to %s', role), SQLSTATE);
+        PERFORM vault.record_failure('grant', format('service role to %s', vault.shown_role(role)), SQLSTATE);
         RAISE;
 END
 $$;
@@ -57,18 +58,18 @@ DECLARE
     entry regprocedure;
 BEGIN
     PERFORM vault.check_role(role);
-    PERFORM vault.admit_change('revoke', format('service role from %s', role));
+    PERFORM vault.admit_change('revoke', format('service role from %s', vault.shown_role(role)));
     PERFORM vault.lock_grants();
     FOR entry IN SELECT f FROM vault.service_functions() f LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', entry, role);
     END LOOP;
     PERFORM vault.revoke_usage_if_idle(role);
-    PERFORM vault.append_audit(vault.local_origin(), 'revoke', format('service role from %s', role), NULL, 'ok', '');
+    PERFORM vault.append_audit(vault.local_origin(), 'revoke', format('service role from %s', vault.shown_role(role)), NULL, 'ok', '');
 EXCEPTION
     WHEN read_only_sql_transaction THEN
         RAISE;
     WHEN OTHERS THEN
-        PERFORM vault.record_failure('revoke', format('service role from %s', role), SQLSTATE);
+        PERFORM vault.record_failure('revoke', format('service role from %s', vault.shown_role(role)), SQLSTATE);
         RAISE;
 END
 $$;

@@ -10,6 +10,7 @@ BEGIN
         SELECT c.xid::text, c.id, c.at, c.action, c.name, c.version FROM vault.changes c
         WHERE (c.xid, c.id) > (after_xid::xid8, after_id)
           AND c.xid < pg_snapshot_xmin(pg_current_snapshot())
+          AND isfinite(c.at) AND c.version >= 1  -- no reader could go on from another one
         ORDER BY c.xid, c.id LIMIT max_rows;
 END
 $$;
@@ -44,7 +45,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_cata
 AS $$
 BEGIN
     RETURN QUERY SELECT c.xid::text, c.id, c.at FROM vault.changes c
-                 WHERE c.xid < pg_snapshot_xmin(pg_current_snapshot())
+                 WHERE c.xid < pg_snapshot_xmin(pg_current_snapshot()) AND isfinite(c.at)
                  ORDER BY c.xid DESC, c.id DESC LIMIT 1;
 END
 $$;
@@ -66,11 +67,11 @@ DECLARE
     last_sign timestamptz;
 BEGIN
     SELECT * INTO s FROM vault.supervisor_state();
-    last_sign := greatest((SELECT p.last_pass_at FROM vault.supervisor_passes p), s.launched_at, pg_postmaster_start_time());
+    last_sign := greatest((SELECT p.last_pass_at FROM vault.supervisor_passes p WHERE isfinite(p.last_pass_at)), s.launched_at, pg_postmaster_start_time());
     RETURN jsonb_build_object(
         'in_recovery', pg_is_in_recovery(),
         'preloaded', s.preloaded,
-        'database', s.database,
+        'database', vault.shown_name(s.database::name),
         'serves', s.database = current_database(),
         -- Passes are scan_interval_secs apart, and a long one may take its time.
         'stalled', s.preloaded AND s.database = current_database() AND NOT pg_is_in_recovery()
@@ -148,9 +149,9 @@ BEGIN
             'in_recovery', pg_is_in_recovery(),
             'missed', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'missed'),
             'in_grace', (SELECT count(*) FROM vault.secret_versions WHERE NOT expired AND expires_at > stamp),
-            'last_pass_at', (SELECT last_pass_at FROM vault.supervisor_passes),
+            'last_pass_at', (SELECT last_pass_at FROM vault.supervisor_passes WHERE isfinite(last_pass_at)),
             'events_held_secs', (SELECT coalesce(extract(epoch FROM stamp - min(c.at))::bigint, 0) FROM vault.changes c
-                                 WHERE c.xid >= pg_snapshot_xmin(pg_current_snapshot())),
+                                 WHERE c.xid >= pg_snapshot_xmin(pg_current_snapshot()) AND isfinite(c.at)),
             'waiting', vault.waiting(),
             'supervision', vault.supervision(),
             'failures', vault.failures(),
@@ -162,7 +163,7 @@ BEGIN
                 'unplanned', count(*) FILTER (WHERE rotation_schedule IS NOT NULL AND next_rotation_at IS NULL),
                 'due', count(*) FILTER (WHERE NOT rotation_paused AND next_rotation_at <= stamp),
                 'overdue_secs', coalesce(extract(epoch FROM stamp - min(next_rotation_at)
-                                                 FILTER (WHERE NOT rotation_paused AND next_rotation_at <= stamp))::bigint, 0))
+                                                 FILTER (WHERE NOT rotation_paused AND next_rotation_at <= stamp AND isfinite(next_rotation_at)))::bigint, 0))
             FROM vault.secrets WHERE deleted_at IS NULL)
         || (SELECT jsonb_build_object(
                 'queued', count(*) FILTER (WHERE state = 'queued'),
@@ -177,9 +178,15 @@ CREATE FUNCTION vault.failures() RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(jsonb_agg(f ORDER BY f.attempts DESC, f.name), '[]') FROM (
-        SELECT s.name, j.attempts, j.last_error AS reason, j.due_at, j.next_attempt_at
-        FROM vault.rotation_jobs j JOIN vault.secrets s ON s.id = j.secret_id
-        WHERE j.state IN ('queued', 'claimed') AND j.last_error IS NOT NULL
-        ORDER BY j.attempts DESC, s.name LIMIT 20) f
+        (SELECT s.name, j.attempts, j.last_error AS reason, j.due_at, j.next_attempt_at
+         FROM vault.rotation_jobs j JOIN vault.secrets s ON s.id = j.secret_id
+         WHERE j.state IN ('queued', 'claimed') AND j.last_error IS NOT NULL
+         ORDER BY j.attempts DESC, s.name LIMIT 20)
+        UNION ALL
+        (SELECT s.name, 0, concat('the next time cannot be computed: ', s.plan_error), NULL, s.plan_failed_at + interval '5 minutes'
+         FROM vault.secrets s
+         WHERE s.plan_failed_at IS NOT NULL AND s.rotation_schedule IS NOT NULL AND s.next_rotation_at IS NULL
+           AND s.deleted_at IS NULL
+         ORDER BY s.plan_failed_at, s.name LIMIT 20)) f
 $$;
-COMMENT ON FUNCTION vault.failures() IS 'the 20 open rotations that have failed most often, with the reason of the last time';
+COMMENT ON FUNCTION vault.failures() IS 'the 20 open rotations that have failed most often, with the reason of the last time, and 20 schedules that cannot be planned';

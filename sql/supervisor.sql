@@ -52,9 +52,15 @@ BEGIN
         RETURN;
     END IF;
     UPDATE vault.rotation_jobs j SET next_attempt_at = stamp  -- a retry waits for an hour at most
-    WHERE j.state = 'queued' AND j.next_attempt_at > stamp + CASE WHEN set_back THEN interval '0' ELSE interval '61 minutes' END;
+    WHERE j.id IN (
+        SELECT o.id FROM vault.rotation_jobs o
+        WHERE o.state = 'queued' AND o.next_attempt_at > stamp + CASE WHEN set_back THEN interval '0' ELSE interval '61 minutes' END
+        FOR UPDATE SKIP LOCKED);
     UPDATE vault.rotation_jobs j SET claimed_until = stamp  -- no lease of the API is longer than a minute
-    WHERE j.state = 'claimed' AND j.claimed_until > stamp + CASE WHEN set_back THEN interval '0' ELSE interval '2 minutes' END;
+    WHERE j.id IN (
+        SELECT o.id FROM vault.rotation_jobs o
+        WHERE o.state = 'claimed' AND o.claimed_until > stamp + CASE WHEN set_back THEN interval '0' ELSE interval '2 minutes' END
+        FOR UPDATE SKIP LOCKED);
     FOR s IN
         SELECT x.* FROM vault.secrets x
         WHERE x.deleted_at IS NULL
@@ -156,7 +162,7 @@ DECLARE
 BEGIN
     -- From the start on, in the order of places: what a place is followed by is kept as long as the place. The last one
     -- stays: whoever has seen it misses nothing.
-    SELECT * INTO young FROM vault.changes c WHERE c.at >= prune_changes.before ORDER BY c.xid, c.id LIMIT 1;
+    SELECT * INTO young FROM vault.changes c WHERE c.at >= prune_changes.before AND isfinite(c.at) ORDER BY c.xid, c.id LIMIT 1;
     DELETE FROM vault.changes c WHERE (c.xid, c.id) < (
         SELECT l.xid, l.id FROM vault.changes l
         WHERE (l.xid, l.id) < (coalesce(young.xid, '18446744073709551615'), coalesce(young.id, 0))

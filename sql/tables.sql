@@ -45,6 +45,8 @@ CREATE TABLE vault.secrets (
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     deleted_at timestamptz,
+    plan_failed_at timestamptz,  -- when the next time of a schedule could last not be computed; null: since then it was
+    plan_error text CONSTRAINT secrets_plan_error_len CHECK (pg_catalog.octet_length(plan_error) <= 1024),
     CONSTRAINT secrets_current_version_range CHECK (current_version >= first_version),
     CONSTRAINT secrets_rotation_of_automatic
         CHECK ((kind = 'automatic') = (pg_catalog.num_nonnulls(rotation_interval_secs, rotation_schedule) = 1))
@@ -56,8 +58,10 @@ CREATE UNIQUE INDEX secrets_name_key ON vault.secrets (name) WHERE deleted_at IS
 -- snapshot does not.
 CREATE UNIQUE INDEX secrets_first_version_key ON vault.secrets (name, first_version);
 
+-- No table refers to another: pg_restore loads them in any order, and checks a reference as the owner with row security
+-- off, which fails. The functions keep every row with its secret, and nobody else can write.
 CREATE TABLE vault.secret_versions (
-    secret_id uuid NOT NULL CONSTRAINT secret_versions_secret_id_fkey REFERENCES vault.secrets (id),
+    secret_id uuid NOT NULL,
     version bigint NOT NULL CONSTRAINT secret_versions_version_positive CHECK (version >= 1),
     envelope_version smallint NOT NULL
         CONSTRAINT secret_versions_envelope_known CHECK (envelope_version = 1),
@@ -76,6 +80,11 @@ CREATE TABLE vault.secret_versions (
 );
 -- Ciphertext does not compress.
 ALTER TABLE vault.secret_versions ALTER COLUMN ciphertext SET STORAGE EXTERNAL;
+
+-- Names of roles are shared by all databases of a cluster: one that was given where no encoding is checked may be any bytes.
+CREATE FUNCTION vault.shown_name(name name) RETURNS text
+AS 'MODULE_PATHNAME', 'hv_shown_name' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vault.shown_name(name) IS 'a name as text; each byte that is no UTF-8 as \xHH';
 
 -- Whose a grant is. A role, not its name: a role that is renamed keeps its grants, one that is dropped leaves them to nobody.
 -- A dump holds the name; where that role is missing, the restored grant is set aside (shim/grantee.c).
@@ -181,7 +190,7 @@ CREATE TABLE vault.login_roles (
 -- One row per secret and due time, for ever unique: that is what makes a rotation happen once.
 CREATE TABLE vault.rotation_jobs (
     id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid() CONSTRAINT rotation_jobs_pkey PRIMARY KEY,
-    secret_id uuid NOT NULL CONSTRAINT rotation_jobs_secret_id_fkey REFERENCES vault.secrets (id),
+    secret_id uuid NOT NULL,
     due_at timestamptz NOT NULL,
     deadline_at timestamptz,  -- end of the rotation window; null: none
     state text NOT NULL DEFAULT 'queued'

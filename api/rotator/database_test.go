@@ -3,6 +3,7 @@ package rotator_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/rotator"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -244,6 +246,57 @@ func TestOneCorruptRow(t *testing.T) {
 	b.exec("UPDATE vault.secrets SET tags = '{}', generate_policy = NULL")
 	b.exec("UPDATE vault.rotation_jobs SET due_at = clock_timestamp() WHERE due_at = '-infinity'")
 	b.await("all are rotated", allDone)
+}
+
+// TestManyThatCannotBePlanned: however many schedules cannot be planned, or are locked by whoever may change them, the others
+// are, and the status says which cannot and why.
+func TestManyThatCannotBePlanned(t *testing.T) {
+	b := newBench(t)
+	r := vault.CreateRequest{Kind: "automatic", Rotation: vault.Rotation{Schedule: "30 2 * * *"}}
+	for _, name := range []string{"bad", "locked", "zone"} {
+		r.Name = name
+		b.mustCreate(r)
+	}
+	b.exec(`INSERT INTO vault.secrets (id, name, kind, content_type, rotation_schedule, current_version, created_at, updated_at)
+		SELECT gen_random_uuid(), 'bad/' || n, 'automatic', 'text/plain; charset=utf-8', '99 99 * * *', 1, clock_timestamp(), '2000-01-01'
+		FROM generate_series(1, 1500) n`)
+	b.exec("UPDATE vault.secrets SET rotation_schedule = '99 99 * * *' WHERE name = 'bad'")
+	b.exec("UPDATE vault.secrets SET rotation_time_zone = 'Atlantis/Capital' WHERE name = 'zone'")
+	tx, err := b.db.MustConnect(t, vaulttest.Superuser).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "SELECT FROM vault.secrets WHERE name = 'locked' FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	r.Name = "good"
+	b.mustCreate(r)
+	start(t, rotator.Config{Door: b.door, Poll: 50 * time.Millisecond})
+	b.await("the good one is planned", "SELECT next_rotation_at IS NOT NULL FROM vault.secrets WHERE name = 'good'")
+	b.await("the reasons are kept", "SELECT count(*) = 1502 FROM vault.secrets WHERE plan_error IS NOT NULL AND plan_failed_at IS NOT NULL")
+	status, _, err := b.wired.db.Status(t.Context(), vault.Itself())
+	if err != nil || len(status.Failures) != 20 || !strings.HasPrefix(status.Failures[0].Reason, "the next time cannot be computed: ") {
+		t.Errorf("%+v, %v", status.Failures, err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.await("the locked one is planned", "SELECT next_rotation_at IS NOT NULL FROM vault.secrets WHERE name = 'locked'")
+
+	// Configured anew it is tried at once, and one that was mended otherwise after a while.
+	schedule := "0 4 * * *"
+	s, _, err := b.wired.db.DescribeSecret(t.Context(), vault.Itself(), "bad", vault.Freshness{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.wired.db.ConfigureSecret(t.Context(), vault.Configuration{ID: s.ID, Name: "bad", Expected: 1, Settings: vault.Settings{RotationSchedule: &schedule}},
+		vault.Author{By: vault.Itself(), Origin: vault.Origin{Node: "n", Actor: "test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.await("the mended one is planned", "SELECT next_rotation_at IS NOT NULL AND plan_error IS NULL FROM vault.secrets WHERE name = 'bad'")
+	b.exec("UPDATE vault.secrets SET rotation_time_zone = 'UTC', plan_failed_at = plan_failed_at - interval '6 min' WHERE name = 'zone'")
+	b.await("the other one is planned", "SELECT next_rotation_at IS NOT NULL AND plan_error IS NULL FROM vault.secrets WHERE name = 'zone'")
 }
 
 func TestSchedulesArePlanned(t *testing.T) {

@@ -143,6 +143,13 @@ func missing(pg *pgconn.PgError) bool {
 	return false
 }
 
+// overtaken tells whether a function that began before an update of the schema did not find a table by the name that it
+// had until then. The statement did nothing, and finds the new function when it is sent again.
+func overtaken(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "42P01" && pg.Where != ""
+}
+
 // untrusted tells whether a server's certificate was refused, here or there.
 func untrusted(err error) bool {
 	_, refused := errors.AsType[*tls.CertificateVerificationError](err)

@@ -261,14 +261,27 @@ func (p *pool) blame(err error) {
 	}
 }
 
-// use runs ask on a connection until it returns, and cuts the connection when the server has fallen silent.
+// use runs ask on a connection until it returns, and cuts the connection when the server has fallen silent. It runs ask a
+// second time, on another connection, when an update of the schema came in between.
 func (p *pool) use(ctx context.Context, ask func(*pgx.Conn) error) error {
+	err := p.useOnce(ctx, ask)
+	if overtaken(err) {
+		return p.useOnce(ctx, ask)
+	}
+	return err
+}
+
+func (p *pool) useOnce(ctx context.Context, ask func(*pgx.Conn) error) error {
 	c, err := p.acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Release()
-	return p.attend(ctx, c.Conn(), ask)
+	err = p.attend(ctx, c.Conn(), ask)
+	if overtaken(err) {
+		_ = c.Conn().Close(ctx) // what it has prepared is of the old schema
+	}
+	return err
 }
 
 // attend runs ask under a watch. Its error is errSilent when the connection was cut, and errOutdated when a newer

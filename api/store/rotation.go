@@ -3,10 +3,12 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -221,6 +223,22 @@ func (d *DB) PlanRotation(ctx context.Context, s vault.Secret, at time.Time) (bo
 		secret: string(s.Name), sql: planRotation, args: []any{[16]byte(s.ID), s.Rotation.Schedule, s.Rotation.TimeZone, at},
 		row: pgx.RowTo[bool], landed: neverSeen[bool],
 	})
+}
+
+// FailPlans implements vault.Store. A schema of before it has no place to keep the reasons.
+func (d *DB) FailPlans(ctx context.Context, failures []vault.PlanFailure, seen time.Time) error {
+	ids, reasons := make([][16]byte, len(failures)), make([]string, len(failures))
+	for i, f := range failures {
+		ids[i], reasons[i] = f.ID, f.Reason
+	}
+	_, err := perform(ctx, d, change[int64]{
+		sql:  "SELECT vault.fail_plans($1::uuid[], $2::text[], $3::timestamptz)",
+		args: []any{ids, reasons, seen}, row: pgx.RowTo[int64], landed: neverSeen[int64],
+	})
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == stateNoFunction {
+		return nil
+	}
+	return err
 }
 
 func placeArgs(p vault.Place) []any {

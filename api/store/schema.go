@@ -52,6 +52,9 @@ var errNoProtocols = core.Wrap(core.Unavailable, errMismatch,
 // else there. A database that does not have the extension, or does not let this role use it, passes: the call itself
 // says so better.
 func checkSchema(ctx context.Context, pc *pgconn.PgConn) error {
+	if e := pc.ParameterStatus("server_encoding"); e != "UTF8" {
+		return wrongEncoding(e)
+	}
 	results, err := pc.Exec(ctx, schemaQuery).ReadAll()
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pg.Code {
@@ -73,6 +76,13 @@ func checkSchema(ctx context.Context, pc *pgconn.PgConn) error {
 	}
 	keepProtocol(pc, s.Newest)
 	return s.mismatch()
+}
+
+// wrongEncoding is the error for a database whose texts need not be UTF-8. The server tells each client its encoding.
+func wrongEncoding(encoding string) error {
+	return core.Wrap(core.Unavailable, errMismatch,
+		"the database is in encoding %s, and the vault needs UTF8: make one by CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8' and name it in VAULT_PG_DBNAME",
+		core.Quote(encoding))
 }
 
 func parseSchema(row [][]byte) (s Schema, err error) {

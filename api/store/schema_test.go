@@ -62,3 +62,25 @@ func TestSchemaOfAnotherProtocol(t *testing.T) {
 	_, err := existing.CreateSecret(ctx, newSecret("a"), origin("x"))
 	must(t, err)
 }
+
+// A database in another encoding is refused before anything is asked of it; one that has the extension all the same, too.
+func TestDatabaseInAnotherEncoding(t *testing.T) {
+	s := newServer(t)
+	ctx := t.Context()
+	s.sql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+	s.sql("postgres", "CREATE DATABASE turned TEMPLATE app")
+	s.sql("postgres", "UPDATE pg_database SET encoding = pg_char_to_encoding('LATIN1') WHERE datname = 'turned'")
+	for _, name := range []string{"latin", "turned"} {
+		d, err := Open(ctx, Config{Hosts: []string{s.dir}, User: "vault_service", Database: name, RequestTimeout: 5 * time.Second})
+		must(t, err)
+		_, reading := sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{})
+		_, writing := d.CreateSecret(ctx, newSecret("a"), origin("x"))
+		for _, err := range []error{d.CheckReader(ctx), d.CheckWriter(ctx), reading, writing} {
+			code(t, err, core.Unavailable)
+			if text := core.MessageOf(err); !strings.Contains(text, `in encoding "LATIN1", and the vault needs UTF8`) {
+				t.Errorf("%s: %q", name, text)
+			}
+		}
+		must(t, d.Close(context.Background()))
+	}
+}

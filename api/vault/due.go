@@ -166,26 +166,40 @@ func (v *Vault) PlanRotations(ctx context.Context) (planned int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	var failures []PlanFailure
 	for _, u := range waiting {
-		at, perr := time.Time{}, u.Err
-		if perr == nil {
-			at, perr = nextTime(u.Secret, u.Now)
+		done, perr := v.plan(ctx, u)
+		if core.CodeOf(perr) == core.Unavailable {
+			return planned, perr
 		}
 		if perr != nil {
+			failures = append(failures, PlanFailure{ID: u.Secret.ID, Reason: core.MessageOf(perr)})
 			if err == nil {
 				err = core.Wrap(core.CodeOf(perr), perr, "plan the rotation of %s", core.Quote(string(u.Secret.Name)))
 			}
-			continue
-		}
-		done, perr := v.c.Store.PlanRotation(ctx, u.Secret, at)
-		if perr != nil {
-			return planned, perr
 		}
 		if done {
 			planned++
 		}
 	}
+	if len(failures) > 0 {
+		if kept := v.c.Store.FailPlans(ctx, failures, waiting[0].Now); kept != nil {
+			return planned, kept
+		}
+	}
 	return planned, err
+}
+
+// plan computes and stores the next time of one schedule; false when it has changed since.
+func (v *Vault) plan(ctx context.Context, u Unplanned) (bool, error) {
+	if u.Err != nil {
+		return false, u.Err
+	}
+	at, err := nextTime(u.Secret, u.Now)
+	if err != nil {
+		return false, err
+	}
+	return v.c.Store.PlanRotation(ctx, u.Secret, at)
 }
 
 // nextTime returns the next time of the secret's schedule after t, zero for a secret without one.

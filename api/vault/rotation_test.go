@@ -327,6 +327,9 @@ func TestPlanRotations(t *testing.T) {
 	if n != 1 || core.CodeOf(err) != core.Corrupt || !strings.Contains(core.MessageOf(err), "c") {
 		t.Fatalf("planned %d, %v", n, err)
 	}
+	if reason := d.store.PlanErrorOf("c"); reason == "" {
+		t.Error("the reason is not kept")
+	}
 	for _, name := range []string{"c", "d"} {
 		wantCode(t, only(d.Delete(t.Context(), d.admin, name, vault.AnyVersion)), "")
 	}

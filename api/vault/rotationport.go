@@ -85,6 +85,12 @@ type Unplanned struct {
 	Err    error // Corrupt: as in SecretResult
 }
 
+// PlanFailure says why the next time of a schedule could not be computed.
+type PlanFailure struct {
+	ID     core.SecretID
+	Reason string // for the operator; holds no value
+}
+
 // Place is where a reader of changes has come to: a change. The zero Place is before the first.
 type Place struct {
 	Transaction uint64
@@ -188,11 +194,14 @@ type Rotations interface {
 	RenewRotations(ctx context.Context, worker string, lease time.Duration) error
 	// ReleaseRotation gives a claim back untouched.
 	ReleaseRotation(ctx context.Context, c Claim) error
-	// UnplannedRotations returns at most limit secrets whose schedule waits for its next time.
+	// UnplannedRotations returns at most limit secrets whose schedule waits for its next time, those that FailPlans was
+	// called for last and a while ago.
 	UnplannedRotations(ctx context.Context, limit int) ([]Unplanned, error)
 	// PlanRotation stores the next time of a schedule; false when the schedule has changed since or was planned.
 	PlanRotation(ctx context.Context, s Secret, at time.Time) (bool, error)
 
+	// FailPlans keeps why schedules could not be planned, as they were seen at a time, so that they make room for others.
+	FailPlans(ctx context.Context, failures []PlanFailure, seen time.Time) error
 	// ChangesSince looks at no more than limit changes after a place, in their order, and returns those that the caller
 	// may see.
 	ChangesSince(ctx context.Context, by Credential, after Place, limit int) (ChangePage, Identity, error)

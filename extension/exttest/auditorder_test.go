@@ -27,7 +27,7 @@ func follow(s *session) *archive { return &archive{s: s, have: map[int64]int{}} 
 func (a *archive) take(t testing.TB) {
 	t.Helper()
 	for {
-		page := get[[]int64](a.s, "SELECT coalesce(array_agg(p.id ORDER BY p.n), '{}') FROM vault.audit_after($1, 7) WITH ORDINALITY p (id, at, node, actor, session_role, client_ip, action, secret_name, version, outcome, code, request_id, details, n)", a.last)
+		page := get[[]int64](a.s, "SELECT coalesce(array_agg(p.id ORDER BY p.n), '{}') FROM vault.audit_after($1, 7) WITH ORDINALITY p (id, at, node, actor, session_role, client_ip, action, secret_name, version, outcome, code, request_id, details, accessor, method, n)", a.last)
 		for _, id := range page {
 			if id <= a.last {
 				t.Fatalf("id %d came after %d", id, a.last)

@@ -51,6 +51,21 @@ func TestDumpAndRestore(t *testing.T) {
 		checkRestored(t, to, target, api, want)
 		checkNoStrayGrant(to.connect(t, target.Name, vaulttest.Superuser))
 	})
+	t.Run("Parallel", func(t *testing.T) {
+		target := to.restoreInto(t, "restored_parallel")
+		must(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "--jobs=2", "-d", target.Name, custom)
+		checkRestored(t, to, target, api, want)
+	})
+	// Rows without the schema, into an installation that is there.
+	t.Run("DataOnly", func(t *testing.T) {
+		target := to.restoreInto(t, "restored_data")
+		s := to.connect(t, target.Name, vaulttest.Superuser)
+		s.exec("CREATE EXTENSION hyperion_vault")
+		must(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "--data-only", "-d", target.Name, custom)
+		if got := versionsOf(s); got != versionsOf(admin) {
+			t.Errorf("restored %s, not %s", got, versionsOf(admin))
+		}
+	})
 	t.Run("Plain", func(t *testing.T) {
 		target := to.restoreInto(t, "restored_plain")
 		must(t, to, "psql", "-X", "-q", "-h", to.Dir(), "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-d", target.Name, "-f", plain)
@@ -68,6 +83,37 @@ func TestDumpAndRestore(t *testing.T) {
 		s := to.connect(t, target.Name, vaulttest.Superuser)
 		wantError(t, s.try("SELECT vault.read_secret('sql/one')"), "08006", "wrapped under another master key")
 	})
+}
+
+// versionsOf sums up what is sealed.
+func versionsOf(s *session) string {
+	s.t.Helper()
+	return get[string](s, "SELECT string_agg(md5(v::text), ' ' ORDER BY v.secret_id, v.version) FROM vault.secret_versions v")
+}
+
+// No foreign key says so: what a secret leaves when it goes is its own row alone, also when it goes while its rotation is
+// being enqueued.
+func TestDeletionLeavesNothing(t *testing.T) {
+	c := sharedCluster(t)
+	db := c.NewDB(t)
+	vaulttest.NewServer(t, db)
+	s, other := c.connect(t, db.Name, vaulttest.Superuser), c.connect(t, db.Name, vaulttest.Superuser)
+	s.exec("SELECT vault.create_secret('a', NULL::text, kind => 'automatic', rotation_interval_secs => 3600, grace_period_secs => 3600)")
+	s.exec("SELECT vault.rotate_secret('a'), vault.create_secret('b', 'x')")
+	s.exec("UPDATE vault.secrets SET next_rotation_at = clock_timestamp() WHERE name = 'a'")
+	other.exec("BEGIN")
+	other.exec("SELECT vault.delete_secret('a', NULL)")
+	s.exec("SELECT vault.supervise(100, true)")
+	other.exec("COMMIT")
+	s.exec("SELECT vault.supervise(100, true)")
+	const orphans = `SELECT (SELECT count(*) FROM vault.secret_versions v WHERE NOT EXISTS (SELECT FROM vault.secrets s WHERE s.id = v.secret_id AND s.deleted_at IS NULL))::int
+		+ (SELECT count(*) FROM vault.rotation_jobs j WHERE NOT EXISTS (SELECT FROM vault.secrets s WHERE s.id = j.secret_id AND s.deleted_at IS NULL))::int`
+	if n := get[int](s, orphans); n != 0 {
+		t.Errorf("%d rows are left of a deleted secret", n)
+	}
+	if n := get[int](s, "SELECT count(*)::int FROM vault.secret_versions"); n != 1 {
+		t.Errorf("%d versions are left", n)
+	}
 }
 
 func must(t *testing.T, c cluster, program string, args ...string) {

@@ -7,10 +7,10 @@
 #include "call.h"
 #include "commands/dbcommands.h"
 #include "golib.h"
-#include "mb/pg_wchar.h"
 #include "memory.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"	/* get_database_name, from PostgreSQL 19 on */
@@ -22,17 +22,6 @@ HvBytes
 HvLiteral(const char *s)
 {
 	return (HvBytes) {(const unsigned char *) s, s == NULL ? 0 : strlen(s)};
-}
-
-/*
- * Text in the server's encoding as UTF-8; palloc'd if it had to be converted.
- */
-HvBytes
-HvUtf8(const char *s, int len)
-{
-	char	   *converted = pg_server_to_any(s, len, PG_UTF8);
-
-	return (HvBytes) {(const unsigned char *) converted, converted == s ? (size_t) len : strlen(converted)};
 }
 
 /*
@@ -54,24 +43,16 @@ ClientAddress(void)
 }
 
 /*
- * A name of the catalogs as UTF-8, zero-terminated. Palloc'd.
- */
-static HvBytes
-CatalogName(char *name)
-{
-	return HvUtf8(name, strlen(name));
-}
-
-/*
  * Begin a call by the effective role. Palloc'd in the current context.
  */
 void
 HvBegin(HvCall *call, const char *action)
 {
+	HvRequireUtf8();
 	*call = (HvCall) {.action = action, .role = GetUserId(), .context = CurrentMemoryContext};
-	call->origin.database = CatalogName(get_database_name(MyDatabaseId));
-	call->origin.role = CatalogName(GetUserNameFromId(call->role, false));
-	call->origin.session_role = CatalogName(GetUserNameFromId(GetSessionUserId(), false));
+	call->origin.database = HvShown(get_database_name(MyDatabaseId));
+	call->origin.role = HvShown(GetUserNameFromId(call->role, false));
+	call->origin.session_role = HvShown(GetUserNameFromId(GetSessionUserId(), false));
 	call->origin.client_addr = HvLiteral(ClientAddress());
 	call->origin.request_id = HvLiteral(psprintf("pid-%d", MyProcPid));
 }
@@ -82,10 +63,10 @@ HvBegin(HvCall *call, const char *action)
 void
 HvCheckName(HvCall *call, text *name)
 {
-	HvBytes		utf8 = HvUtf8(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	HvBytes		given = HvTextBytes(name);
 
-	HV_CALL_GO(check_name, utf8);
-	call->name = HvLiteral(pnstrdup((const char *) utf8.data, utf8.len));
+	HV_CALL_GO(check_name, given);
+	call->name = HvLiteral(pnstrdup((const char *) given.data, given.len));
 }
 
 /*

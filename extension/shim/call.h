@@ -20,7 +20,6 @@ typedef Datum (*HvBody) (HvCall *call, FunctionCallInfo fcinfo);
 
 extern Datum HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo);
 extern void HvCheckName(HvCall *call, text *name);
-extern HvBytes HvUtf8(const char *s, int len);
 extern HvBytes HvLiteral(const char *s);
 extern void HvBegin(HvCall *call, const char *action);
 extern void HvRecordFailure(HvCall *call, int sqlstate);

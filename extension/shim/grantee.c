@@ -11,6 +11,7 @@
 
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
 
@@ -86,10 +87,13 @@ hv_grantee_out(PG_FUNCTION_ARGS)
 	bytea	   *grantee = PG_GETARG_BYTEA_PP(0);
 	Oid			role = Role(grantee);
 	char	   *name = OidIsValid(role) ? GetUserNameFromId(role, true) : NULL;
+	const char *shown = name == NULL ? NULL : (const char *) HvShown(name).data;
 
-	if (name != NULL)
+	if (name != NULL && strcmp(name, shown) == 0)
 		PG_RETURN_CSTRING(pstrdup(quote_identifier(name)));
-	if (OidIsValid(role))		/* dropped: its number is another role's elsewhere */
+	if (shown != NULL)			/* no text: one such byte in a dump, and no grant could be restored */
+		name = pstrdup(shown);
+	else if (OidIsValid(role))	/* dropped: its number is another role's elsewhere */
 		name = psprintf("%u", role);
 	else
 		name = pnstrdup(VARDATA_ANY(grantee) + 1, VARSIZE_ANY_EXHDR(grantee) - 1);

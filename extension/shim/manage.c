@@ -5,10 +5,10 @@
 
 #include "arg.h"
 #include "call.h"
-#include "encoding.h"
 #include "funcapi.h"
 #include "golib.h"
 #include "store.h"
+#include "text.h"
 #include "utils/builtins.h"
 
 /*
@@ -84,11 +84,7 @@ ListSecrets(HvCall *call, FunctionCallInfo fcinfo)
 	HvBytes		prefix = {(const unsigned char *) "", 0};
 
 	if (!PG_ARGISNULL(0))
-	{
-		text	   *given = PG_GETARG_TEXT_PP(0);
-
-		prefix = HvUtf8(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given));
-	}
+		prefix = HvTextBytes(PG_GETARG_TEXT_PP(0));
 	HV_CALL_GO(check_prefix, prefix);
 	/* For the record: what is beyond the length of a name can only be the slash after one. */
 	call->name = (HvBytes) {prefix.data, Min(prefix.len, HV_MAX_NAME_LEN)};
@@ -111,9 +107,6 @@ PG_FUNCTION_INFO_V1(hv_check_pattern);
 Datum
 hv_check_pattern(PG_FUNCTION_ARGS)
 {
-	text	   *given = PG_GETARG_TEXT_PP(0);
-	HvBytes		pattern = HvUtf8(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given));
-
-	HV_CALL_GO(check_pattern, pattern);
+	HV_CALL_GO(check_pattern, HvTextBytes(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
 }

@@ -17,6 +17,7 @@
 #include "readonly.h"
 #include "replication/walreceiver.h"
 #include "storage/spin.h"
+#include "text.h"
 #include "utils/builtins.h"
 
 /*
@@ -94,12 +95,12 @@ static void
 Describe(HvCall *call, FunctionCallInfo fcinfo)
 {
 	char	   *target = PG_ARGISNULL(1) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(1));
-	HvBytes		utf8 = HvUtf8(target, strlen(target));
-	int			len = pg_encoding_mbcliplen(PG_UTF8, (const char *) utf8.data, (int) utf8.len, HV_MAX_NAME_LEN);
+	HvBytes		shown = HvShown(target);
+	int			len = pg_encoding_mbcliplen(PG_UTF8, (const char *) shown.data, (int) shown.len, HV_MAX_NAME_LEN);
 
 	RequireArg(fcinfo, 0, "action");
 	call->action = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	call->name = (HvBytes) {utf8.data, len};
+	call->name = (HvBytes) {shown.data, len};
 	call->role = GetSessionUserId();
 	call->origin.role = call->origin.session_role;
 }

@@ -9,11 +9,11 @@
 #include "agent.h"
 #include "arg.h"
 #include "call.h"
-#include "encoding.h"
 #include "golib.h"
 #include "memory.h"
 #include "readonly.h"
 #include "store.h"
+#include "text.h"
 #include "utils/builtins.h"
 
 static Datum
@@ -93,11 +93,7 @@ ContentTypeArg(FunctionCallInfo fcinfo, int arg)
 	HvBuf		canonical = {NULL, 0};
 
 	if (!PG_ARGISNULL(arg))
-	{
-		text	   *value = PG_GETARG_TEXT_PP(arg);
-
-		given = HvUtf8(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
-	}
+		given = HvTextBytes(PG_GETARG_TEXT_PP(arg));
 	HV_CALL_GO(content_type, given, &canonical);
 	return HvTakeBuf(&canonical);
 }
@@ -140,7 +136,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	if (is_text && !PG_ARGISNULL(1))
 		HV_CALL_GO(check_text, content_type, true);
 	if (!PG_ARGISNULL(1))
-		value = HvValueArg(fcinfo, 1, is_text);
+		value = HvValueArg(fcinfo, 1);
 	else if (IsAutomatic(Arg(fcinfo, 2)))
 		value = GenerateValue(policy);
 	else
@@ -181,7 +177,7 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	/* A driver that sends bytes as text may have changed or cut them. Text given as bytes is what it was, and is checked. */
 	if (is_text)
 		HV_CALL_GO(check_text, locked.content_type, true);
-	value = HvValueArg(fcinfo, 1, is_text);
+	value = HvValueArg(fcinfo, 1);
 	if (locked.policy.len > 0)
 		HV_CALL_GO(check_field, locked.policy, locked.automatic, locked.content_type, value);
 	return Supersede(call, &locked, value, false);
@@ -262,7 +258,7 @@ Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 	if (as_text)
 		HV_CALL_GO(check_text, found.content_type, false);
 	value = OpenFirst(call, &found);
-	result = BytesResult(as_text ? HvValueToServer(value) : value);
+	result = BytesResult(value);
 	HvSecretWipe(value.data);
 	HvLogGive();
 	return result;
@@ -284,7 +280,7 @@ MatchedVersion(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvFindOpenable(call, &found);
-	candidate = PG_ARGISNULL(1) ? (HvBytes) {NULL, 0} : HvValueArg(fcinfo, 1, is_text);
+	candidate = PG_ARGISNULL(1) ? (HvBytes) {NULL, 0} : HvValueArg(fcinfo, 1);
 	for (int i = 0; i < found.n; i += HV_KEYS_PER_REQUEST)
 	{
 		int			n = Min(found.n - i, HV_KEYS_PER_REQUEST);

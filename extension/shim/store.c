@@ -9,6 +9,7 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "store.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
@@ -80,9 +81,9 @@ AddOrigin(HvParams *params, const HvCall *call)
 	if (gethostname(node, sizeof(node)) != 0)
 		strlcpy(node, "unknown", sizeof(node));
 	node[sizeof(node) - 1] = '\0';
-	HvAddText(params, HvLiteral(node));
-	HvAddText(params, HvLiteral(psprintf("role:%s", GetUserNameFromId(call->role, false))));
-	HvAddText(params, HvLiteral(GetUserNameFromId(GetSessionUserId(), false)));
+	HvAddText(params, HvShown(node));
+	HvAddText(params, HvLiteral(psprintf("role:%s", (const char *) call->origin.role.data)));
+	HvAddText(params, call->origin.session_role);
 	if (call->origin.client_addr.data == NULL)
 		HvAddNull(params);
 	else

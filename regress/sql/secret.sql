@@ -541,7 +541,7 @@ SELECT vault.create_secret('edit/rest', 'x');
 -- edited: what a statement ends in after an edit, which is undone again
 CREATE FUNCTION edited(edit text, statement text DEFAULT 'SELECT vault.read_secret(''edit/a'')') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    SET LOCAL session_replication_role = 'replica';  -- no foreign keys
+    SET LOCAL session_replication_role = 'replica';  -- no triggers
     EXECUTE edit;
     SET LOCAL session_replication_role = 'origin';
     RAISE EXCEPTION USING MESSAGE = try(statement), ERRCODE = 'VTEST';

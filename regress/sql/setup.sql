@@ -277,7 +277,7 @@ WHERE name LIKE 'hyperion\_vault.%' ORDER BY name;
 SELECT vault.extension_version() = default_version FROM pg_available_extensions WHERE name = 'hyperion_vault';
 
 -- ready for use: nobody and nothing in it
-SELECT * FROM vault.access_list();
+SELECT grantee, pattern, action, granted_by FROM vault.access_list();
 SELECT * FROM vault.list_tokens();
 SELECT * FROM vault.describe_secrets('', '', 10);
 

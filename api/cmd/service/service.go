@@ -119,7 +119,7 @@ func (s *Service) closeJournal(ctx context.Context) error {
 	}
 	s.audit.Stop()
 	if err := s.ship.Close(ctx); err != nil {
-		s.log.Warn("stopping", "error", err.Error())
+		s.log.Warn("audit records wait in the journal for the next start", "error", err.Error())
 	}
 	return s.audit.Close()
 }

@@ -241,7 +241,7 @@ func (s *Store) UnplannedRotations(_ context.Context, limit int) ([]vault.Unplan
 	}
 	var out []vault.Unplanned
 	for _, x := range s.secrets {
-		if x.info.Rotation.Schedule != "" && x.info.NextRotationAt.IsZero() && len(out) < limit {
+		if x.info.Rotation.Schedule != "" && x.info.NextRotationAt.IsZero() && x.planFailed == "" && len(out) < limit {
 			r := x.result()
 			out = append(out, vault.Unplanned{Now: s.Now(), Secret: r.Secret, Err: r.Err})
 		}
@@ -262,6 +262,30 @@ func (s *Store) PlanRotation(_ context.Context, wanted vault.Secret, at time.Tim
 	}
 	x.info.NextRotationAt = at
 	return true, nil
+}
+
+// FailPlans implements vault.Store.
+func (s *Store) FailPlans(_ context.Context, failures []vault.PlanFailure, _ time.Time) error {
+	leave, err := s.enter("FailPlans")
+	defer leave()
+	if err != nil {
+		return err
+	}
+	for _, f := range failures {
+		for _, x := range s.secrets {
+			if x.info.ID == f.ID {
+				x.planFailed = f.Reason
+			}
+		}
+	}
+	return nil
+}
+
+// PlanErrorOf returns why the schedule of a secret could not be planned.
+func (s *Store) PlanErrorOf(name core.Name) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.secrets[name].planFailed
 }
 
 // ChangesSince implements vault.Store, for a standby that has come to Replayed, if that is set.

@@ -46,6 +46,8 @@ type secret struct {
 	info     vault.Secret
 	versions []version
 	corrupt  bool // its row cannot be read
+
+	planFailed string // why its schedule could not be planned
 }
 
 type version struct {
