@@ -64,7 +64,7 @@ func reads(t *testing.T, d *DB, by vault.Credential, name core.Name) (core.Code,
 func TestDecisions(t *testing.T) {
 	a := newServer(t)
 	b := a.standby()
-	primary, standby := a.open(), a.openWith(func(c *Config) {}, b.dir)
+	primary, standby := a.open(), a.openWith(func(*Config) {}, b.dir, a.dir)
 	ctx := t.Context()
 	for _, n := range []string{"app/one", "app/two", "other"} {
 		must(t, only(primary.CreateSecret(ctx, newSecret(n), origin("x"))))
@@ -197,7 +197,7 @@ func TestOnlyWhatTheCallerMaySee(t *testing.T) {
 		must(t, only(d.CreateSecret(ctx, x, origin("x"))))
 	}
 	s.sql("app", `CREATE ROLE r; SELECT vault.grant_access('r', 'a/*', '{rotate}'); SELECT vault.grant_access('r', 'c', '{audit}');
-		UPDATE vault.secrets SET next_rotation_at = now() - interval '1 hour'; SELECT vault.supervise();
+		UPDATE vault.secrets SET next_rotation_at = now() - interval '1 hour'; SELECT vault.supervise(1000, true);
 		UPDATE vault.rotation_jobs SET last_error = 'x', attempts = 1`)
 	h := s.token(d, "r", "r", nil)
 	rows, _, err := d.DescribeSecrets(ctx, h.Credential, "", "", 2, vault.Freshness{})
