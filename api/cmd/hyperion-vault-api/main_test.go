@@ -53,9 +53,9 @@ func TestCalls(t *testing.T) {
 		{"ErrUnknownCommand", []string{"frobnicate"}, 2, "", `unknown command "frobnicate"`},
 		{"ErrUnknownFlag", []string{"serve", "--fast"}, 2, "", "unknown flag: --fast"},
 		{"ErrServeArgument", []string{"serve", "now"}, 2, "", "unknown command"},
-		{"ErrTokenAlone", []string{"token"}, 2, "", "token needs create, list or revoke"},
+		{"ErrTokenAlone", []string{"token"}, 2, "", "token needs create, list, show, renew or revoke"},
 		{"ErrTokenUnknown", []string{"token", "steal"}, 2, "", "unknown command"},
-		{"ErrTokenNoName", []string{"token", "create"}, 2, "", "accepts 1 arg(s), received 0"},
+		{"ErrTokenNoName", []string{"token", "create"}, 2, "", "token create needs a NAME"},
 		{"ErrTokenDuration", []string{"token", "create", "x", "--expires-in", "soon"}, 2, "", "--expires-in"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
