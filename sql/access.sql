@@ -111,7 +111,7 @@ AS $$
                  ('manage', 'vault.access_list()'), ('manage', 'vault.who_may(text,text)'),
                  ('manage', 'vault.explain_access(regrole,text)'),
                  ('audit', 'vault.access_list()'), ('audit', 'vault.who_may(text,text)'),
-                 ('audit', 'vault.explain_access(regrole,text)'), ('audit', 'vault.audit_after(bigint,integer)'),
+                 ('audit', 'vault.explain_access(regrole,text)'), ('audit', 'vault.status()'), ('audit', 'vault.audit_after(bigint,integer)'),
                  ('audit', 'vault.audit(text,timestamptz,integer,timestamptz)')) AS f(action, signature)
     WHERE f.action = $1
 $$;

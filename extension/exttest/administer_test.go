@@ -42,7 +42,7 @@ func TestGrantsAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := get[int](b.session, "SELECT count(*)::int FROM vault.access_list()"); n != 0 {
+	if n := get[int](b.session, "SELECT count(*)::int FROM vault.access_list() WHERE granted_by <> 'CREATE EXTENSION'"); n != 0 {
 		t.Errorf("%d grants are left", n)
 	}
 }

@@ -112,7 +112,7 @@ func TestRoleNamesThatAreNoText(t *testing.T) {
 
 	// A role that is renamed so takes no other's grants along in a dump.
 	ascii.script("ALTER ROLE other RENAME TO \"other\xfd\"")
-	if n := get[int](admin, "SELECT count(*)::int FROM vault.access_list()"); n != 7 {
+	if n := get[int](admin, "SELECT count(*)::int FROM vault.access_list() WHERE granted_by <> 'CREATE EXTENSION'"); n != 7 {
 		t.Errorf("%d grants are listed", n)
 	}
 	dump := filepath.Join(c.Dir(), "odd.dump")
@@ -120,7 +120,7 @@ func TestRoleNamesThatAreNoText(t *testing.T) {
 	restored := c.restoreInto(t, "restored_odd")
 	_, _ = c.program(t, "pg_restore", "-h", c.Dir(), "-U", "postgres", "-d", restored.Name, dump) // the privileges of that role fail
 	s := c.connect(t, restored.Name, vaulttest.Superuser)
-	if n := get[int](s, "SELECT count(*)::int FROM vault.access_list()"); n != 5 {
+	if n := get[int](s, "SELECT count(*)::int FROM vault.access_list() WHERE granted_by <> 'CREATE EXTENSION'"); n != 5 {
 		t.Errorf("%d grants of others were restored", n)
 	}
 	if got := column(s, "SELECT role_name || ' ' || pattern FROM vault.missing_grants() ORDER BY 1"); !slices.Equal(got, []string{`other\xFD app/a`, `other\xFD more/*`}) {

@@ -84,7 +84,7 @@ var sealedChanges = []change{
 	{sql: "SELECT vault.release_rotation(NULL, NULL)"},
 	{sql: "SELECT vault.plan_rotation(NULL, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.rewrap_version(NULL, NULL, NULL, NULL, NULL, NULL, NULL)"},
-	{sql: "SELECT vault.create_token(NULL, NULL, NULL, NULL, NULL)"},
+	{sql: "SELECT vault.create_token(NULL::uuid, NULL, NULL, NULL, NULL)"},
 	{sql: "SELECT vault.revoke_token('x', NULL)"},
 }
 
