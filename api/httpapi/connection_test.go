@@ -394,8 +394,12 @@ func TestSlowReaders(t *testing.T) {
 	}
 	t.Run("one that stops", func(t *testing.T) {
 		connect()
+		begun := time.Now()
 		if err := <-ended; err == nil {
 			t.Error("all of it was sent to a client that takes nothing")
+		}
+		if took := time.Since(begun); took > 20*limit {
+			t.Errorf("it was cut off after %s, the limit is %s", took, limit)
 		}
 	})
 	t.Run("one that moves", func(t *testing.T) {
@@ -417,6 +421,24 @@ func TestSlowReaders(t *testing.T) {
 			t.Errorf("it took %s, which shows nothing", took)
 		}
 	})
+}
+
+// TestLateFlush: what a handler has written and flushes much later still has its own limit, as in a stream of few events.
+func TestLateFlush(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	at := serving(t, limit, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "late")
+		<-time.After(2 * limit)
+		_ = http.NewResponseController(w).Flush()
+	}))
+	resp, err := http.Get("http://" + at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "late" {
+		t.Errorf("%q, %v", body, err)
+	}
 }
 
 // TestSlowBodies: one that stands still is cut off, one that comes slowly is not.
