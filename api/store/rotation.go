@@ -248,25 +248,7 @@ const changesSince = `SELECT k.known, c.xid, c.id, c.at, c.action, c.name, c.ver
 
 // ChangesSince implements vault.Store. Both questions see one state of the database.
 func (d *DB) ChangesSince(ctx context.Context, after vault.Place, limit int) (changes []vault.Change, known bool, err error) {
-	type found struct {
-		known  bool
-		change *vault.Change // nil = there is none
-	}
-	rows, err := read(ctx, d, changesSince, append(placeArgs(after), int32(limit)), func(r pgx.CollectableRow) (f found, err error) {
-		var xid, action, name *string
-		var id, numbered *int64
-		var at *time.Time
-		if err := r.Scan(&f.known, &xid, &id, &at, &action, &name, &numbered); err != nil || xid == nil {
-			return f, err
-		}
-		c := &vault.Change{At: *at, Action: vault.Action(orZero(action)), Name: core.Name(orZero(name))}
-		if c.Place, err = place(*xid, orZero(id), *at); err != nil {
-			return f, err
-		}
-		c.Version, err = version(orZero(numbered))
-		f.change = c
-		return f, err
-	})
+	rows, err := read(ctx, d, changesSince, append(placeArgs(after), int32(limit)), foundChangeRow)
 	for _, f := range rows {
 		known = f.known
 		if f.change != nil {
@@ -274,6 +256,26 @@ func (d *DB) ChangesSince(ctx context.Context, after vault.Place, limit int) (ch
 		}
 	}
 	return changes, known, err
+}
+
+type foundChange struct {
+	known  bool
+	change *vault.Change // nil = there is none, or it is malformed: nobody could go on from it
+}
+
+func foundChangeRow(r pgx.CollectableRow) (f foundChange, err error) {
+	var xid, action, name *string
+	var id, numbered *int64
+	var at pgtype.Timestamptz
+	if err := r.Scan(&f.known, &xid, &id, &at, &action, &name, &numbered); err != nil || xid == nil {
+		return f, err
+	}
+	p, perr := place(*xid, orZero(id), at.Time)
+	v, verr := version(orZero(numbered))
+	if perr == nil && verr == nil && at.Valid && finite(at) {
+		f.change = &vault.Change{Place: p, At: at.Time, Action: vault.Action(orZero(action)), Name: core.Name(orZero(name)), Version: v}
+	}
+	return f, nil
 }
 
 func placeArgs(p vault.Place) []any {
@@ -307,11 +309,11 @@ func (d *DB) LastChange(ctx context.Context) (vault.Place, error) {
 	rows, err := read(ctx, d, "SELECT c.xid, c.id, c.at FROM vault.last_change() c", nil, func(r pgx.CollectableRow) (p vault.Place, err error) {
 		var xid string
 		var id int64
-		var at time.Time
+		var at pgtype.Timestamptz
 		if err := r.Scan(&xid, &id, &at); err != nil {
 			return p, err
 		}
-		return place(xid, id, at)
+		return place(xid, id, at.Time)
 	})
 	if err != nil || len(rows) == 0 {
 		return vault.Place{}, err

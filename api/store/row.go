@@ -198,7 +198,18 @@ func (f *storedFields) wellFormed() bool {
 		f.createdAt.Valid && finite(f.createdAt) && finite(f.expiresAt)
 }
 
-func finite(t pgtype.Timestamptz) bool { return t.InfinityModifier == pgtype.Finite }
+// finite tells whether a time is null or one that JSON can show: one that is not would fail a whole answer.
+func finite(t pgtype.Timestamptz) bool {
+	return t.InfinityModifier == pgtype.Finite && t.Time.UTC().Year() > 0 && t.Time.UTC().Year() <= 9999
+}
+
+// shownTime returns the time, zero for null and for one that is malformed.
+func shownTime(t pgtype.Timestamptz) time.Time {
+	if !finite(t) {
+		return time.Time{}
+	}
+	return t.Time
+}
 
 func (f *storedFields) value() vault.StoredValue {
 	return vault.StoredValue{

@@ -73,7 +73,7 @@ type statusText struct {
 	Failing        int64      `json:"failing"`
 	Missed         int64      `json:"missed"`
 	InGrace        int64      `json:"in_grace"`
-	LastPassAt     *time.Time `json:"last_pass_at"`
+	LastPassAt     *timestamp `json:"last_pass_at"`
 	EventsHeldSecs int64      `json:"events_held_secs"`
 	Waiting        []struct {
 		Reason string     `json:"reason"`
@@ -110,7 +110,7 @@ func (d *DB) status(ctx context.Context) (vault.Status, error) {
 	out := vault.Status{
 		Version: s.Version, InRecovery: s.InRecovery, Secrets: s.Secrets, Automatic: s.Automatic, Paused: s.Paused,
 		Unplanned: s.Unplanned, Due: s.Due, OverdueSecs: s.OverdueSecs, Queued: s.Queued, Claimed: s.Claimed, Failing: s.Failing,
-		Missed: s.Missed, InGrace: s.InGrace, LastPassAt: orZero(s.LastPassAt), EventsHeldSecs: max(s.EventsHeldSecs, 0),
+		Missed: s.Missed, InGrace: s.InGrace, LastPassAt: orZero(s.LastPassAt).Time, EventsHeldSecs: max(s.EventsHeldSecs, 0),
 	}
 	for _, w := range s.Waiting {
 		out.Waiting = append(out.Waiting, vault.Waiting{Reason: w.Reason, Count: w.Count, Since: orZero(w.Since).Time})

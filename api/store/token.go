@@ -2,12 +2,11 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
-	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 const createToken = `SELECT true FROM vault.create_token($1::uuid, $2::text, $3::bytea, $4::timestamptz,
@@ -38,8 +37,8 @@ func (d *DB) ActiveTokens(ctx context.Context) ([]vault.ActiveToken, error) {
 		if err = r.Scan(&t.ID, &t.Name, &fingerprint); err != nil {
 			return t, err
 		}
-		if copy(t.Fingerprint[:], fingerprint) != len(t.Fingerprint) || len(fingerprint) != len(t.Fingerprint) {
-			return t, core.Errorf(core.Corrupt, "the stored fingerprint of token %s is malformed", core.Quote(t.Name))
+		if len(fingerprint) == len(t.Fingerprint) { // no token has the fingerprint of zeros that a malformed one gets
+			copy(t.Fingerprint[:], fingerprint)
 		}
 		return t, nil
 	})
@@ -48,9 +47,9 @@ func (d *DB) ActiveTokens(ctx context.Context) ([]vault.ActiveToken, error) {
 // ListTokens implements vault.Store.
 func (d *DB) ListTokens(ctx context.Context) ([]vault.TokenInfo, error) {
 	return readPrimary(ctx, d, "SELECT * FROM vault.list_tokens()", nil, func(r pgx.CollectableRow) (t vault.TokenInfo, err error) {
-		var expires, revoked *time.Time
-		err = r.Scan(&t.ID, &t.Name, &t.CreatedAt, &expires, &revoked)
-		t.ExpiresAt, t.RevokedAt = orZero(expires), orZero(revoked)
+		var created, expires, revoked pgtype.Timestamptz // one that is infinite must not hide the others
+		err = r.Scan(&t.ID, &t.Name, &created, &expires, &revoked)
+		t.CreatedAt, t.ExpiresAt, t.RevokedAt = shownTime(created), shownTime(expires), shownTime(revoked)
 		return t, err
 	})
 }
