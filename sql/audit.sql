@@ -95,7 +95,7 @@ BEGIN
         RAISE EXCEPTION 'only the primary knows how far a journal has arrived' USING ERRCODE = 'read_only_sql_transaction';
     END IF;
     RETURN QUERY
-        SELECT coalesce(max(j.last_sequence), 0), max(l.at)
+        SELECT coalesce(max(j.last_sequence), 0), max(l.at) FILTER (WHERE isfinite(l.at))
         FROM vault.audit_journals j
         LEFT JOIN vault.audit_log l ON l.journal = j.journal AND l.sequence = j.last_sequence
         WHERE j.journal = audit_journal.journal;

@@ -53,7 +53,8 @@ COMMENT ON FUNCTION vault.sample_wrapped(uuid, integer)
 CREATE FUNCTION vault.count_wrapped(current_key text) RETURNS TABLE (kms_key_id text, versions bigint)
 LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT v.kms_key_id, count(*) FROM vault.secret_versions v WHERE v.kms_key_id <> current_key
+    SELECT v.kms_key_id, count(*) FROM vault.secret_versions v
+    WHERE v.kms_key_id <> current_key AND EXISTS (SELECT FROM vault.secrets s WHERE s.id = v.secret_id)
     GROUP BY v.kms_key_id ORDER BY count(*) DESC, v.kms_key_id
 $$;
 COMMENT ON FUNCTION vault.count_wrapped(text) IS 'how many versions list_wrapped would list in all, by master key';

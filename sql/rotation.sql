@@ -142,12 +142,20 @@ $$;
 COMMENT ON FUNCTION vault.expire_version(uuid, bigint, bigint, vault.audit_origin, uuid)
     IS 'shortens the grace of a superseded version; 0 ends it now; one change once';
 
+-- An interval that no constraint has bounded must not end the supervisor's pass for all. least() and greatest() pass over null.
+CREATE FUNCTION vault.clamped(secs bigint, low bigint, high bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT CASE WHEN secs IS NOT NULL THEN least(greatest(secs, low), high) END $$;
+COMMENT ON FUNCTION vault.clamped(bigint, bigint, bigint) IS 'the nearest number of a range; null stays null';
+
 CREATE FUNCTION vault.next_due(due_at timestamptz, interval_secs bigint, stamp timestamptz) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
     -- The first time after stamp in the rhythm that due_at belongs to: what an outage missed is not made up for. An
-    -- infinite one, by a hand in the tables, has no rhythm, and an error here would end the pass for all.
-    SELECT CASE WHEN NOT isfinite(due_at) THEN stamp + make_interval(secs => interval_secs)
+    -- infinite one and an interval out of range, by a hand in the tables, have no rhythm, and an error here would end the pass
+    -- for all.
+    SELECT CASE WHEN NOT isfinite(due_at) OR interval_secs NOT BETWEEN 1 AND 315360000
+           THEN stamp + make_interval(secs => vault.clamped(interval_secs, 1, 315360000))
            ELSE due_at + make_interval(secs => interval_secs
                * (1 + greatest(0, floor(extract(epoch FROM stamp - due_at) / interval_secs)))) END
 $$;
@@ -173,14 +181,15 @@ BEGIN
     RETURN QUERY
         WITH open AS (
             SELECT j.id FROM vault.rotation_jobs j
-            WHERE ((j.state = 'queued' AND j.next_attempt_at <= stamp)
+            WHERE EXISTS (SELECT FROM vault.secrets s WHERE s.id = j.secret_id AND s.deleted_at IS NULL)
+              AND ((j.state = 'queued' AND j.next_attempt_at <= stamp)
                    OR (j.state = 'claimed' AND j.claimed_until <= stamp))
               AND (j.deadline_at IS NULL OR j.deadline_at > stamp)
             ORDER BY j.due_at LIMIT max_jobs FOR UPDATE SKIP LOCKED),
         taken AS (
             UPDATE vault.rotation_jobs j
             SET state = 'claimed', claimed_by = worker, claimed_until = stamp + make_interval(secs => lease_secs),
-                attempts = j.attempts + 1
+                attempts = least(j.attempts, 1000000) + 1
             FROM open WHERE j.id = open.id
             RETURNING j.id, j.due_at, j.attempts, j.secret_id)
         SELECT t.id, t.due_at, stamp, t.attempts, vault.info_of(s)

@@ -15,7 +15,7 @@ BEGIN
     missed_now := vault.miss_due(stamp, batch);
     PERFORM vault.pass_over_done(stamp, batch);
     INSERT INTO vault.rotation_jobs (secret_id, due_at, deadline_at, next_attempt_at, created_at)
-    SELECT s.id, s.next_rotation_at, s.next_rotation_at + make_interval(secs => s.rotation_window_secs), stamp, stamp
+    SELECT s.id, s.next_rotation_at, s.next_rotation_at + make_interval(secs => vault.clamped(s.rotation_window_secs, 0, 31536000)), stamp, stamp
     FROM vault.secrets s
     WHERE enqueue AND s.next_rotation_at <= stamp AND NOT s.rotation_paused AND s.deleted_at IS NULL
       AND NOT EXISTS (SELECT FROM vault.rotation_jobs j
@@ -64,7 +64,7 @@ BEGIN
     FOR s IN
         SELECT x.* FROM vault.secrets x
         WHERE x.deleted_at IS NULL
-          AND (x.next_rotation_at > stamp + make_interval(secs => x.rotation_interval_secs) + interval '1 minute'
+          AND (x.next_rotation_at > stamp + make_interval(secs => vault.clamped(x.rotation_interval_secs, 1, 315360000)) + interval '1 minute'
                -- 29 February comes after eight years at the latest
                OR (x.rotation_schedule IS NOT NULL AND (x.next_rotation_at > stamp + interval '9 years'
                                                         OR (set_back AND x.next_rotation_at > stamp)))
@@ -76,7 +76,7 @@ BEGIN
         WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed') AND j.due_at > stamp + interval '1 minute';
         UPDATE vault.secrets x
         SET next_rotation_at = CASE WHEN x.rotation_schedule IS NULL
-                                    THEN least(x.next_rotation_at, stamp + make_interval(secs => x.rotation_interval_secs)) END
+                                    THEN least(x.next_rotation_at, stamp + make_interval(secs => vault.clamped(x.rotation_interval_secs, 1, 315360000))) END
         WHERE x.id = s.id;
     END LOOP;
 END

@@ -332,7 +332,7 @@ func TestServePanic(t *testing.T) {
 	if r := ask(t, c, recordRequest()); r.Code != "" {
 		t.Fatalf("after the panic: %s %q", r.Code, r.Msg)
 	}
-	if l := logs.String(); !strings.Contains(l, "panicked") || strings.Contains(l, "CANARY") {
+	if l := logs.String(); !strings.Contains(l, "panicked") || strings.Contains(l, "CANARY") || !strings.Contains(l, "agent.TestServePanic.func") {
 		t.Errorf("log: %s", l)
 	}
 }

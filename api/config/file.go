@@ -101,32 +101,49 @@ func (l *loader) resolve(given string) (string, error) {
 	return "", errors.New("want the absolute path of a file, or the name of a systemd credential")
 }
 
-// readText returns what a file holds and whether every user may read it. It refuses a file that every user may change.
-func readText(name string) (text string, open bool, err error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold up the start
+var errTooLong = fmt.Errorf("it is longer than %d bytes", maxFile)
+
+// openFile opens a file for reading and reports whether every user may read it. It refuses a file that every user may
+// change, and one that is too long.
+func openFile(name string) (f *os.File, open bool, err error) {
+	f, err = os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold up the start
 	if err != nil {
-		return "", false, reason(err)
+		return nil, false, reason(err)
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		err = reason(err)
+	case !info.Mode().IsRegular():
+		err = errors.New("it is not a regular file")
+	case info.Mode().Perm()&0o002 != 0:
+		err = fmt.Errorf("every user of this system may change it: its mode is %04o", info.Mode().Perm())
+	case info.Size() > maxFile:
+		err = errTooLong
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, false, err
+	}
+	return f, info.Mode().Perm()&0o004 != 0, nil
+}
+
+// readText returns what a file holds. Results and errors are otherwise those of openFile.
+func readText(name string) (text string, open bool, err error) {
+	f, open, err := openFile(name)
+	if err != nil {
+		return "", false, err
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return "", false, reason(err)
-	}
-	switch mode := info.Mode(); {
-	case !mode.IsRegular():
-		return "", false, errors.New("it is not a regular file")
-	case mode.Perm()&0o002 != 0:
-		return "", false, fmt.Errorf("every user of this system may change it: its mode is %04o", mode.Perm())
-	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	defer clear(b)
 	if err != nil {
 		return "", false, reason(err)
 	}
 	if len(b) > maxFile {
-		return "", false, fmt.Errorf("it is longer than %d bytes", maxFile)
+		return "", false, errTooLong // it has grown, or its system knows no sizes
 	}
-	return string(b), info.Mode().Perm()&0o004 != 0, nil
+	return string(b), open, nil
 }
 
 // joinLines turns the lines of a list's file into the one line of a variable: blank lines and what follows a # are

@@ -142,11 +142,14 @@ func (c Config) BeyondLoopback() (reached []Address) {
 
 // checkShared is the rule for a file that a container runtime may have mounted: a key that every user may read is a warning.
 func (l *loader) checkShared(name, file string) error {
-	_, open, err := readText(file)
-	if err == nil && open {
+	f, open, err := openFile(file)
+	if err != nil {
+		return err
+	}
+	if open {
 		l.warn(name, "%s: other users of this system may read the file; want mode 0600, or 0640 for a group", name)
 	}
-	return err
+	return f.Close()
 }
 
 func (l *loader) checkClientCA(t APITLS) {

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -201,12 +203,51 @@ func client(from string) *http.Client {
 }
 
 // TestIdleFlood: 10,000 connections of 50 addresses without a right, which each ask once and then stay, take nothing from
-// an honest client, be it on a connection that it has or on new ones, nor from a trusted proxy.
+// an honest client, be it on a connection that it has or on new ones, nor from a trusted proxy. Each of the strangers is
+// answered, because an idle one makes room for it, and what stays open is their share. The rate is compared with that of
+// a second server in the same process, which has no strangers: both are measured by turns, so that whatever else the machine
+// does takes the same time from both.
 func TestIdleFlood(t *testing.T) {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 16_000 {
 		t.Skipf("the limit of open files is %d, and this needs 16000", files.Cur)
 	}
+	quiet, flooded := newTarget(t), newTarget(t)
+	f := &flood{at: flooded.at}
+	t.Cleanup(f.end)
+	f.open(200)
+	answered, open := f.count()
+	if answered < 9_500 {
+		t.Errorf("%d of 10000 strangers were answered", answered)
+	}
+	if open > defaultMaxConns/shareOfStrangers+50 { // those that are being closed
+		t.Errorf("%d connections of strangers are open", open)
+	}
+	const turns = 11
+	var took, tookFlooded []time.Duration
+	for range turns {
+		f.open(8) // idle connections of strangers end after a while
+		took = append(took, quiet.measure(t))
+		tookFlooded = append(tookFlooded, flooded.measure(t))
+	}
+	if _, open := f.count(); open < 1000 {
+		t.Errorf("%d connections of strangers were there, which shows nothing", open)
+	}
+	share := float64(slices.Min(took)) / float64(slices.Min(tookFlooded)) // the turns that nothing else disturbed
+	t.Logf("%d strangers were answered, %d stayed; an honest client keeps %.0f %% of its rate", answered, open, 100*share)
+	if share < 0.5 { // about 1 where nothing else runs
+		t.Errorf("an honest client keeps %.0f %% of its rate", 100*share)
+	}
+}
+
+// target is a server, with an honest client and a trusted proxy of it.
+type target struct {
+	at            string
+	honest, proxy *http.Client
+}
+
+func newTarget(t *testing.T) target {
+	t.Helper()
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	policy := NewLivePolicy(Policy{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.3.1/32")}})
 	srv := NewServer(ServerConfig{Handler: ok, Policy: policy, Known: func(a netip.Addr) bool { return a == netip.MustParseAddr("127.0.2.1") }})
@@ -215,75 +256,107 @@ func TestIdleFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() { _ = srv.Serve(ln) }()
-	t.Cleanup(func() { _ = srv.Close() })
-	url := "http://" + ln.Addr().String() + "/healthz"
-	honest, proxy := client("127.0.2.1"), client("127.0.3.1")
-	defer honest.CloseIdleConnections()
-	defer proxy.CloseIdleConnections()
-	ask := func(c *http.Client) error {
-		resp, err := c.Get(url)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "ok" {
-			return errors.Join(err, fmt.Errorf("%d %s", resp.StatusCode, body))
-		}
-		return nil
-	}
-	const rounds = 2000
-	measure := func() (perSecond float64) {
-		begun := time.Now()
-		for i := range rounds {
-			if i%4 == 0 {
-				honest.CloseIdleConnections() // and asks on a new one
-			}
-			for _, c := range []*http.Client{honest, proxy} {
-				if err := ask(c); err != nil {
-					t.Fatalf("an honest request: %v", err)
-				}
-			}
-		}
-		return 2 * rounds / time.Since(begun).Seconds()
-	}
-	before := measure()
-	held := flood(t, ln.Addr().String())
-	after := measure()
-	t.Logf("%.0f requests a second, %.0f beside %d idle connections", before, after, held)
+	x := target{ln.Addr().String(), client("127.0.2.1"), client("127.0.3.1")}
+	t.Cleanup(func() {
+		x.honest.CloseIdleConnections()
+		x.proxy.CloseIdleConnections()
+		_ = srv.Close()
+	})
+	return x
 }
 
-// flood opens the connections, keeps them until the test ends, and returns how many it has opened.
-func flood(t *testing.T, at string) int64 {
+// measure returns how long 100 requests of either client take, every fourth on a new connection. Each must succeed.
+func (x target) measure(t *testing.T) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	for i := range 100 {
+		if i%4 == 0 {
+			x.honest.CloseIdleConnections()
+		}
+		for _, c := range []*http.Client{x.honest, x.proxy} {
+			if err := x.ask(c); err != nil {
+				t.Fatalf("an honest request: %v", err)
+			}
+		}
+	}
+	return time.Since(begun)
+}
+
+func (x target) ask(c *http.Client) error {
+	resp, err := c.Get("http://" + x.at + "/healthz")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "ok" {
+		return errors.Join(err, fmt.Errorf("%d %s", resp.StatusCode, body))
+	}
+	return nil
+}
+
+// flood has connections of 50 strangers, of which the last 10,000 are kept until the end.
+type flood struct {
+	at       string
+	mu       sync.Mutex
+	conns    []net.Conn
+	answered int
+}
+
+// open opens n connections of each address, on each of which it asks once.
+func (f *flood) open(n int) {
 	var all sync.WaitGroup
-	var held atomic.Int64
-	var mu sync.Mutex
-	var conns []net.Conn
 	for a := range 50 {
 		all.Go(func() {
 			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(a+1))}, Timeout: 20 * time.Second}
-			for range 200 {
-				c, err := d.Dial("tcp", at)
-				if err != nil {
-					continue
-				}
-				held.Add(1)
-				mu.Lock()
-				conns = append(conns, c)
-				mu.Unlock()
-				_ = c.SetDeadline(time.Now().Add(time.Minute))
-				if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err == nil {
-					_, _ = http.ReadResponse(bufio.NewReader(c), nil)
+			for range n {
+				if c, err := d.Dial("tcp", f.at); err == nil {
+					f.ask(c)
 				}
 			}
 		})
 	}
 	all.Wait()
-	t.Cleanup(func() {
-		for _, c := range conns {
-			_ = c.Close()
+}
+
+func (f *flood) ask(c net.Conn) {
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	_, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if err == nil {
+		var resp *http.Response
+		if resp, err = http.ReadResponse(bufio.NewReader(c), nil); err == nil {
+			_ = resp.Body.Close()
 		}
-	})
-	return held.Load()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.conns = append(f.conns, c); len(f.conns) > 10_000 {
+		_ = f.conns[0].Close()
+		f.conns = f.conns[1:]
+	}
+	if err == nil {
+		f.answered++
+	}
+}
+
+// count returns how many connections were answered, and how many of all the server has not closed.
+func (f *flood) count() (answered, open int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.conns {
+		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			open++
+		}
+	}
+	return f.answered, open
+}
+
+func (f *flood) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.conns {
+		_ = c.Close()
+	}
 }
 
 // serving runs h and returns where, and the error that its last Write had.
@@ -321,8 +394,12 @@ func TestSlowReaders(t *testing.T) {
 	}
 	t.Run("one that stops", func(t *testing.T) {
 		connect()
+		begun := time.Now()
 		if err := <-ended; err == nil {
 			t.Error("all of it was sent to a client that takes nothing")
+		}
+		if took := time.Since(begun); took > 20*limit {
+			t.Errorf("it was cut off after %s, the limit is %s", took, limit)
 		}
 	})
 	t.Run("one that moves", func(t *testing.T) {
@@ -344,6 +421,24 @@ func TestSlowReaders(t *testing.T) {
 			t.Errorf("it took %s, which shows nothing", took)
 		}
 	})
+}
+
+// TestLateFlush: what a handler has written and flushes much later still has its own limit, as in a stream of few events.
+func TestLateFlush(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	at := serving(t, limit, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "late")
+		<-time.After(2 * limit)
+		_ = http.NewResponseController(w).Flush()
+	}))
+	resp, err := http.Get("http://" + at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "late" {
+		t.Errorf("%q, %v", body, err)
+	}
 }
 
 // TestSlowBodies: one that stands still is cut off, one that comes slowly is not.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -284,6 +285,23 @@ func TestFailures(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPanicIsLogged: the log says where a rotation panicked, and nothing of the panic's value.
+func TestPanicIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, log, before := &door{complete: func(context.Context, vault.Claim) error { panic("CANARY") }}, &lines{}, core.Panics()
+		d.add("a")
+		_, stop := start(t, rotator.Config{Door: d, Poll: time.Hour, Timeout: 10 * time.Second, Log: slog.New(slog.NewTextHandler(log, nil))})
+		time.Sleep(time.Second)
+		stop()
+		if l := log.String(); !strings.Contains(l, "rotator_test.TestPanicIsLogged.func") || !strings.Contains(l, "secret=a") || strings.Contains(l, "CANARY") {
+			t.Errorf("log: %s", l)
+		}
+		if core.Panics() == before {
+			t.Error("the panic is not counted")
+		}
+	})
 }
 
 func TestStopFinishesAndGivesBack(t *testing.T) {

@@ -3,9 +3,9 @@ package store
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
@@ -19,9 +19,9 @@ func (d *DB) ListGrants(ctx context.Context, by vault.Credential, f vault.Freshn
 		sql: "SELECT g.cause, g.actor, g.acting, g.grantee, g.pattern, g.action, g.granted_at, g.granted_by FROM vault.access_as($1::bytea, $2::inet, $3::jsonb) g",
 		row: func(scan scanner) (g vault.GrantInfo, ok bool, err error) {
 			var role, pattern, action, grantor *string
-			var at *time.Time
+			var at pgtype.Timestamptz
 			err = scan(&role, &pattern, &action, &at, &grantor)
-			g = vault.GrantInfo{Role: orZero(role), Pattern: orZero(pattern), Action: orZero(action), GrantedAt: orZero(at), GrantedBy: orZero(grantor)}
+			g = vault.GrantInfo{Role: orZero(role), Pattern: orZero(pattern), Action: orZero(action), GrantedAt: shownTime(at), GrantedBy: orZero(grantor)}
 			return g, action != nil, err
 		},
 	})

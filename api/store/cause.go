@@ -21,6 +21,7 @@ var causes = []struct {
 	{errBusy, "all of the API's connections to the database are in use"},
 	{errHeld, "earlier changes of this secret hold up this one: another session may hold a lock on its row"},
 	{errCrowded, "too many changes of this secret are waiting already"},
+	{errReads, "other reads of the primary hold up this one: the primary is slow, or another session holds a lock"},
 	{errSlow, "the database did not finish in time: a lock or its load may hold it up"},
 	{errSilent, "the database server does not answer"},
 	{context.Canceled, "the request was cancelled"},

@@ -95,7 +95,7 @@ func TestClassify(t *testing.T) {
 	}
 	local := map[error]string{
 		errReadOnly: "default_transaction_read_only", errInRecovery: "no server that answers is the primary", errOutdated: "left behind by a failover",
-		errClosed: "the API is stopping", errBusy: "connections to the database are in use", errPooled: "a connection pooler stands before", errCrowded: "too many changes of this secret", errHeld: "another session may hold a lock on its row", errSlow: "did not finish in time",
+		errClosed: "the API is stopping", errBusy: "connections to the database are in use", errPooled: "a connection pooler stands before", errCrowded: "too many changes of this secret", errHeld: "another session may hold a lock on its row", errReads: "other reads of the primary hold up", errSlow: "did not finish in time",
 		errSilent: "the database server does not answer", errBehind: "has reached the given position", context.Canceled: "cancelled",
 		context.DeadlineExceeded: "did not answer in time", errors.New("refused"): "cannot be reached",
 	}

@@ -2,13 +2,14 @@ package store
 
 import (
 	"context"
-	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
 // Texts, so that a row that was edited by hand does not end an export.
-const auditColumns = `p.id, CASE WHEN pg_catalog.isfinite(p.at) THEN p.at END, p.node, p.actor, p.session_role,
+const auditColumns = `p.id, p.at, p.node, p.actor, p.session_role,
 	pg_catalog.host(p.client_ip), p.action, p.secret_name, p.version, p.outcome, p.code, p.request_id, p.details, `
 
 const decidedAudit = `SELECT d.cause, d.actor, d.acting, ` + auditColumns + `p.accessor::text, p.method
@@ -28,7 +29,7 @@ func (d *DB) AuditAfter(ctx context.Context, by vault.Credential, after int64, l
 func auditRow(scan scanner) (out vault.AuditRecord, ok bool, err error) {
 	var (
 		id, version                              *int64
-		at                                       *time.Time
+		at                                       pgtype.Timestamptz
 		node, actor, role, address, action, name *string
 		outcome, code, request, accessor, method *string
 	)
@@ -37,7 +38,7 @@ func auditRow(scan scanner) (out vault.AuditRecord, ok bool, err error) {
 	if err != nil || id == nil {
 		return out, false, err
 	}
-	out.ID, out.At, out.Node, out.Actor = *id, orZero(at), orZero(node), orZero(actor)
+	out.ID, out.At, out.Node, out.Actor = *id, shownTime(at), orZero(node), orZero(actor)
 	out.SessionRole, out.ClientIP, out.Action, out.Name = orZero(role), orZero(address), orZero(action), orZero(name)
 	out.Version, out.Outcome, out.Code, out.RequestID = orZero(version), orZero(outcome), orZero(code), orZero(request)
 	out.Accessor, out.Method = orZero(accessor), orZero(method)

@@ -60,6 +60,11 @@ func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) 
 			return out, nil
 		}
 	}
+	leave, err := d.primaryReads.enter(ctx)
+	if err != nil {
+		return nil, d.classify(err)
+	}
+	defer leave()
 	return readPrimaryAt(ctx, d, f.Position, p)
 }
 

@@ -62,7 +62,7 @@ func legacyIdentity(ctx context.Context, c *pgx.Conn, by vault.Credential, right
 }
 
 func (t legacyToken) is(by vault.Credential) bool {
-	return subtle.ConstantTimeCompare(t.fingerprint[:], by.Fingerprint[:]) == 1 && by.HasToken()
+	return subtle.ConstantTimeCompare(t.fingerprint[:], by.Fingerprint[:]) == 1 && by.Fingerprint != [32]byte{}
 }
 
 func legacyTokens(ctx context.Context, c *pgx.Conn) ([]legacyToken, error) {
@@ -75,8 +75,8 @@ func legacyTokens(ctx context.Context, c *pgx.Conn) ([]legacyToken, error) {
 		if err = r.Scan(&t.name, &fingerprint); err != nil {
 			return t, err
 		}
-		if copy(t.fingerprint[:], fingerprint) != len(t.fingerprint) || len(fingerprint) != len(t.fingerprint) {
-			return t, core.Errorf(core.Corrupt, "the stored fingerprint of token %s is malformed", core.Quote(t.name))
+		if len(fingerprint) == len(t.fingerprint) { // no token has the fingerprint of zeros that a malformed one gets
+			copy(t.fingerprint[:], fingerprint)
 		}
 		return t, nil
 	})

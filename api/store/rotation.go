@@ -272,11 +272,11 @@ func (d *DB) LastChange(ctx context.Context) (vault.Place, error) {
 	rows, err := read(ctx, d, "SELECT c.xid, c.id, c.at FROM vault.last_change() c", nil, func(r pgx.CollectableRow) (p vault.Place, err error) {
 		var xid string
 		var id int64
-		var at time.Time
+		var at pgtype.Timestamptz
 		if err := r.Scan(&xid, &id, &at); err != nil {
 			return p, err
 		}
-		return place(xid, id, at)
+		return place(xid, id, at.Time)
 	})
 	if err != nil || len(rows) == 0 {
 		return vault.Place{}, err

@@ -219,7 +219,18 @@ func (f *storedFields) wellFormed() bool {
 		f.createdAt.Valid && finite(f.createdAt) && finite(f.expiresAt)
 }
 
-func finite(t pgtype.Timestamptz) bool { return t.InfinityModifier == pgtype.Finite }
+// finite tells whether a time is null or one that JSON can show: one that is not would fail a whole answer.
+func finite(t pgtype.Timestamptz) bool {
+	return t.InfinityModifier == pgtype.Finite && t.Time.UTC().Year() > 0 && t.Time.UTC().Year() <= 9999
+}
+
+// shownTime returns the time, zero for null and for one that is malformed.
+func shownTime(t pgtype.Timestamptz) time.Time {
+	if !finite(t) {
+		return time.Time{}
+	}
+	return t.Time
+}
 
 func (f *storedFields) value() vault.StoredValue {
 	return vault.StoredValue{
@@ -246,12 +257,12 @@ func versionInfo(scan scanner) (v vault.VersionInfo, ok bool, err error) {
 		numbered         *int64
 		envelope         *int16
 		key              *string
-		created, expires *time.Time
+		created, expires pgtype.Timestamptz
 	)
 	if err := scan(&numbered, &envelope, &key, &created, &expires); err != nil || numbered == nil {
 		return v, false, err
 	}
-	v.EnvelopeVersion, v.KMSKeyID, v.CreatedAt, v.ExpiresAt = orZero(envelope), orZero(key), orZero(created), orZero(expires)
+	v.EnvelopeVersion, v.KMSKeyID, v.CreatedAt, v.ExpiresAt = orZero(envelope), orZero(key), shownTime(created), shownTime(expires)
 	v.Version, err = version(*numbered)
 	return v, err == nil, err
 }

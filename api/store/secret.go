@@ -222,7 +222,7 @@ func (d *DB) DescribeSecret(ctx context.Context, by vault.Credential, name core.
 
 // DescribeSecretOnWriter implements vault.Store.
 func (d *DB) DescribeSecretOnWriter(ctx context.Context, by vault.Credential, action vault.Action, name core.Name) (vault.Secret, vault.Identity, error) {
-	rows, who, err := decidedRead(ctx, d, vault.Freshness{Primary: true}, describeQuestion(by, vault.RightOf(action), name))
+	rows, who, err := decidedForChange(ctx, d, describeQuestion(by, vault.RightOf(action), name))
 	s, err := oneSecret(rows, err)
 	return s, who, err
 }

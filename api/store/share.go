@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -85,6 +86,35 @@ func (s *shares) leave(secret string, x *share) {
 	}
 	if x.used--; x.used == 0 {
 		delete(s.by, secret)
+	}
+}
+
+// keptForChanges is the part of the writer's connections that reads of clients never use: one in so many, at least one.
+const keptForChanges = 4
+
+// errReads is a read of the primary that had no connection before its deadline because other reads had all of theirs.
+var errReads = errors.New("other reads of the primary did not end in time")
+
+// places bounds how many calls run at a time. Those that are too many wait. Safe for concurrent use.
+type places struct {
+	taken   chan struct{}
+	waiting atomic.Int32
+}
+
+// placesForReads returns as many places as a writer with so many connections has for reads.
+func placesForReads(connections int) *places {
+	return &places{taken: make(chan struct{}, max(1, connections-max(1, connections/keptForChanges)))}
+}
+
+// enter waits for a place until ctx ends. The caller calls leave.
+func (p *places) enter(ctx context.Context) (leave func(), err error) {
+	p.waiting.Add(1)
+	defer p.waiting.Add(-1)
+	select {
+	case p.taken <- struct{}{}:
+		return func() { <-p.taken }, nil
+	case <-ctx.Done():
+		return nil, errors.Join(errReads, ctx.Err())
 	}
 }
 

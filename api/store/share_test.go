@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +57,71 @@ func TestAHeldRowDelaysItsSecretAlone(t *testing.T) {
 	}
 	must(t, tx.Rollback(t.Context()))
 	all.Wait()
+}
+
+// TestReadsOfThePrimaryLeaveRoomForChanges: while reads of the primary wait for a lock, as many as have come, a change
+// that needs no lock that they wait for goes through at once.
+func TestReadsOfThePrimaryLeaveRoomForChanges(t *testing.T) {
+	s := newServer(t)
+	d := s.open()
+	x := newSecret("read")
+	must(t, only(d.CreateSecret(t.Context(), x, origin("x"))))
+	blocker := s.connect("app")
+	defer func() { _ = blocker.Close(context.Background()) }()
+	tx, err := blocker.Begin(t.Context())
+	must(t, err)
+	_, err = tx.Exec(t.Context(), "LOCK TABLE vault.secrets IN ACCESS EXCLUSIVE MODE")
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	const reads = 20
+	var all sync.WaitGroup
+	var ended atomic.Int32
+	for range reads {
+		all.Go(func() {
+			_, _, _ = d.ReadSealed(ctx, anonymous, x.Name, 0, vault.Freshness{Primary: true})
+			ended.Add(1)
+		})
+	}
+	most := cap(d.primaryReads.taken)
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for int(d.primaryReads.waiting.Load()) != reads-most || int(d.writer.Stat().AcquiredConns()) != most {
+		if <-look.C; ended.Load() > 0 {
+			t.Fatal("the reads do not wait")
+		}
+	}
+	must(t, only(d.CreateToken(t.Context(), vault.NewToken{ID: vault.TokenID{9}, Name: "meanwhile", Fingerprint: [32]byte{9}}, vault.AdminRole, origin("y"))))
+	if n := ended.Load(); n != 0 {
+		t.Errorf("%d reads had ended, which shows nothing", n)
+	}
+	cancel()
+	must(t, tx.Rollback(t.Context()))
+	all.Wait()
+	if n := len(d.primaryReads.taken); n != 0 {
+		t.Errorf("%d places were not given back", n)
+	}
+}
+
+// TestPlacesForReads: reads have most of the writer's connections and never all, but for a pool of one.
+func TestPlacesForReads(t *testing.T) {
+	for connections, want := range map[int]int{1: 1, 2: 1, 4: 3, 8: 6, 100: 75} {
+		if got := cap(placesForReads(connections).taken); got != want {
+			t.Errorf("%d of %d, want %d", got, connections, want)
+		}
+	}
+	p := placesForReads(1)
+	leave, err := p.enter(t.Context())
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.enter(ctx); !errors.Is(err, errReads) || !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	leave()
+	if leave, err = p.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	leave()
 }
 
 func TestShares(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -38,9 +39,9 @@ func (l *journalLink) Close() { closeSoon(l.conn) }
 // Arrived implements vault.JournalLink. A server that is in recovery refuses to answer.
 func (l *journalLink) Arrived(ctx context.Context, id vault.JournalID) (uint64, time.Time, error) {
 	var last int64
-	var at *time.Time
+	var at pgtype.Timestamptz
 	err := l.conn.QueryRow(ctx, "SELECT last_sequence, last_at FROM vault.audit_journal($1::uuid)", [16]byte(id)).Scan(&last, &at)
-	return uint64(last), orZero(at), l.believed(err)
+	return uint64(last), shownTime(at), l.believed(err)
 }
 
 const shipAudit = `SELECT vault.ship_audit($1::uuid, $2::text, $3::bigint, $4::timestamptz[], $5::text[], $6::text[], $7::text[],

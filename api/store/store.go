@@ -20,7 +20,8 @@ type DB struct {
 	lsnWait        time.Duration // how long a read waits for the reader to replay
 	look           look[vault.Replication]
 	counts         look[vault.Status]
-	shares         shares // of the writer's connections
+	shares         shares  // of the writer's connections
+	primaryReads   *places // for the reads of clients on the writer's connections
 	supervised     look[supervision]
 	lastChange     lastChange
 	current        sharedReads // of current versions, from the reader
@@ -47,6 +48,7 @@ func Open(_ context.Context, c Config) (*DB, error) {
 		_ = d.reader.close(gone)
 		return nil, err
 	}
+	d.primaryReads = placesForReads(c.WriterConns)
 	d.reader.newest, d.reader.stay = d.writer.hosts.timeline, c.StayHome
 	d.current.ask, d.current.bound = d.askCurrent, c.RequestTimeout
 	return d, nil

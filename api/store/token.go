@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -196,7 +197,7 @@ func tokenInfo(scan scanner) (t vault.TokenInfo, ok bool, err error) {
 	var scopes []byte
 	var renewable *bool
 	var ttl *int64
-	var created, expires, most, revoked *time.Time
+	var created, expires, most, revoked pgtype.Timestamptz // one that is infinite must not hide the others
 	err = scan(&id, &name, &role, &method, &parent, &scopes, &t.BoundCIDRs, &renewable, &ttl, &created, &expires, &most, &revoked)
 	if err != nil || id == nil {
 		return t, false, err
@@ -204,7 +205,7 @@ func tokenInfo(scan scanner) (t vault.TokenInfo, ok bool, err error) {
 	t.ID, t.Parent = vault.TokenID(*id), vault.TokenID(orZero(parent))
 	t.Name, t.Role, t.Method, t.Renewable = orZero(name), orZero(role), orZero(method), orZero(renewable)
 	t.TTL = time.Duration(orZero(ttl)) * time.Second
-	t.CreatedAt, t.ExpiresAt, t.MaxExpiresAt, t.RevokedAt = orZero(created), orZero(expires), orZero(most), orZero(revoked)
+	t.CreatedAt, t.ExpiresAt, t.MaxExpiresAt, t.RevokedAt = shownTime(created), shownTime(expires), shownTime(most), shownTime(revoked)
 	if scopes != nil && json.Unmarshal(scopes, &t.Scopes) != nil {
 		err = core.Errorf(core.Corrupt, "the stored scopes of token %s are malformed", t.ID)
 	}

@@ -2,7 +2,8 @@ package store
 
 import (
 	"context"
-	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -28,7 +29,7 @@ const decidedChanges = `WITH d AS MATERIALIZED (
 // watched is one change, or that there is none.
 type watched struct {
 	known, visible bool
-	change         *vault.Change
+	change         *vault.Change // nil = there is none, or it is malformed: no client could go on from it
 }
 
 // ChangesSince implements vault.Store.
@@ -55,7 +56,7 @@ func watchedRow(scan scanner) (w watched, ok bool, err error) {
 	var known, visible *bool
 	var xid, action, name *string
 	var id, numbered *int64
-	var at *time.Time
+	var at pgtype.Timestamptz
 	if err := scan(&known, &xid, &id, &at, &action, &name, &numbered, &visible); err != nil {
 		return w, false, err
 	}
@@ -63,11 +64,10 @@ func watchedRow(scan scanner) (w watched, ok bool, err error) {
 	if xid == nil {
 		return w, true, nil
 	}
-	c := &vault.Change{At: orZero(at), Action: vault.Action(orZero(action)), Name: core.Name(orZero(name))}
-	if c.Place, err = place(*xid, orZero(id), c.At); err != nil {
-		return w, false, err
+	p, perr := place(*xid, orZero(id), at.Time)
+	v, verr := version(orZero(numbered))
+	if perr == nil && verr == nil && at.Valid && finite(at) {
+		w.change = &vault.Change{Place: p, At: at.Time, Action: vault.Action(orZero(action)), Name: core.Name(orZero(name)), Version: v}
 	}
-	c.Version, err = version(orZero(numbered))
-	w.change = c
-	return w, true, err
+	return w, true, nil
 }

@@ -122,7 +122,7 @@ func (a *attempt) readBatch(ctx context.Context, names []string, f Freshness) (B
 		}
 	}
 	if len(asked) == 0 {
-		if err := a.decide(ctx, f); err != nil {
+		if err := a.decide(ctx, Freshness{}); err != nil {
 			return nil, err
 		}
 	} else {
