@@ -58,7 +58,7 @@ var badRows = []struct{ what, sql, named string }{
 	{"a change of no version", `INSERT INTO vault.changes (at, action, name, version) SELECT now(), 'odd', '', -1 WHERE $1::uuid IS NOT NULL`, ""},
 	{"a grant of a role that was dropped", `INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by) SELECT vault.hold(4242::oid::regrole), '*', 'read', 'infinity', '' WHERE $1::uuid IS NOT NULL`, ""},
 	{"an odd pattern", `INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by) SELECT vault.hold('vault_service'), '', 'odd', '-infinity', '' WHERE $1::uuid IS NOT NULL`, ""},
-	{"a token made never", `INSERT INTO vault.admin_tokens SELECT gen_random_uuid(), '', '\x00', 'infinity', 'infinity' WHERE $1::uuid IS NOT NULL`, ""},
+	{"a token made never", `INSERT INTO vault.tokens (id, name, fingerprint, created_at, expires_at, holder, method, renewable) SELECT gen_random_uuid(), '', '\x00', 'infinity', 'infinity', vault.hold('vault_admin'::regrole), 'token', false WHERE $1::uuid IS NOT NULL`, ""},
 	{"an audit record of the Stone Age", `INSERT INTO vault.audit_log (at, node, actor, action, outcome) SELECT '4713-01-01 BC', '', '', 'odd', 'odd' WHERE $1::uuid IS NOT NULL`, ""},
 	{"a change of the Stone Age", `INSERT INTO vault.changes (at, action, name, version) SELECT '4713-01-01 BC', 'update', 'ev/x', 1 WHERE $1::uuid IS NOT NULL`, ""},
 	{"made in the far future", `UPDATE vault.secrets SET created_at = '12000-01-01' WHERE id = $1`, "status"},
