@@ -44,11 +44,8 @@ func read[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.Row
 	var last error
 	for try := 0; try < maxReadTries; try++ {
 		var out []T
-		err := d.reader.use(ctx, func(c *pgx.Conn) error {
-			rows, err := c.Query(ctx, sql, args...)
-			if err == nil {
-				out, err = pgx.CollectRows(rows, row)
-			}
+		err := d.reader.use(ctx, func(c *pgx.Conn) (err error) {
+			out, err = askOn(ctx, d.reader, c, sql, args, row)
 			return err
 		})
 		if err == nil {

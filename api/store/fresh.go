@@ -114,11 +114,8 @@ func standingRead[T any](ctx context.Context, p *pool, asked []any, sql string, 
 		}
 		return nil
 	})
-	b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
-		out, err = pgx.CollectRows(rows, row)
-		return err
-	})
-	if err := p.use(ctx, func(c *pgx.Conn) error { return c.SendBatch(ctx, b).Close() }); err != nil {
+	queue(b, &out, sql, args, row)
+	if err := p.use(ctx, func(c *pgx.Conn) error { return p.send(ctx, c, b) }); err != nil {
 		return nil, inRecovery, err
 	}
 	return out, inRecovery, nil
