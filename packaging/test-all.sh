@@ -28,7 +28,6 @@ majors=''
 for major in $MAJORS; do ! usable "$major" || majors+=" $major"; done
 [ -n "$majors" ] || exit 0
 export MAJORS=${majors# }
-unset HV_OWN_MOUNTS # each of these has its own
 
 "$ROOT/packaging/test-refusals.sh"
 "$ROOT/packaging/test-make.sh"

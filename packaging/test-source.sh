@@ -17,7 +17,7 @@ own_mounts "$0" "$@"
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/hv-source.XXXXXX")
 finish() {
 	local rc=$?
-	if [ -n "${CHROOT:-}" ]; then umount -l "$CHROOT/proc" 2>/dev/null || true; fi
+	unmount_below "$WORK"
 	rm -rf --one-file-system "$WORK"
 	exit "$rc"
 }

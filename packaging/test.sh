@@ -27,8 +27,7 @@ finish() {
 		kill -KILL "$leader" 2>/dev/null || true
 		wait "$nspawn" || true
 	fi
-	# What is mounted in there goes with this script, but not before rm.
-	if [ -n "${CHROOT:-}" ]; then umount -l "$CHROOT/proc" 2>/dev/null || true; fi
+	unmount_below "$WORK"
 	rm -rf --one-file-system "$WORK"
 	exit "$rc"
 }
@@ -79,7 +78,8 @@ older_packages() {
 		mkdir -p "$tree"
 		git -C "$ROOT" archive "$commit" 2>/dev/null | tar x -C "$tree" 2>/dev/null ||
 			die "the commit of version $version, $commit, is not in this clone" "git fetch --unshallow"
-		DEB_DIR=$OLDER MAJORS=$MAJOR quietly "make deb of version $version" "$tree/packaging/deb.sh"
+		# With the chroots and caches of this tree.
+		DEV_DIR=$DEV_DIR DEB_DIR=$OLDER MAJORS=$MAJOR quietly "make deb of version $version" "$tree/packaging/deb.sh"
 	fi
 	OLD_VERSION=$(dpkg-deb -f "$(compgen -G "$OLDER/$SUITE/hyperion-vault-api_*.deb")" Version)
 }
@@ -134,7 +134,8 @@ try() {
 boot() {
 	umount -l "$CHROOT/proc"
 	# CAP_IPC_LOCK: else nspawn, and no unit, forbids to lock memory.
-	systemd-nspawn -q -D "$CHROOT" --boot --register=no --keep-unit --private-network --capability=CAP_IPC_LOCK --link-journal=no \
+	# A newer systemd boots with cgroup v2 alone, also where the machine has v1.
+	SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn -q -D "$CHROOT" --boot --register=no --keep-unit --private-network --capability=CAP_IPC_LOCK --link-journal=no \
 		--kill-signal=SIGRTMIN+3 </dev/null >"$WORK/boot.log" 2>&1 &
 	nspawn=$!
 	wait_for 60 booted || {
