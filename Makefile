@@ -151,14 +151,12 @@ apt-repo: ## a signed apt repository of them under DEV_DIR/apt-repo, with instal
 
 test-packages: ## the packages in a fresh Debian root with systemd: install, use, upgrade, remove, purge (root, debootstrap; 5 minutes)
 	@packaging/test-refusals.sh
-	@MAJORS="$${MAJORS:-15}" packaging/deb.sh
-	@packaging/test.sh
+	@packaging/test-make.sh
+	@packaging/test-source.sh
+	@MAJORS="$${MAJORS:-15}" packaging/test.sh
 
 test-packages-all: ## the same for PostgreSQL 15, 17 and 18, with lintian, after building all twice from nothing
-	@MAJORS="15 17 18" packaging/deb.sh
-	@packaging/lint.sh
-	@MAJORS="15 17 18" packaging/reproducible.sh
-	@MAJORS="15 17 18" packaging/test.sh
+	@packaging/test-all.sh
 
 ##@ Check
 

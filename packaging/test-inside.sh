@@ -32,7 +32,7 @@ version_of() { dpkg-query -W -f '${Version}' "$1"; }
 # documented HEADING [N]: runs the shell blocks under a heading of docs/INSTALL.md, or the Nth of them alone, as they are
 # printed, except for the address of the repository and PostgreSQL's version. What needs a person is done for it.
 documented() {
-	local script
+	local script rc
 	script=$(awk -v heading="### $1" -v only="${2:-0}" '
 		/^##/ { here = $0 == heading }
 		/^ *```$/ { inside = 0 }
@@ -42,13 +42,20 @@ documented() {
 	# shellcheck disable=SC2001 # two patterns in one
 	script=$(sed "s|https://hyperiondb.github.io/hyperion-vault|$(sed -n 's/^URL=//p' /test/install.sh)|; s/postgresql-15/postgresql-$MAJOR/g" <<<"$script")
 	echo "docs/INSTALL.md, $1:" "$script"
+	# Each command has to succeed. In a condition bash would go on after one that does not.
+	set +e
 	(
+		set -e
 		sudo() { if [ "$1" = -u ]; then runuser -u "$2" -- "${@:3}"; else "$@"; fi; }
 		less() { cat "$@"; }
 		editor() { edit "$1"; }
 		apt-get() { command apt-get -y -q --no-install-recommends -o Dpkg::Options::=--force-confold "$@"; }
-		cd /root && eval "$script"
-	) || fail "a command of docs/INSTALL.md under $1"
+		cd /root
+		eval "$script"
+	)
+	rc=$?
+	set -e
+	[ "$rc" = 0 ] || fail "a command of docs/INSTALL.md under $1"
 }
 
 # edit FILE: as an operator who has no AWS would, for a node or a further database.

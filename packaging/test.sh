@@ -27,8 +27,7 @@ finish() {
 		kill -KILL "$leader" 2>/dev/null || true
 		wait "$nspawn" || true
 	fi
-	# What is mounted in there goes with this script, but not before rm.
-	if [ -n "${CHROOT:-}" ]; then umount -l "$CHROOT/proc" 2>/dev/null || true; fi
+	unmount_below "$WORK"
 	rm -rf --one-file-system "$WORK"
 	exit "$rc"
 }
@@ -37,21 +36,23 @@ trap finish EXIT
 # base_root: a tar file of SUITE with PostgreSQL's packages in apt's cache, made once.
 base_root() {
 	local security
-	BASE=$DEV_DIR/root-pg$MAJOR.tar
+	BASE=$DEV_DIR/root-$SUITE-pg$MAJOR.tar
 	[ ! -s "$BASE" ] || return 0
 	CHROOT=$WORK/root-base
 	mkdir -p "$CHROOT"
 	debootstrap --variant=minbase --include=ca-certificates "$SUITE" "$CHROOT" "$MIRROR" "/usr/share/debootstrap/scripts/$SUITE_SCRIPT"
 	mount_proc
 	quiet_root
+	# The mirror alone may lag behind what its lists are valid for: of the repository under test that is still checked.
+	echo "deb [check-valid-until=no] $MIRROR $SUITE main" >"$CHROOT/etc/apt/sources.list"
 	# Minor versions of PostgreSQL come by way of security.
 	# shellcheck disable=SC2016 # for apt-get to expand
 	security=${DEBIAN_SECURITY_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 '/debian-security/*$' || true)}
 	case $SUITE in bookworm | trixie)
-		[ -z "$security" ] || echo "deb $security $SUITE-security main" >"$CHROOT/etc/apt/sources.list.d/security.list"
+		[ -z "$security" ] || echo "deb [check-valid-until=no] $security $SUITE-security main" >"$CHROOT/etc/apt/sources.list.d/security.list"
 		;;
 	esac
-	inside apt-get -o Acquire::Check-Valid-Until=false update -q
+	inside apt-get update -q
 	inside DEBIAN_FRONTEND=noninteractive apt-get upgrade -y -q
 	inside apt-get install -y -q --no-install-recommends --download-only "postgresql-$MAJOR" systemd systemd-sysv dbus curl
 	umount "$CHROOT/proc"
@@ -77,7 +78,8 @@ older_packages() {
 		mkdir -p "$tree"
 		git -C "$ROOT" archive "$commit" 2>/dev/null | tar x -C "$tree" 2>/dev/null ||
 			die "the commit of version $version, $commit, is not in this clone" "git fetch --unshallow"
-		DEB_DIR=$OLDER MAJORS=$MAJOR quietly "make deb of version $version" "$tree/packaging/deb.sh"
+		# With the chroots and caches of this tree.
+		DEV_DIR=$DEV_DIR DEB_DIR=$OLDER MAJORS=$MAJOR quietly "make deb of version $version" "$tree/packaging/deb.sh"
 	fi
 	OLD_VERSION=$(dpkg-deb -f "$(compgen -G "$OLDER/$SUITE/hyperion-vault-api_*.deb")" Version)
 }
@@ -132,7 +134,8 @@ try() {
 boot() {
 	umount -l "$CHROOT/proc"
 	# CAP_IPC_LOCK: else nspawn, and no unit, forbids to lock memory.
-	systemd-nspawn -q -D "$CHROOT" --boot --register=no --keep-unit --private-network --capability=CAP_IPC_LOCK --link-journal=no \
+	# A newer systemd boots with cgroup v2 alone, also where the machine has v1.
+	SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn -q -D "$CHROOT" --boot --register=no --keep-unit --private-network --capability=CAP_IPC_LOCK --link-journal=no \
 		--kill-signal=SIGRTMIN+3 </dev/null >"$WORK/boot.log" 2>&1 &
 	nspawn=$!
 	wait_for 60 booted || {

@@ -27,4 +27,4 @@ quietly "make up" "$ROOT/scripts/up.sh"
 (umask 077 && printf '%s' "$VAULT_ADMIN_TOKEN" >"$TMP/token")
 cd "$ROOT"
 # shellcheck disable=SC2086 # flags are words
-"$GO" run ./api/bench -addr "$VAULT_ADDR" -token-file "$TMP/token" ${BENCH_FLAGS:-}
+"$GO" run ./api/bench -addr "$VAULT_ADDR" -token-file "$TMP/token" -key-file "$DEV_DIR/master.key" ${BENCH_FLAGS:-}

@@ -9,6 +9,8 @@
 . "$(dirname "$0")/lib/base.sh"
 # shellcheck source=lib/images.sh
 . "$ROOT/scripts/lib/images.sh"
+# shellcheck source=lib/composedocs.sh
+. "$ROOT/scripts/lib/composedocs.sh"
 
 skip() {
 	say "SKIP  end-to-end tests: $*"
@@ -167,9 +169,13 @@ rollback_image
 runner_image
 api_image
 refuses_examples
+refuses_base
 settings
+documented_compose
 start_cluster
 published
+address=$(compose port node1 8200)
+refuses_port "${address##*:}" || die "a port in use is not refused with its number"
 token() { HV_E2E_TOKEN=$(compose exec -T node1 hyperion-vault-api token create e2e 2>"$WORK/token.log"); }
 wait_for 60 token || die "no token can be made: $(cat "$WORK/token.log")"
 export HV_E2E_TOKEN

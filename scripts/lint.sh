@@ -125,6 +125,7 @@ check "alert rules" alert_rules
 if [ "${1:-}" != quick ]; then
 	check "staticcheck" "$GO" run "$STATICCHECK" ./...
 	check "govulncheck" vulnerabilities
+	check "arm64 builds" env GOARCH=arm64 CGO_ENABLED=0 "$GO" build -o /dev/null ./api/cmd/hyperion-vault-api
 	check "workflows" "$GO" run "$ACTIONLINT" .github/workflows/*.yml
 fi
 exit "$failed"

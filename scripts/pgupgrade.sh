@@ -50,15 +50,18 @@ fits() {
 	! grep -q pg_attver "$CHROOT/usr/lib/postgresql/$1/bin/postgres" || grep -q pg_attver "$CHROOT/usr/lib/postgresql/$2/bin/postgres"
 }
 
-# earlier_15: replaces the server 15 in the chroot by the earliest one that apt has and that fits.
+# earlier_15: replaces the server 15 in the chroot by the earliest one that apt has and that fits, with the extension built
+# for it: what the headers of a later one call it may not have.
 earlier_15() {
-	local version dir
+	local version dir deb
 	dir=$(mktemp -d)
 	version=$(apt-cache policy postgresql-15 | awk '$2 ~ /^[0-9]+$/ && $1 ~ /^15/ { v = $1 } END { print v }')
-	(cd "$dir" && apt-get download "postgresql-15=$version") >/dev/null 2>&1 || return 1
-	dpkg -x "$dir"/postgresql-15_*.deb "$CHROOT"
+	(cd "$dir" && apt-get download "postgresql-15=$version" "postgresql-client-15=$version" "postgresql-server-dev-15=$version") >/dev/null 2>&1 || return 1
+	for deb in "$dir"/*.deb; do dpkg -x "$deb" "$CHROOT"; done
 	rm -rf "$dir"
-	fits 15 18
+	fits 15 18 || return 1
+	# The compiler of that suite takes another C for its own than 15 is written in.
+	quietly "make install (15)" inside make -C /src COPT=-std=gnu17 PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config install
 }
 
 # upgrade TO FROM...: the test on the server TO, through each of FROM.

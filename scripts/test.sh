@@ -142,7 +142,8 @@ demo_twice() {
 
 # packages: built of this tree, built again, judged, and tried in a fresh root, where one can be made.
 packages() {
-	"$ROOT/packaging/test-refusals.sh" && "$ROOT/packaging/deb.sh" && "$ROOT/packaging/lint.sh" && "$ROOT/packaging/reproducible.sh" warm && "$ROOT/packaging/test.sh" || return 1
+	"$ROOT/packaging/test-refusals.sh" && "$ROOT/packaging/test-make.sh" && "$ROOT/packaging/lint.sh" && "$ROOT/packaging/reproducible.sh" warm &&
+		"$ROOT/packaging/test-source.sh" && "$ROOT/packaging/test.sh" || return 1
 }
 
 needed deps "$ROOT/scripts/deps.sh" test

@@ -168,6 +168,11 @@ $$;
 COMMENT ON FUNCTION vault.check_settings(text, vault.secret_settings)
     IS 'raises with a sentence where the constraints of the table would raise with a name';
 
+CREATE FUNCTION vault.announce_change() RETURNS void
+AS 'MODULE_PATHNAME', 'hv_announce_change' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.announce_change()
+    IS 'has the supervisor notify hyperion_vault_changes once this transaction is committed; without one, those who follow look by themselves';
+
 CREATE FUNCTION vault.note_change(origin vault.audit_origin, action text, id uuid, name text, version bigint,
                                   details jsonb DEFAULT NULL, change uuid DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -177,9 +182,7 @@ BEGIN
                                note_change.change, note_change.details);
     INSERT INTO vault.changes (at, action, name, version)
     VALUES (clock_timestamp(), note_change.action, note_change.name, note_change.version);
-    -- Any role may listen to any channel. The id says nothing to those who may not see the secret's name.
-    PERFORM pg_notify('hyperion_vault_changes',
-                      jsonb_build_object('id', note_change.id, 'version', note_change.version)::text);
+    PERFORM vault.announce_change();
 END
 $$;
 COMMENT ON FUNCTION vault.note_change(vault.audit_origin, text, uuid, text, bigint, jsonb, uuid)

@@ -25,6 +25,7 @@ type faulty struct {
 	stuck error // of every Truncate
 	dir   error // of every fsync of a folder
 	made  error // of every Create
+	wrote error // of every WriteAt
 	freed int64 // how much space the next Remove makes
 }
 
@@ -69,6 +70,9 @@ func (d *faulty) SyncDir(string) error {
 func (f *faultyFile) WriteAt(b []byte, at int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
+	if f.d.wrote != nil {
+		return 0, f.d.wrote
+	}
 	if f.d.space < 0 {
 		return f.File.WriteAt(b, at)
 	}
@@ -183,6 +187,102 @@ func TestDiskSmallerThanASegment(t *testing.T) {
 	}
 	f.record("d")
 	f.want("d")
+}
+
+// TestReadOnly: a file system that has become read-only, as after an error of the disk, takes nothing, and everything is
+// there when it is writable again.
+func TestReadOnly(t *testing.T) {
+	for _, arrived := range []bool{false, true} {
+		f, d := newFaulty(t, Config{segmentSize: 300})
+		f.record("a")
+		var want []string
+		if arrived {
+			f.want("a")
+		} else {
+			want = []string{"a"}
+		}
+		d.set(func() { d.wrote, d.made, d.stuck = syscall.EROFS, syscall.EROFS, syscall.EROFS })
+		for range 3 {
+			if err := f.Record(t.Context(), read("refused")); core.CodeOf(err) != core.Unavailable || !errors.Is(err, syscall.EROFS) {
+				t.Fatalf("got %v", err)
+			}
+			if err := f.Check(t.Context()); core.CodeOf(err) != core.Unavailable {
+				t.Fatalf("ready: %v", err)
+			}
+		}
+		d.set(func() { d.wrote, d.made, d.stuck = nil, nil, nil })
+		if err := f.Check(t.Context()); err != nil {
+			t.Errorf("it is writable, and not ready: %v", err)
+		}
+		f.record("b")
+		f.reopen()
+		if got := f.drain(); len(want) > 0 && (len(got) != 2 || got[0] != "a") || got[len(got)-1] != "b" {
+			t.Errorf("arrived %v: %q", arrived, got)
+		}
+	}
+}
+
+// TestNoFurtherFile: without an inode for a new segment the open one takes its place, once all of it has arrived.
+func TestNoFurtherFile(t *testing.T) {
+	for _, always := range []bool{false, true} {
+		f, d := newFaulty(t, Config{Always: always, segmentSize: 300})
+		f.record("a", "b")
+		d.set(func() { d.made = syscall.ENOSPC })
+		if err := f.Record(t.Context(), read("refused")); core.CodeOf(err) != core.Unavailable {
+			t.Fatalf("two records wait: %v", err)
+		}
+		f.want("a", "b")
+		f.record("c", "d")
+		f.want("c", "d")
+		f.record("e")
+		if id := f.ID(); len(f.segments) != 1 || f.segments[0].first != 5 {
+			t.Errorf("journal %v has %d segments, from %d on", id, len(f.segments), f.segments[0].first)
+		}
+		id := f.ID()
+		f.reopen()
+		if f.ID() != id {
+			t.Error("another journal begins")
+		}
+		f.want("e")
+		f.record("f")
+		f.want("f")
+	}
+}
+
+// TestRecyclingFails half-way: nothing is written to a file that a restart would remove.
+func TestRecyclingFails(t *testing.T) {
+	f, d := newFaulty(t, Config{segmentSize: 300})
+	f.record("a", "b")
+	f.want("a", "b")
+	d.set(func() { d.made, d.stuck = syscall.ENOSPC, syscall.EIO })
+	for range 3 {
+		if err := f.Record(t.Context(), read("refused")); core.CodeOf(err) != core.Unavailable {
+			t.Fatalf("got %v", err)
+		}
+		d.set(func() { d.made = nil })
+	}
+	d.set(func() { d.stuck = nil })
+	f.record("c")
+	f.reopen()
+	f.want("c")
+}
+
+// TestCrashWhileRecycling: what is left half made is nobody's, and a new journal begins.
+func TestCrashWhileRecycling(t *testing.T) {
+	f := newFixture(t, Config{})
+	f.record("a")
+	f.want("a")
+	id := f.ID()
+	_ = f.Close()
+	if err := os.Rename(f.path(1), f.path(2)+newSuffix); err != nil {
+		t.Fatal(err)
+	}
+	f.open()
+	if f.ID() == id {
+		t.Error("numbers of the old journal come again")
+	}
+	f.record("b")
+	f.want("b")
 }
 
 // TestDiskFullAndStuck: what a failed write left cannot be cut off either. Nothing is written behind it.

@@ -18,6 +18,7 @@ type outlet struct {
 	mu      sync.Mutex
 	file    file
 	untidy  bool   // bytes of a failed write stand behind the last record; the writer's
+	adrift  bool   // recycle has not come to its end, and a restart would remove the file; the writer's
 	scratch []byte // the writer's
 
 	// The rest is under the Journal's mutex.
@@ -190,6 +191,11 @@ func (j *Journal) probe() error {
 
 // mend puts right what an earlier failure left; an error means that it is still so.
 func (j *Journal) mend() error {
+	if j.out.adrift {
+		j.out.mu.Lock()
+		defer j.out.mu.Unlock()
+		return j.recycle()
+	}
 	j.mu.Lock()
 	lost := j.out.lost
 	j.mu.Unlock()
@@ -228,6 +234,12 @@ func (j *Journal) rotate() error {
 	defer j.out.mu.Unlock()
 	var f file
 	err := j.sparing(func() (err error) { f, err = j.createSegment(j.next); return err })
+	if err != nil && j.openArrived() {
+		if again := j.recycle(); again != nil {
+			return errors.Join(err, again)
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -239,6 +251,31 @@ func (j *Journal) rotate() error {
 	j.begin(j.next)
 	j.dropForSpace()
 	return nil
+}
+
+// recycle makes the open segment, all of which has arrived, the next one: where no further file can be made, as without
+// inodes, the old one cannot wait for the new. A crash on the way leaves a file that the next start removes, and a new
+// journal begins. The caller holds the outlet's mutex.
+func (j *Journal) recycle() error {
+	next := j.path(j.next)
+	if !j.out.adrift {
+		if err := j.c.disk.Rename(j.path(j.open.first), next+newSuffix); err != nil {
+			return err
+		}
+		j.out.adrift = true
+	}
+	if err := errors.Join(j.out.file.Truncate(0), j.out.file.Sync()); err != nil {
+		return err
+	}
+	if err := j.c.disk.Rename(next+newSuffix, next); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	j.segments = j.segments[:len(j.segments)-1]
+	j.out.synced, j.out.untidy, j.out.adrift = 0, false, false
+	j.begin(j.next)
+	j.mu.Unlock()
+	return j.c.disk.SyncDir(j.c.Dir)
 }
 
 // begin makes a segment the open one. The caller holds mu.

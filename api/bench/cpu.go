@@ -13,11 +13,27 @@ import (
 // tick is the kernel's unit of a process's times, the same on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
-// cpuMeter adds up the CPU time of the servers that are measured: a machine with other work on it takes part of the
+// part is whose CPU time it is.
+type part int
+
+const (
+	partDatabase part = iota // PostgreSQL, all of its processes
+	partAPI                  // the API, and the second process of this program
+	partClient               // this process, which makes the load
+	parts
+)
+
+// process is one process of a part.
+type process struct {
+	part part
+	pid  int
+}
+
+// cpuMeter adds up the CPU time of everything that takes part: a machine with other work on it takes a share of the
 // rate away, and little of this.
 type cpuMeter struct {
 	postmaster int
-	servers    []int
+	others     []process
 }
 
 // newCPUMeter finds the servers on this machine: PostgreSQL, whoever listens on addr, and the second process.
@@ -34,31 +50,31 @@ func newCPUMeter(ctx context.Context, db *database, addr string, second int) (*c
 	if err != nil {
 		return nil, err
 	}
-	return &cpuMeter{postmaster: f.parent, servers: []int{api, second}}, nil
+	return &cpuMeter{postmaster: f.parent, others: []process{{partAPI, api}, {partAPI, second}, {partClient, os.Getpid()}}}, nil
 }
 
 // times returns the CPU time of every process so far.
-func (m *cpuMeter) times() map[int]time.Duration {
-	all := map[int]time.Duration{}
-	for _, pid := range m.servers {
-		if f, err := statOf(pid); err == nil {
-			all[pid] = f.cpu
+func (m *cpuMeter) times() map[process]time.Duration {
+	all := map[process]time.Duration{}
+	for _, p := range m.others {
+		if f, err := statOf(p.pid); err == nil {
+			all[p] = f.cpu
 		}
 	}
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, d := range dirs {
 		pid, _ := strconv.Atoi(filepath.Base(d))
 		if f, err := statOf(pid); err == nil && f.parent == m.postmaster {
-			all[pid] = f.cpu
+			all[process{partDatabase, pid}] = f.cpu
 		}
 	}
 	return all
 }
 
-// used is what was spent between two looks; of a process that has ended, nothing.
-func used(from, to map[int]time.Duration) (sum time.Duration) {
-	for pid, t := range to {
-		sum += t - from[pid]
+// used is what each part spent between two looks; of a process that has ended, nothing.
+func used(from, to map[process]time.Duration) (sum [parts]time.Duration) {
+	for p, t := range to {
+		sum[p.part] += t - from[p]
 	}
 	return sum
 }

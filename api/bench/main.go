@@ -25,12 +25,14 @@ import (
 type options struct {
 	addr      string // host:port of the API
 	tokenFile string // holds an admin token
+	keyFile   string // holds the local master key of the API, in base64
 	dsn       string // connection string of a superuser; empty means PG* variables
 	duration  time.Duration
 	conns     int            // REST connections
 	sqlConns  int            // SQL connections
 	secrets   int            // secrets that reads choose among
 	valueLen  int            // bytes of a value
+	runs      int            // how often the whole list is measured
 	rows      *regexp.Regexp // names of the rows to measure; floors of theirs that are left out give no ratio
 	serve     bool           // be the second process
 }
@@ -57,12 +59,14 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.addr, "addr", "127.0.0.1:8200", "host:port of the API")
 	f.StringVar(&o.tokenFile, "token-file", "", "file with an admin token")
+	f.StringVar(&o.keyFile, "key-file", "", "file with the API's local master key, in base64")
 	f.StringVar(&o.dsn, "dsn", "", "connection string of a superuser; empty uses PGHOST and its siblings")
 	f.Float64Var(&secs, "seconds", 3, "length of each measurement")
 	f.IntVar(&o.conns, "conns", 32, "REST connections")
 	f.IntVar(&o.sqlConns, "sql-conns", 8, "SQL connections")
 	f.IntVar(&o.secrets, "secrets", 256, "secrets that reads choose among")
 	f.IntVar(&o.valueLen, "value-bytes", 32, "bytes of a value")
+	f.IntVar(&o.runs, "runs", 1, "how often the whole list is measured; the table has the medians")
 	rows := f.String("rows", "", "regular expression of the rows to measure; empty measures all")
 	f.BoolVar(&o.serve, "serve", false, "be the second process: the gin floors and the vault without an audit")
 	if err := f.Parse(args); err != nil {
@@ -74,14 +78,14 @@ func parse(args []string) (options, error) {
 	}
 	o.duration = time.Duration(secs * float64(time.Second))
 	o.addr = strings.TrimPrefix(o.addr, "http://")
-	if f.NArg() > 0 || o.duration <= 0 || o.conns < 1 || o.sqlConns < 1 || o.secrets < 1 || o.valueLen < 1 {
+	if f.NArg() > 0 || o.duration <= 0 || o.conns < 1 || o.sqlConns < 1 || o.secrets < 1 || o.valueLen < 1 || o.runs < 1 {
 		return o, errors.New("want positive numbers and no arguments; -help lists the flags")
 	}
 	if o.secrets < max(o.conns, o.sqlConns) {
 		return o, errors.New("-secrets must not be less than the connections: each changes a secret of its own")
 	}
-	if o.tokenFile == "" && !o.serve {
-		return o, errors.New("-token-file is needed")
+	if o.tokenFile == "" || o.keyFile == "" {
+		return o, errors.New("-token-file and -key-file are needed")
 	}
 	return o, nil
 }
@@ -116,17 +120,32 @@ func run(ctx context.Context, o options, args []string) (err error) {
 		return err
 	}
 	var t table
-	for _, m := range measurements(o, db, rest, beside) {
+	for range o.runs {
+		rows, err := measureAll(ctx, o, measurements(o, db, rest, beside), cpu)
+		if err != nil {
+			return err
+		}
+		t.runs = append(t.runs, rows)
+	}
+	return t.write(os.Stdout, o)
+}
+
+// measureAll makes the measurements that were asked for, once each.
+func measureAll(ctx context.Context, o options, all []measurement, cpu *cpuMeter) (rows []row, err error) {
+	for _, m := range all {
 		if !o.rows.MatchString(m.name) {
 			continue
 		}
 		r, err := measure(ctx, o.duration, m, cpu.times)
 		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
+			return nil, fmt.Errorf("%s: %w", m.name, err)
 		}
-		t.rows = append(t.rows, r)
+		rows = append(rows, r)
 	}
-	return t.write(os.Stdout, o)
+	if len(rows) == 0 {
+		return nil, errors.New("-rows names no measurement")
+	}
+	return rows, nil
 }
 
 // restConns are the numbers of connections that REST reads are measured with.

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -33,61 +31,70 @@ type row struct {
 	rate     float64 // operations per second
 	p50, p99 time.Duration
 	samples  int
-	cpu      time.Duration // of the servers, an operation; 0 = not known
+	cpu      [parts]time.Duration // of an operation; 0 = not known
 }
 
 // measure runs every worker for d after the warm-up. The first error of any worker ends it: a rate of failures is
 // no rate.
 //
-// cpu, which may be nil, tells the CPU time of the servers so far.
-func measure(ctx context.Context, d time.Duration, m measurement, cpu func() map[int]time.Duration) (row, error) {
+// cpu, which may be nil, tells the CPU time of every process so far.
+func measure(ctx context.Context, d time.Duration, m measurement, cpu func() map[process]time.Duration) (row, error) {
+	if cpu == nil {
+		cpu = func() map[process]time.Duration { return nil }
+	}
 	start := time.Now().Add(warmUp)
 	end := start.Add(d)
-	before := make(chan map[int]time.Duration, 1)
-	if cpu != nil {
-		go func() { <-time.After(time.Until(start)); before <- cpu() }()
-	}
-	all, err := m.run(ctx, start, end)
+	before := make(chan map[process]time.Duration, 1)
+	go func() { <-time.After(time.Until(start)); before <- cpu() }()
+	var after map[process]time.Duration
+	all, err := m.run(ctx, start, end, func() { after = cpu() })
 	if err != nil {
 		return row{}, err
 	}
 	r, err := summarise(m, all, d)
-	if err == nil && cpu != nil {
-		r.cpu = used(<-before, cpu()) / time.Duration(len(all)*max(1, m.each))
+	for i, spent := range used(<-before, after) {
+		r.cpu[i] = spent / time.Duration(max(1, len(all)*max(1, m.each)))
 	}
 	return r, err
 }
 
-// run returns how long each operation took that began between start and end.
-func (m measurement) run(ctx context.Context, start, end time.Time) ([]time.Duration, error) {
+// run returns how long each operation took that began between start and end. It calls ended before anything is closed:
+// the CPU time of a process that has gone is not to be seen.
+func (m measurement) run(ctx context.Context, start, end time.Time, ended func()) ([]time.Duration, error) {
 	if m.load != nil {
-		return m.load.run(ctx, start, end)
+		all, err := m.load.run(ctx, start, end)
+		ended()
+		return all, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	samples := make([][]time.Duration, len(m.workers))
+	closers := make([]func(), len(m.workers))
 	var wg sync.WaitGroup
 	for i, w := range m.workers {
 		wg.Go(func() {
-			s, err := sample(ctx, w, start, end)
+			op, done, err := w(ctx)
+			if err == nil {
+				closers[i] = done
+				samples[i], err = sample(ctx, op, start, end)
+			}
 			if err != nil {
 				cancel(err)
 			}
-			samples[i] = s
 		})
 	}
 	wg.Wait()
+	ended()
+	for _, done := range closers {
+		if done != nil {
+			done()
+		}
+	}
 	return slices.Concat(samples...), context.Cause(ctx)
 }
 
 // sample repeats one worker's operation until end and keeps the durations of those begun after start.
-func sample(ctx context.Context, w worker, start, end time.Time) ([]time.Duration, error) {
-	op, done, err := w(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	var kept []time.Duration
+func sample(ctx context.Context, op func() error, start, end time.Time) (kept []time.Duration, err error) {
 	for ctx.Err() == nil {
 		from := time.Now()
 		if from.After(end) {
@@ -113,40 +120,6 @@ func summarise(m measurement, all []time.Duration, d time.Duration) (row, error)
 		rate: float64(len(all)*max(1, m.each)) / d.Seconds(),
 		p50:  all[len(all)/2], p99: all[len(all)*99/100],
 	}, nil
-}
-
-// table prints rows as Markdown.
-type table struct{ rows []row }
-
-// find returns the row of that name, if it was measured.
-func (t table) find(name string) (row, bool) {
-	i := slices.IndexFunc(t.rows, func(r row) bool { return r.name == name })
-	if i < 0 {
-		return row{}, false
-	}
-	return t.rows[i], true
-}
-
-func (t table) write(w io.Writer, o options) error {
-	fmt.Fprintf(w, "%d REST connections unless it says otherwise, %d SQL connections, %s each, values of %d bytes; clients share the\n"+
-		"machine. CPU is that of API and PostgreSQL, of one operation.\n\n",
-		o.conns, o.sqlConns, o.duration, o.valueLen)
-	fmt.Fprintln(w, "| | per second | p50 ms | p99 ms | CPU µs | of its floor |\n|---|---:|---:|---:|---:|---|")
-	for _, r := range t.rows {
-		ratios := ""
-		for _, name := range r.floors {
-			if f, ok := t.find(name); ok {
-				ratios += fmt.Sprintf("; %.2f of %s", r.rate/f.rate, name[len("floor: "):])
-			}
-		}
-		ratios = strings.TrimPrefix(ratios, "; ")
-		_, err := fmt.Fprintf(w, "| %s | %.0f | %.2f | %.2f | %.0f | %s |\n", r.name, r.rate,
-			float64(r.p50.Microseconds())/1000, float64(r.p99.Microseconds())/1000, float64(r.cpu.Nanoseconds())/1000, ratios)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // repeat makes n workers, numbered from 0.

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,35 +82,60 @@ func TestSummarise(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
-	tab := table{rows: []row{
-		{name: "floor: plain", rate: 1000, p50: time.Millisecond, p99: 2 * time.Millisecond},
-		{name: "vault", floors: []string{"floor: plain"}, rate: 250, p50: 1500 * time.Microsecond, p99: 3 * time.Millisecond, cpu: 42 * time.Microsecond},
-	}}
+	run := func(rate, floor float64, cpu time.Duration) []row {
+		return []row{
+			{name: "floor: plain", rate: floor, p50: time.Millisecond, p99: 2 * time.Millisecond},
+			{name: "vault", floors: []string{"floor: plain", "floor: not measured"}, rate: rate, p50: 1500 * time.Microsecond, p99: 3 * time.Millisecond,
+				cpu: [parts]time.Duration{partDatabase: cpu, partAPI: 7 * time.Microsecond, partClient: time.Microsecond}},
+		}
+	}
+	tab := table{runs: [][]row{run(250, 1000, 42*time.Microsecond), run(500, 1000, 50*time.Microsecond), run(100, 1000, 40*time.Microsecond)}}
 	var b strings.Builder
 	if err := tab.write(&b, options{conns: 32, sqlConns: 8, duration: time.Second, valueLen: 32}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| floor: plain | 1000 | 1.00 | 2.00 | 0 |  |", "| vault | 250 | 1.50 | 3.00 | 42 | 0.25 of plain |"} {
+	for _, want := range []string{"| floor: plain | 1000 | 1.00 | 2.00 | 0 | 0 | 0 |  |",
+		"| vault | 250 | 1.50 | 3.00 | 42 | 7 | 1 | 0.25 (0.10 to 0.50) of plain |", "Medians of 3 runs"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no line %q in\n%s", want, b.String())
 		}
 	}
 }
 
+// TestMeasureCPU: the processes are looked at before the connections are closed, which ends the backends.
+func TestMeasureCPU(t *testing.T) {
+	var closed atomic.Bool
+	w := func(context.Context) (func() error, func(), error) {
+		return func() error { time.Sleep(time.Millisecond); return nil }, func() { closed.Store(true) }, nil
+	}
+	looks := 0
+	r, err := measure(t.Context(), 20*time.Millisecond, measurement{workers: []worker{w}}, func() map[process]time.Duration {
+		if looks++; closed.Load() {
+			return nil
+		}
+		return map[process]time.Duration{{partDatabase, 1}: time.Duration(looks) * time.Second}
+	})
+	if err != nil || !closed.Load() || r.cpu[partDatabase] <= 0 || r.cpu[partAPI] != 0 {
+		t.Errorf("%v, closed: %v, %v", err, closed.Load(), r.cpu)
+	}
+}
+
 func TestParse(t *testing.T) {
-	good := []string{"-token-file", "t", "-addr", "http://127.0.0.1:1"}
+	good := []string{"-token-file", "t", "-key-file", "k", "-addr", "http://127.0.0.1:1"}
 	o, err := parse(good)
 	if err != nil || o.addr != "127.0.0.1:1" || o.duration != 3*time.Second {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for name, args := range map[string][]string{
 		"ErrNoToken":          {},
-		"ErrArgument":         {"-token-file", "t", "extra"},
-		"ErrNoTime":           {"-token-file", "t", "-seconds", "0"},
-		"ErrNoConnection":     {"-token-file", "t", "-conns", "0"},
-		"ErrTooFewSecrets":    {"-token-file", "t", "-conns", "33", "-secrets", "32"},
+		"ErrNoKey":            {"-token-file", "t"},
+		"ErrArgument":         append(good, "extra"),
+		"ErrNoTime":           append(good, "-seconds", "0"),
+		"ErrNoConnection":     append(good, "-conns", "0"),
+		"ErrNoRun":            append(good, "-runs", "0"),
+		"ErrTooFewSecrets":    append(good, "-conns", "33", "-secrets", "32"),
 		"ErrUnknownFlag":      {"-nonsense"},
-		"ErrNegativeSQLConns": {"-token-file", "t", "-sql-conns", "-1"},
+		"ErrNegativeSQLConns": append(good, "-sql-conns", "-1"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := parse(args); err == nil {

@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +14,7 @@ import (
 	_ "net/http/pprof" // a profile of what is measured, on the floor's port
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -137,11 +138,21 @@ type forgetful struct{}
 
 func (forgetful) Record(context.Context, ...vault.Entry) error { return nil }
 
-// bareVault is the REST API as the command wires it, on secrets and a master key of its own, without an audit and
-// without a log.
+// masterKey is the API's: a vault with another one refuses to store anything beside what that one has sealed.
+func masterKey(file string) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+}
+
+// bareVault is the REST API as the command wires it, on secrets of its own, without an audit and without a log.
 func bareVault(ctx context.Context, o options, c store.Config) (http.Handler, func(), error) {
-	master := make([]byte, 32)
-	_, _ = rand.Read(master) // never fails
+	master, err := masterKey(o.keyFile)
+	if err != nil {
+		return nil, nil, err
+	}
 	local, err := kms.NewLocal(master)
 	if err != nil {
 		return nil, nil, err

@@ -50,7 +50,7 @@ func readPicked[T any](ctx context.Context, d *DB, p pick[T]) ([]T, error) {
 	for try := 0; try < maxReadTries; try++ {
 		var out []T
 		err := d.reader.use(ctx, func(c *pgx.Conn) (err error) {
-			out, err = p.ask(ctx, c)
+			out, err = p.ask(ctx, d.reader, c)
 			return err
 		})
 		if err == nil {

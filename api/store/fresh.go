@@ -103,7 +103,7 @@ func standingRead[T any](ctx context.Context, p *pool, asked []any, what pick[T]
 		if err != nil {
 			return err
 		}
-		out, inRecovery, err = standingAsk(ctx, c, asked, q)
+		out, inRecovery, err = standingAsk(ctx, p, c, asked, q)
 		return err
 	})
 	if err != nil {
@@ -112,7 +112,7 @@ func standingRead[T any](ctx context.Context, p *pool, asked []any, what pick[T]
 	return out, inRecovery, nil
 }
 
-func standingAsk[T any](ctx context.Context, c *pgx.Conn, asked []any, q query[T]) (out []T, inRecovery bool, err error) {
+func standingAsk[T any](ctx context.Context, p *pool, c *pgx.Conn, asked []any, q query[T]) (out []T, inRecovery bool, err error) {
 	out = q.answer
 	b := &pgx.Batch{}
 	b.Queue(standing, asked...).QueryRow(func(r pgx.Row) error {
@@ -129,11 +129,8 @@ func standingAsk[T any](ctx context.Context, c *pgx.Conn, asked []any, q query[T
 		return nil
 	})
 	if q.answer == nil {
-		b.Queue(q.sql, q.args...).Query(func(rows pgx.Rows) (err error) {
-			out, err = pgx.CollectRows(rows, q.row)
-			return err
-		})
+		queue(b, &out, q.sql, q.args, q.row)
 	}
-	err = c.SendBatch(ctx, b).Close()
+	err = p.send(ctx, c, b)
 	return out, inRecovery, err
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
 // How long a host is passed over after it failed. One that refuses is asked again soon, since that costs little and it
@@ -32,6 +34,11 @@ type host struct {
 	refusal  error     // why the writer did not take it when it last answered; nil = it was taken, or did not answer
 	refusing time.Time // since when it has refused so
 	refused  time.Time // when it last did
+
+	expectedAt time.Time // when reads last were about to come here
+
+	// reached is up to where it has shown the log, or stood when it was last connected to. Guarded by pool.mu.
+	reached vault.LSN
 }
 
 // hosts remembers which hosts answer. It is safe for concurrent use.

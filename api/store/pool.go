@@ -115,11 +115,22 @@ func (p *pool) aim(c *pgx.ConnConfig, x *host) *link {
 		}
 		pc.CustomData()[linkKey] = l
 		l.connected()
-		p.hosts.connected(x)
+		p.arrive(x)
 		p.lookHome(x)
 		return nil
 	}
 	return l
+}
+
+// arrive notes that a connection to x was made. A reader that gets one to a better host than before gives up the others:
+// two servers in turn would show two states in turn.
+func (p *pool) arrive(x *host) {
+	before := p.hosts.current()
+	p.hosts.connected(x)
+	if !p.writer && before != nil && x.index < before.index {
+		p.hosts.expect(x)
+		p.Reset()
+	}
 }
 
 func (p *pool) newLink(x *host) *link {
@@ -181,7 +192,7 @@ func (p *pool) prepare(ctx context.Context, c *pgx.Conn) (bool, error) {
 		l.cut()
 		return false, nil
 	}
-	if !idle {
+	if !idle && p.proven(l.host) {
 		return true, nil
 	}
 	begun := time.Now()
@@ -190,8 +201,8 @@ func (p *pool) prepare(ctx context.Context, c *pgx.Conn) (bool, error) {
 	var err error
 	if p.writer {
 		_, err = p.standing(bounded, c.PgConn(), "")
-	} else {
-		err = c.Ping(bounded)
+	} else if err = c.Ping(bounded); err == nil {
+		err = p.prove(bounded, l, c.PgConn())
 	}
 	if err == nil {
 		p.heard(l)

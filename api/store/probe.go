@@ -16,6 +16,8 @@ const (
 	probeTimeout = time.Second
 	// homeEvery is how often a reader that had to fall back looks whether a better host is there again.
 	homeEvery = time.Second
+	// catchUp is how long a reader that comes home waits for the server to replay what has been shown meanwhile.
+	catchUp = 500 * time.Millisecond
 	// surveyEvery is how often a writer that is in use looks at the other hosts.
 	surveyEvery = 5 * time.Second
 )
@@ -97,9 +99,9 @@ func (p *pool) surveySoon(known *host) {
 	p.work.Go(func() { p.survey(known) })
 }
 
-// lookHome starts looking for a better host when a reader is connected to another than the first.
+// lookHome starts looking for a better host when a reader is connected to another than the first, or reads have gone back.
 func (p *pool) lookHome(x *host) {
-	if p.writer || x.index == 0 {
+	if p.writer || x.index == 0 && !p.wentBack() {
 		return
 	}
 	p.mu.Lock()
@@ -111,26 +113,36 @@ func (p *pool) lookHome(x *host) {
 	p.work.Go(p.comeHome)
 }
 
-// comeHome looks until the reader is at the first host again.
+// comeHome looks until the reader is at the first host again, and that shows what has been shown.
 func (p *pool) comeHome() {
 	for wait(p.life, homeEvery) {
-		at := p.hosts.current()
-		if s, err := p.noteShown(p.life); err == nil {
-			p.show(s)
-		}
-		for _, x := range p.hosts.all[:at.index] {
+		for _, x := range p.better() {
 			if p.probe(x, true) == nil {
+				p.hosts.expect(x)
 				p.hosts.connected(x)
 				p.Reset()
 				break
 			}
 		}
+		back := p.wentBack()
 		p.mu.Lock()
-		if p.hosts.current().index == 0 {
+		if x := p.hosts.current(); x == nil || x.index == 0 && !back {
 			p.away = false
 			p.mu.Unlock()
 			return
 		}
 		p.mu.Unlock()
 	}
+}
+
+// better returns the hosts that the settings name before the one that reads go to; all others while reads have gone back.
+func (p *pool) better() []*host {
+	at, back := p.hosts.current(), p.wentBack()
+	var out []*host
+	for _, x := range p.hosts.all {
+		if at != nil && (x.index < at.index || back && x != at) {
+			out = append(out, x)
+		}
+	}
+	return out
 }

@@ -25,15 +25,11 @@ func plain[T any](sql string, args []any, row pgx.RowToFunc[T]) pick[T] {
 	}
 }
 
-// ask asks on one connection.
-func (p pick[T]) ask(ctx context.Context, c *pgx.Conn) ([]T, error) {
+// ask asks on one connection of a pool.
+func (p pick[T]) ask(ctx context.Context, from *pool, c *pgx.Conn) ([]T, error) {
 	q, err := p(ctx, c)
 	if err != nil || q.answer != nil {
 		return q.answer, err
 	}
-	rows, err := c.Query(ctx, q.sql, q.args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, q.row)
+	return askOn(ctx, from, c, q.sql, q.args, q.row)
 }

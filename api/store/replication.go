@@ -55,7 +55,6 @@ func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
 		}
 		return r, nil // how much the newer primary has beyond is another log's
 	}
-	d.reader.show(at)
 	ahead := r.LSN
 	if r.InRecovery {
 		ahead, err = d.primaryLSN(ctx)

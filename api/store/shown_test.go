@@ -59,41 +59,158 @@ func TestLeftBehindPrimary(t *testing.T) {
 	}
 }
 
-// TestComingHomeGoesNotBack: a standby that is there again and does not catch up is not read from.
-func TestComingHomeGoesNotBack(t *testing.T) {
-	a := newServer(t)
-	b := a.standby()
-	d := a.open(b.dir, a.dir)
+// away is a DB whose reads go to a, where they have shown version 2 of secret "a", while its home b has version 1 and
+// does not replay. Nothing looks for a way home by itself.
+func away(t *testing.T) (a, b *server, d *DB, made vault.Secret) {
+	t.Helper()
+	a = newServer(t)
+	b = a.standby()
+	d = a.open(b.dir, a.dir)
+	d.reader.away = true
 	made, err := d.CreateSecret(t.Context(), newSecret("a"), origin("x"))
 	must(t, err)
 	b.until("SELECT count(*) = 1 FROM vault.secrets")
-	a.version(d, "a")
 	b.sql("postgres", "ALTER SYSTEM SET recovery_min_apply_delay = '1h'")
 	b.stop()
-	must(t, only(d.AppendVersion(t.Context(), nextVersion(made), origin("x"))))
+	made, err = d.AppendVersion(t.Context(), nextVersion(made), origin("x"))
+	must(t, err)
 	if v := a.version(d, "a"); v != 2 {
 		t.Fatalf("version %d of the primary", v)
 	}
-	a.eventually("the position is known", func() bool {
-		a.version(d, "a")
-		d.reader.mu.Lock()
-		defer d.reader.mu.Unlock()
-		return d.reader.shown.lsn != 0
-	})
+	return a, b, d, made
+}
+
+// replay has a standby go on.
+func (s *server) replay() {
+	s.t.Helper()
+	s.sql("postgres", "ALTER SYSTEM RESET recovery_min_apply_delay")
+	s.sql("postgres", "SELECT pg_reload_conf()")
+}
+
+// lookHomeNow has a DB of away look for a way home as it does by itself.
+func lookHomeNow(d *DB) {
+	d.reader.mu.Lock()
+	d.reader.away = false
+	d.reader.mu.Unlock()
+	d.reader.lookHome(d.reader.hosts.current())
+}
+
+// TestComingHomeGoesNotBack: a standby that is there again and does not catch up is not read from.
+func TestComingHomeGoesNotBack(t *testing.T) {
+	a, b, d, _ := away(t)
+	lookHomeNow(d)
 	b.restart()
 	for end := time.Now().Add(5 * homeEvery); time.Now().Before(end); wait(t.Context(), 20*time.Millisecond) {
 		if v := a.version(d, "a"); v != 2 {
 			t.Fatalf("reads went back to version %d", v)
 		}
 	}
-	b.sql("postgres", "ALTER SYSTEM RESET recovery_min_apply_delay")
-	b.sql("postgres", "SELECT pg_reload_conf()")
+	b.replay()
 	a.eventually("reads come home", func() bool {
 		if v := a.version(d, "a"); v != 2 {
 			t.Fatalf("reads went back to version %d", v)
 		}
 		return d.reader.hosts.current().index == 0
 	})
+}
+
+// TestNewConnectionGoesNotBack: one answer from elsewhere is enough that a new connection home is refused, however soon
+// it is made.
+func TestNewConnectionGoesNotBack(t *testing.T) {
+	a, b, d, _ := away(t)
+	b.restart()
+	d.reader.Reset() // as when connections have lived long enough
+	wait(t.Context(), 2*shortShun)
+	if v := a.version(d, "a"); v != 2 {
+		t.Fatalf("reads went back to version %d", v)
+	}
+}
+
+// TestAnswerOnTheWayHome: an answer from elsewhere that comes when reads have gone home already counts too.
+func TestAnswerOnTheWayHome(t *testing.T) {
+	a, b, d, made := away(t)
+	b.restart()
+	b.replay()
+	onTheWay, err := d.reader.acquire(t.Context())
+	must(t, err)
+	defer onTheWay.Release()
+	b.until("SELECT pg_last_wal_replay_lsn() >= '" + d.reader.shown.most.String() + "'")
+	b.stale()
+	must(t, d.reader.probe(d.reader.hosts.all[0], true))
+	d.reader.hosts.connected(d.reader.hosts.all[0])
+	d.reader.Reset()
+	a.eventually("reads come home", func() bool {
+		a.version(d, "a")
+		return d.reader.hosts.current().index == 0
+	})
+	must(t, only(d.AppendVersion(t.Context(), nextVersion(made), origin("x"))))
+	rows, err := askOn(t.Context(), d.reader, onTheWay.Conn(), readSealed, []any{[]string{"a"}, nil}, storedRow)
+	if err != nil || len(rows) != 1 || rows[0].Version != 3 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	if v := a.version(d, "a"); v != 3 {
+		t.Fatalf("reads went back to version %d", v)
+	}
+	b.sql("postgres", "SELECT pg_wal_replay_resume()")
+}
+
+// TestReadsThatWentBack: when only an older server answers it is read, which is told, and no longer than another is away.
+func TestReadsThatWentBack(t *testing.T) {
+	a, b, d, _ := away(t)
+	d.reader.away = false
+	b.restart()
+	a.stop()
+	// What it had at its last restartpoint may be less than version 1.
+	old := func() (yes, answered bool) {
+		rows, err := sealedRows(d, t.Context(), []core.Name{"a"}, 0, vault.Freshness{})
+		return len(rows) == 0 || rows[0].Version == 1, err == nil
+	}
+	a.eventually("the old server is read", func() bool { yes, answered := old(); return answered && yes })
+	a.eventually("it is told", func() bool { return a.holds(d, vault.ConditionReadsBehind) })
+	a.restart()
+	a.eventually("reads are where they were", func() bool { yes, answered := old(); return answered && !yes })
+	for end := time.Now().Add(2 * homeEvery); time.Now().Before(end); wait(t.Context(), 20*time.Millisecond) {
+		if v := a.version(d, "a"); v != 2 {
+			t.Fatalf("reads went back to version %d again", v)
+		}
+	}
+	if a.holds(d, vault.ConditionReadsBehind) {
+		t.Error("it is told still")
+	}
+}
+
+// TestLostLogIsNotWaitedFor: the newest primary says what is lost, and nothing else of what was shown.
+func TestLostLogIsNotWaitedFor(t *testing.T) {
+	p := &pool{hosts: &hosts{all: []*host{{}, {}}}, newest: func() uint32 { return 2 }}
+	p.show(p.hosts.all[0], 500)
+	standby := func(at vault.LSN) stand { return stand{inRecovery: true, at: vault.Position{LSN: at}} }
+	primary := func(timeline uint32, at vault.LSN) stand {
+		return stand{at: vault.Position{Timeline: timeline, LSN: at}}
+	}
+	for _, x := range []struct {
+		s    stand
+		want bool
+	}{
+		{standby(499), true}, {standby(500), false},
+		{primary(2, 600), false}, {standby(499), true}, // a look at the primary is no reason to go to a server that is behind
+		{primary(1, 400), true}, {standby(499), true}, // one that was left behind knows nothing of it
+		{primary(2, 450), false}, {standby(449), true}, {standby(450), false},
+	} {
+		if got := p.behind(x.s); got != x.want {
+			t.Errorf("%+v: behind %v", x.s, got)
+		}
+	}
+}
+
+// TestLogEnd: where the next record begins is not always where one ends.
+func TestLogEnd(t *testing.T) {
+	for next, want := range map[vault.LSN]vault.LSN{
+		0x1000028: 0x1000000, 0x1002018: 0x1002000, 0x1002028: 0x1002028, 0x1002000: 0x1002000, 0x1001ff8: 0x1001ff8, 0x1000018: 0x1000000, 0: 0,
+	} {
+		if got := logEnd(next); got != want {
+			t.Errorf("%s: %s", next, got)
+		}
+	}
 }
 
 // nextVersion replaces the current version of s.

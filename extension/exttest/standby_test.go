@@ -267,8 +267,8 @@ func TestStandbyRefusesChanges(t *testing.T) {
 		p.primary.MustStop(t, syscall.SIGQUIT)
 		eventually(t, "the receiver has noticed", func() bool { return get[bool](p.there, "SELECT count(*) = 0 FROM pg_stat_wal_receiver") })
 		hint := "is not connected to it now"
-		if serverVersion(p.there) >= 190000 { // it forgets the address as soon as the connection ends
-			hint = "not known here"
+		if serverVersion(p.there) >= 190000 { // its next receiver forgets the address before it connects
+			hint = "Write to the primary."
 		}
 		wantReadOnly(t, p.there.try("SELECT vault.delete_secret('db/text', NULL)"), "standby", hint)
 		p.standby.MustStop(t, syscall.SIGINT)

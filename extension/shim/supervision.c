@@ -1,8 +1,9 @@
 /*
- * supervision.c: whether the supervisor works, for every session of the server.
+ * supervision.c: what the supervisor and the sessions of the server tell each other, in shared memory.
  *
  * A supervisor that makes no pass cannot write down why: the reason may be that nothing can be written. So the workers
- * keep it in shared memory, which exists only when the library is preloaded.
+ * keep it here. Sessions leave word here that they have committed a change (announce.c). The memory exists only when the
+ * library is preloaded.
  */
 #include "hyperion_vault.h"
 
@@ -10,7 +11,9 @@
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
@@ -26,6 +29,9 @@ typedef struct HvSupervision
 	TimestampTz launched_at;	/* 0 = no launcher has been started since the server was */
 	TimestampTz failing_since;	/* 0 = the last pass went well, or there was none yet */
 	char		reason[REASON_LEN];
+	Oid			database;		/* of the supervisor that ran last; InvalidOid = none has */
+	Latch	   *latch;			/* its latch; NULL while none runs */
+	pg_atomic_uint32 changed;	/* 1 = a change was committed there since the supervisor looked last */
 } HvSupervision;
 
 static HvSupervision *supervision = NULL;	/* NULL when the library is not preloaded */
@@ -53,6 +59,7 @@ Startup(void)
 	{
 		memset(supervision, 0, sizeof(*supervision));
 		SpinLockInit(&supervision->mutex);
+		pg_atomic_init_u32(&supervision->changed, 0);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -107,6 +114,67 @@ HvNoteTrouble(const char *reason)
 		supervision->failing_since = now;
 	memcpy(supervision->reason, kept, REASON_LEN);
 	SpinLockRelease(&supervision->mutex);
+}
+
+/*
+ * The latch belongs to the next process of this slot from now on.
+ */
+static void
+LeaveSupervision(int code, Datum arg)
+{
+	SpinLockAcquire(&supervision->mutex);
+	supervision->latch = NULL;
+	SpinLockRelease(&supervision->mutex);
+}
+
+/*
+ * Note that this process is the supervisor of its database, until it ends.
+ */
+void
+HvNoteSupervisor(void)
+{
+	SpinLockAcquire(&supervision->mutex);
+	supervision->database = MyDatabaseId;
+	supervision->latch = MyLatch;
+	SpinLockRelease(&supervision->mutex);
+	before_shmem_exit(LeaveSupervision, (Datum) 0);
+}
+
+/*
+ * Note that a change has been committed in this database, and wake the supervisor if it does not know yet. Nobody does
+ * where the library is not preloaded, and in another database: followers look by themselves. Never ereports.
+ */
+void
+HvNoteChange(void)
+{
+	Latch	   *latch;
+
+	if (supervision == NULL || supervision->database != MyDatabaseId ||
+		pg_atomic_exchange_u32(&supervision->changed, 1) != 0)
+		return;
+	SpinLockAcquire(&supervision->mutex);
+	latch = supervision->latch;
+	SpinLockRelease(&supervision->mutex);
+	if (latch != NULL)			/* of a slot for processes, which outlives the process; to wake its next one does no harm */
+		SetLatch(latch);
+}
+
+/*
+ * Whether a change has been committed that was not taken yet.
+ */
+bool
+HvChanged(void)
+{
+	return pg_atomic_read_u32(&supervision->changed) != 0;
+}
+
+/*
+ * Take the changes so far: what is committed from now on is noted anew.
+ */
+void
+HvTakeChanges(void)
+{
+	(void) pg_atomic_exchange_u32(&supervision->changed, 0);
 }
 
 PG_FUNCTION_INFO_V1(hv_supervisor_state);

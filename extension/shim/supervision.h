@@ -1,5 +1,5 @@
 /*
- * supervision.h: what the workers let every session of the server know.
+ * supervision.h: what the supervisor and the sessions of the server tell each other.
  */
 #ifndef HV_SUPERVISION_H
 #define HV_SUPERVISION_H
@@ -9,5 +9,9 @@
 extern void HvSupervisionInit(void);
 extern void HvNoteLaunch(void);
 extern void HvNoteTrouble(const char *reason);
+extern void HvNoteSupervisor(void);
+extern void HvNoteChange(void);
+extern bool HvChanged(void);
+extern void HvTakeChanges(void);
 
 #endif

@@ -4,7 +4,7 @@
  * The launcher is started with the server when the library is preloaded, and again when a standby is promoted:
  * never during recovery, so only ever on the primary. It belongs to no database and waits until the configured one
  * exists; then it has the supervisor started there. The supervisor makes a pass every scan_interval_secs: what a
- * pass does is SQL, vault.supervise().
+ * pass does is SQL, vault.supervise(). In between it announces changes (announce.c).
  */
 #include "hyperion_vault.h"
 
@@ -12,16 +12,18 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
-#include "catalog/pg_db_role_setting.h"
 #include "catalog/pg_type.h"
+#include "commands/async.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "owner.h"
 #include "pgstat.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "sessionsettings.h"
 #include "supervision.h"
 #include "tcop/tcopprot.h"
 #include "utils/fmgroids.h"
@@ -30,6 +32,8 @@
 #include "utils/snapmgr.h"
 
 #define RESTART_SECS	5		/* a crashed launcher; a supervisor that ended */
+#define ANNOUNCE_MS		20		/* at least, between two notifications of changes */
+#define CHANNEL			"hyperion_vault_changes"
 #define BATCH			1000	/* rows of each kind that one pass handles; more are done at once in the next */
 
 PGDLLEXPORT void HvLauncherMain(Datum arg);
@@ -45,28 +49,28 @@ static HvStatement owner_statement = {
 static BackgroundWorkerHandle *supervisor = NULL;	/* in the launcher: the one that runs */
 
 /*
- * Handle a reload, if there was one, and signals.
+ * Handle a reload, if there was one, and signals; true if there was one.
  */
-static void
+static bool
 FollowReload(void)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
+	if (!ConfigReloadPending)
+		return false;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	return true;
 }
 
 /*
- * Wait for a reload, a signal, or the time. Also handles the reload.
+ * Wait for the latch, or the time. Also handles a reload; true if there was one.
  */
-static void
-Idle(int secs)
+static bool
+Idle(long ms)
 {
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, secs * 1000L, PG_WAIT_EXTENSION);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
-	FollowReload();
+	return FollowReload();
 }
 
 /* what a worker has said last of one matter */
@@ -218,7 +222,7 @@ HvLauncherMain(Datum arg)
 			NoteTrouble(message);
 			pfree(message);
 		}
-		Idle(RESTART_SECS);
+		(void) Idle(RESTART_SECS * 1000L);
 	}
 }
 
@@ -256,61 +260,6 @@ Supervise(void)
 }
 
 /*
- * What ALTER DATABASE and ALTER ROLE have set for a session of this worker, in one text. Palloc'd. A session reads it
- * once, when it begins.
- */
-static char *
-StoredSettings(void)
-{
-	Relation	settings = table_open(DbRoleSettingRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(settings, InvalidOid, false, NULL, 0, NULL);
-	StringInfoData all;
-	HeapTuple	found;
-
-	initStringInfo(&all);
-	while (HeapTupleIsValid(found = systable_getnext(scan)))
-	{
-		Form_pg_db_role_setting row = (Form_pg_db_role_setting) GETSTRUCT(found);
-		bool		isnull;
-		Datum		config = heap_getattr(found, Anum_pg_db_role_setting_setconfig, RelationGetDescr(settings), &isnull);
-
-		if (isnull || (OidIsValid(row->setdatabase) && row->setdatabase != MyDatabaseId) ||
-			(OidIsValid(row->setrole) && row->setrole != GetSessionUserId()))
-			continue;
-		appendStringInfo(&all, "%u/%u %s\n", row->setdatabase, row->setrole,
-						 OidOutputFunctionCall(F_ARRAY_OUT, config));
-	}
-	systable_endscan(scan);
-	table_close(settings, AccessShareLock);
-	return all.data;
-}
-
-/*
- * End the worker when the settings that its session began with have been changed since: the launcher starts another,
- * which has the new ones. Without this a session that began read-only would stay so after the setting has gone.
- */
-static void
-FollowSettings(void)
-{
-	static char *begun = NULL;
-	char	   *now;
-
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	now = StoredSettings();
-	PopActiveSnapshot();
-	if (begun == NULL)
-		begun = MemoryContextStrdup(TopMemoryContext, now);
-	else if (strcmp(begun, now) != 0)
-	{
-		ereport(LOG, (errmsg("hyperion_vault supervisor: the settings of its database or role have changed, starting anew")));
-		CommitTransactionCommand();
-		proc_exit(0);
-	}
-	CommitTransactionCommand();
-}
-
-/*
  * One pass, in a transaction; true when there is more to do at once.
  */
 static bool
@@ -320,7 +269,12 @@ Pass(void)
 	bool		passed;
 
 	SetCurrentStatementStartTimestamp();
-	FollowSettings();
+	if (HvSessionSettingsChanged())
+	{
+		/* The launcher starts another, which has the new ones. A session that began read-only would stay so. */
+		ereport(LOG, (errmsg("hyperion_vault supervisor: the settings of its database or role have changed, starting anew")));
+		proc_exit(0);
+	}
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED; /* whatever the database's default: a pass skips what is locked, and sees it then */
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -340,17 +294,33 @@ Pass(void)
 }
 
 /*
- * A pass whose error is logged once and does not end the worker.
+ * Tell those who follow that there are changes: one notification for all. It is lost with the server, as every
+ * notification is, so its commit need not wait for the disk or a standby while it holds up those of others.
  */
 static bool
-GuardedPass(MemoryContext context)
+Announce(void)
+{
+	HvTakeChanges();
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	Async_Notify(CHANNEL, NULL);
+	CommitTransactionCommand();
+	return false;
+}
+
+/*
+ * Some work whose error is logged once and does not end the worker; what it returns, false after an error.
+ */
+static bool
+Guarded(bool (*work) (void), MemoryContext context)
 {
 	volatile bool more = false;
 
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		more = Pass();
+		more = work();
 	}
 	PG_CATCH();
 	{
@@ -372,6 +342,49 @@ GuardedPass(MemoryContext context)
 	return more;
 }
 
+static double
+MillisecondsSince(instr_time then)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, then);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+/*
+ * Wait until the next pass is due, and announce changes meanwhile. By a clock that nobody sets.
+ */
+static void
+Rest(MemoryContext context)
+{
+	static instr_time announced;	/* when something was, last */
+	instr_time	begun;
+
+	INSTR_TIME_SET_CURRENT(begun);
+	for (;;)
+	{
+		double		left = HvScanIntervalSecs * 1000.0 - MillisecondsSince(begun);
+
+		if (left <= 0)
+			return;
+		if (HvChanged())
+		{
+			double		pause = ANNOUNCE_MS - MillisecondsSince(announced);
+
+			if (pause <= 0)
+			{
+				(void) Guarded(Announce, context);
+				INSTR_TIME_SET_CURRENT(announced);
+				continue;
+			}
+			left = Min(left, pause);
+		}
+		if (Idle((long) left + 1))
+			return;
+	}
+}
+
 /*
  * Main function of the supervisor.
  */
@@ -384,12 +397,13 @@ HvSupervisorMain(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(HvDatabase, NULL, 0);
+	HvNoteSupervisor();
 	context = AllocSetContextCreate(TopMemoryContext, "hyperion_vault supervisor", ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
-		if (!GuardedPass(context))
-			Idle(HvScanIntervalSecs);
+		if (Guarded(Pass, context))
+			(void) FollowReload();
 		else
-			FollowReload();
+			Rest(context);
 	}
 }

@@ -38,9 +38,13 @@ no_chroot() {
 	fi
 }
 
-# own_mounts SCRIPT ARGUMENTS...: starts the script again in a mount namespace of its own, unless it is in one.
+# own_mounts SCRIPT ARGUMENTS...: starts the script again in a mount namespace of its own, unless that has been done. What
+# the script calls makes its own again.
 own_mounts() {
-	[ "${HV_OWN_MOUNTS:-}" != 1 ] || return 0
+	if [ "${HV_OWN_MOUNTS:-}" = 1 ]; then
+		unset HV_OWN_MOUNTS
+		return
+	fi
 	HV_OWN_MOUNTS=1 exec unshare --mount --propagation private -- "$@"
 }
 
@@ -48,6 +52,12 @@ own_mounts() {
 inside() { chroot "$CHROOT" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LANG=C.UTF-8 "$@"; }
 
 mount_proc() { mountpoint -q "$CHROOT/proc" || mount --bind /proc "$CHROOT/proc"; }
+
+# unmount_below DIRECTORY: everything that is mounted in there, so that rm does not go into it.
+unmount_below() {
+	local point
+	while read -r point; do umount -l "$point" 2>/dev/null || true; done < <(awk -v dir="$1/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
+}
 
 # quiet_root: in there no package makes a cluster or starts a service.
 quiet_root() {

@@ -106,7 +106,22 @@ func newCommand(p program) *cobra.Command {
 			},
 		},
 	)
+	completionNeedsShell(root)
 	return root
+}
+
+// completionNeedsShell makes the library's command an error where it would print its help, and succeed, in place of a
+// script that somebody evaluates.
+func completionNeedsShell(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args = cobra.NoArgs
+			c.RunE = func(*cobra.Command, []string) error {
+				return errors.New("completion needs bash, zsh, fish or powershell")
+			}
+		}
+	}
 }
 
 // serve runs the service until ctx ends, and closes it in order.
