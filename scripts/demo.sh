@@ -46,6 +46,10 @@ explain "Build, start a private PostgreSQL with the extension, and the API (the 
 unset PGPASSWORD PGSERVICE PGOPTIONS
 # A file keeps the admin token out of the process list.
 ADMIN=$DEV_DIR/admin.header
+# So does one for the token of the application, readable by this user alone.
+APP=$DEV_DIR/app.header
+rm -f "$APP" "$APP.json"
+install -m 600 /dev/null "$APP" && install -m 600 /dev/null "$APP.json"
 forget demo/db/password demo/api-key
 psql -Xq <<-'E'
 	DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
@@ -70,6 +74,26 @@ psql -Xq -o /dev/null -c "SELECT vault.grant_access('app', 'demo/*', '{read,veri
 E
 show '^correct-horse-battery$' <<'E'
 psql -XAt -U app -c "SELECT vault.read_secret('demo/db/password')"
+E
+
+explain "A token acts as a role, so the same grants decide by REST. It is shown once; here it goes to a header file, \$APP."
+show '"role":"app"' <<'E'
+curl -sS "$VAULT_ADDR/v1/tokens" -H @"$ADMIN" --json "{\"name\":\"demo-$(date +%s%N)\",\"role\":\"app\",\"ttl_secs\":3600}" >"$APP.json"; jq -r '"Authorization: Bearer \(.token)"' "$APP.json" >"$APP"; jq -c '{name, role, accessor, expires_at}' "$APP.json"
+E
+show '"value":"correct-horse-battery"' <<'E'
+curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password" -H @"$APP" | jq -c '{name, version, value}'
+E
+show '403' <<'E'
+curl -sS "$VAULT_ADDR/v1/secrets/other/secret" -H @"$APP" | jq -c '{status, title, detail}'
+E
+show '"action":"read","allowed":true,"grantee":"app"' <<'E'
+curl -sS "$VAULT_ADDR/v1/access?name=demo/db/password" -H @"$APP" | jq -c '.actions[0]'
+E
+show '^204$' <<'E'
+curl -sS -o /dev/null -w '%{http_code}\n' -X DELETE "$VAULT_ADDR/v1/tokens/$(jq -r .accessor "$APP.json")" -H @"$ADMIN"
+E
+show '401' <<'E'
+curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password" -H @"$APP" | jq -c '{status, title, detail}'
 E
 
 explain "Verify a candidate without reading the secret, both ways."
