@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -216,5 +215,5 @@ func source(t *testing.T, path string, e ast.Expr) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%s", text[e.Pos()-1:e.End()-1])
+	return string(text[e.Pos()-1 : e.End()-1])
 }

@@ -233,11 +233,16 @@ BEGIN
         next_rotation_at = supersede.next_rotation_at
     WHERE x.id = s.id
     RETURNING * INTO s;
-    UPDATE vault.secret_versions v
-    SET expires_at = stamp + make_interval(secs => s.grace_period_secs)
-    WHERE v.secret_id = s.id AND v.version = s.current_version - 1;
+    IF s.grace_period_secs > 0 OR s.keep_versions > 0 THEN
+        UPDATE vault.secret_versions v
+        SET expires_at = stamp + make_interval(secs => s.grace_period_secs)
+        WHERE v.secret_id = s.id AND v.version = s.current_version - 1;
+    END IF;
+    -- What vault.sweep_versions() deletes, and a version without grace that nobody keeps: it need not be marked before.
+    DELETE FROM vault.secret_versions v
+    WHERE v.secret_id = s.id AND v.version < s.current_version - s.keep_versions
+      AND (v.expired OR v.expires_at <= clock_timestamp() OR (v.expires_at IS NULL AND s.grace_period_secs = 0));
     PERFORM vault.insert_version(s.id, s.current_version, supersede.sealed, stamp);
-    PERFORM vault.sweep_versions(s);
     PERFORM vault.note_change(origin, supersede.action, s.id, s.name, s.current_version, supersede.details);
     RETURN s;
 END

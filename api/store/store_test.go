@@ -239,7 +239,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 		n := newSecret("edited")
 		_, err := d.CreateSecret(ctx, n, origin("x"))
 		must(t, err)
-		s.sql("app", "ALTER TABLE vault.secrets DROP CONSTRAINT secrets_tags_strings")
+		s.sql("app", "ALTER TABLE vault.secrets DROP CONSTRAINT secrets_settings_fit")
 		for _, set := range []string{`updated_at = 'infinity'`, `tags = '{"a": 1}'`, `tags = '{"a": {"b": "c"}}'`, `generate_policy = '{"length": 1}'`, `generate_policy = '{"x": 1}'`} {
 			s.sql("app", "UPDATE vault.secrets SET tags = '{}', generate_policy = NULL; UPDATE vault.secrets SET "+set+" WHERE name = 'edited'")
 			_, err = described(d, ctx, "edited", vault.Freshness{})

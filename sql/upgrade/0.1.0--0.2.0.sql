@@ -185,6 +185,27 @@ DROP FUNCTION vault.visible_names(oid);
 DROP FUNCTION vault.audit(text, timestamptz, integer, timestamptz);
 DROP FUNCTION vault.audit_after(bigint, integer);
 
+-- What a change of a value does not touch is checked by one function.
+ALTER TABLE vault.secrets
+    DROP CONSTRAINT secrets_name_len,
+    DROP CONSTRAINT secrets_kind_known,
+    DROP CONSTRAINT secrets_content_type_len,
+    DROP CONSTRAINT secrets_description_len,
+    DROP CONSTRAINT secrets_tags_object,
+    DROP CONSTRAINT secrets_tags_strings,
+    DROP CONSTRAINT secrets_tags_number,
+    DROP CONSTRAINT secrets_rotation_interval_range,
+    DROP CONSTRAINT secrets_grace_period_range,
+    DROP CONSTRAINT secrets_generate_policy_object,
+    DROP CONSTRAINT secrets_rotation_schedule_len,
+    DROP CONSTRAINT secrets_rotation_time_zone_len,
+    DROP CONSTRAINT secrets_rotation_window_range,
+    DROP CONSTRAINT secrets_keep_versions_range,
+    DROP CONSTRAINT secrets_first_version_positive,
+    DROP CONSTRAINT secrets_current_version_positive,
+    DROP CONSTRAINT secrets_settings_revision_positive,
+    DROP CONSTRAINT secrets_rotation_of_automatic;
+
 -- After the functions
 
 INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by, builtin)
@@ -196,3 +217,8 @@ COMMENT ON FUNCTION vault.audit(text, timestamptz, integer, timestamptz)
     IS 'the newest audit records since a time and before another, oldest first by the time of the operation';
 COMMENT ON FUNCTION vault.audit_after(bigint, integer)
     IS 'the audit records that follow an id, in the order of ids, each once, also those that commit late; 0: from the first';
+
+ALTER TABLE vault.secrets ADD CONSTRAINT secrets_settings_fit
+    CHECK (vault.settings_fit(name, kind, content_type, description, tags, generate_policy, rotation_interval_secs,
+                              rotation_schedule, rotation_time_zone, rotation_window_secs, grace_period_secs,
+                              keep_versions, first_version, settings_revision));
