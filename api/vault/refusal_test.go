@@ -109,7 +109,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 		_, err = d.Delete(t.Context(), vault.Caller{Addr: stranger.Addr, Bearer: d.admin.Bearer}, "missing", 0)
 		wantCode(t, err, core.NotFound)
 	})
-	t.Run("many that come at once wait for one query", func(t *testing.T) {
+	t.Run("many that come at once share queries", func(t *testing.T) {
 		*d.now = d.now.Add(time.Minute)
 		_, _ = d.refuse(t, stranger, 100)
 		*d.now = d.now.Add(time.Second)
@@ -118,13 +118,15 @@ func TestRefusalsAreBounded(t *testing.T) {
 		d.store.FailWith(func(string) error { queries.Add(1); return nil })
 		defer d.store.FailWith(nil)
 		var all sync.WaitGroup
+		begun := time.Now()
 		for i := range 50 {
 			guess := vault.Caller{Addr: stranger.Addr, Bearer: vault.Bearer(fmt.Sprintf("hvt_%042dA", i))}
 			all.Go(func() { _, _ = d.Delete(t.Context(), guess, "a", 0) })
 		}
 		all.Wait()
-		if n := queries.Load(); n > 1 {
-			t.Errorf("%d queries", n)
+		// One at once, and one more for each pause between two.
+		if n, most := queries.Load(), 2+time.Since(begun)/(50*time.Millisecond); n > int64(most) {
+			t.Errorf("%d queries, want at most %d", n, most)
 		}
 	})
 	t.Run("readers that are allowed do not suffer", func(t *testing.T) {
