@@ -110,6 +110,12 @@ AS $$
                  ('manage', 'vault.renew_token(uuid,interval)'), ('manage', 'vault.revoke_token(uuid)'),
                  ('manage', 'vault.access_list()'), ('manage', 'vault.who_may(text,text)'),
                  ('manage', 'vault.explain_access(regrole,text)'),
+                 ('manage', 'vault.set_login_method(text,text,jsonb,text)'), ('manage', 'vault.drop_login_method(text)'),
+                 ('manage', 'vault.set_login_role(text,text,regrole,jsonb,text,interval,interval,jsonb,cidr[])'),
+                 ('manage', 'vault.drop_login_role(text,text)'), ('manage', 'vault.revoke_batch_tokens(text,text)'),
+                 ('manage', 'vault.create_secret_id(text,text,interval,bigint,cidr[])'),
+                 ('manage', 'vault.destroy_secret_id(text,text,uuid)'), ('manage', 'vault.login_method_list()'),
+                 ('manage', 'vault.login_role_list(text)'), ('manage', 'vault.secret_id_list(text,text)'),
                  ('audit', 'vault.access_list()'), ('audit', 'vault.who_may(text,text)'),
                  ('audit', 'vault.explain_access(regrole,text)'), ('audit', 'vault.status()'), ('audit', 'vault.audit_after(bigint,integer)'),
                  ('audit', 'vault.audit(text,timestamptz,integer,timestamptz)')) AS f(action, signature)

@@ -59,7 +59,8 @@ BEGIN
     END IF;
     d.actor := concat('token:', claims ->> 'name', E'\x1f', E'\x1f', l.mount);
     d.cause := CASE
-        WHEN l.id IS NULL OR ((claims ->> 'issued_at')::timestamptz >= l.valid_from) IS NOT TRUE THEN 'token_revoked'
+        -- The very value that the token was issued under: clocks of nodes differ, and a standby may be behind.
+        WHEN l.id IS NULL OR ((claims ->> 'valid_from')::timestamptz = l.valid_from) IS NOT TRUE THEN 'token_revoked'
         WHEN ((claims ->> 'expires_at')::timestamptz > clock_timestamp()) IS NOT TRUE THEN 'token_expired'
         WHEN NOT vault.address_within(identify_batch.address, l.bound_cidrs)
              OR jsonb_typeof(claims -> 'bound_cidrs') = 'array'

@@ -17,7 +17,10 @@ AS $$
                         'audit_page', 'supervision', 'probe_write',
                         'decide', 'admit', 'read_as', 'describe_visible', 'visible_of', 'audit_page_visible', 'mint_token',
                         'create_token_as', 'tokens_as', 'token_as', 'renew_token_as', 'revoke_token_as', 'extend_token',
-                        'end_token', 'list_all_tokens', 'login_token', 'explain_as', 'grant_as', 'revoke_as', 'access_as')
+                        'end_token', 'list_all_tokens', 'login_token', 'explain_as', 'grant_as', 'revoke_as', 'access_as',
+                        'put_login_method', 'delete_login_method', 'list_login_methods', 'put_login_role', 'delete_login_role',
+                        'list_login_roles', 'end_batch_tokens', 'find_login', 'use_secret_id', 'login_by_secret_id', 'put_secret_id',
+                        'delete_secret_id', 'list_secret_ids', 'put_token_key', 'list_token_keys')
 $$;
 COMMENT ON FUNCTION vault.service_functions() IS 'the functions of the sealed path';
 

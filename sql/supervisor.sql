@@ -27,6 +27,7 @@ BEGIN
     DELETE FROM vault.rotation_jobs j WHERE j.finished_at < stamp - interval '30 days';
     PERFORM vault.prune_changes(stamp - interval '7 days');
     PERFORM vault.prune_tokens(stamp - interval '7 days', batch);
+    PERFORM vault.prune_logins(stamp - interval '7 days', batch);
     INSERT INTO vault.supervisor_passes (last_pass_at, enqueued, expired) VALUES (stamp, enqueued_now, expired_now)
     ON CONFLICT ON CONSTRAINT supervisor_passes_pkey
     DO UPDATE SET last_pass_at = excluded.last_pass_at, enqueued = excluded.enqueued, expired = excluded.expired;

@@ -121,3 +121,40 @@ CREATE TYPE vault.token_info AS (
     revoked_at timestamptz
 );
 COMMENT ON TYPE vault.token_info IS 'what may be known of a token: not its fingerprint';
+
+CREATE TYPE vault.login_role_info AS (
+    id uuid,
+    mount text,
+    name text,
+    role text,
+    config jsonb,
+    token_type text,
+    token_ttl_secs bigint,
+    token_max_ttl_secs bigint,
+    scopes jsonb,
+    bound_cidrs text[],
+    valid_from timestamptz,
+    created_at timestamptz,
+    updated_at timestamptz
+);
+COMMENT ON TYPE vault.login_role_info IS 'what may be known of a login role: all of it';
+
+CREATE TYPE vault.login_method_info AS (
+    mount text,
+    kind text,
+    description text,
+    config jsonb,
+    revision bigint,
+    created_at timestamptz,
+    updated_at timestamptz
+);
+COMMENT ON TYPE vault.login_method_info IS 'what may be known of a login method: all of it';
+
+CREATE TYPE vault.secret_id_info AS (
+    id uuid,
+    uses_left bigint,
+    bound_cidrs text[],
+    created_at timestamptz,
+    expires_at timestamptz
+);
+COMMENT ON TYPE vault.secret_id_info IS 'what may be known of a secret id: not its fingerprint';

@@ -155,8 +155,14 @@ func fill(t *testing.T, api *vaulttest.Server, admin *session) {
 		SELECT vault.grant_access('dump_reader', 'sql/one', '{read,verify}');
 		SELECT vault.grant_access('dump_group', 'sql/*', '{read,create,update}');
 		SELECT vault.grant_access('dump_gone', '*', '{read}');
+		SELECT vault.set_login_method('approle', 'approle');
+		SELECT vault.set_login_role('approle', 'reader', 'dump_reader');
+		SELECT vault.create_secret_id('approle', 'reader', '1 day', 3, '{127.0.0.0/8}');
+		SELECT vault.set_login_role('approle', 'gone', 'dump_gone');
+		SELECT vault.create_secret_id('approle', 'gone');
 		DROP OWNED BY dump_gone;
 		DROP ROLE dump_gone;`)
+	c.must(http.StatusOK, "POST", "/v1/admin/token-key", "", nil)
 	admin.exec("SELECT vault.create_secret('sql/one', 'value of sql/one 1', grace_period_secs => 86400)")
 	admin.exec("SELECT vault.update_secret('sql/one', 'value of sql/one 2', 1)")
 	admin.exec("SELECT vault.create_secret('sql/bytes', $1::bytea)", append([]byte{0, 1, 0xff}, "value of sql/bytes"...))
@@ -173,6 +179,11 @@ func contents(admin *session) []string {
 		SELECT 'secret ' || md5(s::text) FROM vault.secrets s
 		UNION ALL SELECT 'version ' || md5(v::text) FROM vault.secret_versions v
 		UNION ALL SELECT 'token ' || md5(a::text) FROM vault.tokens a
+		UNION ALL SELECT 'method ' || md5(m::text) FROM vault.login_methods m
+		UNION ALL SELECT 'role ' || md5(l::text) FROM vault.login_roles l JOIN pg_roles r ON r.oid = l.role
+		UNION ALL SELECT 'secret id ' || md5(s::text) FROM vault.secret_ids s
+			JOIN vault.login_roles l ON l.id = s.login_role JOIN pg_roles r ON r.oid = l.role
+		UNION ALL SELECT 'key ' || md5(k::text) FROM vault.token_keys k
 		UNION ALL SELECT 'audit ' || md5(l::text) FROM vault.audit_log l
 		UNION ALL SELECT 'journal ' || md5(j::text) FROM vault.audit_journals j
 		UNION ALL SELECT 'grant ' || concat_ws(' ', r.rolname, g.pattern, g.action, g.granted_at, g.granted_by)

@@ -146,23 +146,25 @@ SELECT vault.append_audit(vault.admit(fp(1), '192.0.2.1', NULL, 'update', 'app/a
 SELECT actor, accessor, method, session_role FROM vault.audit(max_rows => 100000) WHERE request_id = 'r2';
 
 -- batch tokens: claims, and the row that they name
+INSERT INTO vault.login_methods (mount, kind, created_at, updated_at) VALUES ('jwt', 'jwt', now(), now());
 INSERT INTO vault.login_roles (id, mount, name, holder, token_type, token_ttl_secs, token_max_ttl_secs, bound_cidrs, valid_from, created_at, updated_at)
 VALUES (uuid(790), 'jwt', 'ci', 'regress_vault_app', 'batch', 60, 60, '{192.0.2.0/24}', '2026-01-02', now(), now());
-CREATE FUNCTION claims(issued text, expires text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
-    SELECT jsonb_build_object('login_role', uuid(790), 'name', 'ci-1', 'issued_at', issued, 'expires_at', expires) || more
+CREATE FUNCTION claims(valid_from text, expires text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_object('login_role', uuid(790), 'name', 'ci-1', 'valid_from', valid_from, 'expires_at', expires) || more
 $$;
-SELECT ask(0, 'read', 'app/a', c => claims('2026-01-03', '2999-01-01'));
-SELECT ask(0, 'read', 'other/a', c => claims('2026-01-03', '2999-01-01'));
-SELECT ask(0, 'read', 'app/a', c => claims('2026-01-01', '2999-01-01')), ask(0, 'read', 'app/a', c => claims('2026-01-03', '2026-01-04'));
-SELECT ask(0, 'read', 'app/a', '198.51.100.1', claims('2026-01-03', '2999-01-01'));
-SELECT ask(0, 'read', 'app/a', c => claims('2026-01-03', '2999-01-01', '{"bound_cidrs": ["192.0.2.128/25"]}'));
-SELECT ask(0, 'read', 'app/a', c => claims('2026-01-03', '2999-01-01', '{"scopes": [[{"pattern": "team/*", "actions": ["read"]}]]}'));
-SELECT ask(0, 'read', 'app/a', c => claims('2026-01-03', '2999-01-01', '{"scopes": null, "bound_cidrs": null}'));
+SELECT ask(0, 'read', 'app/a', c => claims('2026-01-02', '2999-01-01'));
+SELECT ask(0, 'read', 'other/a', c => claims('2026-01-02', '2999-01-01'));
+SELECT ask(0, 'read', 'app/a', c => claims('2026-01-01', '2999-01-01')), ask(0, 'read', 'app/a', c => claims('2026-01-02', '2026-01-04'));
+SELECT ask(0, 'read', 'app/a', '198.51.100.1', claims('2026-01-02', '2999-01-01'));
+SELECT ask(0, 'read', 'app/a', c => claims('2026-01-02', '2999-01-01', '{"bound_cidrs": ["192.0.2.128/25"]}'));
+SELECT ask(0, 'read', 'app/a', c => claims('2026-01-02', '2999-01-01', '{"scopes": [[{"pattern": "team/*", "actions": ["read"]}]]}'));
+SELECT ask(0, 'read', 'app/a', c => claims('2026-01-02', '2999-01-01', '{"scopes": null, "bound_cidrs": null}'));
 SELECT ask(0, 'read', 'app/a', c => '{}'), ask(0, 'read', 'app/a', c => 'null');
 UPDATE vault.login_roles SET valid_from = '2026-01-04' WHERE id = uuid(790);
-SELECT ask(0, 'read', 'app/a', c => claims('2026-01-03', '2999-01-01'));
-DELETE FROM vault.login_roles WHERE id = uuid(790);
-SELECT ask(0, 'read', 'app/a', c => claims('2026-01-05', '2999-01-01'));
+SELECT ask(0, 'read', 'app/a', c => claims('2026-01-02', '2999-01-01'));
+DELETE FROM vault.login_roles WHERE mount = 'jwt';
+DELETE FROM vault.login_methods WHERE mount = 'jwt';
+SELECT ask(0, 'read', 'app/a', c => claims('2026-01-04', '2999-01-01'));
 
 -- grants by REST: of patterns that the caller manages
 SELECT vault.grant_as(fp(3), '192.0.2.1', NULL, 'regress_vault_app', 'team/sub/*', '{delete}', 'here', 'r3');

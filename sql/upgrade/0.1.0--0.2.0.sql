@@ -88,6 +88,40 @@ CREATE TYPE vault.token_info AS (
     revoked_at timestamptz
 );
 
+CREATE TYPE vault.login_role_info AS (
+    id uuid,
+    mount text,
+    name text,
+    role text,
+    config jsonb,
+    token_type text,
+    token_ttl_secs bigint,
+    token_max_ttl_secs bigint,
+    scopes jsonb,
+    bound_cidrs text[],
+    valid_from timestamptz,
+    created_at timestamptz,
+    updated_at timestamptz
+);
+
+CREATE TYPE vault.login_method_info AS (
+    mount text,
+    kind text,
+    description text,
+    config jsonb,
+    revision bigint,
+    created_at timestamptz,
+    updated_at timestamptz
+);
+
+CREATE TYPE vault.secret_id_info AS (
+    id uuid,
+    uses_left bigint,
+    bound_cidrs text[],
+    created_at timestamptz,
+    expires_at timestamptz
+);
+
 -- Admin tokens become tokens of vault_admin, as valid as they were.
 ALTER TABLE vault.admin_tokens RENAME TO tokens;
 ALTER TABLE vault.tokens RENAME CONSTRAINT admin_tokens_pkey TO tokens_pkey;
@@ -127,10 +161,27 @@ CREATE TABLE vault.revoked_defaults (
     CONSTRAINT revoked_defaults_pkey PRIMARY KEY (role_name, action)
 );
 
+CREATE TABLE vault.login_methods (
+    mount text COLLATE "C" CONSTRAINT login_methods_pkey PRIMARY KEY
+        CONSTRAINT login_methods_mount_form CHECK (mount ~ '^[a-z0-9][a-z0-9_.-]{0,63}$' AND mount <> 'token'),
+    kind text NOT NULL
+        CONSTRAINT login_methods_kind_known CHECK (kind IN ('approle', 'jwt', 'cert')),
+    description text NOT NULL DEFAULT ''
+        CONSTRAINT login_methods_description_len CHECK (pg_catalog.octet_length(description) <= 1024),
+    config jsonb NOT NULL DEFAULT '{}'
+        CONSTRAINT login_methods_config_object CHECK (pg_catalog.jsonb_typeof(config) = 'object'
+                                                      AND pg_catalog.octet_length(config::text) <= 65536),
+    revision bigint NOT NULL DEFAULT 1  -- raised by every change
+        CONSTRAINT login_methods_revision_positive CHECK (revision >= 1),
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
 CREATE TABLE vault.login_roles (
     id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid() CONSTRAINT login_roles_pkey PRIMARY KEY,
     mount text COLLATE "C" NOT NULL,
-    name text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL
+        CONSTRAINT login_roles_name_form CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'),
     holder vault.grantee NOT NULL,
     role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,  -- null: missing
     token_type text NOT NULL DEFAULT 'service'
@@ -142,10 +193,41 @@ CREATE TABLE vault.login_roles (
     scopes jsonb,
     bound_cidrs cidr[],
     valid_from timestamptz NOT NULL,
-    config jsonb NOT NULL DEFAULT '{}',
+    config jsonb NOT NULL DEFAULT '{}'
+        CONSTRAINT login_roles_config_object CHECK (pg_catalog.jsonb_typeof(config) = 'object'
+                                                    AND pg_catalog.octet_length(config::text) <= 65536),
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    CONSTRAINT login_roles_name_key UNIQUE (mount, name)
+    CONSTRAINT login_roles_name_key UNIQUE (mount, name),
+    -- A batch token cannot be revoked alone, so it is short-lived. It holds its scopes, so they are few.
+    CONSTRAINT login_roles_batch_ttl CHECK (token_type <> 'batch' OR token_ttl_secs <= 86400),
+    CONSTRAINT login_roles_batch_scopes CHECK (token_type <> 'batch' OR scopes IS NULL
+                                               OR pg_catalog.octet_length(scopes::text) <= 2048)
+);
+
+CREATE TABLE vault.secret_ids (
+    id uuid CONSTRAINT secret_ids_pkey PRIMARY KEY,
+    login_role uuid NOT NULL,
+    fingerprint bytea NOT NULL CONSTRAINT secret_ids_fingerprint_key UNIQUE
+        CONSTRAINT secret_ids_fingerprint_len CHECK (pg_catalog.octet_length(fingerprint) = 32),
+    uses_left bigint  -- null: any number
+        CONSTRAINT secret_ids_uses_left_range CHECK (uses_left BETWEEN 0 AND 1000000),
+    bound_cidrs cidr[],
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz  -- null: never
+);
+CREATE INDEX secret_ids_public_id_idx ON vault.secret_ids (pg_catalog.substring(fingerprint, 1, 8));
+CREATE INDEX secret_ids_login_role_idx ON vault.secret_ids (login_role, created_at);
+CREATE INDEX secret_ids_expires_at_idx ON vault.secret_ids (expires_at);
+CREATE INDEX secret_ids_used_up_idx ON vault.secret_ids (id) WHERE uses_left = 0;
+
+CREATE TABLE vault.token_keys (
+    id uuid CONSTRAINT token_keys_pkey PRIMARY KEY,
+    kms_key_id text NOT NULL
+        CONSTRAINT token_keys_kms_key_id_len CHECK (pg_catalog.octet_length(kms_key_id) BETWEEN 1 AND 2048),
+    wrapped_key bytea NOT NULL
+        CONSTRAINT token_keys_wrapped_key_len CHECK (pg_catalog.octet_length(wrapped_key) BETWEEN 1 AND 6144),
+    created_at timestamptz NOT NULL CONSTRAINT token_keys_created_at_key UNIQUE
 );
 
 ALTER TABLE vault.audit_log DROP CONSTRAINT audit_log_action_known,
@@ -157,14 +239,24 @@ ALTER TABLE vault.audit_log DROP CONSTRAINT audit_log_action_known,
         'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
         'audit_gap', 'audit_prune', 'malformed'));
 
+ALTER TABLE vault.login_methods ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.secret_ids ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.token_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_roles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.revoked_defaults ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON vault.login_methods TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.secret_ids TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.token_keys TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.login_roles TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.revoked_defaults TO vault_owner USING (true) WITH CHECK (true);
 SELECT pg_catalog.pg_extension_config_dump('vault.tokens',
     'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_catalog.pg_extension_config_dump('vault.login_methods', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.login_roles',
     'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_catalog.pg_extension_config_dump('vault.secret_ids',
+    'WHERE login_role IN (SELECT id FROM vault.login_roles WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles))');
+SELECT pg_catalog.pg_extension_config_dump('vault.token_keys', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.access_grants',
     'WHERE builtin IS NULL AND (grantee IS NULL OR grantee IN (SELECT oid FROM pg_catalog.pg_roles))');
 SELECT pg_catalog.pg_extension_config_dump('vault.revoked_defaults', '');
