@@ -69,7 +69,7 @@ func (v *Verifier) Certificate(_ vault.LoginMethod, r vault.LoginRole, leaf *x50
 	}
 	now := v.c.Clock()
 	if leaf == nil || now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) || !role.allows(leaf) {
-		return vault.LoginSubject{}, &vault.LoginRefusal{Cause: vault.CauseCertificate}
+		return vault.LoginSubject{}, &vault.LoginRefusal{Cause: vault.CauseLoginCertificate}
 	}
 	name := leaf.Subject.CommonName
 	if name == "" && len(leaf.DNSNames) > 0 {

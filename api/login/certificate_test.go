@@ -104,7 +104,7 @@ func TestCertificate(t *testing.T) {
 			clock := newClock()
 			clock.advance(c.at)
 			who, err := New(Config{Clock: clock.now}).Certificate(vault.LoginMethod{}, roleOf(t, c.role), c.leaf)
-			want := vault.CauseCertificate
+			want := vault.CauseLoginCertificate
 			if c.good {
 				want = ""
 			}

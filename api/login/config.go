@@ -19,6 +19,16 @@ const (
 	maxText = 512
 )
 
+// CheckMethod implements vault.LoginVerifier.
+func (*Verifier) CheckMethod(kind vault.LoginKind, config json.RawMessage) error {
+	return CheckMethod(kind, config)
+}
+
+// CheckRole implements vault.LoginVerifier.
+func (*Verifier) CheckRole(kind vault.LoginKind, method, config json.RawMessage) error {
+	return CheckRole(kind, method, config)
+}
+
 // CheckMethod returns an Invalid error unless config is what a method of the kind needs.
 func CheckMethod(kind vault.LoginKind, config json.RawMessage) error {
 	switch kind {

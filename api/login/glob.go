@@ -1,9 +1,6 @@
 package login
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // glob reports whether text matches pattern, in which * stands for any bytes, also none and also '/'. There is no
 // escape. It needs at most len(pattern) searches, so no pattern makes it slow.
@@ -27,9 +24,4 @@ func glob(pattern, text string) bool {
 		}
 		text, rest = after, more
 	}
-}
-
-// globAny reports whether one of the patterns matches text.
-func globAny(patterns []string, text string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool { return glob(p, text) })
 }

@@ -20,7 +20,7 @@ func refuse(cause vault.LoginCause) error { return &vault.LoginRefusal{Cause: ca
 // JWT implements vault.LoginVerifier. The signature is checked before anything that the token says.
 func (v *Verifier) JWT(ctx context.Context, m vault.LoginMethod, r vault.LoginRole, raw string) (vault.LoginSubject, error) {
 	if !isCompact(raw) {
-		return vault.LoginSubject{}, refuse(vault.CauseMalformed)
+		return vault.LoginSubject{}, refuse(vault.CauseLoginMalformed)
 	}
 	issuer, err := v.issuerOf(m)
 	if err != nil {
@@ -62,11 +62,11 @@ func (i *issuer) verify(ctx context.Context, raw string) (*oidc.IDToken, claims,
 	case keys.err != nil:
 		return nil, nil, keys.err
 	case err != nil:
-		return nil, nil, refuse(vault.CauseMalformed)
+		return nil, nil, refuse(vault.CauseLoginMalformed)
 	}
 	c, ok := parseClaims(keys.payload)
 	if !ok {
-		return nil, nil, refuse(vault.CauseMalformed)
+		return nil, nil, refuse(vault.CauseLoginMalformed)
 	}
 	return t, c, nil
 }
@@ -88,15 +88,15 @@ func (k *keyCall) VerifySignature(ctx context.Context, raw string) ([]byte, erro
 func judge(t *oidc.IDToken, c claims, m jwtMethod, r jwtRole, now time.Time) vault.LoginCause {
 	switch {
 	case t.Issuer != m.Issuer:
-		return vault.CauseIssuer
+		return vault.CauseLoginIssuer
 	case !slices.ContainsFunc(t.Audience, func(a string) bool { return slices.Contains(r.Audiences, a) }):
-		return vault.CauseAudience
+		return vault.CauseLoginAudience
 	case !alive(t, c, m.Skew, r.MaxAge, now):
-		return vault.CauseLifetime
+		return vault.CauseLoginLifetime
 	case r.Subject != "" && t.Subject != r.Subject:
-		return vault.CauseClaims
+		return vault.CauseLoginClaims
 	case !c.satisfy(r.Claims, func(want, have string) bool { return want == have }), !c.satisfy(r.Globs, glob):
-		return vault.CauseClaims
+		return vault.CauseLoginClaims
 	}
 	return ""
 }
@@ -138,7 +138,7 @@ func (c claims) instant(name string) (time.Time, bool) {
 func subjectOf(c claims, r jwtRole, role string) (vault.LoginSubject, error) {
 	names := c.values(r.NameClaim)
 	if len(names) != 1 || names[0] == "" {
-		return vault.LoginSubject{}, refuse(vault.CauseClaims)
+		return vault.LoginSubject{}, refuse(vault.CauseLoginClaims)
 	}
 	name := printable(names[0])
 	return vault.LoginSubject{Name: name, Metadata: map[string]string{"role": role, "subject": name}}, nil

@@ -54,7 +54,7 @@ func TestJWTForged(t *testing.T) {
 		raw, _ := jws.CompactSerialize()
 		return raw
 	}
-	full, err := jose.ParseSigned(good, algorithms)
+	full, err := jose.ParseSignedCompact(good, algorithms)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,28 +62,28 @@ func TestJWTForged(t *testing.T) {
 		raw  string
 		want vault.LoginCause
 	}{
-		"AlgorithmNone":         {part(map[string]any{"alg": "none", "typ": "JWT"}) + "." + claims + ".", vault.CauseMalformed},
-		"AlgorithmNoneSpelt":    {part(map[string]any{"alg": "nOnE"}) + "." + claims + ".", vault.CauseMalformed},
-		"AlgorithmMissing":      {part(map[string]any{"typ": "JWT"}) + "." + claims + "." + goodParts[2], vault.CauseMalformed},
-		"HS256WithPublicKey":    {signed(t, jose.HS256, []byte(pemOf(t, rsaKey())), "", goodClaims()), vault.CauseMalformed},
-		"HS256WithRawPublicKey": {signed(t, jose.HS256, []byte(ed.Public().(ed25519.PublicKey)), "", goodClaims()), vault.CauseMalformed},
-		"KeyConfusion":          {part(map[string]any{"alg": "EdDSA"}) + "." + claims + "." + goodParts[2], vault.CauseSignature},
-		"AnotherKey":            {signed(t, jose.EdDSA, other, "", goodClaims()), vault.CauseSignature},
-		"KeyInHeader":           {withHeader(map[string]any{"jwk": embedded}), vault.CauseSignature},
-		"URLInHeader":           {withHeader(map[string]any{"jku": "https://attacker.example/keys"}), vault.CauseSignature},
-		"CriticalHeader":        {withHeader(map[string]any{"crit": []string{"exp"}, "exp": 1}), vault.CauseSignature},
-		"SignatureRemoved":      {goodParts[0] + "." + goodParts[1] + ".", vault.CauseSignature},
-		"ClaimsChanged":         {goodParts[0] + "." + part(goodClaims(map[string]any{"sub": "admin"})) + "." + goodParts[2], vault.CauseSignature},
-		"JSONSerialization":     {full.FullSerialize(), vault.CauseMalformed},
-		"Empty":                 {"", vault.CauseMalformed},
-		"TwoParts":              {goodParts[0] + "." + goodParts[1], vault.CauseMalformed},
-		"Encrypted":             {good + ".x.y", vault.CauseMalformed},
-		"Padded":                {goodParts[0] + "=." + goodParts[1] + "." + goodParts[2], vault.CauseMalformed},
-		"TooLong":               {good + strings.Repeat("A", MaxJWTLen), vault.CauseMalformed},
-		"ClaimsAreNoObject":     {signedPayload(t, ed, `["iss"]`), vault.CauseMalformed},
-		"ClaimsAreNoJSON":       {signedPayload(t, ed, `{"iss":`), vault.CauseMalformed},
-		"AudienceIsANumber":     {signed(t, jose.EdDSA, ed, "", goodClaims(map[string]any{"aud": 7})), vault.CauseMalformed},
-		"DistributedClaimsBad":  {signed(t, jose.EdDSA, ed, "", goodClaims(map[string]any{"_claim_names": map[string]string{"a": "b"}})), vault.CauseMalformed},
+		"AlgorithmNone":         {part(map[string]any{"alg": "none", "typ": "JWT"}) + "." + claims + ".", vault.CauseLoginMalformed},
+		"AlgorithmNoneSpelt":    {part(map[string]any{"alg": "nOnE"}) + "." + claims + ".", vault.CauseLoginMalformed},
+		"AlgorithmMissing":      {part(map[string]any{"typ": "JWT"}) + "." + claims + "." + goodParts[2], vault.CauseLoginMalformed},
+		"HS256WithPublicKey":    {signed(t, jose.HS256, []byte(pemOf(t, rsaKey())), "", goodClaims()), vault.CauseLoginMalformed},
+		"HS256WithRawPublicKey": {signed(t, jose.HS256, []byte(ed.Public().(ed25519.PublicKey)), "", goodClaims()), vault.CauseLoginMalformed},
+		"KeyConfusion":          {part(map[string]any{"alg": "EdDSA"}) + "." + claims + "." + goodParts[2], vault.CauseLoginSignature},
+		"AnotherKey":            {signed(t, jose.EdDSA, other, "", goodClaims()), vault.CauseLoginSignature},
+		"KeyInHeader":           {withHeader(map[string]any{"jwk": embedded}), vault.CauseLoginSignature},
+		"URLInHeader":           {withHeader(map[string]any{"jku": "https://attacker.example/keys"}), vault.CauseLoginSignature},
+		"CriticalHeader":        {withHeader(map[string]any{"crit": []string{"exp"}, "exp": 1}), vault.CauseLoginSignature},
+		"SignatureRemoved":      {goodParts[0] + "." + goodParts[1] + ".", vault.CauseLoginSignature},
+		"ClaimsChanged":         {goodParts[0] + "." + part(goodClaims(map[string]any{"sub": "admin"})) + "." + goodParts[2], vault.CauseLoginSignature},
+		"JSONSerialization":     {full.FullSerialize(), vault.CauseLoginMalformed},
+		"Empty":                 {"", vault.CauseLoginMalformed},
+		"TwoParts":              {goodParts[0] + "." + goodParts[1], vault.CauseLoginMalformed},
+		"Encrypted":             {good + ".x.y", vault.CauseLoginMalformed},
+		"Padded":                {goodParts[0] + "=." + goodParts[1] + "." + goodParts[2], vault.CauseLoginMalformed},
+		"TooLong":               {good + strings.Repeat("A", MaxJWTLen), vault.CauseLoginMalformed},
+		"ClaimsAreNoObject":     {signedPayload(t, ed, `["iss"]`), vault.CauseLoginMalformed},
+		"ClaimsAreNoJSON":       {signedPayload(t, ed, `{"iss":`), vault.CauseLoginMalformed},
+		"AudienceIsANumber":     {signed(t, jose.EdDSA, ed, "", goodClaims(map[string]any{"aud": 7})), vault.CauseLoginMalformed},
+		"DistributedClaimsBad":  {signed(t, jose.EdDSA, ed, "", goodClaims(map[string]any{"_claim_names": map[string]string{"a": "b"}})), vault.CauseLoginMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := v.JWT(t.Context(), m, goodRole(t), c.raw)
@@ -133,7 +133,7 @@ func TestJWTAlgorithmsOfMethod(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := v.JWT(t.Context(), m, goodRole(t), signed(t, jose.RS256, rsaKey(), "", goodClaims()))
-	if got := causeOf(t, err); got != vault.CauseMalformed {
+	if got := causeOf(t, err); got != vault.CauseLoginMalformed {
 		t.Errorf("cause is %q", got)
 	}
 }
@@ -162,37 +162,37 @@ func TestJWTClaims(t *testing.T) {
 	}{
 		"OK":                     {nil, subject, ""},
 		"AudienceInList":         {with{"aud": []string{"x", "other"}}, subject, ""},
-		"ErrAudience":            {with{"aud": "else"}, subject, vault.CauseAudience},
-		"ErrAudienceIsPrefix":    {with{"aud": "vault2"}, subject, vault.CauseAudience},
-		"ErrAudienceList":        {with{"aud": []string{"x", "y"}}, subject, vault.CauseAudience},
-		"ErrAudienceEmpty":       {with{"aud": []string{}}, subject, vault.CauseAudience},
-		"ErrAudienceMissing":     {with{"aud": nil}, subject, vault.CauseAudience},
-		"ErrIssuer":              {with{"iss": "https://issuer.example/"}, subject, vault.CauseIssuer},
-		"ErrIssuerMissing":       {with{"iss": ""}, subject, vault.CauseIssuer},
-		"ErrSubject":             {with{"sub": "system:serviceaccount:shop:web2"}, subject, vault.CauseClaims},
+		"ErrAudience":            {with{"aud": "else"}, subject, vault.CauseLoginAudience},
+		"ErrAudienceIsPrefix":    {with{"aud": "vault2"}, subject, vault.CauseLoginAudience},
+		"ErrAudienceList":        {with{"aud": []string{"x", "y"}}, subject, vault.CauseLoginAudience},
+		"ErrAudienceEmpty":       {with{"aud": []string{}}, subject, vault.CauseLoginAudience},
+		"ErrAudienceMissing":     {with{"aud": nil}, subject, vault.CauseLoginAudience},
+		"ErrIssuer":              {with{"iss": "https://issuer.example/"}, subject, vault.CauseLoginIssuer},
+		"ErrIssuerMissing":       {with{"iss": ""}, subject, vault.CauseLoginIssuer},
+		"ErrSubject":             {with{"sub": "system:serviceaccount:shop:web2"}, subject, vault.CauseLoginClaims},
 		"Exact":                  {with{"repository": "org/app"}, with{"bound_claims": with{"repository": "org/app"}}, ""},
 		"ExactOneOf":             {with{"repository": "org/app"}, with{"bound_claims": with{"repository": []string{"org/x", "org/app"}}}, ""},
-		"ErrExact":               {with{"repository": "org/app2"}, with{"bound_claims": with{"repository": "org/app"}}, vault.CauseClaims},
-		"ErrExactIsNoGlob":       {with{"repository": "org/app"}, with{"bound_claims": with{"repository": "org/*"}}, vault.CauseClaims},
-		"ErrCase":                {with{"repository": "Org/app"}, with{"bound_claims": with{"repository": "org/app"}}, vault.CauseClaims},
-		"ErrClaimMissing":        {nil, with{"bound_claims": with{"repository": "org/app"}}, vault.CauseClaims},
-		"ErrClaimNull":           {with{"repository": nil}, with{"bound_claims": with{"repository": "org/app"}}, vault.CauseClaims},
-		"ErrClaimObject":         {with{"repository": with{"a": "org/app"}}, with{"bound_claims": with{"repository": "org/app"}}, vault.CauseClaims},
-		"ErrOneOfTwoClaims":      {with{"a": "1", "b": "3"}, with{"bound_claims": with{"a": "1", "b": "2"}}, vault.CauseClaims},
+		"ErrExact":               {with{"repository": "org/app2"}, with{"bound_claims": with{"repository": "org/app"}}, vault.CauseLoginClaims},
+		"ErrExactIsNoGlob":       {with{"repository": "org/app"}, with{"bound_claims": with{"repository": "org/*"}}, vault.CauseLoginClaims},
+		"ErrCase":                {with{"repository": "Org/app"}, with{"bound_claims": with{"repository": "org/app"}}, vault.CauseLoginClaims},
+		"ErrClaimMissing":        {nil, with{"bound_claims": with{"repository": "org/app"}}, vault.CauseLoginClaims},
+		"ErrClaimNull":           {with{"repository": nil}, with{"bound_claims": with{"repository": "org/app"}}, vault.CauseLoginClaims},
+		"ErrClaimObject":         {with{"repository": with{"a": "org/app"}}, with{"bound_claims": with{"repository": "org/app"}}, vault.CauseLoginClaims},
+		"ErrOneOfTwoClaims":      {with{"a": "1", "b": "3"}, with{"bound_claims": with{"a": "1", "b": "2"}}, vault.CauseLoginClaims},
 		"ListClaim":              {with{"groups": []string{"dev", "ops"}}, with{"bound_claims": with{"groups": "ops"}}, ""},
-		"ErrListClaim":           {with{"groups": []string{"dev"}}, with{"bound_claims": with{"groups": "ops"}}, vault.CauseClaims},
+		"ErrListClaim":           {with{"groups": []string{"dev"}}, with{"bound_claims": with{"groups": "ops"}}, vault.CauseLoginClaims},
 		"Bool":                   {with{"verified": true}, with{"bound_claims": with{"verified": true}}, ""},
-		"ErrBool":                {with{"verified": false}, with{"bound_claims": with{"verified": true}}, vault.CauseClaims},
+		"ErrBool":                {with{"verified": false}, with{"bound_claims": with{"verified": true}}, vault.CauseLoginClaims},
 		"Number":                 {with{"id": json.Number("12345678901234567890")}, with{"bound_claims": with{"id": json.Number("12345678901234567890")}}, ""},
-		"ErrNumberCloseToAnothr": {with{"id": json.Number("12345678901234567891")}, with{"bound_claims": with{"id": json.Number("12345678901234567890")}}, vault.CauseClaims},
+		"ErrNumberCloseToAnothr": {with{"id": json.Number("12345678901234567891")}, with{"bound_claims": with{"id": json.Number("12345678901234567890")}}, vault.CauseLoginClaims},
 		"Glob":                   {with{"ref": "refs/heads/release/1"}, with{"bound_claims_glob": with{"ref": "refs/heads/release/*"}}, ""},
-		"ErrGlob":                {with{"ref": "refs/heads/main"}, with{"bound_claims_glob": with{"ref": "refs/heads/release/*"}}, vault.CauseClaims},
-		"ErrGlobAndExact":        {with{"ref": "refs/heads/release/1", "a": "2"}, with{"bound_claims_glob": with{"ref": "refs/heads/release/*"}, "bound_claims": with{"a": "1"}}, vault.CauseClaims},
+		"ErrGlob":                {with{"ref": "refs/heads/main"}, with{"bound_claims_glob": with{"ref": "refs/heads/release/*"}}, vault.CauseLoginClaims},
+		"ErrGlobAndExact":        {with{"ref": "refs/heads/release/1", "a": "2"}, with{"bound_claims_glob": with{"ref": "refs/heads/release/*"}, "bound_claims": with{"a": "1"}}, vault.CauseLoginClaims},
 		"Pointer":                {kubernetes, with{"bound_claims": with{"/kubernetes.io/namespace": "shop", "/kubernetes.io/serviceaccount/name": "web"}}, ""},
 		"PointerEscaped":         {kubernetes, with{"bound_claims": with{"/kubernetes.io/a~1b~0c": "x"}}, ""},
-		"ErrPointer":             {kubernetes, with{"bound_claims": with{"/kubernetes.io/namespace": "other"}}, vault.CauseClaims},
-		"ErrPointerMissing":      {kubernetes, with{"bound_claims": with{"/kubernetes.io/x/y": "other"}}, vault.CauseClaims},
-		"ErrNameClaimMissing":    {nil, with{"bound_subject": "system:serviceaccount:shop:web", "user_claim": "email"}, vault.CauseClaims},
+		"ErrPointer":             {kubernetes, with{"bound_claims": with{"/kubernetes.io/namespace": "other"}}, vault.CauseLoginClaims},
+		"ErrPointerMissing":      {kubernetes, with{"bound_claims": with{"/kubernetes.io/x/y": "other"}}, vault.CauseLoginClaims},
+		"ErrNameClaimMissing":    {nil, with{"bound_subject": "system:serviceaccount:shop:web", "user_claim": "email"}, vault.CauseLoginClaims},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := v.JWT(t.Context(), m, role(c.role), signed(t, jose.EdDSA, ed, "", goodClaims(c.claims)))
@@ -239,7 +239,7 @@ func TestJWTLifetime(t *testing.T) {
 			_, err := v.JWT(t.Context(), m, roleOf(t, role), signed(t, jose.EdDSA, ed, "", goodClaims(c.claims)))
 			want := vault.LoginCause("")
 			if !c.good {
-				want = vault.CauseLifetime
+				want = vault.CauseLoginLifetime
 			}
 			if got := causeOf(t, err); got != want {
 				t.Errorf("cause is %q, want %q", got, want)
@@ -253,7 +253,7 @@ func TestJWTLifetime(t *testing.T) {
 func TestJWTSignatureFirst(t *testing.T) {
 	m, v := staticMethod(t, rsaKey()), New(Config{Clock: newClock().now})
 	_, err := v.JWT(t.Context(), m, goodRole(t), signed(t, jose.EdDSA, edKey(t), "", goodClaims(map[string]any{"iss": "x", "aud": "y", "exp": 1})))
-	if got := causeOf(t, err); got != vault.CauseSignature {
+	if got := causeOf(t, err); got != vault.CauseLoginSignature {
 		t.Errorf("cause is %q", got)
 	}
 }

@@ -42,7 +42,7 @@ type keySet struct {
 func (s *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
 	jws, err := jose.ParseSignedCompact(raw, s.algorithms)
 	if err != nil || len(jws.Signatures) != 1 {
-		return nil, &vault.LoginRefusal{Cause: vault.CauseMalformed}
+		return nil, &vault.LoginRefusal{Cause: vault.CauseLoginMalformed}
 	}
 	keys, err := s.usable(ctx)
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error
 			return payload, nil
 		}
 	}
-	return nil, &vault.LoginRefusal{Cause: vault.CauseSignature}
+	return nil, &vault.LoginRefusal{Cause: vault.CauseLoginSignature}
 }
 
 // verify tries the keys that the token's header allows. The header's own keys and URLs are never used.

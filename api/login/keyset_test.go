@@ -81,7 +81,7 @@ func TestJWKSRotation(t *testing.T) {
 	r.publish(t, jwk("2", next))
 	r.wantIn(r.try("1", old)) // not known here yet
 	r.advance(keysFresh)
-	r.wantCause(r.try("1", old), vault.CauseSignature) // a withdrawn key ends
+	r.wantCause(r.try("1", old), vault.CauseLoginSignature) // a withdrawn key ends
 	r.wantIn(r.try("2", next))
 	r.wantAsked(3)
 }
@@ -94,7 +94,7 @@ func TestJWKSRotationWithTheSameID(t *testing.T) {
 	r.publish(t, jwk("1", next))
 	r.advance(fetchPause)
 	r.wantIn(r.try("1", next))
-	r.wantCause(r.try("1", old), vault.CauseSignature)
+	r.wantCause(r.try("1", old), vault.CauseLoginSignature)
 }
 
 func TestJWKSAway(t *testing.T) {
@@ -133,12 +133,12 @@ func TestUnknownKeyIDsDoNotHammer(t *testing.T) {
 	r.wantIn(r.try("1", key))
 	forger := edKey(t)
 	for i := range 200 {
-		r.wantCause(r.try(string(rune('a'+i%26))+"x", forger), vault.CauseSignature)
+		r.wantCause(r.try(string(rune('a'+i%26))+"x", forger), vault.CauseLoginSignature)
 	}
 	r.wantAsked(1)
 	r.advance(fetchPause)
 	for range 200 {
-		r.wantCause(r.try("unknown", forger), vault.CauseSignature)
+		r.wantCause(r.try("unknown", forger), vault.CauseLoginSignature)
 	}
 	r.wantAsked(2)
 	r.wantIn(r.try("1", key))
@@ -185,7 +185,7 @@ func TestChangedMethodForgetsKeys(t *testing.T) {
 	elsewhere := newKeyServer(t, true, jwk("1", other))
 	r.m = remoteMethod(t, elsewhere)
 	r.m.Revision = 2
-	r.wantCause(r.try("1", key), vault.CauseSignature)
+	r.wantCause(r.try("1", key), vault.CauseLoginSignature)
 	r.wantIn(r.try("1", other))
 }
 

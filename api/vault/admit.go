@@ -17,6 +17,8 @@ func (a *attempt) serve(ctx context.Context, act func(context.Context) error) er
 // everything else a token. An action that is not known to be a read is management, so that a forgotten one is closed.
 func (v *Vault) preliminary(c Caller, by Credential, malformed error, action Action) error {
 	switch {
+	case action == ActionLogin:
+		return nil // what it presents is in its body
 	case isRead(action) && !v.allow.Load().Allows(c.Addr):
 		return core.Errorf(core.Denied, "this client address is not allowed to read")
 	case malformed != nil:
@@ -43,7 +45,7 @@ func isRead(action Action) bool {
 // query of the database: an address that may not read, no token, or none that could be one. It records nothing and
 // decides nothing, but spares a transport from taking in what such a caller sends; the request then goes to Reject.
 func (v *Vault) Screen(c Caller, action Action) error {
-	by, malformed := credentialOf(c)
+	by, _, malformed := credentialOf(c)
 	return v.preliminary(c, by, malformed, action)
 }
 

@@ -15,6 +15,7 @@ type Credential struct {
 	Fingerprint [32]byte // of the service token that was presented; zero = none
 	Claims      string   // of the batch token that was presented, as JSON; "" = none
 	itself      bool
+	sealed      bool // a batch token was presented, and is not opened yet
 }
 
 // Itself returns the credential of this process: what it does for itself, for an operator at a shell, or for a caller
@@ -25,7 +26,7 @@ func Itself() Credential { return Credential{itself: true} }
 func (c Credential) IsItself() bool { return c.itself }
 
 // HasToken reports whether a token was presented.
-func (c Credential) HasToken() bool { return c.Fingerprint != [32]byte{} || c.Claims != "" }
+func (c Credential) HasToken() bool { return c.Fingerprint != [32]byte{} || c.Claims != "" || c.sealed }
 
 // Author is who makes a change. The store decides again, in the statement that makes the change, and records the
 // Origin's node, address and request with whom it found. The Origin's actor counts for Itself alone.
@@ -127,19 +128,27 @@ func ofName(right string) bool {
 	return false
 }
 
-// credentialOf returns what a caller presented. The error is Unauthenticated and the same for every text that is no
+// credentialOf returns what a caller presented; a batch token is to be opened yet. The error is Unauthenticated and the same for every text that is no
 // token.
-func credentialOf(c Caller) (Credential, error) {
+func credentialOf(c Caller) (Credential, *token.Batch, error) {
 	by := Credential{Addr: c.Addr.Unmap().WithZone("")}
 	if c.Bearer == "" {
-		return by, nil
+		return by, nil, nil
+	}
+	if token.IsBatch(string(c.Bearer)) {
+		b, err := token.ParseBatch(string(c.Bearer))
+		if err != nil {
+			return by, nil, errTokenInvalid()
+		}
+		by.sealed = true
+		return by, &b, nil
 	}
 	t, err := token.Parse(string(c.Bearer))
 	if err != nil {
-		return by, errTokenInvalid()
+		return by, nil, errTokenInvalid()
 	}
 	by.Fingerprint = t.Fingerprint()
-	return by, nil
+	return by, nil, nil
 }
 
 // ActorName returns the part of an actor that is for people: the schema appends a token's accessor and method.

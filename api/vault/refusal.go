@@ -100,7 +100,9 @@ func (r *refusals) notice(a netip.Addr, at time.Time) bool {
 }
 
 // Unrecorded returns how many requests were refused without a record of their own since the start.
-func (v *Vault) Unrecorded() uint64 { return v.refusals.count() + v.outright.count() }
+func (v *Vault) Unrecorded() uint64 {
+	return v.refusals.count() + v.outright.count() + v.refusedLogins.count()
+}
 
 func (r *refusals) count() uint64 {
 	r.mu.Lock()
@@ -126,6 +128,9 @@ func (a *attempt) rationed(act func(context.Context) error) func(context.Context
 		r, at := &a.v.refusals, a.v.c.Clock()
 		passed := false
 		err := a.v.preliminary(a.caller, a.by, a.malformed, a.entry.Action)
+		if err == nil {
+			err = a.open(ctx)
+		}
 		if err == nil {
 			if r.empty(a.caller.Addr, at) {
 				if passed = r.screen.pass(ctx, a.by, a.v.c.Clock, a.v.c.Store.Passing); !passed {

@@ -96,7 +96,27 @@ func (r *rewrapRun) passes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.sameKey(ctx)
+	if err = r.sameKey(ctx); err != nil {
+		return err
+	}
+	return r.followTokenKey(ctx)
+}
+
+// followTokenKey has batch tokens sealed under a key of the current master key from now on. Those that are out stay under
+// the old one until they end.
+func (r *rewrapRun) followTokenKey(ctx context.Context) error {
+	if r.v.c.Logins == nil {
+		return nil
+	}
+	return r.persist(ctx, func(ctx context.Context) error {
+		list, err := r.v.tokenKeys.load(ctx, r.v, onPrimary)
+		if err != nil || len(list) == 0 || list[0].KeyID == r.status.Key {
+			return err
+		}
+		_, plain, err := r.v.newTokenKey(ctx, list[0].ID, Author{Origin: r.origin, By: Itself()})
+		envelope.Wipe(plain)
+		return err
+	})
 }
 
 func (r *rewrapRun) count(ctx context.Context) error {

@@ -145,7 +145,8 @@ func (v *Vault) RecordForSQL(ctx context.Context, c SQLCaller, t SQLAttempt) err
 func (t *SQLAttempt) check() error {
 	switch t.Action {
 	case ActionCreate, ActionRead, ActionUpdate, ActionDelete, ActionRotate, ActionVerify, ActionList, ActionDescribe,
-		ActionConfigure, ActionExpire, ActionGrant, ActionRevoke, ActionAudit, ActionAuditPrune:
+		ActionConfigure, ActionExpire, ActionGrant, ActionRevoke, ActionAudit, ActionAuditPrune,
+		ActionAuthConfigure:
 	default:
 		return core.Errorf(core.Invalid, "that action is not an SQL caller's")
 	}

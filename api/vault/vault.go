@@ -9,6 +9,7 @@ import (
 
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/allowlist"
+	"github.com/hyperiondb/hyperion-vault/core/token"
 )
 
 // Actors of the audit log that are not built from a name.
@@ -37,6 +38,8 @@ type Config struct {
 	MaxValueLen   int            // bytes of plaintext; 0 = core.DefaultMaxValueLen
 	RecordTimeout time.Duration  // bound of one audit record; 0 = 5 s
 	Clock         Clock          // nil = the system's clock
+	Logins        Logins         // nil = nobody can log in, and batch tokens are not valid
+	Verifier      LoginVerifier  // required beside Logins
 	// Step, for tests, is called between the steps of a due rotation. nil = not.
 	Step func(step string)
 }
@@ -48,13 +51,16 @@ type Vault struct {
 	c     Config
 	allow atomic.Pointer[allowlist.List]
 	// anonymousOff: a caller without a token is refused, whatever the role vault_anonymous may do.
-	anonymousOff atomic.Bool
-	rewrap       rewrapJob
-	refusals     refusals
-	outright     refusals // what Refuse refused
-	proof        keyProof
-	noticed      noticed
-	waiting      rotationFault
+	anonymousOff  atomic.Bool
+	rewrap        rewrapJob
+	refusals      refusals
+	outright      refusals // what Refuse refused
+	tokenKeys     tokenKeys
+	refusedLogins refusals
+	logins        loginCounts
+	proof         keyProof
+	noticed       noticed
+	waiting       rotationFault
 }
 
 // New returns the door, or an Invalid error naming what the Config lacks.
@@ -111,9 +117,10 @@ func (c *Config) complete() error {
 type attempt struct {
 	v         *Vault
 	entry     Entry
-	caller    Caller     // by REST
-	by        Credential // what it presented
-	malformed error      // why that is no token
+	caller    Caller       // by REST
+	by        Credential   // what it presented
+	malformed error        // why that is no token
+	batch     *token.Batch // the batch token that was presented, until it is opened; nil = none
 	// allRefused: the operation succeeded as a whole, and each of its names was refused.
 	allRefused bool
 	each       []Entry // recorded in place of entry when there are any: each name's of a batch, with its outcome
@@ -124,8 +131,8 @@ type attempt struct {
 
 // try starts an attempt of a REST caller. The name is recorded if it is one.
 func (v *Vault) try(c Caller, action Action, name string, version uint64) *attempt {
-	by, malformed := credentialOf(c)
-	return &attempt{v: v, caller: c, by: by, malformed: malformed, entry: Entry{
+	by, batch, malformed := credentialOf(c)
+	return &attempt{v: v, caller: c, by: by, batch: batch, malformed: malformed, entry: Entry{
 		Origin: Origin{Node: v.c.Node, Actor: actorAnonymous, ClientIP: by.Addr, RequestID: c.RequestID},
 		Action: action, Name: recordable(action, name), Version: version,
 	}}
@@ -222,6 +229,8 @@ func recordable(action Action, name string) string {
 	case ActionList, ActionWatch, ActionAudit:
 		prefix, _ := core.ParsePrefix(name)
 		return prefix
+	case ActionLogin, ActionAuthConfigure, ActionAuthList:
+		return loginTarget(name)
 	case ActionGrant, ActionRevoke, ActionTokenCreate, ActionTokenRenew, ActionTokenRevoke:
 		return printable(name)
 	}

@@ -45,13 +45,21 @@ type Token struct {
 
 // New returns a token of Size bytes read from rand, which must be a
 // cryptographic source. It fails, with code Internal, only when rand does.
-func New(rand io.Reader) (Token, error) {
+func New(rand io.Reader) (Token, error) { return newText(Prefix, rand) }
+
+// SecretIDPrefix starts every secret id of an AppRole.
+const SecretIDPrefix = "hvi_"
+
+// NewSecretID is New for a secret id of an AppRole, which is no token: Parse refuses it.
+func NewSecretID(rand io.Reader) (Token, error) { return newText(SecretIDPrefix, rand) }
+
+func newText(prefix string, rand io.Reader) (Token, error) {
 	raw := make([]byte, Size)
 	defer envelope.Wipe(raw)
 	if _, err := io.ReadFull(rand, raw); err != nil {
 		return Token{}, core.Wrap(core.Internal, err, "read random bytes for a token")
 	}
-	text := Prefix + encoding.EncodeToString(raw)
+	text := prefix + encoding.EncodeToString(raw)
 	return Token{text: &text}, nil
 }
 
