@@ -103,6 +103,7 @@ var settings = []setting{
 		set: seconds(0, year, func(c *Config, d time.Duration) { c.KMS.CacheTTL = d })},
 	{name: "VAULT_KMS_MAX_RETRIES", want: "want a whole number up to 1000, 0 disables",
 		set: number(0, 1000, func(c *Config, n int) { c.KMS.MaxRetries = n })},
+	{name: "VAULT_LOGIN_LOCAL_KEYS", want: "want on or off", set: setLoginLocalKeys},
 	{name: "VAULT_AGENT_SOCKET", want: "want an absolute path of at most 107 bytes, or off", set: setAgentSocket},
 	{name: "VAULT_AGENT_PEERS", want: "want comma-separated OS users, by name or numeric id", set: setAgentPeers},
 	{name: "VAULT_AUDIT_DIR", want: "want an absolute path without control characters", set: setAuditDir},
@@ -270,6 +271,14 @@ func setReadLeftBehind(c *Config, v string) error {
 		return errWant
 	}
 	c.ReadStay = v == "stay"
+	return nil
+}
+
+func setLoginLocalKeys(c *Config, v string) error {
+	if v != "on" && v != "off" {
+		return errWant
+	}
+	c.LoginLocalKeys = v == "on"
 	return nil
 }
 

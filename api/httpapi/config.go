@@ -156,6 +156,7 @@ func (s *server) routes(e *gin.Engine) {
 	e.PUT("/v1/grants", s.patient, s.grant)
 	e.DELETE("/v1/grants", s.patient, s.revoke)
 	get("/v1/access", s.explainAccess)
+	s.loginRoutes(e)
 }
 
 // ServerConfig is what NewServer needs. Handler and Addr are required.

@@ -54,6 +54,10 @@ func templateOf(c *gin.Context) (template, suffix string) {
 var templates = map[string]string{
 	"/v1/secrets/*name": "/v1/secrets/{name}", "/v1/metadata/*name": "/v1/metadata/{name}", "/v1/versions/*name": "/v1/versions/{name}",
 	"/v1/tokens/:accessor": "/v1/tokens/{accessor}", "/v1/tokens/:accessor/renew": "/v1/tokens/{accessor}/renew",
+	"/v1/auth/:mount/login": "/v1/auth/{mount}/login", "/v1/auth/:mount": "/v1/auth/{mount}", "/v1/auth/:mount/roles": "/v1/auth/{mount}/roles",
+	"/v1/auth/:mount/roles/:role": "/v1/auth/{mount}/roles/{role}", "/v1/auth/:mount/roles/:role/revoke": "/v1/auth/{mount}/roles/{role}/revoke",
+	"/v1/auth/:mount/roles/:role/secret-ids":           "/v1/auth/{mount}/roles/{role}/secret-ids",
+	"/v1/auth/:mount/roles/:role/secret-ids/:accessor": "/v1/auth/{mount}/roles/{role}/secret-ids/{accessor}",
 }
 
 // actions are what the handlers ask the door for.
@@ -84,4 +88,20 @@ var actions = map[string]vault.Action{
 	"PUT /v1/grants":                   vault.ActionGrant,
 	"DELETE /v1/grants":                vault.ActionRevoke,
 	"GET /v1/access":                   vault.ActionAccess,
+
+	"PUT /v1/auth/{mount}/login":                                 vault.ActionLogin,
+	"POST /v1/auth/{mount}/login":                                vault.ActionLogin,
+	"GET /v1/auth":                                               vault.ActionAuthList,
+	"GET /v1/auth/{mount}":                                       vault.ActionAuthList,
+	"PUT /v1/auth/{mount}":                                       vault.ActionAuthConfigure,
+	"DELETE /v1/auth/{mount}":                                    vault.ActionAuthConfigure,
+	"GET /v1/auth/{mount}/roles":                                 vault.ActionAuthList,
+	"GET /v1/auth/{mount}/roles/{role}":                          vault.ActionAuthList,
+	"PUT /v1/auth/{mount}/roles/{role}":                          vault.ActionAuthConfigure,
+	"DELETE /v1/auth/{mount}/roles/{role}":                       vault.ActionAuthConfigure,
+	"POST /v1/auth/{mount}/roles/{role}/revoke":                  vault.ActionAuthConfigure,
+	"GET /v1/auth/{mount}/roles/{role}/secret-ids":               vault.ActionAuthList,
+	"POST /v1/auth/{mount}/roles/{role}/secret-ids":              vault.ActionAuthConfigure,
+	"DELETE /v1/auth/{mount}/roles/{role}/secret-ids/{accessor}": vault.ActionAuthConfigure,
+	"POST /v1/admin/token-key":                                   vault.ActionAuthConfigure,
 }

@@ -27,6 +27,7 @@ type Sources struct {
 	Counts     func(context.Context) (vault.Status, error)
 	Conditions func(context.Context) []vault.Condition
 	Unrecorded func() uint64 // refusals that have no record of their own
+	Logins     func() []vault.LoginCount
 	Requests   *Requests
 	Pools      func() []Pool
 	Version    string           // of the program
@@ -39,7 +40,7 @@ func Handler(s Sources) http.Handler {
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: prefix + "refusals_unrecorded_total", Help: "Requests refused without a record of their own: their client was refused too often.",
 	}, func() float64 { return float64(s.Unrecorded()) }),
-		keys{s.Keys}, audit{s.Journal}, replication{s.Database}, rotations{s.Counts}, conditions{s.Conditions}, process{s.Pools, s.Version, s.Counts, s.NotAfter},
+		keys{s.Keys}, audit{s.Journal}, replication{s.Database}, rotations{s.Counts}, conditions{s.Conditions}, logins{s.Logins}, process{s.Pools, s.Version, s.Counts, s.NotAfter},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(s.Requests.collectors()...)
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{

@@ -54,6 +54,9 @@ func sources(database func(context.Context) (vault.Replication, error)) Sources 
 	r.End("GET", "/v1/secrets/{name}", 200, 3*time.Millisecond)
 	return Sources{
 		Keys: stats, Journal: journal, Database: database, Counts: counts, Conditions: holding, Unrecorded: func() uint64 { return 17 }, Requests: r,
+		Logins: func() []vault.LoginCount {
+			return []vault.LoginCount{{Kind: vault.LoginJWT, Count: 41}, {Kind: vault.LoginJWT, Cause: "login_audience", Count: 42}, {Cause: "login_method", Count: 43}}
+		},
 		Version: "9.9", NotAfter: func() time.Time { return time.UnixMilli(5500) },
 		Pools: func() []Pool {
 			return []Pool{{Name: "reader", Max: 31, InUse: 32, Idle: 33, Acquired: 34, Waited: 35, GaveUp: 36, AcquireWaited: 1500 * time.Millisecond}}
@@ -80,6 +83,8 @@ func TestHandler(t *testing.T) {
 		`hyperion_vault_kms_call_seconds_bucket{operation="unwrap",le="+Inf"} 9`,
 		`hyperion_vault_kms_call_seconds_count{operation="rewrap"} 0`,
 		"hyperion_vault_refusals_unrecorded_total 17",
+		`hyperion_vault_logins_total{cause="ok",kind="jwt"} 41`, `hyperion_vault_logins_total{cause="login_audience",kind="jwt"} 42`,
+		`hyperion_vault_logins_total{cause="login_method",kind="none"} 43`,
 		`hyperion_vault_http_requests_total{method="GET",route="/v1/secrets/{name}",status="200"} 1`, "hyperion_vault_http_requests_in_flight 1",
 		`hyperion_vault_http_request_seconds_bucket{method="GET",route="/v1/secrets/{name}",le="0.0025"} 0`,
 		`hyperion_vault_http_request_seconds_bucket{method="GET",route="/v1/secrets/{name}",le="0.005"} 1`,
@@ -114,7 +119,7 @@ func TestHandler(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for _, c := range []prometheus.Collector{keys{stats}, audit{journal}, replication{standby}, rotations{counts}, conditions{holding}, process{sources(standby).Pools, "9.9", counts, nil}, NewRequests().total, NewRequests().seconds} {
+	for _, c := range []prometheus.Collector{keys{stats}, audit{journal}, replication{standby}, rotations{counts}, conditions{holding}, logins{sources(standby).Logins}, process{sources(standby).Pools, "9.9", counts, nil}, NewRequests().total, NewRequests().seconds} {
 		problems, err := testutil.CollectAndLint(c)
 		if err != nil || len(problems) != 0 {
 			t.Errorf("%v %v", problems, err)

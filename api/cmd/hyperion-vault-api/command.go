@@ -95,6 +95,7 @@ func newCommand(p program) *cobra.Command {
 		},
 		newCheckCommand(p),
 		newTokenCommand(p),
+		newAuthCommand(p),
 		newRewrapCommand(p),
 		newRecoverCommand(p),
 		newProbeCommand(p),

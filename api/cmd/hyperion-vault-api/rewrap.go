@@ -35,7 +35,7 @@ func (p program) rewrap(ctx context.Context, rate int) error {
 	if err != nil {
 		return err
 	}
-	door, closeDoor, err := service.OpenRewrap(ctx, cfg, newLogger(p.errOut, cfg.LogLevel))
+	door, closeDoor, err := service.OpenWithKeys(ctx, cfg, newLogger(p.errOut, cfg.LogLevel))
 	if err != nil {
 		return failed(err)
 	}

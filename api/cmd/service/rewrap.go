@@ -11,9 +11,9 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
-// OpenRewrap returns the door for moving data keys to another master key, which needs the database and the keeper and
-// no socket, and a function that closes it. The secrets of cfg are wiped.
-func OpenRewrap(ctx context.Context, cfg config.Config, log *slog.Logger) (*vault.Vault, func() error, error) {
+// OpenWithKeys returns the door for commands that need the database and the keeper and no socket, and a function that
+// closes it. The secrets of cfg are wiped.
+func OpenWithKeys(ctx context.Context, cfg config.Config, log *slog.Logger) (*vault.Vault, func() error, error) {
 	defer cfg.Wipe()
 	keeper, err := openKeeper(ctx, cfg, log)
 	if err != nil {

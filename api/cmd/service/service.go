@@ -19,6 +19,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/login"
 	"github.com/hyperiondb/hyperion-vault/api/metric"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -127,7 +128,8 @@ func (s *Service) closeJournal(ctx context.Context) error {
 func newDoor(c config.Config, db *store.DB, keeper vault.Keeper, recorder vault.Recorder) (*vault.Vault, error) {
 	return vault.New(vault.Config{
 		Store: db, Keeper: keeper, Recorder: recorder, Allow: c.AllowedIPs, AnonymousOff: !c.AnonymousRead, Node: c.NodeName,
-		Database: c.Postgres.Database, MaxValueLen: c.MaxValueLen,
+		Database: c.Postgres.Database, MaxValueLen: c.MaxValueLen, Logins: db,
+		Verifier: login.New(login.Config{LocalKeys: c.LoginLocalKeys}),
 	})
 }
 
