@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/quota"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/allowlist"
 )
@@ -44,6 +45,9 @@ type Config struct {
 	AllowedHosts []string
 	// MetricsIPs may see the metrics and the OpenAPI document; nil means everybody.
 	MetricsIPs *allowlist.List
+
+	// Quota bounds what one principal may do. At first only wrong candidates of Verify are bounded.
+	Quota quota.Limits
 
 	Postgres Postgres
 	KMS      KMS
@@ -144,6 +148,7 @@ func Default() Config {
 		Postgres: Postgres{
 			Hosts: []string{"127.0.0.1"}, Port: 5432, User: "vault_service", Database: "postgres",
 		},
+		Quota:           quota.Limits{Verifies: quota.Rate{N: 30, Per: time.Minute}},
 		KMS:             KMS{Mode: KMSAWS, CacheTTL: 300 * time.Second, MaxRetries: 5},
 		Agent:           Agent{Socket: "/run/hyperion-vault/agent.sock", Peers: []string{"postgres"}},
 		LSNWait:         time.Second,

@@ -91,6 +91,10 @@ func TestLoadReads(t *testing.T) {
 		{"VAULT_PG_DBNAME=app", func(c config.Config) any { return c.Postgres.Database }, "app"},
 		{"VAULT_READ_CONSISTENCY=primary", func(c config.Config) any { return c.ReadPrimary }, true},
 		{"VAULT_READ_CONSISTENCY=local", func(c config.Config) any { return c.ReadPrimary }, false},
+		{"VAULT_X=1", func(c config.Config) any { return fmt.Sprint(c.Quota) }, "{0 30/m 0}"},
+		{"VAULT_QUOTA_READS=500", func(c config.Config) any { return c.Quota.Reads.String() }, "500/s"},
+		{"VAULT_QUOTA_VERIFIES=0", func(c config.Config) any { return c.Quota.Verifies.Unlimited() }, true},
+		{"VAULT_QUOTA_CHANGES=90/h", func(c config.Config) any { return c.Quota.Changes.String() }, "90/h"},
 		{"VAULT_LSN_WAIT_MS=250", func(c config.Config) any { return c.LSNWait }, 250 * time.Millisecond},
 		{"VAULT_LSN_WAIT_MS=0", func(c config.Config) any { return c.LSNWait }, time.Duration(0)},
 		{"VAULT_ROTATION_POLL_SECS=1", func(c config.Config) any { return c.RotationPoll }, time.Second},
@@ -176,6 +180,8 @@ func TestLoadErrors(t *testing.T) {
 		{"VAULT_NODE_NAME=a\nb", `VAULT_NODE_NAME="a\nb": want at most 255 bytes without control characters`},
 		{"VAULT_READ_CONSISTENCY=Primary", `VAULT_READ_CONSISTENCY="Primary": want local or primary`},
 		{"VAULT_LSN_WAIT_MS=60001", `VAULT_LSN_WAIT_MS="60001": want whole milliseconds, 0 to 60000: at most 60000`},
+		{"VAULT_QUOTA_READS=10/d", `VAULT_QUOTA_READS="10/d": want a whole number up to 1000000, with /s, /m or /h after it if not for each second; 0 is no limit`},
+		{"VAULT_QUOTA_VERIFIES=-1", `VAULT_QUOTA_VERIFIES="-1": want a whole number up to 1000000, with /s, /m or /h after it if not for each second; 0 is no limit`},
 		{"VAULT_LSN_WAIT_MS=1s", `VAULT_LSN_WAIT_MS="1s": want whole milliseconds, 0 to 60000`},
 		{"VAULT_REQUEST_TIMEOUT_SECS=0", `VAULT_REQUEST_TIMEOUT_SECS="0": want whole seconds, 1 to 3600`},
 		{"VAULT_SHUTDOWN_TIMEOUT_SECS=3601", `VAULT_SHUTDOWN_TIMEOUT_SECS="3601": want whole seconds, 1 to 3600: at most 3600`},
@@ -392,7 +398,7 @@ func FuzzLoad(f *testing.F) {
 		"VAULT_PG_PASSWORD", "VAULT_PG_DBNAME", "VAULT_KMS_MODE", "VAULT_KMS_KEY_ID", "VAULT_LOCAL_MASTER_KEY", "VAULT_ROTATION_POLL_SECS",
 		"VAULT_DEK_CACHE_TTL_SECS", "VAULT_KMS_MAX_RETRIES", "VAULT_AGENT_SOCKET", "VAULT_AGENT_PEERS", "VAULT_MAX_VALUE_BYTES",
 		"VAULT_NODE_NAME", "VAULT_READ_CONSISTENCY", "VAULT_LSN_WAIT_MS", "VAULT_WRITE_TIMEOUT_SECS", "VAULT_PG_SSLMODE", "VAULT_PG_SSLROOTCERT",
-		"VAULT_ALLOWED_HOSTS", "VAULT_METRICS_ALLOWED_IPS", "VAULT_PG_SSLCERT", "VAULT_PG_SSLKEY", "VAULT_API_TLS_CERT", "VAULT_API_TLS_KEY", "VAULT_API_TLS_CLIENT_CA", "VAULT_API_TLS_CLIENT_AUTH",
+		"VAULT_ALLOWED_HOSTS", "VAULT_METRICS_ALLOWED_IPS", "VAULT_QUOTA_READS", "VAULT_PG_SSLCERT", "VAULT_PG_SSLKEY", "VAULT_API_TLS_CERT", "VAULT_API_TLS_KEY", "VAULT_API_TLS_CLIENT_CA", "VAULT_API_TLS_CLIENT_AUTH",
 		"VAULT_REQUEST_TIMEOUT_SECS", "VAULT_SHUTDOWN_TIMEOUT_SECS", "VAULT_LOG_LEVEL", "VAULT_OTHER", "vault_x"}
 	for i := range names {
 		for _, v := range []string{"", "x", "10.0.0.0/8", "1", masterKey, "a,b", "\xff", "host:1"} {

@@ -25,6 +25,9 @@ var sample = map[string]string{
 	"VAULT_LOG_LEVEL":            "debug",
 	"VAULT_ALLOWED_HOSTS":        "vault.example.org,vault",
 	"VAULT_METRICS_ALLOWED_IPS":  "10.0.0.3",
+	"VAULT_QUOTA_READS":          "1000",
+	"VAULT_QUOTA_VERIFIES":       "5/h",
+	"VAULT_QUOTA_CHANGES":        "20/m",
 }
 
 // load adds what is needed to start, unless env sets it.
@@ -53,7 +56,7 @@ func same(a, b Config) bool {
 		string(a.KMS.MasterKey) == string(b.KMS.MasterKey) &&
 		string(a.KMS.Old.MasterKey) == string(b.KMS.Old.MasterKey) && a.AllowedIPs.String() == b.AllowedIPs.String() &&
 		fmt.Sprint(a.TrustedProxies) == fmt.Sprint(b.TrustedProxies) && a.LogLevel == b.LogLevel &&
-		fmt.Sprint(a.AllowedHosts, a.MetricsIPs, a.AnonymousRead) == fmt.Sprint(b.AllowedHosts, b.MetricsIPs, b.AnonymousRead)
+		fmt.Sprint(a.AllowedHosts, a.MetricsIPs, a.AnonymousRead, a.Quota) == fmt.Sprint(b.AllowedHosts, b.MetricsIPs, b.AnonymousRead, b.Quota)
 }
 
 // TestEveryFile goes through the table: what NAME_FILE names means the same as NAME.

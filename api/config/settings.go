@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/hyperiondb/hyperion-vault/api/quota"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/allowlist"
 )
@@ -66,6 +67,9 @@ var settings = []setting{
 		set: setAllowedHosts},
 	{name: "VAULT_METRICS_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", reload: true, list: true,
 		set: setMetricsIPs},
+	{name: "VAULT_QUOTA_READS", want: wantRate, reload: true, set: rate(func(c *Config, r quota.Rate) { c.Quota.Reads = r })},
+	{name: "VAULT_QUOTA_VERIFIES", want: wantRate, reload: true, set: rate(func(c *Config, r quota.Rate) { c.Quota.Verifies = r })},
+	{name: "VAULT_QUOTA_CHANGES", want: wantRate, reload: true, set: rate(func(c *Config, r quota.Rate) { c.Quota.Changes = r })},
 	{name: "VAULT_PG_HOSTS", want: "want comma-separated host, host:port, [IPv6]:port or socket folder",
 		store: true, set: setHosts},
 	{name: "VAULT_PG_PORT", want: "want a port, 1 to 65535", store: true, set: setPort},
@@ -356,6 +360,19 @@ func setLogLevel(c *Config, v string) error {
 
 func seconds(least, most int, set func(*Config, time.Duration)) func(*Config, string) error {
 	return number(least, most, func(c *Config, n int) { set(c, time.Duration(n)*time.Second) })
+}
+
+const wantRate = "want a whole number up to 1000000, with /s, /m or /h after it if not for each second; 0 is no limit"
+
+func rate(set func(*Config, quota.Rate)) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		r, err := quota.Parse(v)
+		if err != nil {
+			return errWant
+		}
+		set(c, r)
+		return nil
+	}
 }
 
 // number reads digits only: no sign, no space, no unit, no underscore.

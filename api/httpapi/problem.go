@@ -3,11 +3,13 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -83,6 +85,15 @@ func (s *server) problemOf(c *gin.Context, err error) problem {
 	return p
 }
 
+// retryAfter returns the whole seconds after which the request may go better.
+func retryAfter(err error) string {
+	secs := 1.0
+	if over, ok := errors.AsType[*vault.OverQuota](err); ok {
+		secs = max(secs, math.Ceil(over.RetryAfter.Seconds()))
+	}
+	return strconv.Itoa(int(secs))
+}
+
 // fail answers err.
 func (s *server) fail(c *gin.Context, err error) {
 	p := s.problemOf(c, err)
@@ -92,7 +103,7 @@ func (s *server) fail(c *gin.Context, err error) {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="hyperion-vault"`)
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", retryAfter(err))
 	}
 	body, merr := json.Marshal(p)
 	if merr != nil {

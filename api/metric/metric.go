@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/quota"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -28,6 +29,7 @@ type Sources struct {
 	Conditions func(context.Context) []vault.Condition
 	Unrecorded func() uint64 // refusals that have no record of their own
 	Logins     func() []vault.LoginCount
+	OverQuota  func(quota.Kind) uint64 // requests over a quota
 	Requests   *Requests
 	Pools      func() []Pool
 	Version    string           // of the program
@@ -42,6 +44,7 @@ func Handler(s Sources) http.Handler {
 	}, func() float64 { return float64(s.Unrecorded()) }),
 		keys{s.Keys}, audit{s.Journal}, replication{s.Database}, rotations{s.Counts}, conditions{s.Conditions}, logins{s.Logins}, process{s.Pools, s.Version, s.Counts, s.NotAfter},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(overQuotas{s.OverQuota})
 	r.MustRegister(s.Requests.collectors()...)
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: prefix + "panics_total", Help: "Panics that the process recovered from. Each is in the log with its place.",

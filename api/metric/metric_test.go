@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/quota"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -47,6 +48,10 @@ func holding(context.Context) []vault.Condition {
 	return []vault.Condition{{Name: vault.ConditionNotPreloaded, Severity: vault.SeverityDegraded, Reason: "of no concern to a metric", Since: time.UnixMilli(5500)}}
 }
 
+func overQuota(k quota.Kind) uint64 {
+	return map[quota.Kind]uint64{quota.Reads: 41, quota.Verifies: 42, quota.Changes: 43}[k]
+}
+
 func sources(database func(context.Context) (vault.Replication, error)) Sources {
 	r := NewRequests()
 	r.Begin()
@@ -57,7 +62,8 @@ func sources(database func(context.Context) (vault.Replication, error)) Sources 
 		Logins: func() []vault.LoginCount {
 			return []vault.LoginCount{{Kind: vault.LoginJWT, Count: 41}, {Kind: vault.LoginJWT, Cause: "login_audience", Count: 42}, {Cause: "login_method", Count: 43}}
 		},
-		Version: "9.9", NotAfter: func() time.Time { return time.UnixMilli(5500) },
+		OverQuota: overQuota,
+		Version:   "9.9", NotAfter: func() time.Time { return time.UnixMilli(5500) },
 		Pools: func() []Pool {
 			return []Pool{{Name: "reader", Max: 31, InUse: 32, Idle: 33, Acquired: 34, Waited: 35, GaveUp: 36, AcquireWaited: 1500 * time.Millisecond}}
 		},
@@ -69,7 +75,7 @@ func TestHandler(t *testing.T) {
 	Handler(sources(standby)).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	body := w.Body.String()
 	for _, line := range []string{
-		"hyperion_vault_dek_cache_keys 3", "hyperion_vault_dek_cache_hits_total 10", "hyperion_vault_dek_cache_misses_total 4",
+		"hyperion_vault_dek_cache_keys 3", `hyperion_vault_over_quota_total{quota="verifies"} 42`, "hyperion_vault_dek_cache_hits_total 10", "hyperion_vault_dek_cache_misses_total 4",
 		`hyperion_vault_dek_cache_refreshes_total{result="ok"} 3`, `hyperion_vault_dek_cache_refreshes_total{result="failed"} 2`,
 		`hyperion_vault_dek_cache_dropped_total{reason="evicted"} 6`, `hyperion_vault_dek_cache_dropped_total{reason="revoked"} 8`,
 		"hyperion_vault_dek_cache_overdue_keys 2", "hyperion_vault_kms_circuit_open 1", "hyperion_vault_kms_refused_attempts_total 11",

@@ -10,7 +10,7 @@ import (
 // serve runs an operation of a REST caller. What can be decided without the database is decided first; act has the store
 // decide the rest, in the statement that reads or changes.
 func (a *attempt) serve(ctx context.Context, act func(context.Context) error) error {
-	return a.run(ctx, func(context.Context) error { return nil }, a.rationed(act))
+	return a.run(ctx, func(context.Context) error { return nil }, a.rationed(a.withinQuota(act)))
 }
 
 // preliminary returns an error if the caller will be refused whatever is stored: reads need an allowed client address, and

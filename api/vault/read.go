@@ -189,7 +189,14 @@ func (a *attempt) verify(ctx context.Context, name string, candidate []byte, f F
 	if len(rows) == 0 {
 		return Verdict{}, core.Errorf(core.NotFound, "no such secret")
 	}
-	return v.compare(ctx, n, rows, candidate)
+	out, err := v.compare(ctx, n, rows, candidate)
+	if err == nil {
+		err = a.judgeGuess(n, out.Valid)
+	}
+	if err != nil {
+		return Verdict{}, err
+	}
+	return out, nil
 }
 
 func (v *Vault) compare(ctx context.Context, n core.Name, rows []StoredValue, candidate []byte) (Verdict, error) {

@@ -101,7 +101,7 @@ func (r *refusals) notice(a netip.Addr, at time.Time) bool {
 
 // Unrecorded returns how many requests were refused without a record of their own since the start.
 func (v *Vault) Unrecorded() uint64 {
-	return v.refusals.count() + v.outright.count() + v.refusedLogins.count()
+	return v.refusals.count() + v.outright.count() + v.overQuota.count() + v.refusedLogins.count()
 }
 
 func (r *refusals) count() uint64 {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/quota"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/allowlist"
 	"github.com/hyperiondb/hyperion-vault/core/token"
@@ -32,6 +33,7 @@ type Config struct {
 	Keeper        Keeper
 	Recorder      Recorder
 	Allow         allowlist.List // who may read at first (SetAllow); the zero List allows nobody
+	Quota         quota.Limits   // at first (SetQuota)
 	AnonymousOff  bool           // at first, callers without a token may not read (SetAnonymous)
 	Node          string         // this node, as audit records name it
 	Database      string         // the one database this process serves
@@ -55,6 +57,8 @@ type Vault struct {
 	rewrap        rewrapJob
 	refusals      refusals
 	outright      refusals // what Refuse refused
+	overQuota     refusals // what was over a quota
+	quota         quota.Quota
 	tokenKeys     tokenKeys
 	refusedLogins refusals
 	logins        loginCounts
@@ -71,6 +75,7 @@ func New(c Config) (*Vault, error) {
 	v := &Vault{c: c}
 	v.SetAllow(c.Allow)
 	v.SetAnonymous(!c.AnonymousOff)
+	v.SetQuota(c.Quota)
 	return v, nil
 }
 

@@ -127,6 +127,7 @@ func (s *Service) Reload(environ func() []string) config.Config {
 	s.live = next
 	s.door.SetAllow(next.AllowedIPs)
 	s.door.SetAnonymous(next.AnonymousRead)
+	s.door.SetQuota(next.Quota)
 	s.policy.Store(policyOf(next))
 	if s.cert != nil {
 		if err := s.cert.Reload(); err != nil {

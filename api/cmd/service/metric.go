@@ -16,6 +16,7 @@ func (s *Service) sources(requests *metric.Requests) metric.Sources {
 			return all
 		},
 	}
+	out.OverQuota = s.door.OverQuotas
 	if s.cert != nil {
 		out.NotAfter = s.cert.NotAfter
 	}

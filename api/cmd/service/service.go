@@ -129,6 +129,7 @@ func newDoor(c config.Config, db *store.DB, keeper vault.Keeper, recorder vault.
 	return vault.New(vault.Config{
 		Store: db, Keeper: keeper, Recorder: recorder, Allow: c.AllowedIPs, AnonymousOff: !c.AnonymousRead, Node: c.NodeName,
 		Database: c.Postgres.Database, MaxValueLen: c.MaxValueLen, Logins: db,
+		Quota:    c.Quota,
 		Verifier: login.New(login.Config{LocalKeys: c.LoginLocalKeys}),
 	})
 }

@@ -286,3 +286,23 @@ func TestAuthority(t *testing.T) {
 		}
 	}
 }
+
+// TestReloadQuota: the door's quotas are those of the files, from the reload on.
+func TestReloadQuota(t *testing.T) {
+	file := pki.Write(t, filepath.Join(t.TempDir(), "q"), []byte("5/m\n"))
+	env := []string{"VAULT_QUOTA_READS_FILE=" + file}
+	s, err := Open(context.Background(), settings(t, env...), quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeWithin(t, s)
+	for _, tt := range [][2]string{{"", "5/m"}, {"7", "7/s"}, {"many", "7/s"}, {"0", "0"}} {
+		if tt[0] != "" {
+			pki.Write(t, file, []byte(tt[0]))
+			s.Reload(environ(env...))
+		}
+		if got := s.door.Quota().Reads.String(); got != tt[1] {
+			t.Errorf("after %q: %s", tt[0], got)
+		}
+	}
+}
