@@ -30,6 +30,7 @@ type Sources struct {
 	Unrecorded func() uint64 // refusals that have no record of their own
 	Logins     func() []vault.LoginCount
 	OverQuota  func(quota.Kind) uint64 // requests over a quota
+	Refusals   func() map[vault.Cause]uint64
 	Requests   *Requests
 	Pools      func() []Pool
 	Version    string           // of the program
@@ -44,7 +45,7 @@ func Handler(s Sources) http.Handler {
 	}, func() float64 { return float64(s.Unrecorded()) }),
 		keys{s.Keys}, audit{s.Journal}, replication{s.Database}, rotations{s.Counts}, conditions{s.Conditions}, logins{s.Logins}, process{s.Pools, s.Version, s.Counts, s.NotAfter},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	r.MustRegister(overQuotas{s.OverQuota})
+	r.MustRegister(overQuotas{s.OverQuota}, refusals{s.Refusals})
 	r.MustRegister(s.Requests.collectors()...)
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: prefix + "panics_total", Help: "Panics that the process recovered from. Each is in the log with its place.",

@@ -62,8 +62,8 @@ func sources(database func(context.Context) (vault.Replication, error)) Sources 
 		Logins: func() []vault.LoginCount {
 			return []vault.LoginCount{{Kind: vault.LoginJWT, Count: 41}, {Kind: vault.LoginJWT, Cause: "login_audience", Count: 42}, {Cause: "login_method", Count: 43}}
 		},
-		OverQuota: overQuota,
-		Version:   "9.9", NotAfter: func() time.Time { return time.UnixMilli(5500) },
+		OverQuota: overQuota, Refusals: func() map[vault.Cause]uint64 { return map[vault.Cause]uint64{vault.CauseGrant: 44} },
+		Version: "9.9", NotAfter: func() time.Time { return time.UnixMilli(5500) },
 		Pools: func() []Pool {
 			return []Pool{{Name: "reader", Max: 31, InUse: 32, Idle: 33, Acquired: 34, Waited: 35, GaveUp: 36, AcquireWaited: 1500 * time.Millisecond}}
 		},
@@ -75,7 +75,7 @@ func TestHandler(t *testing.T) {
 	Handler(sources(standby)).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	body := w.Body.String()
 	for _, line := range []string{
-		"hyperion_vault_dek_cache_keys 3", `hyperion_vault_over_quota_total{quota="verifies"} 42`, "hyperion_vault_dek_cache_hits_total 10", "hyperion_vault_dek_cache_misses_total 4",
+		"hyperion_vault_dek_cache_keys 3", `hyperion_vault_refusals_total{cause="grant"} 44`, `hyperion_vault_refusals_total{cause="scope"} 0`, `hyperion_vault_over_quota_total{quota="verifies"} 42`, "hyperion_vault_dek_cache_hits_total 10", "hyperion_vault_dek_cache_misses_total 4",
 		`hyperion_vault_dek_cache_refreshes_total{result="ok"} 3`, `hyperion_vault_dek_cache_refreshes_total{result="failed"} 2`,
 		`hyperion_vault_dek_cache_dropped_total{reason="evicted"} 6`, `hyperion_vault_dek_cache_dropped_total{reason="revoked"} 8`,
 		"hyperion_vault_dek_cache_overdue_keys 2", "hyperion_vault_kms_circuit_open 1", "hyperion_vault_kms_refused_attempts_total 11",

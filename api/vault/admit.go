@@ -20,15 +20,15 @@ func (v *Vault) preliminary(c Caller, by Credential, malformed error, action Act
 	case action == ActionLogin:
 		return nil // what it presents is in its body
 	case isRead(action) && !v.allow.Load().Allows(c.Addr):
-		return core.Errorf(core.Denied, "this client address is not allowed to read")
+		return refuse(CauseAddress, core.Denied, "this client address is not allowed to read")
 	case malformed != nil:
 		return malformed
 	case by.HasToken():
 		return nil
 	case !isRead(action):
-		return core.Errorf(core.Unauthenticated, "a token is required")
+		return refuse(CauseTokenMissing, core.Unauthenticated, "a token is required")
 	case v.anonymousOff.Load():
-		return core.Errorf(core.Unauthenticated, "a token is required: VAULT_ANONYMOUS_READ is off")
+		return refuse(CauseTokenMissing, core.Unauthenticated, "a token is required: VAULT_ANONYMOUS_READ is off")
 	}
 	return nil
 }

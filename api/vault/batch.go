@@ -95,6 +95,7 @@ func (a *attempt) entriesOf(names []string, out Batch) []Entry {
 		if out != nil {
 			e.Version = out[i].Value.Version
 			e = e.ended(out[i].Err)
+			a.v.refused.count(out[i].Err)
 		}
 		entries = append(entries, e)
 	}

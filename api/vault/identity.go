@@ -75,16 +75,19 @@ func (i Identity) Refusal(by Credential, right string) error {
 	case i.Cause == "":
 		return nil
 	case i.Cause.OfToken():
-		return errTokenInvalid()
+		return errTokenInvalid(i.Cause)
 	case !by.HasToken():
-		return core.Errorf(core.Unauthenticated, "a token is required: without one, the action %s is not allowed here", right)
+		return refuse(i.Cause, core.Unauthenticated, "a token is required: without one, the action %s is not allowed here", right)
 	case i.Cause == CauseScope:
-		return core.Errorf(core.Denied, "the token's scope does not allow the action %s here; GET /v1/access?name=NAME explains it", right)
+		return refuse(i.Cause, core.Denied, "the token's scope does not allow the action %s here; GET /v1/access?name=NAME explains it", right)
 	}
-	return core.Errorf(core.Denied, "the token's role does not have the action %s here; GET /v1/access?name=NAME explains it", right)
+	return refuse(i.Cause, core.Denied, "the token's role does not have the action %s here; GET /v1/access?name=NAME explains it", right)
 }
 
-func errTokenInvalid() error { return core.Errorf(core.Unauthenticated, "the token is not valid") }
+// errTokenInvalid reads the same for every cause.
+func errTokenInvalid(cause Cause) error {
+	return refuse(cause, core.Unauthenticated, "the token is not valid")
+}
 
 // isRefusal reports whether err says that the caller has no right. A Denied error with a cause is this server's own: the
 // key service has refused it.
@@ -93,6 +96,9 @@ func isRefusal(err error) bool {
 	case core.Unauthenticated:
 		return true
 	case core.Denied:
+		if _, ok := err.(*refused); ok {
+			return true
+		}
 		e, ok := err.(*core.Error)
 		return ok && e.Err == nil
 	}
@@ -138,14 +144,14 @@ func credentialOf(c Caller) (Credential, *token.Batch, error) {
 	if token.IsBatch(string(c.Bearer)) {
 		b, err := token.ParseBatch(string(c.Bearer))
 		if err != nil {
-			return by, nil, errTokenInvalid()
+			return by, nil, errTokenInvalid(CauseTokenMalformed)
 		}
 		by.sealed = true
 		return by, &b, nil
 	}
 	t, err := token.Parse(string(c.Bearer))
 	if err != nil {
-		return by, nil, errTokenInvalid()
+		return by, nil, errTokenInvalid(CauseTokenMalformed)
 	}
 	by.Fingerprint = t.Fingerprint()
 	return by, nil, nil

@@ -36,7 +36,7 @@ func (v *Vault) OverQuotas(k quota.Kind) uint64 { return v.quota.Refused(k) }
 func (a *attempt) withinQuota(act func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		kind, key := quota.Changes, a.principal()
-		if isRead(a.entry.Action) {
+		if changesNothing(a.entry.Action) {
 			kind = quota.Reads
 		}
 		if retry, ok := a.v.quota.Take(kind, key, a.v.c.Clock()); !ok {
@@ -48,6 +48,15 @@ func (a *attempt) withinQuota(act func(context.Context) error) func(context.Cont
 		}
 		return err
 	}
+}
+
+// changesNothing reports whether an action only shows something. One that is not known changes something.
+func changesNothing(action Action) bool {
+	switch action {
+	case ActionAudit, ActionTokenList, ActionAuthList, ActionRewrapStatus:
+		return true
+	}
+	return isRead(action)
 }
 
 // judgeGuess bounds how fast the value of a secret can be searched with Verify. Each wrong candidate counts, of all tokens

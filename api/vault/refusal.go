@@ -118,7 +118,11 @@ func (v *Vault) Refuse(ctx context.Context, c Caller, action Action, name string
 	if !v.outright.take(c.Addr, at) {
 		a.unrecorded = !v.outright.notice(c.Addr, at)
 	}
-	return a.settle(ctx, cause)
+	err := a.settle(ctx, &refused{cause: CauseTransport, err: cause})
+	if r, ok := err.(*refused); ok {
+		return r.err
+	}
+	return err
 }
 
 // rationed is act for callers of whose network not too many requests were refused, and for those that the screen lets
@@ -154,5 +158,5 @@ func (a *attempt) rationed(act func(context.Context) error) func(context.Context
 
 func (a *attempt) tooMany() error {
 	a.unrecorded = !a.v.refusals.notice(a.caller.Addr, a.v.c.Clock())
-	return core.Errorf(core.TooMany, "too many requests of this client were refused")
+	return refuse(CauseRationed, core.TooMany, "too many requests of this client were refused")
 }

@@ -103,7 +103,7 @@ func (k *tokenKeys) find(ctx context.Context, v *Vault, id [16]byte) (TokenKey, 
 		found, ok = keyOf(list, id)
 	}
 	if !ok {
-		return TokenKey{}, errTokenInvalid()
+		return TokenKey{}, errTokenInvalid(CauseTokenUnknown)
 	}
 	return found, nil
 }
@@ -120,7 +120,7 @@ func keyOf(list []TokenKey, id [16]byte) (TokenKey, bool) {
 // openBatch returns the claims of a batch token, as the JSON that was sealed. Unauthenticated when it is none.
 func (v *Vault) openBatch(ctx context.Context, b token.Batch) (string, error) {
 	if v.c.Logins == nil {
-		return "", errTokenInvalid()
+		return "", errTokenInvalid(CauseTokenUnknown)
 	}
 	key, err := v.tokenKeys.find(ctx, v, b.KeyID)
 	if err != nil {
@@ -133,7 +133,7 @@ func (v *Vault) openBatch(ctx context.Context, b token.Batch) (string, error) {
 	defer envelope.Wipe(plain)
 	claims, err := b.Open(plain)
 	if err != nil {
-		return "", errTokenInvalid()
+		return "", errTokenInvalid(CauseTokenUnknown)
 	}
 	return string(claims), nil
 }

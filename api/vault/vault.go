@@ -58,6 +58,7 @@ type Vault struct {
 	refusals      refusals
 	outright      refusals // what Refuse refused
 	overQuota     refusals // what was over a quota
+	refused       refusalCounts
 	quota         quota.Quota
 	tokenKeys     tokenKeys
 	refusedLogins refusals
@@ -166,6 +167,9 @@ func (a *attempt) run(ctx context.Context, admit, act func(context.Context) erro
 // leave, not even a refusal. An error that is Unavailable itself keeps its text:
 // it may say that the outcome of a change is unknown.
 func (a *attempt) settle(ctx context.Context, err error) error {
+	if a.entry.Action != ActionLogin {
+		a.v.refused.count(err)
+	}
 	if err == nil && a.change || a.unrecorded {
 		return err
 	}

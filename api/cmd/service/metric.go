@@ -16,7 +16,7 @@ func (s *Service) sources(requests *metric.Requests) metric.Sources {
 			return all
 		},
 	}
-	out.OverQuota = s.door.OverQuotas
+	out.OverQuota, out.Refusals = s.door.OverQuotas, s.door.Refusals
 	if s.cert != nil {
 		out.NotAfter = s.cert.NotAfter
 	}

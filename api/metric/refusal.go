@@ -1,0 +1,23 @@
+package metric
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+var refusalsTotal = describe("refusals_total", "Requests by REST that were refused, and names of batch reads, by cause. Logins and quotas have metrics of their own.", "cause")
+
+// refusals collects what the door counts of refusals, also for causes that there were none of.
+type refusals struct{ counts func() map[vault.Cause]uint64 }
+
+// Describe implements prometheus.Collector.
+func (r refusals) Describe(ch chan<- *prometheus.Desc) { ch <- refusalsTotal }
+
+// Collect implements prometheus.Collector.
+func (r refusals) Collect(ch chan<- prometheus.Metric) {
+	counts := r.counts()
+	for _, c := range vault.RefusalCauses {
+		ch <- prometheus.MustNewConstMetric(refusalsTotal, prometheus.CounterValue, float64(counts[c]), string(c))
+	}
+}
