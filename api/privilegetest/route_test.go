@@ -1,0 +1,156 @@
+package privilegetest
+
+import (
+	"net/http"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/api/httpapi"
+	"github.com/hyperiondb/hyperion-vault/docs"
+)
+
+// row is one request, as every caller sends it.
+type row struct {
+	route string // method and path of the OpenAPI document
+	note  string // what the request is about, where a route has several rows
+	query string
+	body  string
+	path  string // with placeholders, where the route's own are not enough; "" = the route's
+	match bool   // If-Match: *
+	shows bool   // the answer shows names or values, so the table says of which secrets
+}
+
+// Placeholders, each of which stands for something that no other request uses: {name} is a secret below app/ that
+// exists, {new} is a name below app/ that does not, {accessor} a token of vault_admin, {mount} an AppRole method, {role} its role,
+// {secret-id} the accessor of one of its secret ids, {sql-role} a role of PostgreSQL.
+var rows = []row{
+	{route: "GET /v1/secrets", query: "?prefix=seen/", shows: true},
+	{route: "POST /v1/secrets", body: `{"name":"{new}","value":"v"}`},
+	{route: "GET /v1/secrets/{name}"},
+	{route: "GET /v1/secrets/{name}", note: "missing", path: "/v1/secrets/{new}"},
+	{route: "GET /v1/secrets/{name}", note: "elsewhere", path: "/v1/secrets/seen/other"},
+	{route: "PUT /v1/secrets/{name}", body: `{"value":"w"}`, match: true},
+	{route: "PUT /v1/secrets/{name}", note: "missing", path: "/v1/secrets/{new}", body: `{"value":"w"}`, match: true},
+	{route: "DELETE /v1/secrets/{name}", match: true},
+	{route: "POST /v1/secrets/{name}/rotate"},
+	{route: "POST /v1/secrets/{name}/expire", body: `{"version":1}`},
+	{route: "POST /v1/secrets/{name}/verify", body: `{"value":"v"}`},
+	{route: "POST /v1/batch-read", body: `{"names":["seen/app","seen/other"]}`, shows: true},
+	{route: "GET /v1/metadata/{name}"},
+	{route: "PATCH /v1/metadata/{name}", body: `{"description":"d"}`, match: true},
+	{route: "GET /v1/versions/{name}"},
+	{route: "GET /v1/status"},
+	{route: "GET /v1/events"},
+	{route: "GET /v1/audit", query: "?limit=200", shows: true},
+	{route: "GET /v1/access", query: "?name=seen/app"},
+	{route: "GET /v1/access", note: "of another role", query: "?name=seen/app&role=vault_admin"},
+	{route: "GET /v1/grants"},
+	{route: "PUT /v1/grants", body: `{"role":"{sql-role}","pattern":"app/*","actions":["read"]}`},
+	{route: "PUT /v1/grants", note: "everywhere", body: `{"role":"{sql-role}","pattern":"*","actions":["read"]}`},
+	{route: "DELETE /v1/grants", body: `{"role":"{sql-role}","pattern":"app/granted","actions":["read"]}`},
+	{route: "GET /v1/tokens"},
+	{route: "POST /v1/tokens", note: "a child", body: `{"name":"{new}"}`},
+	{route: "POST /v1/tokens", note: "of a role", body: `{"name":"{new}","role":"vault_admin"}`},
+	{route: "GET /v1/tokens/{accessor}"},
+	{route: "GET /v1/tokens/{accessor}", note: "its own", path: "/v1/tokens/self"},
+	{route: "DELETE /v1/tokens/{accessor}"},
+	{route: "POST /v1/tokens/{accessor}/renew"},
+	{route: "POST /v1/tokens/{accessor}/renew", note: "its own", path: "/v1/tokens/self/renew"},
+	{route: "GET /v1/auth"},
+	{route: "GET /v1/auth/{mount}"},
+	{route: "PUT /v1/auth/{mount}", path: "/v1/auth/{mount}-new", body: `{"kind":"approle"}`},
+	{route: "DELETE /v1/auth/{mount}"},
+	{route: "PUT /v1/auth/{mount}/login", note: "wrong", body: `{"role_id":"{role-id}","secret_id":"wrong"}`},
+	{route: "POST /v1/auth/{mount}/login", body: `{"role_id":"{role-id}","secret_id":"{secret}"}`},
+	{route: "GET /v1/auth/{mount}/roles"},
+	{route: "GET /v1/auth/{mount}/roles/{role}"},
+	{route: "PUT /v1/auth/{mount}/roles/{role}", body: `{"role":"vault_anonymous"}`},
+	{route: "DELETE /v1/auth/{mount}/roles/{role}"},
+	{route: "POST /v1/auth/{mount}/roles/{role}/revoke"},
+	{route: "GET /v1/auth/{mount}/roles/{role}/secret-ids"},
+	{route: "POST /v1/auth/{mount}/roles/{role}/secret-ids"},
+	{route: "DELETE /v1/auth/{mount}/roles/{role}/secret-ids/{accessor}", path: "/v1/auth/{mount}/roles/{role}/secret-ids/{secret-id}"},
+	{route: "GET /v1/admin/rewrap"},
+	{route: "POST /v1/admin/rewrap"},
+	{route: "POST /v1/admin/token-key"},
+	{route: "GET /v1/openapi.yaml"},
+	{route: "GET /healthz"},
+	{route: "GET /readyz"},
+	{route: "GET /metrics"},
+}
+
+// title is how the table names the row.
+func (r row) title() string {
+	if r.note == "" {
+		return r.route
+	}
+	return r.route + " (" + r.note + ")"
+}
+
+// TestEveryRouteHasARow fails when a route is added without saying here who may use it.
+func TestEveryRouteHasARow(t *testing.T) {
+	covered := map[string]bool{}
+	for _, r := range rows {
+		covered[r.route] = true
+	}
+	known := append(served(t), documented(t)...)
+	for _, route := range known {
+		if !covered[route] {
+			t.Errorf("%s has no row in the privilege matrix", route)
+		}
+	}
+	for route := range covered {
+		if !slices.Contains(known, route) {
+			t.Errorf("%s has a row and is no route", route)
+		}
+	}
+}
+
+// served returns the routes of the handler, in the document's spelling. HEAD is part of GET, and what POST does with a
+// secret depends on the end of its path: the document has these routes.
+func served(t *testing.T) (all []string) {
+	t.Helper()
+	e, ok := httpapi.New(httpapi.Config{Metrics: http.NotFoundHandler()}).(*gin.Engine)
+	if !ok {
+		t.Fatal("the handler is not gin's")
+	}
+	for _, r := range e.Routes() {
+		if r.Method == http.MethodHead || r.Method == http.MethodPost && r.Path == "/v1/secrets/*name" {
+			continue
+		}
+		parts := strings.Split(r.Path, "/")
+		for i, p := range parts {
+			if p != "" && strings.ContainsAny(p[:1], ":*") {
+				parts[i] = "{" + p[1:] + "}"
+			}
+		}
+		all = append(all, r.Method+" "+strings.Join(parts, "/"))
+	}
+	if len(all) < 20 {
+		t.Fatalf("only %d routes are served", len(all))
+	}
+	sort.Strings(all)
+	return all
+}
+
+func documented(t *testing.T) (all []string) {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData(docs.OpenAPI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, item := range doc.Paths.Map() {
+		for method := range item.Operations() {
+			if method != http.MethodHead {
+				all = append(all, method+" "+path)
+			}
+		}
+	}
+	sort.Strings(all)
+	return all
+}
