@@ -1,6 +1,7 @@
 package privilegetest
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -44,7 +45,7 @@ func newMatrix(t *testing.T) *matrix {
 	db := vaulttest.NewDB(t)
 	// Forwarded addresses give every request a client of its own; an old key makes a rewrap possible.
 	env := []string{"VAULT_TRUST_PROXY=127.0.0.1", "VAULT_ALLOWED_IPS=10.0.0.0/8,127.0.0.1",
-		"VAULT_OLD_LOCAL_MASTER_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32))}
+		"VAULT_OLD_LOCAL_MASTER_KEY=" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))}
 	m := &matrix{db: db, client: &http.Client{Transport: &http.Transport{}}}
 	t.Cleanup(m.client.CloseIdleConnections)
 	for role, may := range roles {
