@@ -65,11 +65,11 @@ func (r *rest) worker(op func(c *client) error) worker {
 	}
 }
 
-// reads asks addr for one of a run's secrets after the other.
-func reads(addr, run string, secrets, conns int) *load {
+// reads asks addr for one of a run's secrets after the other; token "" is none.
+func reads(addr, run, token string, secrets, conns int) *load {
 	reqs := make([][]byte, secrets)
 	for i := range reqs {
-		reqs[i] = request("GET", addr, "/v1/secrets/"+nameIn(run, int64(i)), "", "")
+		reqs[i] = request("GET", addr, "/v1/secrets/"+nameIn(run, int64(i)), token, "")
 	}
 	return cycle(addr, conns, reqs)
 }
