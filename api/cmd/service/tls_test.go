@@ -101,6 +101,12 @@ func TestTLS(t *testing.T) {
 			t.Error("trusted")
 		}
 	})
+	t.Run("ErrWrongName", func(t *testing.T) {
+		_, err := get(s.client(func(c *tls.Config) { c.ServerName = "other.example" }), url)
+		if err == nil || !strings.Contains(err.Error(), "other.example") {
+			t.Error(err)
+		}
+	})
 	t.Run("OKPlainBeside", func(t *testing.T) {
 		if resp, err := get(http.DefaultClient, "http://"+s.Addrs()[1]); err != nil || resp.StatusCode != 200 {
 			t.Errorf("%+v %v", resp, err)
