@@ -29,21 +29,6 @@ END
 $$;
 COMMENT ON FUNCTION vault.found_token(bytea) IS 'the token with a fingerprint, compared in constant time; null: there is none';
 
-CREATE FUNCTION vault.token_cause(t vault.tokens, address inet) RETURNS text
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    -- The parent is asked for too: one that ends while a child is made may not find it.
-    RETURN CASE
-        WHEN t.revoked_at IS NOT NULL
-             OR t.parent IS NOT NULL AND NOT EXISTS (SELECT FROM vault.tokens p WHERE p.id = t.parent AND p.revoked_at IS NULL)
-             THEN 'token_revoked'
-        WHEN t.expires_at <= clock_timestamp() THEN 'token_expired'
-        WHEN NOT vault.address_within(token_cause.address, t.bound_cidrs) THEN 'token_address' END;
-END
-$$;
-COMMENT ON FUNCTION vault.token_cause(vault.tokens, inet) IS 'why a token is not valid; null: it is';
-
 CREATE FUNCTION vault.identify_batch(address inet, claims jsonb) RETURNS vault.decision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -72,26 +57,33 @@ END
 $$;
 COMMENT ON FUNCTION vault.identify_batch(inet, jsonb) IS 'who holds a batch token with these claims';
 
+-- One query for a token, and no further function: each costs as much as the query, and this is in every read.
 CREATE FUNCTION vault.identify(fingerprint bytea, address inet, claims jsonb) RETURNS vault.decision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    t vault.tokens;
+    t record;
     d vault.decision;
 BEGIN
-    IF claims IS NOT NULL THEN
-        d := vault.identify_batch(identify.address, claims);
-    ELSIF identify.fingerprint IS NOT NULL THEN
-        t := vault.found_token(identify.fingerprint);
-        IF t.id IS NULL THEN
-            d.cause := 'token_unknown';
-            d.actor := 'anonymous';
-            RETURN d;
-        END IF;
+    IF identify.claims IS NULL AND identify.fingerprint IS NOT NULL THEN
+        -- The parent is asked for too: one that ends while a child is made may not find it.
+        SELECT x.id, x.name, x.method, x.role, x.scopes, x.expires_at, x.bound_cidrs, vault.shown_name(r.rolname) AS acting,
+               x.revoked_at IS NOT NULL OR x.parent IS NOT NULL
+                   AND NOT EXISTS (SELECT FROM vault.tokens p WHERE p.id = x.parent AND p.revoked_at IS NULL) AS revoked
+        INTO t FROM vault.tokens x LEFT JOIN pg_roles r ON r.oid = x.role
+        WHERE substring(x.fingerprint, 1, 8) = substring(identify.fingerprint, 1, 8)
+          AND vault.same_bytes(x.fingerprint, identify.fingerprint);
         d.role := t.role;
+        d.acting := t.acting;
         d.scopes := t.scopes;
-        d.actor := concat('token:', t.name, E'\x1f', t.id, E'\x1f', t.method);
-        d.cause := vault.token_cause(t, identify.address);
+        d.actor := CASE WHEN t.id IS NULL THEN 'anonymous' ELSE concat('token:', t.name, E'\x1f', t.id, E'\x1f', t.method) END;
+        d.cause := CASE WHEN t.id IS NULL THEN 'token_unknown' WHEN t.revoked THEN 'token_revoked'
+            WHEN t.expires_at <= clock_timestamp() THEN 'token_expired'
+            WHEN t.bound_cidrs IS NOT NULL AND NOT vault.address_within(identify.address, t.bound_cidrs) THEN 'token_address'
+            WHEN t.acting IS NULL THEN 'role_missing' END;
+        RETURN d;
+    ELSIF identify.claims IS NOT NULL THEN
+        d := vault.identify_batch(identify.address, identify.claims);
     ELSE
         d.role := to_regrole('vault_anonymous');
         d.actor := 'reader';
