@@ -30,7 +30,7 @@ func (s *Service) warnAnonymous(ctx context.Context) {
 		status, err := s.db.Counts(ctx)
 		if err == nil {
 			if w := s.anonymousWarning(); w != nil && status.AnonymousReadsAll {
-				s.log.Warn(w.Detail, "code", w.Code)
+				s.log.Warn("callers without a token may read every secret", "code", w.Code, "detail", w.Detail)
 			}
 			return
 		}
