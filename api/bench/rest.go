@@ -103,13 +103,21 @@ func (r *rest) creators(n int) []worker {
 	})
 }
 
-// updaters change one secret each, naming the version they replace as every client must.
+// updaters change one secret each, naming the version they replace as every client must. Which one it is at first they
+// ask: an earlier run has changed it.
 func (r *rest) updaters(n int) []worker {
 	return repeat(n, func(i int) worker {
 		path := "/v1/secrets/" + secretName(int64(i%r.secrets))
 		body, _ := json.Marshal(map[string]string{"value": r.value})
-		etag := `"1"`
+		etag := ""
 		return r.worker(func(c *client) error {
+			if etag == "" {
+				h, err := c.do(request("GET", r.addr, path, "", ""), http.StatusOK, nil)
+				if err != nil {
+					return err
+				}
+				etag = h.Get("ETag")
+			}
 			h, err := c.do(request("PUT", r.addr, path, r.token, string(body), "If-Match: "+etag), http.StatusOK, nil)
 			if err != nil {
 				return err

@@ -9,6 +9,7 @@
 #include "golib.h"
 #include "memory.h"
 #include "miscadmin.h"
+#include "request.h"
 #include "storage/lwlock.h"
 #include "text.h"
 #include "utils/builtins.h"
@@ -65,7 +66,8 @@ HvCheckName(HvCall *call, text *name)
 {
 	HvBytes		given = HvTextBytes(name);
 
-	HV_CALL_GO(check_name, given);
+	if (!HvIsName(given))
+		HV_CALL_GO(check_name, given);
 	call->name = HvLiteral(pnstrdup((const char *) given.data, given.len));
 }
 

@@ -12,6 +12,7 @@
 #include "golib.h"
 #include "memory.h"
 #include "readonly.h"
+#include "request.h"
 #include "store.h"
 #include "text.h"
 #include "utils/builtins.h"
@@ -77,9 +78,13 @@ GenerateValue(HvBytes policy)
 static HvBytes
 Unwrap(HvCall *call, HvBinding *binding, HvStored *first, int n)
 {
+	HvBytes		action = HvLiteral(call->action);
+	HvBytes		plain = HvPlainUnwrapRequest(&call->origin, action, binding, first, n);
 	HvBuf		request = {NULL, 0};
 
-	HV_CALL_GO(unwrap_request, &call->origin, HvLiteral(call->action), binding, first, n, &request);
+	if (plain.len > 0)
+		return HvAgentExchange(plain);
+	HV_CALL_GO(unwrap_request, &call->origin, action, binding, first, n, &request);
 	return HvAgentExchange(HvTakeBuf(&request));
 }
 
@@ -256,7 +261,7 @@ Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 	}
 	HvFindOpenable(call, &found);
 	if (as_text)
-		HV_CALL_GO(check_text, found.content_type, false);
+		HvCheckReadableText(found.content_type);
 	value = OpenFirst(call, &found);
 	result = BytesResult(value);
 	HvSecretWipe(value.data);

@@ -1,0 +1,147 @@
+/*
+ * request.c: what a read asks of Go no more: whether a name that is plainly one is a name, the request for data keys, and
+ * whether values of the last content type are text.
+ *
+ * A call into Go wakes threads of its own, which costs more than these do. What is not plain goes to Go: there is
+ * the rule (core.ParseName, core/frame), and there the words for what is wrong.
+ */
+#include "hyperion_vault.h"
+
+#include "golib.h"
+#include "lib/stringinfo.h"
+#include "port/pg_bswap.h"
+#include "request.h"
+
+/* as in core/frame */
+#define PROTOCOL_VERSION	1
+#define OP_UNWRAP			2
+#define MAX_TEXT			255
+#define MAX_REQUEST_ID_LEN	128
+#define MAX_KEY_ID_LEN		2048
+#define MAX_WRAPPED_LEN		6144
+
+static bool
+IsNameByte(unsigned char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+}
+
+/*
+ * Whether bytes are a name by the rule of core.ParseName. False is no answer: Go knows.
+ */
+bool
+HvIsName(HvBytes name)
+{
+	size_t		start = 0;		/* of the segment */
+
+	if (name.len > HV_MAX_NAME_LEN)
+		return false;
+	for (size_t i = 0; i <= name.len; i++)
+	{
+		const unsigned char *segment = name.data + start;
+		size_t		len = i - start;
+
+		if (i < name.len && name.data[i] != '/')
+		{
+			if (!IsNameByte(name.data[i]))
+				return false;
+			continue;
+		}
+		if (len == 0 || (segment[0] == '.' && (len == 1 || (len == 2 && segment[1] == '.'))))
+			return false;
+		start = i + 1;
+	}
+	return true;
+}
+
+static bool
+Between(HvBytes bytes, size_t least, size_t most)
+{
+	return bytes.len >= least && bytes.len <= most;
+}
+
+static bool
+IsPlain(const HvOrigin *origin, const HvStored *stored, int n)
+{
+	if (n < 1 || n > HV_KEYS_PER_REQUEST || !Between(origin->database, 1, MAX_TEXT) || !Between(origin->role, 1, MAX_TEXT) ||
+		!Between(origin->session_role, 0, MAX_TEXT) || !Between(origin->client_addr, 0, MAX_TEXT) ||
+		!Between(origin->request_id, 0, MAX_REQUEST_ID_LEN))
+		return false;
+	for (int i = 0; i < n; i++)
+		if (stored[i].version < 1 || !Between(stored[i].key_id, 1, MAX_KEY_ID_LEN) ||
+			!Between(stored[i].wrapped, 1, MAX_WRAPPED_LEN))
+			return false;
+	return true;
+}
+
+static void
+Put32(StringInfo to, uint32 value)
+{
+	value = pg_hton32(value);
+	appendBinaryStringInfo(to, (const char *) &value, sizeof(value));
+}
+
+static void
+Put(StringInfo to, HvBytes bytes)
+{
+	Put32(to, (uint32) bytes.len);
+	if (bytes.len > 0)
+		appendBinaryStringInfo(to, (const char *) bytes.data, (int) bytes.len);
+}
+
+/*
+ * The framed request for the data keys of n versions, as frame.AppendRequest makes it; palloc'd. Nothing in it is secret.
+ * Empty when a field is not as it has to be: Go says what is wrong with it.
+ */
+HvBytes
+HvPlainUnwrapRequest(const HvOrigin *origin, HvBytes action, const HvBinding *binding, const HvStored *stored, int n)
+{
+	StringInfoData frame;
+	uint32		len;
+
+	if (!IsPlain(origin, stored, n))
+		return (HvBytes) {NULL, 0};
+	initStringInfo(&frame);
+	Put32(&frame, 0);
+	appendStringInfoCharMacro(&frame, PROTOCOL_VERSION);
+	appendStringInfoCharMacro(&frame, OP_UNWRAP);
+	Put(&frame, origin->database);
+	Put(&frame, origin->role);
+	Put(&frame, origin->session_role);
+	Put(&frame, origin->client_addr);
+	Put(&frame, origin->request_id);
+	Put(&frame, action);
+	Put(&frame, binding->name);
+	appendBinaryStringInfo(&frame, (const char *) binding->id.data, HV_ID_LEN);
+	Put32(&frame, (uint32) n);
+	for (int i = 0; i < n; i++)
+	{
+		uint64		version = pg_hton64((uint64) stored[i].version);
+
+		appendBinaryStringInfo(&frame, (const char *) &version, sizeof(version));
+		Put(&frame, stored[i].key_id);
+		Put(&frame, stored[i].wrapped);
+	}
+	len = pg_hton32((uint32) (frame.len - sizeof(uint32)));
+	memcpy(frame.data, &len, sizeof(len));
+	return (HvBytes) {(const unsigned char *) frame.data, (size_t) frame.len};
+}
+
+/*
+ * Refuse a content type whose values text cannot hold. Go is asked once in a row for the same one.
+ */
+void
+HvCheckReadableText(HvBytes content_type)
+{
+	static unsigned char readable[64];
+	static size_t len = 0;
+
+	if (content_type.len == len && len > 0 && memcmp(content_type.data, readable, len) == 0)
+		return;
+	HV_CALL_GO(check_text, content_type, false);
+	if (content_type.len <= sizeof(readable))
+	{
+		memcpy(readable, content_type.data, content_type.len);
+		len = content_type.len;
+	}
+}
