@@ -93,6 +93,7 @@ if [ "$what" = test ]; then
 	need systemd-nspawn systemd-container
 	need python3 python3
 	command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || daemons+=(pgbouncer)
+	command -v socat >/dev/null || daemons+=(socat) # passes bytes on, as no pooler does
 	command -v promtool >/dev/null || daemons+=(prometheus) # its tool checks the alert rules
 	command -v etcd >/dev/null || daemons+=(etcd-server)
 	command -v patroni >/dev/null || daemons+=(patroni)
