@@ -48,6 +48,7 @@ func TestLeftBehindPrimary(t *testing.T) {
 	if !a.holds(d, vault.ConditionLeftBehind) {
 		t.Error("it is not told")
 	}
+	a.staysAway(d)
 	stays := a.openWith(func(c *Config) { c.StayHome = true }, a.dir, b.dir)
 	a.eventually("it is told where reads stay", func() bool {
 		_ = stays.CheckWriter(t.Context())
@@ -56,6 +57,24 @@ func TestLeftBehindPrimary(t *testing.T) {
 	r, err := stays.Replication(t.Context())
 	if err != nil || r.Known || !r.LeftBehind || a.version(stays, "a") != 1 {
 		t.Errorf("%+v %v", r, err)
+	}
+}
+
+// staysAway wants version 2 of each read although the server that was left behind has the longer log by now: the length
+// alone does not keep reads from it. Neither the way home nor a new connection leads there.
+func (s *server) staysAway(d *DB) {
+	s.t.Helper()
+	s.sql("app", "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1 << 20)); CHECKPOINT")
+	for end := time.Now().Add(3 * homeEvery); time.Now().Before(end); wait(s.t.Context(), 20*time.Millisecond) {
+		if v := s.version(d, "a"); v != 2 {
+			s.t.Fatalf("reads went back to version %d of the server that was left behind", v)
+		}
+	}
+	home := d.reader.hosts.all[0]
+	d.reader.hosts.setOld(home, false) // as before anybody has asked it
+	d.reader.Reset()
+	if v := s.version(d, "a"); v != 2 || d.reader.hosts.current() == home {
+		s.t.Fatalf("a new connection reads version %d", v)
 	}
 }
 
