@@ -65,7 +65,7 @@ func TestPassingOnIsNoPooler(t *testing.T) {
 			must(t, d.FindPooler(ctx))
 			n := newSecret("by/" + name)
 			must(t, only(d.CreateSecret(ctx, n, origin("x"))))
-			got, err := d.ReadSealed(ctx, []core.Name{n.Name}, 0, vault.Freshness{Primary: true})
+			got, err := sealedRows(d, ctx, []core.Name{n.Name}, 0, vault.Freshness{Primary: true})
 			must(t, err)
 			if len(got) != 1 {
 				t.Errorf("%d secrets are read", len(got))
