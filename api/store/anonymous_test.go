@@ -62,8 +62,3 @@ func statusOf(d *DB, ctx context.Context) (vault.Status, error) {
 	s, _, err := d.Status(ctx, anonymous)
 	return s, err
 }
-
-func auditAfter(d *DB, ctx context.Context, after int64, limit int) ([]vault.AuditRecord, error) {
-	rows, _, err := d.AuditAfter(ctx, vault.Itself(), after, limit)
-	return rows, err
-}
