@@ -146,7 +146,7 @@ func (t *SQLAttempt) check() error {
 	switch t.Action {
 	case ActionCreate, ActionRead, ActionUpdate, ActionDelete, ActionRotate, ActionVerify, ActionList, ActionDescribe,
 		ActionConfigure, ActionExpire, ActionGrant, ActionRevoke, ActionAudit, ActionAuditPrune,
-		ActionAuthConfigure:
+		ActionAuthConfigure, ActionTokenCreate, ActionTokenRenew, ActionTokenRevoke:
 	default:
 		return core.Errorf(core.Invalid, "that action is not an SQL caller's")
 	}

@@ -156,12 +156,21 @@ func TestRecordForSQL(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	})
+	for _, action := range []vault.Action{vault.ActionTokenCreate, vault.ActionTokenRenew, vault.ActionTokenRevoke} {
+		t.Run("OK failed "+string(action), func(t *testing.T) {
+			try := vault.SQLAttempt{Action: action, Name: "ci", Outcome: vault.OutcomeFailed, Code: core.Unavailable}
+			wantCode(t, d.RecordForSQL(t.Context(), backend, try), "")
+			if e := d.one(t); e.Action != action || e.Name != "ci" {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
 	for name, change := range map[string]func(*vault.SQLAttempt){
 		"ok grant":       func(a *vault.SQLAttempt) { a.Action, a.Outcome, a.Code = vault.ActionGrant, vault.OutcomeOK, "" },
 		"ok":             func(a *vault.SQLAttempt) { a.Outcome, a.Code = vault.OutcomeOK, "" },
 		"no code":        func(a *vault.SQLAttempt) { a.Code = "" },
 		"unknown code":   func(a *vault.SQLAttempt) { a.Code = "x" },
-		"unknown action": func(a *vault.SQLAttempt) { a.Action = "token_create" },
+		"unknown action": func(a *vault.SQLAttempt) { a.Action = "token_steal" },
 	} {
 		t.Run("Err "+name, func(t *testing.T) {
 			a := good
