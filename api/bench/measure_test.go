@@ -108,12 +108,13 @@ func TestMeasureCPU(t *testing.T) {
 	w := func(context.Context) (func() error, func(), error) {
 		return func() error { time.Sleep(time.Millisecond); return nil }, func() { closed.Store(true) }, nil
 	}
-	looks := 0
+	var looks atomic.Int64 // by measure and by its clock
 	r, err := measure(t.Context(), 20*time.Millisecond, measurement{workers: []worker{w}}, func() map[process]time.Duration {
-		if looks++; closed.Load() {
+		n := looks.Add(1)
+		if closed.Load() {
 			return nil
 		}
-		return map[process]time.Duration{{partDatabase, 1}: time.Duration(looks) * time.Second}
+		return map[process]time.Duration{{partDatabase, 1}: time.Duration(n) * time.Second}
 	})
 	if err != nil || !closed.Load() || r.cpu[partDatabase] <= 0 || r.cpu[partAPI] != 0 {
 		t.Errorf("%v, closed: %v, %v", err, closed.Load(), r.cpu)

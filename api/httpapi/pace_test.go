@@ -20,7 +20,7 @@ func TestABodyIsLimitedAndItsRequestIsNot(t *testing.T) {
 		"DescribeSecrets": {method: "GET", path: "/v1/secrets"},
 		"DeleteSecret":    {method: "DELETE", path: "/v1/secrets/a"},
 		"CreateSecret":    {method: "POST", path: "/v1/secrets", body: `{"name":"new","value":"` + marker + `"}`},
-		"ReadSealed":      {method: "POST", path: "/v1/batch-read", body: `{"names":["a"]}`},
+		"ReadEach":        {method: "POST", path: "/v1/batch-read", body: `{"names":["a"]}`},
 	} {
 		t.Run(op, func(t *testing.T) {
 			a := newAPI(t, func(c *httpapi.Config) { c.SlowLimit = limit })
