@@ -124,10 +124,17 @@ CREATE TYPE vault.secret_id_info AS (
 
 -- Admin tokens become tokens of vault_admin, as valid as they were.
 ALTER TABLE vault.admin_tokens RENAME TO tokens;
-ALTER TABLE vault.tokens RENAME CONSTRAINT admin_tokens_pkey TO tokens_pkey;
-ALTER TABLE vault.tokens RENAME CONSTRAINT admin_tokens_name_len TO tokens_name_len;
-ALTER TABLE vault.tokens RENAME CONSTRAINT admin_tokens_fingerprint_key TO tokens_fingerprint_key;
-ALTER TABLE vault.tokens RENAME CONSTRAINT admin_tokens_fingerprint_len TO tokens_fingerprint_len;
+DO $$
+DECLARE
+    c record;
+BEGIN
+    -- Also those for NOT NULL, which have names from PostgreSQL 18 on.
+    FOR c IN SELECT x.conname AS old FROM pg_catalog.pg_constraint x
+             WHERE x.conrelid = 'vault.tokens'::pg_catalog.regclass AND pg_catalog.starts_with(x.conname, 'admin_tokens_') LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE vault.tokens RENAME CONSTRAINT %I TO %I', c.old, pg_catalog.substr(c.old, 7));
+    END LOOP;
+END
+$$;
 ALTER TABLE vault.tokens
     ADD COLUMN holder vault.grantee,
     ADD COLUMN role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,
