@@ -41,7 +41,7 @@ func TestSplitOfTheSchema(t *testing.T) {
 	if err != nil || len(parts) < 10 {
 		t.Fatalf("%d parts, %v", len(parts), err)
 	}
-	known := []string{"CREATE ", "COMMENT ON ", "ALTER ", "DO ", "SELECT ", "REVOKE ", "INSERT "}
+	known := []string{"CREATE ", "COMMENT ON ", "ALTER ", "DO ", "SELECT ", "REVOKE ", "INSERT ", "LOCK ", "UPDATE ", "DROP ", "GRANT "}
 	for _, part := range parts {
 		b, err := os.ReadFile(part)
 		if err != nil {
