@@ -161,7 +161,7 @@ grep '^SKIP ' "$TMP/packages.log" || true
 mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/(core|api)(/|$)')
 go_tests integration "${rest[@]}"
 # Go knows of nothing that these tests start, and would serve the result of an earlier run.
-HV_CLUSTER=1 go_tests cluster -count 1 -timeout 8m -v -run '^TestCluster$' ./api/clustertest
+HV_CLUSTER=1 go_tests cluster -count 1 -timeout 12m -v -run '^TestCluster$' ./api/clustertest
 jq -r 'select(.Action == "output" and (.Output | startswith("CLUSTER"))) | .Output | rtrimstr("\n")' "$TMP/cluster.json"
 
 # The same in containers, with the upgrade from the previous version; it says why where it cannot.
