@@ -48,6 +48,7 @@ func (s *server) readBody(c *gin.Context, action vault.Action, limit int64) ([]b
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if err == io.EOF {
+			pace.end()
 			return buf, nil
 		}
 		if err != nil {
@@ -62,8 +63,7 @@ func (s *server) readBody(c *gin.Context, action vault.Action, limit int64) ([]b
 	}
 }
 
-// bodyPace gives a body its limit, and more as it comes: a drip earns nothing, and a slow line is not cut off. net/http
-// takes the limit away at the end of the body, so that it does not end the request while it is worked on.
+// bodyPace gives a body its limit, and more as it comes: a drip earns nothing, and a slow line is not cut off.
 type bodyPace struct {
 	control *http.ResponseController
 	begun   time.Time
@@ -78,6 +78,9 @@ func newBodyPace(w http.ResponseWriter, limit time.Duration) bodyPace {
 func (p bodyPace) allow(n int) {
 	_ = p.control.SetReadDeadline(p.begun.Add(p.limit + time.Duration(n)*time.Second/slowRate))
 }
+
+// end takes the limit away: it would end the request, which is complete, while it is worked on.
+func (p bodyPace) end() { _ = p.control.SetReadDeadline(time.Time{}) }
 
 func bodyError(err error) error {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {

@@ -453,6 +453,7 @@ func TestSlowBodies(t *testing.T) {
 			pace.allow(n)
 			m, err := r.Body.Read(buf)
 			if n += m; err == io.EOF {
+				pace.end()
 				got <- nil
 				return
 			} else if err != nil {
