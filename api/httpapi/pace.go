@@ -23,10 +23,6 @@ type paced struct {
 
 // ServeHTTP implements http.Handler.
 func (p paced) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength == 0 {
-		// Nothing is to come: what limits a body must not end the request while its handler works.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	}
 	p.next.ServeHTTP(&pacedWriter{w, http.NewResponseController(w), p.limit}, r)
 }
 

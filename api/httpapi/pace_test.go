@@ -21,10 +21,12 @@ func TestABodyIsLimitedAndItsRequestIsNot(t *testing.T) {
 		"DeleteSecret":    {method: "DELETE", path: "/v1/secrets/a"},
 		"CreateSecret":    {method: "POST", path: "/v1/secrets", body: `{"name":"new","value":"` + marker + `"}`},
 		"ReadEach":        {method: "POST", path: "/v1/batch-read", body: `{"names":["a"]}`},
+		"AppendVersion":   {method: "POST", path: "/v1/secrets/svc/key/rotate"}, // whose handler looks for a body that is not there
 	} {
 		t.Run(op, func(t *testing.T) {
 			a := newAPI(t, func(c *httpapi.Config) { c.SlowLimit = limit })
 			a.create("a", marker)
+			a.want(call{method: "POST", path: "/v1/secrets", body: automatic}, 201, "")
 			requests := make(chan context.Context, 1)
 			inner := fromInside(a)
 			at := serve(t, a, func(c *httpapi.ServerConfig, _ *http.Server) {
@@ -48,21 +50,33 @@ func TestABodyIsLimitedAndItsRequestIsNot(t *testing.T) {
 				}
 				return nil
 			})
-			r, err := http.NewRequestWithContext(t.Context(), c.method, "http://"+at+c.path, strings.NewReader(c.body))
-			must(t, err)
-			for name, v := range map[string]string{"Authorization": "Bearer " + a.token, "Content-Type": "application/json", "If-Match": "*"} {
-				r.Header.Set(name, v)
-			}
 			tr := &http.Transport{}
 			defer tr.CloseIdleConnections()
-			resp, err := tr.RoundTrip(r)
-			must(t, err)
-			defer func() { _ = resp.Body.Close() }()
-			if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode >= 300 || !waited {
-				t.Errorf("%d %s %v; it waited: %v", resp.StatusCode, body, err, waited)
+			if status, body := a.overConnection(tr, at, c); status >= 300 || !waited {
+				t.Errorf("%d %s; it waited: %v", status, body, waited)
+			}
+			// A limit that had not been lifted would have cancelled every later request of the connection too.
+			if status, body := a.overConnection(tr, at, call{method: "GET", path: "/v1/metadata/svc/key"}); status != 200 {
+				t.Errorf("the next request on the connection: %d %s", status, body)
 			}
 		})
 	}
+}
+
+// overConnection sends a call over one connection, as long as that lasts, and reads the whole answer.
+func (a *api) overConnection(tr *http.Transport, at string, c call) (status int, body []byte) {
+	a.t.Helper()
+	r, err := http.NewRequestWithContext(a.t.Context(), c.method, "http://"+at+c.path, strings.NewReader(c.body))
+	must(a.t, err)
+	for name, v := range map[string]string{"Authorization": "Bearer " + a.token, "Content-Type": "application/json", "If-Match": "*"} {
+		r.Header.Set(name, v)
+	}
+	resp, err := tr.RoundTrip(r)
+	must(a.t, err)
+	defer func() { _ = resp.Body.Close() }()
+	body, err = io.ReadAll(resp.Body)
+	must(a.t, err)
+	return resp.StatusCode, body
 }
 
 // TestHeadIsRecordedAsGet also when the guard refuses it before its handler: by what its route is for.
