@@ -213,3 +213,31 @@ func (d *door) newToken(t *testing.T, name string) vault.Bearer {
 	}
 	return vault.Bearer(made.Reveal())
 }
+
+// TestPanicOfTheScreen: a panic of the query that a flood's callers share is theirs, and is counted once.
+func TestPanicOfTheScreen(t *testing.T) {
+	d := newDoor(t)
+	d.mustCreate(t, "a", marker)
+	guess := vault.Caller{Addr: netip.MustParseAddr("192.0.2.1"), Bearer: vault.Bearer("hvt_" + strings.Repeat("A", 43))}
+	d.refuse(t, guess, 100)
+	*d.now = d.now.Add(time.Second / 2) // what the screen knows of the token is old, and the bucket is still empty
+	guess.Bearer = vault.Bearer("hvt_" + strings.Repeat("B", 42) + "A")
+	d.store.FailWith(func(op string) error {
+		if op == "Passing" {
+			panic(marker)
+		}
+		return nil
+	})
+	before := core.Panics()
+	defer func() {
+		p, ok := recover().(*core.Error)
+		if !ok || strings.Contains(p.Error(), marker) || !strings.Contains(p.Error(), "TestPanicOfTheScreen") {
+			t.Errorf("panicked with %v", p)
+		}
+		if n := core.Panics() - before; n != 1 {
+			t.Errorf("%d panics are counted", n)
+		}
+	}()
+	_, err := d.Delete(t.Context(), guess, "a", 0)
+	t.Errorf("answered %v", err)
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 const (
@@ -33,18 +35,19 @@ type screened struct {
 	at     time.Time
 }
 
-// screenQuery asks about several callers. passes is written before done is closed.
+// screenQuery asks about several callers. passes and panicked are written before done is closed.
 type screenQuery struct {
-	about  map[Credential]struct{}
-	passes map[Credential]bool
-	done   chan struct{}
+	about    map[Credential]struct{}
+	passes   map[Credential]bool
+	panicked *core.Error // of the query; nil = none
+	done     chan struct{}
 }
 
 // askScreen returns those of several callers that pass.
 type askScreen func(context.Context, []Credential) ([]Credential, error)
 
 // pass reports whether the caller passes, by an answer of the last screenHolds or by a new one. Without an answer it
-// does not pass.
+// does not pass. A panic of the query is that of every caller that waits for it.
 func (s *tokenScreen) pass(ctx context.Context, by Credential, now Clock, ask askScreen) bool {
 	s.mu.Lock()
 	if v, ok := s.verdict[by]; ok && fresh(v.at, now()) {
@@ -63,6 +66,9 @@ func (s *tokenScreen) pass(ctx context.Context, by Credential, now Clock, ask as
 	s.mu.Unlock()
 	select {
 	case <-q.done:
+		if q.panicked != nil {
+			panic(q.panicked)
+		}
 		return q.passes[by]
 	case <-ctx.Done():
 		return false
@@ -94,7 +100,11 @@ func (s *tokenScreen) run(now Clock, ask askScreen) {
 func (s *tokenScreen) send(q *screenQuery, now Clock, ask askScreen) {
 	q.passes = make(map[Credential]bool, len(q.about))
 	defer close(q.done)
-	defer func() { _ = recover() }() // as a query that fails: no request's own goroutine could unwind it
+	defer func() { // it is nobody's own goroutine
+		if p := recover(); p != nil {
+			q.panicked = core.Recovered(p)
+		}
+	}()
 	defer s.keep(q, now)
 	ctx, cancel := context.WithTimeout(context.Background(), screenTimeout)
 	defer cancel()
