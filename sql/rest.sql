@@ -3,29 +3,17 @@
 -- arguments say who asks: the fingerprint of a token that is stored, the address of the client, and the claims of a batch
 -- token, which the API has opened.
 
-CREATE FUNCTION vault.public_id(fingerprint bytea) RETURNS bytea
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT pg_catalog.substring(fingerprint, 1, 8) $$;
-COMMENT ON FUNCTION vault.public_id(bytea) IS 'the part of a fingerprint by which a token is found';
-
 CREATE FUNCTION vault.address_within(address inet, bound cidr[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT bound IS NULL OR coalesce((SELECT bool_or(address <<= b) FROM unnest(bound) b), false) $$;
 COMMENT ON FUNCTION vault.address_within(inet, cidr[]) IS 'whether an address is in one of the networks; null: any may be';
 
 CREATE FUNCTION vault.found_token(fingerprint bytea) RETURNS vault.tokens
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    t vault.tokens;
-BEGIN
-    FOR t IN SELECT x.* FROM vault.tokens x WHERE substring(x.fingerprint, 1, 8) = vault.public_id(found_token.fingerprint) LOOP
-        IF vault.same_bytes(t.fingerprint, found_token.fingerprint) THEN
-            RETURN t;
-        END IF;
-    END LOOP;
-    RETURN NULL;
-END
+    SELECT x FROM vault.tokens x
+    WHERE substring(x.fingerprint, 1, 8) = substring(found_token.fingerprint, 1, 8)
+      AND vault.same_bytes(x.fingerprint, found_token.fingerprint)
 $$;
 COMMENT ON FUNCTION vault.found_token(bytea) IS 'the token with a fingerprint, compared in constant time; null: there is none';
 

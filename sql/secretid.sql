@@ -7,18 +7,11 @@ AS $$ SELECT ROW(s.id, s.uses_left, s.bound_cidrs::text[], s.created_at, s.expir
 COMMENT ON FUNCTION vault.secret_id_of(vault.secret_ids) IS 'the public part of a row';
 
 CREATE FUNCTION vault.found_secret_id(fingerprint bytea) RETURNS vault.secret_ids
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    s vault.secret_ids;
-BEGIN
-    FOR s IN SELECT x.* FROM vault.secret_ids x WHERE substring(x.fingerprint, 1, 8) = vault.public_id(found_secret_id.fingerprint) LOOP
-        IF vault.same_bytes(s.fingerprint, found_secret_id.fingerprint) THEN
-            RETURN s;
-        END IF;
-    END LOOP;
-    RETURN NULL;
-END
+    SELECT x FROM vault.secret_ids x
+    WHERE substring(x.fingerprint, 1, 8) = substring(found_secret_id.fingerprint, 1, 8)
+      AND vault.same_bytes(x.fingerprint, found_secret_id.fingerprint)
 $$;
 COMMENT ON FUNCTION vault.found_secret_id(bytea) IS 'the secret id with a fingerprint, compared in constant time; null: there is none';
 
