@@ -3,6 +3,7 @@ package exttest
 import (
 	"bytes"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -79,6 +80,29 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		load()
 		api.MustStop(t)
 		checkRestored(t, c, db, api, contents(admin))
+	})
+}
+
+// A dump of an earlier release needs that release's schema, which this package has: tables have other names since.
+func TestRestoreOfAnEarlierRelease(t *testing.T) {
+	c := startCluster(t, true)
+	forEachRelease(t, c, func(t *testing.T, version string) {
+		db, _ := c.install(t, "earlier", version)
+		api := vaulttest.NewServer(t, db, "VAULT_LOCAL_MASTER_KEY="+strings.Repeat("QUFB", 10)+"QUE=")
+		admin := c.connect(t, db.Name, vaulttest.Superuser) // which knows the socket of the API
+		fill(t, api, admin)
+		db.AwaitAudit(t)
+		dump := filepath.Join(c.Dir(), "earlier.dump")
+		must(t, c, "pg_dump", "-h", c.Dir(), "-U", "postgres", "-Fc", "-f", dump, db.Name)
+		api.MustStop(t)
+		target := c.restoreInto(t, "earlier_restored")
+		s := c.connect(t, target.Name, vaulttest.Superuser)
+		s.exec("CREATE EXTENSION hyperion_vault VERSION '" + version + "'")
+		must(t, c, "pg_restore", "-h", c.Dir(), "-U", "postgres", "--exit-on-error", "-d", target.Name, dump)
+		for _, updated := range []*session{admin, s} {
+			updated.exec("ALTER EXTENSION hyperion_vault UPDATE")
+		}
+		checkRestored(t, c, target, api, contents(admin))
 	})
 }
 
