@@ -79,7 +79,8 @@ func (p bodyPace) allow(n int) {
 	_ = p.control.SetReadDeadline(p.begun.Add(p.limit + time.Duration(n)*time.Second/slowRate))
 }
 
-// end takes the limit away: it would end the request, which is complete, while it is worked on.
+// end takes the limit away. Where there is no body, net/http watches the connection already and takes the limit for its end:
+// it would cancel this request, while it is worked on, and every later one of the connection.
 func (p bodyPace) end() { _ = p.control.SetReadDeadline(time.Time{}) }
 
 func bodyError(err error) error {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -93,7 +94,7 @@ func checkVaultHeaders(h http.Header) error {
 
 // decodeLogin reads the body of a login of any method. It may be empty, as with a certificate.
 func decodeLogin(body []byte, r *vault.LoginRequest) (appRole bool, err error) {
-	if text := strings.TrimSpace(string(body)); text == "" || text == "null" {
+	if text := bytes.TrimSpace(body); len(text) == 0 || string(text) == "null" { // which makes no copy
 		return false, nil
 	}
 	o, err := parseObject(body, nil)
