@@ -91,7 +91,7 @@ $(UPGRADE_SCRIPT): $(UPGRADE_PARTS) $(wildcard extension/upgradescript/*.go)
 	$(GO) run ./extension/upgradescript $(UPGRADE_PARTS) > $@.tmp && mv $@.tmp $@
 endif
 
-# asyncpreemptoff: Go's preemption signal is the signal PostgreSQL's latches are woken by (docs/DECISIONS.md).
+# asyncpreemptoff: Go's preemption signal is the signal PostgreSQL's latches are woken by (docs/decisions/0004).
 # The header that cgo generates is not used: the shim declares what it calls.
 GOLIB_LDFLAGS = -s -w -X runtime.godebugDefault=asyncpreemptoff=1
 # Folders count as well: a file taken away changes only them.
