@@ -165,7 +165,7 @@ test: ## everything one machine can run: build, install, lint, Go tests, SQL reg
 	@scripts/test.sh
 
 test-unit: ## Go tests of core and api under the race detector
-	$(GO) test -race ./core/... ./api/...
+	$(GO) test -race ./core/... ./api/... ./bench
 
 test-integration: ## every Go test; PostgreSQL is required, a missing one fails instead of skipping
 	HV_REQUIRE_PG=1 $(GO) test ./...

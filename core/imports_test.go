@@ -53,8 +53,8 @@ var environmentReaders = []string{
 // apiPeers meet in api/vault and never import each other.
 var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit", "api/certificate", "api/login"}
 
-// testFolders hold what only tests, and api/bench, use.
-var testFolders = []string{module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/api/bench"}
+// testFolders hold what only tests, and bench, use.
+var testFolders = []string{module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/bench"}
 
 // violations returns what in files breaks the import rules.
 func violations(files []source) []string {
@@ -77,7 +77,7 @@ func violations(files []source) []string {
 	return found
 }
 
-// importProblem returns why f may not import imp, or "". api/bench is no part of
+// importProblem returns why f may not import imp, or "". bench is no part of
 // the product: it measures gin and pgx bare, beside the product, so it may import
 // both.
 func importProblem(f source, imp string) string {
@@ -97,13 +97,13 @@ func importProblem(f source, imp string) string {
 		return why
 	}
 	switch {
-	case underAny(imp, testFolders...) && !f.in("api/vaulttest", "api/bench"):
+	case underAny(imp, testFolders...) && !f.in("api/vaulttest", "bench"):
 		return "the product uses no part of its tests"
 	case imp == "testing" && !f.in("api/vaulttest"):
 		return "testing only in api/vaulttest and tests"
-	case underAny(imp, "github.com/gin-gonic", "github.com/gin-contrib") && !f.in("api/httpapi", "api/bench"):
+	case underAny(imp, "github.com/gin-gonic", "github.com/gin-contrib") && !f.in("api/httpapi", "bench"):
 		return "gin only in api/httpapi"
-	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/vaulttest", "api/bench"):
+	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/vaulttest", "bench"):
 		return "pgx only in api/store and api/vaulttest"
 	case underAny(imp, "github.com/coreos/go-oidc", "github.com/go-jose") && !f.in("api/login"):
 		return "OpenID only in api/login"
@@ -257,9 +257,9 @@ func TestImportRulesFind(t *testing.T) {
 		file("api/login/jwt.go", module+"/api/store"),
 		file("api/store/store.go", "testing"),
 		file("api/store/store.go", module+"/api/vaulttest"),
-		file("api/cmd/hyperion-vault-api/main.go", module+"/api/bench"),
+		file("api/cmd/hyperion-vault-api/main.go", module+"/bench"),
 		file("api/agent/agent.go", module+"/api/vault/doortest"),
-		file("api/bench/main.go", "github.com/aws/aws-sdk-go-v2/aws"),
+		file("bench/main.go", "github.com/aws/aws-sdk-go-v2/aws"),
 		file("api/store/store.go", "C"),
 		file("api/store/store.go", "github.com/caarlos0/env/v11"),
 		use("api/store/store.go", "os.Getenv"),
@@ -283,7 +283,7 @@ func TestImportRulesFind(t *testing.T) {
 		file("api/cmd/hyperion-vault-api/main.go", "os", module+"/api/store", module+"/api/httpapi"),
 		use("api/cmd/hyperion-vault-api/main.go", "os.Environ"),
 		use("api/config/config.go", "os.LookupEnv"),
-		file("api/bench/gin.go", "github.com/gin-gonic/gin", "github.com/jackc/pgx/v5", module+"/api/vaulttest"),
+		file("bench/gin.go", "github.com/gin-gonic/gin", "github.com/jackc/pgx/v5", module+"/api/vaulttest"),
 		use("api/audit/journal.go", "time.Now"),
 	}
 	for _, v := range violations(fine) {

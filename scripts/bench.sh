@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a fresh private server and API, measures both (api/bench, flags from BENCH_FLAGS), prints a table, and
+# Starts a fresh private server and API, measures both (bench, flags from BENCH_FLAGS), prints a table, and
 # removes everything again.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
@@ -27,4 +27,4 @@ quietly "make up" "$ROOT/scripts/up.sh"
 (umask 077 && printf '%s' "$VAULT_ADMIN_TOKEN" >"$TMP/token")
 cd "$ROOT"
 # shellcheck disable=SC2086 # flags are words
-"$GO" run ./api/bench -addr "$VAULT_ADDR" -token-file "$TMP/token" -key-file "$DEV_DIR/master.key" ${BENCH_FLAGS:-}
+"$GO" run ./bench -addr "$VAULT_ADDR" -token-file "$TMP/token" -key-file "$DEV_DIR/master.key" ${BENCH_FLAGS:-}

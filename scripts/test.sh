@@ -152,7 +152,7 @@ needed build build_all
 needed install install_extension
 stage lint "$ROOT/scripts/lint.sh" quick || cat "$TMP/lint.log"
 # PostgreSQL is required in both: a Go test runs once, whatever it needs.
-go_tests unit -race ./core/... ./api/...
+go_tests unit -race ./core/... ./api/... ./bench
 needed server private_server
 regress
 stage demo try_demo || cat "$TMP/demo.log"
