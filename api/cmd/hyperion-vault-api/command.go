@@ -41,8 +41,8 @@ func failed(err error) error {
 	return &failure{exit: exitFailed, err: err}
 }
 
-// report prints err and returns the exit code for it.
-func report(w io.Writer, err error) int {
+// report prints err, which the command of that path returned, and returns the exit code for it.
+func report(w io.Writer, path string, err error) int {
 	if err == nil {
 		return 0
 	}
@@ -58,7 +58,7 @@ func report(w io.Writer, err error) int {
 	if errors.As(err, &f) {
 		return f.exit
 	}
-	fmt.Fprintln(w, `hint: "hyperion-vault-api help" lists the commands`)
+	fmt.Fprintf(w, "hint: \"%s --help\" shows the usage\n", strings.TrimSuffix(path, " help"))
 	return exitUsage
 }
 
@@ -108,6 +108,7 @@ func newCommand(p program) *cobra.Command {
 		},
 	)
 	completionNeedsShell(root)
+	explainUsage(root)
 	return root
 }
 

@@ -32,8 +32,8 @@ func run() int {
 	collectLess()
 	ctx, stop := untilSignal()
 	defer stop()
-	err := newCommand(program{environ: os.Environ, out: os.Stdout, errOut: os.Stderr}).ExecuteContext(ctx)
-	return report(os.Stderr, err)
+	called, err := newCommand(program{environ: os.Environ, out: os.Stdout, errOut: os.Stderr}).ExecuteContextC(ctx)
+	return report(os.Stderr, called.CommandPath(), err)
 }
 
 // gcPercent is by how much the heap may grow between two garbage collections. What lives in it is a few megabytes, and

@@ -52,7 +52,8 @@ func TestCalls(t *testing.T) {
 		{"OKHelpFlag", []string{"token", "create", "--help"}, 0, "--ttl", ""},
 		{"ErrUnknownCommand", []string{"frobnicate"}, 2, "", `unknown command "frobnicate"`},
 		{"ErrUnknownFlag", []string{"serve", "--fast"}, 2, "", "unknown flag: --fast"},
-		{"ErrServeArgument", []string{"serve", "now"}, 2, "", "unknown command"},
+		{"ErrServeArgument", []string{"serve", "now"}, 2, "", `"hyperion-vault-api serve" takes no argument, and was given one argument`},
+		{"ErrHelpUnknown", []string{"help", "nosuch"}, 2, "", `unknown command "nosuch"`},
 		{"Completion", []string{"completion", "bash"}, 0, "# bash completion", ""},
 		{"ErrCompletionAlone", []string{"completion"}, 2, "", "completion needs bash, zsh, fish or powershell"},
 		{"ErrCompletionUnknown", []string{"completion", "nosuch"}, 2, "", "unknown command"},
@@ -194,7 +195,7 @@ func TestReport(t *testing.T) {
 		code int
 	}{{nil, 0}, {failed(nil), 0}, {failed(errors.New("x")), 1}, {errors.New("x"), 2}, {fmt.Errorf("x: %w", failed(errors.New("y"))), 1}} {
 		var b bytes.Buffer
-		if code := report(&b, tt.err); code != tt.code || (b.Len() == 0) != (code == 0) {
+		if code := report(&b, "hyperion-vault-api", tt.err); code != tt.code || (b.Len() == 0) != (code == 0) {
 			t.Errorf("%v: exit %d, %s", tt.err, code, b.String())
 		}
 	}
