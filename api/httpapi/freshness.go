@@ -28,7 +28,7 @@ func (s *server) readerOf(c *gin.Context) (vault.Caller, error) {
 		}
 	}
 	if v := h.Values(headerLSN); len(v) > 0 {
-		p, err := vault.ParsePosition(v[0])
+		p, err := core.ParsePosition(v[0])
 		if err != nil || len(v) > 1 {
 			return caller, core.Errorf(core.Invalid, "%s must be one position as a change answers it, as in 3-16/B374D848", headerLSN)
 		}
@@ -39,8 +39,8 @@ func (s *server) readerOf(c *gin.Context) (vault.Caller, error) {
 }
 
 // setPosition tells the client of a change what to send with a read that must see it.
-func setPosition(c *gin.Context, p vault.Position) {
-	if p != (vault.Position{}) {
+func setPosition(c *gin.Context, p core.Position) {
+	if p != (core.Position{}) {
 		c.Writer.Header().Set(headerLSN, p.String())
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // TestLSNOfChanges: every change of a secret answers where the log stands after it.
@@ -52,10 +53,10 @@ func TestFreshnessOfReads(t *testing.T) {
 			{nil, vault.Freshness{Primary: byDefault}},
 			{map[string]string{"Vault-Read-Consistency": "primary"}, vault.Freshness{Primary: true}},
 			{map[string]string{"Vault-Read-Consistency": "local"}, vault.Freshness{}},
-			{map[string]string{"Vault-Lsn": "16/b374D848"}, vault.Freshness{Primary: byDefault, Position: vault.Position{LSN: 0x16B374D848}}},
-			{map[string]string{"Vault-Lsn": "4294967295-0/1"}, vault.Freshness{Primary: byDefault, Position: vault.Position{Timeline: 1<<32 - 1, LSN: 1}}},
-			{map[string]string{"Vault-Lsn": "0/1", "Vault-Read-Consistency": "local"}, vault.Freshness{Position: vault.Position{LSN: 1}}},
-			{map[string]string{"Vault-Lsn": "0/1", "Vault-Read-Consistency": "primary"}, vault.Freshness{Primary: true, Position: vault.Position{LSN: 1}}},
+			{map[string]string{"Vault-Lsn": "16/b374D848"}, vault.Freshness{Primary: byDefault, Position: core.Position{LSN: 0x16B374D848}}},
+			{map[string]string{"Vault-Lsn": "4294967295-0/1"}, vault.Freshness{Primary: byDefault, Position: core.Position{Timeline: 1<<32 - 1, LSN: 1}}},
+			{map[string]string{"Vault-Lsn": "0/1", "Vault-Read-Consistency": "local"}, vault.Freshness{Position: core.Position{LSN: 1}}},
+			{map[string]string{"Vault-Lsn": "0/1", "Vault-Read-Consistency": "primary"}, vault.Freshness{Primary: true, Position: core.Position{LSN: 1}}},
 		} {
 			for _, c := range freshReads {
 				c.header = tt.header

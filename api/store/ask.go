@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // maxReadTries bounds how often a read on the reader is asked again.
@@ -82,13 +82,13 @@ func worse(last, err error) error {
 // readPrimary asks the writer, until its deadline: a new primary may be about to
 // appear. It believes no server that is in recovery.
 func readPrimary[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
-	return readPrimaryAt(ctx, d, vault.Position{}, plain(sql, args, row))
+	return readPrimaryAt(ctx, d, core.Position{}, plain(sql, args, row))
 }
 
 // readPrimaryAt is readPrimary that does not believe a server either which is behind the
 // position: one that is frozen and woken again takes itself for the primary for a while. How
 // long it looks for a better one is bounded, since anybody may ask for any position.
-func readPrimaryAt[T any](ctx context.Context, d *DB, at vault.Position, p pick[T]) ([]T, error) {
+func readPrimaryAt[T any](ctx context.Context, d *DB, at core.Position, p pick[T]) ([]T, error) {
 	ctx, cancel := d.withBound(ctx)
 	defer cancel()
 	begun := time.Now()

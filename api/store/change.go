@@ -33,7 +33,7 @@ type change[T any] struct {
 	// effect once. nil means that nobody can tell.
 	landed func(ctx context.Context) (T, bool, error)
 	// at, if set, receives where the primary's log stood after the change, unless the primary is gone by then.
-	at *vault.Position
+	at *core.Position
 	// impatient does not wait for a primary to appear.
 	impatient bool
 }
@@ -175,28 +175,28 @@ func send[T any](ctx context.Context, p *pool, c change[T]) (out T, f fate, err 
 // flushed returns where the log of the server stands that has just answered a change on this connection: at the end of
 // the commit's record or after it. Not where the next record would begin: that can be past a page's header, to where no
 // standby gets before more is written. Zero when the server does not say so soon; the change is done all the same.
-func flushed(ctx context.Context, conn *pgx.Conn) vault.Position {
+func flushed(ctx context.Context, conn *pgx.Conn) core.Position {
 	ctx, cancel := context.WithTimeout(ctx, positionTimeout)
 	defer cancel()
 	var text string
 	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
 		linkOf(conn).cut()
-		return vault.Position{}
+		return core.Position{}
 	}
-	l, err := vault.ParseLSN(text)
+	l, err := core.ParseLSN(text)
 	if err != nil {
-		return vault.Position{}
+		return core.Position{}
 	}
-	return vault.Position{Timeline: linkOf(conn).timeline, LSN: l} // which a primary keeps as long as it runs
+	return core.Position{Timeline: linkOf(conn).timeline, LSN: l} // which a primary keeps as long as it runs
 }
 
 // performAt is perform for a change of a secret, which returns its Position.
-func performAt[T any](ctx context.Context, d *DB, c change[T]) (T, vault.Position, error) {
-	var at vault.Position
+func performAt[T any](ctx context.Context, d *DB, c change[T]) (T, core.Position, error) {
+	var at core.Position
 	c.at = &at
 	out, err := perform(ctx, d, c)
 	if err != nil {
-		return out, vault.Position{}, err
+		return out, core.Position{}, err
 	}
 	return out, at, nil
 }
@@ -264,7 +264,7 @@ func fateOf(err error) fate {
 // barrier returns nil once everything visible on the primary is as durable as the
 // cluster's settings demand: a change found there may be one whose wait for the
 // synchronous standby was cut short, and a later commit waits for both.
-func (d *DB) barrier(ctx context.Context, at *vault.Position) error {
+func (d *DB) barrier(ctx context.Context, at *core.Position) error {
 	_, f, err := send(ctx, d.writer, change[string]{
 		sql: "SELECT pg_catalog.pg_logical_emit_message(true, 'hyperion_vault', '')::text", row: pgx.RowTo[string], at: at,
 	})

@@ -62,7 +62,7 @@ func decidedRead[T any](ctx context.Context, d *DB, f vault.Freshness, q decided
 
 // decidedForChange asks the primary, as a part of a change: it takes no part in the share of what clients read there.
 func decidedForChange[T any](ctx context.Context, d *DB, q decidedQuery[T]) ([]T, vault.Identity, error) {
-	return q.split(readPrimaryAt(ctx, d, vault.Position{}, q.pick))
+	return q.split(readPrimaryAt(ctx, d, core.Position{}, q.pick))
 }
 
 // pick implements pick.
@@ -142,7 +142,7 @@ func (d *DB) Decide(ctx context.Context, by vault.Credential, right, name string
 		return query[vault.Identity]{sql: decide, args: append(credentialArgs(by), right, orNull(name)), row: identityRow}, nil
 	}
 	if f == (vault.Freshness{Primary: true}) {
-		return exactlyOne(readPrimaryAt(ctx, d, vault.Position{}, ask)) // for a change
+		return exactlyOne(readPrimaryAt(ctx, d, core.Position{}, ask)) // for a change
 	}
 	who, err := exactlyOne(readFresh(ctx, d, f, ask))
 	if err != nil || who.Cause != vault.CauseTokenUnknown || f.Primary {

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // Waits between two looks whether a standby has replayed far enough.
@@ -36,8 +37,8 @@ const standing = `SELECT r, $1::text IS NULL OR coalesce(CASE WHEN r
 	FROM pg_catalog.pg_is_in_recovery() r`
 
 // standingArgs asks a position without a timeline of nobody who is known to be on an older one than some primary.
-func (d *DB) standingArgs(at vault.Position) []any {
-	if at == (vault.Position{}) {
+func (d *DB) standingArgs(at core.Position) []any {
+	if at == (core.Position{}) {
 		return []any{nil, int64(0)}
 	}
 	timeline := at.Timeline
@@ -69,7 +70,7 @@ func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) 
 }
 
 // readReplayed asks the reader, again and again while it is a standby that may still get to the position in time.
-func readReplayed[T any](ctx context.Context, d *DB, at vault.Position, p pick[T]) ([]T, error) {
+func readReplayed[T any](ctx context.Context, d *DB, at core.Position, p pick[T]) ([]T, error) {
 	begun := time.Now()
 	for look := firstLook; ; look = min(2*look, longLook) {
 		out, inRecovery, err := standingRead(ctx, d.reader, d.standingArgs(at), p)

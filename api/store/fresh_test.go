@@ -108,7 +108,7 @@ func TestReadYourWrites(t *testing.T) {
 	})
 	t.Run("ErrNobodyHasIt", func(t *testing.T) {
 		begun := time.Now()
-		_, err := sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{Position: vault.Position{LSN: 1 << 60}})
+		_, err := sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{Position: core.Position{LSN: 1 << 60}})
 		code(t, err, core.Unavailable)
 		if !strings.Contains(core.MessageOf(err), "reached the given position") || time.Since(begun) > 5*time.Second {
 			t.Errorf("after %s: %v", time.Since(begun), err)
@@ -177,7 +177,7 @@ func TestPositionOfAnotherHistory(t *testing.T) {
 		}
 	})
 	t.Run("OldPrimaryFoundOut", func(t *testing.T) {
-		for _, f := range []vault.Freshness{fresh, {Position: vault.Position{LSN: made.Position.LSN}}} {
+		for _, f := range []vault.Freshness{fresh, {Position: core.Position{LSN: made.Position.LSN}}} {
 			if d.writer.hosts.timeline() != 2 || d.reader.hosts.current().index != 0 || sees(d, vault.Freshness{}) != 1 || sees(d, f) != 2 {
 				t.Errorf("%+v: version %d, of timeline %d", f, sees(d, f), d.writer.hosts.timeline())
 			}

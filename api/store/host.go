@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // How long a host is passed over after it failed. One that refuses is asked again soon, since that costs little and it
@@ -38,7 +38,7 @@ type host struct {
 	expectedAt time.Time // when reads last were about to come here
 
 	// reached is up to where it has shown the log, or stood when it was last connected to. Guarded by pool.mu.
-	reached vault.LSN
+	reached core.LSN
 }
 
 // hosts remembers which hosts answer. It is safe for concurrent use.

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 const (
@@ -74,12 +75,12 @@ func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
 }
 
 // primaryLSN asks the primary, if there is one, where its log stands.
-func (d *DB) primaryLSN(ctx context.Context) (vault.LSN, error) {
+func (d *DB) primaryLSN(ctx context.Context) (core.LSN, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookBound)
 	defer cancel()
 	rows, err := readPrimary(ctx, d, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text", nil, pgx.RowTo[string])
 	if err != nil {
 		return 0, err
 	}
-	return vault.ParseLSN(rows[0])
+	return core.ParseLSN(rows[0])
 }

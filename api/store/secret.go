@@ -97,7 +97,7 @@ func (d *DB) landed(ctx context.Context, id core.SecretID, name core.Name, versi
 var deleteSecret = signed("SELECT true FROM vault.delete_secret($1::uuid, $2::bigint, ORIGIN, $3::uuid)", 3)
 
 // DeleteSecret implements vault.Store. It leaves no row, so the id in its audit record tells it from another's deletion.
-func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, by vault.Author) (vault.Position, error) {
+func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, by vault.Author) (core.Position, error) {
 	id := newChangeID()
 	args := []any{[16]byte(x.ID), int64(x.Expected), id}
 	_, at, err := performAt(ctx, d, change[bool]{

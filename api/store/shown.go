@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // whereIs is where a server stands; the timeline is that of a primary.
@@ -32,7 +33,7 @@ const (
 
 // logEnd returns where the last record before the next one ends. A primary says where the next one begins: that can be
 // past a page's header, to where no standby gets before more is written.
-func logEnd(next vault.LSN) vault.LSN {
+func logEnd(next core.LSN) core.LSN {
 	if in := next % walBlock; in == pageHeader || in == longPageHeader && next%walSegment == longPageHeader {
 		return next - in
 	}
@@ -42,12 +43,12 @@ func logEnd(next vault.LSN) vault.LSN {
 // stand is where a server stands. The timeline is 0 for a standby.
 type stand struct {
 	inRecovery bool
-	at         vault.Position
+	at         core.Position
 }
 
 func parseStand(recovery, lsn, timeline string) (s stand) {
 	s.inRecovery = recovery != "f"
-	s.at.LSN, _ = vault.ParseLSN(lsn) // none = nothing is replayed yet
+	s.at.LSN, _ = core.ParseLSN(lsn) // none = nothing is replayed yet
 	s.at.LSN = logEnd(s.at.LSN)
 	if b, err := hex.DecodeString(timeline); err == nil && len(b) == 4 {
 		s.at.Timeline = binary.BigEndian.Uint32(b)
@@ -57,9 +58,9 @@ func parseStand(recovery, lsn, timeline string) (s stand) {
 
 // shown is up to where a reader has shown the log to this process's clients. Guarded by pool.mu.
 type shown struct {
-	most vault.LSN // of all answers so far; what is lost for good does not count
+	most core.LSN // of all answers so far; what is lost for good does not count
 	// floor is what a server must have reached that is asked next. It is less than most after reads had to go back.
-	floor vault.LSN
+	floor core.LSN
 }
 
 // tracks reports whether the pool keeps account of what it has shown: with one host there is no other to go to.
@@ -83,7 +84,7 @@ func (p *pool) behind(s stand) bool {
 }
 
 // show notes that clients may have seen what a host has shown, up to at.
-func (p *pool) show(x *host, at vault.LSN) {
+func (p *pool) show(x *host, at core.LSN) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shown.most, p.shown.floor = max(p.shown.most, at), max(p.shown.floor, at)
@@ -91,7 +92,7 @@ func (p *pool) show(x *host, at vault.LSN) {
 }
 
 // reach notes where a host stood before it is asked anything. back lets reads go back to there.
-func (p *pool) reach(x *host, at vault.LSN, back bool) {
+func (p *pool) reach(x *host, at core.LSN, back bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x.reached = at // which may be less than before: it can have been copied anew
@@ -149,7 +150,7 @@ func (p *pool) send(ctx context.Context, c *pgx.Conn, b *pgx.Batch) error {
 	}
 	err := c.SendBatch(ctx, b).Close()
 	if err == nil && at != nil {
-		lsn, _ := vault.ParseLSN(*at)
+		lsn, _ := core.ParseLSN(*at)
 		p.show(linkOf(c).host, logEnd(lsn))
 	}
 	return err

@@ -202,9 +202,9 @@ func TestReadsThatWentBack(t *testing.T) {
 func TestLostLogIsNotWaitedFor(t *testing.T) {
 	p := &pool{hosts: &hosts{all: []*host{{}, {}}}, newest: func() uint32 { return 2 }}
 	p.show(p.hosts.all[0], 500)
-	standby := func(at vault.LSN) stand { return stand{inRecovery: true, at: vault.Position{LSN: at}} }
-	primary := func(timeline uint32, at vault.LSN) stand {
-		return stand{at: vault.Position{Timeline: timeline, LSN: at}}
+	standby := func(at core.LSN) stand { return stand{inRecovery: true, at: core.Position{LSN: at}} }
+	primary := func(timeline uint32, at core.LSN) stand {
+		return stand{at: core.Position{Timeline: timeline, LSN: at}}
 	}
 	for _, x := range []struct {
 		s    stand
@@ -223,7 +223,7 @@ func TestLostLogIsNotWaitedFor(t *testing.T) {
 
 // TestLogEnd: where the next record begins is not always where one ends.
 func TestLogEnd(t *testing.T) {
-	for next, want := range map[vault.LSN]vault.LSN{
+	for next, want := range map[core.LSN]core.LSN{
 		0x1000028: 0x1000000, 0x1002018: 0x1002000, 0x1002028: 0x1002028, 0x1002000: 0x1002000, 0x1001ff8: 0x1001ff8, 0x1000018: 0x1000000, 0: 0,
 	} {
 		if got := logEnd(next); got != want {

@@ -83,7 +83,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 		if made.Position.LSN == 0 {
 			t.Error("no position")
 		}
-		made.Position = vault.Position{}
+		made.Position = core.Position{}
 		if diff := cmp.Diff(want, made); diff != "" {
 			t.Error(diff)
 		}

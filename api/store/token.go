@@ -153,7 +153,7 @@ const (
 
 // RevokeToken implements vault.Store. After a lost answer a token that is no longer there, or no longer valid, counts as
 // revoked.
-func (d *DB) RevokeToken(ctx context.Context, id vault.TokenID, by vault.Author) (ended int64, at vault.Position, err error) {
+func (d *DB) RevokeToken(ctx context.Context, id vault.TokenID, by vault.Author) (ended int64, at core.Position, err error) {
 	args := []any{accessorArg(id)}
 	return performAt(ctx, d, change[int64]{
 		text: func(legacy bool) (string, []any, error) {

@@ -71,7 +71,7 @@ func TestBatchRead(t *testing.T) {
 	t.Run("OK as fresh as asked", func(t *testing.T) {
 		d := newDoor(t)
 		c := d.reader
-		c.Freshness = vault.Freshness{Position: vault.Position{Timeline: 2, LSN: 7}}
+		c.Freshness = vault.Freshness{Position: core.Position{Timeline: 2, LSN: 7}}
 		_, err := d.BatchRead(t.Context(), c, []string{"a"})
 		wantCode(t, err, "")
 		if d.store.Asked() != c.Freshness {

@@ -171,10 +171,10 @@ func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, valu
 
 // Delete destroys all versions of a secret at once and returns the Position of that. It needs the right delete on
 // the name. Errors: Unauthenticated, Denied, Invalid, NotFound, Stale, Unavailable.
-func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint64) (Position, error) {
+func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint64) (core.Position, error) {
 	a := v.try(c, ActionDelete, name, expected)
 	a.change = true
-	var at Position
+	var at core.Position
 	err := a.serve(ctx, func(ctx context.Context) error {
 		n, err := a.parseName(ctx, name)
 		if err != nil {

@@ -1,68 +1,6 @@
 package vault
 
-import (
-	"fmt"
-	"strconv"
-	"strings"
-
-	"github.com/hyperiondb/hyperion-vault/core"
-)
-
-// LSN is a place in the write-ahead log of a PostgreSQL cluster: bytes since its beginning. The zero LSN means none.
-type LSN uint64
-
-// ParseLSN reads the text form of PostgreSQL, two hexadecimal numbers of at most 32 bits as in 16/B374D848, in either
-// case of letters. Anything else, 0/0 included, is Invalid: no log has a record that ends there.
-func ParseLSN(s string) (LSN, error) {
-	high, low, ok := strings.Cut(s, "/")
-	h, herr := parseHalf(high)
-	l, lerr := parseHalf(low)
-	if !ok || herr != nil || lerr != nil || h|l == 0 {
-		return 0, core.Errorf(core.Invalid, "an LSN is two hexadecimal numbers with a slash between, as in 16/B374D848")
-	}
-	return LSN(h<<32 | l), nil
-}
-
-// parseHalf takes digits alone: ParseUint would accept a sign or underscores in other bases, not in base 16.
-func parseHalf(s string) (uint64, error) { return strconv.ParseUint(s, 16, 32) }
-
-// String returns the text form that PostgreSQL prints.
-func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint64(l)>>32, uint32(l)) }
-
-// Position is an LSN with the timeline it is on. Every promotion begins a timeline with a greater number, and what a
-// server wrote that was left behind shares its LSNs with other records of the timeline that the cluster went on with.
-// The zero Position means none.
-type Position struct {
-	Timeline uint32 // 0 = not known: before it was a part of a Position, or typed by hand
-	LSN      LSN
-}
-
-// ParsePosition reads what String returns. Anything else is Invalid.
-func ParsePosition(s string) (p Position, err error) {
-	timeline, lsn, ok := strings.Cut(s, "-")
-	if !ok {
-		timeline, lsn = "", s
-	}
-	if ok {
-		n, err := strconv.ParseUint(timeline, 10, 32)
-		if err != nil || n == 0 || strconv.FormatUint(n, 10) != timeline {
-			return Position{}, core.Errorf(core.Invalid, "a timeline is a whole number from 1, without sign or leading zeros")
-		}
-		p.Timeline = uint32(n)
-	}
-	if p.LSN, err = ParseLSN(lsn); err != nil {
-		return Position{}, err
-	}
-	return p, nil
-}
-
-// String returns the timeline and the LSN as in 3-16/B374D848, or the LSN alone.
-func (p Position) String() string {
-	if p.Timeline == 0 {
-		return p.LSN.String()
-	}
-	return strconv.FormatUint(uint64(p.Timeline), 10) + "-" + p.LSN.String()
-}
+import "github.com/hyperiondb/hyperion-vault/core"
 
 // Freshness is how recent the state must be that a read sees. The zero Freshness is whatever the reader has: on a
 // standby that is what has been replayed there.
@@ -71,5 +9,5 @@ type Freshness struct {
 	Primary bool
 	// Position is what must have been replayed where the read is done; zero = nothing in particular. A reader that does
 	// not get there soon, or is not known to be on that timeline or a later one, is passed over for the primary.
-	Position Position
+	Position core.Position
 }

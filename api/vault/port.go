@@ -231,7 +231,7 @@ type Secret struct {
 	NextRotationAt       time.Time // zero = none, or not computed yet
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
-	Position             Position // of the change that returned this, as Store says; zero when it was read
+	Position             core.Position // of the change that returned this, as Store says; zero when it was read
 }
 
 // SecretResult is one of several secrets. When Err is not nil it is Corrupt, and nothing but the secret's id, name and
@@ -247,8 +247,8 @@ type VersionInfo struct {
 	EnvelopeVersion int16
 	KMSKeyID        string
 	CreatedAt       time.Time
-	ExpiresAt       time.Time // zero = does not expire (the current version)
-	Position        Position  // of the change that returned this, as Store says; zero when it was read
+	ExpiresAt       time.Time     // zero = does not expire (the current version)
+	Position        core.Position // of the change that returned this, as Store says; zero when it was read
 }
 
 // StoredValue is one sealed version with what its envelope is bound to. Rows may
@@ -301,7 +301,7 @@ type Store interface {
 	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current.
 	AppendVersion(ctx context.Context, v NewVersion, by Author) (Secret, error)
 	// DeleteSecret destroys all versions; Stale when x.Expected is not current.
-	DeleteSecret(ctx context.Context, x Deletion, by Author) (Position, error)
+	DeleteSecret(ctx context.Context, x Deletion, by Author) (core.Position, error)
 
 	// Decide asks who a caller is, and whether it has a right: one of RightOf, on a name; without a name whether it has
 	// that on any name, or for manage, on all. A refusal is in the Identity and is no error.

@@ -3,16 +3,18 @@ package vault
 import (
 	"context"
 	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // Replication is where this node's database stands in its cluster.
 type Replication struct {
-	Host       string // that reads go to, as the settings name it; "" = none yet
-	Home       bool   // it is the first of the settings
-	InRecovery bool   // it is a standby
-	LSN        LSN    // replayed there, or written if it is the primary
-	Primary    string // host of the settings that took changes last; "" = none yet
-	Known      bool   // the primary answered, so that Lag is known
+	Host       string   // that reads go to, as the settings name it; "" = none yet
+	Home       bool     // it is the first of the settings
+	InRecovery bool     // it is a standby
+	LSN        core.LSN // replayed there, or written if it is the primary
+	Primary    string   // host of the settings that took changes last; "" = none yet
+	Known      bool     // the primary answered, so that Lag is known
 	// LeftBehind: the host is a primary, and one of a newer timeline is known. Lag is not known then.
 	LeftBehind bool
 	// ReadsBehind: the host has not replayed what this process has shown its clients before.

@@ -187,10 +187,10 @@ func (v *Vault) RenewToken(ctx context.Context, c Caller, id TokenID, increment 
 // EndToken ends a token over which the caller has a say, and all that were made by it: the next request with one of them is
 // refused on every node that has replayed this. The zero TokenID is the caller's own. Errors: Unauthenticated, Denied,
 // NotFound, Unavailable.
-func (v *Vault) EndToken(ctx context.Context, c Caller, id TokenID) (Position, error) {
+func (v *Vault) EndToken(ctx context.Context, c Caller, id TokenID) (core.Position, error) {
 	a := v.try(c, ActionTokenRevoke, accessorText(id), 0)
 	a.change = true
-	var at Position
+	var at core.Position
 	err := a.serve(ctx, func(ctx context.Context) (err error) {
 		if err := a.decide(ctx, onPrimary); err != nil {
 			return err

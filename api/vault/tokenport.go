@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // TokenID is the accessor of a token: it names the token, and cannot be used as one.
@@ -42,10 +44,10 @@ type TokenInfo struct {
 	Renewable    bool
 	TTL          time.Duration // by which a renewal moves the end; 0 = none
 	CreatedAt    time.Time
-	ExpiresAt    time.Time // zero = never
-	MaxExpiresAt time.Time // beyond which no renewal moves the end; zero = none
-	RevokedAt    time.Time // zero = not revoked
-	Position     Position  // of the change that returned this; zero when it was read
+	ExpiresAt    time.Time     // zero = never
+	MaxExpiresAt time.Time     // beyond which no renewal moves the end; zero = none
+	RevokedAt    time.Time     // zero = not revoked
+	Position     core.Position // of the change that returned this; zero when it was read
 }
 
 // Tokens is the part of a Store that keeps tokens. A caller has a say over its own token and those made by it, or with the
@@ -63,7 +65,7 @@ type Tokens interface {
 	// caller's own.
 	RenewToken(ctx context.Context, id TokenID, increment time.Duration, by Author) (TokenInfo, error)
 	// RevokeToken ends a token and all that were made by it, and returns how many that were.
-	RevokeToken(ctx context.Context, id TokenID, by Author) (ended int64, at Position, err error)
+	RevokeToken(ctx context.Context, id TokenID, by Author) (ended int64, at core.Position, err error)
 }
 
 // Grant lets a role, and every role that inherits from it, do actions on what a pattern selects.

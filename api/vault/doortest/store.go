@@ -30,7 +30,7 @@ type Store struct {
 	changes []vault.Change
 	fail    func(op string) error
 	edit    func(*vault.StoredValue)
-	lsn     vault.LSN
+	lsn     core.LSN
 	asked   vault.Freshness
 }
 
@@ -99,13 +99,13 @@ func (s *Store) Asked() vault.Freshness {
 }
 
 // LastPosition returns the Position of the last change.
-func (s *Store) LastPosition() vault.Position {
+func (s *Store) LastPosition() core.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.position()
 }
 
-func (s *Store) position() vault.Position { return vault.Position{Timeline: 3, LSN: s.lsn} }
+func (s *Store) position() core.Position { return core.Position{Timeline: 3, LSN: s.lsn} }
 
 // at returns what a change returns: with its Position, which what is stored has not.
 func (s *Store) at(x vault.Secret) vault.Secret {
@@ -229,19 +229,19 @@ func (s *Store) supersede(x *secret, sealed vault.SealedValue, action vault.Acti
 }
 
 // DeleteSecret implements vault.Store.
-func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, by vault.Author) (vault.Position, error) {
+func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, by vault.Author) (core.Position, error) {
 	leave, err := s.enter("DeleteSecret")
 	defer leave()
 	if err != nil {
-		return vault.Position{}, err
+		return core.Position{}, err
 	}
 	o, err := s.admit(by, "delete", string(d.Name))
 	if err != nil {
-		return vault.Position{}, err
+		return core.Position{}, err
 	}
 	x, err := s.current(d.ID, d.Expected)
 	if err != nil {
-		return vault.Position{}, err
+		return core.Position{}, err
 	}
 	delete(s.secrets, x.info.Name)
 	if s.used == nil {

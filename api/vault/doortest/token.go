@@ -196,7 +196,7 @@ func (s *Store) RenewToken(_ context.Context, id vault.TokenID, increment time.D
 }
 
 // RevokeToken implements vault.Store.
-func (s *Store) RevokeToken(_ context.Context, id vault.TokenID, by vault.Author) (ended int64, at vault.Position, err error) {
+func (s *Store) RevokeToken(_ context.Context, id vault.TokenID, by vault.Author) (ended int64, at core.Position, err error) {
 	leave, err := s.enter("RevokeToken")
 	defer leave()
 	if err != nil {
