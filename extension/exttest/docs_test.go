@@ -38,29 +38,43 @@ func blocksOf(t *testing.T, path string) (out []block) {
 
 func (b block) skipped() bool { return strings.HasPrefix(b.mark, "not run: ") }
 
+// The marks of the blocks that a test runs. Blocks of SQL need none.
+const (
+	runSettings = "run: postgresql.conf" // appended to it, and the server is restarted
+	runShell    = "run: shell"           // run in bash, in a copy of the machine
+	runServer   = "run: server"          // the same, for a block that serves until it is stopped
+)
+
+// documents returns the paths of README and of all pages below docs.
+func documents(t *testing.T) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir("../../docs", func(path string, d os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".md") {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil || len(paths) == 0 {
+		t.Fatal(paths, err)
+	}
+	return append(paths, "../../README.md")
+}
+
 // TestDocumentedBlocks runs the SQL blocks of each document as they are printed and in their order, on a new server of
 // their own, and its blocks of settings that say that they are run. A block that is not run says so, with the reason.
 func TestDocumentedBlocks(t *testing.T) {
-	documents, err := filepath.Glob("../../docs/*.md")
-	if err != nil || len(documents) == 0 {
-		t.Fatal(documents, err)
-	}
 	found := false
-	for _, path := range append(documents, "../../README.md") {
+	for _, path := range documents(t) {
 		blocks := blocksOf(t, path)
-		runs := false
+		wantMarks(t, path, blocks)
+		runs, install := false, false
 		for _, b := range blocks {
-			if b.mark != "" && !b.skipped() && b.mark != "run: postgresql.conf" {
-				t.Errorf("%s: unknown mark %q", path, b.mark)
-			}
 			runs = runs || b.lang == "sql" && !b.skipped()
-		}
-		if pasted[filepath.Base(path)] {
-			wantMarks(t, path, blocks)
+			install = install || b.lang == "sql" && !b.skipped() && strings.Contains(b.text, "CREATE EXTENSION hyperion_vault")
 		}
 		if runs {
 			found = true
-			t.Run(filepath.Base(path), func(t *testing.T) { runBlocks(t, blocks, strings.HasSuffix(path, "README.md")) })
+			t.Run(filepath.Base(path), func(t *testing.T) { runBlocks(t, blocks, install) })
 		}
 	}
 	if !found {
@@ -68,16 +82,25 @@ func TestDocumentedBlocks(t *testing.T) {
 	}
 }
 
-// pasted are the pages whose shell blocks a reader pastes.
-var pasted = map[string]bool{
-	"README.md": true, "INSTALL.md": true, "SERVER.md": true, "CLUSTER.md": true, "KMS.md": true, "AUDIT.md": true, "SECURITY.md": true,
+// runElsewhere are the pages whose blocks of shell other tests run. Those of API.md are examples of one route each, which
+// the tests of api/httpapi compare with openapi.yaml.
+var runElsewhere = map[string]string{
+	"ACCESS.md": "api/privilegetest", "LOGINS.md": "api/login/logintest", "BACKUP.md": "TestBackupPage", "API.md": "api/httpapi",
 }
 
-// wantMarks: each shell block of such a page says that no test runs it as a whole.
+// wantMarks: each mark is known, and each block of shell says whether a test runs it, or why not.
 func wantMarks(t *testing.T, path string, blocks []block) {
 	t.Helper()
 	for _, b := range blocks {
-		if (b.lang == "sh" || b.lang == "bash" || b.lang == "console") && !b.skipped() {
+		switch b.mark {
+		case "", runSettings, runShell, runServer:
+		default:
+			if !b.skipped() {
+				t.Errorf("%s: unknown mark %q", path, b.mark)
+			}
+		}
+		shell := b.lang == "sh" || b.lang == "bash" || b.lang == "console"
+		if shell && b.mark == "" && runElsewhere[filepath.Base(path)] == "" {
 			t.Errorf("no test runs this block of %s, and it does not say so:\n%s", path, b.text)
 		}
 	}
@@ -98,12 +121,8 @@ hyperion-vault-api() { [ -z "${VAULT_LOCAL_MASTER_KEY:-}" ] || echo "a key in th
 // TestSecretsAreMadeOnce pastes every block that makes a key or a password twice. The second time changes no file: what
 // was sealed under a key that is replaced never opens again.
 func TestSecretsAreMadeOnce(t *testing.T) {
-	documents, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := 0
-	for _, path := range append(documents, "../../README.md") {
+	for _, path := range documents(t) {
 		for _, b := range blocksOf(t, path) {
 			if (b.lang != "sh" && b.lang != "bash") || !makesSecret.MatchString(b.text) || strings.Contains(b.text, "age-keygen") {
 				continue // age-keygen itself never replaces a file
@@ -170,26 +189,31 @@ func runBlocks(t *testing.T, blocks []block, install bool) {
 	for _, b := range blocks {
 		switch {
 		case b.skipped():
-		case b.mark == "run: postgresql.conf":
+		case b.mark == runSettings:
 			if err := appendTo(filepath.Join(c.Data(), "postgresql.conf"), b.text); err != nil {
 				t.Fatal(err)
 			}
 			c.MustStop(t, syscall.SIGINT)
 			c.MustStart(t)
 		case b.lang == "sql":
-			script := filepath.Join(c.Dir(), "block.sql")
-			if err := os.WriteFile(script, []byte(b.text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			out, err := c.program(t, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", c.Dir(), "-U", vaulttest.Superuser, "-d", db.Name, "-f", script)
-			if err != nil {
-				t.Fatalf("%v: %s\n%s", err, out, b.text)
-			}
+			runSQL(t, c, db.Name, b.text)
 			if !serving {
 				serving = true
 				vaulttest.NewServer(t, db)
 			}
 		}
+	}
+}
+
+func runSQL(t *testing.T, c cluster, database, text string) {
+	t.Helper()
+	script := filepath.Join(c.Dir(), "block.sql")
+	if err := os.WriteFile(script, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.program(t, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", c.Dir(), "-U", vaulttest.Superuser, "-d", database, "-f", script)
+	if err != nil {
+		t.Fatalf("%v: %s\n%s", err, out, text)
 	}
 }
 
