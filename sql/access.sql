@@ -237,7 +237,7 @@ EXCEPTION
 END
 $$;
 COMMENT ON FUNCTION vault.grant_access(regrole, text, text[])
-    IS 'lets a role, and every role that inherits from it, do actions on a name or a prefix a/b/*';
+    IS 'Allows a role, and every role that inherits from it, to do these actions on a name, on a prefix a/b/*, or on every name (*).';
 
 CREATE FUNCTION vault.take_access(role regrole, pattern text, actions text[], origin vault.audit_origin) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -311,7 +311,8 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.revoke_access(regrole, text, text[]) IS 'takes back what grant_access gave';
+COMMENT ON FUNCTION vault.revoke_access(regrole, text, text[])
+    IS 'Revokes actions that grant_access granted.';
 
 CREATE FUNCTION vault.revoke_usage_if_idle(role regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -337,4 +338,5 @@ BEGIN
                  ORDER BY g.grantee::text COLLATE "C", g.pattern, g.action;
 END
 $$;
-COMMENT ON FUNCTION vault.access_list() IS 'all grants of access to SQL roles';
+COMMENT ON FUNCTION vault.access_list()
+    IS 'Lists the grants on patterns that the caller may manage or audit.';

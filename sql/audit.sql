@@ -229,4 +229,4 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 COMMENT ON FUNCTION vault.prune_audit(interval, integer)
-    IS 'deletes the oldest audit records that are old enough, and leaves a record of that; returns how many';
+    IS 'Deletes the oldest audit records beyond an age, records that in the audit, and returns how many it deleted.';

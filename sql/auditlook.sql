@@ -64,7 +64,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.audit(text, timestamptz, integer, timestamptz)
-    IS 'the newest audit records since a time and before another, oldest first by the time of the operation';
+    IS 'Returns the newest audit records between two times, ordered by the time of the operation.';
 
 CREATE FUNCTION vault.audit_page_visible(caller oid, scopes jsonb, after_id bigint, max_rows integer)
 RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
@@ -109,4 +109,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.audit_after(bigint, integer)
-    IS 'the audit records that follow an id, in the order of ids, each once, also those that commit late; 0: from the first';
+    IS 'Returns the audit records that follow an id, each once and in the order of ids. No record is skipped, however late it commits. 0 starts with the first.';

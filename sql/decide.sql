@@ -63,7 +63,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.who_may(text, text)
-    IS 'the roles that may do an action on a name, and the grant that lets each; also those that may after SET ROLE';
+    IS 'Lists the roles that may do an action on a name, each with the grant that allows it. Roles that need SET ROLE for it are included.';
 
 CREATE FUNCTION vault.scopes_allow(scopes jsonb, wanted text, target text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -232,4 +232,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.explain_access(regrole, text)
-    IS 'why a role may or may not do each action on a name: which grant, and whether it is its own or inherited';
+    IS 'Explains for each action on a name why a role may or may not do it: by which grant, and whether the grant is its own or inherited.';

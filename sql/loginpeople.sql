@@ -28,7 +28,8 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.set_login_method(text, text, jsonb, text) IS 'makes or changes a login method: approle, jwt or cert';
+COMMENT ON FUNCTION vault.set_login_method(text, text, jsonb, text)
+    IS 'Creates or changes a login method of the kind approle, jwt or cert.';
 
 CREATE FUNCTION vault.drop_login_method(mount text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -47,7 +48,8 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.drop_login_method(text) IS 'deletes a login method with its roles and their secret ids; batch tokens of these end at once';
+COMMENT ON FUNCTION vault.drop_login_method(text)
+    IS 'Deletes a login method with its roles and their secret ids. Batch tokens of these roles end at once.';
 
 CREATE FUNCTION vault.set_login_role(mount text, name text, role regrole, config jsonb DEFAULT '{}', token_type text DEFAULT 'service',
                                      token_ttl interval DEFAULT '1 hour', token_max_ttl interval DEFAULT '1 day', scope jsonb DEFAULT NULL,
@@ -75,7 +77,8 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.set_login_role(text, text, regrole, jsonb, text, interval, interval, jsonb, cidr[]) IS 'makes or changes what a client may log in as, and returns its id: the role id of an AppRole';
+COMMENT ON FUNCTION vault.set_login_role(text, text, regrole, jsonb, text, interval, interval, jsonb, cidr[])
+    IS 'Creates or changes a role that clients log in as, and returns its id. For AppRole that is the role id.';
 
 CREATE FUNCTION vault.drop_login_role(mount text, name text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -94,7 +97,8 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.drop_login_role(text, text) IS 'deletes a login role with its secret ids; its batch tokens end at once';
+COMMENT ON FUNCTION vault.drop_login_role(text, text)
+    IS 'Deletes a login role with its secret ids. Its batch tokens end at once.';
 
 CREATE FUNCTION vault.revoke_batch_tokens(mount text, name text) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -113,7 +117,8 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.revoke_batch_tokens(text, text) IS 'ends the batch tokens that a login role has issued so far';
+COMMENT ON FUNCTION vault.revoke_batch_tokens(text, text)
+    IS 'Ends the batch tokens that a login role has issued so far.';
 
 CREATE FUNCTION vault.create_secret_id(mount text, name text, ttl interval DEFAULT NULL, uses bigint DEFAULT NULL,
                                        bound_cidrs cidr[] DEFAULT NULL) RETURNS text
@@ -139,7 +144,8 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.create_secret_id(text, text, interval, bigint, cidr[]) IS 'makes a secret id of an AppRole, within what the role allows, and returns it: it is shown this once';
+COMMENT ON FUNCTION vault.create_secret_id(text, text, interval, bigint, cidr[])
+    IS 'Creates a secret id of an AppRole within the limits of the role, and returns it. It is shown only this once.';
 
 CREATE FUNCTION vault.destroy_secret_id(mount text, name text, accessor uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -158,7 +164,8 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.destroy_secret_id(text, text, uuid) IS 'destroys a secret id, named by its accessor';
+COMMENT ON FUNCTION vault.destroy_secret_id(text, text, uuid)
+    IS 'Destroys the secret id with an accessor.';
 
 CREATE FUNCTION vault.login_method_list() RETURNS SETOF vault.login_method_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -168,7 +175,8 @@ BEGIN
     RETURN QUERY SELECT x.* FROM vault.list_login_methods() x;
 END
 $$;
-COMMENT ON FUNCTION vault.login_method_list() IS 'all login methods';
+COMMENT ON FUNCTION vault.login_method_list()
+    IS 'Lists all login methods.';
 
 CREATE FUNCTION vault.login_role_list(mount text) RETURNS SETOF vault.login_role_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -178,7 +186,8 @@ BEGIN
     RETURN QUERY SELECT x.* FROM vault.list_login_roles(login_role_list.mount) x;
 END
 $$;
-COMMENT ON FUNCTION vault.login_role_list(text) IS 'the roles of a login method';
+COMMENT ON FUNCTION vault.login_role_list(text)
+    IS 'Lists the roles of a login method.';
 
 CREATE FUNCTION vault.secret_id_list(mount text, name text) RETURNS SETOF vault.secret_id_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -188,4 +197,5 @@ BEGIN
     RETURN QUERY SELECT x.* FROM vault.list_secret_ids(secret_id_list.mount, secret_id_list.name, NULL, NULL) x;
 END
 $$;
-COMMENT ON FUNCTION vault.secret_id_list(text, text) IS 'the secret ids of a login role, without fingerprints';
+COMMENT ON FUNCTION vault.secret_id_list(text, text)
+    IS 'Lists the secret ids of a login role, without fingerprints.';

@@ -12,7 +12,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.missing_grants()
-    IS 'grants of roles that were missing where a dump was restored; they have no effect';
+    IS 'Lists the grants of roles that did not exist where a dump was restored. They have no effect.';
 
 CREATE FUNCTION vault.adopt_grants(role_name text, role regrole) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -35,7 +35,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.adopt_grants(text, regrole)
-    IS 'grants to a role what was set aside for a name, and returns how many actions';
+    IS 'Grants to a role what was set aside for a missing role, and returns the number of actions.';
 
 CREATE FUNCTION vault.forget_grants(role_name text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -56,4 +56,5 @@ BEGIN
     RETURN forgotten;
 END
 $$;
-COMMENT ON FUNCTION vault.forget_grants(text) IS 'deletes what was set aside for a name, and returns how many actions';
+COMMENT ON FUNCTION vault.forget_grants(text)
+    IS 'Deletes what was set aside for a missing role, and returns the number of actions.';

@@ -87,7 +87,7 @@ RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_create_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.create_secret(text, text, text, text, text, jsonb, bigint, text, text, bigint, bigint,
     integer, jsonb)
-    IS 'seals and stores a new secret, whose content type must be text; a null value of an automatic one is generated; returns its version: 1, or the one after the last that the name ever had';
+    IS 'Seals and stores a new secret whose content type is text, and returns its version. That is 1, or the version after the last one that the name ever had. A null value of an automatic secret is generated.';
 
 CREATE FUNCTION vault.create_secret(name text, value bytea, kind text DEFAULT 'manual',
     content_type text DEFAULT 'application/octet-stream', description text DEFAULT '', tags jsonb DEFAULT '{}',
@@ -98,30 +98,33 @@ RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_create_secret_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.create_secret(text, bytea, text, text, text, jsonb, bigint, text, text, bigint, bigint,
     integer, jsonb)
-    IS 'the same for bytes, under any content type; a text type must fit them';
+    IS 'Does the same for bytes, under any content type. Bytes under a text type must be valid UTF-8.';
 
 -- COST: each call is a conversation with the agent, so in a WHERE it comes last.
 CREATE FUNCTION vault.read_secret(name text, version bigint DEFAULT NULL) RETURNS text
 AS 'MODULE_PATHNAME', 'hv_read_secret' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
-COMMENT ON FUNCTION vault.read_secret(text, bigint) IS 'the value of the current version, or of one that has not expired';
+COMMENT ON FUNCTION vault.read_secret(text, bigint)
+    IS 'Returns the value of the current version, or of the given version as long as it can be read.';
 
 CREATE FUNCTION vault.read_secret_bytes(name text, version bigint DEFAULT NULL) RETURNS bytea
 AS 'MODULE_PATHNAME', 'hv_read_secret_bytes' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
-COMMENT ON FUNCTION vault.read_secret_bytes(text, bigint) IS 'the same as bytes, whatever the content type';
+COMMENT ON FUNCTION vault.read_secret_bytes(text, bigint)
+    IS 'Returns the same value as bytes, whatever its content type.';
 
 CREATE FUNCTION vault.update_secret(name text, value text, expected_version bigint) RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_update_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.update_secret(text, text, bigint)
-    IS 'makes a value the next version if the expected one is current; null replaces whatever is; returns the new version';
+    IS 'Stores a value as the next version if the expected version is current, and returns the new version. Null replaces whatever version is current.';
 
 CREATE FUNCTION vault.update_secret(name text, value bytea, expected_version bigint) RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_update_secret_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.update_secret(text, bytea, bigint) IS 'the same for bytes; the only one for a secret whose content type is not text';
+COMMENT ON FUNCTION vault.update_secret(text, bytea, bigint)
+    IS 'Does the same for bytes. A secret whose content type is not text accepts only bytes.';
 
 CREATE FUNCTION vault.rotate_secret(name text, reschedule boolean DEFAULT false) RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_rotate_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.rotate_secret(text, boolean)
-    IS 'makes a generated value the next version and returns it; the schedule stays, or starts anew from now';
+    IS 'Generates a value, stores it as the next version, and returns that version. The schedule stays, or starts again from now if reschedule is true.';
 
 CREATE FUNCTION vault.configure_secret(name text, description text DEFAULT NULL, tags jsonb DEFAULT NULL,
     rotation_interval_secs bigint DEFAULT NULL, rotation_schedule text DEFAULT NULL,
@@ -130,39 +133,43 @@ CREATE FUNCTION vault.configure_secret(name text, description text DEFAULT NULL,
     generate_policy jsonb DEFAULT NULL) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_configure_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.configure_secret(text, text, jsonb, bigint, text, text, bigint, boolean, bigint, integer,
-    jsonb) IS 'changes settings, not the value; null keeps; an interval replaces a schedule and the other way round';
+    jsonb)
+    IS 'Changes settings of a secret, never its value. A null argument keeps what is stored. An interval replaces a schedule, and a schedule replaces an interval.';
 
 CREATE FUNCTION vault.expire_version(name text, version bigint, grace_secs bigint DEFAULT 0) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_expire_version' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.expire_version(text, bigint, bigint)
-    IS 'shortens the grace of a superseded version; 0 ends it now';
+    IS 'Shortens the grace of a superseded version. 0 ends it now.';
 
 CREATE FUNCTION vault.delete_secret(name text, expected_version bigint) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_delete_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.delete_secret(text, bigint)
-    IS 'destroys every version if the expected one is current; null: whatever is';
+    IS 'Destroys every version if the expected version is current. Null destroys whatever is stored.';
 
 CREATE FUNCTION vault.verify(name text, candidate text) RETURNS boolean
 AS 'MODULE_PATHNAME', 'hv_verify' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION vault.verify(text, text)
-    IS 'whether a candidate is the current value or one in grace, compared in constant time; false for null';
+    IS 'Reports whether a candidate is the current value or a value in grace, compared in constant time. A null candidate is false.';
 
 CREATE FUNCTION vault.verify(name text, candidate bytea) RETURNS boolean
 AS 'MODULE_PATHNAME', 'hv_verify_bytes' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
-COMMENT ON FUNCTION vault.verify(text, bytea) IS 'the same for a value that text cannot hold';
+COMMENT ON FUNCTION vault.verify(text, bytea)
+    IS 'Does the same for a value that is not text.';
 
 CREATE FUNCTION vault.verify_version(name text, candidate text) RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_verify_version' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION vault.verify_version(text, text)
-    IS 'which version a candidate is, of the current one and those in grace; the newest if several, null if none';
+    IS 'Returns the version whose value equals a candidate, of the current one and those in grace. It is the newest of several, and null if there is none.';
 
 CREATE FUNCTION vault.verify_version(name text, candidate bytea) RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_verify_version_bytes' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
-COMMENT ON FUNCTION vault.verify_version(text, bytea) IS 'the same for a value that text cannot hold';
+COMMENT ON FUNCTION vault.verify_version(text, bytea)
+    IS 'Does the same for a value that is not text.';
 
 CREATE FUNCTION vault.list_secrets(prefix text DEFAULT '') RETURNS SETOF vault.secret_info
 AS 'MODULE_PATHNAME', 'hv_list_secrets' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
-COMMENT ON FUNCTION vault.list_secrets(text) IS 'secrets below a prefix that the caller may do anything with, without values';
+COMMENT ON FUNCTION vault.list_secrets(text)
+    IS 'Lists the metadata of the secrets below a prefix on which the caller has any right.';
 
 -- DROP EXTENSION would destroy every secret. The trigger looks before any DROP begins; the library refuses when
 -- the extension itself is about to go, by whatever command.

@@ -52,7 +52,8 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.grant_service_role(regrole) IS 'lets the login role of hyperion-vault-api call the sealed path';
+COMMENT ON FUNCTION vault.grant_service_role(regrole)
+    IS 'Allows the login role of hyperion-vault-api to call the functions that the API needs.';
 
 CREATE FUNCTION vault.revoke_service_role(role regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -76,4 +77,5 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.revoke_service_role(regrole) IS 'takes back what grant_service_role gave';
+COMMENT ON FUNCTION vault.revoke_service_role(regrole)
+    IS 'Revokes what grant_service_role granted.';

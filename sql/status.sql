@@ -172,7 +172,8 @@ BEGIN
             FROM vault.rotation_jobs WHERE state IN ('queued', 'claimed'));
 END
 $$;
-COMMENT ON FUNCTION vault.status() IS 'counts of secrets and rotations, the last pass of the supervisor, and what fails why';
+COMMENT ON FUNCTION vault.status()
+    IS 'Counts secrets and rotations, and reports the last pass of the supervisor and what fails for which reason.';
 
 CREATE FUNCTION vault.failures() RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

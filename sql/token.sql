@@ -250,7 +250,7 @@ EXCEPTION
 END
 $$;
 COMMENT ON FUNCTION vault.create_token(regrole, text, interval, interval, boolean, jsonb, cidr[])
-    IS 'makes a token for the REST API that acts as a role, and returns it: it is shown this once; a null ttl never ends';
+    IS 'Creates a token for the REST API that acts as a role, and returns it. It is shown only this once. A null ttl means that it never ends.';
 
 CREATE FUNCTION vault.token_list()
 RETURNS TABLE (accessor uuid, name text, role text, method text, parent uuid, scopes jsonb, bound_cidrs text[], renewable boolean,
@@ -264,7 +264,8 @@ BEGIN
                         l.max_expires_at, l.revoked_at FROM vault.list_all_tokens() l;
 END
 $$;
-COMMENT ON FUNCTION vault.token_list() IS 'all tokens that are not pruned, without fingerprints';
+COMMENT ON FUNCTION vault.token_list()
+    IS 'Lists all tokens that are not pruned, without fingerprints.';
 
 CREATE FUNCTION vault.renew_token(accessor uuid, increment interval DEFAULT NULL) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -281,7 +282,8 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.renew_token(uuid, interval) IS 'moves the end of a token, by its lifetime unless told otherwise, and returns it';
+COMMENT ON FUNCTION vault.renew_token(uuid, interval)
+    IS 'Moves the end of a token by an interval, or by its own lifetime if none is given, and returns the new end.';
 
 CREATE FUNCTION vault.revoke_token(accessor uuid) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -298,4 +300,5 @@ EXCEPTION
         RAISE;
 END
 $$;
-COMMENT ON FUNCTION vault.revoke_token(uuid) IS 'ends a token and all that were made by it at once; returns how many';
+COMMENT ON FUNCTION vault.revoke_token(uuid)
+    IS 'Revokes a token and all tokens that were created by it, and returns how many these are.';

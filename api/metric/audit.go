@@ -9,15 +9,15 @@ import (
 )
 
 var (
-	auditPending  = describe("audit_pending_records", "Audit records of the journal that have not arrived at the primary.")
-	auditBytes    = describe("audit_pending_bytes", "Bytes of them.")
-	auditMax      = describe("audit_max_pending_bytes", "Pending bytes past which every operation is refused.")
-	auditOldest   = describe("audit_oldest_pending_timestamp_seconds", "When the oldest pending audit record was made; 0 = none is pending.")
+	auditPending  = describe("audit_pending_records", "Audit records in the journal that have not arrived at the primary.")
+	auditBytes    = describe("audit_pending_bytes", "Size of the audit records that have not arrived at the primary.")
+	auditMax      = describe("audit_max_pending_bytes", "Size of pending audit records beyond which every operation is refused.")
+	auditOldest   = describe("audit_oldest_pending_timestamp_seconds", "Time of the oldest pending audit record. 0 means that none is pending.")
 	auditRecorded = describe("audit_recorded_total", "Audit records written to the journal.")
-	auditRefused  = describe("audit_refused_total", "Audit records that could not be written; their operations were refused.")
+	auditRefused  = describe("audit_refused_total", "Audit records that could not be written, so their operations were refused.")
 	auditShipped  = describe("audit_shipped_total", "Audit records that arrived at the primary.")
-	auditLast     = describe("audit_last_shipped_timestamp_seconds", "When the primary last took or confirmed audit records; 0 = never.")
-	auditFailing  = describe("audit_ship_failing", "1 while audit records do not arrive, by class of the failure.", "class")
+	auditLast     = describe("audit_last_shipped_timestamp_seconds", "Time when the primary last accepted or confirmed audit records. 0 means never.")
+	auditFailing  = describe("audit_ship_failing", "1 while audit records do not arrive at the primary, by class of the failure.", "class")
 )
 
 // audit collects what a journal counts.

@@ -9,8 +9,8 @@ import (
 )
 
 var (
-	condition      = describe("condition", "1 while a condition of this node holds; GET /v1/status says why, docs/OPERATIONS.md what to do.", "condition", "severity")
-	conditionSince = describe("condition_since_timestamp_seconds", "Since when a condition holds.", "condition")
+	condition      = describe("condition", "1 while a condition of this node holds. GET /v1/status has the reason, and docs/OPERATIONS.md the remedy.", "condition", "severity")
+	conditionSince = describe("condition_since_timestamp_seconds", "Time since when a condition holds.", "condition")
 )
 
 // conditions collects the conditions of the node, those that do not hold included, so that an alert can be written

@@ -41,14 +41,14 @@ type Sources struct {
 func Handler(s Sources) http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: prefix + "refusals_unrecorded_total", Help: "Requests refused without a record of their own: their client was refused too often.",
+		Name: prefix + "refusals_unrecorded_total", Help: "Requests refused without an audit record, because too many requests of their client were refused.",
 	}, func() float64 { return float64(s.Unrecorded()) }),
 		keys{s.Keys}, audit{s.Journal}, replication{s.Database}, rotations{s.Counts}, conditions{s.Conditions}, logins{s.Logins}, process{s.Pools, s.Version, s.Counts, s.NotAfter},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(overQuotas{s.OverQuota}, refusals{s.Refusals})
 	r.MustRegister(s.Requests.collectors()...)
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: prefix + "panics_total", Help: "Panics that the process recovered from. Each is in the log with its place.",
+		Name: prefix + "panics_total", Help: "Panics that the process recovered from. The log has the place of each.",
 	}, func() float64 { return float64(core.Panics()) }))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
@@ -58,19 +58,19 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	cacheKeys      = describe("dek_cache_keys", "Data keys kept now.")
-	cacheOverdue   = describe("dek_cache_overdue_keys", "Data keys among them past their TTL, kept because the key service does not answer.")
-	cacheHits      = describe("dek_cache_hits_total", "Unwraps answered with a kept data key.")
+	cacheKeys      = describe("dek_cache_keys", "Data keys currently cached.")
+	cacheOverdue   = describe("dek_cache_overdue_keys", "Cached data keys past their TTL. They are kept because the key service does not answer, for one more TTL at most.")
+	cacheHits      = describe("dek_cache_hits_total", "Unwraps answered from the cache.")
 	cacheMisses    = describe("dek_cache_misses_total", "Unwraps that waited for the key service.")
-	cacheShared    = describe("dek_cache_shared_misses_total", "Misses that joined the call of another one.")
-	cacheDropped   = describe("dek_cache_dropped_total", "Data keys dropped, by reason.", "reason")
-	cacheRefreshes = describe("dek_cache_refreshes_total", "Data keys refreshed ahead of expiry, by result.", "result")
-	kmsErrors      = describe("kms_errors_total", "Calls to the key service that failed, by operation and code.", "operation", "code")
-	kmsReasons     = describe("kms_failures_total", "Calls to the key service that failed, by operation and reason.", "operation", "reason")
-	kmsSeconds     = describe("kms_call_seconds", "Time of calls to the key service, retries included.", "operation")
-	kmsOpen        = describe("kms_circuit_open", "1 while the key service is taken to be away and calls are refused at once.")
-	kmsRefused     = describe("kms_refused_attempts_total", "Attempts to call the key service that were refused because it is taken to be away.")
-	kmsLast        = describe("kms_last_success_timestamp_seconds", "When a call to the key service last succeeded, by operation; 0 = never.", "operation")
+	cacheShared    = describe("dek_cache_shared_misses_total", "Misses that joined the call of another miss.")
+	cacheDropped   = describe("dek_cache_dropped_total", "Data keys dropped from the cache, by reason.", "reason")
+	cacheRefreshes = describe("dek_cache_refreshes_total", "Data keys refreshed before they expire, by result.", "result")
+	kmsErrors      = describe("kms_errors_total", "Failed calls to the key service, by operation and code.", "operation", "code")
+	kmsReasons     = describe("kms_failures_total", "Failed calls to the key service, by operation and reason.", "operation", "reason")
+	kmsSeconds     = describe("kms_call_seconds", "Duration of calls to the key service, retries included.", "operation")
+	kmsOpen        = describe("kms_circuit_open", "1 while the key service is considered away and calls are refused at once.")
+	kmsRefused     = describe("kms_refused_attempts_total", "Attempts to call the key service that were refused because it is considered away.")
+	kmsLast        = describe("kms_last_success_timestamp_seconds", "Time of the last successful call to the key service, by operation. 0 means never.", "operation")
 )
 
 // keys collects what a kms.Cache counts.

@@ -22,16 +22,16 @@ type Pool struct {
 }
 
 var (
-	poolMax      = describe("db_pool_max_connections", "The most connections of a pool.", "pool")
+	poolMax      = describe("db_pool_max_connections", "Largest number of connections of a pool.", "pool")
 	poolInUse    = describe("db_pool_in_use_connections", "Connections in use.", "pool")
-	poolIdle     = describe("db_pool_idle_connections", "Connections that are open and not in use.", "pool")
+	poolIdle     = describe("db_pool_idle_connections", "Open connections that are not in use.", "pool")
 	poolAcquired = describe("db_pool_acquires_total", "Connections handed out.", "pool")
 	poolWaited   = describe("db_pool_empty_acquires_total", "Connections handed out when none was idle.", "pool")
-	poolGaveUp   = describe("db_pool_canceled_acquires_total", "Requests that ended before they had a connection.", "pool")
-	poolSeconds  = describe("db_pool_acquire_seconds_total", "Time waited for connections.", "pool")
-	buildInfo    = describe("build_info", "The program; the value is 1.", "version", "go_version")
-	schemaInfo   = describe("schema_info", "The schema that the reader's database has; the value is 1. Absent while it does not answer.", "version")
-	certExpiry   = describe("tls_certificate_expiry_timestamp_seconds", "When the certificate of the API expires.")
+	poolGaveUp   = describe("db_pool_canceled_acquires_total", "Requests that ended before they got a connection.", "pool")
+	poolSeconds  = describe("db_pool_acquire_seconds_total", "Time that requests waited for a connection when none was idle.", "pool")
+	buildInfo    = describe("build_info", "Version of the program. The value is always 1.", "version", "go_version")
+	schemaInfo   = describe("schema_info", "Version of the schema in the database that serves reads. The value is 1, and absent while the database does not answer.", "version")
+	certExpiry   = describe("tls_certificate_expiry_timestamp_seconds", "Time when the certificate of the API expires.")
 )
 
 // process collects what the process says of itself.

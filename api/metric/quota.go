@@ -6,7 +6,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/quota"
 )
 
-var overQuotaTotal = describe("over_quota_total", "Requests refused because their caller's quota was used up, by quota.", "quota")
+var overQuotaTotal = describe("over_quota_total", "Requests refused because the quota of their caller was used up, by quota.", "quota")
 
 // overQuotas collects what package quota counts, also of kinds that refused nothing so far.
 type overQuotas struct{ count func(quota.Kind) uint64 }

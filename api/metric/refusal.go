@@ -6,7 +6,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
-var refusalsTotal = describe("refusals_total", "Requests by REST that were refused, and names of batch reads, by cause. Logins and quotas have metrics of their own.", "cause")
+var refusalsTotal = describe("refusals_total", "Refused REST requests and names of batch reads, by cause. Logins and quotas have metrics of their own.", "cause")
 
 // refusals collects what the door counts of refusals, also for causes that there were none of.
 type refusals struct{ counts func() map[vault.Cause]uint64 }

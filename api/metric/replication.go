@@ -14,12 +14,12 @@ import (
 const askTimeout = 3 * time.Second
 
 var (
-	pgRecovery = describe("pg_in_recovery", "1 when the server that reads go to is a standby.")
-	pgHome     = describe("pg_reader_home", "1 when reads go to the first host of the settings, 0 when they had to fall back.")
-	pgLagBytes = describe("pg_replication_lag_bytes", "Log that is not replayed yet; absent while the primary does not answer.")
-	pgLag      = describe("pg_replication_lag_seconds", "Age of the last commit that was replayed, 0 when nothing is missing; absent while the primary does not answer.")
-	pgPrimary  = describe("pg_primary_answers", "1 when the primary answered.")
-	pgError    = describe("pg_error", "1 while the database cannot be asked, by code of the failure.", "code")
+	pgRecovery = describe("pg_in_recovery", "1 when the server that serves reads is a standby.")
+	pgHome     = describe("pg_reader_home", "1 when reads go to the first host of the settings, and 0 when they fell back to another one.")
+	pgLagBytes = describe("pg_replication_lag_bytes", "Log that is not replayed yet. Absent while the primary does not answer.")
+	pgLag      = describe("pg_replication_lag_seconds", "Age of the last replayed commit, and 0 when nothing is missing. Absent while the primary does not answer.")
+	pgPrimary  = describe("pg_primary_answers", "1 when the primary answers.")
+	pgError    = describe("pg_error", "1 while the database cannot be queried, by code of the failure.", "code")
 )
 
 // replication collects where the database stands.

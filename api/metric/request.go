@@ -22,7 +22,7 @@ func NewRequests() *Requests {
 			Name: prefix + "http_requests_total", Help: "Requests answered, by method, route and status.",
 		}, []string{"method", "route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: prefix + "http_request_seconds", Help: "Time from the header of a request to the end of its answer. Event streams last until they end.",
+			Name: prefix + "http_request_seconds", Help: "Time from the header of a request to the end of its answer. An event stream counts when it ends.",
 			Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30},
 		}, []string{"method", "route"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{

@@ -10,14 +10,14 @@ import (
 
 var (
 	rotationsDue       = describe("rotations_due", "Secrets whose rotation is due and not done.")
-	rotationsOverdue   = describe("rotations_overdue_seconds", "How long the one that is due longest has been.")
-	rotationsClaimed   = describe("rotations_claimed", "Rotations that somebody works on.")
-	rotationsFailing   = describe("rotations_failing", "Rotations that have failed and are tried again; GET /v1/status says why.")
+	rotationsOverdue   = describe("rotations_overdue_seconds", "How long the oldest due rotation has been due.")
+	rotationsClaimed   = describe("rotations_claimed", "Rotations that a worker has claimed.")
+	rotationsFailing   = describe("rotations_failing", "Rotations that failed and will be retried. GET /v1/status has the reasons.")
 	rotationsMissed    = describe("rotations_missed", "Rotations of the last 30 days whose window passed.")
 	rotationsUnplanned = describe("rotations_unplanned", "Secrets with a schedule whose next time is not computed.")
-	rotationsWaiting   = describe("rotations_waiting", "Rotations that are due and not made, by reason; GET /v1/status says since when.", "reason")
-	supervisorPass     = describe("supervisor_last_pass_timestamp_seconds", "When the supervisor last made a pass; 0 = never.")
-	eventsHeld         = describe("events_held_seconds", "For how long events have been held up by an older transaction that is open.")
+	rotationsWaiting   = describe("rotations_waiting", "Due rotations that are not made, by reason. GET /v1/status shows since when.", "reason")
+	supervisorPass     = describe("supervisor_last_pass_timestamp_seconds", "Time of the last pass of the supervisor. 0 means never.")
+	eventsHeld         = describe("events_held_seconds", "How long events have been held up by an older open transaction.")
 )
 
 // rotations collects what the node's own database says of rotation. Without an answer there is pg_error.

@@ -82,10 +82,10 @@ func TestDocumentedBlocks(t *testing.T) {
 	}
 }
 
-// runElsewhere are the pages whose blocks of shell other tests run. Those of API.md are examples of one route each, which
-// the tests of api/httpapi compare with openapi.yaml.
+// runElsewhere are the pages whose blocks of shell other tests run. Those of rest.md are examples of one route each,
+// which the tests of api/httpapi compare with openapi.yaml.
 var runElsewhere = map[string]string{
-	"ACCESS.md": "api/privilegetest", "LOGINS.md": "api/login/logintest", "BACKUP.md": "TestBackupPage", "API.md": "api/httpapi",
+	"ACCESS.md": "api/privilegetest", "LOGINS.md": "api/login/logintest", "BACKUP.md": "TestBackupPage", "rest.md": "api/httpapi", "sql.md": "regress/sql",
 }
 
 // wantMarks: each mark is known, and each block of shell says whether a test runs it, or why not.

@@ -79,7 +79,7 @@ func newCommand(p program) *cobra.Command {
 		Use:   "hyperion-vault-api",
 		Short: "REST API and key agent of HyperionDB Vault",
 		Long: "REST API and key agent of HyperionDB Vault. Without a command it serves.\n" +
-			"All settings come from the environment (VAULT_*).",
+			"All settings come from the environment (VAULT_*); \"hyperion-vault-api help settings\" lists them.",
 		Args:              cobra.NoArgs,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
 		SilenceErrors:     true,
@@ -108,8 +108,16 @@ func newCommand(p program) *cobra.Command {
 		},
 	)
 	completionNeedsShell(root)
+	settingsTopic(root)
 	explainUsage(root)
 	return root
+}
+
+// settingsTopic adds the help topic "settings", which is no command.
+func settingsTopic(root *cobra.Command) {
+	topic := &cobra.Command{Use: "settings", Short: "Every setting with its default"}
+	topic.SetHelpFunc(func(cmd *cobra.Command, _ []string) { _ = config.WriteHelp(cmd.OutOrStdout()) })
+	root.AddCommand(topic)
 }
 
 // completionNeedsShell makes the library's command an error where it would print its help, and succeed, in place of a
