@@ -99,6 +99,7 @@ func newCommand(p program) *cobra.Command {
 		newRewrapCommand(p),
 		newRecoverCommand(p),
 		newProbeCommand(p),
+		newSettingsCommand(p),
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error {
@@ -108,16 +109,18 @@ func newCommand(p program) *cobra.Command {
 		},
 	)
 	completionNeedsShell(root)
-	settingsTopic(root)
 	explainUsage(root)
 	return root
 }
 
-// settingsTopic adds the help topic "settings", which is no command.
-func settingsTopic(root *cobra.Command) {
-	topic := &cobra.Command{Use: "settings", Short: "Every setting with its default"}
-	topic.SetHelpFunc(func(cmd *cobra.Command, _ []string) { _ = config.WriteHelp(cmd.OutOrStdout()) })
-	root.AddCommand(topic)
+// newSettingsCommand prints the reference of all settings, which is also its help.
+func newSettingsCommand(p program) *cobra.Command {
+	var text strings.Builder
+	_ = config.WriteHelp(&text)
+	return &cobra.Command{
+		Use: "settings", Short: "Print every setting with its default", Long: text.String(), Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return failed(config.WriteHelp(p.out)) },
+	}
 }
 
 // completionNeedsShell makes the library's command an error where it would print its help, and succeed, in place of a
