@@ -18,7 +18,7 @@ import (
 const promptly = 10 * time.Second
 
 // TestEveryEventID: whatever id a client presents, in the query or as Last-Event-ID, it soon gets the changes after it, or
-// is told to look again, or that this is no id. None of them waits for ever.
+// is told to look again, or that this is no id. None of them waits for ever, and none for a transaction that somebody keeps open.
 func TestEveryEventID(t *testing.T) {
 	b := newBench(t)
 	s := vaulttest.NewServer(t, b.db)
@@ -41,6 +41,16 @@ func TestEveryEventID(t *testing.T) {
 		t.Fatal("the other database has no change")
 	}
 
+	open, err := b.db.MustConnect(t, vaulttest.Superuser).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = open.Rollback(context.WithoutCancel(t.Context())) })
+	var running uint64
+	if err := open.QueryRow(t.Context(), "SELECT pg_current_xact_id()::text::bigint").Scan(&running); err != nil {
+		t.Fatal(err)
+	}
+
 	const epoch, most, mostID = 1 << 32, "18446744073709551615", "9223372036854775807"
 	id := func(xid, id, at any) string { return fmt.Sprintf("%v-%v-%v", xid, id, at) }
 	for what, c := range map[string]struct{ id, want string }{
@@ -57,6 +67,7 @@ func TestEveryEventID(t *testing.T) {
 		"the bootstrap transaction":       {id(1, last.ID, last.At), "reset"},
 		"the frozen transaction":          {id(2, last.ID, last.At), "reset"},
 		"the first of all":                {id(3, last.ID, last.At), "reset"},
+		"a running transaction":           {id(running, last.ID+1, last.At), "reset"},
 		"a million transactions ahead":    {id(last.Transaction+1e6, last.ID, last.At), "reset"},
 		"half the circle ahead":           {id(last.Transaction+epoch/2, last.ID, last.At), "reset"},
 		"the next epoch":                  {id(last.Transaction+epoch, last.ID, last.At), "reset"},

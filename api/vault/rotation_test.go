@@ -472,14 +472,17 @@ func TestWatchAtAnUnknownPlace(t *testing.T) {
 			}
 			return nil
 		}
-		for name, begin := range map[string]func(){
-			"the primary is away":         func() { d.store.FailWith(away) },
-			"the transaction is not over": func() { d.store.OpenTransaction = 99 },
+		for name, c := range map[string]struct {
+			begin func()
+			secs  int
+		}{
+			"the primary is away":         {func() { d.store.FailWith(away) }, 10},
+			"the transaction is not over": {func() { d.store.OpenTransaction = 99 }, 3},
 		} {
 			w, err := d.Watch(t.Context(), d.reader, "", &vault.Place{Transaction: 99, ID: 99})
 			wantCode(t, err, "")
-			begin()
-			for i := range 30 {
+			c.begin()
+			for i := range c.secs {
 				if n := step(w); n.Reset || len(n.Changes) != 0 {
 					t.Fatalf("%s: after %d s: %+v", name, i, n)
 				}

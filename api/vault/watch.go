@@ -36,12 +36,14 @@ func (v *Vault) Status(ctx context.Context, c Caller) (Status, error) {
 func (v *Vault) Counts(ctx context.Context) (Status, error) { return v.c.Store.Counts(ctx) }
 
 // judgeEvery is the least time between two questions to the primary about one place, judgeTimeout bounds each.
-// patienceWithPlace bounds how long a watch waits for the primary to know a place: a failover takes less, and a client
-// may have made the place up.
+// The patiences bound how long a watch waits for the primary to know a place, because a client may have made it up. The
+// transaction of a true place is over as soon as the primary's standby has it. A primary that is away longer than a
+// restart takes gets the clients of the readers that are behind a reset, which costs them one look.
 const (
-	judgeEvery        = time.Second
-	judgeTimeout      = time.Second
-	patienceWithPlace = 30 * time.Second
+	judgeEvery              = time.Second
+	judgeTimeout            = time.Second
+	patienceWithTransaction = 3 * time.Second
+	patienceWithPrimary     = 10 * time.Second
 )
 
 // Watch follows the changes of the names below a prefix. Not safe for concurrent use.
@@ -132,10 +134,19 @@ func (w *Watch) judge(ctx context.Context) (News, error) {
 		return w.reset(ctx)
 	case w.doubt.IsZero():
 		w.doubt = now
-	case now.Sub(w.doubt) >= patienceWithPlace:
+	case now.Sub(w.doubt) >= patience(err):
 		return w.reset(ctx)
 	}
 	return News{}, ctx.Err()
+}
+
+// patience returns how long a place is waited for: with err the primary could not be asked, without it the transaction of the place
+// is not over there.
+func patience(err error) time.Duration {
+	if err != nil {
+		return patienceWithPrimary
+	}
+	return patienceWithTransaction
 }
 
 // reset lets the watch go on from what the reader has now.
