@@ -54,7 +54,7 @@ var environmentReaders = []string{
 var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit", "api/certificate", "api/login"}
 
 // testFolders hold what only tests, and bench, use.
-var testFolders = []string{module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/bench"}
+var testFolders = []string{module + "/api/pgtest", module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/bench"}
 
 // violations returns what in files breaks the import rules.
 func violations(files []source) []string {
@@ -99,12 +99,14 @@ func importProblem(f source, imp string) string {
 	switch {
 	case underAny(imp, testFolders...) && !f.in("api/vaulttest", "bench"):
 		return "the product uses no part of its tests"
-	case imp == "testing" && !f.in("api/vaulttest"):
-		return "testing only in api/vaulttest and tests"
+	case f.in("api/pgtest") && under(imp, module):
+		return "api/pgtest imports nothing of the module, so that every test can use it"
+	case imp == "testing" && !f.in("api/pgtest", "api/vaulttest"):
+		return "testing only in api/pgtest, api/vaulttest and tests"
 	case underAny(imp, "github.com/gin-gonic", "github.com/gin-contrib") && !f.in("api/httpapi", "bench"):
 		return "gin only in api/httpapi"
-	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/vaulttest", "bench"):
-		return "pgx only in api/store and api/vaulttest"
+	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/pgtest", "api/vaulttest", "bench"):
+		return "pgx only in api/store and the harness of tests"
 	case underAny(imp, "github.com/coreos/go-oidc", "github.com/go-jose") && !f.in("api/login"):
 		return "OpenID only in api/login"
 	case underAny(imp, "filippo.io/age") && !f.in("api/kms"):
@@ -163,7 +165,7 @@ func useProblem(f source, use string) string {
 	switch {
 	case f.in("core") && slices.Contains([]string{"time.Now", "time.Since", "time.Until"}, use):
 		return "core has no clock"
-	case slices.Contains(environmentReaders, use) && !f.in("api/config", "api/cmd"):
+	case slices.Contains(environmentReaders, use) && !f.in("api/config", "api/cmd", "api/pgtest"):
 		return "only api/config and cmd read the environment"
 	}
 	return ""
@@ -257,6 +259,8 @@ func TestImportRulesFind(t *testing.T) {
 		file("api/login/jwt.go", module+"/api/store"),
 		file("api/store/store.go", "testing"),
 		file("api/store/store.go", module+"/api/vaulttest"),
+		file("api/store/store.go", module+"/api/pgtest"),
+		file("api/pgtest/db.go", module+"/api/config"),
 		file("api/cmd/hyperion-vault-api/main.go", module+"/bench"),
 		file("api/agent/agent.go", module+"/api/vault/doortest"),
 		file("bench/main.go", "github.com/aws/aws-sdk-go-v2/aws"),
@@ -279,6 +283,9 @@ func TestImportRulesFind(t *testing.T) {
 		file("extension/golib/main.go", "C", "unsafe", "runtime/debug", module+"/core/frame"),
 		file("api/store/store.go", "github.com/jackc/pgx/v5", module+"/api/vault", module+"/core"),
 		file("api/store/pool.go", module+"/api/store/classify"),
+		file("api/pgtest/db.go", "testing", "os", "github.com/jackc/pgx/v5"),
+		use("api/pgtest/env.go", "os.Getenv"),
+		file("api/vaulttest/db.go", module+"/api/pgtest"),
 		file("api/vaulttest/db.go", "testing", "os", "github.com/jackc/pgx/v5", module+"/api/store"),
 		file("api/cmd/hyperion-vault-api/main.go", "os", module+"/api/store", module+"/api/httpapi"),
 		use("api/cmd/hyperion-vault-api/main.go", "os.Environ"),

@@ -13,8 +13,8 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// patience bounds the search for a linearization. Not finding an end of it is a failure of the test, not a success.
-const patience = time.Minute
+// searchLimit bounds the search for a linearization. Not finding an end of it is a failure of the test, not a success.
+const searchLimit = time.Minute
 
 // register is what a secret is to its users: absent, or a version and a value, each change of which names what it
 // replaces.
@@ -131,7 +131,7 @@ func linearizable(entries []entry, dir func() string) error {
 	}
 	var wrong []string
 	for _, name := range slices.Sorted(mapsKeys(byName)) {
-		result, info := porcupine.CheckOperationsVerbose(model, byName[name], patience)
+		result, info := porcupine.CheckOperationsVerbose(model, byName[name], searchLimit)
 		if result == porcupine.Ok {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
@@ -101,7 +102,7 @@ func TestOneBadRow(t *testing.T) {
 			b.exec(bad.sql, id)
 			b.exec("SELECT vault.supervise(1000, true)")
 
-			watch, cancel := context.WithTimeout(ctx, patience)
+			watch, cancel := context.WithTimeout(ctx, pgtest.Patience)
 			defer cancel()
 			for e := next(); e.Name != n+"good" || e.Action != "rotate"; e = next() {
 				if watch.Err() != nil {
@@ -142,7 +143,7 @@ func TestOneBadRow(t *testing.T) {
 	b.await("the good ones are moved", `SELECT count(*) = 1 FROM (SELECT DISTINCT v.kms_key_id FROM vault.secret_versions v JOIN vault.secrets s ON s.id = v.secret_id
 		WHERE s.name LIKE 'ev/%/good' AND v.version = s.current_version AND v.kms_key_id <> $1) x`,
 		old)
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(pgtest.Patience); ; time.Sleep(50 * time.Millisecond) {
 		if answer := must(t, moved, 200, "GET", "/v1/admin/rewrap", nil); strings.Contains(answer, `"partial"`) && strings.Contains(answer, "ev/") {
 			return
 		} else if time.Now().After(deadline) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/audit"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/rotator"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -324,7 +325,7 @@ func TestHearsWhatIsDue(t *testing.T) {
 	start(t, rotator.Config{Door: b.door, Poll: time.Hour, Listen: listen})
 	next := func(want string) {
 		t.Helper()
-		timer := time.NewTimer(patience)
+		timer := time.NewTimer(pgtest.Patience)
 		defer timer.Stop()
 		for {
 			select {

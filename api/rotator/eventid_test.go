@@ -31,7 +31,7 @@ func TestEveryEventID(t *testing.T) {
 		}
 		return p
 	}
-	there := &bench{t: t, db: b.db.Cluster.NewDB(t)}
+	there := &bench{t: t, db: vaulttest.NewDBIn(t, b.db.Cluster)}
 	there.env = there.db.Environ(t)
 	there.wired = there.mustOpen()
 	there.mustCreate(vault.CreateRequest{Name: "ev/1", Kind: "manual", Value: []byte("x")})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
@@ -22,7 +23,7 @@ import (
 func TestEventsOfARotation(t *testing.T) {
 	b := newBench(t)
 	s := vaulttest.NewServer(t, b.db)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience)
 	defer cancel()
 	next := follow(ctx, t, s, "")
 	s.MustCreate(t, "other", "x")

@@ -23,14 +23,12 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/cmd/service"
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/rotator"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
-
-// patience bounds every wait for something that comes soon.
-const patience = 30 * time.Second
 
 // childVariable makes this test binary another program: "serve" is the API, a step of vault is a rotator that kills
 // itself there.
@@ -173,13 +171,7 @@ func one[T any](b *bench, sql string, args ...any) T {
 // await asks until the answer is true.
 func (b *bench) await(what, sql string, args ...any) {
 	b.t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !one[bool](b, sql, args...); <-tick.C {
-		if time.Now().After(deadline) {
-			b.t.Fatalf("not within %s: %s", patience, what)
-		}
-	}
+	pgtest.Eventually(b.t, what, func() bool { return one[bool](b, sql, args...) })
 }
 
 // due makes secrets whose rotation has been enqueued.
@@ -237,7 +229,7 @@ func (p *process) kill() {
 // wait fails unless the process is killed within the patience.
 func (p *process) wait(t *testing.T) {
 	t.Helper()
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(pgtest.Patience)
 	defer timer.Stop()
 	select {
 	case <-p.exited:

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/rotator"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
@@ -22,7 +23,7 @@ func TestEventsOnAStandby(t *testing.T) {
 	c := vaulttest.NewCluster(t, vaulttest.Options{Preload: true, Settings: []string{
 		"hyperion_vault.database = 'hv_1'", "hyperion_vault.scan_interval_secs = 1",
 	}})
-	b := &bench{t: t, db: c.NewDB(t)}
+	b := &bench{t: t, db: vaulttest.NewDBIn(t, c)}
 	standby := c.NewStandby(t)
 	there := b.db.On(standby)
 	b.env = b.db.Environ(t)
@@ -31,7 +32,7 @@ func TestEventsOnAStandby(t *testing.T) {
 	here := vaulttest.NewServer(t, b.db, "VAULT_ROTATION_POLL_SECS=1")
 	s := vaulttest.NewServer(t, there, "VAULT_ROTATION_POLL_SECS=1")
 	closed := vaulttest.NewServer(t, there, "VAULT_ALLOWED_IPS=192.0.2.1", "VAULT_AGENT_SOCKET=off")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*pgtest.Patience)
 	defer cancel() // or the servers would wait for their streams
 
 	t.Run("ErrAddress", func(t *testing.T) {

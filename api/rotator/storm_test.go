@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
@@ -44,7 +45,7 @@ func TestStorm(t *testing.T) {
 	c := vaulttest.NewCluster(t, vaulttest.Options{Preload: true, Settings: []string{
 		"hyperion_vault.database = 'hv_1'", "hyperion_vault.scan_interval_secs = 1", "synchronous_commit = off",
 	}})
-	b := &bench{t: t, db: c.NewDB(t)}
+	b := &bench{t: t, db: vaulttest.NewDBIn(t, c)}
 	b.env = b.db.Environ(t, "VAULT_REQUEST_TIMEOUT_SECS=1", "VAULT_ROTATION_POLL_SECS=1")
 	b.conn = b.db.MustConnect(t, vaulttest.Superuser)
 	b.wired = b.mustOpen()
@@ -194,7 +195,7 @@ func (s *storm) startNode(i int) (*process, string) {
 		"VAULT_AUDIT_DIR="+filepath.Join(s.journals, fmt.Sprint(i+1)), "VAULT_AGENT_SOCKET="+s.socket(i))
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(pgtest.Patience); time.Now().Before(deadline); <-tick.C {
 		if addr, _, ok := strings.Cut(p.out.String(), "\n"); ok {
 			return p, "http://" + addr
 		}
@@ -311,7 +312,7 @@ func (s *storm) verify(name, value string) (valid bool, version uint64) {
 
 // superseded waits until a version has a successor and returns when its grace ends.
 func superseded(pool *pgxpool.Pool, name string, version uint64) (end time.Time, ok bool) {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); waitFor(20 * time.Millisecond) {
+	for deadline := time.Now().Add(pgtest.Patience); time.Now().Before(deadline); waitFor(20 * time.Millisecond) {
 		var at *time.Time
 		err := pool.QueryRow(context.Background(), `SELECT v.expires_at FROM vault.secret_versions v
 			JOIN vault.secrets s ON s.id = v.secret_id WHERE s.name = $1 AND v.version = $2`, name, int64(version)).Scan(&at)

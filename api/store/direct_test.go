@@ -8,11 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	environment "github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -26,7 +25,7 @@ func (s *server) pgbouncer(mode, more string) string {
 	}
 	if err != nil {
 		skip := s.t.Skip
-		if environment.LoadTests().RequirePostgres {
+		if pgtest.LoadEnv().RequirePostgres {
 			skip = s.t.Fatal
 		}
 		skip("pgbouncer is not installed: ", err)
@@ -35,14 +34,12 @@ func (s *server) pgbouncer(mode, more string) string {
 	must(s.t, err)
 	port := ln.Addr().(*net.TCPAddr).Port
 	must(s.t, ln.Close())
-	dir := s.mkdir()
-	s.t.Cleanup(func() { must(s.t, os.RemoveAll(dir)) })
+	dir := s.MustMakeDir(s.t)
 	ini, users := filepath.Join(dir, "pgbouncer.ini"), filepath.Join(dir, "users")
 	must(s.t, os.WriteFile(users, []byte(`"vault_service" ""`+"\n"), 0o644))
 	must(s.t, os.WriteFile(ini, fmt.Appendf(nil, "[databases]\n* = host=%s port=5432\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port=%d\nunix_socket_dir=\n"+
 		"auth_type=trust\nauth_file=%s\npool_mode=%s\n%s\n", s.dir, port, users, mode, more), 0o644))
-	cmd := exec.Command(bin, "-q", ini)
-	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: s.cred}
+	cmd := s.Command(bin, "-q", ini)
 	must(s.t, cmd.Start())
 	s.t.Cleanup(func() {
 		_ = cmd.Process.Kill()

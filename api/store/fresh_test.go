@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -144,7 +145,7 @@ func TestPositionOfAnotherHistory(t *testing.T) {
 	_, err := a.open().CreateSecret(ctx, n, origin("one"))
 	must(t, err)
 	b.until("SELECT count(*) = 1 FROM vault.secrets")
-	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	b.promote()
 	a.sql("postgres", "SELECT pg_logical_emit_message(true, '', repeat('x', 1 << 20))")
 	made, err := b.open().AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("two"))
 	must(t, err)
@@ -184,8 +185,8 @@ func TestPositionOfAnotherHistory(t *testing.T) {
 		}
 	})
 	t.Run("OldPrimaryDemoted", func(t *testing.T) {
-		a.run("pg_ctl", "-D", a.data, "-w", "-m", "fast", "stop")
-		a.run("touch", filepath.Join(a.data, "standby.signal"))
+		a.MustStop(t, syscall.SIGINT)
+		a.MustRun(t, "touch", filepath.Join(a.data, "standby.signal"))
 		a.restart()
 		if !value[bool](a, "SELECT pg_is_in_recovery()") {
 			t.Fatal("it is no standby")

@@ -49,8 +49,9 @@ func (s *server) onSmallDisk() (disk string) {
 	must(s.t, syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
 	must(s.t, syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=128m,mode=0777"))
 	s.t.Cleanup(func() { must(s.t, syscall.Unmount(disk, syscall.MNT_DETACH)) })
-	s.run("cp", "-a", s.data, disk)
-	s.data = filepath.Join(disk, "data")
+	s.MustRun(s.t, "cp", "-a", s.data, disk)
+	must(s.t, os.RemoveAll(s.data))
+	must(s.t, os.Symlink(filepath.Join(disk, "data"), s.data))
 	s.restart()
 	s.t.Cleanup(s.stop)
 	return disk

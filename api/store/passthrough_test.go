@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	environment "github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -20,7 +20,7 @@ func (s *server) socat(listen, network, at string) {
 	bin, err := exec.LookPath("socat")
 	if err != nil {
 		skip := s.t.Skip
-		if environment.LoadTests().RequirePostgres {
+		if pgtest.LoadEnv().RequirePostgres {
 			skip = s.t.Fatal
 		}
 		skip("socat is not installed: ", err)
@@ -50,9 +50,8 @@ func TestPassingOnIsNoPooler(t *testing.T) {
 	must(t, err)
 	port := ln.Addr().(*net.TCPAddr).Port
 	must(t, ln.Close())
-	dir := s.mkdir()
+	dir := s.MustMakeDir(t)
 	tcp, socket := fmt.Sprintf("127.0.0.1:%d", port), filepath.Join(dir, ".s.PGSQL.5432")
-	t.Cleanup(func() { s.run("rm", "-rf", dir) })
 	s.socat(fmt.Sprintf("TCP-LISTEN:%d,bind=127.0.0.1,fork,reuseaddr", port), "tcp", tcp)
 	s.socat("UNIX-LISTEN:"+socket+",fork", "unix", socket)
 	for name, host := range map[string]string{"tcp": tcp, "socket": dir, "own": s.dir} {

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -120,51 +119,6 @@ func (w *wire) copy(from, to net.Conn) {
 	}
 }
 
-// processes are the server's, the postmaster first.
-func (s *server) processes() []int {
-	s.t.Helper()
-	text, err := os.ReadFile(filepath.Join(s.data, "postmaster.pid"))
-	must(s.t, err)
-	line, _, _ := strings.Cut(string(text), "\n")
-	postmaster, err := strconv.Atoi(line)
-	must(s.t, err)
-	all := []int{postmaster}
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	must(s.t, err)
-	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		_, after, _ := strings.Cut(string(text), ") ")
-		if f := strings.Fields(after); len(f) > 1 && f[1] == line {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			must(s.t, err)
-			all = append(all, pid)
-		}
-	}
-	return all
-}
-
-// freeze stops every process of the server; its sockets stay open and silent.
-func (s *server) freeze() (thaw func()) {
-	s.t.Helper()
-	var stopped []int
-	must(s.t, syscall.Kill(s.processes()[0], syscall.SIGSTOP)) // so that there are no new ones
-	for _, pid := range s.processes() {
-		if syscall.Kill(pid, syscall.SIGSTOP) == nil {
-			stopped = append(stopped, pid)
-		}
-	}
-	thaw = sync.OnceFunc(func() {
-		for _, pid := range stopped {
-			_ = syscall.Kill(pid, syscall.SIGCONT)
-		}
-	})
-	s.t.Cleanup(thaw)
-	return thaw
-}
-
 // sessions is how many connections of the pools a server has.
 func (s *server) sessions() int64 {
 	s.t.Helper()
@@ -208,12 +162,6 @@ func TestReaderFallsBackAndComesHome(t *testing.T) {
 			a.mustRead(d, "a")
 		}
 	}
-}
-
-// restart starts a stopped server again.
-func (s *server) restart() {
-	s.t.Helper()
-	s.run("pg_ctl", "-D", s.data, "-l", filepath.Join(s.dir, "log"), "-w", "-t", "60", "start")
 }
 
 func TestReaderHangs(t *testing.T) {
@@ -299,7 +247,7 @@ func TestLateSettings(t *testing.T) {
 	configure(s.open(), "theirs")
 	thaw()
 	refused := func() bool {
-		log, err := os.ReadFile(filepath.Join(s.dir, "log"))
+		log, err := os.ReadFile(s.LogFile())
 		must(t, err)
 		return strings.Contains(string(log), "23505") // the name of the constraint is withheld
 	}
@@ -363,9 +311,9 @@ func TestFrozenPrimary(t *testing.T) {
 	d := a.openWith(func(c *Config) { c.WriteTimeout = 30 * time.Second }, a.dir, b.dir)
 	load := startLoad(t, d, 4)
 	load.await(20)
-	thaw := a.freeze()
+	thaw := a.MustFreeze(t)
 	frozen := time.Now()
-	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	b.promote()
 	promoted := time.Now()
 	before := load.count()
 	load.await(before + 8)
@@ -407,7 +355,7 @@ func TestEndedWhileWaiting(t *testing.T) {
 	n := newSecret("a")
 	_, err := d.CreateSecret(t.Context(), n, origin("x"))
 	must(t, err)
-	thaw := b.freeze()
+	thaw := b.MustFreeze(t)
 	got := make(chan error, 1)
 	var all sync.WaitGroup
 	t.Cleanup(all.Wait)
@@ -457,7 +405,7 @@ func TestPromotedAfterTheLook(t *testing.T) {
 		landed: func(ctx context.Context) (vault.TokenInfo, bool, error) {
 			active, _, err := d.ListTokens(ctx, vault.Itself(), vault.TokenID{}, 10, vault.Freshness{Primary: true})
 			if looks = append(looks, len(active)); len(looks) == 1 {
-				b.run("pg_ctl", "-D", b.data, "-w", "promote")
+				b.promote()
 				d.writer.survey(nil)
 			}
 			return vault.TokenInfo{}, len(active) == 1, err
@@ -479,9 +427,9 @@ func TestSwitchover(t *testing.T) {
 	d := a.openWith(func(c *Config) { c.WriteTimeout = 30 * time.Second }, a.dir, b.dir)
 	load := startLoad(t, d, 4)
 	load.await(40)
-	a.run("pg_ctl", "-D", a.data, "-w", "-m", "fast", "stop")
+	a.MustStop(t, syscall.SIGINT)
 	stopped := time.Now()
-	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	b.promote()
 	load.await(load.count() + 40)
 	load.stop()
 	t.Logf("first change %s after the stop", load.firstSince(stopped).Sub(stopped).Round(time.Millisecond))
@@ -499,7 +447,7 @@ func TestTwoPrimaries(t *testing.T) {
 	d := a.openWith(func(c *Config) { c.WriteTimeout = 30 * time.Second }, a.dir, b.dir)
 	load := startLoad(t, d, 4)
 	load.await(20)
-	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	b.promote()
 	promoted := time.Now()
 	load.await(load.count() + 40)
 	load.stop()

@@ -35,7 +35,7 @@ func TestJournalLinkToAnOldPrimary(t *testing.T) {
 	defer l.Close()
 	must(t, only(l.Ship(ctx, shipped, "n", batchOf(1, 3))))
 	b.until("SELECT count(*) = 3 FROM vault.audit_log WHERE request_id = 'shipped'")
-	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	b.promote()
 	d.writer.survey(nil) // somebody has seen the new primary
 	for what, ask := range map[string]func() error{
 		"ship":    func() error { return only(l.Ship(ctx, shipped, "n", batchOf(4, 5))) },

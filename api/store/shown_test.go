@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -21,12 +22,7 @@ func (s *server) version(d *DB, name string) uint64 {
 
 func (s *server) eventually(what string, f func() bool) {
 	s.t.Helper()
-	for bound := time.Now().Add(time.Minute); !f(); {
-		if time.Now().After(bound) {
-			s.t.Fatalf("not within a minute: %s", what)
-		}
-		wait(s.t.Context(), 50*time.Millisecond)
-	}
+	pgtest.Eventually(s.t, what, f)
 }
 
 // TestLeftBehindPrimary: an old primary that goes on beside the new one is not what its node reads from.
@@ -37,7 +33,7 @@ func TestLeftBehindPrimary(t *testing.T) {
 	made, err := d.CreateSecret(t.Context(), newSecret("a"), origin("x"))
 	must(t, err)
 	b.until("SELECT count(*) = 1 FROM vault.secrets")
-	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	b.promote()
 	elsewhere := a.open(b.dir)
 	must(t, only(elsewhere.AppendVersion(t.Context(), nextVersion(made), origin("x"))))
 	a.eventually("reads follow the new primary", func() bool {

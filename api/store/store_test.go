@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/generate"
@@ -634,15 +635,10 @@ func (s *server) until(question string) {
 	s.t.Helper()
 	c := s.connect("app")
 	defer func() { _ = c.Close(context.Background()) }()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
-	defer cancel()
-	for {
-		var yes bool
-		must(s.t, c.QueryRow(ctx, question).Scan(&yes))
-		if yes {
-			return
-		}
-	}
+	pgtest.Eventually(s.t, question, func() (yes bool) {
+		must(s.t, c.QueryRow(s.t.Context(), question).Scan(&yes))
+		return yes
+	})
 }
 
 func TestAWarningIsADoubt(t *testing.T) {
@@ -732,7 +728,7 @@ func TestFailover(t *testing.T) {
 		_, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("two"))
 		got <- err
 	}()
-	b.run("pg_ctl", "-D", b.data, "-w", "promote")
+	b.promote()
 	must(t, <-got)
 	if b.audited("two") != 1 {
 		t.Error("not there once")
@@ -774,7 +770,7 @@ func failOverDuringTheSearch(t *testing.T, replicated bool) {
 				b.until("SELECT count(*) = 2 FROM vault.secret_versions")
 			}
 			a.stop()
-			b.run("pg_ctl", "-D", b.data, "-w", "promote")
+			b.promote()
 		})
 	})
 	next, err := d.AppendVersion(t.Context(), nextVersion(made), origin("searched"))

@@ -98,9 +98,7 @@ func (s *server) install(files map[string]string) {
 		text, err := os.ReadFile(from)
 		must(s.t, err)
 		must(s.t, os.WriteFile(to, text, 0o600))
-		if s.cred != nil {
-			must(s.t, os.Chown(to, int(s.cred.Uid), int(s.cred.Gid)))
-		}
+		must(s.t, os.Chown(to, int(s.UID()), -1))
 	}
 }
 

@@ -1,19 +1,11 @@
 package vaulttest
 
 import (
-	"context"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 )
-
-// awaitLimit bounds what should happen soon.
-const awaitLimit = 30 * time.Second
-
-// awaitTick is between two looks.
-const awaitTick = 10 * time.Millisecond
 
 // serving is the servers of a database.
 type serving struct {
@@ -42,41 +34,8 @@ func (d *DB) AwaitAudit(t testing.TB) {
 func (s *Server) AwaitAudit(t testing.TB) {
 	t.Helper()
 	made := s.audit().Recorded
-	eventually(t, "the audit records arrive at the primary", func() bool {
+	pgtest.Eventually(t, "the audit records arrive at the primary", func() bool {
 		now := s.audit()
 		return now.Recorded-min(now.Recorded, now.Pending) >= made
 	})
-}
-
-// Await returns when a query, of one boolean, is true; what says what is waited for.
-func (d *DB) Await(t testing.TB, what, sql string, args ...any) {
-	t.Helper()
-	conn := connect(t, d.SuperuserDSN)
-	defer conn.Close(context.Background())
-	eventually(t, what, func() bool {
-		rows, err := conn.Query(context.Background(), sql, args...)
-		if err != nil {
-			t.Fatalf("%s: %v", sql, err)
-		}
-		yes, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
-		if err != nil {
-			t.Fatalf("%s: %v", sql, err)
-		}
-		return yes
-	})
-}
-
-func eventually(t testing.TB, what string, happened func() bool) {
-	t.Helper()
-	limit := time.NewTimer(awaitLimit)
-	defer limit.Stop()
-	tick := time.NewTicker(awaitTick)
-	defer tick.Stop()
-	for !happened() {
-		select {
-		case <-tick.C:
-		case <-limit.C:
-			t.Fatalf("waited %s in vain: %s", awaitLimit, what)
-		}
-	}
 }

@@ -1,94 +1,72 @@
 package vaulttest
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 )
 
-// DB is a database with the extension, in which the service role may call the sealed functions.
+// DB is a database with what all the servers in front of it have in common.
 type DB struct {
-	Cluster *Cluster
-	Name    string
-	// SuperuserDSN and ServiceDSN connect as Superuser and as ServiceRole.
-	SuperuserDSN, ServiceDSN string
+	*pgtest.DB
 
-	masterKey string // base64; the same for every server of this database
-
-	serving *serving // shared by the database's nodes
+	masterKey string   // base64; the same for every server of this database
+	serving   *serving // shared by the database's nodes
 }
 
 // NewDB makes a fresh database in the package's shared cluster and drops it with the test.
 func NewDB(t testing.TB) *DB {
 	t.Helper()
-	return Shared(t).NewDB(t)
+	return Of(pgtest.NewDB(t))
 }
 
-// NewDB makes a fresh database in c and drops it with the test.
-func (c *Cluster) NewDB(t testing.TB) *DB {
+// NewDBIn makes a fresh database in c and drops it with the test.
+func NewDBIn(t testing.TB, c *Cluster) *DB {
 	t.Helper()
-	c.dbMu.Lock()
-	defer c.dbMu.Unlock()
-	c.dbs++
-	d := c.Database(fmt.Sprintf("hv_%d", c.dbs))
-	c.mustExec(t, "CREATE DATABASE "+d.Name)
-	t.Cleanup(func() {
-		if c.run != nil { // a test may have stopped its server
-			c.mustExec(t, "DROP DATABASE "+d.Name+" WITH (FORCE)")
-		}
-	})
-	d.MustExec(t, "CREATE EXTENSION hyperion_vault")
-	d.MustExec(t, "SELECT vault.grant_service_role('"+ServiceRole+"')")
-	return d
+	return Of(c.NewDB(t))
 }
 
-// Database is a database of c that the test itself makes ready for an API.
-func (c *Cluster) Database(name string) *DB {
+// Of makes a database ready for servers. The test itself has given it the extension.
+func Of(d *pgtest.DB) *DB {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
-	return &DB{
-		Cluster: c, serving: &serving{}, Name: name, masterKey: base64.StdEncoding.EncodeToString(key),
-		SuperuserDSN: c.DSN(name, Superuser), ServiceDSN: c.DSN(name, ServiceRole),
+	return &DB{DB: d, serving: &serving{}, masterKey: base64.StdEncoding.EncodeToString(key)}
+}
+
+// On returns d as another node of its cluster has it.
+func (d *DB) On(c *Cluster) *DB {
+	n := *d
+	n.DB = d.DB.On(c)
+	return &n
+}
+
+// hosts are the socket directories of all nodes, the database's own first.
+func (d *DB) hosts() string {
+	dirs := []string{d.Cluster.Dir()}
+	for _, n := range d.Cluster.Nodes() {
+		if n != d.Cluster {
+			dirs = append(dirs, n.Dir())
+		}
 	}
+	return strings.Join(dirs, ",")
 }
 
-func (c *Cluster) mustExec(t testing.TB, sql string) {
-	t.Helper()
-	execute(t, c.DSN("postgres", Superuser), sql)
+func (d *DB) nodeName() string {
+	return fmt.Sprintf("node%d", slices.Index(d.Cluster.Nodes(), d.Cluster)+1)
 }
 
-func execute(t testing.TB, dsn, sql string, args ...any) {
+// mustUseAgent has the backends of d find the key agent at socket.
+func (d *DB) mustUseAgent(t testing.TB, socket string) {
 	t.Helper()
-	conn := connect(t, dsn)
-	defer conn.Close(context.Background())
-	if _, err := conn.Exec(context.Background(), sql, args...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
+	if len(d.Cluster.Nodes()) == 1 {
+		d.MustExec(t, fmt.Sprintf("ALTER DATABASE %s SET hyperion_vault.agent_socket = '%s'", d.Name, socket))
+		return
 	}
-}
-
-func connect(t testing.TB, dsn string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(context.Background(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return conn
-}
-
-// MustExec runs one statement as the superuser on a connection of its own.
-func (d *DB) MustExec(t testing.TB, sql string, args ...any) {
-	t.Helper()
-	execute(t, d.SuperuserDSN, sql, args...)
-}
-
-// MustConnect returns a connection as role, which is closed with the test.
-func (d *DB) MustConnect(t testing.TB, role string) *pgx.Conn {
-	t.Helper()
-	conn := connect(t, d.Cluster.DSN(d.Name, role))
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
+	d.Cluster.MustSet(t, "hyperion_vault.agent_socket = '"+socket+"'")
+	d.Cluster.MustBecome(t, "SELECT current_setting('hyperion_vault.agent_socket', true) IS NOT DISTINCT FROM '"+socket+"'")
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/hyperiondb/hyperion-vault/api/cmd/service"
 	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
@@ -66,9 +67,6 @@ func NewServer(t testing.TB, db *DB, env ...string) *Server {
 	}
 	s.URL = "http://" + svc.Addr()
 	s.stop, s.audit = run(svc, limit), svc.AuditState
-	if db.serving == nil { // a DB that NewDB did not make
-		db.serving = &serving{}
-	}
 	db.serving.add(s)
 	t.Cleanup(func() { s.MustStop(t) })
 	if s.AgentSocket != "" {
@@ -107,21 +105,21 @@ func (d *DB) Environ(t testing.TB, env ...string) []string {
 	}
 	// Of two entries of one name the first counts.
 	return append(env[:len(env):len(env)],
-		"VAULT_API_LISTEN=127.0.0.1:0", "VAULT_ALLOWED_IPS=127.0.0.1,::1", "VAULT_PG_HOSTS="+d.Cluster.hosts(),
-		"VAULT_PG_PORT="+strconv.Itoa(port), "VAULT_PG_USER="+ServiceRole, "VAULT_PG_DBNAME="+d.Name,
-		"VAULT_KMS_MODE=local", "VAULT_LOCAL_MASTER_KEY="+d.masterKey, "VAULT_NODE_NAME="+d.Cluster.nodeName(),
+		"VAULT_API_LISTEN=127.0.0.1:0", "VAULT_ALLOWED_IPS=127.0.0.1,::1", "VAULT_PG_HOSTS="+d.hosts(),
+		"VAULT_PG_PORT="+strconv.Itoa(pgtest.Port), "VAULT_PG_USER="+ServiceRole, "VAULT_PG_DBNAME="+d.Name,
+		"VAULT_KMS_MODE=local", "VAULT_LOCAL_MASTER_KEY="+d.masterKey, "VAULT_NODE_NAME="+d.nodeName(),
 		"VAULT_AGENT_SOCKET="+filepath.Join(dir, "agent.sock"), "VAULT_AUDIT_DIR="+filepath.Join(dir, "audit"),
-		"VAULT_AGENT_PEERS="+strconv.FormatUint(uint64(d.Cluster.i.uid), 10), "VAULT_SHUTDOWN_TIMEOUT_SECS=10",
+		"VAULT_AGENT_PEERS="+strconv.FormatUint(uint64(d.Cluster.UID()), 10), "VAULT_SHUTDOWN_TIMEOUT_SECS=10",
 	)
 }
 
 // MustToken makes an admin token that does not expire.
 func (d *DB) MustToken(t testing.TB, name string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
 	defer cancel()
 	cfg, _, err := config.LoadStore(func() []string {
-		return []string{"VAULT_PG_HOSTS=" + d.Cluster.hosts(), "VAULT_PG_PORT=" + strconv.Itoa(port), "VAULT_PG_DBNAME=" + d.Name}
+		return []string{"VAULT_PG_HOSTS=" + d.hosts(), "VAULT_PG_PORT=" + strconv.Itoa(pgtest.Port), "VAULT_PG_DBNAME=" + d.Name}
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -83,12 +83,12 @@ func TestDatabasesAreApart(t *testing.T) {
 
 func TestClusterOfItsOwn(t *testing.T) {
 	c := vaulttest.NewCluster(t, vaulttest.Options{Preload: true, Settings: []string{"work_mem = '7MB'"}})
-	db := c.NewDB(t)
+	db := vaulttest.NewDBIn(t, c)
 	conn := db.MustConnect(t, vaulttest.Superuser)
 	var mem, preload, fsync string
 	err := conn.QueryRow(context.Background(), `SELECT current_setting('work_mem'), current_setting('shared_preload_libraries'),
 		current_setting('fsync')`).Scan(&mem, &preload, &fsync)
-	if err != nil || mem != "7MB" || preload != "hyperion_vault" || fsync != "on" {
+	if err != nil || mem != "7MB" || preload != "hyperion_vault" || fsync != "off" {
 		t.Fatalf("%s %s %s %v", mem, preload, fsync, err)
 	}
 	pid := c.PID()
@@ -119,7 +119,7 @@ func TestClusterOfItsOwn(t *testing.T) {
 // TestStandby is a server in front of each node: the standby's reads what the primary's wrote, and writes through it.
 func TestStandby(t *testing.T) {
 	c := vaulttest.NewCluster(t, vaulttest.Options{})
-	db := c.NewDB(t)
+	db := vaulttest.NewDBIn(t, c)
 	standby := c.NewStandby(t)
 	onPrimary := vaulttest.NewServer(t, db)
 	onStandby := vaulttest.NewServer(t, db.On(standby))

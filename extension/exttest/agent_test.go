@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/frame"
 )
@@ -636,7 +637,7 @@ func TestAgentBacklogFull(t *testing.T) {
 		read <- err
 	}()
 	watch := b.c.connect(t, b.db, "postgres")
-	eventually(t, "the backend waits for the agent", func() bool {
+	pgtest.Eventually(t, "the backend waits for the agent", func() bool {
 		return get[bool](watch, "SELECT coalesce(wait_event = 'Extension', false) FROM pg_stat_activity WHERE pid = $1", b.pid())
 	})
 	free()

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -102,7 +103,7 @@ func TestNoRecordNoValue(t *testing.T) {
 		t.Error("the log does not say so")
 	}
 	s.exec("SELECT vault.grant_service_role($1::text::regrole)", vaulttest.ServiceRole)
-	eventually(t, "there is room again", func() bool { return s.try("SELECT vault.read_secret('closed')") == nil })
+	pgtest.Eventually(t, "there is room again", func() bool { return s.try("SELECT vault.read_secret('closed')") == nil })
 	db.AwaitAudit(t)
 	if n := get[int](s, "SELECT count(*)::int FROM vault.audit_log WHERE action = 'read' AND outcome = 'ok'"); n != read {
 		t.Errorf("%d reads are on record, not %d", n, read) // the last of them is the one that found room

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -29,7 +29,7 @@ func docBlocks(t *testing.T, page, language string) (blocks []string) {
 // shell runs a block of a document as the server's user.
 func (c cluster) shell(t *testing.T, block string, env ...string) string {
 	t.Helper()
-	tests := config.LoadTests()
+	tests := pgtest.LoadEnv()
 	bin, err := exec.Command(tests.PGConfig, "--bindir").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -13,17 +13,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
-
-// patience bounds every wait for something that should happen at once.
-const patience = 20 * time.Second
 
 var roleSeq atomic.Int64
 
@@ -33,7 +29,7 @@ func TestMain(m *testing.M) {
 
 // quick are settings of servers whose data nobody needs after the test.
 var quick = []string{
-	"fsync = off", "shared_buffers = 16MB", "autovacuum = off", "max_worker_processes = 16", "max_parallel_workers = 16",
+	"shared_buffers = 16MB", "autovacuum = off", "max_worker_processes = 16", "max_parallel_workers = 16",
 }
 
 // cluster is a private server, on a unix socket only.
@@ -85,12 +81,12 @@ func (c cluster) owner(t testing.TB) (uid, gid int) {
 // program runs one of PostgreSQL's programs as the server's user and returns what it printed.
 func (c cluster) program(t testing.TB, name string, args ...string) (string, error) {
 	t.Helper()
-	env := config.LoadTests()
+	env := pgtest.LoadEnv()
 	dir, err := exec.Command(env.PGConfig, "--bindir").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(strings.TrimSpace(string(dir)), name), args...)
 	cmd.Dir, cmd.Env = "/", []string{"PATH=" + env.Path, "LC_ALL=C", "TZ=UTC"}
@@ -130,9 +126,9 @@ func (c cluster) connect(t testing.TB, db, role string, settings ...string) *ses
 	return &session{Conn: conn, t: t}
 }
 
-// bounded ends with the test, and after patience.
+// bounded ends with the test, and after pgtest.Patience.
 func bounded(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -141,7 +137,7 @@ func (s *session) pid() int { return int(s.PgConn().PID()) }
 
 // try runs a statement and returns its error.
 func (s *session) try(sql string, args ...any) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
 	defer cancel()
 	_, err := s.Exec(ctx, sql, args...)
 	return err
@@ -157,7 +153,7 @@ func (s *session) exec(sql string, args ...any) {
 // script runs several statements at once.
 func (s *session) script(sql string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
 	defer cancel()
 	if _, err := s.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 		s.t.Fatalf("%s: %v", sql, err)
@@ -175,7 +171,7 @@ func get[T any](s *session, sql string, args ...any) T {
 }
 
 func tryGet[T any](s *session, sql string, args ...any) (v T, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
 	defer cancel()
 	err = s.QueryRow(ctx, sql, args...).Scan(&v)
 	return v, err
@@ -193,16 +189,10 @@ func wantError(t testing.TB, err error, state, part string) {
 	}
 }
 
-// eventually asks until the answer is yes; what is not within patience is a failure.
-func eventually(t testing.TB, what string, ask func() bool) {
+// NewDB makes a fresh database that servers can use.
+func (c cluster) NewDB(t testing.TB) *vaulttest.DB {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !ask(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
+	return vaulttest.NewDBIn(t, c.Cluster)
 }
 
 // newDatabase makes a database with the extension, whose sessions look for the key agent at socket.

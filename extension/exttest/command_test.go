@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -181,7 +182,7 @@ func TestPredefinedRolesStopNothing(t *testing.T) {
 		// The transaction is left open: what it holds must stop nobody.
 		done := c.connect(t, b.db, vaulttest.Superuser).background(
 			"SELECT vault.update_secret('kept', 'as it was', NULL)")
-		if err := within(t, patience, done); err != nil {
+		if err := within(t, pgtest.Patience, done); err != nil {
 			t.Errorf("with %s: %v", relation, err)
 		}
 		s.script("ROLLBACK")

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 )
 
 // dataLines are what the lines of a stream of events hold after "data: ".
@@ -100,7 +102,7 @@ func putAway(t *testing.T, p *pair, delay time.Duration) {
 	door := slowDoor(t, p.primary, delay)
 	p.there.exec(fmt.Sprintf("ALTER SYSTEM SET primary_conninfo = 'host=%s port=%s user=postgres'", door, get[string](p.here, "SHOW port")))
 	p.there.exec("SELECT pg_reload_conf()")
-	eventually(t, "the standby streams through the slow door", func() bool {
+	pgtest.Eventually(t, "the standby streams through the slow door", func() bool {
 		return get[bool](p.there, "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming' AND sender_host = $1)", door)
 	})
 	named := func(s *session, standbys string) {
@@ -109,7 +111,7 @@ func putAway(t *testing.T, p *pair, delay time.Duration) {
 	}
 	named(p.here, "*")
 	t.Cleanup(func() { named(p.here, "") }) // or what cleans up after the test would wait for a standby that is gone
-	eventually(t, "the standby is synchronous", func() bool {
+	pgtest.Eventually(t, "the standby is synchronous", func() bool {
 		return get[bool](p.here, "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')")
 	})
 }
@@ -176,7 +178,7 @@ func wantAllHeard(t *testing.T, events <-chan changeEvent, acknowledged [][]time
 	t.Helper()
 	var late []time.Duration
 	heard := make([]int, len(acknowledged))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience)
 	defer cancel()
 	for i := 0; i < len(acknowledged); {
 		if heard[i] == len(acknowledged[i]) {

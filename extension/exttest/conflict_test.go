@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -27,7 +28,7 @@ func TestConcurrentUpdates(t *testing.T) {
 			a.exec("BEGIN")
 			a.exec("SELECT vault.update_secret($1, 'of a'::text, 1)", name)
 			done := b.background("SELECT vault.update_secret('" + name + "', 'of b', 1)")
-			eventually(t, "b waits for a", func() bool {
+			pgtest.Eventually(t, "b waits for a", func() bool {
 				return get[bool](admin, "SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = $1", b.pid())
 			})
 			a.exec(end)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -60,7 +61,7 @@ func onceEach(t *testing.T, c cluster, db string, n int) {
 		all.Go(func() {
 			defer func() { <-slots }()
 			errs <- func() error {
-				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
 				defer cancel()
 				conn, err := c.dial(ctx, db, vaulttest.Superuser)
 				if err != nil {
@@ -96,7 +97,7 @@ func TestThousandConnections(t *testing.T) {
 	onceEach(t, c, db.Name, 100) // caches are warm now
 	settle(t, watch, api.AgentSocket)
 	// A session is out of the list a moment before its process has ended.
-	eventually(t, "their processes have ended", func() bool {
+	pgtest.Eventually(t, "their processes have ended", func() bool {
 		f := measure(t, c, watch, api.AgentSocket)
 		return f.children == f.backends
 	})
@@ -106,7 +107,7 @@ func TestThousandConnections(t *testing.T) {
 	onceEach(t, c, db.Name, 1000)
 	settle(t, watch, api.AgentSocket)
 	var last footprint
-	eventually(t, fmt.Sprintf("everything is as before: %+v", before), func() bool {
+	pgtest.Eventually(t, fmt.Sprintf("everything is as before: %+v", before), func() bool {
 		after := measure(t, c, watch, api.AgentSocket)
 		if after != before && after != last {
 			t.Logf("now %+v", after)
@@ -117,7 +118,7 @@ func TestThousandConnections(t *testing.T) {
 	if grown := statusKB(t, c.PID(), "RssAnon") - rss; grown > 1024 {
 		t.Errorf("the postmaster grew by %d kB over a thousand connections", grown)
 	}
-	eventually(t, "the API has closed its ends", func() bool { return descriptors(t, os.Getpid())-pooled(watch) <= own })
+	pgtest.Eventually(t, "the API has closed its ends", func() bool { return descriptors(t, os.Getpid())-pooled(watch) <= own })
 	db.AwaitAudit(t)
 	if n := get[int](watch, "SELECT count(*)::int FROM vault.audit('kept', NULL, 10000) WHERE action = 'read' AND outcome = 'ok'"); n != 1100 {
 		t.Errorf("%d reads are on record, not 1100", n)
@@ -127,7 +128,7 @@ func TestThousandConnections(t *testing.T) {
 // settle waits until every session but watch has ended.
 func settle(t *testing.T, watch *session, socket string) {
 	t.Helper()
-	eventually(t, "the sessions have ended", func() bool {
+	pgtest.Eventually(t, "the sessions have ended", func() bool {
 		return get[int](watch, "SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename = 'postgres'") <= 1 &&
 			connectionsTo(t, socket) <= 1
 	})

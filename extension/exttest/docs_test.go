@@ -180,7 +180,7 @@ func runBlocks(t *testing.T, blocks []block, install bool) {
 	var db *vaulttest.DB
 	if install {
 		c.connect(t, "postgres", vaulttest.Superuser).exec("DROP ROLE " + vaulttest.ServiceRole)
-		db = c.Database("postgres")
+		db = vaulttest.Of(c.Database("postgres"))
 	} else {
 		db = c.NewDB(t)
 		vaulttest.NewServer(t, db)

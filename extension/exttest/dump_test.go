@@ -25,9 +25,9 @@ func TestDumpAndRestore(t *testing.T) {
 
 	custom, plain := filepath.Join(from.Dir(), "dump.custom"), filepath.Join(from.Dir(), "dump.sql")
 	roles := filepath.Join(from.Dir(), "roles.sql")
-	must(t, from, "pg_dump", "-h", from.Dir(), "-U", "postgres", "-Fc", "-f", custom, db.Name)
-	must(t, from, "pg_dump", "-h", from.Dir(), "-U", "postgres", "-Fp", "-f", plain, db.Name)
-	must(t, from, "pg_dumpall", "-h", from.Dir(), "-U", "postgres", "--roles-only", "-f", roles)
+	mustProgram(t, from, "pg_dump", "-h", from.Dir(), "-U", "postgres", "-Fc", "-f", custom, db.Name)
+	mustProgram(t, from, "pg_dump", "-h", from.Dir(), "-U", "postgres", "-Fp", "-f", plain, db.Name)
+	mustProgram(t, from, "pg_dumpall", "-h", from.Dir(), "-U", "postgres", "--roles-only", "-f", roles)
 	api.MustStop(t)
 	for _, f := range []string{custom, plain} {
 		b, err := os.ReadFile(f)
@@ -44,16 +44,16 @@ func TestDumpAndRestore(t *testing.T) {
 		to.newRole(t)
 	}
 	// Roles that are there already make errors that mean nothing.
-	must(t, to, "psql", "-X", "-q", "-h", to.Dir(), "-U", "postgres", "-d", "postgres", "-f", roles)
+	mustProgram(t, to, "psql", "-X", "-q", "-h", to.Dir(), "-U", "postgres", "-d", "postgres", "-f", roles)
 	t.Run("Custom", func(t *testing.T) {
 		target := to.restoreInto(t, "restored_custom")
-		must(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "-d", target.Name, custom)
+		mustProgram(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "-d", target.Name, custom)
 		checkRestored(t, to, target, api, want)
 		checkNoStrayGrant(to.connect(t, target.Name, vaulttest.Superuser))
 	})
 	t.Run("Parallel", func(t *testing.T) {
 		target := to.restoreInto(t, "restored_parallel")
-		must(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "--jobs=2", "-d", target.Name, custom)
+		mustProgram(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "--jobs=2", "-d", target.Name, custom)
 		checkRestored(t, to, target, api, want)
 	})
 	// Rows without the schema, into an installation that is there.
@@ -61,20 +61,20 @@ func TestDumpAndRestore(t *testing.T) {
 		target := to.restoreInto(t, "restored_data")
 		s := to.connect(t, target.Name, vaulttest.Superuser)
 		s.exec("CREATE EXTENSION hyperion_vault")
-		must(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "--data-only", "-d", target.Name, custom)
+		mustProgram(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "--data-only", "-d", target.Name, custom)
 		if got := versionsOf(s); got != versionsOf(admin) {
 			t.Errorf("restored %s, not %s", got, versionsOf(admin))
 		}
 	})
 	t.Run("Plain", func(t *testing.T) {
 		target := to.restoreInto(t, "restored_plain")
-		must(t, to, "psql", "-X", "-q", "-h", to.Dir(), "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-d", target.Name, "-f", plain)
+		mustProgram(t, to, "psql", "-X", "-q", "-h", to.Dir(), "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-d", target.Name, "-f", plain)
 		checkRestored(t, to, target, api, want)
 		checkNoStrayGrant(to.connect(t, target.Name, vaulttest.Superuser))
 	})
 	t.Run("ErrOtherMasterKey", func(t *testing.T) {
 		target := to.restoreInto(t, "restored_other")
-		must(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "-d", target.Name, custom)
+		mustProgram(t, to, "pg_restore", "-h", to.Dir(), "-U", "postgres", "--exit-on-error", "-d", target.Name, custom)
 		other := vaulttest.NewServer(t, target, "VAULT_LOCAL_MASTER_KEY="+strings.Repeat("QUFB", 10)+"QUE=")
 		status, answer := clientOf(t, other).do("GET", "/v1/secrets/rest/one", "", nil)
 		if status == http.StatusOK || strings.Contains(answer, "value of") {
@@ -116,7 +116,7 @@ func TestDeletionLeavesNothing(t *testing.T) {
 	}
 }
 
-func must(t *testing.T, c cluster, program string, args ...string) {
+func mustProgram(t *testing.T, c cluster, program string, args ...string) {
 	t.Helper()
 	if out, err := c.program(t, program, args...); err != nil {
 		t.Fatalf("%s %v: %v: %s", program, args, err, out)
@@ -127,10 +127,7 @@ func must(t *testing.T, c cluster, program string, args ...string) {
 func (c cluster) restoreInto(t *testing.T, name string) *vaulttest.DB {
 	t.Helper()
 	c.connect(t, "postgres", vaulttest.Superuser).exec("CREATE DATABASE " + name)
-	return &vaulttest.DB{
-		Cluster: c.Cluster, Name: name,
-		SuperuserDSN: c.DSN(name, vaulttest.Superuser), ServiceDSN: c.DSN(name, vaulttest.ServiceRole),
-	}
+	return vaulttest.Of(c.Database(name))
 }
 
 // fill makes some of everything that can be in a vault.

@@ -116,7 +116,7 @@ func TestRoleNamesThatAreNoText(t *testing.T) {
 		t.Errorf("%d grants are listed", n)
 	}
 	dump := filepath.Join(c.Dir(), "odd.dump")
-	must(t, c, "pg_dump", "-h", c.Dir(), "-U", "postgres", "-Fc", "-f", dump, db.Name)
+	mustProgram(t, c, "pg_dump", "-h", c.Dir(), "-U", "postgres", "-Fc", "-f", dump, db.Name)
 	restored := c.restoreInto(t, "restored_odd")
 	_, _ = c.program(t, "pg_restore", "-h", c.Dir(), "-U", "postgres", "-d", restored.Name, dump) // the privileges of that role fail
 	s := c.connect(t, restored.Name, vaulttest.Superuser)

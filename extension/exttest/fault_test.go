@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 )
 
 // declareFault makes the function that fails on purpose, which no script of the extension declares.
@@ -92,7 +94,7 @@ func TestBrokenPipeAfterGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = gone.PgConn().Conn().Close()
-	eventually(t, "the backend of the client that vanished ends", func() bool {
+	pgtest.Eventually(t, "the backend of the client that vanished ends", func() bool {
 		return syscall.Kill(pid, 0) != nil
 	})
 	if got := get[string](s, "SELECT vault.read_secret('a')"); got != "value of a" {
@@ -140,13 +142,13 @@ func TestCrashAfterGo(t *testing.T) {
 		if err := syscall.Kill(victim.pid(), signal); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the server noticed", func() bool {
+		pgtest.Eventually(t, "the server noticed", func() bool {
 			return strings.Count(c.logText(t), "terminating any other active server processes") > before
 		})
 		if late := time.Since(start); late > prompt {
 			t.Errorf("%v: the backend died after %v", signal, late)
 		}
-		eventually(t, "the server is back", func() bool {
+		pgtest.Eventually(t, "the server is back", func() bool {
 			conn, err := c.dial(t.Context(), b.db, "postgres")
 			if err != nil {
 				return false

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -52,7 +53,7 @@ func wait(t *testing.T, asked <-chan bool) {
 	t.Helper()
 	select {
 	case <-asked:
-	case <-time.After(patience):
+	case <-time.After(pgtest.Patience):
 		t.Fatal("the agent was not asked")
 	}
 }
@@ -128,7 +129,7 @@ func TestInterruptTerminate(t *testing.T) {
 		wait(t, asked)
 		other.exec("SELECT pg_terminate_backend($1)", pid)
 		wantError(t, within(t, prompt, done), "57P01", "terminating connection")
-		eventually(t, "the backend is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+		pgtest.Eventually(t, "the backend is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
 	}
 	b.wantNothingDone()
 }
@@ -146,7 +147,7 @@ func TestInterruptClientGone(t *testing.T) {
 	if err := within(t, prompt, done); err == nil || pgconn.Timeout(err) {
 		t.Errorf("the client's end: %v", err)
 	}
-	eventually(t, "the backend is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+	pgtest.Eventually(t, "the backend is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
 	b.wantNothingDone()
 }
 
@@ -196,10 +197,10 @@ func TestInterruptPostmasterDeath(t *testing.T) {
 	done := b.background("SELECT vault.read_secret('kept')")
 	wait(t, asked)
 	c.MustStop(t, syscall.SIGKILL)
-	if err := within(t, patience, done); err == nil {
+	if err := within(t, pgtest.Patience, done); err == nil {
 		t.Error("a read came back")
 	}
-	eventually(t, "the backend is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+	pgtest.Eventually(t, "the backend is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
 }
 
 // TestInterruptWithoutWaiting: an agent that answers at once leaves no wait in which a cancel could be noticed. A statement
@@ -238,7 +239,7 @@ func TestInterruptWithoutWaiting(t *testing.T) {
 				t.Fatalf("%s: %v", sql, err)
 			}
 			other.exec("SELECT "+how+"($1)", victim.pid())
-			wantError(t, within(t, patience, done), state, "")
+			wantError(t, within(t, pgtest.Patience, done), state, "")
 		}
 	}
 }

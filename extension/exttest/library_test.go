@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 )
 
 const (
@@ -185,7 +185,7 @@ func lockRounds(t *testing.T, c cluster, db string, waiter *session, rounds int)
 		holder.exec("UPDATE " + table + " SET id = id")
 		woke := make(chan error, 1)
 		go func() { woke <- waiter.try("UPDATE " + table + " SET id = id") }()
-		eventually(t, "the backend waits for the lock", func() bool {
+		pgtest.Eventually(t, "the backend waits for the lock", func() bool {
 			return get[bool](watcher, "SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = $1", waiter.pid())
 		})
 		// So long that its threads have gone idle as well.
@@ -200,7 +200,7 @@ func lockRounds(t *testing.T, c cluster, db string, waiter *session, rounds int)
 			if late := time.Since(start); late > time.Second {
 				t.Fatalf("round %d: woke %v after the release", round, late)
 			}
-		case <-time.After(patience):
+		case <-time.After(pgtest.Patience):
 			t.Fatalf("round %d: the backend did not wake", round)
 		}
 	}
@@ -278,7 +278,7 @@ func TestGoLibraryOfAnotherVersion(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(config.LoadTests().PGConfig, "--pkglibdir").Output()
+	out, err := exec.Command(pgtest.LoadEnv().PGConfig, "--pkglibdir").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -262,7 +263,7 @@ func collectedLogs(t *testing.T, b *bench) map[string]string {
 	_ = b.try("SELECT '"+control+"', 1/0", pgx.QueryExecModeSimpleProtocol)
 	texts := map[string]string{}
 	for _, format := range []string{"log", "csv", "json"} {
-		eventually(t, "a failed statement of no concern is in the log "+format, func() bool {
+		pgtest.Eventually(t, "a failed statement of no concern is in the log "+format, func() bool {
 			files, err := filepath.Glob(filepath.Join(b.c.Data(), "log", "*."+format))
 			if err != nil || len(files) == 0 {
 				return false
@@ -369,11 +370,11 @@ func TestLogKeepsTheRest(t *testing.T) {
 		b.script("BEGIN; SELECT vault.update_secret('kept', 'x', NULL)")
 		before := len(c.logText(t))
 		done := other.background("SELECT vault.update_secret('kept', 'y', NULL)")
-		eventually(t, "the wait is logged", func() bool {
+		pgtest.Eventually(t, "the wait is logged", func() bool {
 			return strings.Contains(c.logText(t)[before:], "still waiting for ShareLock on transaction")
 		})
 		b.script("ROLLBACK")
-		if err := within(t, patience, done); err != nil {
+		if err := within(t, pgtest.Patience, done); err != nil {
 			t.Error(err)
 		}
 	})
@@ -384,7 +385,7 @@ func TestLogKeepsTheRest(t *testing.T) {
 		if err := s.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the end is logged", func() bool {
+		pgtest.Eventually(t, "the end is logged", func() bool {
 			return strings.Contains(c.logText(t)[before:], "disconnection: session time: 0:")
 		})
 	})
@@ -412,13 +413,13 @@ func TestDeadlockLogHoldsNoValue(t *testing.T) {
 				_, err := other.PgConn().Exec(bounded(t), strings.ReplaceAll(sql, "%s", marker)).ReadAll()
 				done <- err
 			}()
-			eventually(t, "the other waits", func() bool {
+			pgtest.Eventually(t, "the other waits", func() bool {
 				return get[bool](b.session, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)", other.pid())
 			})
 			before := len(c.logText(t))
 			wantError(t, b.try("LOCK TABLE first"), "40P01", "deadlock detected")
 			b.script("ROLLBACK")
-			if err := within(t, patience, done); err != nil {
+			if err := within(t, pgtest.Patience, done); err != nil {
 				t.Error(err)
 			}
 			text := c.logText(t)[before:]
@@ -452,7 +453,7 @@ func TestCrashLogHoldsNoValue(t *testing.T) {
 			if err := syscall.Kill(victim.pid(), syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the server is up again", func() bool {
+			pgtest.Eventually(t, "the server is up again", func() bool {
 				return strings.Count(c.logText(t), "database system is ready to accept connections") > before
 			})
 			if !strings.Contains(c.logText(t), "Failed process was running") && !strings.HasPrefix(name, "not entered") {

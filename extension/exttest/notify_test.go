@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -21,7 +22,7 @@ func followedCluster(t *testing.T, settings ...string) cluster {
 // awaitSupervisor returns once a supervisor is there that wants to hear of changes.
 func awaitSupervisor(t *testing.T, s *session) {
 	t.Helper()
-	eventually(t, "the supervisor has made its pass", func() bool {
+	pgtest.Eventually(t, "the supervisor has made its pass", func() bool {
 		return get[bool](s, "SELECT EXISTS (SELECT FROM vault.supervisor_passes)")
 	})
 }
@@ -80,7 +81,7 @@ func TestNothingIsAnnouncedBeforeTheCommit(t *testing.T) {
 		t.Error("a change was announced that was taken back")
 	}
 	b.exec("SELECT vault.update_secret('kept', 'w', 1)")
-	if !heard(patience) {
+	if !heard(pgtest.Patience) {
 		t.Error("a change was not announced")
 	}
 }

@@ -5,14 +5,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
 // pg_upgrade moves secrets, versions in grace, grants, tokens and the audit to newer versions of PostgreSQL, one after
 // the other. The older ones are installed beside this one by "make test-pgupgrade".
 func TestPgUpgrade(t *testing.T) {
-	older := config.LoadTests().OlderPGConfigs
+	older := pgtest.LoadEnv().OlderPGConfigs
 	if len(older) == 0 {
 		t.Skip("HV_OLDER_PG_CONFIGS names no older PostgreSQL to upgrade from")
 	}

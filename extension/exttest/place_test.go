@@ -43,7 +43,7 @@ func TestPlaceOfAnOldTransaction(t *testing.T) {
 	_ = admin.Close(t.Context())
 	c.MustStop(t, syscall.SIGINT)
 	// What freezing does in the long run: the oldest transaction that can be looked up is a later one.
-	must(t, c, "pg_resetwal", "-u", strconv.FormatUint(n+10, 10), "-D", c.Data())
+	mustProgram(t, c, "pg_resetwal", "-u", strconv.FormatUint(n+10, 10), "-D", c.Data())
 	c.MustStart(t)
 	if status := get[*string](c.connect(t, db.Name, vaulttest.Superuser), "SELECT pg_xact_status($1::text::xid8)", xid); status != nil {
 		t.Fatalf("the transaction has the status %q, so this test shows nothing", *status)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -172,7 +173,7 @@ func crashStandby(t *testing.T, p *pair, m marker) {
 	go func() { done <- busy.try("SELECT vault.verify('sql/text', $1::text)", m.value("in the crash")) }()
 	wait(t, asked)
 	kill(t, p.standby, busy.pid())
-	if err := within(t, patience, done); err == nil {
+	if err := within(t, pgtest.Patience, done); err == nil {
 		t.Error("a verify that crashed succeeded")
 	}
 	s := p.standby.connect(t, p.db.Name, vaulttest.Superuser)

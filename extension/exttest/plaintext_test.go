@@ -15,6 +15,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -330,7 +331,7 @@ func crash(t *testing.T, c cluster, db string, m marker) {
 	go func() { done <- busy.try("SELECT vault.create_secret('sql/crash', $1::text)", m.value("in the crash")) }()
 	wait(t, asked)
 	kill(t, c, busy.pid())
-	if err := within(t, patience, done); err == nil {
+	if err := within(t, pgtest.Patience, done); err == nil {
 		t.Error("a create that crashed succeeded")
 	}
 	c.connect(t, db, vaulttest.Superuser).exec("CHECKPOINT")
@@ -343,10 +344,10 @@ func kill(t *testing.T, c cluster, pid int) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the server noticed the crash", func() bool {
+	pgtest.Eventually(t, "the server noticed the crash", func() bool {
 		return strings.Count(c.logText(t), "was terminated by signal 9") > crashes
 	})
-	eventually(t, "the server is back", func() bool {
+	pgtest.Eventually(t, "the server is back", func() bool {
 		conn, err := c.dial(t.Context(), "postgres", vaulttest.Superuser)
 		if err != nil {
 			return false

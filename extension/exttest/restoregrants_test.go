@@ -27,8 +27,8 @@ func restoreWithoutARole(t *testing.T, from, to cluster) {
 	}
 	b.script("ALTER ROLE before_renaming RENAME TO " + renamed + "; SELECT vault.grant_service_role('service'); SELECT vault.grant_service_role('gone_service')")
 	custom, plain := filepath.Join(from.Dir(), "missing.custom"), filepath.Join(from.Dir(), "missing.sql")
-	must(t, from, "pg_dump", "-h", from.Dir(), "-U", "postgres", "-Fc", "-f", custom, b.db)
-	must(t, from, "pg_dump", "-h", from.Dir(), "-U", "postgres", "-Fp", "-f", plain, b.db)
+	mustProgram(t, from, "pg_dump", "-h", from.Dir(), "-U", "postgres", "-Fc", "-f", custom, b.db)
+	mustProgram(t, from, "pg_dump", "-h", from.Dir(), "-U", "postgres", "-Fp", "-f", plain, b.db)
 	to.connect(t, "postgres", vaulttest.Superuser).script(roles + "ALTER ROLE before_renaming RENAME TO " + renamed)
 
 	ways := map[string][]string{
@@ -62,8 +62,8 @@ func restoreWithoutARole(t *testing.T, from, to cluster) {
 	admin := to.connect(t, "missing_psql", vaulttest.Superuser)
 	admin.script("CREATE ROLE " + goes + " LOGIN")
 	again := to.restoreInto(t, "missing_again")
-	must(t, to, "pg_dump", "-h", to.Dir(), "-U", "postgres", "-Fp", "-f", plain, "missing_psql")
-	must(t, to, "psql", "-X", "-q", "-h", to.Dir(), "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-d", again.Name, "-f", plain)
+	mustProgram(t, to, "pg_dump", "-h", to.Dir(), "-U", "postgres", "-Fp", "-f", plain, "missing_psql")
+	mustProgram(t, to, "psql", "-X", "-q", "-h", to.Dir(), "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-d", again.Name, "-f", plain)
 	for _, db := range []string{"missing_psql", again.Name} {
 		s := to.connect(t, db, vaulttest.Superuser)
 		wantGrants(t, s, granted, aside)

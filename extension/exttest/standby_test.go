@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -109,11 +110,11 @@ func TestStandbyReads(t *testing.T) {
 		if got := get[string](s, sql); got != want {
 			t.Errorf("%s: %q, want %q", sql, got, want)
 		}
-		eventually(t, "the read is on record on the primary: "+sql, func() bool {
+		pgtest.Eventually(t, "the read is on record on the primary: "+sql, func() bool {
 			return get[int](p.here, "SELECT count(*)::int FROM vault.audit_log WHERE node = 'node2' AND actor = $1 AND outcome = 'ok'", "role:"+role) > 0
 		})
 	}
-	eventually(t, "each is on record, by the standby's agent", func() bool {
+	pgtest.Eventually(t, "each is on record, by the standby's agent", func() bool {
 		got := column(p.here, "SELECT action || '|' || secret_name || '|' || coalesce(version, 0) FROM vault.audit_log WHERE node = 'node2' AND actor = 'role:"+role+"' ORDER BY 1")
 		return slices.Equal(got, []string{"list|db/|0", "read|db/bytes|1", "read|db/text|1", "read|db/text|2",
 			"verify|db/text|0", "verify|db/text|0", "verify|db/text|0"})
@@ -133,7 +134,7 @@ func TestStandbyReads(t *testing.T) {
 		if n := get[int](p.there, "SELECT count(*)::int FROM vault.audit('db/') WHERE action = 'create'"); n != 2 {
 			t.Errorf("the audit has %d creates", n)
 		}
-		eventually(t, "the look at the audit is on record", func() bool {
+		pgtest.Eventually(t, "the look at the audit is on record", func() bool {
 			return get[int](p.here, "SELECT count(*)::int FROM vault.audit_log WHERE node = 'node2' AND action = 'audit' AND secret_name = 'db/' AND actor = 'role:postgres'") == 1
 		})
 	})
@@ -203,7 +204,7 @@ func TestStandbyRefusesChanges(t *testing.T) {
 		for _, c := range append(plainChanges, sealedChanges...) {
 			wantReadOnly(t, p.there.try(c.sql), "this node is a standby", upstream)
 		}
-		eventually(t, "the attempts are on record", func() bool {
+		pgtest.Eventually(t, "the attempts are on record", func() bool {
 			got := column(p.here, "SELECT action || '|' || secret_name FROM vault.audit_log WHERE node = 'node2' AND outcome = 'failed' AND code = 'unavailable' AND actor = 'role:postgres' ORDER BY id")
 			var want []string
 			for _, c := range plainChanges {
@@ -252,7 +253,7 @@ func TestStandbyRefusesChanges(t *testing.T) {
 			t.Fatalf("no primary_conninfo: %v", err)
 		}
 		p.there.exec("SELECT pg_reload_conf()")
-		eventually(t, "the receiver has connected anew", func() bool {
+		pgtest.Eventually(t, "the receiver has connected anew", func() bool {
 			return get[bool](p.there, "SELECT count(*) = 1 FROM pg_stat_wal_receiver WHERE conninfo LIKE '%password=%'")
 		})
 		err = p.there.try("SELECT vault.delete_secret('db/text', NULL)")
@@ -265,7 +266,7 @@ func TestStandbyRefusesChanges(t *testing.T) {
 		p.atHere.MustStop(t)
 		p.atStandby.MustStop(t) // it would wait for the primary; that the attempt is not on record changes nothing
 		p.primary.MustStop(t, syscall.SIGQUIT)
-		eventually(t, "the receiver has noticed", func() bool { return get[bool](p.there, "SELECT count(*) = 0 FROM pg_stat_wal_receiver") })
+		pgtest.Eventually(t, "the receiver has noticed", func() bool { return get[bool](p.there, "SELECT count(*) = 0 FROM pg_stat_wal_receiver") })
 		hint := "is not connected to it now"
 		if serverVersion(p.there) >= 190000 { // its next receiver forgets the address before it connects
 			hint = "Write to the primary."
@@ -305,7 +306,7 @@ func TestStandbyPromoted(t *testing.T) {
 	}
 	wantReadOnly(t, alone.try("SELECT vault.delete_secret('db/text', 1)"), "this node is a standby", "Write to the primary")
 	p.standby.MustPromote(t)
-	eventually(t, "both have come to the new primary's audit", func() bool {
+	pgtest.Eventually(t, "both have come to the new primary's audit", func() bool {
 		got := column(p.there, "SELECT action || ' ' || outcome FROM vault.audit_log WHERE node = 'node2' AND request_id = 'pid-"+fmt.Sprint(alone.pid())+"' ORDER BY id")
 		return slices.Equal(got, []string{"read ok", "delete failed"})
 	})
@@ -344,7 +345,7 @@ func TestStandbyConflict(t *testing.T) {
 		wait(t, asked)
 		p.here.exec("DELETE FROM swept")
 		// Whoever looks at anything on the primary at that moment keeps the rows for the next VACUUM.
-		eventually(t, "the deleted rows are swept", func() bool {
+		pgtest.Eventually(t, "the deleted rows are swept", func() bool {
 			p.here.exec("VACUUM swept")
 			return get[int64](p.here, "SELECT pg_catalog.pg_relation_size('swept')") == 0
 		})

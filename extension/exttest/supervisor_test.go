@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -33,31 +34,31 @@ func supervised(t *testing.T) (cluster, *session) {
 func passes(t *testing.T, s *session) {
 	t.Helper()
 	now := get[time.Time](s, "SELECT clock_timestamp()")
-	eventually(t, "a pass is made", func() bool { return get[bool](s, "SELECT ("+lastPass+") > $1", now) })
+	pgtest.Eventually(t, "a pass is made", func() bool { return get[bool](s, "SELECT ("+lastPass+") > $1", now) })
 }
 
 // for3 lets three intervals go by: what the worker would repeat, it has repeated by then.
 func for3(t *testing.T, s *session) {
 	t.Helper()
 	end := get[time.Time](s, "SELECT clock_timestamp() + '3.5 s'")
-	eventually(t, "three seconds go by", func() bool { return get[bool](s, "SELECT clock_timestamp() > $1", end) })
+	pgtest.Eventually(t, "three seconds go by", func() bool { return get[bool](s, "SELECT clock_timestamp() > $1", end) })
 }
 
 func TestSupervisorWaitsForItsDatabase(t *testing.T) {
 	c, postgres := supervised(t)
 	said := func(part string) int { return strings.Count(c.logText(t), "hyperion_vault supervisor: "+part) }
-	eventually(t, "the launcher says what is missing", func() bool { return said(`database "app" does not exist`) > 0 })
+	pgtest.Eventually(t, "the launcher says what is missing", func() bool { return said(`database "app" does not exist`) > 0 })
 	if n := get[int](postgres, launchers); n != 1 {
 		t.Errorf("%d launchers", n)
 	}
 	postgres.exec("CREATE DATABASE app")
-	eventually(t, "the supervisor says what is missing", func() bool { return said(`database "app" does not have the extension`) > 0 })
+	pgtest.Eventually(t, "the supervisor says what is missing", func() bool { return said(`database "app" does not have the extension`) > 0 })
 	app := c.connect(t, "app", vaulttest.Superuser)
 	for3(t, app)
 	app.exec("CREATE EXTENSION hyperion_vault")
 	passes(t, app)
 	app.exec("DROP EXTENSION hyperion_vault")
-	eventually(t, "it is missing again", func() bool { return said(`database "app" does not have the extension`) == 2 })
+	pgtest.Eventually(t, "it is missing again", func() bool { return said(`database "app" does not have the extension`) == 2 })
 	app.exec("CREATE EXTENSION hyperion_vault")
 	passes(t, app)
 	if n := get[int](postgres, supervisors); n != 1 {
@@ -72,7 +73,7 @@ func TestSupervisorOfADatabaseWithoutConnections(t *testing.T) {
 	c := startCluster(t, true, "hyperion_vault.database = 'template0'", "hyperion_vault.scan_interval_secs = 1")
 	postgres := c.connect(t, "postgres", vaulttest.Superuser)
 	const fault = `hyperion_vault supervisor: database "template0" accepts no connections; set hyperion_vault.database`
-	eventually(t, "the launcher says so", func() bool { return strings.Contains(c.logText(t), fault) })
+	pgtest.Eventually(t, "the launcher says so", func() bool { return strings.Contains(c.logText(t), fault) })
 	for range 3 {
 		postgres.exec("SELECT pg_reload_conf()") // makes it look
 		for3(t, postgres)
@@ -118,10 +119,10 @@ func TestSupervisorFollowsSettings(t *testing.T) {
 			passes(t, app)
 			postgres.exec("ALTER " + at + " SET default_transaction_read_only = on")
 			reason := "SELECT coalesce(reason, '') LIKE '%read-only%' AND failing_since IS NOT NULL FROM vault.supervisor_state()"
-			eventually(t, "it is read-only and says so", func() bool { return get[bool](app, reason) })
+			pgtest.Eventually(t, "it is read-only and says so", func() bool { return get[bool](app, reason) })
 			postgres.exec("ALTER " + at + " RESET default_transaction_read_only")
 			passes(t, app)
-			eventually(t, "nothing is said any more", func() bool { return !get[bool](app, reason) })
+			pgtest.Eventually(t, "nothing is said any more", func() bool { return !get[bool](app, reason) })
 		})
 	}
 }
@@ -158,12 +159,12 @@ func TestSupervisorGoesOn(t *testing.T) {
 	t.Run("and autovacuum is told what it did", func(t *testing.T) {
 		const seen = "SELECT coalesce(sum(n_tup_ins + n_tup_upd), 0)::int FROM pg_stat_all_tables WHERE relid = 'vault.supervisor_passes'::regclass"
 		before := get[int](app, seen)
-		eventually(t, "passes are counted", func() bool { return get[int](app, seen) >= before+2 })
+		pgtest.Eventually(t, "passes are counted", func() bool { return get[int](app, seen) >= before+2 })
 	})
 	t.Run("after it was ended", func(t *testing.T) {
 		before := get[int](postgres, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'")
 		postgres.exec("SELECT pg_terminate_backend($1)", before)
-		eventually(t, "there is another", func() bool {
+		pgtest.Eventually(t, "there is another", func() bool {
 			return get[bool](postgres, "SELECT count(*) = 1 AND max(pid) <> $1 FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'", before)
 		})
 		passes(t, app)
@@ -182,7 +183,7 @@ func TestSupervisorGoesOn(t *testing.T) {
 		app.exec("LISTEN hyperion_vault_rotation")
 		app.exec("ALTER SYSTEM SET hyperion_vault.rotation_enabled = on")
 		app.exec("SELECT pg_reload_conf()")
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience)
 		defer cancel()
 		if _, err := app.WaitForNotification(ctx); err != nil {
 			t.Fatal(err)
@@ -225,7 +226,7 @@ func TestSupervisorRunsOnThePrimaryOnly(t *testing.T) {
 	}
 	c.MustStop(t, syscall.SIGQUIT)
 	standby.MustPromote(t)
-	eventually(t, "the supervisor starts", func() bool { return get[int](p, supervisors) == 1 })
+	pgtest.Eventually(t, "the supervisor starts", func() bool { return get[int](p, supervisors) == 1 })
 	passes(t, s)
 }
 
@@ -239,10 +240,10 @@ func TestLauncherEnded(t *testing.T) {
 	for range 2 {
 		before := get[int](postgres, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'hyperion_vault launcher'")
 		postgres.exec("SELECT pg_terminate_backend($1)", before)
-		eventually(t, "its supervisor ends with it", func() bool {
+		pgtest.Eventually(t, "its supervisor ends with it", func() bool {
 			return get[int](postgres, launchers+" OR backend_type = 'hyperion_vault supervisor'") == 0
 		})
-		eventually(t, "there are another launcher and its supervisor", func() bool {
+		pgtest.Eventually(t, "there are another launcher and its supervisor", func() bool {
 			return get[int](postgres, launchers) == 1 && get[int](postgres, supervisors) == 1
 		})
 		passes(t, app)
@@ -269,12 +270,12 @@ func TestSupervisorWarnsOfOwner(t *testing.T) {
 	postgres.exec("CREATE ROLE intruder CREATEROLE")
 	postgres.exec("SET hyperion_vault.allow_unsafe_grants = on") // else the library refuses
 	postgres.exec("GRANT vault_owner TO intruder")
-	eventually(t, "the log warns of a member", func() bool { return said("has members") == 1 })
+	pgtest.Eventually(t, "the log warns of a member", func() bool { return said("has members") == 1 })
 	passes(t, app)
 	passes(t, app)
 	t.Run("which hides nothing else", func(t *testing.T) {
 		app.exec("ALTER TABLE vault.supervisor_passes RENAME TO elsewhere")
-		eventually(t, "the error is logged", func() bool {
+		pgtest.Eventually(t, "the error is logged", func() bool {
 			return strings.Contains(c.logText(t), `relation "vault.supervisor_passes" does not exist`)
 		})
 		app.exec("ALTER TABLE vault.elsewhere RENAME TO supervisor_passes")
@@ -285,14 +286,14 @@ func TestSupervisorWarnsOfOwner(t *testing.T) {
 		}
 	})
 	postgres.exec("ALTER ROLE vault_owner LOGIN")
-	eventually(t, "the log warns of both", func() bool { return said("can log in and has members") == 1 })
+	pgtest.Eventually(t, "the log warns of both", func() bool { return said("can log in and has members") == 1 })
 	postgres.exec("ALTER ROLE vault_owner NOLOGIN")
-	eventually(t, "the log warns of what is left", func() bool { return said("has members") == 2 })
+	pgtest.Eventually(t, "the log warns of what is left", func() bool { return said("has members") == 2 })
 	postgres.exec("REVOKE vault_owner FROM intruder")
 	passes(t, app)
 	passes(t, app)
 	postgres.exec("GRANT vault_owner TO intruder")
-	eventually(t, "the log warns again", func() bool { return said("has members") == 3 })
+	pgtest.Eventually(t, "the log warns again", func() bool { return said("has members") == 3 })
 }
 
 // TestSupervisorStalled: a worker that is there and makes no pass is stalled, and no longer so once it goes on.
@@ -325,5 +326,5 @@ func TestSupervisorStalled(t *testing.T) {
 		t.Errorf("%d supervisors: the test shows nothing", n)
 	}
 	signal(syscall.SIGCONT)
-	eventually(t, "it is not", func() bool { return !get[bool](app, stalled) })
+	pgtest.Eventually(t, "it is not", func() bool { return !get[bool](app, stalled) })
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -93,12 +94,12 @@ func TestRestoreOfAnEarlierRelease(t *testing.T) {
 		fill(t, api, admin)
 		db.AwaitAudit(t)
 		dump := filepath.Join(c.Dir(), "earlier.dump")
-		must(t, c, "pg_dump", "-h", c.Dir(), "-U", "postgres", "-Fc", "-f", dump, db.Name)
+		mustProgram(t, c, "pg_dump", "-h", c.Dir(), "-U", "postgres", "-Fc", "-f", dump, db.Name)
 		api.MustStop(t)
 		target := c.restoreInto(t, "earlier_restored")
 		s := c.connect(t, target.Name, vaulttest.Superuser)
 		s.exec("CREATE EXTENSION hyperion_vault VERSION '" + version + "'")
-		must(t, c, "pg_restore", "-h", c.Dir(), "-U", "postgres", "--exit-on-error", "-d", target.Name, dump)
+		mustProgram(t, c, "pg_restore", "-h", c.Dir(), "-U", "postgres", "--exit-on-error", "-d", target.Name, dump)
 		for _, updated := range []*session{admin, s} {
 			updated.exec("ALTER EXTENSION hyperion_vault UPDATE")
 		}
@@ -162,6 +163,6 @@ func awaitMore(t *testing.T, counts ...*atomic.Int64) {
 	t.Helper()
 	for _, n := range counts {
 		want := n.Load() + 20
-		eventually(t, fmt.Sprintf("%d operations", want), func() bool { return n.Load() >= want })
+		pgtest.Eventually(t, fmt.Sprintf("%d operations", want), func() bool { return n.Load() >= want })
 	}
 }

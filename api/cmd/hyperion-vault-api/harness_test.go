@@ -19,14 +19,12 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
 // roleEnv makes this test binary the program itself, with the race detector if the tests have it.
 const roleEnv = "HV_TEST_ROLE"
-
-// patience bounds every wait for something that should happen soon.
-const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
@@ -134,7 +132,7 @@ func (p *process) records(msg string) (found []record, grown <-chan struct{}) {
 // wait returns the nth line with this message once it is there.
 func (p *process) wait(t *testing.T, n int, msg string) record {
 	t.Helper()
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(pgtest.Patience)
 	defer timer.Stop()
 	for {
 		found, grown := p.records(msg)
@@ -148,7 +146,7 @@ func (p *process) wait(t *testing.T, n int, msg string) record {
 				t.Fatalf("exited without %q", msg)
 			}
 		case <-timer.C:
-			t.Fatalf("no %q within %s", msg, patience)
+			t.Fatalf("no %q within %s", msg, pgtest.Patience)
 		}
 	}
 }
@@ -166,8 +164,8 @@ func (p *process) exit(t *testing.T) int {
 	select {
 	case <-p.exited:
 		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(patience):
-		t.Fatalf("still running after %s", patience)
+	case <-time.After(pgtest.Patience):
+		t.Fatalf("still running after %s", pgtest.Patience)
 		return 0
 	}
 }
@@ -181,7 +179,7 @@ func call(t *testing.T, env []string, args ...string) (code int, stdout, stderr 
 }
 
 // client keeps no connections, so that no test waits for another's.
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: pgtest.Patience}
 
 func do(t *testing.T, method, url, token, body string) (int, string) {
 	t.Helper()

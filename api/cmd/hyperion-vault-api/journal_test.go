@@ -12,8 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -98,7 +98,7 @@ func TestKilledAtLoad(t *testing.T) {
 				for w := range 8 {
 					clients.Go(func() { seen.read(stop, url, fmt.Sprintf("%s-%d-%d", mode, round, w)) })
 				}
-				eventually(t, "reads are answered", func() bool { return len(seen.all()) > before+20+rand.IntN(200) })
+				pgtest.Eventually(t, "reads are answered", func() bool { return len(seen.all()) > before+20+rand.IntN(200) })
 				p.signal(t, syscall.SIGKILL)
 				end()
 				clients.Wait()
@@ -144,21 +144,6 @@ func journalText(t *testing.T, env []string) string {
 	return all.String()
 }
 
-func eventually(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !happened() {
-		select {
-		case <-tick.C:
-		case <-limit.C:
-			t.Fatalf("waited %s in vain: %s", patience, what)
-		}
-	}
-}
-
 // TestStopShips: a process that is stopped leaves nothing behind for the next one.
 func TestStopShips(t *testing.T) {
 	db := vaulttest.NewDB(t)
@@ -185,7 +170,7 @@ func TestStopShips(t *testing.T) {
 // and its records arrive once there is a primary again.
 func TestReadsWithoutPrimary(t *testing.T) {
 	primary := vaulttest.NewCluster(t, vaulttest.Options{})
-	db := primary.NewDB(t)
+	db := vaulttest.NewDBIn(t, primary)
 	standby := primary.NewStandby(t)
 	prepare(t, db, db.Environ(t))
 	standby.MustCatchUp(t)
@@ -200,7 +185,7 @@ func TestReadsWithoutPrimary(t *testing.T) {
 	for w := range 4 {
 		clients.Go(func() { seen.read(stop, url, fmt.Sprintf("away-%d", w)) })
 	}
-	eventually(t, "reads are answered", func() bool { return len(seen.all()) > 200 })
+	pgtest.Eventually(t, "reads are answered", func() bool { return len(seen.all()) > 200 })
 	if status, body := do(t, "POST", url+"/v1/secrets/app/a/verify", "", `{"value":"CANARY-VALUE"}`); status != 200 || !strings.Contains(body, `"valid":true`) {
 		t.Errorf("verify: %d %s", status, body)
 	}
@@ -234,7 +219,7 @@ func TestReadsWithoutPrimary(t *testing.T) {
 // record arrives twice, and none is lost.
 func TestPrimaryRestartsWhileShipping(t *testing.T) {
 	primary := vaulttest.NewCluster(t, vaulttest.Options{})
-	db := primary.NewDB(t)
+	db := vaulttest.NewDBIn(t, primary)
 	standby := primary.NewStandby(t)
 	prepare(t, db, db.Environ(t))
 	standby.MustCatchUp(t)
@@ -248,7 +233,7 @@ func TestPrimaryRestartsWhileShipping(t *testing.T) {
 	}
 	for round := range 3 {
 		was := len(seen.all())
-		eventually(t, "reads are answered", func() bool { return len(seen.all()) > was+100 })
+		pgtest.Eventually(t, "reads are answered", func() bool { return len(seen.all()) > was+100 })
 		primary.MustStop(t, []syscall.Signal{syscall.SIGQUIT, syscall.SIGINT, syscall.SIGQUIT}[round])
 		primary.MustStart(t)
 		db.Await(t, "records arrive between two restarts", `SELECT count(*) > 0 FROM vault.audit_log WHERE at > clock_timestamp() - interval '3 s' AND journal IS NOT NULL`)
@@ -287,7 +272,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	var body string
-	eventually(t, "reads are refused", func() bool {
+	pgtest.Eventually(t, "reads are refused", func() bool {
 		status, answer := do(t, "GET", url+"/v1/secrets/app/a", "", "")
 		if status == 503 && strings.Contains(answer, "CANARY") {
 			t.Fatal("a refusal with the value")
@@ -315,7 +300,7 @@ func TestFullDisk(t *testing.T) {
 		clients.Go(func() { seen.read(stop, url, fmt.Sprintf("full-%d", w)) })
 	}
 	// More than fits: what has arrived must not take the space of what is to come.
-	eventually(t, "thousands of reads are answered", func() bool { return len(seen.all()) >= 3500 })
+	pgtest.Eventually(t, "thousands of reads are answered", func() bool { return len(seen.all()) >= 3500 })
 	end()
 	clients.Wait()
 	seen.wantOnce(t, db)

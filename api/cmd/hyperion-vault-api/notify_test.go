@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 )
 
 // manager is a service manager: it collects what the process tells it.
@@ -65,7 +67,7 @@ func (m *manager) all() ([]string, <-chan struct{}) {
 // wait returns once n messages hold text.
 func (m *manager) wait(t *testing.T, n int, text string) string {
 	t.Helper()
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(pgtest.Patience)
 	defer timer.Stop()
 	for {
 		told, grown := m.all()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -39,7 +40,7 @@ func ask(t *testing.T, method, url, token, body string, header map[string]string
 func TestReadYourWrites(t *testing.T) {
 	c := vaulttest.NewCluster(t, vaulttest.Options{})
 	standby := c.NewStandby(t)
-	db := c.NewDB(t)
+	db := vaulttest.NewDBIn(t, c)
 	token := db.MustToken(t, "ops")
 	standby.MustCatchUp(t)
 	one := launch(t, db.Environ(t))
@@ -86,7 +87,7 @@ func TestReadYourWrites(t *testing.T) {
 			}
 		}
 		// A status is kept for a moment, so the first one may be from before the change.
-		eventually(t, "the status of a standby that lags", func() bool {
+		pgtest.Eventually(t, "the status of a standby that lags", func() bool {
 			status, answer, _ := ask(t, "GET", reads+"/v1/status", token, "", nil)
 			var got standing
 			if err := json.Unmarshal([]byte(answer), &got); err != nil || status != 200 {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -89,7 +90,7 @@ func TestServeAfterKill(t *testing.T) {
 // TestServePostgresComesAndGoes starts before PostgreSQL does, and lives through its restart.
 func TestServePostgresComesAndGoes(t *testing.T) {
 	c := vaulttest.NewCluster(t, vaulttest.Options{})
-	db := c.NewDB(t)
+	db := vaulttest.NewDBIn(t, c)
 	c.MustStop(t, syscall.SIGINT)
 	p := launch(t, db.Environ(t, "VAULT_REQUEST_TIMEOUT_SECS=1"))
 	url := "http://" + p.wait(t, 1, "listening")["listen"].(string)
@@ -167,7 +168,7 @@ func (b *blocked) freeze(t *testing.T) {
 func awaitLockWait(t *testing.T, db *vaulttest.DB) int {
 	t.Helper()
 	conn := db.MustConnect(t, vaulttest.Superuser)
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(pgtest.Patience); time.Now().Before(deadline); {
 		var pid int
 		err := conn.QueryRow(context.Background(), `SELECT coalesce(max(pid), 0) FROM pg_stat_activity
 			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&pid)
@@ -229,7 +230,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 // rotation and the audit all wait for it.
 func TestServeStopsInTime(t *testing.T) {
 	c := vaulttest.NewCluster(t, vaulttest.Options{})
-	db := c.NewDB(t)
+	db := vaulttest.NewDBIn(t, c)
 	token := db.MustToken(t, "ops")
 	p := launch(t, db.Environ(t, "VAULT_REQUEST_TIMEOUT_SECS=60", "VAULT_SHUTDOWN_TIMEOUT_SECS=2", "VAULT_ROTATION_POLL_SECS=1"))
 	url := "http://" + p.wait(t, 1, "listening")["listen"].(string)

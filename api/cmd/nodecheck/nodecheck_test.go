@@ -175,7 +175,7 @@ func TestDatabase(t *testing.T) {
 func TestLibrary(t *testing.T) {
 	needRoot(t)
 	c := vaulttest.NewCluster(t, vaulttest.Options{Settings: []string{"shared_preload_libraries = 'auto_explain'"}})
-	db := c.NewDB(t)
+	db := vaulttest.NewDBIn(t, c)
 	n := start(t, db)
 	n.run(n.want("is not in shared_preload_libraries")...)
 	c.MustStop(t, syscall.SIGINT)
@@ -190,7 +190,7 @@ func TestLibrary(t *testing.T) {
 
 func TestAgent(t *testing.T) {
 	needRoot(t)
-	n := start(t, vaulttest.Shared(t).NewDB(t))
+	n := start(t, vaulttest.NewDBIn(t, vaulttest.Shared(t)))
 	socket := setting(n.env, "VAULT_AGENT_SOCKET")
 	matching := "VAULT_PG_DBNAME=" + n.db.Name
 	ignoreDatabase := func(r nodecheck.Report) []nodecheck.Finding {

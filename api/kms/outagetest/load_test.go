@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -37,7 +38,7 @@ func TestLoadThroughOutage(t *testing.T) {
 		"hyperion_vault.database = 'hv_1'", "hyperion_vault.scan_interval_secs = 1", "synchronous_commit = off",
 	}})
 	// The log is kept in memory here: a line for each of many reads would be most of what is measured.
-	b := startOn(t, c.NewDB(t), fmt.Sprintf("VAULT_DEK_CACHE_TTL_SECS=%d", loadTTL/time.Second), "VAULT_ROTATION_POLL_SECS=1", "VAULT_LOG_LEVEL=error")
+	b := startOn(t, vaulttest.NewDBIn(t, c), fmt.Sprintf("VAULT_DEK_CACHE_TTL_SECS=%d", loadTTL/time.Second), "VAULT_ROTATION_POLL_SECS=1", "VAULT_LOG_LEVEL=error")
 	r := &rotations{bench: b, conn: b.db.MustConnect(t, vaulttest.Superuser), old: map[string]string{}}
 	b.fill("load", secrets, true)
 	for i := range queued {
@@ -86,7 +87,7 @@ func TestLoadThroughOutage(t *testing.T) {
 // What the readers met until then does not count.
 func (b *bench) keptAll(l *load) {
 	b.t.Helper()
-	for limit := time.Now().Add(2 * patience); b.metric("dek_cache_keys") < secrets; {
+	for limit := time.Now().Add(2 * pgtest.Patience); b.metric("dek_cache_keys") < secrets; {
 		if b.readAll(); time.Now().After(limit) {
 			b.t.Fatalf("only %v keys are kept", b.metric("dek_cache_keys"))
 		}
@@ -112,7 +113,7 @@ func (b *bench) readAll() {
 func (b *bench) settled(before usage) usage {
 	b.t.Helper()
 	b.end()
-	limit := time.Now().Add(patience)
+	limit := time.Now().Add(pgtest.Patience)
 	for {
 		u := measure()
 		if u.goroutines <= before.goroutines+50 || time.Now().After(limit) {
@@ -176,7 +177,7 @@ func (b *bench) away(l *load, r *rotations) usage {
 // reads them all.
 func (b *bench) confirmed(l *load) {
 	b.t.Helper()
-	for limit := time.Now().Add(patience); b.metric("dek_cache_overdue_keys") > 0; l.runFor(time.Second / 10) {
+	for limit := time.Now().Add(pgtest.Patience); b.metric("dek_cache_overdue_keys") > 0; l.runFor(time.Second / 10) {
 		if time.Now().After(limit) {
 			b.t.Fatal("keys are still not confirmed")
 		}

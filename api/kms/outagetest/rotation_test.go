@@ -10,14 +10,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
 const (
 	// rotated is how many secrets become due in each kind of outage: more than the rotator works on at a time.
 	rotated = 5
-	// patience bounds every wait for something that comes soon.
-	patience = time.Minute
 )
 
 // TestRotationsWait has secrets become due in one outage of several kinds. The supervisor of a preloaded server queues
@@ -27,7 +26,7 @@ func TestRotationsWait(t *testing.T) {
 	c := vaulttest.NewCluster(t, vaulttest.Options{Preload: true, Settings: []string{
 		"hyperion_vault.database = 'hv_1'", "hyperion_vault.scan_interval_secs = 1",
 	}})
-	b := startOn(t, c.NewDB(t), "VAULT_ROTATION_POLL_SECS=1")
+	b := startOn(t, vaulttest.NewDBIn(t, c), "VAULT_ROTATION_POLL_SECS=1")
 	r := &rotations{bench: b, conn: b.db.MustConnect(t, vaulttest.Superuser), old: map[string]string{}}
 	ways := []string{"throttling", "hanging", "refused"}
 	for _, way := range ways {
@@ -144,9 +143,9 @@ func (r *rotations) await(what, sql string, args ...any) {
 	r.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for limit := time.Now().Add(patience); !ask[bool](r, sql, args...); <-tick.C {
+	for limit := time.Now().Add(pgtest.Patience); !ask[bool](r, sql, args...); <-tick.C {
 		if time.Now().After(limit) {
-			r.t.Fatalf("not within %s: %s; jobs: %s", patience, what, ask[string](r,
+			r.t.Fatalf("not within %s: %s; jobs: %s", pgtest.Patience, what, ask[string](r,
 				"SELECT coalesce(string_agg(format('%s %s %s %s', s.name, j.state, j.attempts, j.last_error), '; '), 'none')"+jobs))
 		}
 	}

@@ -378,7 +378,7 @@ func TestBatchToken(t *testing.T) {
 // While the primary is away, a node with a standby still lets clients log in, and opens what other nodes have issued.
 func TestLoginWithoutPrimary(t *testing.T) {
 	c := vaulttest.NewCluster(t, vaulttest.Options{Preload: true})
-	r := &rig{t: t, db: c.NewDB(t)}
+	r := &rig{t: t, db: vaulttest.NewDBIn(t, c)}
 	standby := c.NewStandby(t)
 	r.s = vaulttest.NewServer(t, r.db, "VAULT_LOGIN_LOCAL_KEYS=on")
 	r.prepare()

@@ -1,4 +1,4 @@
-package vaulttest
+package pgtest
 
 import (
 	"context"
@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// port is in the socket's name only.
-	port = 5432
+	// Port is in the socket's name only.
+	Port = 5432
 	// Superuser and ServiceRole are the roles every cluster has.
 	Superuser   = "postgres"
 	ServiceRole = "vault_service"
-	// patience bounds starting and stopping a server.
-	patience = 60 * time.Second
+	// turnLimit bounds starting and stopping a server.
+	turnLimit = 60 * time.Second
 )
 
 // Cluster is one running PostgreSQL. Its methods are for one goroutine at a time.
@@ -31,8 +31,8 @@ type Cluster struct {
 	i    *installation
 	dir  string
 	run  *postmaster // nil while stopped
-	dbs  int
-	dbMu sync.Mutex // NewDB: roles belong to the whole cluster
+	dbs  int         // made by NewDB
+	dbMu sync.Mutex  // NewDB: roles belong to the whole cluster
 
 	follows *Cluster // what a standby streams from; nil for a primary from the start
 	nodes   *nodes   // the primary and its standbys, in the order they were made
@@ -70,8 +70,7 @@ func NewCluster(t testing.TB, o Options) *Cluster {
 }
 
 func newCluster(i *installation, o Options) (*Cluster, error) {
-	// Not os.TempDir: a socket's path must be short, and the server's user must be able to enter.
-	dir, err := os.MkdirTemp("/tmp", "hvt")
+	dir, err := i.mkdir()
 	if err != nil {
 		return nil, err
 	}
@@ -84,17 +83,13 @@ func newCluster(i *installation, o Options) (*Cluster, error) {
 }
 
 func (c *Cluster) create(o Options) error {
-	if err := errors.Join(os.Chmod(c.dir, 0o755), os.Chown(c.dir, int(c.i.uid), int(c.i.gid))); err != nil {
+	if err := c.i.copyTemplate(o.Database, c.Data()); err != nil {
 		return err
 	}
-	initdb := c.i.command("initdb", "--no-sync", "-A", "trust", "-U", Superuser, "-E", "UTF8", "--locale=C", "-D", c.Data())
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w: %s", err, out)
-	}
 	settings := append([]string{
-		"listen_addresses = ''", fmt.Sprintf("port = %d", port), "unix_socket_directories = '" + c.dir + "'",
-		"unix_socket_permissions = 0777", "max_connections = 200",
-		"dynamic_shared_memory_type = mmap", // files in the data folder: a killed server leaves none in /dev/shm
+		"listen_addresses = ''", fmt.Sprintf("port = %d", Port), "unix_socket_directories = '" + c.dir + "'",
+		"unix_socket_permissions = 0777", "max_connections = 200", "fsync = off",
+		"dynamic_shared_memory_type = mmap", // files in the data directory: a killed server leaves none in /dev/shm
 	}, o.Settings...)
 	if o.Preload {
 		settings = append(settings, "shared_preload_libraries = 'hyperion_vault'")
@@ -105,13 +100,25 @@ func (c *Cluster) create(o Options) error {
 	if err := c.start(); err != nil {
 		return err
 	}
-	conn, err := pgx.Connect(context.Background(), c.DSN("postgres", Superuser))
+	if o.Database != "" {
+		return nil // the template has it
+	}
+	return c.execute("postgres", "CREATE ROLE "+ServiceRole+" LOGIN")
+}
+
+// execute runs statements as the superuser.
+func (c *Cluster) execute(database string, statements ...string) error {
+	conn, err := pgx.Connect(context.Background(), c.DSN(database, Superuser))
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.Background())
-	_, err = conn.Exec(context.Background(), "CREATE ROLE "+ServiceRole+" LOGIN")
-	return err
+	for _, s := range statements {
+		if _, err := conn.Exec(context.Background(), s); err != nil {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+	}
+	return nil
 }
 
 func appendFile(path, text string) error {
@@ -123,10 +130,10 @@ func appendFile(path, text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Dir returns the folder that holds everything of the cluster, its socket included.
+// Dir returns the directory that holds everything of the cluster, its socket included.
 func (c *Cluster) Dir() string { return c.dir }
 
-// Data returns the data folder.
+// Data returns the data directory.
 func (c *Cluster) Data() string { return filepath.Join(c.dir, "data") }
 
 // LogFile returns the file with the server's log since the cluster was made.
@@ -134,7 +141,7 @@ func (c *Cluster) LogFile() string { return filepath.Join(c.dir, "server.log") }
 
 // DSN returns a connection string. Every role may connect without a password.
 func (c *Cluster) DSN(database, role string) string {
-	return fmt.Sprintf("host=%s port=%d dbname=%s user=%s connect_timeout=10", c.dir, port, database, role)
+	return fmt.Sprintf("host=%s port=%d dbname=%s user=%s connect_timeout=10", c.dir, Port, database, role)
 }
 
 // PID returns the postmaster's process id, or 0 while the server is stopped.
@@ -143,6 +150,45 @@ func (c *Cluster) PID() int {
 		return 0
 	}
 	return c.run.cmd.Process.Pid
+}
+
+// UID is the user id of the server.
+func (c *Cluster) UID() uint32 { return c.i.uid }
+
+// Running reports whether the server was started and not stopped since.
+func (c *Cluster) Running() bool { return c.run != nil }
+
+// MustMakeDir makes a directory of the server's user that is removed with the test. Its path is short enough for a socket.
+func (c *Cluster) MustMakeDir(t testing.TB) string {
+	t.Helper()
+	dir, err := c.i.mkdir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { Must(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// Command is a program, of PostgreSQL or another, that runs as the server's user and with nothing of this process's
+// environment.
+func (c *Cluster) Command(program string, args ...string) *exec.Cmd {
+	if path := filepath.Join(c.i.bin, program); !filepath.IsAbs(program) && exists(path) {
+		program = path
+	}
+	return c.i.run(program, args...)
+}
+
+// MustRun runs a Command to its end.
+func (c *Cluster) MustRun(t testing.TB, program string, args ...string) {
+	t.Helper()
+	if out, err := c.Command(program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", program, err, out)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // MustStart starts a stopped server and returns when it takes connections.
@@ -200,7 +246,7 @@ func (p *postmaster) attend(started chan<- error) {
 
 // await returns when the server takes connections.
 func (c *Cluster) await() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), turnLimit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -228,13 +274,13 @@ func (c *Cluster) stop(s syscall.Signal) error {
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(turnLimit)
 	defer timer.Stop()
 	select {
 	case <-p.exited:
 		return nil
 	case <-timer.C:
-		return errors.Join(fmt.Errorf("the server did not stop within %s: %s", patience, c.logTail()), p.cmd.Process.Kill())
+		return errors.Join(fmt.Errorf("the server did not stop within %s: %s", turnLimit, c.logTail()), p.cmd.Process.Kill())
 	}
 }
 

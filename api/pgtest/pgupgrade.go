@@ -1,4 +1,4 @@
-package vaulttest
+package pgtest
 
 import (
 	"errors"
@@ -9,18 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/hyperiondb/hyperion-vault/api/config"
 )
-
-// installationOf returns the PostgreSQL that a pg_config belongs to; empty means the one that tests run on.
-func installationOf(pgConfig string) (*installation, error) {
-	c := config.LoadTests()
-	if pgConfig != "" {
-		c.PGConfig = pgConfig
-	}
-	return findInstallation(c)
-}
 
 // MustUpgrade stops the server, moves its data to the PostgreSQL of another pg_config by pg_upgrade, and starts it
 // there. An empty pgConfig means the PostgreSQL that tests run on.

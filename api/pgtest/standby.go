@@ -1,10 +1,9 @@
-package vaulttest
+package pgtest
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +18,7 @@ import (
 // where a lone cluster has one for each database.
 func (c *Cluster) NewStandby(t testing.TB, settings ...string) *Cluster {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "hvt")
+	dir, err := c.i.mkdir()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,9 +40,6 @@ func (c *Cluster) NewStandby(t testing.TB, settings ...string) *Cluster {
 }
 
 func (c *Cluster) follow(slot string, settings []string) error {
-	if err := errors.Join(os.Chmod(c.dir, 0o755), os.Chown(c.dir, int(c.i.uid), int(c.i.gid))); err != nil {
-		return err
-	}
 	copied := c.i.command("pg_basebackup", "-D", c.Data(), "-d", c.follows.DSN("postgres", Superuser), "-R", "-X", "stream",
 		"-C", "-S", slot, "-c", "fast", "--no-sync")
 	if out, err := copied.CombinedOutput(); err != nil {
@@ -64,7 +60,7 @@ func (c *Cluster) configure(lines ...string) error {
 // MustCatchUp returns when a standby has replayed everything that the node it follows has written by now.
 func (c *Cluster) MustCatchUp(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), turnLimit)
 	defer cancel()
 	ahead := connect(t, c.follows.DSN("postgres", Superuser))
 	defer ahead.Close(context.Background())
@@ -73,20 +69,20 @@ func (c *Cluster) MustCatchUp(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.mustBecome(t, "SELECT pg_last_wal_replay_lsn() >= '"+lsn+"'::pg_lsn")
+	c.MustBecome(t, "SELECT pg_last_wal_replay_lsn() >= '"+lsn+"'::pg_lsn")
 }
 
 // MustPromote makes a standby a primary and returns when it takes writes.
 func (c *Cluster) MustPromote(t testing.TB) {
 	t.Helper()
-	c.mustBecome(t, "SELECT pg_promote()")
-	c.mustBecome(t, "SELECT NOT pg_is_in_recovery()")
+	c.MustBecome(t, "SELECT pg_promote()")
+	c.MustBecome(t, "SELECT NOT pg_is_in_recovery()")
 }
 
-// mustBecome asks, each time on a connection of its own, until the answer is true.
-func (c *Cluster) mustBecome(t testing.TB, question string) {
+// MustBecome returns when the answer to a question is true. Each try has a connection of its own.
+func (c *Cluster) MustBecome(t testing.TB, question string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), turnLimit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -104,45 +100,20 @@ func (c *Cluster) mustBecome(t testing.TB, question string) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not within %s: %s", patience, question)
+			t.Fatalf("not within %s: %s", turnLimit, question)
 		case <-tick.C:
 		}
 	}
 }
 
-// On returns d as another node of its cluster has it.
-func (d *DB) On(c *Cluster) *DB {
-	n := *d
-	n.Cluster = c
-	n.SuperuserDSN, n.ServiceDSN = c.DSN(d.Name, Superuser), c.DSN(d.Name, ServiceRole)
-	return &n
-}
+// Nodes are the primary and its standbys, in the order in which they were made.
+func (c *Cluster) Nodes() []*Cluster { return slices.Clone(c.nodes.all) }
 
-// hosts are the socket folders of all nodes, c's own first.
-func (c *Cluster) hosts() string {
-	dirs := []string{c.dir}
-	for _, n := range c.nodes.all {
-		if n != c {
-			dirs = append(dirs, n.dir)
-		}
-	}
-	return strings.Join(dirs, ",")
-}
-
-func (c *Cluster) nodeName() string {
-	return fmt.Sprintf("node%d", slices.Index(c.nodes.all, c)+1)
-}
-
-// mustUseAgent has the backends of d find the key agent at socket.
-func (d *DB) mustUseAgent(t testing.TB, socket string) {
+// MustSet appends lines to postgresql.conf, and has the server read it.
+func (c *Cluster) MustSet(t testing.TB, lines ...string) {
 	t.Helper()
-	if len(d.Cluster.nodes.all) == 1 {
-		d.MustExec(t, fmt.Sprintf("ALTER DATABASE %s SET hyperion_vault.agent_socket = '%s'", d.Name, socket))
-		return
-	}
-	if err := d.Cluster.configure("hyperion_vault.agent_socket = '" + socket + "'"); err != nil {
+	if err := c.configure(lines...); err != nil {
 		t.Fatal(err)
 	}
-	d.Cluster.mustExec(t, "SELECT pg_reload_conf()")
-	d.Cluster.mustBecome(t, "SELECT current_setting('hyperion_vault.agent_socket', true) IS NOT DISTINCT FROM '"+socket+"'")
+	c.mustExec(t, "SELECT pg_reload_conf()")
 }

@@ -1,12 +1,12 @@
-package config
+package pgtest
 
 import (
 	"os"
 	"strings"
 )
 
-// Tests is what the test harness reads from the environment; the product does not.
-type Tests struct {
+// Env is what tests read from the environment.
+type Env struct {
 	// PGConfig is the pg_config of the PostgreSQL to test on: HV_PG_CONFIG, else PG_CONFIG, else "pg_config".
 	PGConfig string
 	// RequirePostgres turns the skipping of tests that need PostgreSQL into failing: CI or HV_REQUIRE_PG is set.
@@ -18,18 +18,18 @@ type Tests struct {
 	Path string
 }
 
-// LoadTests reads Tests. Nothing in it can be wrong.
-func LoadTests() Tests {
-	t := Tests{PGConfig: os.Getenv("HV_PG_CONFIG"), Path: os.Getenv("PATH")}
-	if t.PGConfig == "" {
-		t.PGConfig = os.Getenv("PG_CONFIG")
+// LoadEnv reads Env. Nothing in it can be wrong.
+func LoadEnv() Env {
+	e := Env{PGConfig: os.Getenv("HV_PG_CONFIG"), Path: os.Getenv("PATH")}
+	if e.PGConfig == "" {
+		e.PGConfig = os.Getenv("PG_CONFIG")
 	}
-	if t.PGConfig == "" {
-		t.PGConfig = "pg_config"
+	if e.PGConfig == "" {
+		e.PGConfig = "pg_config"
 	}
-	t.RequirePostgres = os.Getenv("CI") != "" || os.Getenv("HV_REQUIRE_PG") != ""
+	e.RequirePostgres = os.Getenv("CI") != "" || os.Getenv("HV_REQUIRE_PG") != ""
 	if older := os.Getenv("HV_OLDER_PG_CONFIGS"); older != "" {
-		t.OlderPGConfigs = strings.Split(older, ":")
+		e.OlderPGConfigs = strings.Split(older, ":")
 	}
-	return t
+	return e
 }
