@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -169,7 +169,7 @@ func (p *page) serve(text string) {
 	})
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for limit := time.Now().Add(patience); time.Now().Before(limit); <-tick.C {
+	for limit := time.Now().Add(pgtest.Patience); time.Now().Before(limit); <-tick.C {
 		if status, _ := p.do("GET", "/readyz", "", ""); status == http.StatusOK {
 			return
 		}
@@ -257,7 +257,7 @@ exec runuser -u "$user" -- "$@"
 
 func installDirs(t *testing.T) []string {
 	t.Helper()
-	out, err := exec.Command(config.LoadTests().PGConfig, "--pkglibdir", "--sharedir").Output()
+	out, err := exec.Command(pgtest.LoadEnv().PGConfig, "--pkglibdir", "--sharedir").Output()
 	check(t, err)
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
