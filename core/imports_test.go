@@ -105,8 +105,10 @@ func importProblem(f source, imp string) string {
 		return "testing only in api/pgtest, api/vaulttest and tests"
 	case underAny(imp, "github.com/gin-gonic", "github.com/gin-contrib") && !f.in("api/httpapi", "bench"):
 		return "gin only in api/httpapi"
-	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/pgtest", "api/vaulttest", "bench"):
-		return "pgx only in api/store and the harness of tests"
+	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/pgcluster", "api/pgtest", "api/vaulttest", "bench"):
+		return "pgx only in api/store, api/pgcluster and the harness of tests"
+	case f.in("api/pgcluster", "api/backoff") && under(imp, module+"/api") && !under(imp, module+"/api/backoff"):
+		return "it knows nothing of secrets"
 	case underAny(imp, "github.com/coreos/go-oidc", "github.com/go-jose") && !f.in("api/login"):
 		return "OpenID only in api/login"
 	case underAny(imp, "filippo.io/age") && !f.in("api/kms"):
@@ -264,6 +266,8 @@ func TestImportRulesFind(t *testing.T) {
 		file("api/cmd/hyperion-vault-api/main.go", module+"/bench"),
 		file("api/agent/agent.go", module+"/api/vault/doortest"),
 		file("bench/main.go", "github.com/aws/aws-sdk-go-v2/aws"),
+		file("api/pgcluster/pool.go", module+"/api/vault"),
+		file("api/pgcluster/pool.go", module+"/api/store"),
 		file("api/store/store.go", "C"),
 		file("api/store/store.go", "github.com/caarlos0/env/v11"),
 		use("api/store/store.go", "os.Getenv"),
@@ -282,10 +286,11 @@ func TestImportRulesFind(t *testing.T) {
 		file("core/name_test.go", "os", "testing", "math/rand/v2"),
 		file("extension/golib/main.go", "C", "unsafe", "runtime/debug", module+"/core/frame"),
 		file("api/store/store.go", "github.com/jackc/pgx/v5", module+"/api/vault", module+"/core"),
-		file("api/store/pool.go", module+"/api/store/classify"),
 		file("api/pgtest/db.go", "testing", "os", "github.com/jackc/pgx/v5"),
 		use("api/pgtest/env.go", "os.Getenv"),
 		file("api/vaulttest/db.go", module+"/api/pgtest"),
+		file("api/store/config.go", module+"/api/pgcluster"),
+		file("api/pgcluster/pool.go", "github.com/jackc/pgx/v5", module+"/api/backoff", module+"/core"),
 		file("api/vaulttest/db.go", "testing", "os", "github.com/jackc/pgx/v5", module+"/api/store"),
 		file("api/cmd/hyperion-vault-api/main.go", "os", module+"/api/store", module+"/api/httpapi"),
 		use("api/cmd/hyperion-vault-api/main.go", "os.Environ"),

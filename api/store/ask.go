@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -34,7 +36,7 @@ func within(ctx context.Context, bound time.Duration) (context.Context, context.
 
 // pause waits before the next try; false when ctx ends first.
 func pause(ctx context.Context, try int) bool {
-	return wait(ctx, min(longPause, firstPause<<min(try, 10)))
+	return backoff.Sleep(ctx, backoff.Delay(firstPause, longPause, try))
 }
 
 // read asks the reader, and asks again when the connection or the server goes.
@@ -49,14 +51,14 @@ func readPicked[T any](ctx context.Context, d *DB, p pick[T]) ([]T, error) {
 	var last error
 	for try := 0; try < maxReadTries; try++ {
 		var out []T
-		err := d.reader.use(ctx, func(c *pgx.Conn) (err error) {
+		err := d.reader.Run(ctx, func(c *pgx.Conn) (err error) {
 			out, err = p.ask(ctx, d.reader, c)
 			return err
 		})
 		if err == nil {
 			return out, nil
 		}
-		last = worse(last, err)
+		last = pgcluster.KeepReason(last, err)
 		if permanent(err) || !transient(err) {
 			break
 		}
@@ -68,15 +70,6 @@ func readPicked[T any](ctx context.Context, d *DB, p pick[T]) ([]T, error) {
 		}
 	}
 	return nil, d.classify(last)
-}
-
-// worse keeps what the server or the network said rather than that time ran out
-// while waiting for better.
-func worse(last, err error) error {
-	if last != nil && errors.Is(err, context.DeadlineExceeded) {
-		return last
-	}
-	return err
 }
 
 // readPrimary asks the writer, until its deadline: a new primary may be about to
@@ -94,16 +87,16 @@ func readPrimaryAt[T any](ctx context.Context, d *DB, at core.Position, p pick[T
 	begun := time.Now()
 	var last error
 	for try := 0; ; try++ {
-		known := d.writer.hosts.timeline()
+		known := d.writer.Timeline()
 		out, inRecovery, err := standingRead(ctx, d.writer, d.standingArgs(at), p)
-		if inRecovery && (err == nil || errors.Is(err, errBehind)) {
+		if inRecovery && (err == nil || errors.Is(err, pgcluster.ErrBehind)) {
 			// Asked for each question, because a pooled connection outlives its server's demotion.
-			err = errInRecovery
+			err = pgcluster.ErrInRecovery
 		}
 		if err == nil {
 			return out, nil
 		}
-		last = worse(last, err)
+		last = pgcluster.KeepReason(last, err)
 		if permanent(err) || !transient(err) || ctx.Err() != nil {
 			break
 		}
@@ -111,12 +104,12 @@ func readPrimaryAt[T any](ctx context.Context, d *DB, at core.Position, p pick[T
 			return nil, none
 		}
 		if errors.Is(err, errOlderTimeline) {
-			d.writer.survey(d.writer.hosts.current())
-			if d.writer.hosts.timeline() > known {
+			d.writer.Survey()
+			if d.writer.Timeline() > known {
 				continue // somebody else has been promoted
 			}
 		}
-		if errors.Is(err, errBehind) && time.Since(begun) >= d.lsnWait {
+		if errors.Is(err, pgcluster.ErrBehind) && time.Since(begun) >= d.lsnWait {
 			break
 		}
 		if demoted(err) {
@@ -127,4 +120,16 @@ func readPrimaryAt[T any](ctx context.Context, d *DB, at core.Position, p pick[T
 		}
 	}
 	return nil, d.classify(last)
+}
+
+// hopeAfter is how long a change waits for a primary when every server answers and none takes changes.
+const hopeAfter = 700 * time.Millisecond
+
+// hopeless is noPrimary for a change or a read of the primary that has waited since begun.
+func (d *DB) hopeless(begun time.Time) error {
+	if time.Since(begun) < hopeAfter {
+		return nil
+	}
+	_, err := d.writer.NoPrimary()
+	return err
 }

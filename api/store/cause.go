@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -12,18 +13,18 @@ var causes = []struct {
 	err  error
 	text string
 }{
-	{errBehind, "no server that answers has reached the given position"},
-	{errPooled, textPooler},
-	{errReadOnly, textReadOnly},
-	{errInRecovery, "no server that answers is the primary: there is none now, or it is not among the API's hosts"},
-	{errOutdated, "the server that answers was left behind by a failover, and the new primary was not found"},
-	{errClosed, "the API is stopping"},
-	{errBusy, "all of the API's connections to the database are in use"},
+	{pgcluster.ErrBehind, "no server that answers has reached the given position"},
+	{pgcluster.ErrPooled, textPooler},
+	{pgcluster.ErrReadOnly, textReadOnly},
+	{pgcluster.ErrInRecovery, "no server that answers is the primary: there is none now, or it is not among the API's hosts"},
+	{pgcluster.ErrOutdated, "the server that answers was left behind by a failover, and the new primary was not found"},
+	{pgcluster.ErrClosed, "the API is stopping"},
+	{pgcluster.ErrBusy, "all of the API's connections to the database are in use"},
 	{errHeld, "earlier changes of this secret hold up this one: another session may hold a lock on its row"},
 	{errCrowded, "too many changes of this secret are waiting already"},
 	{errReads, "other reads of the primary hold up this one: the primary is slow, or another session holds a lock"},
-	{errSlow, "the database did not finish in time: a lock or its load may hold it up"},
-	{errSilent, "the database server does not answer"},
+	{pgcluster.ErrSlow, "the database did not finish in time: a lock or its load may hold it up"},
+	{pgcluster.ErrSilent, "the database server does not answer"},
 	{context.Canceled, "the request was cancelled"},
 	{context.DeadlineExceeded, "the database did not answer in time"},
 }
@@ -53,8 +54,8 @@ func unavailable(text string) verdict { return verdict{core.Unavailable, text} }
 
 // verdicts of whole SQLSTATEs; classVerdicts has the others.
 var verdicts = map[string]verdict{
-	"08001":       unavailable("the database server or a pooler before it could not make the connection"),
-	stateProtocol: unavailable("the connection was refused in a way that connection poolers do it: VAULT_PG_HOSTS must name PostgreSQL itself"),
+	"08001": unavailable("the database server or a pooler before it could not make the connection"),
+	"08P01": unavailable("the connection was refused in a way that connection poolers do it: VAULT_PG_HOSTS must name PostgreSQL itself"),
 
 	stateReadOnly: unavailable(textReadOnly),
 	"25P03":       unavailable("the server ended the session: it was idle in a transaction for too long"),

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -77,7 +78,7 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 			return none, d.classify(err)
 		}
 		d.lastChange.note(d, err)
-		last = worse(last, err)
+		last = pgcluster.KeepReason(last, err)
 		switch {
 		case f == done:
 			return out, nil
@@ -91,7 +92,7 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 		if hopeless := d.hopeless(begun); hopeless != nil && !lost {
 			return none, hopeless
 		}
-		if !pause(ctx, try) || d.writer.life.Err() != nil {
+		if !pause(ctx, try) || d.writer.IsClosing() {
 			break
 		}
 	}
@@ -126,7 +127,7 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 	if c.landed == nil {
 		return out, true, errUnknown(last)
 	}
-	timeline := d.writer.hosts.timeline()
+	timeline := d.writer.Timeline()
 	out, ok, err := c.landed(ctx)
 	switch {
 	case err == nil && ok:
@@ -134,7 +135,7 @@ func settle[T any](ctx context.Context, d *DB, c change[T], f fate, lost bool, l
 			return out, false, nil // it is there, and a failover may still lose it: look again
 		}
 		// If a newer primary was found since, that has passed the barrier, and need not have the change: try there.
-		return out, d.writer.hosts.timeline() == timeline, nil
+		return out, d.writer.Timeline() == timeline, nil
 	case err == nil && final:
 		return out, true, d.classify(last)
 	case errors.Is(err, errTraceless) && final:
@@ -149,18 +150,18 @@ var errTraceless = errors.New("no trace of the change or of another in its place
 
 // send acquires a connection within ctx and sends the change, without a way to cancel it. When the server falls silent,
 // or half of the time that is left has passed, it stops waiting: the change goes on by itself.
-func send[T any](ctx context.Context, p *pool, c change[T]) (out T, f fate, err error) {
-	conn, err := p.acquire(ctx)
+func send[T any](ctx context.Context, p *pgcluster.Pool, c change[T]) (out T, f fate, err error) {
+	conn, err := p.AcquireBest(ctx)
 	if err != nil {
 		return out, unsent, err
 	}
 	defer conn.Release()
-	err = p.attend(ctx, conn.Conn(), func(x *pgx.Conn) (err error) {
+	err = p.RunOn(ctx, conn.Conn(), func(x *pgx.Conn) (err error) {
 		out, f, err = sendOn(context.WithoutCancel(ctx), x, c)
 		return err
 	})
 	switch {
-	case !errors.Is(err, errOutdated):
+	case !errors.Is(err, pgcluster.ErrOutdated):
 	case f == done || f == doubted:
 		f = unknown // the cluster went on without that server
 	default:
@@ -180,14 +181,14 @@ func flushed(ctx context.Context, conn *pgx.Conn) core.Position {
 	defer cancel()
 	var text string
 	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
-		linkOf(conn).cut()
+		pgcluster.Disconnect(conn)
 		return core.Position{}
 	}
 	l, err := core.ParseLSN(text)
 	if err != nil {
 		return core.Position{}
 	}
-	return core.Position{Timeline: linkOf(conn).timeline, LSN: l} // which a primary keeps as long as it runs
+	return core.Position{Timeline: pgcluster.TimelineOf(conn), LSN: l} // which a primary keeps as long as it runs
 }
 
 // performAt is perform for a change of a secret, which returns its Position.

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -165,7 +166,7 @@ func permanent(err error) bool {
 	if _, refused := causeOf(err); refused {
 		return true
 	}
-	if untrusted(err) || errors.Is(err, errClosed) || errors.Is(err, errMismatch) || pooled(err) {
+	if untrusted(err) || errors.Is(err, pgcluster.ErrClosed) || errors.Is(err, errMismatch) || pgcluster.IsPooled(err) {
 		return true
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
@@ -196,7 +197,7 @@ func conclusive(err error) bool {
 // demoted tells whether a definite refusal means that the server is no longer, or
 // not yet, the one to ask.
 func demoted(err error) bool {
-	if errors.Is(err, errInRecovery) {
+	if errors.Is(err, pgcluster.ErrInRecovery) {
 		return true
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -94,15 +95,15 @@ func TestClassify(t *testing.T) {
 		}
 	}
 	local := map[error]string{
-		errReadOnly: "default_transaction_read_only", errInRecovery: "no server that answers is the primary", errOutdated: "left behind by a failover",
-		errClosed: "the API is stopping", errBusy: "connections to the database are in use", errPooled: "a connection pooler stands before", errCrowded: "too many changes of this secret", errHeld: "another session may hold a lock on its row", errReads: "other reads of the primary hold up", errSlow: "did not finish in time",
-		errSilent: "the database server does not answer", errBehind: "has reached the given position", context.Canceled: "cancelled",
+		pgcluster.ErrReadOnly: "default_transaction_read_only", pgcluster.ErrInRecovery: "no server that answers is the primary", pgcluster.ErrOutdated: "left behind by a failover",
+		pgcluster.ErrClosed: "the API is stopping", pgcluster.ErrBusy: "connections to the database are in use", pgcluster.ErrPooled: "a connection pooler stands before", errCrowded: "too many changes of this secret", errHeld: "another session may hold a lock on its row", errReads: "other reads of the primary hold up", pgcluster.ErrSlow: "did not finish in time",
+		pgcluster.ErrSilent: "the database server does not answer", pgcluster.ErrBehind: "has reached the given position", context.Canceled: "cancelled",
 		context.DeadlineExceeded: "did not answer in time", errors.New("refused"): "cannot be reached",
 	}
 	for cause, want := range local {
 		// What ended the wait does not hide what was waited for.
 		err := d.classify(errors.Join(cause, fmt.Errorf("connect: %w", context.DeadlineExceeded)))
-		if strings.Contains(want, "reached") && !errors.Is(cause, errBehind) || errors.Is(cause, context.Canceled) {
+		if strings.Contains(want, "reached") && !errors.Is(cause, pgcluster.ErrBehind) || errors.Is(cause, context.Canceled) {
 			err = d.classify(cause)
 		}
 		if core.CodeOf(err) != core.Unavailable || !strings.Contains(core.MessageOf(err), want) {
@@ -160,7 +161,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 			t.Errorf("%s: %v, want %v", state, got, want)
 		}
 	}
-	if !demoted(errInRecovery) || !transient(errInRecovery) || !transient(errors.New("EOF")) {
+	if !demoted(pgcluster.ErrInRecovery) || !transient(pgcluster.ErrInRecovery) || !transient(errors.New("EOF")) {
 		t.Error("a lost connection or server is tried again")
 	}
 	if transient(core.Errorf(core.Corrupt, "row")) || transient(pgx.ScanArgError{}) {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -79,8 +80,8 @@ func setDefault[T int | time.Duration](v *T, to T) {
 }
 
 // reader connects to the first host that answers, in order; it cannot write.
-func (c Config) reader() (*pool, error) {
-	return c.pool(false, c.ReaderConns, map[string]string{
+func (c Config) reader(newest func() uint32) (*pgcluster.Pool, error) {
+	return c.pool(pgcluster.Options{StayHome: c.StayHome, NewestTimeline: newest}, c.ReaderConns, map[string]string{
 		"default_transaction_read_only": "on",
 		"statement_timeout":             millis(c.ReadTimeout),
 		"lock_timeout":                  millis(min(lockTimeout, c.ReadTimeout/2)), // so that a lock is named as the cause
@@ -90,8 +91,8 @@ func (c Config) reader() (*pool, error) {
 // writer connects to the host that accepts writes. No statement timeout: it would
 // cut the wait for a synchronous standby, after which a change is visible and can
 // still vanish. Waiting for a lock is bounded: nothing is changed by then.
-func (c Config) writer() (*pool, error) {
-	return c.pool(true, c.WriterConns, map[string]string{
+func (c Config) writer() (*pgcluster.Pool, error) {
+	return c.pool(pgcluster.Options{Writer: true}, c.WriterConns, map[string]string{
 		"statement_timeout": "0",
 		"lock_timeout":      millis(min(lockTimeout, c.WriteTimeout/4)), // before a try's share of the time is over
 	})
@@ -99,12 +100,31 @@ func (c Config) writer() (*pool, error) {
 
 func millis(d time.Duration) string { return strconv.FormatInt(max(1, d.Milliseconds()), 10) }
 
-func (c Config) pool(writer bool, size int, params map[string]string) (*pool, error) {
+func (c Config) pool(o pgcluster.Options, size int, params map[string]string) (*pgcluster.Pool, error) {
+	servers, err := c.servers(o.Writer, params)
+	if err != nil {
+		return nil, err
+	}
+	p, err := pgxpool.ParseConfig(servers[0].Conn.ConnString())
+	if err != nil {
+		return nil, errSettings(err)
+	}
+	p.ConnConfig = servers[0].Conn.Copy()
+	p.MaxConns = int32(min(max(1, size), 10_000))
+	p.MinConns = 0
+	p.MaxConnLifetime = connLifetime
+	p.MaxConnLifetimeJitter = connLifetime / 10
+	o.Check, o.Permanent, o.SchemaChanged = checkSchema, permanent, overtaken
+	return pgcluster.New(p, servers, o)
+}
+
+// servers returns the hosts with the settings of connections to each.
+func (c Config) servers(writer bool, params map[string]string) ([]pgcluster.Server, error) {
 	if len(c.Hosts) == 0 {
 		return nil, core.Errorf(core.Invalid, "no PostgreSQL host is set")
 	}
-	h := &hosts{sticky: writer}
-	for i, name := range c.Hosts {
+	var out []pgcluster.Server
+	for _, name := range c.Hosts {
 		conn, err := c.connection(name, params)
 		if err != nil {
 			return nil, err
@@ -112,18 +132,9 @@ func (c Config) pool(writer bool, size int, params map[string]string) (*pool, er
 		if writer {
 			conn.OnNotice = noteWarning
 		}
-		h.all = append(h.all, &host{name: name, index: i, conn: conn})
+		out = append(out, pgcluster.Server{Name: name, Conn: conn})
 	}
-	p, err := pgxpool.ParseConfig(h.all[0].conn.ConnString())
-	if err != nil {
-		return nil, errSettings(err)
-	}
-	p.ConnConfig = h.all[0].conn.Copy()
-	p.MaxConns = int32(min(max(1, size), 10_000))
-	p.MinConns = 0
-	p.MaxConnLifetime = connLifetime
-	p.MaxConnLifetimeJitter = connLifetime / 10
-	return newPool(p, h, writer)
+	return out, nil
 }
 
 func errSettings(err error) error {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -17,15 +18,15 @@ func config(hosts ...string) Config {
 }
 
 // describe returns the addresses and run-time parameters of a pool.
-func describe(t *testing.T, p *pool, err error) (hosts, params string) {
+func describe(t *testing.T, p *pgcluster.Pool, err error) (hosts, params string) {
 	t.Helper()
 	must(t, err)
-	t.Cleanup(func() { must(t, p.close(context.Background())) })
+	t.Cleanup(func() { must(t, p.CloseWithin(context.Background())) })
 	var all, set []string
-	for _, x := range p.hosts.all {
-		all = append(all, fmt.Sprintf("%s:%d", x.conn.Host, x.conn.Port))
+	for _, x := range p.Servers() {
+		all = append(all, fmt.Sprintf("%s:%d", x.Conn.Host, x.Conn.Port))
 	}
-	for k, v := range p.hosts.all[len(all)-1].conn.RuntimeParams {
+	for k, v := range p.Servers()[len(all)-1].Conn.RuntimeParams {
 		set = append(set, k+"="+v)
 	}
 	return strings.Join(all, " "), strings.Join(set, " ")
@@ -34,9 +35,9 @@ func describe(t *testing.T, p *pool, err error) (hosts, params string) {
 func TestPoolConfig(t *testing.T) {
 	clearEnvironment(t)
 	c := config("node1", "node2:6543", "[2001:db8::1]:7", "2001:db8::2", "/run/postgresql")
-	r, rerr := c.reader()
+	r, rerr := c.reader(nil)
 	w, werr := c.writer()
-	for name, p := range map[string]*pool{"reader": r, "writer": w} {
+	for name, p := range map[string]*pgcluster.Pool{"reader": r, "writer": w} {
 		got, params := describe(t, p, errors.Join(rerr, werr))
 		if want := "node1:5432 node2:6543 2001:db8::1:7 2001:db8::2:5432 /run/postgresql:5432"; got != want {
 			t.Errorf("%s: hosts %s", name, got)
@@ -49,13 +50,13 @@ func TestPoolConfig(t *testing.T) {
 				t.Errorf("%s: %s lacks %s", name, params, want)
 			}
 		}
-		for _, x := range p.hosts.all {
-			if x.conn.Password != c.Password || x.conn.ConnectTimeout != 2*time.Second || x.conn.ValidateConnect != nil {
-				t.Errorf("%s: %s has not what was set", name, x.name)
+		for _, x := range p.Servers() {
+			if x.Conn.Password != c.Password || x.Conn.ConnectTimeout != 2*time.Second || x.Conn.ValidateConnect != nil {
+				t.Errorf("%s: %s has not what was set", name, x.Name)
 			}
 		}
 	}
-	if r.writer || !w.writer || r.hosts.sticky || !w.hosts.sticky {
+	if r.Writer || !w.Writer {
 		t.Error("the reader takes any host, the writer only one that accepts writes")
 	}
 	if r.Config().MaxConns != defaultReaderConns || w.Config().MaxConns != defaultWriterConns {

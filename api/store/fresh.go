@@ -8,21 +8,20 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// Waits between two looks whether a standby has replayed far enough.
+// Waits between two checks whether the reader has replayed far enough.
 const (
-	firstLook = 2 * time.Millisecond
-	longLook  = 50 * time.Millisecond
+	firstReplayWait = 2 * time.Millisecond
+	longReplayWait  = 50 * time.Millisecond
 )
 
-// errBehind is a server that has not reached the position a read was asked to see.
-var errBehind = errors.New("the server has not reached the position that was asked for")
-
 // errOlderTimeline is a server whose log may be another one than that of the position, however long it is.
-var errOlderTimeline = fmt.Errorf("%w: it is not known to be on that timeline", errBehind)
+var errOlderTimeline = fmt.Errorf("%w: it is not known to be on that timeline", pgcluster.ErrBehind)
 
 // standing is the first statement of a read that must be fresh: what the server is, and whether it has come to an LSN,
 // and to a timeline. A standby has come to what it replayed, which is when a commit becomes visible there; a primary to
@@ -43,7 +42,7 @@ func (d *DB) standingArgs(at core.Position) []any {
 	}
 	timeline := at.Timeline
 	if timeline == 0 {
-		timeline = d.writer.hosts.timeline()
+		timeline = d.writer.Timeline()
 	}
 	return []any{at.LSN.String(), int64(timeline)}
 }
@@ -72,34 +71,22 @@ func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) 
 // readReplayed asks the reader, again and again while it is a standby that may still get to the position in time.
 func readReplayed[T any](ctx context.Context, d *DB, at core.Position, p pick[T]) ([]T, error) {
 	begun := time.Now()
-	for look := firstLook; ; look = min(2*look, longLook) {
+	for look := firstReplayWait; ; look = min(2*look, longReplayWait) {
 		out, inRecovery, err := standingRead(ctx, d.reader, d.standingArgs(at), p)
-		if err == nil || !errors.Is(err, errBehind) || errors.Is(err, errOlderTimeline) || !inRecovery {
+		if err == nil || !errors.Is(err, pgcluster.ErrBehind) || errors.Is(err, errOlderTimeline) || !inRecovery {
 			return out, err
 		}
 		left := d.lsnWait - time.Since(begun)
-		if left <= 0 || !wait(ctx, min(look, left)) {
+		if left <= 0 || !backoff.Sleep(ctx, min(look, left)) {
 			return nil, err
 		}
 	}
 }
 
-// wait returns true after d, false when ctx ends first.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // standingRead asks where the server is and the question itself in one go, so that nothing can happen to the connection
 // in between. Each statement sees what was committed when it began: the pools see to the isolation level.
-func standingRead[T any](ctx context.Context, p *pool, asked []any, what pick[T]) (out []T, inRecovery bool, err error) {
-	err = p.use(ctx, func(c *pgx.Conn) error {
+func standingRead[T any](ctx context.Context, p *pgcluster.Pool, asked []any, what pick[T]) (out []T, inRecovery bool, err error) {
+	err = p.Run(ctx, func(c *pgx.Conn) error {
 		q, err := what(ctx, c)
 		if err != nil {
 			return err
@@ -113,7 +100,7 @@ func standingRead[T any](ctx context.Context, p *pool, asked []any, what pick[T]
 	return out, inRecovery, nil
 }
 
-func standingAsk[T any](ctx context.Context, p *pool, c *pgx.Conn, asked []any, q query[T]) (out []T, inRecovery bool, err error) {
+func standingAsk[T any](ctx context.Context, p *pgcluster.Pool, c *pgx.Conn, asked []any, q query[T]) (out []T, inRecovery bool, err error) {
 	out = q.answer
 	b := &pgx.Batch{}
 	b.Queue(standing, asked...).QueryRow(func(r pgx.Row) error {
@@ -125,13 +112,13 @@ func standingAsk[T any](ctx context.Context, p *pool, c *pgx.Conn, asked []any, 
 		case !onTimeline:
 			return errOlderTimeline
 		case !reached:
-			return errBehind
+			return pgcluster.ErrBehind
 		}
 		return nil
 	})
 	if q.answer == nil {
-		queue(b, &out, q.sql, q.args, q.row)
+		pgcluster.Queue(b, &out, q.sql, q.args, q.row)
 	}
-	err = p.send(ctx, c, b)
+	err = p.SendBatch(ctx, c, b)
 	return out, inRecovery, err
 }

@@ -171,16 +171,16 @@ func TestPositionOfAnotherHistory(t *testing.T) {
 	})
 	d := a.openWith(brief, a.dir, b.dir)
 	t.Run("OldPrimaryBelieved", func(t *testing.T) {
-		d.writer.begunAt = time.Now() // nobody looks at the other hosts by himself now
+		d.writer.Hooks().HoldSurvey() // nobody looks at the other hosts by himself now
 		must(t, d.CheckWriter(ctx))
-		if d.writer.hosts.timeline() != 1 || sees(d, fresh) != 2 {
-			t.Errorf("timeline %d, version %d", d.writer.hosts.timeline(), sees(d, fresh))
+		if d.writer.Timeline() != 1 || sees(d, fresh) != 2 {
+			t.Errorf("timeline %d, version %d", d.writer.Timeline(), sees(d, fresh))
 		}
 	})
 	t.Run("OldPrimaryFoundOut", func(t *testing.T) {
 		for _, f := range []vault.Freshness{fresh, {Position: core.Position{LSN: made.Position.LSN}}} {
-			if d.writer.hosts.timeline() != 2 || d.reader.hosts.current().index != 0 || sees(d, vault.Freshness{}) != 1 || sees(d, f) != 2 {
-				t.Errorf("%+v: version %d, of timeline %d", f, sees(d, f), d.writer.hosts.timeline())
+			if d.writer.Timeline() != 2 || d.reader.Current().Index != 0 || sees(d, vault.Freshness{}) != 1 || sees(d, f) != 2 {
+				t.Errorf("%+v: version %d, of timeline %d", f, sees(d, f), d.writer.Timeline())
 			}
 		}
 	})
@@ -192,7 +192,7 @@ func TestPositionOfAnotherHistory(t *testing.T) {
 			t.Fatal("it is no standby")
 		}
 		d := a.openWith(brief, a.dir, b.dir)
-		if sees(d, vault.Freshness{}) != 1 || sees(d, fresh) != 2 || d.reader.hosts.current().index != 0 {
+		if sees(d, vault.Freshness{}) != 1 || sees(d, fresh) != 2 || d.reader.Current().Index != 0 {
 			t.Errorf("version %d", sees(d, fresh))
 		}
 	})

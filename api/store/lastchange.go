@@ -72,7 +72,7 @@ func (d *DB) checkChanges(ctx context.Context) error {
 	if d.lastChange.due() {
 		ctx, cancel := context.WithTimeout(ctx, d.bound)
 		defer cancel()
-		err := d.writer.use(ctx, func(c *pgx.Conn) error {
+		err := d.writer.Run(ctx, func(c *pgx.Conn) error {
 			_, err := c.Exec(context.WithoutCancel(ctx), "SELECT vault.probe_write()")
 			return err
 		})

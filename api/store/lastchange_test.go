@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -27,7 +28,7 @@ func TestFencedPrimary(t *testing.T) {
 	s.sql("app", "ALTER SYSTEM SET default_transaction_read_only = on")
 	s.sql("app", "SELECT pg_reload_conf()")
 	for value[string](s, "SHOW default_transaction_read_only") != "on" { // a reload takes a moment to reach new sessions
-		if !wait(t.Context(), 10*time.Millisecond) {
+		if !backoff.Sleep(t.Context(), 10*time.Millisecond) {
 			t.Fatal("the setting does not arrive")
 		}
 	}
@@ -61,7 +62,7 @@ func TestFullDisk(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for d.CheckWriter(ctx) != nil {
-		if !wait(ctx, 50*time.Millisecond) {
+		if !backoff.Sleep(ctx, 50*time.Millisecond) {
 			t.Fatal("it is not noticed that changes can be made again")
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 )
 
 // The channels of the vault schema.
@@ -23,7 +25,7 @@ const listenCheck = 15 * time.Second
 func (d *DB) Listen(ctx context.Context, heard func(channel string)) error {
 	bounded, cancel := context.WithTimeout(ctx, d.bound)
 	defer cancel()
-	conn, err := d.writer.connect(bounded)
+	conn, err := d.writer.Dial(bounded)
 	if err != nil {
 		return d.classify(err)
 	}
@@ -67,7 +69,7 @@ func stillPrimary(ctx context.Context, conn *pgx.Conn, bound time.Duration) erro
 		return err
 	}
 	if inRecovery {
-		return errInRecovery
+		return pgcluster.ErrInRecovery
 	}
 	return nil
 }
@@ -76,5 +78,5 @@ func closeSoon(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = conn.Close(ctx)
-	linkOf(conn).cut()
+	pgcluster.Disconnect(conn)
 }

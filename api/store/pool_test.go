@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -390,7 +391,7 @@ func TestPromotedAfterTheLook(t *testing.T) {
 	cut := a.cutter()
 	d := a.open(cut.host(), b.dir)
 	ctx := t.Context()
-	d.writer.begunAt = time.Now() // nobody looks at the other hosts by himself now
+	d.writer.Hooks().HoldSurvey() // nobody looks at the other hosts by himself now
 	must(t, d.CheckWriter(ctx))
 	b.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''")
 	b.sql("postgres", "SELECT pg_reload_conf()")
@@ -406,14 +407,14 @@ func TestPromotedAfterTheLook(t *testing.T) {
 			active, _, err := d.ListTokens(ctx, vault.Itself(), vault.TokenID{}, 10, vault.Freshness{Primary: true})
 			if looks = append(looks, len(active)); len(looks) == 1 {
 				b.promote()
-				d.writer.survey(nil)
+				d.writer.Hooks().SurveyAll()
 			}
 			return vault.TokenInfo{}, len(active) == 1, err
 		},
 	})
 	must(t, err)
-	if looks[0] != 1 || d.writer.hosts.timeline() != 2 {
-		t.Fatalf("found %v, timeline %d", looks, d.writer.hosts.timeline())
+	if looks[0] != 1 || d.writer.Timeline() != 2 {
+		t.Fatalf("found %v, timeline %d", looks, d.writer.Timeline())
 	}
 	if b.audited("token-1") != 1 {
 		t.Error("acknowledged, and not on the primary")
@@ -459,7 +460,7 @@ func TestTwoPrimaries(t *testing.T) {
 	t.Run("Reads", func(t *testing.T) {
 		// A process that makes no changes, and has found the old primary first.
 		reads := a.open(a.dir, b.dir)
-		bound := time.After(3 * surveyEvery)
+		bound := time.After(15 * time.Second)
 		for {
 			rows, err := sealedRows(reads, t.Context(), []core.Name{"load/0"}, 0, vault.Freshness{Primary: true})
 			must(t, err)
@@ -478,85 +479,6 @@ func TestTwoPrimaries(t *testing.T) {
 	if want := load.acked[0][len(load.acked[0])-1].Expected + 1; rows[0].Version != want {
 		t.Errorf("a read of the primary shows version %d, want %d", rows[0].Version, want)
 	}
-}
-
-// TestHosts: who is tried next.
-func TestHosts(t *testing.T) {
-	names := func(sticky bool) (*hosts, *host, *host, *host) {
-		h := &hosts{sticky: sticky}
-		for i, n := range []string{"a", "b", "c"} {
-			h.all = append(h.all, &host{name: n, index: i})
-		}
-		return h, h.all[0], h.all[1], h.all[2]
-	}
-	want := func(h *hosts, x *host) {
-		t.Helper()
-		if got := h.pick(); got != x {
-			t.Errorf("%s is next, want %s", got.name, x.name)
-		}
-	}
-	t.Run("Reader", func(t *testing.T) {
-		h, a, b, c := names(false)
-		want(h, a)
-		h.shun(a, time.Now())
-		want(h, b)
-		h.connected(b)
-		h.fail(b, time.Now(), false)
-		want(h, c)
-		h.shun(c, time.Now())
-		if h.untried() {
-			t.Error("all have failed")
-		}
-		want(h, a) // its failure is longest ago
-		h.connected(a)
-		want(h, a)
-	})
-	t.Run("Writer", func(t *testing.T) {
-		h, a, b, c := names(true)
-		want(h, a)
-		h.connected(b)
-		want(h, b) // it was the primary
-		h.fail(b, time.Now(), false)
-		want(h, a)
-		h.connected(c)
-		want(h, c)
-	})
-	t.Run("SlowFailuresCostMore", func(t *testing.T) {
-		h, a, _, _ := names(false)
-		for _, least := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, longShun, longShun} {
-			h.shun(a, time.Now().Add(-slowFail))
-			if left := time.Until(a.shunned); left < least-100*time.Millisecond || left > least {
-				t.Errorf("shunned for %s, want %s", left, least)
-			}
-		}
-		h.connected(a)
-		h.shun(a, time.Now())
-		if left := time.Until(a.shunned); left > shortShun {
-			t.Errorf("shunned for %s", left)
-		}
-	})
-	t.Run("AnAnswerIsNewer", func(t *testing.T) {
-		h, a, _, _ := names(false)
-		begun := time.Now().Add(-time.Millisecond)
-		h.heard(a)
-		h.fail(a, begun, true)
-		h.shun(a, begun)
-		want(h, a)
-	})
-	t.Run("Timelines", func(t *testing.T) {
-		h, _, _, _ := names(true)
-		for _, c := range []struct {
-			timeline uint32
-			believed bool
-		}{{3, true}, {3, true}, {2, false}, {4, true}, {3, false}} {
-			if h.see(c.timeline) != c.believed {
-				t.Errorf("timeline %d: believed %t", c.timeline, !c.believed)
-			}
-		}
-		if h.outdated(4) || !h.outdated(3) {
-			t.Error("an older timeline was believed")
-		}
-	})
 }
 
 // load updates secrets, each worker its own, one version after the other.
@@ -678,9 +600,9 @@ func (l *load) check(s *server) {
 func TestAnswersOfAnOlderTimeline(t *testing.T) {
 	s := newServer(t)
 	d := s.open()
-	conn, err := d.writer.acquire(t.Context())
+	conn, err := d.writer.AcquireBest(t.Context())
 	must(t, err)
-	timeline := linkOf(conn.Conn()).timeline
+	timeline := pgcluster.TimelineOf(conn.Conn())
 	if timeline == 0 {
 		t.Fatal("its timeline was not asked")
 	}
@@ -696,7 +618,7 @@ func TestAnswersOfAnOlderTimeline(t *testing.T) {
 		got <- f
 	}()
 	s.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'advisory'")
-	d.writer.hosts.see(timeline + 1)
+	d.writer.Hooks().NoteTimeline(timeline + 1)
 	_, err = blocker.Exec(t.Context(), "SELECT pg_advisory_unlock(7)")
 	must(t, err)
 	if f := <-got; f != unknown {

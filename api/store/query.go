@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 )
 
 // query is one statement that reads.
@@ -26,10 +28,10 @@ func plain[T any](sql string, args []any, row pgx.RowToFunc[T]) pick[T] {
 }
 
 // ask asks on one connection of a pool.
-func (p pick[T]) ask(ctx context.Context, from *pool, c *pgx.Conn) ([]T, error) {
+func (p pick[T]) ask(ctx context.Context, from *pgcluster.Pool, c *pgx.Conn) ([]T, error) {
 	q, err := p(ctx, c)
 	if err != nil || q.answer != nil {
 		return q.answer, err
 	}
-	return askOn(ctx, from, c, q.sql, q.args, q.row)
+	return pgcluster.QueryOn(ctx, from, c, q.sql, q.args, q.row)
 }

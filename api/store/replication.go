@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -23,36 +24,34 @@ func (d *DB) Replication(ctx context.Context) (vault.Replication, error) {
 	return d.look.get(ctx, lookEvery, d.replication)
 }
 
-const whereIsReader = whereIs + `,
+const whereIsReader = pgcluster.StandingColumns + `,
 	coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()), 0)::float8`
 
 func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*lookBound)
 	defer cancel()
 	var age float64
-	var at stand
+	var at pgcluster.Standing
 	rows, err := read(ctx, d, whereIsReader, nil, func(row pgx.CollectableRow) (r vault.Replication, err error) {
 		var lsn, timeline *string
 		if err := row.Scan(&r.InRecovery, &lsn, &timeline, &age); err != nil {
 			return r, err
 		}
-		at = parseStand(map[bool]string{true: "t", false: "f"}[r.InRecovery], orZero(lsn), orZero(timeline))
-		r.LSN = at.at.LSN
+		at = pgcluster.ParseStanding(map[bool]string{true: "t", false: "f"}[r.InRecovery], orZero(lsn), orZero(timeline))
+		r.LSN = at.At.LSN
 		return r, nil
 	})
 	if err != nil || len(rows) == 0 {
 		return r, err
 	}
 	r = rows[0]
-	if x := d.reader.hosts.current(); x != nil {
-		r.Host, r.Home = x.name, x.index == 0
+	if x := d.reader.Current(); x != nil {
+		r.Host, r.Home = x.Name, x.Index == 0
 	}
-	if r.LeftBehind, r.ReadsBehind = d.reader.leftBehind(at), d.reader.behind(at); r.LeftBehind {
-		if x := d.reader.hosts.current(); x != nil && !d.reader.stay {
-			d.reader.leave(x)
-		}
-		if x := d.writer.hosts.current(); x != nil {
-			r.Primary = x.name
+	if r.LeftBehind, r.ReadsBehind = d.reader.IsLeftBehind(at), d.reader.IsBehind(at); r.LeftBehind {
+		d.reader.LeaveHost()
+		if x := d.writer.Current(); x != nil {
+			r.Primary = x.Name
 		}
 		return r, nil // how much the newer primary has beyond is another log's
 	}
@@ -60,8 +59,8 @@ func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
 	if r.InRecovery {
 		ahead, err = d.primaryLSN(ctx)
 	}
-	if x := d.writer.hosts.current(); x != nil {
-		r.Primary = x.name
+	if x := d.writer.Current(); x != nil {
+		r.Primary = x.Name
 	}
 	if err != nil {
 		return r, nil // the primary is away: how far behind is not known

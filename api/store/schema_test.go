@@ -32,7 +32,7 @@ func TestSchemaOfAnotherProtocol(t *testing.T) {
 		reader, writer := d.CheckReader(ctx), d.CheckWriter(ctx)
 		_, reading := sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{})
 		_, writing := d.CreateSecret(ctx, newSecret("a"), origin("x"))
-		_, listening := d.writer.connect(ctx)
+		_, listening := d.writer.Dial(ctx)
 		for _, err := range []error{reader, writer, reading, writing, d.classify(listening)} {
 			code(t, err, core.Unavailable)
 			if !strings.Contains(core.MessageOf(err), want) {

@@ -16,6 +16,9 @@ const (
 	queueOfSecret = 256
 )
 
+// errCrowded is in place of a wait for a connection that would keep other secrets' changes from theirs.
+var errCrowded = errors.New("the secret's share of the connections is in use and its queue is full")
+
 // errHeld is a change whose turn did not come before its deadline.
 var errHeld = errors.New("earlier changes of the secret did not end in time")
 
@@ -120,7 +123,7 @@ func (p *places) enter(ctx context.Context) (leave func(), err error) {
 
 // sendInTurn is send with a place of the change's secret.
 func sendInTurn[T any](ctx context.Context, d *DB, c change[T]) (out T, f fate, err error) {
-	leave, err := d.shares.enter(ctx, c.secret, d.writer.crowded)
+	leave, err := d.shares.enter(ctx, c.secret, d.writerIsCrowded)
 	if err != nil {
 		return out, unsent, err
 	}
@@ -128,8 +131,8 @@ func sendInTurn[T any](ctx context.Context, d *DB, c change[T]) (out T, f fate, 
 	return send(ctx, d.writer, c)
 }
 
-// crowded reports whether half of the pool's connections are in use.
-func (p *pool) crowded() bool {
-	s := p.Stat()
+// writerIsCrowded reports whether half of the writer's connections are in use.
+func (d *DB) writerIsCrowded() bool {
+	s := d.writer.Stat()
 	return 2*s.AcquiredConns() >= s.MaxConns()
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -26,7 +27,7 @@ var _ vault.JournalLink = (*journalLink)(nil)
 func (d *DB) OpenJournal(ctx context.Context) (vault.JournalLink, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.bound)
 	defer cancel()
-	conn, err := d.writer.connect(ctx)
+	conn, err := d.writer.Dial(ctx)
 	if err != nil {
 		return nil, d.classify(err)
 	}
@@ -59,8 +60,8 @@ func (l *journalLink) Ship(ctx context.Context, id vault.JournalID, node string,
 // believed refuses what a server said that the cluster has left behind: it takes records that nobody will see. A missing
 // privilege is told apart from a primary that is away, for which one waits.
 func (l *journalLink) believed(err error) error {
-	if l.d.writer.hosts.outdated(linkOf(l.conn).timeline) {
-		err = errOutdated
+	if l.d.writer.IsOutdated(l.conn) {
+		err = pgcluster.ErrOutdated
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == stateNoPrivilege {
 		return core.Wrap(core.Denied, l.d.classify(err), "the database role of the API may not ship audit records")

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -36,13 +37,13 @@ func TestJournalLinkToAnOldPrimary(t *testing.T) {
 	must(t, only(l.Ship(ctx, shipped, "n", batchOf(1, 3))))
 	b.until("SELECT count(*) = 3 FROM vault.audit_log WHERE request_id = 'shipped'")
 	b.promote()
-	d.writer.survey(nil) // somebody has seen the new primary
+	d.writer.Hooks().SurveyAll() // somebody has seen the new primary
 	for what, ask := range map[string]func() error{
 		"ship":    func() error { return only(l.Ship(ctx, shipped, "n", batchOf(4, 5))) },
 		"skip":    func() error { return only(l.Skip(ctx, shipped, "n", 9)) },
 		"arrived": func() error { _, _, err := l.Arrived(ctx, shipped); return err },
 	} {
-		if err := ask(); core.CodeOf(err) != core.Unavailable || !errors.Is(err, errOutdated) {
+		if err := ask(); core.CodeOf(err) != core.Unavailable || !errors.Is(err, pgcluster.ErrOutdated) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -4,12 +4,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // version reads as a client does and returns what it is shown.
+// How long a reader takes to look for a better host again, and for how long a host that refused is passed over.
+const (
+	homeInterval = time.Second
+	shortSkip    = 200 * time.Millisecond
+)
+
 func (s *server) version(d *DB, name string) uint64 {
 	s.t.Helper()
 	rows, err := sealedRows(d, s.t.Context(), []core.Name{core.Name(name)}, 0, vault.Freshness{})
@@ -61,15 +69,14 @@ func TestLeftBehindPrimary(t *testing.T) {
 func (s *server) staysAway(d *DB) {
 	s.t.Helper()
 	s.sql("app", "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1 << 20)); CHECKPOINT")
-	for end := time.Now().Add(3 * homeEvery); time.Now().Before(end); wait(s.t.Context(), 20*time.Millisecond) {
+	for end := time.Now().Add(3 * homeInterval); time.Now().Before(end); backoff.Sleep(s.t.Context(), 20*time.Millisecond) {
 		if v := s.version(d, "a"); v != 2 {
 			s.t.Fatalf("reads went back to version %d of the server that was left behind", v)
 		}
 	}
-	home := d.reader.hosts.all[0]
-	d.reader.hosts.setOld(home, false) // as before anybody has asked it
+	d.reader.Hooks().ForgetLeftBehind() // as before anybody has asked it
 	d.reader.Reset()
-	if v := s.version(d, "a"); v != 2 || d.reader.hosts.current() == home {
+	if v := s.version(d, "a"); v != 2 || d.reader.Current().Index == 0 {
 		s.t.Fatalf("a new connection reads version %d", v)
 	}
 }
@@ -81,7 +88,7 @@ func away(t *testing.T) (a, b *server, d *DB, made vault.Secret) {
 	a = newServer(t)
 	b = a.standby()
 	d = a.open(b.dir, a.dir)
-	d.reader.away = true
+	d.reader.Hooks().StayAway(true)
 	made, err := d.CreateSecret(t.Context(), newSecret("a"), origin("x"))
 	must(t, err)
 	b.until("SELECT count(*) = 1 FROM vault.secrets")
@@ -104,10 +111,7 @@ func (s *server) replay() {
 
 // lookHomeNow has a DB of away look for a way home as it does by itself.
 func lookHomeNow(d *DB) {
-	d.reader.mu.Lock()
-	d.reader.away = false
-	d.reader.mu.Unlock()
-	d.reader.lookHome(d.reader.hosts.current())
+	d.reader.Hooks().ComeHome()
 }
 
 // TestComingHomeGoesNotBack: a standby that is there again and does not catch up is not read from.
@@ -115,7 +119,7 @@ func TestComingHomeGoesNotBack(t *testing.T) {
 	a, b, d, _ := away(t)
 	lookHomeNow(d)
 	b.restart()
-	for end := time.Now().Add(5 * homeEvery); time.Now().Before(end); wait(t.Context(), 20*time.Millisecond) {
+	for end := time.Now().Add(5 * homeInterval); time.Now().Before(end); backoff.Sleep(t.Context(), 20*time.Millisecond) {
 		if v := a.version(d, "a"); v != 2 {
 			t.Fatalf("reads went back to version %d", v)
 		}
@@ -125,7 +129,7 @@ func TestComingHomeGoesNotBack(t *testing.T) {
 		if v := a.version(d, "a"); v != 2 {
 			t.Fatalf("reads went back to version %d", v)
 		}
-		return d.reader.hosts.current().index == 0
+		return d.reader.Current().Index == 0
 	})
 }
 
@@ -135,7 +139,7 @@ func TestNewConnectionGoesNotBack(t *testing.T) {
 	a, b, d, _ := away(t)
 	b.restart()
 	d.reader.Reset() // as when connections have lived long enough
-	wait(t.Context(), 2*shortShun)
+	backoff.Sleep(t.Context(), 2*shortSkip)
 	if v := a.version(d, "a"); v != 2 {
 		t.Fatalf("reads went back to version %d", v)
 	}
@@ -146,20 +150,18 @@ func TestAnswerOnTheWayHome(t *testing.T) {
 	a, b, d, made := away(t)
 	b.restart()
 	b.replay()
-	onTheWay, err := d.reader.acquire(t.Context())
+	onTheWay, err := d.reader.AcquireBest(t.Context())
 	must(t, err)
 	defer onTheWay.Release()
-	b.until("SELECT pg_last_wal_replay_lsn() >= '" + d.reader.shown.most.String() + "'")
+	b.until("SELECT pg_last_wal_replay_lsn() >= '" + d.reader.Hooks().Shown().String() + "'")
 	b.stale()
-	must(t, d.reader.probe(d.reader.hosts.all[0], true))
-	d.reader.hosts.connected(d.reader.hosts.all[0])
-	d.reader.Reset()
+	must(t, d.reader.Hooks().ProbeHome())
 	a.eventually("reads come home", func() bool {
 		a.version(d, "a")
-		return d.reader.hosts.current().index == 0
+		return d.reader.Current().Index == 0
 	})
 	must(t, only(d.AppendVersion(t.Context(), nextVersion(made), origin("x"))))
-	rows, err := askOn(t.Context(), d.reader, onTheWay.Conn(), readSealed, []any{[]string{"a"}, nil}, storedRow)
+	rows, err := pgcluster.QueryOn(t.Context(), d.reader, onTheWay.Conn(), readSealed, []any{[]string{"a"}, nil}, storedRow)
 	if err != nil || len(rows) != 1 || rows[0].Version != 3 {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
@@ -172,7 +174,7 @@ func TestAnswerOnTheWayHome(t *testing.T) {
 // TestReadsThatWentBack: when only an older server answers it is read, which is told, and no longer than another is away.
 func TestReadsThatWentBack(t *testing.T) {
 	a, b, d, _ := away(t)
-	d.reader.away = false
+	d.reader.Hooks().StayAway(false)
 	b.restart()
 	a.stop()
 	// What it had at its last restartpoint may be less than version 1.
@@ -184,47 +186,13 @@ func TestReadsThatWentBack(t *testing.T) {
 	a.eventually("it is told", func() bool { return a.holds(d, vault.ConditionReadsBehind) })
 	a.restart()
 	a.eventually("reads are where they were", func() bool { yes, answered := old(); return answered && !yes })
-	for end := time.Now().Add(2 * homeEvery); time.Now().Before(end); wait(t.Context(), 20*time.Millisecond) {
+	for end := time.Now().Add(2 * homeInterval); time.Now().Before(end); backoff.Sleep(t.Context(), 20*time.Millisecond) {
 		if v := a.version(d, "a"); v != 2 {
 			t.Fatalf("reads went back to version %d again", v)
 		}
 	}
 	if a.holds(d, vault.ConditionReadsBehind) {
 		t.Error("it is told still")
-	}
-}
-
-// TestLostLogIsNotWaitedFor: the newest primary says what is lost, and nothing else of what was shown.
-func TestLostLogIsNotWaitedFor(t *testing.T) {
-	p := &pool{hosts: &hosts{all: []*host{{}, {}}}, newest: func() uint32 { return 2 }}
-	p.show(p.hosts.all[0], 500)
-	standby := func(at core.LSN) stand { return stand{inRecovery: true, at: core.Position{LSN: at}} }
-	primary := func(timeline uint32, at core.LSN) stand {
-		return stand{at: core.Position{Timeline: timeline, LSN: at}}
-	}
-	for _, x := range []struct {
-		s    stand
-		want bool
-	}{
-		{standby(499), true}, {standby(500), false},
-		{primary(2, 600), false}, {standby(499), true}, // a look at the primary is no reason to go to a server that is behind
-		{primary(1, 400), true}, {standby(499), true}, // one that was left behind knows nothing of it
-		{primary(2, 450), false}, {standby(449), true}, {standby(450), false},
-	} {
-		if got := p.behind(x.s); got != x.want {
-			t.Errorf("%+v: behind %v", x.s, got)
-		}
-	}
-}
-
-// TestLogEnd: where the next record begins is not always where one ends.
-func TestLogEnd(t *testing.T) {
-	for next, want := range map[core.LSN]core.LSN{
-		0x1000028: 0x1000000, 0x1002018: 0x1002000, 0x1002028: 0x1002028, 0x1002000: 0x1002000, 0x1001ff8: 0x1001ff8, 0x1000018: 0x1000000, 0: 0,
-	} {
-		if got := logEnd(next); got != want {
-			t.Errorf("%s: %s", next, got)
-		}
 	}
 }
 

@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
+)
 
 // PoolStat is the use of one of the pools.
 type PoolStat struct {
@@ -12,10 +16,10 @@ type PoolStat struct {
 
 // Pools returns how the pools are used.
 func (d *DB) Pools() []PoolStat {
-	return []PoolStat{d.reader.stat("reader"), d.writer.stat("writer")}
+	return []PoolStat{statOf("reader", d.reader), statOf("writer", d.writer)}
 }
 
-func (p *pool) stat(name string) PoolStat {
+func statOf(name string, p *pgcluster.Pool) PoolStat {
 	s := p.Stat()
 	return PoolStat{
 		Name: name, Max: int(s.MaxConns()), InUse: int(s.AcquiredConns()), Idle: int(s.IdleConns()), Acquired: uint64(s.AcquireCount()),

@@ -8,12 +8,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
 // DB is the two pools. It is safe for concurrent use.
 type DB struct {
-	reader, writer *pool
+	reader, writer *pgcluster.Pool
 	database       string
 	bound          time.Duration // of a call whose context has no deadline
 	changeBound    time.Duration // of such a change
@@ -39,17 +40,16 @@ func Open(_ context.Context, c Config) (*DB, error) {
 	c = c.withDefaults()
 	d := &DB{database: c.Database, bound: c.RequestTimeout, changeBound: c.WriteTimeout, lsnWait: c.LSNWait}
 	var err error
-	if d.reader, err = c.reader(); err != nil {
+	if d.writer, err = c.writer(); err != nil {
 		return nil, err
 	}
-	if d.writer, err = c.writer(); err != nil {
+	if d.reader, err = c.reader(d.writer.Timeline); err != nil {
 		gone, cancel := context.WithCancel(context.Background())
 		cancel()
-		_ = d.reader.close(gone)
+		_ = d.writer.CloseWithin(gone)
 		return nil, err
 	}
 	d.primaryReads = placesForReads(c.WriterConns)
-	d.reader.newest, d.reader.stay = d.writer.hosts.timeline, c.StayHome
 	d.current.ask, d.current.bound = d.askCurrent, c.RequestTimeout
 	return d, nil
 }
@@ -59,8 +59,8 @@ func Open(_ context.Context, c Config) (*DB, error) {
 func (d *DB) Close(ctx context.Context) error {
 	var reading error
 	var beside sync.WaitGroup
-	beside.Go(func() { reading = d.reader.close(ctx) })
-	writing := d.writer.close(ctx)
+	beside.Go(func() { reading = d.reader.CloseWithin(ctx) })
+	writing := d.writer.CloseWithin(ctx)
 	beside.Wait()
 	return errors.Join(reading, writing)
 }
@@ -100,3 +100,6 @@ func (d *DB) Schema(ctx context.Context) (Schema, error) {
 	}
 	return s[0], nil
 }
+
+// FindPooler returns core.Invalid, with the host, when a connection pooler answers at one of the hosts.
+func (d *DB) FindPooler(ctx context.Context) error { return d.reader.FindPooler(ctx) }

@@ -790,9 +790,9 @@ func TestThePrimaryIsAskedWhetherItIs(t *testing.T) {
 	d := a.open()
 	// A writer pool that has been left with connections to a demoted server.
 	stale := b.open()
-	must(t, stale.writer.close(t.Context()))
+	must(t, stale.writer.CloseWithin(t.Context()))
 	var err error
-	stale.writer, err = Config{Hosts: []string{b.dir}, User: "vault_service", Database: "app"}.withDefaults().reader()
+	stale.writer, err = Config{Hosts: []string{b.dir}, User: "vault_service", Database: "app"}.withDefaults().reader(nil)
 	must(t, err)
 	must(t, only(d.CreateToken(t.Context(), vault.NewToken{ID: vault.TokenID{1}, Name: "ops", Fingerprint: [32]byte{1}}, vault.AdminRole, origin("x"))))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -817,7 +817,7 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	begun := time.Now()
-	if err := d.Close(ctx); err == nil || time.Since(begun) > closeGrace {
+	if err := d.Close(ctx); err == nil || time.Since(begun) > time.Second {
 		t.Errorf("after %s: %v", time.Since(begun), err)
 	}
 	if err := <-got; !strings.Contains(core.MessageOf(err), "unknown") {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -98,9 +97,4 @@ func (d *DB) rotationConditions(ctx context.Context) []vault.Condition {
 		out = append(out, c)
 	}
 	return out
-}
-
-// Conditions implements vault.Conditioned.
-func (d *DB) Conditions(ctx context.Context) []vault.Condition {
-	return slices.Concat(d.supervisorConditions(ctx), d.rotationConditions(ctx), d.writerConditions(), d.readerConditions(ctx))
 }

@@ -107,7 +107,7 @@ func protection(d *DB) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	var got string
-	conn, err := d.reader.acquire(ctx)
+	conn, err := d.reader.AcquireBest(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,4 @@
-package store
+package pgcluster
 
 import (
 	"context"
@@ -25,29 +25,29 @@ const (
 // errNoDial is what pgx gets when it wants to send a cancel request.
 var errNoDial = errors.New("a statement is never cancelled from here")
 
-// link is what is known of one connection beside pgx. It is safe for concurrent use.
-type link struct {
-	host     *host
-	timeline uint32 // of the server when it was connected to; 0 = not asked
-	begun    time.Time
-	failed   func() // called when no address of the host is left to try
+// connState is what is known of one connection beside pgx. It is safe for concurrent use.
+type connState struct {
+	host          *Host
+	timeline      uint32 // of the server when it was connected to; 0 = not asked
+	begunAt       time.Time
+	onUnreachable func() // called when no address of the host is left to try
 
-	mu     sync.Mutex
-	left   int       // addresses to try
-	socket net.Conn  // of the last dial; nil before
-	up     bool      // connected: no further dial
-	used   time.Time // when it last gave an answer
-	idle   bool      // it lay in the pool for a while
+	mu            sync.Mutex
+	addressesLeft int       // addresses to try
+	socket        net.Conn  // of the last dial; nil before
+	up            bool      // connected: no further dial
+	answeredAt    time.Time // when it last gave an answer
+	idle          bool      // it lay in the pool for a while
 }
 
-// linkKey is where a connection's link is in its custom data.
-const linkKey = "hyperion-vault.link"
+// stateKey is where a connection's link is in its custom data.
+const stateKey = "hyperion-vault.link"
 
-func linkOf(c *pgx.Conn) *link { return c.PgConn().CustomData()[linkKey].(*link) }
+func stateOf(c *pgx.Conn) *connState { return c.PgConn().CustomData()[stateKey].(*connState) }
 
 // dial connects. Once the connection is up it refuses: pgx dials again only to cancel a statement. A cancel would end
 // the wait of a commit for its standby, and with a server that is silent it keeps the connection's place in the pool.
-func (l *link) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (l *connState) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	l.mu.Lock()
 	up := l.up
 	l.mu.Unlock()
@@ -60,7 +60,7 @@ func (l *link) dial(ctx context.Context, network, address string) (net.Conn, err
 	}
 	c, err := d.DialContext(ctx, network, address)
 	l.mu.Lock()
-	l.left--
+	l.addressesLeft--
 	l.socket = c
 	l.mu.Unlock()
 	if err != nil {
@@ -73,7 +73,7 @@ func (l *link) dial(ctx context.Context, network, address string) (net.Conn, err
 // socket tells its link when it is closed.
 type socket struct {
 	net.Conn
-	l *link
+	l *connState
 }
 
 // Close implements net.Conn.
@@ -85,21 +85,21 @@ func (s *socket) Close() error {
 
 // giveUp reports a failure to connect, at the last address. Nobody else may hear of it: connecting goes on in the
 // background when whoever wanted the connection has left.
-func (l *link) giveUp() {
+func (l *connState) giveUp() {
 	l.mu.Lock()
-	lost := !l.up && l.left <= 0
+	lost := !l.up && l.addressesLeft <= 0
 	l.mu.Unlock()
-	if lost && l.failed != nil {
-		l.failed()
+	if lost && l.onUnreachable != nil {
+		l.onUnreachable()
 	}
 }
 
-// lookup wraps the function that finds the addresses of a host, to count them.
-func (l *link) lookup(find pgconn.LookupFunc) pgconn.LookupFunc {
+// countAddresses wraps the function that finds the addresses of a host, to count them.
+func (l *connState) countAddresses(find pgconn.LookupFunc) pgconn.LookupFunc {
 	return func(ctx context.Context, name string) ([]string, error) {
 		found, err := find(ctx, name)
 		l.mu.Lock()
-		l.left += len(found)
+		l.addressesLeft += len(found)
 		l.mu.Unlock()
 		if err != nil {
 			l.giveUp()
@@ -123,7 +123,7 @@ func setUserTimeout(_ context.Context, network, _ string, raw syscall.RawConn) e
 
 // cut closes the socket under pgx, so that whoever waits for an answer stops waiting. The server goes on with what it
 // got.
-func (l *link) cut() {
+func (l *connState) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.socket != nil {
@@ -131,25 +131,25 @@ func (l *link) cut() {
 	}
 }
 
-func (l *link) connected() {
+func (l *connState) noteConnected() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.up, l.used = true, time.Now()
+	l.up, l.answeredAt = true, time.Now()
 }
 
-func (l *link) heard() {
+func (l *connState) noteAnswer() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.used, l.idle = time.Now(), false
+	l.answeredAt, l.idle = time.Now(), false
 }
 
-func (l *link) state() (used time.Time, idle bool) {
+func (l *connState) lastUse() (used time.Time, idle bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.used, l.idle
+	return l.answeredAt, l.idle
 }
 
-func (l *link) lay() {
+func (l *connState) noteIdle() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.idle = true

@@ -1,4 +1,4 @@
-package store
+package pgcluster
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
 )
 
 const (
@@ -14,46 +16,46 @@ const (
 	suspicion = time.Second
 	// probeTimeout bounds that look, which is a connection of its own.
 	probeTimeout = time.Second
-	// homeEvery is how often a reader that had to fall back looks whether a better host is there again.
-	homeEvery = time.Second
+	// homeInterval is how often a reader that had to fall back looks whether a better host is there again.
+	homeInterval = time.Second
 	// catchUp is how long a reader that comes home waits for the server to replay what has been shown meanwhile.
 	catchUp = 500 * time.Millisecond
-	// surveyEvery is how often a writer that is in use looks at the other hosts.
-	surveyEvery = 5 * time.Second
+	// surveyInterval is how often a writer that is in use looks at the other hosts.
+	surveyInterval = 5 * time.Second
 )
 
 // probe connects to one host and hangs up. coming asks also whether reads may go there from a worse host.
-func (p *pool) probe(x *host, coming bool) error {
-	ctx, cancel := context.WithTimeout(p.life, probeTimeout)
+func (p *Pool) probe(x *Host, coming bool) error {
+	ctx, cancel := context.WithTimeout(p.background, probeTimeout)
 	defer cancel()
 	config := x.conn.Copy().Config
-	l := &link{host: x}
+	l := &connState{host: x}
 	config.DialFunc = l.dial
-	if p.writer {
+	if p.Writer {
 		config.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
-			_, err := p.standing(ctx, pc, "")
+			_, err := p.checkPrimary(ctx, pc, "")
 			p.hosts.noteRefusal(x, err)
 			return err
 		}
 	}
 	if coming {
-		config.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error { return p.welcome(ctx, x, pc, false) }
+		config.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error { return p.checkReader(ctx, x, pc, false) }
 	}
 	c, err := pgconn.ConnectConfig(ctx, &config)
 	if err != nil {
 		return err
 	}
-	l.connected()
+	l.noteConnected()
 	defer l.cut()
 	return c.Close(ctx)
 }
 
 // answers tells whether a host answers anybody. A refusal is an answer too.
-func (p *pool) answers(x *host) bool {
+func (p *Pool) answers(x *Host) bool {
 	x.probing.Lock()
 	defer x.probing.Unlock()
 	begun := time.Now()
-	answered, failed := p.hosts.since(x)
+	answered, failed := p.hosts.lastSeen(x)
 	if begun.Sub(answered) < suspicion/2 {
 		return true
 	}
@@ -62,19 +64,19 @@ func (p *pool) answers(x *host) bool {
 	}
 	err := p.probe(x, false)
 	if _, refused := errors.AsType[*pgconn.PgError](err); err == nil || refused {
-		p.hosts.heard(x)
+		p.hosts.noteAnswer(x)
 		return true
 	}
-	p.hosts.fail(x, begun, true)
+	p.hosts.noteFailure(x, begun, true)
 	return false
 }
 
 // survey looks whether one of the other hosts is a primary, of a newer timeline perhaps. It does so at most once in a
 // while, whoever asks.
-func (p *pool) survey(known *host) {
-	p.looking.Lock()
-	defer p.looking.Unlock()
-	if time.Since(p.looked) < suspicion {
+func (p *Pool) survey(known *Host) {
+	p.surveying.Lock()
+	defer p.surveying.Unlock()
+	if time.Since(p.surveyedAt) < suspicion {
 		return
 	}
 	var all sync.WaitGroup
@@ -84,50 +86,50 @@ func (p *pool) survey(known *host) {
 		}
 	}
 	all.Wait()
-	p.looked = time.Now()
+	p.surveyedAt = time.Now()
 }
 
 // surveySoon has somebody survey, in the background, when it is time: a server that was cut off and knows nothing of a
 // new primary answers reads quickly, so silence does not give it away.
-func (p *pool) surveySoon(known *host) {
+func (p *Pool) surveySoon(known *Host) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.hosts.all) == 1 || time.Since(p.begunAt) < surveyEvery {
+	if p.closed || len(p.hosts.all) == 1 || time.Since(p.surveySoonAt) < surveyInterval {
 		return
 	}
-	p.begunAt = time.Now()
+	p.surveySoonAt = time.Now()
 	p.work.Go(func() { p.survey(known) })
 }
 
-// lookHome starts looking for a better host when a reader is connected to another than the first, or reads have gone back.
-func (p *pool) lookHome(x *host) {
-	if p.writer || x.index == 0 && !p.wentBack() {
+// startComingHome starts looking for a better host when a reader is connected to another than the first, or reads have gone back.
+func (p *Pool) startComingHome(x *Host) {
+	if p.Writer || x.Index == 0 && !p.wentBack() {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.away {
+	if p.closed || p.comingHome {
 		return
 	}
-	p.away = true
+	p.comingHome = true
 	p.work.Go(p.comeHome)
 }
 
 // comeHome looks until the reader is at the first host again, and that shows what has been shown.
-func (p *pool) comeHome() {
-	for wait(p.life, homeEvery) {
-		for _, x := range p.better() {
+func (p *Pool) comeHome() {
+	for backoff.Sleep(p.background, homeInterval) {
+		for _, x := range p.betterHosts() {
 			if p.probe(x, true) == nil {
-				p.hosts.expect(x)
-				p.hosts.connected(x)
+				p.hosts.expectReads(x)
+				p.hosts.noteConnected(x)
 				p.Reset()
 				break
 			}
 		}
 		back := p.wentBack()
 		p.mu.Lock()
-		if x := p.hosts.current(); x == nil || x.index == 0 && !back {
-			p.away = false
+		if x := p.hosts.current(); x == nil || x.Index == 0 && !back {
+			p.comingHome = false
 			p.mu.Unlock()
 			return
 		}
@@ -135,12 +137,12 @@ func (p *pool) comeHome() {
 	}
 }
 
-// better returns the hosts that the settings name before the one that reads go to; all others while reads have gone back.
-func (p *pool) better() []*host {
+// betterHosts returns the hosts that the settings name before the one that reads go to; all others while reads have gone back.
+func (p *Pool) betterHosts() []*Host {
 	at, back := p.hosts.current(), p.wentBack()
-	var out []*host
+	var out []*Host
 	for _, x := range p.hosts.all {
-		if at != nil && (x.index < at.index || back && x != at) {
+		if at != nil && (x.Index < at.Index || back && x != at) {
 			out = append(out, x)
 		}
 	}

@@ -1,0 +1,43 @@
+package pgcluster
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Current returns the host that was connected to last, nil before the first.
+func (p *Pool) Current() *Host { return p.hosts.current() }
+
+// Timeline returns that of the newest primary seen, 0 before the first.
+func (p *Pool) Timeline() uint32 { return p.hosts.timeline() }
+
+// TimelineOf returns the timeline that the server had when a connection was made to it; 0 = not asked.
+func TimelineOf(c *pgx.Conn) uint32 { return stateOf(c).timeline }
+
+// IsOutdated reports whether a connection is to a primary of an older timeline than one that was seen.
+func (p *Pool) IsOutdated(c *pgx.Conn) bool { return p.hosts.isOutdated(TimelineOf(c)) }
+
+// Disconnect closes the socket of a connection at once.
+func Disconnect(c *pgx.Conn) { stateOf(c).cut() }
+
+// NoPrimary returns since when every server has answered and refused changes, and how; nil when one may take them.
+func (p *Pool) NoPrimary() (since time.Time, err error) { return p.hosts.noPrimary() }
+
+// FirstLeftBehind returns the name of the first host that was a primary which was left behind when it last answered.
+func (p *Pool) FirstLeftBehind() string { return p.hosts.firstLeftBehind() }
+
+// Survey asks the hosts beside the current one whether they are a primary, at most once a second.
+func (p *Pool) Survey() { p.survey(p.hosts.current()) }
+
+// IsClosing reports whether the pool was closed.
+func (p *Pool) IsClosing() bool { return p.background.Err() != nil }
+
+// Servers returns the servers of the pool, in the order of the settings. Their settings must not be changed.
+func (p *Pool) Servers() []Server {
+	var out []Server
+	for _, x := range p.hosts.all {
+		out = append(out, Server{Name: x.Name, Conn: x.conn})
+	}
+	return out
+}
