@@ -15,9 +15,9 @@ import (
 
 // computed names the log calls whose message is not written where it is logged, and where logLines finds it instead.
 var computed = map[string]string{
-	"api/audit/room.go: b.reached":                                    "the fields named reached",
+	"api/audit/quota.go: b.reached":                                    "the fields named reached",
 	"api/cmd/hyperion-vault-api/command.go: w.Text":                   "the calls of warn in api/config",
-	"api/cmd/service/watch.go: message":                               "what is assigned to message",
+	"api/cmd/service/readiness.go: message":                               "what is assigned to message",
 	"api/rotator/rotator.go: message":                                 "the calls of warn in api/rotator",
 	"api/httpapi/errorlog.go: string(bytes.TrimRight(line, \"\\n\"))": "net/http, whose lines begin with http:",
 }
@@ -152,11 +152,11 @@ func logLines(t *testing.T) (lines map[string]string, opaque map[string]bool) {
 func logged(n ast.Node, path string) []ast.Expr {
 	switch n := n.(type) {
 	case *ast.KeyValueExpr:
-		if key, ok := n.Key.(*ast.Ident); ok && key.Name == "reached" && path == "../api/audit/room.go" {
+		if key, ok := n.Key.(*ast.Ident); ok && key.Name == "reached" && path == "../api/audit/quota.go" {
 			return []ast.Expr{n.Value}
 		}
 	case *ast.AssignStmt:
-		if to, ok := n.Lhs[0].(*ast.Ident); ok && to.Name == "message" && path == "../api/cmd/service/watch.go" {
+		if to, ok := n.Lhs[0].(*ast.Ident); ok && to.Name == "message" && path == "../api/cmd/service/readiness.go" {
 			return n.Rhs
 		}
 	case *ast.CallExpr:

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/core"
-	"github.com/hyperiondb/hyperion-vault/core/generate"
 )
 
 // Rotation is the part of a secret's settings that only automatic secrets use, beside the interval.
@@ -16,29 +15,6 @@ type Rotation struct {
 	WindowSecs   int64  // how long after its due time a rotation may still be made; 0 = any time
 	Paused       bool   // nothing is rotated by itself
 	KeepVersions int    // superseded versions that can still be read by number after their grace
-}
-
-// Settings are changes to what may be set of a secret beside its value; nil keeps what is stored.
-type Settings struct {
-	Description          *string
-	Tags                 map[string]string
-	RotationIntervalSecs *int64  // replaces a schedule
-	RotationSchedule     *string // replaces an interval
-	RotationTimeZone     *string
-	RotationWindowSecs   *int64 // 0 takes the window away
-	RotationPaused       *bool
-	GracePeriodSecs      *int64 // of versions superseded from now on
-	KeepVersions         *int
-	GeneratePolicy       *generate.Policy
-}
-
-// Configuration is what ConfigureSecret changes.
-type Configuration struct {
-	ID       core.SecretID
-	Name     core.Name // for the answer, should it get lost
-	Expected uint64    // must be the current version
-	Revision uint64    // must be the revision of the settings; 0 = any
-	Settings Settings
 }
 
 // Expiry is what ExpireVersion changes.
@@ -89,89 +65,6 @@ type Unplanned struct {
 type PlanFailure struct {
 	ID     core.SecretID
 	Reason string // for the operator; holds no value
-}
-
-// Place is where a reader of changes has come to: a change. The zero Place is before the first.
-type Place struct {
-	Transaction uint64
-	ID          int64
-	At          int64 // microseconds since 1970; another history may have given out the same numbers, at another time
-}
-
-// Knowledge is what the primary says about a place.
-type Knowledge int
-
-const (
-	// PlaceGone: the place is none of this history, or changes after it were pruned.
-	PlaceGone Knowledge = iota
-	// PlaceKept: the change is there, and all after it.
-	PlaceKept
-	// PlaceOpen: the transaction that the place names is not over.
-	PlaceOpen
-)
-
-// Change says that a secret was created, got a new version or was deleted.
-type Change struct {
-	Place   Place
-	At      time.Time
-	Action  Action // ActionCreate, ActionUpdate, ActionRotate or ActionDelete
-	Name    core.Name
-	Version uint64
-}
-
-// ChangePage is some of the changes after a place.
-type ChangePage struct {
-	Changes []Change // that the caller may see
-	Looked  int      // how many there were, others included
-	Last    Place    // of the last of these; the place that was asked about if there were none
-	Known   bool     // false when the reader does not have the change of that place, or not all after it
-}
-
-// Failure is a rotation that is tried again.
-type Failure struct {
-	Name          core.Name
-	Attempts      int
-	Reason        string // of the last attempt; the text for clients
-	DueAt         time.Time
-	NextAttemptAt time.Time
-}
-
-// Waiting is a number of rotations that wait for one reason.
-type Waiting struct {
-	Reason string // one of the WaitingReasons
-	Count  int64
-	Since  time.Time // when the first of them became due, or could first have been made
-}
-
-// WaitingReasons are all reasons of a Waiting. Each is explained in docs/OPERATIONS.md.
-var WaitingReasons = []string{"paused", "unplanned", "disabled", "not_enqueued", "not_claimed", "retried"}
-
-// Status is the state of a vault in counts.
-type Status struct {
-	Version     string // of the schema
-	InRecovery  bool   // the answering node is a standby
-	Secrets     int64
-	Automatic   int64
-	Paused      int64
-	Due         int64     // rotations whose time has come
-	OverdueSecs int64     // of the one waiting longest
-	Queued      int64     // jobs that nobody works on
-	Claimed     int64     // jobs that somebody works on
-	Failing     int64     // jobs that have failed and are tried again
-	Unplanned   int64     // secrets with a schedule whose next time is not computed yet
-	Missed      int64     // jobs of the last 30 days whose window passed
-	InGrace     int64     // superseded versions still valid
-	LastPassAt  time.Time // of the supervisor; zero = never
-	// AnonymousReadsAll: a caller without a token may read every secret, as far as grants decide.
-	AnonymousReadsAll bool
-	// EventsHeldSecs is for how long events have been held up by a transaction that is older than the change they tell.
-	EventsHeldSecs int64
-	Failures       []Failure // some of those failing, the most often failed first
-
-	Waiting     []Waiting   // rotations that are due and not made, by reason
-	Audit       *AuditState // of this node's journal; nil = there is none
-	Conditions  []Condition // that hold on this node
-	Replication Replication
 }
 
 // Rotations is the part of the Store that keeps rotation going.

@@ -10,31 +10,6 @@ import (
 // maxChanges is how many changes one call returns at most.
 const maxChanges = 1000
 
-// Status returns counts of secrets and rotations. It needs an allowed client address and a right on some name. Errors:
-// Unauthenticated, Denied, Unavailable.
-func (v *Vault) Status(ctx context.Context, c Caller) (Status, error) {
-	a := v.try(c, ActionStatus, "", 0)
-	var out Status
-	err := a.serve(ctx, func(ctx context.Context) (err error) {
-		var i Identity
-		out, i, err = v.c.Store.Status(ctx, a.by)
-		return a.found(i, err)
-	})
-	if err != nil {
-		return Status{}, err
-	}
-	if journal, ok := v.c.Recorder.(Journal); ok {
-		state := journal.AuditState()
-		out.Audit = &state
-	}
-	out.Conditions = v.Conditions(ctx)
-	return out, nil
-}
-
-// Counts returns the counts of Status for the operator's metrics: it names no secret, needs no right and is not recorded.
-// Errors: Unavailable.
-func (v *Vault) Counts(ctx context.Context) (Status, error) { return v.c.Store.Counts(ctx) }
-
 // judgeEvery is the least time between two questions to the primary about one place, judgeTimeout bounds each.
 // The patiences bound how long a watch waits for the primary to know a place, because a client may have made it up. The
 // transaction of a true place is over as soon as the primary's standby has it. A primary that is away longer than a
@@ -161,3 +136,39 @@ func (w *Watch) reset(ctx context.Context) (News, error) {
 
 // Place returns where the watch has come to.
 func (w *Watch) Place() Place { return w.place }
+
+// Place is where a reader of changes has come to: a change. The zero Place is before the first.
+type Place struct {
+	Transaction uint64
+	ID          int64
+	At          int64 // microseconds since 1970; another history may have given out the same numbers, at another time
+}
+
+// Knowledge is what the primary says about a place.
+type Knowledge int
+
+const (
+	// PlaceGone: the place is none of this history, or changes after it were pruned.
+	PlaceGone Knowledge = iota
+	// PlaceKept: the change is there, and all after it.
+	PlaceKept
+	// PlaceOpen: the transaction that the place names is not over.
+	PlaceOpen
+)
+
+// Change says that a secret was created, got a new version or was deleted.
+type Change struct {
+	Place   Place
+	At      time.Time
+	Action  Action // ActionCreate, ActionUpdate, ActionRotate or ActionDelete
+	Name    core.Name
+	Version uint64
+}
+
+// ChangePage is some of the changes after a place.
+type ChangePage struct {
+	Changes []Change // that the caller may see
+	Looked  int      // how many there were, others included
+	Last    Place    // of the last of these; the place that was asked about if there were none
+	Known   bool     // false when the reader does not have the change of that place, or not all after it
+}

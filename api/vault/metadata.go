@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/generate"
 )
 
 // Limits of the metadata that is stored in the clear beside a secret.
@@ -62,4 +63,27 @@ func checkPeriod(what string, secs int64) error {
 		return core.Errorf(core.Invalid, "%s is %d, want 0 to %d", what, secs, MaxPeriodSecs)
 	}
 	return nil
+}
+
+// Settings are changes to what may be set of a secret beside its value; nil keeps what is stored.
+type Settings struct {
+	Description          *string
+	Tags                 map[string]string
+	RotationIntervalSecs *int64  // replaces a schedule
+	RotationSchedule     *string // replaces an interval
+	RotationTimeZone     *string
+	RotationWindowSecs   *int64 // 0 takes the window away
+	RotationPaused       *bool
+	GracePeriodSecs      *int64 // of versions superseded from now on
+	KeepVersions         *int
+	GeneratePolicy       *generate.Policy
+}
+
+// Configuration is what ConfigureSecret changes.
+type Configuration struct {
+	ID       core.SecretID
+	Name     core.Name // for the answer, should it get lost
+	Expected uint64    // must be the current version
+	Revision uint64    // must be the revision of the settings; 0 = any
+	Settings Settings
 }
