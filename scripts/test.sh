@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Everything that one machine can check, from a fresh clone on a fresh machine: installs what is missing, builds,
-# installs the extension, then lint, Go tests of core and api under the race detector, SQL regression tests on a
-# private server, make demo, the remaining Go tests, which try the extension in servers of their own, and a cluster of three
-# nodes with faults, as processes and in containers, whose figures are printed. A stage that passes is one line; one that
-# does not shows its log. The last line counts Go tests with their subtests, and regression files.
+# installs the extension, then lint, the Go tests of the API under the race detector, SQL regression tests on a
+# private server, make demo, the remaining Go tests, most of which try the extension in servers of their own, and a
+# cluster of three nodes with faults, as processes and in containers, whose figures are printed. The packages are built
+# and tried beside the cluster, which waits most of the time. A stage that passes is one line; one that does not shows
+# its log. The last line counts Go tests with their subtests, and regression files.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 # shellcheck source=lib/postgres.sh
@@ -13,6 +14,8 @@
 
 # Tests that may be skipped: one extended regular expression of "package test" a line.
 ALLOWED_SKIPS=$ROOT/scripts/allowed-skips
+# Packages of the API whose tests make one request after the other: an extended regular expression.
+SEQUENTIAL='/api/(pgtest|vaulttest|privilegetest|cmd/nodecheck|clustertest)(/|$)'
 # Private servers and clients must not inherit whom the caller talks to.
 unset PGHOST PGPORT PGUSER PGDATABASE PGSERVICE PGPASSWORD PGOPTIONS "${!VAULT_@}"
 
@@ -21,9 +24,14 @@ chmod 711 "$TMP"
 CLUSTER=$TMP/cluster
 PG_PORT=''
 broken=0 passed=0 failed=0 skipped=0
+BESIDE=''
 
 finish() {
 	local rc=$?
+	if [ -n "$BESIDE" ]; then
+		kill -- -"$BESIDE" 2>/dev/null || true
+		wait "$BESIDE" 2>/dev/null || true
+	fi
 	cluster_stop || true
 	if [ "$rc" = 0 ]; then rm -rf "$TMP"; else say "logs are kept in $TMP"; fi
 	exit "$rc"
@@ -41,6 +49,27 @@ stage() {
 		printf 'FAIL  %-12s %4d s\n' "$name" $((SECONDS - start))
 		broken=1
 	fi
+	return "$rc"
+}
+
+# begin NAME COMMAND...: a stage beside the next ones, which have the processors first. finish_stage prints its end.
+begin() {
+	local name=$1
+	set -m # a process group of its own, which finish can end
+	(
+		trap - EXIT # the end of this script is not its own
+		renice -n 10 -p "$BASHPID" >/dev/null 2>&1 || true
+		stage "$@"
+	) >"$TMP/$name.line" &
+	BESIDE=$!
+	set +m
+}
+finish_stage() {
+	local rc=0
+	wait "$BESIDE" || rc=$?
+	BESIDE=''
+	cat "$TMP/$1.line"
+	[ "$rc" = 0 ] || broken=1
 	return "$rc"
 }
 
@@ -151,18 +180,22 @@ find_go
 needed build build_all
 needed install install_extension
 stage lint "$ROOT/scripts/lint.sh" quick || cat "$TMP/lint.log"
-# PostgreSQL is required in both: a Go test runs once, whatever it needs.
-go_tests unit -race ./core/... ./api/... ./bench
+# A Go test runs once, whatever it needs, and PostgreSQL is required. The race detector costs several times the
+# processor, so it is for the packages of the API. core has no goroutines; the others drive the API from outside, one
+# request at a time. They run beside the tests of the extension, which wait a lot.
+mapfile -t concurrent < <(cd "$ROOT" && "$GO" list ./api/... | grep -vE "$SEQUENTIAL")
+mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vxFf <(printf '%s\n' "${concurrent[@]}"))
+go_tests unit -race "${concurrent[@]}"
 needed server private_server
 regress
 stage demo try_demo || cat "$TMP/demo.log"
-stage packages packages || tail -n 300 "$TMP/packages.log"
-grep '^SKIP ' "$TMP/packages.log" || true
-mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/(core|api)(/|$)')
-go_tests integration "${rest[@]}"
+go_tests integration -parallel 4 "${rest[@]}"
+begin packages packages
 # Go knows of nothing that these tests start, and would serve the result of an earlier run.
 HV_CLUSTER=1 go_tests cluster -count 1 -timeout 12m -v -run '^TestCluster$' ./api/clustertest
 jq -r 'select(.Action == "output" and (.Output | startswith("CLUSTER"))) | .Output | rtrimstr("\n")' "$TMP/cluster.json"
+finish_stage packages || tail -n 300 "$TMP/packages.log"
+grep '^SKIP ' "$TMP/packages.log" || true
 
 # The same in containers, with the upgrade from the previous version; it says why where it cannot.
 if stage e2e env HV_E2E_LOGS="$TMP/e2e" "$ROOT/scripts/e2e.sh"; then

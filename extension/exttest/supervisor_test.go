@@ -24,8 +24,11 @@ const due = `WITH made AS (SELECT s.id FROM vault.create_secret(gen_random_uuid(
 	ROW('n', 'a', NULL, NULL, NULL)::vault.audit_origin) s)
 	SELECT id FROM made`
 
+// supervised is a server of the test's own with a supervisor that makes a pass each second. Its tests wait most of the
+// time, so they run beside each other.
 func supervised(t *testing.T) (cluster, *session) {
 	t.Helper()
+	t.Parallel()
 	c := startCluster(t, true, "hyperion_vault.database = 'app'", "hyperion_vault.scan_interval_secs = 1")
 	return c, c.connect(t, "postgres", vaulttest.Superuser)
 }
@@ -37,8 +40,8 @@ func passes(t *testing.T, s *session) {
 	pgtest.Eventually(t, "a pass is made", func() bool { return get[bool](s, "SELECT ("+lastPass+") > $1", now) })
 }
 
-// for3 lets three intervals go by: what the worker would repeat, it has repeated by then.
-func for3(t *testing.T, s *session) {
+// waitThreePasses lets three intervals go by: what the worker would repeat, it has repeated by then.
+func waitThreePasses(t *testing.T, s *session) {
 	t.Helper()
 	end := get[time.Time](s, "SELECT clock_timestamp() + '3.5 s'")
 	pgtest.Eventually(t, "three seconds go by", func() bool { return get[bool](s, "SELECT clock_timestamp() > $1", end) })
@@ -54,7 +57,7 @@ func TestSupervisorWaitsForItsDatabase(t *testing.T) {
 	postgres.exec("CREATE DATABASE app")
 	pgtest.Eventually(t, "the supervisor says what is missing", func() bool { return said(`database "app" does not have the extension`) > 0 })
 	app := c.connect(t, "app", vaulttest.Superuser)
-	for3(t, app)
+	waitThreePasses(t, app)
 	app.exec("CREATE EXTENSION hyperion_vault")
 	passes(t, app)
 	app.exec("DROP EXTENSION hyperion_vault")
@@ -70,13 +73,14 @@ func TestSupervisorWaitsForItsDatabase(t *testing.T) {
 }
 
 func TestSupervisorOfADatabaseWithoutConnections(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true, "hyperion_vault.database = 'template0'", "hyperion_vault.scan_interval_secs = 1")
 	postgres := c.connect(t, "postgres", vaulttest.Superuser)
 	const fault = `hyperion_vault supervisor: database "template0" accepts no connections; set hyperion_vault.database`
 	pgtest.Eventually(t, "the launcher says so", func() bool { return strings.Contains(c.logText(t), fault) })
 	for range 3 {
 		postgres.exec("SELECT pg_reload_conf()") // makes it look
-		for3(t, postgres)
+		waitThreePasses(t, postgres)
 	}
 	log := c.logText(t)
 	if n := strings.Count(log, fault); n != 1 {
@@ -149,7 +153,7 @@ func TestSupervisorGoesOn(t *testing.T) {
 	passes(t, app)
 	t.Run("after an error, which is logged once", func(t *testing.T) {
 		app.exec("ALTER TABLE vault.supervisor_passes RENAME TO elsewhere")
-		for3(t, app)
+		waitThreePasses(t, app)
 		app.exec("ALTER TABLE vault.elsewhere RENAME TO supervisor_passes")
 		passes(t, app)
 		if n := strings.Count(c.logText(t), `relation "vault.supervisor_passes" does not exist`); n != 1 {
@@ -217,7 +221,7 @@ func TestSupervisorRunsOnThePrimaryOnly(t *testing.T) {
 	standby := cluster{c.NewStandby(t)}
 	standby.MustCatchUp(t)
 	s, p := standby.connect(t, "app", vaulttest.Superuser), standby.connect(t, "postgres", vaulttest.Superuser)
-	for3(t, s)
+	waitThreePasses(t, s)
 	if n := get[int](p, launchers) + get[int](p, supervisors); n != 0 {
 		t.Fatalf("%d workers run on the standby", n)
 	}
@@ -248,7 +252,7 @@ func TestLauncherEnded(t *testing.T) {
 		})
 		passes(t, app)
 	}
-	for3(t, app)
+	waitThreePasses(t, app)
 	if n := get[int](postgres, supervisors); n != 1 {
 		t.Errorf("%d supervisors", n)
 	}
