@@ -61,4 +61,3 @@ func (p Position) String() string {
 	}
 	return strconv.FormatUint(uint64(p.Timeline), 10) + "-" + p.LSN.String()
 }
-

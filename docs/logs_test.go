@@ -28,7 +28,7 @@ func TestLogLines(t *testing.T) {
 	described := rows(t, "## Log lines of the API")
 	lines, opaque := logLines(t)
 	lines["http: …"] = "api/httpapi/errorlog.go"
-	for _, known := range []string{"request failed", "condition began", "cannot claim rotations", "a reload left a setting as it was: …"} {
+	for _, known := range []string{"request failed", "condition began", "cannot claim rotations", "a reload did not change a setting: …"} {
 		if lines[known] == "" {
 			t.Errorf("the line %q is not found in the sources: this test misreads them", known)
 		}

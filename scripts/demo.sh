@@ -107,7 +107,7 @@ show '^t$' <<'E'
 psql -XAt -U app -c "SELECT vault.verify('demo/db/password', 'correct-horse-battery')"
 E
 
-explain "Update it, naming the version you replace. Who names an old one gets 412, and nothing changes."
+explain "Update it, naming the version you replace. If that version is no longer current, the API answers 412 and changes nothing."
 show '"current_version":2' <<'E'
 curl -sS -X PUT "$VAULT_ADDR/v1/secrets/demo/db/password" -H @"$ADMIN" -H 'If-Match: "1"' --json '{"value":"second-value"}' | jq -c '{name, current_version}'
 E

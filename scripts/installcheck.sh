@@ -23,7 +23,7 @@ check_server() {
 	[ "$(sql postgres <<<"SELECT current_setting('is_superuser')")" = on ] || die "PGUSER must be a superuser"
 	PG_PORT=$(sql postgres <<<"SHOW port")
 	SERVER_USER=$(stat -c %U "$(sql postgres <<<"SHOW data_directory")" 2>/dev/null) ||
-		die "the server's data folder is not on this machine, or not to be seen by $(id -un)" \
+		die "the server's data directory is not on this machine, or not readable for $(id -un)" \
 			"run it on the server's machine as root or as the server's OS user"
 	is_root || [ "$SERVER_USER" = "$(id -un)" ] ||
 		die "the key agent must run as the server's OS user $SERVER_USER" "run this as root or as $SERVER_USER"
@@ -106,7 +106,7 @@ finish() {
 		rm -rf "$TMP"
 	else
 		cat "$TMP/output/regression.diffs" 2>/dev/null || true
-		say "kept for a look: database $DB, folder $TMP"
+		say "kept for inspection: database $DB, folder $TMP"
 	fi
 	exit "$rc"
 }

@@ -183,7 +183,7 @@ BEGIN
     END IF;
     INSERT INTO vault.audit_log (at, node, actor, action, secret_name, outcome, code, journal, sequence)
     VALUES (clock_timestamp(), skip_audit.node, 'journal', 'audit_gap',
-            format('records %s to %s of journal %s are not there any more', known + 1, skip_audit.last_missing,
+            format('records %s to %s of journal %s no longer exist', known + 1, skip_audit.last_missing,
                    skip_audit.journal),
             'failed', 'unavailable', skip_audit.journal, skip_audit.last_missing);
     UPDATE vault.audit_journals j

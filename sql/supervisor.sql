@@ -176,7 +176,7 @@ CREATE FUNCTION vault.owner_fault() RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT 'role "vault_owner" ' || string_agg(f.what, ' and ' ORDER BY f.what)
-           || ': it must be nobody''s, for it can read and change every table of the vault'
+           || ': no role may use it, because it can read and change every table of the vault'
     FROM pg_roles r, LATERAL (
         SELECT 'can log in' AS what WHERE r.rolcanlogin
         UNION ALL SELECT 'has an attribute'

@@ -182,10 +182,10 @@ func (s *Server) admit(nc *net.UnixConn) {
 	switch {
 	case err != nil:
 		s.c.Log.Warn("key agent refused a connection: the peer is not known", "error", err)
-		c.refuse(core.Errorf(core.Denied, "the key agent does not know who is connecting"))
+		c.refuse(core.Errorf(core.Denied, "the key agent cannot identify the connecting process"))
 	case !s.uids[peer.Uid]:
 		s.c.Log.Warn("key agent refused a connection: this OS user may not connect", "uid", peer.Uid, "pid", peer.Pid)
-		c.refuse(core.Errorf(core.Denied, "OS user %d may not use the key agent; VAULT_AGENT_PEERS lists who may", peer.Uid))
+		c.refuse(core.Errorf(core.Denied, "OS user %d may not use the key agent; VAULT_AGENT_PEERS lists the users that may", peer.Uid))
 	default:
 		if err := s.add(c); err != nil {
 			c.refuse(err)

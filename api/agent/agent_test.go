@@ -715,7 +715,7 @@ func TestStartSocketFile(t *testing.T) {
 		try(t, p, core.Invalid, "is not a socket")
 	})
 	t.Run("ErrFolderMissing", func(t *testing.T) {
-		try(t, filepath.Join(shortDir(t), "no", "such", "a.sock"), core.Invalid, "cannot make the folder")
+		try(t, filepath.Join(shortDir(t), "no", "such", "a.sock"), core.Invalid, "cannot create the directory")
 	})
 	t.Run("ErrFolderOpen", func(t *testing.T) {
 		for _, mode := range []os.FileMode{0o777, 0o777 | os.ModeSticky} {
@@ -723,7 +723,7 @@ func TestStartSocketFile(t *testing.T) {
 			if err := os.Chmod(filepath.Dir(p), mode); err != nil {
 				t.Fatal(err)
 			}
-			try(t, p, core.Invalid, "may be written by every user")
+			try(t, p, core.Invalid, "every user can write to")
 		}
 	})
 	t.Run("OKCloseLeavesAnothersFile", func(t *testing.T) {
@@ -750,7 +750,7 @@ func TestStartSocketFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		try(t, p, core.Unavailable, "keeps the folder")
+		try(t, p, core.Unavailable, "holds the lock of the directory")
 		if _, err := os.Lstat(p); err != nil {
 			t.Errorf("the file was touched: %v", err)
 		}
@@ -886,7 +886,7 @@ func TestPeerUser(t *testing.T) {
 		if err := os.Chmod(s.Socket(), 0o666); err != nil { // past the file mode, as a member of the group is
 			t.Fatal(err)
 		}
-		if got := asNobody(t, s); got != "denied|OS user 65534 may not use the key agent; VAULT_AGENT_PEERS lists who may" {
+		if got := asNobody(t, s); got != "denied|OS user 65534 may not use the key agent; VAULT_AGENT_PEERS lists the users that may" {
 			t.Errorf("got %q", got)
 		}
 		if !strings.Contains(logs.String(), "uid=65534") {

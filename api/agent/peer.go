@@ -35,7 +35,7 @@ func resolvePeers(names []string) (peers, error) {
 		}
 	}
 	if len(names) == 0 {
-		problems = append(problems, core.Errorf(core.Invalid, "the key agent needs at least one OS user who may connect"))
+		problems = append(problems, core.Errorf(core.Invalid, "the key agent needs at least one OS user that may connect"))
 	}
 	return p, errors.Join(problems...)
 }

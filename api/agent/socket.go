@@ -75,7 +75,7 @@ func (s *socket) claim(group int, log *slog.Logger) error {
 	}
 	var err error
 	if s.id, err = identify(s.path); err != nil {
-		return core.Wrap(core.Invalid, err, "the key agent cannot look at %s", s.path)
+		return core.Wrap(core.Invalid, err, "the key agent cannot check %s", s.path)
 	}
 	return nil
 }
@@ -111,14 +111,14 @@ func prepareFolder(folder string) error {
 		err = nil
 	}
 	if err != nil {
-		return core.Wrap(core.Invalid, err, "the key agent cannot make the folder of its socket: make %s for this process's user", folder)
+		return core.Wrap(core.Invalid, err, "the key agent cannot create the directory of its socket: create %s for this process's user", folder)
 	}
 	info, err := os.Stat(folder)
 	if err != nil {
-		return core.Wrap(core.Invalid, err, "the key agent cannot look at the folder of its socket")
+		return core.Wrap(core.Invalid, err, "the key agent cannot check the directory of its socket")
 	}
 	if info.Mode().Perm()&0o002 != 0 {
-		return core.Errorf(core.Invalid, "the key agent's folder %s may be written by every user", folder)
+		return core.Errorf(core.Invalid, "every user can write to the key agent's directory %s", folder)
 	}
 	return nil
 }
@@ -127,7 +127,7 @@ func prepareFolder(folder string) error {
 func lockFolder(folder string) (unlock func(), err error) {
 	f, err := os.Open(folder)
 	if err != nil {
-		return nil, core.Wrap(core.Invalid, err, "the key agent cannot open the folder of its socket")
+		return nil, core.Wrap(core.Invalid, err, "the key agent cannot open the directory of its socket")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
 	defer cancel()
@@ -141,7 +141,7 @@ func lockFolder(folder string) (unlock func(), err error) {
 		case <-tick.C:
 		case <-ctx.Done():
 			_ = f.Close()
-			return nil, core.Wrap(core.Unavailable, err, "another process keeps the folder %s locked", folder)
+			return nil, core.Wrap(core.Unavailable, err, "another process holds the lock of the directory %s", folder)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func clearStale(path string) error {
 		return nil
 	}
 	if err != nil {
-		return core.Wrap(core.Invalid, err, "the key agent cannot look at %s", path)
+		return core.Wrap(core.Invalid, err, "the key agent cannot check %s", path)
 	}
 	if info.Mode()&fs.ModeSocket == 0 {
 		return core.Errorf(core.Invalid, "%s exists and is not a socket", path)
@@ -164,7 +164,7 @@ func clearStale(path string) error {
 		return core.Errorf(core.Exists, "another process answers on %s", path)
 	}
 	if !errors.Is(err, unix.ECONNREFUSED) {
-		return core.Wrap(core.Exists, err, "cannot tell whether another process uses %s", path)
+		return core.Wrap(core.Exists, err, "cannot find out whether another process uses %s", path)
 	}
 	if err := os.Remove(path); err != nil {
 		return core.Wrap(core.Invalid, err, "the key agent cannot remove the stale socket %s", path)

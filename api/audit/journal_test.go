@@ -306,7 +306,7 @@ func TestTornEnd(t *testing.T) {
 		f.want("a", "b", "c")
 		_ = f.Close()
 	}
-	if n := strings.Count(f.log.String(), "it was cut off"); n != len(ends)-1 { // one of them ends with a whole record
+	if n := strings.Count(f.log.String(), "which was cut off"); n != len(ends)-1 { // one of them ends with a whole record
 		t.Errorf("the log tells of %d cuts, not %d", n, len(ends)-1)
 	}
 }
@@ -457,7 +457,7 @@ func TestFull(t *testing.T) {
 	if err := f.Check(t.Context()); err != nil {
 		t.Errorf("not ready: %v", err)
 	}
-	for _, line := range []string{"the audit journal is full", "has room again"} {
+	for _, line := range []string{"the audit journal is full", "has space again"} {
 		if strings.Count(f.log.String(), line) != 1 {
 			t.Errorf("%q is not in the log once:\n%s", line, f.log)
 		}
@@ -500,7 +500,7 @@ func TestRefusalsLeaveRoom(t *testing.T) {
 	if err := f.Record(t.Context(), refusal); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
-	for _, line := range []string{"the audit journal is half full", "has room for failed requests again"} {
+	for _, line := range []string{"the audit journal is half full", "has space for failed requests again"} {
 		if strings.Count(f.log.String(), line) != 1 {
 			t.Errorf("%q is not in the log once:\n%s", line, f.log)
 		}

@@ -23,12 +23,12 @@ type bound struct {
 
 func bounds(maxBytes int64) (all, refusals bound) {
 	all = bound{
-		bytes: maxBytes, level: slog.LevelError, left: "the audit journal has room again",
+		bytes: maxBytes, level: slog.LevelError, left: "the audit journal has space again",
 		reached: "the audit journal is full: every operation is refused until its records arrive at the primary, or VAULT_AUDIT_MAX_BYTES is raised",
 	}
 	refusals = bound{
-		bytes: maxBytes / refusalShare, level: slog.LevelWarn, left: "the audit journal has room for failed requests again",
-		reached: "the audit journal is half full: requests that fail are answered 503 without a record, which leaves the rest of it to those that do not",
+		bytes: maxBytes / refusalShare, level: slog.LevelWarn, left: "the audit journal has space for failed requests again",
+		reached: "the audit journal is half full: failed requests now get 503 without an audit record, to keep the remaining space for successful ones",
 	}
 	return all, refusals
 }
@@ -37,10 +37,10 @@ func bounds(maxBytes int64) (all, refusals bound) {
 func (b *bound) takes(pending, size int64, log *slog.Logger, dir string) bool {
 	refusing := pending+size > b.bytes
 	if refusing && !b.refusing {
-		log.Log(context.Background(), b.level, b.reached, "folder", dir, "pending_bytes", pending, "max_bytes", b.bytes)
+		log.Log(context.Background(), b.level, b.reached, "directory", dir, "pending_bytes", pending, "max_bytes", b.bytes)
 	}
 	if !refusing && b.refusing {
-		log.Info(b.left, "folder", dir)
+		log.Info(b.left, "directory", dir)
 	}
 	b.refusing = refusing
 	return !refusing
@@ -87,6 +87,6 @@ func (j *Journal) Conditions(context.Context) []vault.Condition {
 	}
 	return []vault.Condition{{
 		Name: vault.ConditionJournalHalfFull, Part: "journal", Severity: vault.SeverityDegraded,
-		Reason: "so many audit records wait for the primary that requests which fail are answered 503 without a record, to leave room for those that succeed: bring the primary back",
+		Reason: "so many audit records wait for the primary that failed requests get 503 without a record, to keep space for successful ones: bring the primary back",
 	}}
 }

@@ -36,7 +36,7 @@ func (b batch) last() uint64 { return b.records[len(b.records)-1].Sequence }
 type gapError struct{ last uint64 }
 
 func (e gapError) Error() string {
-	return fmt.Sprintf("the primary misses records up to %d, which are not there any more", e.last)
+	return fmt.Sprintf("the primary misses records up to %d, which no longer exist", e.last)
 }
 
 // nextBatch returns durable records that have not arrived; none if there are none. Corrupt when the file is not what
@@ -131,7 +131,7 @@ func (j *Journal) settle(last uint64, at time.Time) error {
 		}
 	}
 	if last < known {
-		j.c.Log.Warn("the primary does not have records any more that it had taken; they are shipped again",
+		j.c.Log.Warn("the primary lost records that it had accepted; they are shipped again",
 			"from", last+1, "to", known)
 	}
 	j.mu.Lock()
@@ -214,7 +214,7 @@ func (j *Journal) dropArrived() (dropped bool) {
 
 func (j *Journal) drop() {
 	if err := j.c.disk.Remove(j.path(j.segments[0].first)); err != nil {
-		j.c.Log.Warn("a segment of the audit journal that has arrived cannot be removed", "folder", j.c.Dir, "error", err.Error())
+		j.c.Log.Warn("a segment of the audit journal that has arrived cannot be removed", "directory", j.c.Dir, "error", err.Error())
 	}
 	j.segments = j.segments[1:]
 }

@@ -32,7 +32,7 @@ func segmentName(first uint64) string { return fmt.Sprintf("%020d%s", first, seg
 func listSegments(d disk, dir string) ([]*segment, error) {
 	entries, err := os.ReadDir(dir) // sorted by name, which is by number
 	if err != nil {
-		return nil, folderError(dir, err, "the folder cannot be read")
+		return nil, folderError(dir, err, "the directory cannot be read")
 	}
 	var found []*segment
 	for _, e := range entries {
@@ -88,11 +88,11 @@ type tornEnd struct {
 func (s *segment) tell(torn tornEnd, dir string, log *slog.Logger) {
 	at := []any{"file", filepath.Join(dir, segmentName(s.first)), "offset", s.size, "bytes", torn.bytes}
 	if torn.whole == 0 {
-		log.Warn("the audit journal ended in a record that was not completely written; it was cut off: its operation was not answered, "+
+		log.Warn("the audit journal ended in an incomplete record, which was cut off; its operation was not answered, "+
 			"unless the machine stopped", at...)
 		return
 	}
-	log.Error("the audit journal has a hole, such as a power loss leaves in what was not durable yet; it was cut off there, and records of "+
+	log.Error("the audit journal has a hole, as a power loss leaves in data that is not durable yet; it was cut off there, and records of "+
 		"operations that may have been answered are lost", append(at, "from", s.last+1, "to", torn.last, "readable", torn.whole)...)
 }
 
@@ -209,8 +209,8 @@ func (s *segment) damaged(path string) error {
 
 // damaged tells an operator what to do: nothing of the journal is lost by it.
 func damaged(path string, offset int64, what string) error {
-	return core.Errorf(core.Corrupt, "VAULT_AUDIT_DIR: %s is damaged at byte %d: %s. Keep the folder %s as evidence under another "+
-		"name and start again: an empty folder begins a new journal. What had not arrived in vault.audit_log by then is in "+
+	return core.Errorf(core.Corrupt, "VAULT_AUDIT_DIR: %s is damaged at byte %d: %s. Keep the directory %s as evidence under another "+
+		"name and start again: an empty directory starts a new journal. What had not arrived in vault.audit_log by then is in "+
 		"its lines only", path, offset, what, filepath.Dir(path))
 }
 

@@ -206,8 +206,8 @@ func (s *Shipper) ask(ctx context.Context) error {
 	if !errors.As(err, &gap) {
 		return err
 	}
-	s.c.Log.Error("audit records that the primary had taken are lost: it does not have them any more, and neither has this node's journal",
-		"from", last+1, "to", gap.last, "folder", s.c.Journal.c.Dir)
+	s.c.Log.Error("audit records lost: neither the primary nor this node's journal still has them",
+		"from", last+1, "to", gap.last, "directory", s.c.Journal.c.Dir)
 	if last, err = s.link.Skip(ctx, s.c.Journal.id, s.c.Node, gap.last); err != nil {
 		return err
 	}
@@ -272,7 +272,7 @@ func (s *Shipper) failed(err error) {
 		return
 	}
 	s.failing = cause
-	said := []any{"class", class, "error", err.Error(), "folder", s.c.Journal.c.Dir}
+	said := []any{"class", class, "error", err.Error(), "directory", s.c.Journal.c.Dir}
 	if a := advice[class]; a != "" {
 		said = append(said, "advice", a)
 	}
@@ -294,8 +294,8 @@ const (
 
 // advice is for the operator where waiting does not help.
 var advice = map[string]string{
-	classForked:         "another journal has this one's UUID, or the folder was set back to an earlier state: stop, keep the folder under another name, start with an empty one",
-	classDamaged:        "a file of the folder is not what was written: stop, keep the folder under another name, start with an empty one",
+	classForked:         "another journal has the same UUID, or the directory was set back to an earlier state: stop, keep the directory under another name, start with an empty one",
+	classDamaged:        "a file of the directory is not what was written: stop, keep the directory under another name, start with an empty one",
 	string(core.Denied): "as a superuser call vault.grant_service_role for the API's database role",
 }
 

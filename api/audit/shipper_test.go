@@ -351,7 +351,7 @@ func TestPrimaryFromAnOldBackup(t *testing.T) {
 		if got := p.names(); got[len(got)-1] != "new" || p.records[2].Sequence != p.skipped[0]+1 {
 			t.Errorf("arrived: %q", got)
 		}
-		if !strings.Contains(f.log.String(), "are lost") {
+		if !strings.Contains(f.log.String(), "audit records lost") {
 			t.Error("the log does not say so")
 		}
 	})
@@ -374,7 +374,7 @@ func TestForkedJournal(t *testing.T) {
 			if err := f.flush(s); err == nil {
 				f.t.Error("nothing is left")
 			}
-			if !strings.Contains(f.log.String(), "another journal has this one's UUID") {
+			if !strings.Contains(f.log.String(), "another journal has the same UUID") {
 				f.t.Error("the log does not say so")
 			}
 		})

@@ -67,7 +67,7 @@ func (j *Journal) rewrite(cause error) error {
 	}
 	_ = j.out.file.Close()
 	j.out.file, j.out.untidy = f, false
-	j.c.Log.Error("an fsync of the audit journal failed; what it was for was written again, to another file", "folder", j.c.Dir,
+	j.c.Log.Error("an fsync of the audit journal failed; what it was for was written again, to another file", "directory", j.c.Dir,
 		"file", segmentName(first), "error", cause.Error())
 	j.mu.Lock()
 	defer j.mu.Unlock()

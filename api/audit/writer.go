@@ -45,7 +45,7 @@ func (j *Journal) write() {
 		case <-j.closing:
 			j.commitWaiting()
 			if err := j.sync(); err != nil {
-				j.c.Log.Error("the last records of the audit journal may not survive a power loss", "folder", j.c.Dir, "error", err.Error())
+				j.c.Log.Error("the last records of the audit journal may not survive a power loss", "directory", j.c.Dir, "error", err.Error())
 			}
 			return
 		}
@@ -80,9 +80,9 @@ func (j *Journal) tell(err error) {
 	switch {
 	case err != nil && before == nil:
 		j.c.Log.Error("the audit journal cannot be written: every operation is refused until it can",
-			"folder", j.c.Dir, "error", err.Error())
+			"directory", j.c.Dir, "error", err.Error())
 	case err == nil && before != nil:
-		j.c.Log.Info("the audit journal can be written again", "folder", j.c.Dir)
+		j.c.Log.Info("the audit journal can be written again", "directory", j.c.Dir)
 	}
 }
 

@@ -179,7 +179,7 @@ func (l *loader) checkKMS() {
 	if len(l.cfg.KMS.MasterKey) == 0 && !l.failed(key) {
 		l.fail(key, "%s is not set: VAULT_KMS_MODE=local needs base64 of 32 random bytes, as from: openssl rand -base64 32", key)
 	}
-	l.warn(name, "VAULT_KMS_MODE=local is for development: whoever has VAULT_LOCAL_MASTER_KEY and the database reads every secret")
+	l.warn(name, "VAULT_KMS_MODE=local is for development: VAULT_LOCAL_MASTER_KEY and the database together open every secret")
 	if l.cfg.KMS.KeyID != "" {
 		l.warn("VAULT_KMS_KEY_ID", "VAULT_KMS_KEY_ID is not used with VAULT_KMS_MODE=local")
 	}

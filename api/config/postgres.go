@@ -100,7 +100,7 @@ func (l *loader) checkRoot(t PostgresTLS) {
 		l.fail(nameRoot, "%s is not set: %s=%s needs the file of the certificates that may have signed the server's, or system", nameRoot,
 			nameMode, t.Mode)
 	case t.RootCert == systemRoots && t.Mode != "" && t.Mode != "verify-full":
-		l.fail(nameMode, "%s=%s: with %s=system only verify-full is safe, since anybody gets a certificate for some name", nameMode, t.Mode, nameRoot)
+		l.fail(nameMode, "%s=%s: with %s=system only verify-full is safe, because any attacker can get a certificate for some name", nameMode, t.Mode, nameRoot)
 	case t.RootCert == "" || t.RootCert == systemRoots:
 	default:
 		text, err := os.ReadFile(t.RootCert)

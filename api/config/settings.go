@@ -70,7 +70,7 @@ var settings = []setting{
 	{name: "VAULT_QUOTA_READS", want: wantRate, reload: true, set: rate(func(c *Config, r quota.Rate) { c.Quota.Reads = r })},
 	{name: "VAULT_QUOTA_VERIFIES", want: wantRate, reload: true, set: rate(func(c *Config, r quota.Rate) { c.Quota.Verifies = r })},
 	{name: "VAULT_QUOTA_CHANGES", want: wantRate, reload: true, set: rate(func(c *Config, r quota.Rate) { c.Quota.Changes = r })},
-	{name: "VAULT_PG_HOSTS", want: "want comma-separated host, host:port, [IPv6]:port or socket folder",
+	{name: "VAULT_PG_HOSTS", want: "want comma-separated host, host:port, [IPv6]:port or socket directory",
 		store: true, set: setHosts},
 	{name: "VAULT_PG_PORT", want: "want a port, 1 to 65535", store: true, set: setPort},
 	{name: "VAULT_PG_USER", want: "want a role name of at most 63 bytes without control characters", store: true,

@@ -113,7 +113,7 @@ var (
 	unheardOf = meaning{reason: ReasonFailed, code: core.Unavailable, msg: "the key service has failed", says: unsure}
 	disabled  = meaning{reason: ReasonKey, code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, or cancel its deletion", says: no, quote: true}
 	// invalidState is pending deletion, and with a custom key store every failure of the store too: see AWS.judgeState.
-	invalidState = meaning{reason: ReasonKey, code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, cancel its deletion, or look after its custom key store", says: unsure, quote: true}
+	invalidState = meaning{reason: ReasonKey, code: core.Unavailable, msg: "the master key cannot be used now", hint: "enable the key, cancel its deletion, or repair its custom key store", says: unsure, quote: true}
 	unknownKey   = meaning{reason: ReasonKey, code: core.Unavailable, msg: "the key service does not know the master key", hint: "check VAULT_KMS_KEY_ID and AWS_REGION", says: no, quote: true}
 	badKey       = meaning{reason: ReasonKey, code: core.Unavailable, msg: "the master key cannot make data keys", hint: "VAULT_KMS_KEY_ID must be a symmetric encryption key", says: no, quote: true}
 	refused      = meaning{reason: ReasonDenied, code: core.Denied, msg: "the key service refuses this server", hint: "the IAM policy or the key policy must allow the action with this encryption context (docs/KMS.md)", says: no, quote: true}

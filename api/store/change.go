@@ -53,7 +53,7 @@ const (
 // errUnknown is what a caller is told when a change may or may not have happened.
 func errUnknown(cause error) error {
 	return core.Wrap(core.Unavailable, errors.Join(vault.ErrOutcomeUnknown, cause),
-		"the outcome of the change is unknown: look at the current version before trying again")
+		"the outcome of the change is unknown: check the current version before you retry")
 }
 
 // perform sends the change until its fate is known or the deadline is near. A

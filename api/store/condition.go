@@ -41,7 +41,7 @@ func (d *DB) readerConditions(ctx context.Context) []vault.Condition {
 	case old != "":
 		c.Name = vault.ConditionLeftBehind
 		c.Reason = "reads go to " + r.Host + ". " + old + " is a primary of an older timeline than the newest that is known: it was left behind by a failover, and what is read from it may be old. " +
-			"Stop it, rewind it or copy it anew, and start it as a standby"
+			"Stop it, rewind it or copy it again, and start it as a standby"
 	case r.ReadsBehind:
 		c.Name = vault.ConditionReadsBehind
 		c.Reason = r.Host + " has not replayed what this process has shown its clients before, and no other host answers: reads have gone back"

@@ -194,7 +194,7 @@ func (c Config) dsn(name string) (string, error) {
 var quoteDSN = strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 
 func splitHost(s string, defaultPort int) (string, int, error) {
-	wrong := core.Errorf(core.Invalid, "PostgreSQL host %q is not a host, host:port, [IPv6]:port or socket folder", s)
+	wrong := core.Errorf(core.Invalid, "PostgreSQL host %q is not a host, host:port, [IPv6]:port or socket directory", s)
 	if s == "" || strings.ContainsAny(s, ", \t\r\n\x00") {
 		return "", 0, wrong
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // ErrJournalFull is in the chain of the error of an operation whose record the journal has no room for.
-var ErrJournalFull = errors.New("the records that wait for the primary leave no room")
+var ErrJournalFull = errors.New("the records that wait for the primary leave no space")
 
 // repeatsEvery is how often the log hears of failures that are all the same.
 const repeatsEvery = time.Minute
@@ -33,7 +33,7 @@ func (r *Repeats) Take(log *slog.Logger, err error, requestID string) bool {
 		return true
 	}
 	r.running = true
-	log.Error("a request failed for want of room in the audit journal; while that lasts, a line a minute says how many do",
+	log.Error("a request failed because the audit journal lacks space; further ones are counted in one line a minute",
 		"cause", err.Error(), "request_id", requestID)
 	time.AfterFunc(repeatsEvery, func() { r.tell(log) })
 	return true
@@ -46,7 +46,7 @@ func (r *Repeats) tell(log *slog.Logger) {
 		r.running = false
 		return
 	}
-	log.Error("requests have failed for want of room in the audit journal", "requests", r.n, "seconds", repeatsEvery.Seconds())
+	log.Error("requests failed because the audit journal lacks space", "requests", r.n, "seconds", repeatsEvery.Seconds())
 	r.n = 0
 	time.AfterFunc(repeatsEvery, func() { r.tell(log) })
 }

@@ -17,7 +17,7 @@ type OverQuota struct {
 
 // Error says for the log what the quota is of.
 func (e *OverQuota) Error() string {
-	return fmt.Sprintf("the quota of %s has room again in %s", e.Kind, e.RetryAfter)
+	return fmt.Sprintf("the quota of %s allows another request in %s", e.Kind, e.RetryAfter)
 }
 
 // SetQuota changes the quotas, from the next request on.

@@ -222,6 +222,6 @@ HvAgentExchange(HvBytes request)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONNECTION_FAILURE),
 					 errmsg("the key agent closed the connection"),
-					 errhint("It serves only the OS users in VAULT_AGENT_PEERS; look at the log of hyperion-vault-api.")));
+					 errhint("It serves only the OS users in VAULT_AGENT_PEERS; the log of hyperion-vault-api has more.")));
 	}
 }

@@ -72,7 +72,7 @@ HvRequireWritable(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 			 errmsg("this transaction is read-only"),
-			 errhint("Begin it READ WRITE. If it was not begun READ ONLY, look at default_transaction_read_only.")));
+			 errhint("Start it READ WRITE. If it was not started READ ONLY, check default_transaction_read_only.")));
 }
 
 PG_FUNCTION_INFO_V1(hv_require_writable);

@@ -70,7 +70,7 @@ HvSettingsInit(void)
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	/* The workers exist only when the library is preloaded; so does what a restart is needed for. */
 	DefineCustomStringVariable("hyperion_vault.database",
-							   "Database whose secrets the supervisor looks after.",
+							   "Database whose secrets the supervisor serves.",
 							   NULL, &HvDatabase, "postgres",
 							   process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
 							   NULL, NULL, NULL);

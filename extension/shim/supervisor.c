@@ -272,7 +272,7 @@ Pass(void)
 	if (HvSessionSettingsChanged())
 	{
 		/* The launcher starts another, which has the new ones. A session that began read-only would stay so. */
-		ereport(LOG, (errmsg("hyperion_vault supervisor: the settings of its database or role have changed, starting anew")));
+		ereport(LOG, (errmsg("hyperion_vault supervisor: the settings of its database or role have changed, restarting")));
 		proc_exit(0);
 	}
 	StartTransactionCommand();

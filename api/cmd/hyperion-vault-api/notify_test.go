@@ -115,7 +115,7 @@ func TestServiceManagerAway(t *testing.T) {
 	if code := p.exit(t); code != 0 {
 		t.Errorf("exit %d", code)
 	}
-	if found, _ := p.records("the service manager cannot be told anything (NOTIFY_SOCKET)"); len(found) != 1 {
+	if found, _ := p.records("the service manager cannot be notified (NOTIFY_SOCKET)"); len(found) != 1 {
 		t.Errorf("logged %d times", len(found))
 	}
 }
@@ -149,14 +149,14 @@ func TestHangup(t *testing.T) {
 	m.wait(t, 1, "RELOADING=1\nMONOTONIC_USEC=")
 	m.wait(t, 2, "READY=1")
 	expect(503) // allowed; PostgreSQL is not there
-	if fixed := p.wait(t, 1, "a reload cannot change what stands in the environment; NAME_FILE in place of NAME makes it possible"); fixed["variables"] != "VAULT_TRUST_PROXY" {
+	if fixed := p.wait(t, 1, "a reload cannot change the environment; use NAME_FILE in place of NAME"); fixed["variables"] != "VAULT_TRUST_PROXY" {
 		t.Errorf("fixed: %v", fixed)
 	}
 	put(ips, "127.0.0.1\n10.0.0.0/33\n")
 	put(level, "debug\n")
 	p.signal(t, syscall.SIGHUP)
 	p.wait(t, 2, "reloaded")
-	wrong := p.wait(t, 1, `a reload left a setting as it was: VAULT_ALLOWED_IPS_FILE="`+ips+`": want comma-separated addresses or CIDR networks; wrong in line 2`)
+	wrong := p.wait(t, 1, `a reload did not change a setting: VAULT_ALLOWED_IPS_FILE="`+ips+`": want comma-separated addresses or CIDR networks; wrong in line 2`)
 	if wrong["variable"] != "VAULT_ALLOWED_IPS_FILE" {
 		t.Errorf("wrong: %v", wrong)
 	}

@@ -112,7 +112,7 @@ func TryKey(ctx context.Context, c config.Config) error {
 func openAWS(ctx context.Context, a kms.AWSConfig, log *slog.Logger) (kms.Holder, error) {
 	a.Silent = func(why error) {
 		if why != nil {
-			log.Error("AWS KMS does not answer as it should; calls are refused until it does, one a second is tried", "kms_key_id", a.KeyID, "cause", why.Error())
+			log.Error("AWS KMS does not answer properly; calls are refused until it does, except one probe a second", "kms_key_id", a.KeyID, "cause", why.Error())
 		} else {
 			log.Info("AWS KMS answers again", "kms_key_id", a.KeyID)
 		}

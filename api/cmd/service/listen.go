@@ -118,10 +118,10 @@ func (s *Service) Reload(environ func() []string) config.Config {
 	defer s.notify.ready()
 	next, problems, fixed := config.Reload(environ, s.live)
 	for _, p := range problems {
-		s.log.Error("a reload left a setting as it was: "+p.Text, "variable", p.Name)
+		s.log.Error("a reload did not change a setting: "+p.Text, "variable", p.Name)
 	}
 	if len(fixed) > 0 {
-		s.log.Info("a reload cannot change what stands in the environment; NAME_FILE in place of NAME makes it possible",
+		s.log.Info("a reload cannot change the environment; use NAME_FILE in place of NAME",
 			"variables", strings.Join(fixed, " "))
 	}
 	s.live = next
@@ -131,7 +131,7 @@ func (s *Service) Reload(environ func() []string) config.Config {
 	s.policy.Store(policyOf(next))
 	if s.cert != nil {
 		if err := s.cert.Reload(); err != nil {
-			s.log.Error("a reload left the TLS certificate as it was", "variable", "VAULT_API_TLS_CERT", "error", err.Error())
+			s.log.Error("a reload did not change the TLS certificate", "variable", "VAULT_API_TLS_CERT", "error", err.Error())
 		}
 	}
 	s.log.Info("reloaded", "allowed_ips", next.AllowedIPs.Len(), "trusted_proxies", len(next.TrustedProxies), "log_level", next.LogLevel.String(),

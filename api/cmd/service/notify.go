@@ -24,7 +24,7 @@ func newNotifier(log *slog.Logger) *notifier { return &notifier{log: log, stop: 
 func (n *notifier) send(lines ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(lines, "\n")); err != nil {
 		n.once.Do(func() {
-			n.log.Warn("the service manager cannot be told anything (NOTIFY_SOCKET)", "error", err.Error())
+			n.log.Warn("the service manager cannot be notified (NOTIFY_SOCKET)", "error", err.Error())
 		})
 	}
 }
