@@ -266,7 +266,7 @@ func TestSupervisorWarnsOfOwner(t *testing.T) {
 	app.exec("CREATE EXTENSION hyperion_vault")
 	passes(t, app)
 	said := func(part string) int {
-		return strings.Count(c.logText(t), `WARNING:  hyperion_vault supervisor: role "vault_owner" `+part+": it must be nobody's")
+		return strings.Count(c.logText(t), `WARNING:  hyperion_vault supervisor: role "vault_owner" `+part+": no role may use it")
 	}
 	if strings.Contains(c.logText(t), `supervisor: role "vault_owner"`) {
 		t.Error("the log warns of nothing")

@@ -158,7 +158,7 @@ func TestStartFailures(t *testing.T) {
 		if err := os.Chmod(dir, 0o750); err != nil {
 			t.Fatal(err)
 		}
-		fail(t, lonely(t, "VAULT_AUDIT_DIR="+dir), "VAULT_AUDIT_DIR="+dir+": others may enter the folder (mode 0750): chmod 700 it")
+		fail(t, lonely(t, "VAULT_AUDIT_DIR="+dir), "VAULT_AUDIT_DIR="+dir+": other users may enter the directory (mode 0750): chmod 700 it")
 	})
 	t.Run("ErrZeroKey", func(t *testing.T) {
 		fail(t, lonely(t, "VAULT_LOCAL_MASTER_KEY="+base64.StdEncoding.EncodeToString(make([]byte, 32))), "the local master key is all zero bytes")
