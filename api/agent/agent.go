@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -165,11 +166,7 @@ func (s *Server) accept() {
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		s.c.Log.Warn("key agent cannot accept a connection, trying again", "error", err, "after", pause)
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-s.base.Done():
-			timer.Stop()
+		if !backoff.Sleep(s.base, pause) {
 			return
 		}
 	}

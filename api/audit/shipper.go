@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -99,16 +100,16 @@ func (s *Shipper) run(ctx context.Context) {
 
 // pause waits before the next session; false when there will be none.
 func (s *Shipper) pause(ctx context.Context, try int) bool {
-	d := min(longPause, firstPause<<min(try, 10))
-	t := time.NewTimer(d/2 + rand.N(d/2))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-s.closing:
-	case <-ctx.Done():
+	d := backoff.Delay(firstPause, longPause, try)
+	if !backoff.SleepOr(ctx, d/2+rand.N(d/2), s.closing) {
+		return false
 	}
-	return false
+	select {
+	case <-s.closing:
+		return false
+	default:
+		return true
+	}
 }
 
 // session ships over one connection. It returns nil when the Shipper is closed and nothing is left.

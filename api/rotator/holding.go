@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
 )
 
 // holding renews the claims of one batch while the process works on them. So a claim can be short, and that of a process
@@ -23,7 +25,7 @@ func (h *holding) start(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a stop of the process finishes what has begun
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
-		for pause(ctx, nil, h.r.c.Lease/3) {
+		for backoff.Sleep(ctx, h.r.c.Lease/3) {
 			h.renew(ctx)
 		}
 	})

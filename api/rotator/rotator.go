@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -117,7 +118,7 @@ func (r *Rotator) Run(ctx context.Context) {
 
 // listen keeps the listener going.
 func (r *Rotator) listen(ctx context.Context) {
-	backoff := firstBackoff
+	pause := firstBackoff
 	for {
 		started := time.Now()
 		err := r.c.Listen(ctx, r.Wake)
@@ -126,12 +127,12 @@ func (r *Rotator) listen(ctx context.Context) {
 		}
 		r.said.warn(ctx, r.c.Log, "listen", "cannot listen for due rotations, polling goes on", err)
 		if time.Since(started) > longBackoff {
-			backoff = firstBackoff
+			pause = firstBackoff
 		}
-		if !pause(ctx, nil, backoff) {
+		if !backoff.Sleep(ctx, pause) {
 			return
 		}
-		backoff = min(2*backoff, longBackoff)
+		pause = min(2*pause, longBackoff)
 	}
 }
 
@@ -153,10 +154,10 @@ func (r *Rotator) look(ctx context.Context) {
 		}
 	}
 	if sick {
-		pause(ctx, nil, sickRest) // whoever wakes it meanwhile: others take on what it has given back
+		backoff.Sleep(ctx, sickRest) // whoever wakes it meanwhile: others take on what it has given back
 	}
-	pause(ctx, r.awake, r.untilNext(sick))
-	pause(ctx, nil, restBetween-time.Since(begun))
+	backoff.SleepOr(ctx, r.untilNext(sick), r.awake)
+	backoff.Sleep(ctx, restBetween-time.Since(begun))
 }
 
 // untilNext returns after what time to look again when nobody wakes it.
@@ -188,19 +189,6 @@ func (r *Rotator) forgetRetries() {
 	defer r.mu.Unlock()
 	now := time.Now()
 	r.retries = slices.DeleteFunc(r.retries, func(at time.Time) bool { return !at.After(now) })
-}
-
-// pause waits for the time or until it is woken; false when ctx ends first.
-func pause(ctx context.Context, awake <-chan struct{}, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-awake:
-	case <-t.C:
-	}
-	return true
 }
 
 // batch claims and works on one batch; it returns the size of it, and whether what all rotations need is away: then what

@@ -6,6 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
@@ -29,7 +32,7 @@ type rewrapRun struct {
 	v        *Vault
 	keeper   Rewrapper
 	origin   Origin
-	pace     pace
+	pace     *rate.Limiter
 	progress func(RewrapStatus) // nil = nobody
 
 	mu      sync.Mutex
@@ -43,12 +46,12 @@ type versionID struct {
 	version uint64
 }
 
-func (v *Vault) newRun(k Rewrapper, current string, o Origin, rate int, progress func(RewrapStatus)) *rewrapRun {
-	if rate == 0 {
-		rate = DefaultRewrapRate
+func (v *Vault) newRun(k Rewrapper, current string, o Origin, perSecond int, progress func(RewrapStatus)) *rewrapRun {
+	if perSecond == 0 {
+		perSecond = DefaultRewrapRate
 	}
 	return &rewrapRun{
-		v: v, keeper: k, origin: o, pace: pace{every: time.Second / time.Duration(rate)}, progress: progress,
+		v: v, keeper: k, origin: o, pace: newPace(perSecond), progress: progress,
 		status: RewrapStatus{State: RewrapRunning, Key: current, Begun: v.c.Clock()},
 		left:   map[versionID]struct{}{}, refused: map[string]int{},
 	}
@@ -153,7 +156,7 @@ func (r *rewrapRun) pass(ctx context.Context) error {
 	room := make(chan struct{}, rewrapWorkers)
 	var workers sync.WaitGroup
 	err := r.each(ctx, func(k StoredKey) bool {
-		if !r.pace.wait(ctx) {
+		if r.pace.Wait(ctx) != nil {
 			return false
 		}
 		select {
@@ -294,42 +297,17 @@ func (r *rewrapRun) persist(ctx context.Context, f func(context.Context) error) 
 		err := f(bounded)
 		cancel()
 		_, refused := errors.AsType[*keyRefused](err)
-		if refused || core.CodeOf(err) != core.Unavailable || try == rewrapTries || !sleep(ctx, pause) {
+		if refused || core.CodeOf(err) != core.Unavailable || try == rewrapTries || !backoff.Sleep(ctx, pause) {
 			return err
 		}
 		pause = min(2*pause, rewrapMaxPause)
 	}
 }
 
-// pace is a schedule. What was late is made up for, as far as it is not long ago, so that a rate is one. Not safe for
-// concurrent use.
-type pace struct {
-	every time.Duration
-	next  time.Time
-}
-
-// wait returns false when ctx ends before the next turn.
-func (p *pace) wait(ctx context.Context) bool {
-	now := time.Now()
-	if p.next.IsZero() {
-		p.next = now
-	}
-	if oldest := now.Add(-time.Second / 4); p.next.Before(oldest) {
-		p.next = oldest
-	}
-	due := p.next
-	p.next = p.next.Add(p.every)
-	return sleep(ctx, due.Sub(now))
-}
-
-// sleep returns false when ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
+// newPace lets so many versions a second through. What was late is made up for, but no more than a quarter of a second.
+func newPace(perSecond int) *rate.Limiter {
+	burst := max(1, perSecond/4)
+	l := rate.NewLimiter(rate.Limit(perSecond), burst)
+	l.AllowN(time.Now(), burst-1) // nothing is late yet
+	return l
 }
