@@ -11,7 +11,7 @@
 #include <sys/un.h>
 
 #include "agent.h"
-#include "memory.h"
+#include "secretmem.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "storage/fd.h"

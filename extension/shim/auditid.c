@@ -9,7 +9,7 @@
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "owner.h"
+#include "runas.h"
 #include "utils/lsyscache.h"
 
 #define NUMBER_BITS	22

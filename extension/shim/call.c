@@ -7,7 +7,7 @@
 #include "call.h"
 #include "commands/dbcommands.h"
 #include "golib.h"
-#include "memory.h"
+#include "secretmem.h"
 #include "miscadmin.h"
 #include "request.h"
 #include "storage/lwlock.h"
@@ -155,7 +155,7 @@ HvRecordFailure(HvCall *call, int sqlstate)
 
 /*
  * Run the body of a plaintext function for the effective role of the caller. Its error is audited, then raised
- * again as one of ours, which log.c lets pass, with the context of the caller and without that of our own functions.
+ * again as one of ours, which logredact.c lets pass, with the context of the caller and without that of our own functions.
  */
 Datum
 HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)

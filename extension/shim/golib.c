@@ -10,7 +10,7 @@
 
 #include "arg.h"
 #include "golib.h"
-#include "memory.h"
+#include "secretmem.h"
 #include "miscadmin.h"
 
 static HvGoCalls calls;

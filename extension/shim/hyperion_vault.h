@@ -13,7 +13,7 @@
 
 #include "abi.h"
 
-/* Whose a message is: log.c lets ours pass. */
+/* Whose a message is: logredact.c lets ours pass. */
 #undef TEXTDOMAIN
 #define TEXTDOMAIN			"hyperion_vault"
 
@@ -41,13 +41,13 @@ extern bool HvRotationEnabled;
 extern int	HvScanIntervalSecs;
 extern void HvSettingsInit(void);
 
-/* guard.c */
+/* dropguard.c */
 extern void HvGuardInit(void);
 
 /* supervisor.c */
 extern void HvSupervisorInit(void);
 
-/* log.c */
+/* logredact.c */
 extern void HvLogInit(void);
 extern void HvLogEnter(const char *function);
 extern void HvLogGive(void);

@@ -10,10 +10,10 @@
 #include "arg.h"
 #include "call.h"
 #include "golib.h"
-#include "memory.h"
+#include "secretmem.h"
 #include "readonly.h"
 #include "request.h"
-#include "store.h"
+#include "sealed.h"
 #include "text.h"
 #include "utils/builtins.h"
 

@@ -16,7 +16,7 @@
 #include "commands/async.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
-#include "owner.h"
+#include "runas.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
 #include "postmaster/bgworker.h"

@@ -1,8 +1,8 @@
 /*
- * store.h: what the plaintext functions read and write, as vault_owner.
+ * sealed.h: what the plaintext functions read and write, as vault_owner.
  */
-#ifndef HV_STORE_H
-#define HV_STORE_H
+#ifndef HV_SEALED_H
+#define HV_SEALED_H
 
 #include "hyperion_vault.h"
 
@@ -49,7 +49,7 @@ typedef struct HvSettings
 	NullableDatum values[HV_SETTINGS];
 } HvSettings;
 
-extern HvBytes HvCheckSettings(const HvSettings *settings);	/* manage.c */
+extern HvBytes HvCheckSettings(const HvSettings *settings);	/* metadata.c */
 extern void HvRequire(HvCall *call, const char *wanted);
 extern void HvFindOpenable(HvCall *call, HvOpenable *found);
 extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);

@@ -1,5 +1,5 @@
 /*
- * guard.c: keeps DROP EXTENSION from destroying secrets.
+ * dropguard.c: keeps DROP EXTENSION from destroying secrets.
  *
  * Two halves. An event trigger of the extension fires before any command that can drop it and looks whether there
  * are secrets; being a call of this library, it also has it loaded. A hook refuses when the extension itself is
@@ -16,7 +16,7 @@
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
-#include "owner.h"
+#include "runas.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 

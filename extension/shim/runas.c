@@ -1,10 +1,10 @@
 /*
- * owner.c: runs statements with the rights of vault_owner.
+ * runas.c: runs statements with the rights of vault_owner.
  */
 #include "hyperion_vault.h"
 
 #include "miscadmin.h"
-#include "owner.h"
+#include "runas.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"

@@ -1,5 +1,5 @@
 /*
- * store.c: what the plaintext functions read and write. The decisions (may this role, does it exist, is the
+ * sealed.c: what the plaintext functions read and write. The decisions (may this role, does it exist, is the
  * expected version current) are functions in sql/; here are the calls.
  */
 #include "hyperion_vault.h"
@@ -7,8 +7,8 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "owner.h"
-#include "store.h"
+#include "runas.h"
+#include "sealed.h"
 #include "text.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"

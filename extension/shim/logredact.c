@@ -1,5 +1,5 @@
 /*
- * log.c: keeps plaintext out of the server log.
+ * logredact.c: keeps plaintext out of the server log.
  *
  * A value can stand in the text of a statement, as a literal, in its parameters, and in what PostgreSQL says about
  * either: an error quotes what it stumbles over. All of that goes to the log: when the statement fails, when statements

@@ -1,9 +1,9 @@
 /*
- * memory.c: memory for keys and plaintext.
+ * secretmem.c: memory for keys and plaintext.
  */
 #include "hyperion_vault.h"
 
-#include "memory.h"
+#include "secretmem.h"
 #include "utils/memutils.h"
 
 /* stands before the bytes handed out */

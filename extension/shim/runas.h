@@ -1,8 +1,8 @@
 /*
- * owner.h: statements that run with the rights of vault_owner.
+ * runas.h: statements that run with the rights of vault_owner.
  */
-#ifndef HV_OWNER_H
-#define HV_OWNER_H
+#ifndef HV_RUNAS_H
+#define HV_RUNAS_H
 
 #include "hyperion_vault.h"
 

@@ -1,5 +1,5 @@
 /*
- * manage.c: the plaintext functions that touch no value: settings, the end of a grace period, deletion, lists.
+ * metadata.c: the plaintext functions that touch no value: settings, the end of a grace period, deletion, lists.
  */
 #include "hyperion_vault.h"
 
@@ -7,7 +7,7 @@
 #include "call.h"
 #include "funcapi.h"
 #include "golib.h"
-#include "store.h"
+#include "sealed.h"
 #include "text.h"
 #include "utils/builtins.h"
 

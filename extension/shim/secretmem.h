@@ -1,8 +1,8 @@
 /*
- * memory.h: memory for keys and plaintext, wiped when its context is reset, also by an error.
+ * secretmem.h: memory for keys and plaintext, wiped when its context is reset, also by an error.
  */
-#ifndef HV_MEMORY_H
-#define HV_MEMORY_H
+#ifndef HV_SECRETMEM_H
+#define HV_SECRETMEM_H
 
 #include "hyperion_vault.h"
 
