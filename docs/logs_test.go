@@ -15,9 +15,9 @@ import (
 
 // computed names the log calls whose message is not written where it is logged, and where logLines finds it instead.
 var computed = map[string]string{
-	"api/audit/quota.go: b.reached":                                    "the fields named reached",
+	"api/audit/quota.go: b.reached":                                   "the fields named reached",
 	"api/cmd/hyperion-vault-api/command.go: w.Text":                   "the calls of warn in api/config",
-	"api/cmd/service/readiness.go: message":                               "what is assigned to message",
+	"api/cmd/service/readiness.go: message":                           "what is assigned to message",
 	"api/rotator/rotator.go: message":                                 "the calls of warn in api/rotator",
 	"api/httpapi/errorlog.go: string(bytes.TrimRight(line, \"\\n\"))": "net/http, whose lines begin with http:",
 }

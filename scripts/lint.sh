@@ -121,6 +121,7 @@ check "units are hardened" units_hardened
 check "manual page is complete" manual_complete
 check "SQL parts are listed" sql_parts_listed
 check "frozen schema scripts" frozen_scripts_agree
+check "documents and prose" "$GO" test ./docs
 check "alert rules" alert_rules
 if [ "${1:-}" != quick ]; then
 	check "staticcheck" "$GO" run "$STATICCHECK" ./...

@@ -1,0 +1,114 @@
+package docs
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// Limits of the prose in a document, on average over its sentences.
+const (
+	maxColumns     = 100
+	maxWords       = 22.0
+	maxClauseMarks = 1.2
+)
+
+// unclear are words of everyday language where the field has a clearer one: directory, check, fix, no longer.
+var unclear = regexp.MustCompile(`(?i)\b(nobody|anybody|somebody|whoever|folders?|mend(s|ed|ing)?|tells? whether|` +
+	`look(s|ed|ing)? (at|whether)|begun|any more|for ever|in vain|taken (for|to be)|seldom|anew)\b`)
+
+// notYet are documents that have not been rewritten yet. Shorten this list, never extend it.
+var notYet = regexp.MustCompile(`^docs/decisions/0(04[1-9]|0[5-9]\d|1\d\d)-|^docs/decisions/README`)
+
+// TestProse checks the prose of every Markdown document: its columns, its words, and the length of its sentences.
+func TestProse(t *testing.T) {
+	out, err := exec.Command("git", "-C", "..", "ls-files", "*.md").Output()
+	if err != nil {
+		t.Skip("no git checkout")
+	}
+	checked := 0
+	for name := range strings.FieldsSeq(string(out)) {
+		text, err := os.ReadFile("../" + name)
+		if err != nil || strings.HasPrefix(name, ".github/") {
+			continue
+		}
+		checked++
+		lines := proseLines(string(text))
+		for _, line := range lines {
+			if utf8.RuneCountInString(line) > maxColumns && strings.Contains(line[:60], " ") && !strings.HasPrefix(line, "- [") && !strings.HasPrefix(line, "#") {
+				t.Errorf("%s: a line has more than %d columns: %s", name, maxColumns, line)
+			}
+		}
+		if !notYet.MatchString(name) {
+			checkProse(t, name, lines)
+		}
+	}
+	if checked < 100 {
+		t.Errorf("only %d documents were checked", checked)
+	}
+}
+
+// checkProse checks the words and the sentences of a document.
+func checkProse(t *testing.T, name string, lines []string) {
+	t.Helper()
+	code := regexp.MustCompile("`[^`]*`")
+	sentences, words, marks := 0, 0, 0
+	for _, paragraph := range paragraphs(lines) {
+		paragraph = code.ReplaceAllString(paragraph, "X")
+		if word := unclear.FindString(paragraph); word != "" {
+			t.Errorf("%s: %q has a clearer word: %s", name, word, paragraph)
+		}
+		for _, sentence := range regexp.MustCompile(`[.!?][")*]*\s+`).Split(paragraph, -1) {
+			if n := len(strings.Fields(sentence)); n > 1 {
+				sentences++
+				words += n
+				marks += len(regexp.MustCompile(`[,;:](\s|$)`).FindAllString(sentence, -1))
+			}
+		}
+	}
+	if sentences == 0 {
+		return
+	}
+	if w := float64(words) / float64(sentences); w > maxWords {
+		t.Errorf("%s: %.1f words a sentence, at most %.0f", name, w, maxWords)
+	}
+	if m := float64(marks) / float64(sentences); m > maxClauseMarks && sentences > 10 {
+		t.Errorf("%s: %.2f commas, colons and semicolons a sentence, at most %.1f", name, m, maxClauseMarks)
+	}
+}
+
+// proseLines leaves out code, tables, comments and what the code generates.
+func proseLines(text string) (lines []string) {
+	text = regexp.MustCompile(`(?s)<!--.*?-->`).ReplaceAllString(text, "")
+	fenced := false
+	for line := range strings.SplitSeq(text, "\n") {
+		if strings.HasPrefix(strings.TrimSpace(line), "```") {
+			fenced = !fenced
+			continue
+		}
+		if !fenced && !strings.HasPrefix(strings.TrimSpace(line), "|") && !strings.HasPrefix(line, "Status: ") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// paragraphs joins lines; an item of a list is a paragraph of its own.
+func paragraphs(lines []string) (out []string) {
+	item := regexp.MustCompile(`^\s*([-*]|\d+\.) `)
+	current := ""
+	for _, line := range append(lines, "") {
+		blank := strings.TrimSpace(line) == ""
+		if (blank || item.MatchString(line) || strings.HasPrefix(line, "#")) && current != "" {
+			out = append(out, current)
+			current = ""
+		}
+		if !blank && !strings.HasPrefix(line, "#") {
+			current += " " + item.ReplaceAllString(line, "")
+		}
+	}
+	return out
+}
