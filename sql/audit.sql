@@ -12,8 +12,9 @@ BEGIN
     END IF;
     -- Of two at once the second waits, and finds the row as the first has left it. 2^46 is what 16 million transactions
     -- use: a primary that was lost had not written more that its successor has not replayed.
-    INSERT INTO vault.audit_numbering (timeline, base)
-    VALUES (audit_base.timeline, (SELECT coalesce(max(l.id), 0) FROM vault.audit_log l))
+    INSERT INTO vault.audit_numbering (timeline, base, part)
+    SELECT audit_base.timeline, coalesce(max(l.id), 0), coalesce(max(l.part), 0)
+    FROM (SELECT x.id, x.part FROM vault.audit_log x ORDER BY x.id DESC LIMIT 1) l
     ON CONFLICT ON CONSTRAINT audit_numbering_pkey DO UPDATE
     SET timeline = excluded.timeline, base = greatest(audit_numbering.base + (1::bigint << 46), excluded.base)
     WHERE audit_numbering.timeline <> excluded.timeline;
@@ -39,11 +40,14 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 AS $$
 BEGIN
     INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
-                                 code, request_id, change, details, accessor, method)
+                                 code, request_id, details, accessor, method, part)
     VALUES (clock_timestamp(), origin.node, split_part(origin.actor, E'\x1f', 1), origin.session_role, origin.client_ip,
             append_audit.action, append_audit.secret_name, append_audit.version, append_audit.outcome,
-            append_audit.code, origin.request_id, append_audit.change, append_audit.details,
-            vault.accessor_in(origin.actor), nullif(split_part(origin.actor, E'\x1f', 3), ''));
+            append_audit.code, origin.request_id, append_audit.details,
+            vault.accessor_in(origin.actor), nullif(split_part(origin.actor, E'\x1f', 3), ''), coalesce((SELECT n.part FROM vault.audit_numbering n), 0));
+    IF append_audit.change IS NOT NULL THEN
+        INSERT INTO vault.sent_changes (change, at) VALUES (append_audit.change, clock_timestamp());
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION vault.append_audit(vault.audit_origin, text, text, bigint, text, text, uuid, jsonb)
@@ -51,7 +55,7 @@ COMMENT ON FUNCTION vault.append_audit(vault.audit_origin, text, text, bigint, t
 
 CREATE FUNCTION vault.change_made(change uuid) RETURNS timestamptz
 LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT l.at FROM vault.audit_log l WHERE l.change = change_made.change $$;
+AS $$ SELECT c.at FROM vault.sent_changes c WHERE c.change = change_made.change $$;
 COMMENT ON FUNCTION vault.change_made(uuid) IS 'when a change was made that was sent with an id; null if it was not';
 
 CREATE FUNCTION vault.local_origin() RETURNS vault.audit_origin
@@ -95,30 +99,26 @@ BEGIN
         RAISE EXCEPTION 'only the primary knows how far a journal has arrived' USING ERRCODE = 'read_only_sql_transaction';
     END IF;
     RETURN QUERY
-        SELECT coalesce(max(j.last_sequence), 0), max(l.at) FILTER (WHERE isfinite(l.at))
+        SELECT coalesce(max(j.last_sequence), 0), max(j.last_at) FILTER (WHERE isfinite(j.last_at))
         FROM vault.audit_journals j
-        LEFT JOIN vault.audit_log l ON l.journal = j.journal AND l.sequence = j.last_sequence
         WHERE j.journal = audit_journal.journal;
 END
 $$;
 COMMENT ON FUNCTION vault.audit_journal(uuid) IS 'the last record of a journal that has arrived, and its time; 0: none has';
 
-CREATE FUNCTION vault.lock_journal(journal uuid, node text) RETURNS bigint
+CREATE FUNCTION vault.lock_journal(journal uuid, node text, OUT last_sequence bigint, OUT last_at timestamptz)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
-DECLARE
-    known bigint;
 BEGIN
     INSERT INTO vault.audit_journals (journal, node, last_sequence, created_at, shipped_at)
     VALUES (lock_journal.journal, lock_journal.node, 0, clock_timestamp(), clock_timestamp())
     ON CONFLICT ON CONSTRAINT audit_journals_pkey DO NOTHING;
-    SELECT j.last_sequence INTO STRICT known FROM vault.audit_journals j
+    SELECT j.last_sequence, j.last_at INTO STRICT last_sequence, last_at FROM vault.audit_journals j
     WHERE j.journal = lock_journal.journal FOR NO KEY UPDATE;
-    RETURN known;
 END
 $$;
-COMMENT ON FUNCTION vault.lock_journal(uuid, text) IS 'the last record of a journal that has arrived; the row stays locked';
+COMMENT ON FUNCTION vault.lock_journal(uuid, text) IS 'the last record of a journal that has arrived, and its time; the row stays locked';
 
 CREATE FUNCTION vault.ship_audit(journal uuid, node text, first_sequence bigint, ats timestamptz[], nodes text[],
     actors text[], session_roles text[], client_ips inet[], actions text[], secret_names text[], versions bigint[],
@@ -129,30 +129,36 @@ AS $$
 #variable_conflict use_column
 DECLARE
     known bigint;
+    known_at timestamptz;
     final bigint := ship_audit.first_sequence + cardinality(ship_audit.ats) - 1;
     common bigint;
+    common_at timestamptz;
 BEGIN
     IF (cardinality(ship_audit.ats) BETWEEN 1 AND 10000 AND ship_audit.first_sequence >= 1) IS NOT TRUE THEN
         RAISE EXCEPTION 'a batch has 1 to 10000 records from number 1 on' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    known := vault.lock_journal(ship_audit.journal, ship_audit.node);
+    SELECT j.last_sequence, j.last_at INTO known, known_at FROM vault.lock_journal(ship_audit.journal, ship_audit.node) j;
     IF ship_audit.first_sequence > known + 1 THEN
         RAISE EXCEPTION 'records % to % of the journal are missing', known + 1, ship_audit.first_sequence - 1
             USING ERRCODE = 'VT003';
     END IF;
-    -- What has arrived before must be the same: two nodes with one journal would take each other's numbers.
+    -- What has arrived before must be the same: two nodes with one journal would take each other's numbers. A record that
+    -- may have been pruned is not looked for.
     common := least(known, final);
-    IF EXISTS (SELECT FROM vault.audit_log l
-               WHERE l.journal = ship_audit.journal AND l.sequence = common AND common >= ship_audit.first_sequence
-                 AND l.at <> ship_audit.ats[common - ship_audit.first_sequence + 1]) THEN
+    common_at := ship_audit.ats[common - ship_audit.first_sequence + 1];
+    IF common >= ship_audit.first_sequence
+       AND (CASE WHEN common = known THEN common_at <> known_at
+                 ELSE common_at > clock_timestamp() - interval '1 day'
+                      AND NOT EXISTS (SELECT FROM vault.audit_log l WHERE l.at = common_at
+                                      AND l.journal = ship_audit.journal AND l.sequence = common) END) THEN
         RAISE EXCEPTION 'record % of the journal is another one here', common USING ERRCODE = 'VT004';
     END IF;
     IF final > known THEN
         INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
-                                     code, request_id, journal, sequence, accessor, method)
+                                     code, request_id, journal, sequence, accessor, method, part)
         SELECT e.at, e.node, split_part(e.actor, E'\x1f', 1), e.session_role, e.client_ip, e.action, e.secret_name, e.version,
                e.outcome, e.code, e.request_id, ship_audit.journal, ship_audit.first_sequence + e.n - 1,
-               vault.accessor_in(e.actor), nullif(split_part(e.actor, E'\x1f', 3), '')
+               vault.accessor_in(e.actor), nullif(split_part(e.actor, E'\x1f', 3), ''), coalesce((SELECT n.part FROM vault.audit_numbering n), 0)
         FROM unnest(ship_audit.ats, ship_audit.nodes, ship_audit.actors, ship_audit.session_roles,
                     ship_audit.client_ips, ship_audit.actions, ship_audit.secret_names, ship_audit.versions,
                     ship_audit.outcomes, ship_audit.codes, ship_audit.request_ids)
@@ -161,7 +167,7 @@ BEGIN
         WHERE ship_audit.first_sequence + e.n - 1 > known
         ORDER BY e.n;
         UPDATE vault.audit_journals j
-        SET last_sequence = final, node = ship_audit.node, shipped_at = clock_timestamp()
+        SET last_sequence = final, last_at = ship_audit.ats[cardinality(ship_audit.ats)], node = ship_audit.node, shipped_at = clock_timestamp()
         WHERE j.journal = ship_audit.journal;
     END IF;
     RETURN greatest(known, final);
@@ -176,57 +182,22 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 AS $$
 #variable_conflict use_column
 DECLARE
-    known bigint := vault.lock_journal(skip_audit.journal, skip_audit.node);
+    known bigint := (SELECT j.last_sequence FROM vault.lock_journal(skip_audit.journal, skip_audit.node) j);
+    stamp timestamptz := clock_timestamp();
 BEGIN
     IF skip_audit.last_missing <= known THEN
         RETURN known;
     END IF;
-    INSERT INTO vault.audit_log (at, node, actor, action, secret_name, outcome, code, journal, sequence)
-    VALUES (clock_timestamp(), skip_audit.node, 'journal', 'audit_gap',
+    INSERT INTO vault.audit_log (at, node, actor, action, secret_name, outcome, code, journal, sequence, part)
+    VALUES (stamp, skip_audit.node, 'journal', 'audit_gap',
             format('records %s to %s of journal %s no longer exist', known + 1, skip_audit.last_missing,
                    skip_audit.journal),
-            'failed', 'unavailable', skip_audit.journal, skip_audit.last_missing);
+            'failed', 'unavailable', skip_audit.journal, skip_audit.last_missing, coalesce((SELECT n.part FROM vault.audit_numbering n), 0));
     UPDATE vault.audit_journals j
-    SET last_sequence = skip_audit.last_missing, node = skip_audit.node, shipped_at = clock_timestamp()
+    SET last_sequence = skip_audit.last_missing, last_at = stamp, node = skip_audit.node, shipped_at = clock_timestamp()
     WHERE j.journal = skip_audit.journal;
     RETURN skip_audit.last_missing;
 END
 $$;
 COMMENT ON FUNCTION vault.skip_audit(uuid, text, bigint)
     IS 'goes on after records that their node does not have any more, and leaves a record of that';
-
-CREATE FUNCTION vault.prune_audit(older_than interval, max_rows integer DEFAULT 100000) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    before timestamptz := clock_timestamp() - prune_audit.older_than;
-    pruned bigint;
-BEGIN
-    PERFORM vault.require_writable();
-    IF prune_audit.older_than IS NULL OR before > clock_timestamp() - interval '1 day' THEN
-        RAISE EXCEPTION 'older_than must be at least 1 day' USING ERRCODE = 'invalid_parameter_value';
-    ELSIF prune_audit.max_rows IS NULL OR prune_audit.max_rows NOT BETWEEN 1 AND 1000000 THEN
-        RAISE EXCEPTION 'max_rows must be between 1 and 1000000' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    -- The last record of a journal stays: by it a node knows that this is the log which it ships to. So do the records of
-    -- what was pruned.
-    DELETE FROM vault.audit_log l WHERE l.id IN (
-        SELECT o.id FROM vault.audit_log o
-        WHERE o.at < before AND o.action <> 'audit_prune'
-          AND NOT EXISTS (SELECT FROM vault.audit_journals j
-                          WHERE j.journal = o.journal AND j.last_sequence = o.sequence)
-        ORDER BY o.at, o.id LIMIT prune_audit.max_rows);
-    GET DIAGNOSTICS pruned = ROW_COUNT;
-    IF pruned > 0 THEN
-        PERFORM vault.append_audit(vault.local_origin(), 'audit_prune',
-            format('%s records from before %s', pruned, to_char(before AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
-            NULL, 'ok', '');
-    END IF;
-    RETURN pruned;
-EXCEPTION WHEN OTHERS THEN
-    PERFORM vault.record_failure('audit_prune', NULL, SQLSTATE);
-    RAISE;
-END
-$$;
-COMMENT ON FUNCTION vault.prune_audit(interval, integer)
-    IS 'Deletes the oldest audit records beyond an age, records that in the audit, and returns how many it deleted.';

@@ -25,6 +25,7 @@ BEGIN
     ON CONFLICT DO NOTHING;
     GET DIAGNOSTICS enqueued_now = ROW_COUNT;
     DELETE FROM vault.rotation_jobs j WHERE j.finished_at < stamp - interval '30 days';
+    PERFORM vault.start_audit_part();
     PERFORM vault.prune_changes(stamp - interval '7 days');
     PERFORM vault.prune_tokens(stamp - interval '7 days', batch);
     PERFORM vault.prune_logins(stamp - interval '7 days', batch);
@@ -168,6 +169,7 @@ BEGIN
         SELECT l.xid, l.id FROM vault.changes l
         WHERE (l.xid, l.id) < (coalesce(young.xid, '18446744073709551615'), coalesce(young.id, 0))
         ORDER BY l.xid DESC, l.id DESC LIMIT 1);
+    DELETE FROM vault.sent_changes c WHERE c.at < prune_changes.before;
 END
 $$;
 COMMENT ON FUNCTION vault.prune_changes(timestamptz) IS 'deletes changes that are older, but for the last of them';

@@ -311,17 +311,22 @@ CREATE TABLE vault.supervisor_passes (
     expired bigint NOT NULL
 );
 
--- One row, made with the first record: where ids begin. A new timeline of the log raises the base far enough that no id
+-- One row, made with the first record: where ids begin, and where records go. A new timeline of the log raises the base far enough that no id
 -- which a lost primary gave out comes again. Not dumped: where a dump is restored, the base is the highest restored id.
 CREATE TABLE vault.audit_numbering (
     only_row boolean NOT NULL DEFAULT true CONSTRAINT audit_numbering_pkey PRIMARY KEY
         CONSTRAINT audit_numbering_only_row CHECK (only_row),
     timeline bigint NOT NULL,
-    base bigint NOT NULL
+    base bigint NOT NULL,
+    part smallint NOT NULL DEFAULT 0,  -- the part of the log that new records go to
+    keep interval  -- what vault.prune_audit() was last called with; null: never called
 );
 
+-- The log has twelve parts, which are always there: a reader, a dump and an insert never depend on a part that somebody must
+-- have made in time. vault.start_audit_part() moves on to an empty part now and then, and vault.prune_audit() empties a part
+-- whose records are all old enough.
 CREATE TABLE vault.audit_log (
-    id bigint NOT NULL DEFAULT vault.next_audit_id() CONSTRAINT audit_log_pkey PRIMARY KEY,
+    id bigint NOT NULL DEFAULT vault.next_audit_id(),
     at timestamptz NOT NULL,
     node text NOT NULL,
     actor text NOT NULL,
@@ -341,17 +346,30 @@ CREATE TABLE vault.audit_log (
     request_id text,
     journal uuid,  -- null: written in the transaction of the change
     sequence bigint CONSTRAINT audit_log_sequence_positive CHECK (sequence >= 1),
-    change uuid,  -- of a change that may be sent again when its answer is lost
     details jsonb,  -- what a change of settings or grants replaced, and by what; never a value
     accessor uuid,  -- of the token; null: there was none
     method text,  -- how the token was obtained: 'token', or the mount of the login
+    part smallint NOT NULL DEFAULT 0,
     CONSTRAINT audit_log_journal_complete CHECK ((journal IS NULL) = (sequence IS NULL))
-);
+) PARTITION BY LIST (part);
+DO $$
+BEGIN
+    FOR part IN 0..11 LOOP
+        EXECUTE pg_catalog.format('CREATE TABLE vault.audit_log_%s PARTITION OF vault.audit_log '
+                                  '(CONSTRAINT audit_log_%s_pkey PRIMARY KEY (id)) FOR VALUES IN (%s)', part, part, part);
+    END LOOP;
+END
+$$;
 CREATE INDEX audit_log_at_idx ON vault.audit_log (at, id);
-CREATE UNIQUE INDEX audit_log_journal_key ON vault.audit_log (journal, sequence) WHERE journal IS NOT NULL;
--- Such a change is recorded in its own transaction, so it cannot be made twice, however late a try arrives.
-CREATE UNIQUE INDEX audit_log_change_key ON vault.audit_log (change) WHERE change IS NOT NULL;
-CREATE INDEX audit_log_secret_name_idx ON vault.audit_log (secret_name COLLATE "C", id);
+CREATE INDEX audit_log_secret_name_idx ON vault.audit_log (secret_name COLLATE "C", at);
+
+-- The ids of changes that may be sent again when their answer is lost. Such a change adds its id in its own transaction, so
+-- it cannot be made twice. The supervisor deletes ids that are older than any repetition. Not dumped for the same reason.
+CREATE TABLE vault.sent_changes (
+    change uuid CONSTRAINT sent_changes_pkey PRIMARY KEY,
+    at timestamptz NOT NULL
+);
+CREATE INDEX sent_changes_at_idx ON vault.sent_changes (at);
 
 -- How far each node's journal has arrived. In one transaction with the records themselves, so a dump, a standby and a
 -- restored backup always hold both or neither.
@@ -360,7 +378,8 @@ CREATE TABLE vault.audit_journals (
     node text NOT NULL,
     last_sequence bigint NOT NULL CONSTRAINT audit_journals_last_sequence_range CHECK (last_sequence >= 0),
     created_at timestamptz NOT NULL,
-    shipped_at timestamptz NOT NULL
+    shipped_at timestamptz NOT NULL,
+    last_at timestamptz  -- of the record with that number; null: there is none
 );
 
 ALTER TABLE vault.secrets ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -376,6 +395,7 @@ ALTER TABLE vault.rotation_jobs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECUR
 ALTER TABLE vault.changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.supervisor_passes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.audit_log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.sent_changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.audit_numbering ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.audit_journals ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 
@@ -391,9 +411,18 @@ CREATE POLICY owner_only ON vault.access_grants TO vault_owner USING (true) WITH
 CREATE POLICY owner_only ON vault.rotation_jobs TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.changes TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.supervisor_passes TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.sent_changes TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.audit_numbering TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.audit_log TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.audit_journals TO vault_owner USING (true) WITH CHECK (true);
+DO $$
+BEGIN
+    FOR part IN 0..11 LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE vault.audit_log_%s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', part);
+        EXECUTE pg_catalog.format('CREATE POLICY owner_only ON vault.audit_log_%s TO vault_owner USING (true) WITH CHECK (true)', part);
+    END LOOP;
+END
+$$;
 
 -- Without these a dump would hold the extension and none of its rows.
 SELECT pg_catalog.pg_extension_config_dump('vault.secrets', '');
@@ -411,5 +440,11 @@ SELECT pg_catalog.pg_extension_config_dump('vault.access_grants',
     'WHERE builtin IS NULL AND (grantee IS NULL OR grantee IN (SELECT oid FROM pg_catalog.pg_roles))');
 SELECT pg_catalog.pg_extension_config_dump('vault.revoked_defaults', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.rotation_jobs', '');
-SELECT pg_catalog.pg_extension_config_dump('vault.audit_log', '');
+DO $$
+BEGIN
+    FOR part IN 0..11 LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(pg_catalog.format('vault.audit_log_%s', part)::pg_catalog.regclass, '');
+    END LOOP;
+END
+$$;
 SELECT pg_catalog.pg_extension_config_dump('vault.audit_journals', '');

@@ -8,7 +8,7 @@ BEGIN
     ALTER SCHEMA vault OWNER TO vault_owner;
     FOR item IN
         SELECT c.oid::pg_catalog.regclass AS name FROM pg_catalog.pg_class c
-        WHERE c.relnamespace = 'vault'::pg_catalog.regnamespace AND c.relkind = 'r'
+        WHERE c.relnamespace = 'vault'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p')
     LOOP
         EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO vault_owner', item.name);
     END LOOP;
@@ -43,7 +43,7 @@ BEGIN
         UNION
         SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::pg_catalog.regclass, x.grantee
         FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) x
-        WHERE c.relnamespace = 'vault'::pg_catalog.regnamespace AND c.relkind IN ('r', 'S')
+        WHERE c.relnamespace = 'vault'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p', 'S')
           AND x.grantee NOT IN (0, c.relowner)
         UNION
         SELECT 'TYPE ' || t.oid::pg_catalog.regtype, x.grantee

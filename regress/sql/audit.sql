@@ -163,22 +163,57 @@ SELECT vault.delete_secret('audit/settings', NULL);
 DROP ROLE regress_vault_changed;
 
 --
--- pruning: old enough, so many at a time, seen, and the last record of each journal stays
+-- pruning: a part of the log whose records are all old enough is emptied, and that is seen
 --
+CREATE FUNCTION pruned() RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT regexp_replace(secret_name, '[0-9TZ:-]{20}', 'T') || ' ' || outcome || ' ' || (actor = 'role:' || session_user)
+    FROM vault.audit_log WHERE action = 'audit_prune' ORDER BY id
+$$;
+SELECT part FROM vault.audit_numbering;
+-- the first call says how long records are kept, and nothing is old enough
+SELECT vault.prune_audit('30 days');
+-- the oldest record is older than an eighth of that: the next part begins
+UPDATE vault.audit_log SET at = at - interval '4 days' WHERE id = (SELECT min(id) FROM vault.audit_log);
+SELECT vault.prune_audit('30 days');
+SELECT part, keep FROM vault.audit_numbering;
+SELECT append('audit/young') FROM generate_series(1, 2);
+SELECT part, count(*) FROM vault.audit_log WHERE secret_name = 'audit/young' GROUP BY part;
+-- one record of the first part is not old enough
+CREATE TEMPORARY TABLE first_part AS SELECT count(*) AS records FROM vault.audit_log WHERE part = 0;
+UPDATE vault.audit_log SET at = at - interval '35 days' WHERE part = 0 AND id > (SELECT min(id) FROM vault.audit_log);
+UPDATE vault.audit_log SET at = clock_timestamp() - interval '29 days' WHERE id = (SELECT min(id) FROM vault.audit_log);
+SELECT vault.prune_audit('30 days');
+UPDATE vault.audit_log SET at = clock_timestamp() - interval '31 days' WHERE id = (SELECT min(id) FROM vault.audit_log);
+SELECT vault.prune_audit('30 days') = records FROM first_part;
+SELECT count(*) FROM vault.audit_log WHERE part = 0;
+SELECT regexp_replace(pruned(), '^[0-9]+', 'N');
+SELECT vault.prune_audit('30 days');
+-- records of what was pruned outlive the part that they are in
+UPDATE vault.audit_log SET at = at - interval '32 days' WHERE part = 1;
+SELECT vault.start_audit_part();
+SELECT part FROM vault.audit_numbering;
+SELECT vault.prune_audit('30 days') > 0;
+SELECT regexp_replace(pruned(), '^[0-9]+', 'N');
+SELECT DISTINCT part FROM vault.audit_log;
+-- a part with a record of a wrong clock is not emptied: what is overdue is deleted, so many at a time
 SELECT append('audit/old') FROM generate_series(1, 5);
-SELECT append('audit/young');
 UPDATE vault.audit_log SET at = at - interval '40 days' WHERE secret_name = 'audit/old';
-UPDATE vault.audit_log SET journal = '00000000-0000-0000-0000-00000000000a', sequence = n
-FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM vault.audit_log WHERE secret_name = 'audit/old') o
-WHERE audit_log.id = o.id;
-INSERT INTO vault.audit_journals VALUES ('00000000-0000-0000-0000-00000000000a', 'n', 5, now(), now());
+SELECT append('audit/young');
 SELECT vault.prune_audit('30 days', 2);
 SELECT vault.prune_audit('30 days');
 SELECT vault.prune_audit('30 days');
-SELECT secret_name, sequence FROM vault.audit_log WHERE secret_name IN ('audit/old', 'audit/young');
-SELECT regexp_replace(secret_name, '[0-9TZ:-]{20}', 'T'), outcome, actor = 'role:' || session_user AS me
-FROM vault.audit_log WHERE action = 'audit_prune' ORDER BY id;
-DELETE FROM vault.audit_journals WHERE journal = '00000000-0000-0000-0000-00000000000a';
+SELECT secret_name FROM vault.audit_log WHERE secret_name IN ('audit/old', 'audit/young');
+-- all parts have records: the present one grows
+UPDATE vault.audit_log SET at = at - interval '5 days';
+INSERT INTO vault.audit_log (at, node, actor, action, outcome, part)
+SELECT now(), 'n', 'a', 'read', 'ok', p FROM generate_series(0, 11) p WHERE p <> 2;
+SELECT vault.start_audit_part();
+SELECT part FROM vault.audit_numbering;
+DELETE FROM vault.audit_log WHERE part <> 2;
+-- a snapshot that is older than the lock would not show what the part has got since
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT try('SELECT vault.prune_audit(''30 days'')');
+COMMIT;
 SELECT try('SELECT vault.prune_audit(''23 hours'')');
 SELECT try('SELECT vault.prune_audit(''-1 day'')');
 SELECT try('SELECT vault.prune_audit(NULL)');

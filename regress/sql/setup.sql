@@ -195,7 +195,7 @@ SELECT 'schema', string_agg(x.privilege_type, ',' ORDER BY x.privilege_type) FRO
 WHERE n.nspname = 'vault' AND x.grantee = n.nspowner GROUP BY n.nspname;
 SELECT c.relkind, string_agg(DISTINCT x.privilege_type, ',' ORDER BY x.privilege_type)
 FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) x
-WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'S') AND x.grantee = c.relowner
+WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'p', 'S') AND x.grantee = c.relowner
   AND x.privilege_type <> 'MAINTAIN' GROUP BY c.relkind;  -- not before version 17
 
 -- the owner: of everything, and without any attribute, password, member or membership
@@ -212,12 +212,12 @@ WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
   -- from version 17 on row types of tables and arrays are members too; they have the owner of what they are types of
   AND NOT (d.classid = 'pg_type'::regclass AND EXISTS (
       SELECT FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
-      WHERE t.oid = d.objid AND t.typowner = 'vault_owner'::regrole AND (c.relkind = 'r' OR t.typcategory = 'A')))
+      WHERE t.oid = d.objid AND t.typowner = 'vault_owner'::regrole AND (c.relkind IN ('r', 'p') OR t.typcategory = 'A')))
 ORDER BY 2;
 -- everything in the schema is the extension's
 SELECT pg_describe_object(o.classid, o.oid, 0) FROM (
     SELECT 'pg_proc'::regclass AS classid, oid FROM pg_proc WHERE pronamespace = 'vault'::regnamespace
-    UNION ALL SELECT 'pg_class', oid FROM pg_class WHERE relnamespace = 'vault'::regnamespace AND relkind = 'r'
+    UNION ALL SELECT 'pg_class', oid FROM pg_class WHERE relnamespace = 'vault'::regnamespace AND relkind IN ('r', 'p')
     UNION ALL SELECT 'pg_type', oid FROM pg_type WHERE typnamespace = 'vault'::regnamespace AND typtype <> 'c' AND typelem = 0) o
 WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.oid AND d.deptype = 'e');
 
@@ -225,24 +225,32 @@ WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.obji
 SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, p.polname, p.polpermissive, p.polcmd, p.polroles::regrole[],
        pg_get_expr(p.polqual, c.oid), pg_get_expr(p.polwithcheck, c.oid)
 FROM pg_class c LEFT JOIN pg_policy p ON p.polrelid = c.oid
-WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind NOT IN ('i', 'c', 'S', 't') ORDER BY 1, 4;
+WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind NOT IN ('i', 'I', 'c', 'S', 't') ORDER BY 1, 4;
 -- what a dump leaves out: what belongs to this cluster's transactions and supervisor
 SELECT c.oid::regclass FROM pg_class c
 WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'S')
   AND NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'hyperion_vault' AND c.oid = ANY (e.extconfig))
 ORDER BY c.oid::regclass::text COLLATE "C";
 
--- tables and their rules; Go branches on the names of constraints
+-- tables and their rules; Go branches on the names of constraints. The parts of the audit log are all like the first one.
+SELECT count(*), count(DISTINCT d.definition) FROM (
+    SELECT replace(string_agg(concat_ws('|', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull), ' ' ORDER BY a.attnum)
+           || (SELECT string_agg(concat_ws('|', k.conname, pg_get_constraintdef(k.oid)), ' ' ORDER BY k.conname)
+               FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype <> 'n')
+           || (SELECT string_agg(pg_get_indexdef(i.indexrelid), ' ' ORDER BY i.indexrelid) FROM pg_index i WHERE i.indrelid = c.oid),
+           c.relname, 'part')
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+    WHERE c.relnamespace = 'vault'::regnamespace AND c.relname ~ '^audit_log_[0-9]+$' GROUP BY c.oid, c.relname) d (definition);
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
        pg_get_expr(d.adbin, d.adrelid), nullif(a.attidentity, '')
 FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind = 'r' ORDER BY c.relname, a.attnum;
+WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname !~ '^audit_log_[1-9]' ORDER BY c.relname, a.attnum;
 SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint
-WHERE connamespace = 'vault'::regnamespace AND contype <> 'n' ORDER BY conrelid::regclass::text COLLATE "C", conname COLLATE "C";
+WHERE connamespace = 'vault'::regnamespace AND contype <> 'n' AND conrelid::regclass::text !~ 'audit_log_[1-9]' ORDER BY conrelid::regclass::text COLLATE "C", conname COLLATE "C";
 SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-WHERE c.relnamespace = 'vault'::regnamespace ORDER BY c.relname COLLATE "C";
+WHERE c.relnamespace = 'vault'::regnamespace AND c.relname !~ '^audit_log_[1-9]' ORDER BY c.relname COLLATE "C";
 -- composite types
 SELECT c.relname, string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0

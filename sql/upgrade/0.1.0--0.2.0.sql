@@ -12,7 +12,7 @@ END
 $$;
 
 -- All that is changed below, in the order in which a read or a change takes it: in another one they would deadlock.
-LOCK TABLE vault.admin_tokens, vault.access_grants, vault.secrets, vault.secret_versions, vault.rotation_jobs, vault.audit_log IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE vault.admin_tokens, vault.access_grants, vault.secrets, vault.secret_versions, vault.rotation_jobs, vault.audit_journals, vault.audit_log, vault.audit_numbering IN ACCESS EXCLUSIVE MODE;
 
 -- No table refers to another: pg_restore loads them in any order, and checks a reference as the owner with row security
 -- off, which fails.
@@ -237,20 +237,91 @@ CREATE TABLE vault.token_keys (
     created_at timestamptz NOT NULL CONSTRAINT token_keys_created_at_key UNIQUE
 );
 
+-- What the two other indexes of the log were for.
+CREATE TABLE vault.sent_changes (
+    change uuid CONSTRAINT sent_changes_pkey PRIMARY KEY,
+    at timestamptz NOT NULL
+);
+CREATE INDEX sent_changes_at_idx ON vault.sent_changes (at);
+INSERT INTO vault.sent_changes (change, at)
+SELECT l.change, l.at FROM vault.audit_log l
+WHERE l.change IS NOT NULL AND l.at > pg_catalog.clock_timestamp() - interval '7 days';
+ALTER TABLE vault.audit_journals ADD COLUMN last_at timestamptz;
+UPDATE vault.audit_journals j SET last_at = l.at
+FROM vault.audit_log l WHERE l.journal = j.journal AND l.sequence = j.last_sequence;
+ALTER TABLE vault.audit_numbering ADD COLUMN part smallint NOT NULL DEFAULT 0, ADD COLUMN keep interval;
+
+-- The log that is there becomes the first part of the new one. No row is written: its rows are read once for the constraints
+-- and once for the index by name, unless there is one already (docs/UPGRADE.md).
 ALTER TABLE vault.audit_log DROP CONSTRAINT audit_log_action_known,
+    DROP COLUMN change,
     ADD COLUMN accessor uuid,
     ADD COLUMN method text,
+    ADD COLUMN part smallint NOT NULL DEFAULT 0,
+    ADD CONSTRAINT audit_log_part_first CHECK (part = 0),
     ADD CONSTRAINT audit_log_action_known CHECK (action IN (
         'create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe', 'configure', 'expire',
         'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
         'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
         'audit_gap', 'audit_prune', 'malformed'));
+DROP INDEX vault.audit_log_journal_key;
+DROP INDEX vault.audit_log_secret_name_idx;
+ALTER INDEX vault.audit_log_at_idx RENAME TO audit_log_0_at_id_idx;
+ALTER TABLE vault.audit_log RENAME CONSTRAINT audit_log_pkey TO audit_log_0_pkey;
+ALTER TABLE vault.audit_log RENAME TO audit_log_0;
+CREATE TABLE vault.audit_log (
+    id bigint NOT NULL DEFAULT vault.next_audit_id(),
+    at timestamptz NOT NULL,
+    node text NOT NULL,
+    actor text NOT NULL,
+    session_role text,
+    client_ip inet,
+    action text NOT NULL
+        CONSTRAINT audit_log_action_known CHECK (action IN (
+        'create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe', 'configure', 'expire',
+        'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
+        'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
+        'audit_gap', 'audit_prune', 'malformed')),
+    secret_name text,
+    version bigint,
+    outcome text NOT NULL
+        CONSTRAINT audit_log_outcome_known CHECK (outcome IN ('ok', 'denied', 'failed', 'unknown')),
+    code text NOT NULL DEFAULT '',
+    request_id text,
+    journal uuid,
+    sequence bigint CONSTRAINT audit_log_sequence_positive CHECK (sequence >= 1),
+    details jsonb,
+    accessor uuid,
+    method text,
+    part smallint NOT NULL DEFAULT 0,
+    CONSTRAINT audit_log_journal_complete CHECK ((journal IS NULL) = (sequence IS NULL))
+) PARTITION BY LIST (part);
+ALTER TABLE vault.audit_log ATTACH PARTITION vault.audit_log_0 FOR VALUES IN (0);
+ALTER TABLE vault.audit_log_0 DROP CONSTRAINT audit_log_part_first;
+CREATE INDEX audit_log_at_idx ON vault.audit_log (at, id);
+CREATE INDEX audit_log_secret_name_idx ON vault.audit_log (secret_name COLLATE "C", at);
+DO $$
+BEGIN
+    FOR part IN 1..11 LOOP
+        EXECUTE pg_catalog.format('CREATE TABLE vault.audit_log_%s PARTITION OF vault.audit_log '
+                                  '(CONSTRAINT audit_log_%s_pkey PRIMARY KEY (id)) FOR VALUES IN (%s)', part, part, part);
+        EXECUTE pg_catalog.format('ALTER TABLE vault.audit_log_%s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', part);
+        EXECUTE pg_catalog.format('CREATE POLICY owner_only ON vault.audit_log_%s TO vault_owner USING (true) WITH CHECK (true)', part);
+        PERFORM pg_catalog.pg_extension_config_dump(pg_catalog.format('vault.audit_log_%s', part)::pg_catalog.regclass, '');
+    END LOOP;
+END
+$$;
+DROP FUNCTION vault.lock_journal(uuid, text);
 
+ALTER TABLE vault.audit_log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.sent_changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_methods ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_ids ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.token_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_roles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.revoked_defaults ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON vault.audit_log TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.sent_changes TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.login_methods TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.secret_ids TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.token_keys TO vault_owner USING (true) WITH CHECK (true);
