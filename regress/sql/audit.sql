@@ -167,7 +167,7 @@ DROP ROLE regress_vault_changed;
 --
 CREATE FUNCTION pruned() RETURNS SETOF text LANGUAGE sql AS $$
     SELECT regexp_replace(secret_name, '[0-9TZ:-]{20}', 'T') || ' ' || outcome || ' ' || (actor = 'role:' || session_user)
-    FROM vault.audit_log WHERE action = 'audit_prune' ORDER BY id
+    FROM vault.audit_log WHERE action = 'audit_prune' AND outcome = 'ok' ORDER BY id
 $$;
 SELECT part FROM vault.audit_numbering;
 -- the first call says how long records are kept, and nothing is old enough
@@ -184,7 +184,7 @@ UPDATE vault.audit_log SET at = at - interval '35 days' WHERE part = 0 AND id > 
 UPDATE vault.audit_log SET at = clock_timestamp() - interval '29 days' WHERE id = (SELECT min(id) FROM vault.audit_log);
 SELECT vault.prune_audit('30 days');
 UPDATE vault.audit_log SET at = clock_timestamp() - interval '31 days' WHERE id = (SELECT min(id) FROM vault.audit_log);
-SELECT vault.prune_audit('30 days') = records FROM first_part;
+SELECT vault.prune_audit('30 days') >= records FROM first_part;
 SELECT count(*) FROM vault.audit_log WHERE part = 0;
 SELECT regexp_replace(pruned(), '^[0-9]+', 'N');
 SELECT vault.prune_audit('30 days');
@@ -206,10 +206,14 @@ SELECT secret_name FROM vault.audit_log WHERE secret_name IN ('audit/old', 'audi
 -- all parts have records: the present one grows
 UPDATE vault.audit_log SET at = at - interval '5 days';
 INSERT INTO vault.audit_log (at, node, actor, action, outcome, part)
-SELECT now(), 'n', 'a', 'read', 'ok', p FROM generate_series(0, 11) p WHERE p <> 2;
+SELECT now(), 'n', 'a', 'read', 'ok', p FROM generate_series(0, 11) p WHERE p <> 3;
 SELECT vault.start_audit_part();
 SELECT part FROM vault.audit_numbering;
-DELETE FROM vault.audit_log WHERE part <> 2;
+DELETE FROM vault.audit_log WHERE part NOT IN (2, 3);
+SELECT vault.start_audit_part();
+SELECT part FROM vault.audit_numbering;
+DELETE FROM vault.audit_log;
+UPDATE vault.audit_numbering SET part = 0, keep = NULL;
 -- a snapshot that is older than the lock would not show what the part has got since
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT try('SELECT vault.prune_audit(''30 days'')');
