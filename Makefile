@@ -160,7 +160,7 @@ test-packages-all: ## the same for PostgreSQL 15, 17 and 18, with lintian, after
 
 ##@ Check
 
-.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 test-pg19 test-pgupgrade storm soak installcheck lint lint-c bench fuzz freeze print-version print-sql-parts print-scripts
+.PHONY: test test-unit test-integration test-cluster test-cluster-more test-pg17 test-pg18 test-pg19 test-pgupgrade storm soak installcheck lint lint-c bench bench-guard bench-record bench-scale fuzz freeze print-version print-sql-parts print-scripts
 test: ## everything one machine can run: build, install, lint, Go tests, SQL regression tests
 	@scripts/test.sh
 
@@ -207,8 +207,20 @@ lint: ## gofmt, vet, staticcheck, govulncheck, C with -Werror, shellcheck, versi
 lint-c:
 	@set -e; for c in $(OBJS:.o=.c); do $(CC) $(CFLAGS) -Werror $(CPPFLAGS) -c -o /dev/null $$c; done
 
+# CPU time needs no quiet machine. The pattern takes the rows with 32 connections, and their floors.
+GUARDED_ROWS = -anyway -runs 3 -seconds 2 -rows 32.conns$$|^SQL|^REST.(create|update)$$|^floor:.SQL
+
 bench: ## REST and SQL rates with p50 and p99 beside their floors (BENCH_FLAGS="-seconds 5 -conns 32")
 	@scripts/bench.sh
+
+bench-guard: ## warns when an operation takes 15 % more CPU, beside its floor, than bench/recorded.json says
+	@BENCH_FLAGS="$(GUARDED_ROWS) -guard bench/recorded.json" scripts/bench.sh
+
+bench-record: ## writes bench/recorded.json, to be committed with a change that has a reason to cost more or that costs less
+	@BENCH_FLAGS="$(GUARDED_ROWS) -record bench/recorded.json" scripts/bench.sh
+
+bench-scale: ## the same operations in a vault of 1,000 secrets and in one of SECRETS (1000000), in turn
+	@scripts/bench-scale.sh
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(FUZZTIME)

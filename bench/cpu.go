@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ const (
 	partDatabase part = iota // PostgreSQL, all of its processes
 	partAPI                  // the API, and the second process of this program
 	partClient               // this process, which makes the load
+	partMachine              // everything on this machine, the parts before included
 	parts
 )
 
@@ -68,6 +70,10 @@ func (m *cpuMeter) times() map[process]time.Duration {
 			all[process{partDatabase, pid}] = f.cpu
 		}
 	}
+	if f, err := statOf(m.postmaster); err == nil {
+		all[process{partDatabase, m.postmaster}] = f.cpu + f.ended
+	}
+	all[process{partMachine, 0}] = machineTime()
 	return all
 }
 
@@ -79,9 +85,32 @@ func used(from, to map[process]time.Duration) (sum [parts]time.Duration) {
 	return sum
 }
 
+// foreign is the share of the machine's CPU that processes took which have no part in it. What the hypervisor gave to other
+// machines counts as theirs.
+func foreign(sum [parts]time.Duration, elapsed time.Duration) float64 {
+	rest := sum[partMachine] - sum[partDatabase] - sum[partAPI] - sum[partClient]
+	return max(0, rest.Seconds()/(elapsed.Seconds()*float64(runtime.NumCPU())))
+}
+
+// machineTime is how long the CPUs of this machine have worked so far, for whomever; 0 where that is not known.
+func machineTime() time.Duration {
+	b, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(b), "\n")
+	f := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal
+	var ticks int64
+	for _, i := range []int{1, 2, 3, 6, 7, 8} {
+		if i < len(f) {
+			n, _ := strconv.ParseInt(f[i], 10, 64)
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * tick
+}
+
 type processStat struct {
 	parent int
 	cpu    time.Duration
+	ended  time.Duration // that of its children which have ended
 }
 
 // statOf reads what proc(5) says of a process: the fields behind its name, which may hold anything.
@@ -91,16 +120,16 @@ func statOf(pid int) (processStat, error) {
 		return processStat{}, err
 	}
 	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	if len(f) < 13 {
+	if len(f) < 15 {
 		return processStat{}, fmt.Errorf("/proc/%d/stat is too short", pid)
 	}
-	parent, err1 := strconv.Atoi(f[1])
-	user, err2 := strconv.ParseInt(f[11], 10, 64)
-	system, err3 := strconv.ParseInt(f[12], 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil {
-		return processStat{}, fmt.Errorf("/proc/%d/stat is not understood", pid)
+	var n [15]int64
+	for _, i := range []int{1, 11, 12, 13, 14} {
+		if n[i], err = strconv.ParseInt(f[i], 10, 64); err != nil {
+			return processStat{}, fmt.Errorf("/proc/%d/stat is not understood", pid)
+		}
 	}
-	return processStat{parent, time.Duration(user+system) * tick}, nil
+	return processStat{int(n[1]), time.Duration(n[11]+n[12]) * tick, time.Duration(n[13]+n[14]) * tick}, nil
 }
 
 // listener returns the process that listens on the port of addr.

@@ -16,26 +16,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"regexp"
-	"strings"
-	"time"
 )
-
-// options is what the flags say.
-type options struct {
-	addr      string // host:port of the API
-	tokenFile string // holds an admin token
-	keyFile   string // holds the local master key of the API, in base64
-	dsn       string // connection string of a superuser; empty means PG* variables
-	duration  time.Duration
-	conns     int            // REST connections
-	sqlConns  int            // SQL connections
-	secrets   int            // secrets that reads choose among
-	valueLen  int            // bytes of a value
-	runs      int            // how often the whole list is measured
-	rows      *regexp.Regexp // names of the rows to measure; floors of theirs that are left out give no ratio
-	serve     bool           // be the second process
-}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -53,47 +34,15 @@ func main() {
 	}
 }
 
-func parse(args []string) (options, error) {
-	var o options
-	var secs float64
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&o.addr, "addr", "127.0.0.1:8200", "host:port of the API")
-	f.StringVar(&o.tokenFile, "token-file", "", "file with an admin token")
-	f.StringVar(&o.keyFile, "key-file", "", "file with the API's local master key, in base64")
-	f.StringVar(&o.dsn, "dsn", "", "connection string of a superuser; empty uses PGHOST and its siblings")
-	f.Float64Var(&secs, "seconds", 3, "length of each measurement")
-	f.IntVar(&o.conns, "conns", 32, "REST connections")
-	f.IntVar(&o.sqlConns, "sql-conns", 8, "SQL connections")
-	f.IntVar(&o.secrets, "secrets", 256, "secrets that reads choose among")
-	f.IntVar(&o.valueLen, "value-bytes", 32, "bytes of a value")
-	f.IntVar(&o.runs, "runs", 1, "how often the whole list is measured; the table has the medians")
-	rows := f.String("rows", "", "regular expression of the rows to measure; empty measures all")
-	f.BoolVar(&o.serve, "serve", false, "be the second process: the gin floors and the vault without an audit")
-	if err := f.Parse(args); err != nil {
-		return o, err
-	}
-	var err error
-	if o.rows, err = regexp.Compile(*rows); err != nil {
-		return o, err
-	}
-	o.duration = time.Duration(secs * float64(time.Second))
-	o.addr = strings.TrimPrefix(o.addr, "http://")
-	if f.NArg() > 0 || o.duration <= 0 || o.conns < 1 || o.sqlConns < 1 || o.secrets < 1 || o.valueLen < 1 || o.runs < 1 {
-		return o, errors.New("want positive numbers and no arguments; -help lists the flags")
-	}
-	if o.secrets < max(o.conns, o.sqlConns) {
-		return o, errors.New("-secrets must not be less than the connections: each changes a secret of its own")
-	}
-	if o.tokenFile == "" || o.keyFile == "" {
-		return o, errors.New("-token-file and -key-file are needed")
-	}
-	return o, nil
-}
-
-// start is one of the two processes.
+// start does what the flags ask for.
 func start(ctx context.Context, o options, args []string) error {
-	if o.serve {
+	switch {
+	case o.serve:
 		return serve(ctx, o)
+	case o.compare != nil:
+		return compare(os.Stdout, o.compare[0], o.compare[1])
+	case o.fillSecrets > 0 || o.fillAudit > 0:
+		return fillVault(ctx, o)
 	}
 	return run(ctx, o, args)
 }
@@ -109,25 +58,47 @@ func run(ctx context.Context, o options, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	beside, err := startServed(ctx, args)
-	if err != nil {
-		return err
+	list, second := func() []measurement { return scaleMeasurements(o, db, rest) }, 0
+	if o.filled == 0 {
+		beside, err := startServed(ctx, args)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, beside.close()) }()
+		list, second = func() []measurement { return measurements(o, db, rest, beside) }, beside.cmd.Process.Pid
 	}
-	defer func() { err = errors.Join(err, beside.close()) }()
-
-	cpu, err := newCPUMeter(ctx, db, o.addr, beside.cmd.Process.Pid)
+	cpu, err := newCPUMeter(ctx, db, o.addr, second)
 	if err != nil {
 		return err
 	}
 	var t table
 	for range o.runs {
-		rows, err := measureAll(ctx, o, measurements(o, db, rest, beside), cpu)
+		rows, err := measureAll(ctx, o, list(), cpu)
 		if err != nil {
 			return err
 		}
 		t.runs = append(t.runs, rows)
 	}
-	return t.write(os.Stdout, o)
+	return t.report(o)
+}
+
+// report shows the table, or what the flags ask for instead, and fails if it says nothing.
+func (t table) report(o options) error {
+	var err error
+	switch {
+	case o.save != "":
+		err = t.save(o.save)
+	case o.record != "":
+		err = t.record(o.record)
+	case o.guard != "":
+		err = t.guard(os.Stdout, o.guard)
+	default:
+		err = t.write(os.Stdout, o)
+	}
+	if err == nil && !o.anyway {
+		err = busy(t.foreign())
+	}
+	return err
 }
 
 // measureAll makes the measurements that were asked for, once each.

@@ -22,16 +22,20 @@ type measurement struct {
 	load    *load
 	each    int      // what one operation counts for; 0 = 1
 	floors  []string // names of rows measured before
+	// bound is the most that the median may take in a large vault; 0 = little more than in a small one.
+	bound time.Duration
 }
 
 // row is what a measurement found.
 type row struct {
 	name     string
 	floors   []string
+	bound    time.Duration
 	rate     float64 // operations per second
 	p50, p99 time.Duration
 	samples  int
 	cpu      [parts]time.Duration // of an operation; 0 = not known
+	foreign  float64              // share of the machine that others took meanwhile
 }
 
 // measure runs every worker for d after the warm-up. The first error of any worker ends it: a rate of failures is
@@ -47,12 +51,15 @@ func measure(ctx context.Context, d time.Duration, m measurement, cpu func() map
 	before := make(chan map[process]time.Duration, 1)
 	go func() { <-time.After(time.Until(start)); before <- cpu() }()
 	var after map[process]time.Duration
-	all, err := m.run(ctx, start, end, func() { after = cpu() })
+	var elapsed time.Duration
+	all, err := m.run(ctx, start, end, func() { after, elapsed = cpu(), time.Since(start) })
 	if err != nil {
 		return row{}, err
 	}
 	r, err := summarise(m, all, d)
-	for i, spent := range used(<-before, after) {
+	sum := used(<-before, after)
+	r.foreign = foreign(sum, elapsed)
+	for i, spent := range sum {
 		r.cpu[i] = spent / time.Duration(max(1, len(all)*max(1, m.each)))
 	}
 	return r, err
@@ -111,12 +118,12 @@ func sample(ctx context.Context, op func() error, start, end time.Time) (kept []
 }
 
 func summarise(m measurement, all []time.Duration, d time.Duration) (row, error) {
-	if len(all) < 2 {
+	if len(all) == 0 {
 		return row{}, fmt.Errorf("only %d operations in %s", len(all), d)
 	}
 	slices.Sort(all)
 	return row{
-		name: m.name, floors: m.floors, samples: len(all),
+		name: m.name, floors: m.floors, bound: m.bound, samples: len(all),
 		rate: float64(len(all)*max(1, m.each)) / d.Seconds(),
 		p50:  all[len(all)/2], p99: all[len(all)*99/100],
 	}, nil

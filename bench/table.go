@@ -44,6 +44,35 @@ func (t table) write(w io.Writer, o options) error {
 	return nil
 }
 
+// maxForeign is the share of the machine that others may take. With more of it gone, a rate and a ratio of rates say nothing.
+const maxForeign = 0.15
+
+// foreign is the share of the machine that others took, of each measurement.
+func (t table) foreign() (all []float64) {
+	for _, run := range t.runs {
+		for _, r := range run {
+			all = append(all, r.foreign)
+		}
+	}
+	return all
+}
+
+// busy returns an error if the machine was too busy to say anything: in more than one of ten measurements.
+func busy(foreign []float64) error {
+	worst, rows, all := 0.0, 0, len(foreign)
+	for _, share := range foreign {
+		worst = max(worst, share)
+		if share > maxForeign {
+			rows++
+		}
+	}
+	if rows <= all/10 {
+		return nil
+	}
+	return fmt.Errorf("this machine is too busy: in %d of %d measurements other processes took more than %.0f %% of its CPU, up to %.0f %%. "+
+		"Rates and their ratios say nothing; stop the other work, or take -anyway for the CPU times", rows, all, 100*maxForeign, 100*worst)
+}
+
 // line is one measurement: the medians, and the ratio to each floor with its spread.
 func (t table) line(rows []row) string {
 	median := func(of func(r row) float64) float64 {
