@@ -217,12 +217,13 @@ COMMENT ON FUNCTION vault.read_as(bytea[], inet[], jsonb[], integer[], text[], b
 CREATE FUNCTION vault.describe_visible(caller oid, scopes jsonb, prefix text, after text, page_size integer)
 RETURNS SETOF vault.secret_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan SET jit = off
+SET plan_cache_mode = force_custom_plan SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off
 AS $$
 DECLARE
     wanted text := coalesce(prefix, '');
 BEGIN
-    -- Each range gives a page at most, so what lies beyond the page is not read.
+    -- Each range gives a page at most, in the order of the index, so what lies beyond the page is not read. A bitmap would
+    -- have to hold all names of a range first.
     RETURN QUERY SELECT i.* FROM vault.visible_names(caller, scopes) v CROSS JOIN LATERAL (
                      SELECT (vault.info_of(s)).* FROM vault.secrets s
                      WHERE s.deleted_at IS NULL AND vault.has_prefix(s.name, wanted)

@@ -124,8 +124,9 @@ CREATE FUNCTION vault.list_secret_ids(mount text, name text, after uuid, page_si
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN QUERY SELECT (vault.secret_id_of(s)).* FROM vault.secret_ids s JOIN vault.login_roles l ON l.id = s.login_role
-                 WHERE l.mount = list_secret_ids.mount AND l.name = list_secret_ids.name
+    RETURN QUERY SELECT (vault.secret_id_of(s)).* FROM vault.secret_ids s
+                 WHERE s.login_role = (SELECT l.id FROM vault.login_roles l
+                                       WHERE l.mount = list_secret_ids.mount AND l.name = list_secret_ids.name)
                    AND s.id > coalesce(list_secret_ids.after, '00000000-0000-0000-0000-000000000000')
                  ORDER BY s.id LIMIT list_secret_ids.page_size;
 END

@@ -138,8 +138,46 @@ END
 $$;
 COMMENT ON FUNCTION vault.waiting() IS 'how many rotations are due and not made for which reason, and since when';
 
+-- To count all secrets takes 150 ms where there are a million. Each creation and each deletion is a change, so what the
+-- supervisor has counted and the changes since give the number, at no cost to a change. Both are read by one snapshot.
+CREATE FUNCTION vault.counted_changes(since xid8, before xid8, OUT secrets bigint, OUT automatic bigint)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(sum(x.n), 0)::bigint, coalesce(sum(x.n) FILTER (WHERE x.kind = 'automatic'), 0)::bigint
+    FROM (SELECT CASE c.action WHEN 'create' THEN 1 ELSE -1 END AS n,
+                 -- Secrets of one name have followed each other; this is the one that the version was of.
+                 (SELECT s.kind FROM vault.secrets s WHERE s.name = c.name AND s.first_version <= c.version
+                  ORDER BY s.first_version DESC LIMIT 1) AS kind
+          FROM vault.changes c
+          WHERE c.xid >= counted_changes.since AND c.xid < counted_changes.before AND c.action IN ('create', 'delete')) x
+$$;
+COMMENT ON FUNCTION vault.counted_changes(xid8, xid8)
+    IS 'how many more secrets, and automatic ones, there are by the changes of transactions from one on and before another';
+
+CREATE FUNCTION vault.count_secrets(OUT secrets bigint, OUT automatic bigint)
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    counted vault.supervisor_passes;
+    more record;
+BEGIN
+    SELECT * INTO counted FROM vault.supervisor_passes;
+    IF counted.counted_to IS NULL THEN
+        SELECT count(*), count(*) FILTER (WHERE s.kind = 'automatic') INTO secrets, automatic
+        FROM vault.secrets s WHERE s.deleted_at IS NULL;
+        RETURN;
+    END IF;
+    SELECT * INTO more FROM vault.counted_changes(counted.counted_to, '18446744073709551615');
+    secrets := counted.secrets + more.secrets;
+    automatic := counted.automatic + more.automatic;
+END
+$$;
+COMMENT ON FUNCTION vault.count_secrets() IS 'how many secrets there are, and automatic ones';
+
+-- The plans must be those by index whatever size the tables had when they were made.
 CREATE FUNCTION vault.status() RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+SET max_parallel_workers_per_gather = 0
 AS $$
 DECLARE
     stamp timestamptz := clock_timestamp();
@@ -147,6 +185,9 @@ BEGIN
     RETURN jsonb_build_object(
             'version', (SELECT extversion FROM pg_extension WHERE extname = 'hyperion_vault'),
             'in_recovery', pg_is_in_recovery(),
+            'paused', (SELECT count(*) FROM vault.secrets WHERE rotation_paused AND deleted_at IS NULL),
+            'unplanned', (SELECT count(*) FROM vault.secrets
+                          WHERE rotation_schedule IS NOT NULL AND next_rotation_at IS NULL AND deleted_at IS NULL),
             'missed', (SELECT count(*) FROM vault.rotation_jobs WHERE state = 'missed'),
             'in_grace', (SELECT count(*) FROM vault.secret_versions WHERE NOT expired AND expires_at > stamp),
             'last_pass_at', (SELECT last_pass_at FROM vault.supervisor_passes WHERE isfinite(last_pass_at)),
@@ -156,15 +197,12 @@ BEGIN
             'supervision', vault.supervision(),
             'failures', vault.failures(),
             'anonymous_reads_all', coalesce(vault.may(to_regrole('vault_anonymous'), 'read', '*'), false))
+        || (SELECT jsonb_build_object('secrets', n.secrets, 'automatic', n.automatic) FROM vault.count_secrets() n)
         || (SELECT jsonb_build_object(
-                'secrets', count(*),
-                'automatic', count(*) FILTER (WHERE kind = 'automatic'),
-                'paused', count(*) FILTER (WHERE rotation_paused),
-                'unplanned', count(*) FILTER (WHERE rotation_schedule IS NOT NULL AND next_rotation_at IS NULL),
-                'due', count(*) FILTER (WHERE NOT rotation_paused AND next_rotation_at <= stamp),
+                'due', count(*),
                 'overdue_secs', coalesce(extract(epoch FROM stamp - min(next_rotation_at)
-                                                 FILTER (WHERE NOT rotation_paused AND next_rotation_at <= stamp AND isfinite(next_rotation_at)))::bigint, 0))
-            FROM vault.secrets WHERE deleted_at IS NULL)
+                                                 FILTER (WHERE isfinite(next_rotation_at)))::bigint, 0))
+            FROM vault.secrets WHERE next_rotation_at <= stamp AND NOT rotation_paused AND deleted_at IS NULL)
         || (SELECT jsonb_build_object(
                 'queued', count(*) FILTER (WHERE state = 'queued'),
                 'claimed', count(*) FILTER (WHERE state = 'claimed'),

@@ -1,14 +1,17 @@
 
 -- What a pass of the supervisor does, on the primary only.
 
+-- The plans must be those by index whatever size the tables had when they were made.
 CREATE FUNCTION vault.supervise(batch integer, enqueue boolean) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+SET max_parallel_workers_per_gather = 0
 AS $$
 DECLARE
     stamp timestamptz := clock_timestamp();
     expired_now bigint;
     missed_now bigint;
     enqueued_now bigint;
+    counted vault.supervisor_passes;
 BEGIN
     PERFORM vault.mend_times(stamp, (SELECT p.last_pass_at FROM vault.supervisor_passes p));
     expired_now := vault.expire_due(stamp, batch);
@@ -26,12 +29,16 @@ BEGIN
     GET DIAGNOSTICS enqueued_now = ROW_COUNT;
     DELETE FROM vault.rotation_jobs j WHERE j.finished_at < stamp - interval '30 days';
     PERFORM vault.start_audit_part();
-    PERFORM vault.prune_changes(stamp - interval '7 days');
+    counted := vault.counted_now(stamp);
+    PERFORM vault.prune_changes(stamp - interval '7 days', counted.counted_to);
     PERFORM vault.prune_tokens(stamp - interval '7 days', batch);
     PERFORM vault.prune_logins(stamp - interval '7 days', batch);
-    INSERT INTO vault.supervisor_passes (last_pass_at, enqueued, expired) VALUES (stamp, enqueued_now, expired_now)
+    INSERT INTO vault.supervisor_passes (last_pass_at, enqueued, expired, counted_to, counted_at, secrets, automatic)
+    VALUES (stamp, enqueued_now, expired_now, counted.counted_to, counted.counted_at, counted.secrets, counted.automatic)
     ON CONFLICT ON CONSTRAINT supervisor_passes_pkey
-    DO UPDATE SET last_pass_at = excluded.last_pass_at, enqueued = excluded.enqueued, expired = excluded.expired;
+    DO UPDATE SET last_pass_at = excluded.last_pass_at, enqueued = excluded.enqueued, expired = excluded.expired,
+                  counted_to = excluded.counted_to, counted_at = excluded.counted_at, secrets = excluded.secrets,
+                  automatic = excluded.automatic;
     IF enqueued_now > 0 THEN
         NOTIFY hyperion_vault_rotation;
     END IF;
@@ -40,6 +47,68 @@ END
 $$;
 COMMENT ON FUNCTION vault.supervise(integer, boolean)
     IS 'one pass of the supervisor: expire, enqueue, notify; returns the most that it did of one kind: there is more when that is batch';
+
+CREATE FUNCTION vault.counted_now(stamp timestamptz) RETURNS vault.supervisor_passes
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    counted vault.supervisor_passes;
+    more record;
+    -- Every transaction before this one is over, so its changes are seen by what follows.
+    upto xid8 := pg_snapshot_xmin(pg_current_snapshot());
+BEGIN
+    SELECT * INTO counted FROM vault.supervisor_passes FOR NO KEY UPDATE;  -- another pass waits, and goes on from here
+    -- All are counted once for each start of the supervisor: rows that were changed by hand leave no change.
+    IF counted.counted_to IS NULL
+       OR counted.counted_at < (SELECT s.launched_at FROM vault.supervisor_state() s) OR counted.counted_at > stamp THEN
+        SELECT a.secrets - m.secrets, a.automatic - m.automatic, a.upto, stamp
+        INTO counted.secrets, counted.automatic, counted.counted_to, counted.counted_at
+        FROM (SELECT count(*) AS secrets, count(*) FILTER (WHERE s.kind = 'automatic') AS automatic,
+                     pg_snapshot_xmin(pg_current_snapshot()) AS upto
+              FROM vault.secrets s WHERE s.deleted_at IS NULL) a
+        CROSS JOIN LATERAL vault.counted_changes(a.upto, '18446744073709551615') m;
+    ELSIF counted.counted_to < upto THEN
+        SELECT * INTO more FROM vault.counted_changes(counted.counted_to, upto);
+        counted.secrets := counted.secrets + more.secrets;
+        counted.automatic := counted.automatic + more.automatic;
+        counted.counted_to := upto;
+    END IF;
+    RETURN counted;
+END
+$$;
+COMMENT ON FUNCTION vault.counted_now(timestamptz) IS 'how many secrets there are, counting what is over: on from the last count, or anew';
+
+CREATE FUNCTION vault.planned_too_late(stamp timestamptz, set_back boolean) RETURNS SETOF uuid
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    -- By interval, of which there are few: to compare each time with its own interval is to read every secret.
+    WITH RECURSIVE rhythm AS (
+        (SELECT x.rotation_interval_secs AS secs FROM vault.secrets x
+         WHERE x.next_rotation_at IS NOT NULL AND x.rotation_interval_secs IS NOT NULL
+         ORDER BY x.rotation_interval_secs LIMIT 1)
+        UNION ALL
+        SELECT n.secs FROM rhythm r CROSS JOIN LATERAL (
+            SELECT x.rotation_interval_secs AS secs FROM vault.secrets x
+            WHERE x.next_rotation_at IS NOT NULL AND x.rotation_interval_secs > r.secs
+            ORDER BY x.rotation_interval_secs LIMIT 1) n
+    )
+    SELECT l.id FROM rhythm r CROSS JOIN LATERAL (
+        SELECT x.id FROM vault.secrets x
+        WHERE x.rotation_interval_secs = r.secs AND x.next_rotation_at IS NOT NULL
+          -- of rows, because an index of the times alone has none of such a condition: it would find those of all intervals
+          AND (x.rotation_interval_secs, x.next_rotation_at)
+              > (r.secs, stamp + make_interval(secs => vault.clamped(r.secs, 1, 315360000)) + interval '1 minute')
+        OFFSET 0) l
+    UNION
+    -- 29 February comes after eight years at the latest
+    SELECT x.id FROM vault.secrets x
+    WHERE x.rotation_schedule IS NOT NULL AND x.next_rotation_at > CASE WHEN set_back THEN stamp ELSE stamp + interval '9 years' END
+    UNION
+    SELECT j.secret_id FROM vault.rotation_jobs j
+    WHERE j.state IN ('queued', 'claimed') AND j.due_at > stamp + interval '1 minute'
+$$;
+COMMENT ON FUNCTION vault.planned_too_late(timestamptz, boolean)
+    IS 'the secrets whose next rotation is later than any plan of now could have it';
 
 CREATE FUNCTION vault.mend_times(stamp timestamptz, last_pass_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -65,13 +134,7 @@ BEGIN
         FOR UPDATE SKIP LOCKED);
     FOR s IN
         SELECT x.* FROM vault.secrets x
-        WHERE x.deleted_at IS NULL
-          AND (x.next_rotation_at > stamp + make_interval(secs => vault.clamped(x.rotation_interval_secs, 1, 315360000)) + interval '1 minute'
-               -- 29 February comes after eight years at the latest
-               OR (x.rotation_schedule IS NOT NULL AND (x.next_rotation_at > stamp + interval '9 years'
-                                                        OR (set_back AND x.next_rotation_at > stamp)))
-               OR EXISTS (SELECT FROM vault.rotation_jobs j WHERE j.secret_id = x.id AND j.state IN ('queued', 'claimed')
-                                                              AND j.due_at > stamp + interval '1 minute'))
+        WHERE x.deleted_at IS NULL AND x.id = ANY (ARRAY(SELECT l FROM vault.planned_too_late(stamp, set_back) l))
         FOR NO KEY UPDATE SKIP LOCKED
     LOOP
         DELETE FROM vault.rotation_jobs j
@@ -156,7 +219,7 @@ END
 $$;
 COMMENT ON FUNCTION vault.miss_due(timestamptz, integer) IS 'closes jobs whose window has passed, with a record in the audit; the next window comes';
 
-CREATE FUNCTION vault.prune_changes(before timestamptz) RETURNS void
+CREATE FUNCTION vault.prune_changes(before timestamptz, counted_to xid8) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -168,11 +231,12 @@ BEGIN
     DELETE FROM vault.changes c WHERE (c.xid, c.id) < (
         SELECT l.xid, l.id FROM vault.changes l
         WHERE (l.xid, l.id) < (coalesce(young.xid, '18446744073709551615'), coalesce(young.id, 0))
-        ORDER BY l.xid DESC, l.id DESC LIMIT 1);
+        ORDER BY l.xid DESC, l.id DESC LIMIT 1)
+      AND c.xid < prune_changes.counted_to;
     DELETE FROM vault.sent_changes c WHERE c.at < prune_changes.before;
 END
 $$;
-COMMENT ON FUNCTION vault.prune_changes(timestamptz) IS 'deletes changes that are older, but for the last of them';
+COMMENT ON FUNCTION vault.prune_changes(timestamptz, xid8) IS 'deletes changes that are older and counted, but for the last of them';
 
 CREATE FUNCTION vault.owner_fault() RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -238,7 +238,7 @@ CREATE TABLE vault.secret_ids (
     expires_at timestamptz  -- null: never
 );
 CREATE INDEX secret_ids_public_id_idx ON vault.secret_ids (pg_catalog.substring(fingerprint, 1, 8));
-CREATE INDEX secret_ids_login_role_idx ON vault.secret_ids (login_role, created_at);
+CREATE INDEX secret_ids_login_role_idx ON vault.secret_ids (login_role, id);
 CREATE INDEX secret_ids_expires_at_idx ON vault.secret_ids (expires_at);
 CREATE INDEX secret_ids_used_up_idx ON vault.secret_ids (id) WHERE uses_left = 0;
 
@@ -277,7 +277,17 @@ CREATE TABLE vault.rotation_jobs (
 CREATE UNIQUE INDEX rotation_jobs_open_key ON vault.rotation_jobs (secret_id) WHERE state IN ('queued', 'claimed');
 CREATE INDEX rotation_jobs_finished_at_idx ON vault.rotation_jobs (finished_at);
 CREATE INDEX rotation_jobs_missed_idx ON vault.rotation_jobs (finished_at) WHERE state = 'missed';
-CREATE INDEX secrets_next_rotation_at_idx ON vault.secrets (next_rotation_at);
+CREATE INDEX secrets_next_rotation_at_idx ON vault.secrets (next_rotation_at) WHERE next_rotation_at IS NOT NULL;
+-- For times that a clock which was ahead has planned: how late a time may be depends on the interval.
+CREATE INDEX secrets_planned_idx ON vault.secrets (rotation_interval_secs, next_rotation_at)
+    WHERE rotation_interval_secs IS NOT NULL AND next_rotation_at IS NOT NULL;
+CREATE INDEX secrets_scheduled_idx ON vault.secrets (next_rotation_at)
+    WHERE rotation_schedule IS NOT NULL AND next_rotation_at IS NOT NULL;
+-- The conditions of these two hold for few secrets. No index has a column that each change of a value sets: such a change
+-- would have to add an entry to every index of the table.
+CREATE INDEX secrets_unplanned_idx ON vault.secrets (plan_failed_at NULLS FIRST)
+    WHERE rotation_schedule IS NOT NULL AND next_rotation_at IS NULL AND deleted_at IS NULL;
+CREATE INDEX secrets_paused_idx ON vault.secrets (next_rotation_at) WHERE rotation_paused AND deleted_at IS NULL;
 CREATE INDEX secret_versions_expires_at_idx ON vault.secret_versions (expires_at) WHERE NOT expired;
 
 -- The id of an audit record is a base, plus its transaction's id times 2^22, plus its number in the transaction. So ids
@@ -302,13 +312,19 @@ CREATE TABLE vault.changes (
 );
 CREATE INDEX changes_at_idx ON vault.changes (at);
 
--- One row: what the supervisor did last.
+-- One row: what the supervisor did last, and how many secrets it has counted. Not dumped: another cluster has other
+-- transaction ids.
 CREATE TABLE vault.supervisor_passes (
     only_row boolean NOT NULL DEFAULT true CONSTRAINT supervisor_passes_pkey PRIMARY KEY
         CONSTRAINT supervisor_passes_only_row CHECK (only_row),
     last_pass_at timestamptz NOT NULL,
     enqueued bigint NOT NULL,
-    expired bigint NOT NULL
+    expired bigint NOT NULL,
+    -- How many secrets there were, counting the changes of transactions before one; null: not counted yet.
+    counted_to xid8,
+    counted_at timestamptz,
+    secrets bigint,
+    automatic bigint
 );
 
 -- One row, made with the first record: where ids begin, and where records go. A new timeline of the log raises the base far enough that no id

@@ -199,7 +199,7 @@ BEGIN
         RAISE EXCEPTION 'no such token' USING ERRCODE = 'undefined_object';
     END IF;
     UPDATE vault.tokens x SET revoked_at = clock_timestamp()
-    WHERE x.id IN (SELECT d FROM vault.descendants(t.id) d) AND x.revoked_at IS NULL;
+    WHERE x.id = ANY (ARRAY(SELECT d FROM vault.descendants(t.id) d)) AND x.revoked_at IS NULL;
     GET DIAGNOSTICS ended = ROW_COUNT;
     PERFORM vault.append_audit(origin, 'token_revoke', t.name, NULL, 'ok', '', NULL,
                                jsonb_build_object('accessor', t.id, 'descendants', ended - 1));

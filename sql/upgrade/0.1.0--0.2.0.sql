@@ -224,7 +224,7 @@ CREATE TABLE vault.secret_ids (
     expires_at timestamptz  -- null: never
 );
 CREATE INDEX secret_ids_public_id_idx ON vault.secret_ids (pg_catalog.substring(fingerprint, 1, 8));
-CREATE INDEX secret_ids_login_role_idx ON vault.secret_ids (login_role, created_at);
+CREATE INDEX secret_ids_login_role_idx ON vault.secret_ids (login_role, id);
 CREATE INDEX secret_ids_expires_at_idx ON vault.secret_ids (expires_at);
 CREATE INDEX secret_ids_used_up_idx ON vault.secret_ids (id) WHERE uses_left = 0;
 
@@ -352,8 +352,22 @@ CROSS JOIN pg_catalog.aclexplode(p.proacl) x
 WHERE x.grantee NOT IN (0, p.proowner)) h;
 
 DROP FUNCTION vault.visible_names(oid);
+DROP FUNCTION vault.prune_changes(timestamptz);
 DROP FUNCTION vault.audit(text, timestamptz, integer, timestamptz);
 DROP FUNCTION vault.audit_after(bigint, integer);
+
+-- Counts and times are found by indexes, however many secrets there are.
+ALTER TABLE vault.supervisor_passes ADD COLUMN counted_to xid8, ADD COLUMN counted_at timestamptz,
+    ADD COLUMN secrets bigint, ADD COLUMN automatic bigint;
+DROP INDEX vault.secrets_next_rotation_at_idx;
+CREATE INDEX secrets_next_rotation_at_idx ON vault.secrets (next_rotation_at) WHERE next_rotation_at IS NOT NULL;
+CREATE INDEX secrets_planned_idx ON vault.secrets (rotation_interval_secs, next_rotation_at)
+    WHERE rotation_interval_secs IS NOT NULL AND next_rotation_at IS NOT NULL;
+CREATE INDEX secrets_scheduled_idx ON vault.secrets (next_rotation_at)
+    WHERE rotation_schedule IS NOT NULL AND next_rotation_at IS NOT NULL;
+CREATE INDEX secrets_unplanned_idx ON vault.secrets (plan_failed_at NULLS FIRST)
+    WHERE rotation_schedule IS NOT NULL AND next_rotation_at IS NULL AND deleted_at IS NULL;
+CREATE INDEX secrets_paused_idx ON vault.secrets (next_rotation_at) WHERE rotation_paused AND deleted_at IS NULL;
 
 -- What a change of a value does not touch is checked by one function.
 ALTER TABLE vault.secrets
