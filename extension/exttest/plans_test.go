@@ -1,0 +1,322 @@
+package exttest
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// explained makes the server show the plan of every statement, those within functions included, with the rows that each
+// node has read.
+var explained = []string{"session_preload_libraries = 'auto_explain'", "auto_explain.log_min_duration = 0",
+	"auto_explain.log_nested_statements = on", "auto_explain.log_analyze = on", "auto_explain.log_timing = off",
+	"auto_explain.log_format = json", "track_functions = all", "autovacuum = off", "hyperion_vault.rotation_enabled = off"}
+
+// fewRows is the most that a statement may read of a table of a filled vault, each of which has several times as many.
+const fewRows = 500
+
+// filledSQL fills every table that grows with use.
+var filledSQL = []string{
+	`CREATE FUNCTION pg_temp.id(n bigint) RETURNS uuid LANGUAGE sql AS $$ SELECT md5(n::text)::uuid $$`,
+	`INSERT INTO vault.secrets (id, name, kind, content_type, current_version, rotation_interval_secs, rotation_schedule,
+		grace_period_secs, next_rotation_at, created_at, updated_at)
+	SELECT pg_temp.id(i), 'fill/' || i % 20 || '/' || i, CASE WHEN i % 2 = 0 THEN 'manual' ELSE 'automatic' END,
+		'text/plain; charset=utf-8', 1, CASE WHEN i % 2 = 1 AND i % 200 <> 1 THEN 86400 END, CASE WHEN i % 200 = 1 THEN '0 3 * * *' END,
+		60, CASE WHEN i % 2 = 1 THEN now() + interval '1 hour' + i * interval '1 second' END, now(), now()
+	FROM generate_series(1, 6000) i`,
+	`INSERT INTO vault.secret_versions (secret_id, version, envelope_version, kms_key_id, wrapped_dek, nonce, ciphertext, created_at)
+	SELECT id, 1, 1, 'k', '\x01', decode(repeat('ab', 24), 'hex'), decode(repeat('cd', 40), 'hex'), now() FROM vault.secrets
+	WHERE name LIKE 'fill/%'`,
+	`INSERT INTO vault.audit_log (at, node, actor, action, secret_name, version, outcome)
+	SELECT now() - i * interval '1 second', 'node', 'role:app', 'read', 'fill/' || i % 20 || '/' || i % 6000, 1, 'ok'
+	FROM generate_series(1, 4000) i`,
+	`INSERT INTO vault.changes (xid, id, at, action, name, version)
+	SELECT (i / 5 + 3)::text::xid8, i, now() - interval '1 day', 'update', 'fill/1/1', 1 FROM generate_series(1, 10) i`,
+	`INSERT INTO vault.changes (at, action, name, version)
+	SELECT now(), 'update', 'fill/' || i % 20 || '/' || i, 1 FROM generate_series(1, 4000) i`,
+	`INSERT INTO vault.rotation_jobs (secret_id, due_at, state, next_attempt_at, created_at, finished_at)
+	SELECT pg_temp.id(i), now() - interval '1 day', 'done', now(), now(), now() FROM generate_series(1, 4000) i`,
+	`INSERT INTO vault.tokens (id, name, fingerprint, created_at, expires_at, holder, method, renewable, ttl_secs)
+	SELECT pg_temp.id(i), 't' || i, sha256(i::text::bytea), now(), now() + interval '1 day', vault.hold('vault_admin'), 'token',
+		true, 86400 FROM generate_series(1, 2000) i`,
+	`INSERT INTO vault.login_methods (mount, kind, created_at, updated_at) VALUES ('approle', 'approle', now(), now())`,
+	`INSERT INTO vault.login_roles (id, mount, name, holder, token_ttl_secs, token_max_ttl_secs, valid_from, created_at, updated_at)
+	VALUES (pg_temp.id(1), 'approle', 'app', vault.hold('vault_admin'), 3600, 7200, now(), now(), now())`,
+	`INSERT INTO vault.secret_ids (id, login_role, fingerprint, created_at, expires_at)
+	SELECT pg_temp.id(i), pg_temp.id(i % 100), sha256(('s' || i)::bytea), now(), now() + interval '1 day' FROM generate_series(1, 2000) i`,
+	`INSERT INTO vault.audit_journals (journal, node, last_sequence, created_at, shipped_at) VALUES (pg_temp.id(1), 'node', 0, now(), now())`,
+	`VACUUM ANALYZE`,
+}
+
+const (
+	planSealed = `ROW(1, 'k', '\x01', decode(repeat('ab', 24), 'hex'), decode(repeat('cd', 40), 'hex'))::vault.sealed_value`
+	planOrigin = `ROW('here', 'role:x', NULL, NULL, 'r')::vault.audit_origin`
+	planNoSet  = `ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::vault.secret_settings`
+	planToken  = `sha256('7'::bytea), '127.0.0.1', NULL`
+)
+
+// planned are statements as the API and the library send them; each is sent as often as PostgreSQL needs to keep a plan. $i
+// is the number of the try. The order is that of a life.
+var planned = []string{
+	`SELECT vault.supervise(1000, true)`,
+	`SELECT vault.first_version('new/$i')`,
+	`SELECT vault.create_secret(md5('n$i')::uuid, 'new/$i', 1, ` + planSealed + `, 'automatic', 'text/plain; charset=utf-8',
+		ROW(NULL, NULL, 3600, NULL, NULL, NULL, NULL, 60, NULL, NULL)::vault.secret_settings, ` + planOrigin + `)`,
+	`SELECT vault.append_version(md5('n$i')::uuid, 1, ` + planSealed + `, 'update', NULL, true, ` + planOrigin + `)`,
+	`SELECT vault.append_version(md5('n$i')::uuid, 2, ` + planSealed + `, 'rotate', ` + planNoSet + `, false, ` + planOrigin + `)`,
+	`SELECT vault.configure_secret(md5('n$i')::uuid, 3, ROW('d', NULL, NULL, NULL, NULL, NULL, true, NULL, NULL, NULL)::vault.secret_settings, ` + planOrigin + `)`,
+	`SELECT vault.expire_version(md5('n$i')::uuid, 2, 0, ` + planOrigin + `)`,
+	`SELECT * FROM vault.read_as(ARRAY[NULL, sha256('7'::bytea)], '{127.0.0.1,127.0.0.1}', '{NULL,NULL}', '{1,2}', '{new/$i,fill/1/$i}', NULL)`,
+	`SELECT * FROM vault.read_sealed('{new/$i,fill/2/2}', NULL)`,
+	`SELECT * FROM vault.read_verifiable('new/$i')`,
+	`SELECT * FROM vault.describe_secret('new/$i')`,
+	`SELECT * FROM vault.describe_secrets('fill/3', 'fill/3/1', 100)`,
+	`SELECT * FROM vault.describe_visible('vault_admin'::regrole, NULL, 'fill/3', 'fill/3/1', 100)`,
+	`SELECT * FROM vault.describe_visible('vault_admin'::regrole, NULL, NULL, NULL, 100)`,
+	`SELECT * FROM vault.describe_versions('new/$i')`,
+	`SELECT vault.visible_of('vault_admin'::regrole, NULL, '{a,b}')`,
+	`SELECT vault.decide(` + planToken + `, 'read', 'fill/1/1')`,
+	`SELECT vault.decide(NULL, '127.0.0.1', NULL, 'read', 'fill/1/1')`,
+	`SELECT vault.decide(NULL, '127.0.0.1', jsonb_build_object('login_role', md5('1')::uuid), 'read', 'fill/1/1')`,
+	`SELECT vault.admit(` + planToken + `, 'update', 'fill/1/1', 'here', 'r')`,
+	`SELECT vault.explain_as(` + planToken + `, NULL, 'fill/1/1')`,
+	`SELECT vault.access_as(` + planToken + `)`,
+	`SELECT vault.create_token_as(` + planToken + `, ROW(md5('t$i')::uuid, sha256('new$i'::bytea), 'n$i', 60, NULL, true, NULL, NULL)::vault.new_token, NULL, 'here', 'r')`,
+	`SELECT vault.token_as(` + planToken + `, NULL)`,
+	`SELECT vault.tokens_as(` + planToken + `, NULL, 100)`,
+	`SELECT vault.renew_token_as(` + planToken + `, NULL, NULL, 'here', 'r')`,
+	`SELECT vault.revoke_token_as(` + planToken + `, md5('t$i')::uuid, 'here', 'r')`,
+	`SELECT vault.mint_token(ROW(md5('m$i')::uuid, sha256('mint$i'::bytea), 'm$i', 60, NULL, true, NULL, NULL)::vault.new_token, 'vault_admin', 'token', ` + planOrigin + `)`,
+	`SELECT vault.find_login('approle', md5('1')::uuid::text, sha256('s$i'::bytea), '127.0.0.1')`,
+	`SELECT vault.list_secret_ids('approle', 'app', NULL, 100)`,
+	`SELECT vault.login_by_secret_id(md5('1')::uuid, sha256(('s' || (100 * $i + 1))::bytea),
+		ROW(md5('l$i')::uuid, sha256('login$i'::bytea), 'l$i', 60, NULL, true, NULL, NULL)::vault.new_token, ` + planOrigin + `)`,
+	`SELECT * FROM vault.changes_since('0', 0, 100)`,
+	`SELECT * FROM vault.last_change()`,
+	`SELECT vault.knows_change('5', 12, now())`,
+	`SELECT vault.status()`,
+	`SELECT vault.supervision()`,
+	`SELECT vault.probe_write()`,
+	`UPDATE vault.supervisor_passes SET last_pass_at = now() - interval '2 hours'`,
+	`SELECT vault.supervise(1000, true)`,
+	`UPDATE vault.secrets SET next_rotation_at = now() - interval '1 second', rotation_paused = false WHERE name = 'new/$i'`,
+	`SELECT vault.supervise(1000, true)`,
+	`SELECT vault.claim_rotations('w$i', 10, 10)`,
+	`SELECT vault.renew_rotations('w$i', 10)`,
+	`SELECT vault.fail_rotation((SELECT id FROM vault.rotation_jobs WHERE secret_id = md5('n$i')::uuid AND state = 'claimed'), 'w$i', 'because', 'internal', ` + planOrigin + `)`,
+	`UPDATE vault.rotation_jobs SET next_attempt_at = now() WHERE state = 'queued' AND secret_id = md5('n$i')::uuid`,
+	`SELECT vault.claim_rotations('v$i', 10, 10)`,
+	`SELECT vault.complete_rotation((SELECT id FROM vault.rotation_jobs WHERE secret_id = md5('n$i')::uuid AND state = 'claimed'), 'v$i', 3, ` + planSealed + `, NULL, ` + planOrigin + `)`,
+	`SELECT vault.unplanned_rotations(100)`,
+	`SELECT vault.plan_rotation(md5('201')::uuid, '0 3 * * *', 'UTC', now() + interval '1 day')`,
+	`SELECT vault.fail_plans(ARRAY[md5('401')::uuid], '{why}', now())`,
+	`SELECT vault.audit_journal(md5('1')::uuid)`,
+	`SELECT vault.ship_audit(md5('1')::uuid, 'node', $i, ARRAY[now()], '{n}', '{a}', '{NULL}', '{NULL}', '{read}', '{fill/1/1}', '{1}', '{ok}', '{""}', '{r}')`,
+	`SELECT * FROM vault.audit_page_visible('vault_admin'::regrole, NULL, 0, 100)`,
+	`SELECT * FROM vault.audit(max_rows => 100)`,
+	`SELECT * FROM vault.audit('fill/1/1', max_rows => 100)`,
+	`SELECT * FROM vault.audit(max_rows => 100, until => now() - interval '1 hour')`,
+	`SELECT * FROM vault.audit_after(0, 100)`,
+	`SELECT vault.change_made(md5('none')::uuid)`,
+	`SELECT vault.list_wrapped('other', NULL, NULL, 100)`,
+	`SELECT vault.sample_wrapped(md5('50')::uuid, 10)`,
+	`SELECT vault.rewrap_version(md5('n$i')::uuid, 4, 'k', '\x01', 'k2', '\x02', ` + planOrigin + `)`,
+	`SELECT vault.may('vault_anonymous'::regrole, 'read', 'fill/1/1')`,
+	`SELECT vault.sealed_for('vault_admin'::regrole, 'read', 'fill/1/1', NULL)`,
+	`SELECT vault.lock_for('fill/1/1', NULL)`,
+	`SELECT vault.delete_secret(md5('n$i')::uuid, 4, ` + planOrigin + `)`,
+	`SELECT vault.grant_access('vault_anonymous', 'granted/$i', '{read}')`,
+	`SELECT vault.who_may('fill/1/1', 'read')`,
+	`SELECT vault.revoke_access('vault_anonymous', 'granted/$i', '{read}')`,
+	`SELECT * FROM vault.missing_grants()`,
+	`SELECT vault.skip_audit(md5('1')::uuid, 'node', 100 * $i)`,
+	`SELECT vault.create_token('vault_admin', 'made$i')`,
+	`SELECT vault.revoke_token((SELECT id FROM vault.tokens WHERE name = 'made$i' AND method = 'token' AND revoked_at IS NULL))`,
+	`SELECT * FROM vault.list_login_methods()`,
+	`SELECT * FROM vault.list_token_keys()`,
+	`SELECT vault.read_secret('kept')`,
+	`SELECT vault.update_secret('kept', 'next', NULL)`,
+	`SELECT vault.list_secrets('new')`,
+}
+
+// readsMuch are parts of statements that read a table to its end, and why that is right.
+var readsMuch = map[string]string{
+	"a.secrets - m.secrets":                              "all secrets are counted once, when the supervisor has started",
+	"vault.has_prefix(l.secret_name, audit.name_prefix)": "the audit is read by time, also for the records of a name",
+}
+
+// TestPlans sends the statements of the product to a filled vault. None of them reads a table to its end: neither by a
+// sequential scan nor by an index of which it uses most. A function that reads tables and is not called fails the test too.
+func TestPlans(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it fills a vault")
+	}
+	c := startCluster(t, true, explained...)
+	b := newBench(t, c)
+	for _, sql := range filledSQL {
+		b.exec(sql)
+	}
+	grown := grownTables(b.session)
+	plans := b.plansOf(t, planned, 7)
+	if len(plans) < 7*len(planned) {
+		t.Fatalf("there are only %d plans", len(plans))
+	}
+	var faults []string
+	for _, p := range plans {
+		for _, fault := range p.Plan.faults(grown) {
+			if !p.mayReadMuch() {
+				faults = append(faults, fmt.Sprintf("%s:\n%.600s", fault, p.Query))
+			}
+		}
+	}
+	slices.Sort(faults)
+	for _, f := range slices.Compact(faults) {
+		t.Error(f)
+	}
+	for _, f := range uncalled(b.session) {
+		t.Errorf("no statement here calls vault.%s: add one, or say in notPlanned why not", f)
+	}
+}
+
+// plansOf sends the statements so many times, in turn, and returns their plans. They are shown to the client: in the log the
+// library withholds them.
+func (b *bench) plansOf(t *testing.T, statements []string, times int) (out []loggedPlan) {
+	t.Helper()
+	conf, err := pgx.ParseConfig(b.c.DSN(b.db, "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf.RuntimeParams["client_min_messages"] = "log"
+	conf.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		_, plan, found := strings.Cut(n.Message, "  plan:\n")
+		if !found {
+			return
+		}
+		var p loggedPlan
+		if err := json.Unmarshal([]byte(plan), &p); err != nil {
+			t.Errorf("a plan is not understood: %v\n%.500s", err, plan)
+		}
+		out = append(out, p)
+	}
+	conn, err := pgx.ConnectConfig(bounded(t), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(bounded(t))
+	s := &session{Conn: conn, t: t}
+	for i := 1; i <= times; i++ {
+		for _, sql := range statements {
+			s.exec(strings.ReplaceAll(sql, "$i", strconv.Itoa(i)))
+		}
+	}
+	return out
+}
+
+// notPlanned are functions that no statement of this test calls, and why.
+var notPlanned = map[string]string{
+	"adopt_grants": admin, "forget_grants": admin, "prune_audit": "it deletes what it reads, a batch at a time",
+	"put_login_method": admin, "delete_login_method": admin, "put_login_role": admin, "delete_login_role": admin,
+	"delete_login_roles": admin, "end_batch_tokens": admin, "found_login_role": admin, "list_login_roles": admin,
+	"put_secret_id": admin, "delete_secret_id": admin, "put_token_key": admin,
+	"list_all_tokens": "it lists all", "list_tokens": protocol1, "active_tokens": protocol1, "audit_page": protocol1,
+	"create_token": protocol1, "revoke_token": protocol1, // those with the arguments of then
+	"count_wrapped":    "it counts the versions that a rewrap has yet to reach, for the administrator of one",
+	"release_rotation": "it finds its job as fail_rotation does", "raise_missing": "it only words an error",
+}
+
+const (
+	admin     = "an administrator calls it now and then, for tables of few rows"
+	protocol1 = "only a program of the release before calls it"
+)
+
+// uncalled are the functions that name a table of the vault and were not called. Those that the planner expands are not
+// counted by PostgreSQL; what they are expanded into is seen in the plans.
+func uncalled(s *session) (out []string) {
+	s.exec("SELECT pg_stat_force_next_flush()")
+	rows, _ := s.Query(bounded(s.t), `SELECT p.proname::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+		WHERE p.pronamespace = 'vault'::regnamespace AND l.lanname IN ('plpgsql', 'sql')
+		  AND EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = p.pronamespace AND c.relkind IN ('r', 'p')
+		              AND p.prosrc ~ ('vault\.' || c.relname || '\M'))
+		  AND p.prorettype <> 'trigger'::regtype AND p.proconfig IS NOT NULL
+		  AND NOT EXISTS (SELECT FROM pg_stat_user_functions f WHERE f.funcid = p.oid)
+		ORDER BY 1`)
+	var name string
+	for rows.Next() {
+		if err := rows.Scan(&name); err != nil {
+			s.t.Fatal(err)
+		}
+		if notPlanned[name] == "" {
+			out = append(out, name)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+// grownTables are the tables of the vault, partitions included, that have many rows, with how many.
+func grownTables(s *session) map[string]int {
+	out := map[string]int{}
+	rows, _ := s.Query(bounded(s.t), "SELECT relname, reltuples::int FROM pg_class WHERE relnamespace = 'vault'::regnamespace AND relkind = 'r' AND reltuples > 3 * $1", fewRows)
+	var name string
+	var n int
+	for rows.Next() {
+		if err := rows.Scan(&name, &n); err != nil {
+			s.t.Fatal(err)
+		}
+		out[name] = n
+	}
+	if err := rows.Err(); err != nil || len(out) < 7 {
+		s.t.Fatalf("tables with many rows: %v, %v", out, err)
+	}
+	return out
+}
+
+type loggedPlan struct {
+	Query string   `json:"Query Text"`
+	Plan  planNode `json:"Plan"`
+}
+
+type planNode struct {
+	Node     string     `json:"Node Type"`
+	Relation string     `json:"Relation Name"`
+	Index    string     `json:"Index Name"`
+	Cond     string     `json:"Index Cond"`
+	Rows     float64    `json:"Actual Rows"`
+	Loops    float64    `json:"Actual Loops"`
+	Filtered float64    `json:"Rows Removed by Filter"`
+	Recheck  float64    `json:"Rows Removed by Index Recheck"`
+	Plans    []planNode `json:"Plans"`
+}
+
+func (p loggedPlan) mayReadMuch() bool {
+	for part := range readsMuch {
+		if strings.Contains(p.Query, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// faults says what a node and those below it read too much of.
+func (n planNode) faults(grown map[string]int) (out []string) {
+	read := (n.Rows + n.Filtered + n.Recheck) * n.Loops
+	switch all, known := grown[n.Relation]; {
+	case !known:
+	case n.Node == "Seq Scan" && n.Loops > 0:
+		out = append(out, fmt.Sprintf("a sequential scan of vault.%s", n.Relation))
+	case read > fewRows:
+		out = append(out, fmt.Sprintf("%s reads %.0f of %d rows of vault.%s by %s, %s", n.Node, read, all, n.Relation, n.Index, n.Cond))
+	}
+	for _, below := range n.Plans {
+		out = append(out, below.faults(grown)...)
+	}
+	return out
+}
