@@ -140,7 +140,7 @@ COMMENT ON FUNCTION vault.waiting() IS 'how many rotations are due and not made 
 
 -- To count all secrets takes 150 ms where there are a million. Each creation and each deletion is a change, so what the
 -- supervisor has counted and the changes since give the number, at no cost to a change. Both are read by one snapshot.
-CREATE FUNCTION vault.counted_changes(since xid8, before xid8, OUT secrets bigint, OUT automatic bigint)
+CREATE FUNCTION vault.counted_changes(since xid8, before xid8, OUT secrets bigint, OUT automatic bigint) RETURNS record
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(sum(x.n), 0)::bigint, coalesce(sum(x.n) FILTER (WHERE x.kind = 'automatic'), 0)::bigint
@@ -154,7 +154,7 @@ $$;
 COMMENT ON FUNCTION vault.counted_changes(xid8, xid8)
     IS 'how many more secrets, and automatic ones, there are by the changes of transactions from one on and before another';
 
-CREATE FUNCTION vault.count_secrets(OUT secrets bigint, OUT automatic bigint)
+CREATE FUNCTION vault.count_secrets(OUT secrets bigint, OUT automatic bigint) RETURNS record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
