@@ -24,6 +24,11 @@ func (s *Store) stored(x *secret, v version) vault.StoredValue {
 	return out
 }
 
+// exists reports whether a version is alive or kept.
+func (s *Store) exists(x *secret, v version) bool {
+	return s.alive(v) || v.number+uint64(x.info.Rotation.KeepVersions) >= x.info.CurrentVersion
+}
+
 func (s *Store) alive(v version) bool { return v.expires.IsZero() || v.expires.After(s.Now()) }
 
 // ReadSealed implements vault.Store.
@@ -47,8 +52,7 @@ func (s *Store) sealed(name core.Name, number uint64) (out []vault.StoredValue) 
 		return nil
 	}
 	for _, v := range x.versions {
-		kept := v.number+uint64(x.info.Rotation.KeepVersions) >= x.info.CurrentVersion
-		if (s.alive(v) || kept) && (v.number == number || number == 0 && v.number == x.info.CurrentVersion) {
+		if s.exists(x, v) && (v.number == number || number == 0 && v.number == x.info.CurrentVersion) {
 			out = append(out, s.stored(x, v))
 		}
 	}

@@ -44,7 +44,7 @@ func (s *Store) ConfigureSecret(_ context.Context, c vault.Configuration, by vau
 		return vault.Secret{}, err
 	}
 	if c.Revision != 0 && c.Revision != x.info.SettingsRevision {
-		return vault.Secret{}, core.Errorf(core.Stale, "the settings are at revision %d, not %d", x.info.SettingsRevision, c.Revision)
+		return vault.Secret{}, core.Errorf(core.Stale, "settings of secret %q are at revision %d, not %d", x.info.Name, x.info.SettingsRevision, c.Revision)
 	}
 	in, r := c.Settings, &x.info.Rotation
 	set(&x.info.Description, in.Description)
@@ -95,7 +95,7 @@ func (s *Store) ExpireVersion(_ context.Context, e vault.Expiry, by vault.Author
 			continue
 		}
 		if x.info.CurrentVersion == e.Version {
-			return vault.VersionInfo{}, core.Errorf(core.Invalid, "version %d is the current one", e.Version)
+			return vault.VersionInfo{}, core.Errorf(core.Invalid, "version %d of secret %q is the current one", e.Version, x.info.Name)
 		}
 		for i := range x.versions {
 			v := &x.versions[i]
@@ -106,8 +106,10 @@ func (s *Store) ExpireVersion(_ context.Context, e vault.Expiry, by vault.Author
 				v.expires = end
 			}
 			s.record(o, vault.ActionExpire, string(x.info.Name), e.Version)
-			return vault.VersionInfo{Version: v.number, EnvelopeVersion: v.sealed.EnvelopeVersion,
-				KMSKeyID: v.sealed.Key.KeyID, CreatedAt: v.created, ExpiresAt: v.expires, Position: s.position()}, nil
+			ended := vault.VersionInfo{Version: v.number, EnvelopeVersion: v.sealed.EnvelopeVersion,
+				KMSKeyID: v.sealed.Key.KeyID, CreatedAt: v.created, ExpiresAt: v.expires, Position: s.position()}
+			x.versions = slices.DeleteFunc(x.versions, func(v version) bool { return !s.exists(x, v) })
+			return ended, nil
 		}
 	}
 	return vault.VersionInfo{}, core.Errorf(core.NotFound, "no such secret, version, token or role")

@@ -178,11 +178,11 @@ func (s *Store) current(id core.SecretID, expected uint64) (*secret, error) {
 			continue
 		}
 		if x.info.CurrentVersion != expected {
-			return nil, core.Errorf(core.Stale, "the secret is at version %d, not %d", x.info.CurrentVersion, expected)
+			return nil, core.Errorf(core.Stale, "secret %q is at version %d, not %d", x.info.Name, x.info.CurrentVersion, expected)
 		}
 		return x, nil
 	}
-	return nil, core.Errorf(core.NotFound, "no such secret")
+	return nil, core.Errorf(core.NotFound, "no such secret, version, token or role")
 }
 
 // AppendVersion implements vault.Store.

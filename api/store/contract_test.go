@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/api/vault/doortest"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// TestContract holds the fake store, on which the tests of the door and of REST stand, to what PostgreSQL does: the
+// same calls get the same answers from both, to the text of the errors.
+func TestContract(t *testing.T) {
+	real := transcript(t, newServer(t).open())
+	if len(real) < 40 {
+		t.Fatalf("%d answers: the calls are not made", len(real))
+	}
+	fake := transcript(t, &doortest.Store{Recorder: &doortest.Recorder{}, Now: time.Now})
+	if diff := cmp.Diff(real, fake); diff != "" {
+		t.Errorf("the fake store (+) does not answer as PostgreSQL (-) does:\n%s", diff)
+	}
+}
+
+// script makes calls of a store, and writes down what is the same for each implementation.
+type script struct {
+	ctx   context.Context
+	store vault.Store
+	lines []string
+}
+
+// note writes down an answer, or the error in its place.
+func (s *script) note(what string, err error, answer ...any) {
+	line := fmt.Sprintf("%s: %v", what, answer)
+	if err != nil {
+		line = fmt.Sprintf("%s: %s, %s", what, core.CodeOf(err), core.MessageOf(err))
+	}
+	s.lines = append(s.lines, line)
+}
+
+// transcript is what a store answers to a life of two secrets.
+func transcript(t *testing.T, store vault.Store) []string {
+	t.Helper()
+	s := &script{ctx: t.Context(), store: store}
+	a, b := newSecret("contract/a"), newSecret("contract/b")
+	b.Kind, b.RotationIntervalSecs = core.Automatic, 3600
+	s.create("create a", a)
+	s.create("create a again", a)
+	s.create("create b", b)
+	s.reads(a.Name)
+	s.changes(a)
+	s.reads(a.Name)
+	s.lists()
+	s.settings(a, b)
+	s.expiries(a)
+	s.reads(a.Name)
+	s.deletions(a)
+	s.reads(a.Name)
+	s.rebirth(a)
+	s.feed()
+	return s.lines
+}
+
+func (s *script) secret(what string, x vault.Secret, err error) {
+	s.note(what, err, x.Name, x.Kind, x.ContentType, x.Description, x.Tags, x.CurrentVersion, x.SettingsRevision,
+		x.RotationIntervalSecs, x.GracePeriodSecs, "planned", !x.NextRotationAt.IsZero(), "placed", x.Position.LSN > 0)
+}
+
+func (s *script) create(what string, n vault.NewSecret) {
+	x, err := s.store.CreateSecret(s.ctx, n, origin(what))
+	s.secret(what, x, err)
+}
+
+// values writes down rows without what is random in them.
+func (s *script) values(what string, rows []vault.StoredValue, err error) {
+	s.note(what, err, len(rows))
+	for _, r := range rows {
+		s.note(what, nil, r.Name, r.Version, r.CurrentVersion, r.ContentType, "ends", !r.ExpiresAt.IsZero(), len(r.Sealed.Ciphertext))
+	}
+}
+
+// reads asks for a secret in every way.
+func (s *script) reads(name core.Name) {
+	for _, version := range []uint64{0, 1, 2, 9} {
+		rows, _, err := s.store.ReadSealed(s.ctx, anonymous, name, version, vault.Freshness{})
+		s.values(fmt.Sprintf("read version %d", version), rows, err)
+	}
+	rows, _, err := s.store.ReadVerifiable(s.ctx, anonymous, name, vault.Freshness{})
+	s.values("what verifies", rows, err)
+	x, _, err := s.store.DescribeSecret(s.ctx, vault.Itself(), name, vault.Freshness{})
+	s.secret("describe", x, err)
+	versions, _, err := s.store.DescribeVersions(s.ctx, vault.Itself(), name, vault.Freshness{})
+	s.note("versions", err, len(versions))
+	for _, v := range versions {
+		s.note("version", nil, v.Version, v.KMSKeyID, "ends", !v.ExpiresAt.IsZero())
+	}
+	none, _, err := s.store.ReadSealed(s.ctx, anonymous, "contract/none", 0, vault.Freshness{})
+	s.values("read an unknown name", none, err)
+}
+
+// changes replaces a version, and tries to replace it again.
+func (s *script) changes(a vault.NewSecret) {
+	text := "another"
+	change := vault.NewVersion{ID: a.ID, Name: a.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate, Description: &text}
+	for _, what := range []string{"update", "update of a version that was replaced"} {
+		x, err := s.store.AppendVersion(s.ctx, change, origin(what))
+		s.secret(what, x, err)
+	}
+	change.ID = newSecret("x").ID
+	x, err := s.store.AppendVersion(s.ctx, change, origin("none"))
+	s.secret("update of an unknown secret", x, err)
+}
+
+func (s *script) lists() {
+	for _, page := range []struct {
+		prefix, after string
+		limit         int
+	}{{"contract/", "", 10}, {"contract/", "contract/a", 10}, {"", "", 1}, {"other/", "", 10}} {
+		rows, _, err := s.store.DescribeSecrets(s.ctx, vault.Itself(), page.prefix, page.after, page.limit, vault.Freshness{})
+		s.note(fmt.Sprintf("list %v", page), err, len(rows))
+		for _, r := range rows {
+			s.secret("listed", r.Secret, r.Err)
+		}
+	}
+}
+
+func (s *script) settings(a, b vault.NewSecret) {
+	text, interval := "described", int64(7200)
+	for _, c := range []struct {
+		what   string
+		change vault.Configuration
+	}{
+		{"describe it anew", vault.Configuration{ID: a.ID, Name: a.Name, Expected: 2, Settings: vault.Settings{Description: &text}}},
+		{"settings of an old version", vault.Configuration{ID: a.ID, Name: a.Name, Expected: 1, Settings: vault.Settings{Description: &text}}},
+		{"settings of an old revision", vault.Configuration{ID: a.ID, Name: a.Name, Expected: 2, Revision: 1, Settings: vault.Settings{Description: &text}}},
+		{"another interval", vault.Configuration{ID: b.ID, Name: b.Name, Expected: 1, Settings: vault.Settings{RotationIntervalSecs: &interval}}},
+	} {
+		x, err := s.store.ConfigureSecret(s.ctx, c.change, origin(c.what))
+		s.secret(c.what, x, err)
+	}
+}
+
+func (s *script) expiries(a vault.NewSecret) {
+	for _, version := range []uint64{1, 1, 2, 9} {
+		v, err := s.store.ExpireVersion(s.ctx, vault.Expiry{ID: a.ID, Name: a.Name, Version: version}, origin("expire"))
+		s.note(fmt.Sprintf("expire version %d", version), err, v.Version, "ends", !v.ExpiresAt.IsZero())
+	}
+}
+
+func (s *script) deletions(a vault.NewSecret) {
+	for _, expected := range []uint64{1, 2, 2} {
+		at, err := s.store.DeleteSecret(s.ctx, vault.Deletion{ID: a.ID, Name: a.Name, Expected: expected}, origin("delete"))
+		s.note(fmt.Sprintf("delete version %d", expected), err, "placed", at.LSN > 0)
+	}
+}
+
+// rebirth creates a secret of a name that was deleted: no version number comes twice.
+func (s *script) rebirth(a vault.NewSecret) {
+	for _, name := range []core.Name{a.Name, "contract/b", "contract/none"} {
+		first, err := s.store.FirstVersion(s.ctx, name)
+		s.note("first version of "+string(name), err, first)
+	}
+	again := newSecret(string(a.Name))
+	s.create("create with a version that was used", again)
+	again.Version = 3
+	s.create("create with the next version", again)
+}
+
+func (s *script) feed() {
+	page, _, err := s.store.ChangesSince(s.ctx, vault.Itself(), vault.Place{}, 100)
+	s.note("changes", err, len(page.Changes))
+	for _, c := range page.Changes {
+		s.note("change", nil, c.Action, c.Name, c.Version)
+	}
+}
