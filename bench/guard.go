@@ -43,8 +43,8 @@ func (t table) record(file string) error {
 	return os.WriteFile(file, append(b, '\n'), 0o644)
 }
 
-// guard compares the costs with those of a file, and prints a warning for each that has grown. In GitHub Actions the warnings
-// show up beside the run. A cost that has grown is no error.
+// guard compares the costs with those of a file, and prints a line "warning: …" for each that has grown. A cost that has grown
+// is no error.
 func (t table) guard(w io.Writer, file string) error {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -57,10 +57,6 @@ func (t table) guard(w io.Writer, file string) error {
 	if err := json.Unmarshal(b, &recorded); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	prefix := ""
-	if os.Getenv("GITHUB_ACTIONS") != "" {
-		prefix = "::warning::"
-	}
 	costs := t.costs()
 	for _, r := range t.runs[0] {
 		now, before := costs[r.name], recorded[r.name]
@@ -69,8 +65,8 @@ func (t table) guard(w io.Writer, file string) error {
 		case before == 0:
 			fmt.Fprintf(w, "%s: %.2f times the CPU of its floor; none is recorded\n", r.name, now)
 		case now > maxRegression*before:
-			fmt.Fprintf(w, "%swarning: %s takes %.2f times the CPU of its floor, %.0f %% more than the recorded %.2f\n",
-				prefix, r.name, now, 100*(now/before-1), before)
+			fmt.Fprintf(w, "warning: %s takes %.2f times the CPU of its floor, %.0f %% more than the recorded %.2f\n",
+				r.name, now, 100*(now/before-1), before)
 		default:
 			fmt.Fprintf(w, "%s: %.2f times the CPU of its floor, %.2f recorded\n", r.name, now, before)
 		}
