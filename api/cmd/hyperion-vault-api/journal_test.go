@@ -286,7 +286,7 @@ func TestFullDisk(t *testing.T) {
 	if status, answer := do(t, "GET", url+"/readyz", "", ""); status != 503 || !strings.Contains(answer, `"journal":"unavailable"`) {
 		t.Errorf("readyz: %d %s", status, answer)
 	}
-	if line := p.wait(t, 1, "the audit journal cannot be written: every operation is refused until it can"); line["folder"] != filepath.Join(dir, "audit") {
+	if line := p.wait(t, 1, "the audit journal cannot be written: every operation is refused until it can"); line["directory"] != filepath.Join(dir, "audit") {
 		t.Errorf("%v", line)
 	}
 	if err := os.Remove(ballast); err != nil {

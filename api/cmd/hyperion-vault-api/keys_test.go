@@ -21,9 +21,9 @@ func TestKeyCommands(t *testing.T) {
 	}{
 		{2, "VAULT_KMS_KEY_ID is not set", []string{"rewrap"}},
 		{2, "invalid argument", []string{"rewrap", "--rate", "x"}},
-		{2, "unknown command", []string{"rewrap", "now"}},
+		{2, "takes no argument, and was given one argument", []string{"rewrap", "now"}},
 		{2, `required flag(s) "identity" not set`, []string{"recover", "a"}},
-		{2, "accepts 1 arg", []string{"recover", "--identity", empty}},
+		{2, "takes NAME, and was given no argument", []string{"recover", "--identity", empty}},
 		{1, "no such file", []string{"recover", "a", "--identity", filepath.Join(dir, "none")}},
 		{1, "holds no identity of age", []string{"recover", "a", "--identity", empty}},
 	} {
