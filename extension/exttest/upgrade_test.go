@@ -62,6 +62,22 @@ func TestUpgradedCatalog(t *testing.T) {
 	})
 }
 
+// TestUpgradeTakesOverAnIndex builds the index of the audit log by name before the update, as docs/UPGRADE.md says. The
+// update must not build another one.
+func TestUpgradeTakesOverAnIndex(t *testing.T) {
+	c := startCluster(t, true)
+	_, admin := c.install(t, "indexed", "0.1.0")
+	admin.exec(`CREATE INDEX CONCURRENTLY audit_log_0_secret_name_at_idx ON vault.audit_log (secret_name COLLATE "C", at)`)
+	built := get[uint32](admin, "SELECT 'vault.audit_log_0_secret_name_at_idx'::regclass::oid")
+	admin.exec("ALTER EXTENSION hyperion_vault UPDATE")
+	if parent := get[string](admin, "SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = $1", built); parent != "vault.audit_log_secret_name_idx" {
+		t.Errorf("the index belongs to %q", parent)
+	}
+	if n := get[int64](admin, "SELECT count(*) FROM pg_index WHERE indrelid = 'vault.audit_log_0'::regclass"); n != 3 {
+		t.Errorf("%d indexes of the first part, want 3", n)
+	}
+}
+
 // Secrets, grants, tokens and rotations of an earlier version are what they were after the update, which happens while
 // clients read and change: the old schema is served by the new library and the new API, as in a rolling upgrade.
 func TestUpgradeUnderLoad(t *testing.T) {
