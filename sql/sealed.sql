@@ -368,7 +368,7 @@ COMMENT ON FUNCTION vault.describe_secret(text) IS 'a secret without its value; 
 
 CREATE FUNCTION vault.describe_secrets(prefix text, after text, page_size integer) RETURNS SETOF vault.secret_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-SET enable_bitmapscan = off SET enable_seqscan = off
+SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off
 AS $$
 DECLARE
     wanted text := coalesce(prefix, '');

@@ -327,8 +327,8 @@ CREATE TABLE vault.supervisor_passes (
     automatic bigint
 );
 
--- One row, made with the first record: where ids begin, and where records go. A new timeline of the log raises the base far enough that no id
--- which a lost primary gave out comes again. Not dumped: where a dump is restored, the base is the highest restored id.
+-- One row, made with the first record: where ids begin, and where records go. A new timeline of the log raises the base far
+-- enough that no id which a lost primary gave out comes again. Not dumped: where a dump is restored, the base is the highest restored id.
 CREATE TABLE vault.audit_numbering (
     only_row boolean NOT NULL DEFAULT true CONSTRAINT audit_numbering_pkey PRIMARY KEY
         CONSTRAINT audit_numbering_only_row CHECK (only_row),
@@ -380,7 +380,8 @@ CREATE INDEX audit_log_at_idx ON vault.audit_log (at, id);
 CREATE INDEX audit_log_secret_name_idx ON vault.audit_log (secret_name COLLATE "C", at);
 
 -- The ids of changes that may be sent again when their answer is lost. Such a change adds its id in its own transaction, so
--- it cannot be made twice. The supervisor deletes ids that are older than any repetition. Not dumped for the same reason.
+-- it cannot be made twice. The supervisor deletes ids that are older than any repetition. Not dumped: no client repeats a
+-- change where a dump is restored.
 CREATE TABLE vault.sent_changes (
     change uuid CONSTRAINT sent_changes_pkey PRIMARY KEY,
     at timestamptz NOT NULL
