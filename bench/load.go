@@ -131,7 +131,7 @@ func (l load) send(p *pipe) error {
 	return err
 }
 
-// receive reads what there is and tells whether the answer is complete.
+// receive reads what there is and reports whether the answer is complete.
 func (p *pipe) receive() (whole bool, err error) {
 	p.in = slices.Grow(p.in, answerRoom/2)
 	n, err := unix.Read(p.fd, p.in[len(p.in):cap(p.in)])
@@ -155,7 +155,7 @@ var (
 	headEnd   = []byte("\r\n\r\n")
 )
 
-// complete tells whether b is one whole answer: it looks at no more of it than that takes.
+// complete reports whether b is one whole answer: it looks at no more of it than that takes.
 func complete(b []byte) (bool, error) {
 	head := bytes.Index(b, headEnd)
 	if head < 0 {

@@ -32,7 +32,7 @@ type socket struct {
 	id   fileID
 }
 
-// fileID tells whether a path still leads to the same file.
+// fileID reports whether a path still leads to the same file.
 type fileID struct{ dev, ino uint64 }
 
 // listen makes the socket file, mode 0660, owned by group where this process may give it away (-1: no wish). Its

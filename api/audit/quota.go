@@ -33,7 +33,7 @@ func bounds(maxBytes int64) (all, refusals bound) {
 	return all, refusals
 }
 
-// takes tells whether size more bytes may wait beside pending. The log hears when that begins and ceases to be so.
+// takes reports whether size more bytes may wait beside pending. The log hears when that begins and ceases to be so.
 func (b *bound) takes(pending, size int64, log *slog.Logger, dir string) bool {
 	refusing := pending+size > b.bytes
 	if refusing && !b.refusing {
@@ -61,14 +61,14 @@ func (j *Journal) hasRoom(size int64, refusals bool) error {
 	return nil
 }
 
-// pressed tells whether so much waits for the primary that some operations will soon be refused.
+// pressed reports whether so much waits for the primary that some operations will soon be refused.
 func (j *Journal) pressed() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.pending > j.refusals.bytes/2
 }
 
-// refusalsOnly tells whether nothing of it succeeded.
+// refusalsOnly reports whether nothing of it succeeded.
 func refusalsOnly(entries []vault.Entry) bool {
 	for i := range entries {
 		if entries[i].Outcome == vault.OutcomeOK {

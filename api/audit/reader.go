@@ -201,7 +201,7 @@ func (j *Journal) dropForSpace() {
 	}
 }
 
-// dropArrived drops all that has arrived, because the disk is full, and tells whether there was any.
+// dropArrived drops all that has arrived, because the disk is full, and reports whether there was any.
 func (j *Journal) dropArrived() (dropped bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

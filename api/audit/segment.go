@@ -178,7 +178,7 @@ func (s *segment) scanTorn(f *os.File, r *bufio.Reader, line []byte, err error) 
 // sector is the least that a disk writes or does not write.
 const sector = 512
 
-// hole tells whether the line that begins at offset at is unreadable because the machine stopped: what was not synced
+// hole reports whether the line that begins at offset at is unreadable because the machine stopped: what was not synced
 // reaches the disk in any order, so pages that were not written may stand before some that were, and they are zeros. No
 // line holds a zero, so a hole is told from any other damage by where it begins (at the end of what was there before, which
 // is the end of a line, or with a sector) and ends (with a sector).

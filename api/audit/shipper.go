@@ -187,7 +187,7 @@ func (s *Shipper) wait(ctx context.Context, idle bool) (over bool, err error) {
 	return false, nil
 }
 
-// drained tells whether everything of a stopped journal has arrived. What could not be made durable stays.
+// drained reports whether everything of a stopped journal has arrived. What could not be made durable stays.
 func (s *Shipper) drained() bool {
 	b, err := s.c.Journal.nextBatch()
 	return err == nil && len(b.records) == 0

@@ -60,7 +60,7 @@ func (r register) attempt(in input) register {
 	return r
 }
 
-// step tells whether the answer is right in r, and what r is afterwards.
+// step reports whether the answer is right in r, and what r is afterwards.
 func (r register) step(in input, out output) (register, bool) {
 	switch out.Outcome {
 	case missing:
@@ -99,7 +99,7 @@ func (r register) observe(out output) (register, bool) {
 	return r, out.Value == r.value
 }
 
-// checkable tells whether e is a part of the history that must be linearizable: what was said not to have happened has
+// checkable reports whether e is a part of the history that must be linearizable: what was said not to have happened has
 // had no effect, and a local read promises less.
 func checkable(e entry) bool {
 	return e.In.Kind != local && e.Out.Outcome != failed && (e.change() || e.Out.Outcome != unknown)

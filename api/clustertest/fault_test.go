@@ -197,7 +197,7 @@ func (l *load) readOnlyEverywhere() bool {
 	return true
 }
 
-// readsAndRefuses tells whether since then every node has answered 20 local reads and a change was refused. deletes tells
+// readsAndRefuses reports whether since then every node has answered 20 local reads and a change was refused. deletes tells
 // whether those, which need no data key, may be acknowledged.
 func (l *load) readsAndRefuses(since time.Duration, deletes bool) bool {
 	reads, refused := make([]int, size), 0

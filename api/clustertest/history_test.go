@@ -73,10 +73,10 @@ func (e entry) change() bool {
 	return e.In.Kind == create || e.In.Kind == update || e.In.Kind == rotate || e.In.Kind == remove
 }
 
-// acknowledged tells whether a change was said to be done.
+// acknowledged reports whether a change was said to be done.
 func (e entry) acknowledged() bool { return e.change() && e.Out.Outcome == ok }
 
-// keyed tells whether a change needs a data key, and so the key service: a delete needs none.
+// keyed reports whether a change needs a data key, and so the key service: a delete needs none.
 func (e entry) keyed() bool { return e.change() && e.In.Kind != remove }
 
 // history is what all clients did. Its methods may be called by several goroutines.

@@ -119,7 +119,7 @@ func idOf(h http.Header) string {
 	return hex.EncodeToString(b[:])
 }
 
-// isRequestID tells whether s is 1 to 64 of A-Z a-z 0-9 . _ -
+// isRequestID reports whether s is 1 to 64 of A-Z a-z 0-9 . _ -
 func isRequestID(s string) bool {
 	if len(s) < 1 || len(s) > 64 {
 		return false

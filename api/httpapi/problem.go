@@ -61,7 +61,7 @@ func problemOf(err error, requestID string) problem {
 	return p
 }
 
-// refusedUs tells whether it was this server that was refused, by the key
+// refusedUs reports whether it was this server that was refused, by the key
 // service, and not its client: such a refusal has a cause.
 func refusedUs(err error) bool {
 	e, ok := errors.AsType[*core.Error](err)

@@ -175,7 +175,7 @@ func outage(key string, why error) error {
 	return core.Wrap(m.code, f, "%s", m.msg)
 }
 
-// Circuit tells whether KMS is taken to be away.
+// Circuit reports whether KMS is taken to be away.
 func (k *AWS) Circuit() Circuit {
 	c := k.breaker.state()
 	if why := k.breaker.reason(); c.Open && why != nil {
@@ -260,7 +260,7 @@ func (k *AWS) Current(ctx context.Context) (string, error) {
 	return aws.ToString(m.Arn), nil
 }
 
-// names tells whether arn can be the ARN of the configured key: an answer for another key is refused. What an alias
+// names reports whether arn can be the ARN of the configured key: an answer for another key is refused. What an alias
 // stands for is KMS's to say.
 func (k *AWS) names(arn string) bool {
 	if !isKeyARN(arn) {

@@ -283,7 +283,7 @@ func statusOf(err error) (int, bool) {
 	return r.Response.StatusCode, true
 }
 
-// broke tells whether a connection ended in the middle of an answer.
+// broke reports whether a connection ended in the middle of an answer.
 func broke(err error) bool {
 	_, op := errors.AsType[*net.OpError](err)
 	return op || errors.Is(err, io.ErrUnexpectedEOF)

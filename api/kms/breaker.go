@@ -83,7 +83,7 @@ func (b *breaker) state() Circuit {
 	return Circuit{Open: b.open(), Refused: b.refused.Load()}
 }
 
-// allow tells whether an attempt may be made; who made it tells done, with the same turn, what came of it.
+// allow reports whether an attempt may be made; who made it tells done, with the same turn, what came of it.
 func (b *breaker) allow() (turn uint64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -65,7 +65,7 @@ func (m *meter) Check(ctx context.Context) error {
 	return err
 }
 
-// doubtful tells whether data keys may be neither made nor unwrapped, whatever Check says: the last call failed.
+// doubtful reports whether data keys may be neither made nor unwrapped, whatever Check says: the last call failed.
 func (m *meter) doubtful() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -26,7 +26,7 @@ type readiness struct {
 	tried *attempts     // of that question
 }
 
-// Check tells whether Generate and Unwrap could be served now. An answer of the inner keeper holds for two seconds, a
+// Check reports whether Generate and Unwrap could be served now. An answer of the inner keeper holds for two seconds, a
 // failure for one. After that it is asked again, in the background and one question at a time; who comes while it is
 // being asked, or is taken to be away, gets the last answer at once, and who has it asked waits for half a second.
 func (k *Cache) Check(ctx context.Context) error {

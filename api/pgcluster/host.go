@@ -77,7 +77,7 @@ func (h *hostList) pick() *Host {
 	return best
 }
 
-// hasUntried tells whether there is a host that has not just failed.
+// hasUntried reports whether there is a host that has not just failed.
 func (h *hostList) hasUntried() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -176,7 +176,7 @@ func (h *hostList) timeline() uint32 {
 	return h.newest
 }
 
-// isOutdated tells whether a primary of a newer timeline has been seen.
+// isOutdated reports whether a primary of a newer timeline has been seen.
 func (h *hostList) isOutdated(timeline uint32) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

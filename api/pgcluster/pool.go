@@ -261,7 +261,7 @@ func (p *Pool) Dial(ctx context.Context) (*pgx.Conn, error) {
 	return nil, last
 }
 
-// startWork tells whether something may start in the background; it then calls p.work.Done.
+// startWork reports whether something may start in the background; it then calls p.work.Done.
 func (p *Pool) startWork() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

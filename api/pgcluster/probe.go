@@ -50,7 +50,7 @@ func (p *Pool) probe(x *Host, coming bool) error {
 	return c.Close(ctx)
 }
 
-// answers tells whether a host answers anybody. A refusal is an answer too.
+// answers reports whether a host answers anybody. A refusal is an answer too.
 func (p *Pool) answers(x *Host) bool {
 	x.probing.Lock()
 	defer x.probing.Unlock()

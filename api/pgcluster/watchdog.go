@@ -27,7 +27,7 @@ func (p *Pool) startWatchdog(l *connState, most time.Duration) *watchdog {
 	return w
 }
 
-// stop ends the watch and tells whether it has cut the connection.
+// stop ends the watch and reports whether it has cut the connection.
 func (w *watchdog) stop() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

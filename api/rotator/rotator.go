@@ -221,7 +221,7 @@ func (r *Rotator) batch(ctx context.Context) (n int, sick bool) {
 	return len(claims), err != nil || away.Load()
 }
 
-// cutOff tells whether it is the key service that a rotation failed for, and not that one secret.
+// cutOff reports whether it is the key service that a rotation failed for, and not that one secret.
 func (r *Rotator) cutOff(ctx context.Context) bool {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
 	defer cancel()

@@ -144,14 +144,14 @@ func missing(pg *pgconn.PgError) bool {
 	return false
 }
 
-// overtaken tells whether a function that began before an update of the schema did not find a table by the name that it
+// overtaken reports whether a function that began before an update of the schema did not find a table by the name that it
 // had until then. The statement did nothing, and finds the new function when it is sent again.
 func overtaken(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pg.Code == "42P01" && pg.Where != ""
 }
 
-// untrusted tells whether a server's certificate was refused, here or there.
+// untrusted reports whether a server's certificate was refused, here or there.
 func untrusted(err error) bool {
 	_, refused := errors.AsType[*tls.CertificateVerificationError](err)
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err) // the modes that ask for no name verify by themselves
@@ -159,7 +159,7 @@ func untrusted(err error) bool {
 	return refused || unknown || invalid
 }
 
-// permanent tells whether trying again is pointless, once every host was tried: wrong credentials, no such database, a
+// permanent reports whether trying again is pointless, once every host was tried: wrong credentials, no such database, a
 // certificate that is not trusted, a privilege that is missing, a
 // schema that does not fit, a connection pooler.
 func permanent(err error) bool {
@@ -173,7 +173,7 @@ func permanent(err error) bool {
 	return ok && (strings.HasPrefix(pg.Code, "28") || strings.HasPrefix(pg.Code, "3D") || pg.Code == stateNoPrivilege)
 }
 
-// conclusive tells whether a refusal comes from what the change asks for or from the rows it would have changed. Any
+// conclusive reports whether a refusal comes from what the change asks for or from the rows it would have changed. Any
 // other one, as of a lock that somebody holds, says nothing about an earlier try whose answer was lost: that may be who
 // holds the lock.
 func conclusive(err error) bool {
@@ -194,7 +194,7 @@ func conclusive(err error) bool {
 	return false
 }
 
-// demoted tells whether a definite refusal means that the server is no longer, or
+// demoted reports whether a definite refusal means that the server is no longer, or
 // not yet, the one to ask.
 func demoted(err error) bool {
 	if errors.Is(err, pgcluster.ErrInRecovery) {
@@ -211,7 +211,7 @@ func demoted(err error) bool {
 	return strings.HasPrefix(pg.Code, "08")
 }
 
-// transient tells whether a read may simply be asked again: the connection or the
+// transient reports whether a read may simply be asked again: the connection or the
 // server went away, or a standby's replay cancelled it.
 func transient(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
@@ -221,7 +221,7 @@ func transient(err error) bool {
 	return demoted(err) || strings.HasPrefix(pg.Code, "40") || strings.HasPrefix(pg.Code, "53")
 }
 
-// malformed tells whether a row arrived that this code cannot read.
+// malformed reports whether a row arrived that this code cannot read.
 func malformed(err error) bool {
 	if _, ok := errors.AsType[pgx.ScanArgError](err); ok {
 		return true

@@ -264,7 +264,7 @@ func askEach(ctx context.Context, questions []readQuestion, ask askFunc) ([]read
 	return all, nil
 }
 
-// ofOneRow tells whether an error may be about one row of many.
+// ofOneRow reports whether an error may be about one row of many.
 func ofOneRow(err error) bool {
 	switch core.CodeOf(err) {
 	case core.Corrupt, core.Internal, core.Invalid:

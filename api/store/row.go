@@ -115,7 +115,7 @@ func (f *secretFields) targets() []any {
 		&f.schedule, &f.zone, &f.window, &f.paused, &f.keep, &f.created, &f.updated, &f.revision}
 }
 
-// wellFormed tells whether every column but tags and policy holds what its constraints promise.
+// wellFormed reports whether every column but tags and policy holds what its constraints promise.
 func (f *secretFields) wellFormed() bool {
 	return f.id.Valid && f.name.Valid && f.kind.Valid && f.ctype.Valid && f.about.Valid && f.zone.Valid && f.grace.Valid &&
 		f.current.Valid && f.current.Int64 >= 1 && f.revision.Valid && f.revision.Int64 >= 1 && f.paused.Valid && f.keep.Valid && finite(f.next) &&
@@ -212,14 +212,14 @@ func (f *storedFields) targets() []any {
 		&f.sealed, &f.createdAt, &f.expiresAt}
 }
 
-// wellFormed tells whether every column holds what its constraints promise.
+// wellFormed reports whether every column holds what its constraints promise.
 func (f *storedFields) wellFormed() bool {
 	return f.id.Valid && f.name.Valid && f.ctype.Valid && f.kind.Valid && f.key.Valid && f.envelope.Valid &&
 		f.current.Valid && f.current.Int64 >= 1 && f.version.Valid && f.version.Int64 >= 1 &&
 		f.createdAt.Valid && finite(f.createdAt) && finite(f.expiresAt)
 }
 
-// finite tells whether a time is null or one that JSON can show: one that is not would fail a whole answer.
+// finite reports whether a time is null or one that JSON can show: one that is not would fail a whole answer.
 func finite(t pgtype.Timestamptz) bool {
 	return t.InfinityModifier == pgtype.Finite && t.Time.UTC().Year() > 0 && t.Time.UTC().Year() <= 9999
 }

@@ -71,7 +71,7 @@ func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, by vault.Aut
 	})
 }
 
-// landed tells whether the version with this very nonce is stored. A nonce is
+// landed reports whether the version with this very nonce is stored. A nonce is
 // random and used once, so no other change can be taken for this one. Only another
 // in its place shows that it was not made, be it of another secret, since no version of a name is made twice: a version
 // that is gone may have been it.

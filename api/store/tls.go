@@ -42,7 +42,7 @@ func (t TLS) modeFor(host string) Mode {
 	}
 }
 
-// loopback tells whether nothing that is sent to the host leaves the machine.
+// loopback reports whether nothing that is sent to the host leaves the machine.
 func loopback(host string) bool {
 	if strings.HasPrefix(host, "/") || strings.EqualFold(host, "localhost") {
 		return true

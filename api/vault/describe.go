@@ -36,7 +36,7 @@ func (a *attempt) list(ctx context.Context, prefix, after string, limit int, f F
 	if err != nil {
 		return Page{}, a.invalid(ctx, err)
 	}
-	// One more than asked for tells whether there is a next page.
+	// One more than asked for reports whether there is a next page.
 	secrets, i, err := a.v.c.Store.DescribeSecrets(ctx, a.by, prefix, after, limit+1, f)
 	if err := a.found(i, err); err != nil {
 		return Page{}, err

@@ -73,7 +73,7 @@ func (r *refusals) of(p netip.Prefix, at time.Time) *refuser {
 	return x
 }
 
-// empty tells whether the bucket of an address is, without taking from it.
+// empty reports whether the bucket of an address is, without taking from it.
 func (r *refusals) empty(a netip.Addr, at time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -87,7 +87,7 @@ func (r *refusals) take(a netip.Addr, at time.Time) bool {
 	return r.of(NetworkOf(a), at).bucket.AllowN(at, 1)
 }
 
-// notice tells whether a request that is refused without a look gets the record that stands for the others, and counts
+// notice reports whether a request that is refused without a look gets the record that stands for the others, and counts
 // it if not.
 func (r *refusals) notice(a netip.Addr, at time.Time) bool {
 	r.mu.Lock()

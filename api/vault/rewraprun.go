@@ -199,7 +199,7 @@ func (r *rewrapRun) each(ctx context.Context, f func(StoredKey) bool) error {
 	}
 }
 
-// passOver tells whether k is not worth a question: it could not be moved before, or nothing under its master key can.
+// passOver reports whether k is not worth a question: it could not be moved before, or nothing under its master key can.
 func (r *rewrapRun) passOver(k StoredKey) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

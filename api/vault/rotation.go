@@ -111,5 +111,5 @@ type Rotations interface {
 // ErrClaimLost is in the chain of the error of a worker whose claim is no longer its own.
 var ErrClaimLost = core.Errorf(core.Stale, "the claim on the rotation is lost")
 
-// IsClaimLost tells whether err means that the rotation is somebody else's by now, or was called off.
+// IsClaimLost reports whether err means that the rotation is somebody else's by now, or was called off.
 func IsClaimLost(err error) bool { return errors.Is(err, ErrClaimLost) }

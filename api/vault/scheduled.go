@@ -227,7 +227,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// wellFormed tells whether what is stored of s is what the door would have stored: a value is about to be bound to it.
+// wellFormed reports whether what is stored of s is what the door would have stored: a value is about to be bound to it.
 func (s *Secret) wellFormed() error {
 	if ct, err := core.ParseContentType(string(s.ContentType)); err != nil || ct != s.ContentType {
 		return errCorrupt()

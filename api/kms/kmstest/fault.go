@@ -27,7 +27,7 @@ type Fault struct {
 	Change func(answer map[string]any)
 }
 
-// changesAnswer tells whether there must be a right answer to spoil.
+// changesAnswer reports whether there must be a right answer to spoil.
 func (f Fault) changesAnswer() bool { return f.SlowBody || f.Change != nil }
 
 // Errors of AWS, as faults.

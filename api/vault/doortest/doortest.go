@@ -148,7 +148,7 @@ func (k *Keeper) HandedOut() (all, unwiped int) {
 	return len(k.out), unwiped
 }
 
-// IsWiped tells whether all bytes are zero.
+// IsWiped reports whether all bytes are zero.
 func IsWiped(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 // sorted returns the secrets below a prefix, after a name.

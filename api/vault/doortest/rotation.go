@@ -318,7 +318,7 @@ func (s *Store) ChangesSince(_ context.Context, by vault.Credential, after vault
 	return page, who, nil
 }
 
-// knows tells whether a place is zero or that of one of the first n changes.
+// knows reports whether a place is zero or that of one of the first n changes.
 func (s *Store) knows(p vault.Place, n int) bool {
 	return p == vault.Place{} || p.ID > 0 && p.ID <= int64(n) && s.changes[p.ID-1].Place == p
 }
