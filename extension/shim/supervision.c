@@ -128,7 +128,8 @@ LeaveSupervision(int code, Datum arg)
 }
 
 /*
- * Note that this process is the supervisor of its database, until it ends.
+ * Note that this process is the supervisor of its database, until it ends. Changes from before the first supervisor of a
+ * server were not noted, so it takes it that there are some: to announce nothing does no harm.
  */
 void
 HvNoteSupervisor(void)
@@ -137,6 +138,7 @@ HvNoteSupervisor(void)
 	supervision->database = MyDatabaseId;
 	supervision->latch = MyLatch;
 	SpinLockRelease(&supervision->mutex);
+	pg_atomic_write_u32(&supervision->changed, 1);
 	before_shmem_exit(LeaveSupervision, (Datum) 0);
 }
 
