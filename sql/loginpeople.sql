@@ -130,7 +130,7 @@ DECLARE
     raw bytea := sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
     made text := 'hvi_' || rtrim(translate(encode(raw, 'base64'), '+/', '-_'), '=');
 BEGIN
-    PERFORM vault.require_manager('*');
+    PERFORM vault.require_issuer(create_secret_id.mount, create_secret_id.name);
     PERFORM vault.admit_change('auth_configure', what);
     PERFORM vault.put_secret_id(gen_random_uuid(), create_secret_id.mount, create_secret_id.name, sha256(convert_to(made, 'UTF8')),
                                 extract(epoch FROM create_secret_id.ttl)::bigint, create_secret_id.uses, create_secret_id.bound_cidrs,
@@ -153,7 +153,7 @@ AS $$
 DECLARE
     what text := vault.login_target(destroy_secret_id.mount, destroy_secret_id.name);
 BEGIN
-    PERFORM vault.require_manager('*');
+    PERFORM vault.require_issuer(destroy_secret_id.mount, destroy_secret_id.name);
     PERFORM vault.admit_change('auth_configure', what);
     PERFORM vault.delete_secret_id(destroy_secret_id.mount, destroy_secret_id.name, destroy_secret_id.accessor, vault.local_origin());
 EXCEPTION
@@ -193,7 +193,7 @@ CREATE FUNCTION vault.secret_id_list(mount text, name text) RETURNS SETOF vault.
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM vault.require_manager('*');
+    PERFORM vault.require_issuer(secret_id_list.mount, secret_id_list.name);
     RETURN QUERY SELECT x.* FROM vault.list_secret_ids(secret_id_list.mount, secret_id_list.name, NULL, NULL) x;
 END
 $$;

@@ -96,6 +96,8 @@ BEGIN
         RETURN CASE WHEN NOT EXISTS (SELECT FROM vault.visible_names(caller, scopes, CASE WHEN wanted IN ('list', 'watch', 'status')
                                                                                      THEN vault.all_actions() ELSE ARRAY[wanted] END))
                     THEN 'grant' END;
+    ELSIF wanted = 'issue' THEN
+        RETURN CASE WHEN NOT vault.may_issue(caller, scopes, target) THEN 'grant' END;
     ELSIF wanted = 'list' AND scopes IS NOT NULL THEN
         RETURN CASE WHEN NOT EXISTS (SELECT FROM unnest(vault.all_actions()) a
                                      WHERE vault.may(caller, a, target) AND vault.scopes_allow(scopes, a, target)) THEN 'grant' END;

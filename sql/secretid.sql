@@ -6,6 +6,41 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT ROW(s.id, s.uses_left, s.bound_cidrs::text[], s.created_at, s.expires_at)::vault.secret_id_info $$;
 COMMENT ON FUNCTION vault.secret_id_of(vault.secret_ids) IS 'the public part of a row';
 
+CREATE FUNCTION vault.may_issue(caller oid, scopes jsonb, target text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+DECLARE
+    l vault.login_roles;
+BEGIN
+    IF vault.refusal(caller, scopes, 'manage', '*') IS NULL THEN
+        RETURN true;
+    END IF;
+    -- Who may grant to others all that a login gives may also hand out what logs in. The answer is the same for a login
+    -- role that does not exist.
+    SELECT * INTO l FROM vault.login_roles x
+    WHERE x.mount = split_part(may_issue.target, '/', 1) AND x.name = split_part(may_issue.target, '/', 2);
+    RETURN (SELECT count(*) > 0 AND bool_and(EXISTS (
+                SELECT FROM vault.visible_names(may_issue.caller, may_issue.scopes, '{manage}') m
+                WHERE m.first COLLATE "C" <= v.first AND v.beyond COLLATE "C" <= m.beyond))
+            FROM vault.visible_names(l.role, l.scopes) v);
+END
+$$;
+COMMENT ON FUNCTION vault.may_issue(oid, jsonb, text)
+    IS 'whether a role may hand out secret ids of a login role, named mount/name: it manages every name that the login reaches';
+
+CREATE FUNCTION vault.require_issuer(mount text, name text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF vault.may_issue(vault.outer_role(), NULL, require_issuer.mount || '/' || require_issuer.name) IS NOT TRUE THEN
+        RAISE EXCEPTION 'permission denied to manage the secret ids of "%"', vault.login_target(require_issuer.mount, require_issuer.name)
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = 'This needs the action manage on every name on which the login role has a right.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.require_issuer(text, text) IS 'raises unless the calling role may hand out secret ids of a login role';
+
 CREATE FUNCTION vault.found_secret_id(fingerprint bytea) RETURNS vault.secret_ids
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

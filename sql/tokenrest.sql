@@ -71,6 +71,31 @@ $$;
 COMMENT ON FUNCTION vault.token_rule(vault.decision, bytea, uuid)
     IS 'a token over which the caller has a say; null: its own; raises as if there were none';
 
+CREATE FUNCTION vault.batch_token_of(d vault.decision, claims jsonb) RETURNS vault.token_info
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    -- It is stored nowhere, so it has no accessor.
+    SELECT ROW(NULL, claims ->> 'name', d.acting, l.mount, NULL, d.scopes,
+               CASE WHEN jsonb_typeof(claims -> 'bound_cidrs') = 'array'
+                    THEN ARRAY(SELECT c FROM jsonb_array_elements_text(claims -> 'bound_cidrs') c) END,
+               false, extract(epoch FROM (claims ->> 'expires_at')::timestamptz - (claims ->> 'issued_at')::timestamptz)::bigint,
+               (claims ->> 'issued_at')::timestamptz, (claims ->> 'expires_at')::timestamptz,
+               (claims ->> 'expires_at')::timestamptz, NULL)::vault.token_info
+    FROM vault.login_roles l WHERE l.id = (claims ->> 'login_role')::uuid
+$$;
+COMMENT ON FUNCTION vault.batch_token_of(vault.decision, jsonb) IS 'what a batch token says of itself';
+
+CREATE FUNCTION vault.require_stored(claims jsonb, accessor uuid, what text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF require_stored.claims IS NOT NULL AND require_stored.accessor IS NULL THEN
+        RAISE EXCEPTION 'a batch token cannot be %', require_stored.what USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.require_stored(jsonb, uuid, text) IS 'raises for the caller''s own token if it is a batch token';
+
 CREATE FUNCTION vault.token_as(fingerprint bytea, address inet, claims jsonb, accessor uuid)
 RETURNS TABLE (cause text, actor text, acting text, token vault.token_info)
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -79,7 +104,9 @@ DECLARE
     d vault.decision := vault.decide(token_as.fingerprint, token_as.address, token_as.claims, 'self', NULL);
 BEGIN
     RETURN QUERY SELECT d.cause, d.actor, d.acting,
-                        CASE WHEN d.cause IS NULL THEN vault.token_of(vault.token_rule(d, token_as.fingerprint, token_as.accessor)) END;
+                        CASE WHEN d.cause IS NOT NULL THEN NULL
+                             WHEN token_as.accessor IS NULL AND token_as.claims IS NOT NULL THEN vault.batch_token_of(d, token_as.claims)
+                             ELSE vault.token_of(vault.token_rule(d, token_as.fingerprint, token_as.accessor)) END;
 END
 $$;
 COMMENT ON FUNCTION vault.token_as(bytea, inet, jsonb, uuid) IS 'a token without its fingerprint; null: the caller''s own';
@@ -117,6 +144,7 @@ DECLARE
     d vault.decision := vault.decide(renew_token_as.fingerprint, renew_token_as.address, renew_token_as.claims, 'self', NULL);
 BEGIN
     PERFORM vault.raise_refused(d, 'renew', 'token');
+    PERFORM vault.require_stored(renew_token_as.claims, renew_token_as.accessor, 'renewed');
     RETURN vault.extend_token((vault.token_rule(d, renew_token_as.fingerprint, renew_token_as.accessor)).id, renew_token_as.increment_secs,
                               vault.origin_of(d, renew_token_as.address, renew_token_as.node, renew_token_as.request_id));
 END
@@ -131,6 +159,7 @@ DECLARE
     d vault.decision := vault.decide(revoke_token_as.fingerprint, revoke_token_as.address, revoke_token_as.claims, 'self', NULL);
 BEGIN
     PERFORM vault.raise_refused(d, 'revoke', 'token');
+    PERFORM vault.require_stored(revoke_token_as.claims, revoke_token_as.accessor, 'revoked alone');
     RETURN vault.end_token((vault.token_rule(d, revoke_token_as.fingerprint, revoke_token_as.accessor)).id,
                            vault.origin_of(d, revoke_token_as.address, revoke_token_as.node, revoke_token_as.request_id));
 END

@@ -132,7 +132,7 @@ func mountAndRole(c *gin.Context) string {
 }
 
 // configureLogin reads the body of a change and makes it. A body is needed unless optional.
-func configureLogin[T any](s *server, c *gin.Context, fields []string, optional bool, change func(object) (T, error)) (out T, ok bool) {
+func configureLogin[T any](s *server, c *gin.Context, reject func(*gin.Context, vault.Action, error), fields []string, optional bool, change func(object) (T, error)) (out T, ok bool) {
 	o := object{}
 	var body []byte
 	var err error
@@ -147,12 +147,12 @@ func configureLogin[T any](s *server, c *gin.Context, fields []string, optional 
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, vault.ActionAuthConfigure, mountAndRole(c), err)
+		reject(c, vault.ActionAuthConfigure, err)
 		return out, false
 	}
 	out, err = change(o)
 	if bad, is := err.(*badField); is {
-		s.reject(c, vault.ActionAuthConfigure, mountAndRole(c), bad.err)
+		reject(c, vault.ActionAuthConfigure, bad.err)
 		return out, false
 	}
 	if err != nil {
@@ -160,6 +160,11 @@ func configureLogin[T any](s *server, c *gin.Context, fields []string, optional 
 		return out, false
 	}
 	return out, true
+}
+
+// rejectLogin is reject for a request about a login method or one of its roles.
+func (s *server) rejectLogin(c *gin.Context, action vault.Action, err error) {
+	s.reject(c, action, mountAndRole(c), err)
 }
 
 // badField is an error in the body, about which the door has not heard yet.
@@ -210,7 +215,7 @@ func (s *server) showLoginMethod(c *gin.Context) {
 }
 
 func (s *server) putLoginMethod(c *gin.Context) {
-	m, ok := configureLogin(s, c, loginMethodFields, false, func(o object) (m vault.LoginMethod, err error) {
+	m, ok := configureLogin(s, c, s.rejectLogin, loginMethodFields, false, func(o object) (m vault.LoginMethod, err error) {
 		m = vault.LoginMethod{Mount: c.Param("mount"), Config: copyOf(o["config"])}
 		kind, err := o.text("kind")
 		if err == nil {
@@ -272,7 +277,7 @@ func (s *server) answerLoginRole(c *gin.Context, r vault.LoginRole, err error) {
 }
 
 func (s *server) putLoginRole(c *gin.Context) {
-	r, ok := configureLogin(s, c, loginRoleFields, false, func(o object) (vault.LoginRole, error) {
+	r, ok := configureLogin(s, c, s.rejectLogin, loginRoleFields, false, func(o object) (vault.LoginRole, error) {
 		r, err := decodeLoginRole(o)
 		if err != nil {
 			return r, &badField{err}

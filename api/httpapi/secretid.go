@@ -24,7 +24,7 @@ func (s *server) listSecretIDs(c *gin.Context) {
 		err = ferr
 	}
 	if err != nil {
-		s.reject(c, vault.ActionAuthList, mountAndRole(c), err)
+		s.rejectIssue(c, vault.ActionAuthList, err)
 		return
 	}
 	all, err := s.Vault.LoginAdmin(caller).SecretIDs(c.Request.Context(), c.Param("mount"), c.Param("role"), after, limit)
@@ -70,7 +70,7 @@ func secretIDAccessor(text string) ([16]byte, error) {
 
 // createSecretID answers the one time with the secret id itself.
 func (s *server) createSecretID(c *gin.Context) {
-	b, ok := configureLogin(s, c, secretIDFields, true, func(o object) (b secretIDBody, err error) {
+	b, ok := configureLogin(s, c, s.rejectIssue, secretIDFields, true, func(o object) (b secretIDBody, err error) {
 		var r vault.SecretIDRequest
 		if _, given := o["ttl_secs"]; given {
 			if r.TTL, err = secondsOf(o, "ttl_secs", 0); err != nil {
@@ -114,8 +114,13 @@ func (s *server) deleteSecretID(c *gin.Context) {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, vault.ActionAuthConfigure, mountAndRole(c), err)
+		s.rejectIssue(c, vault.ActionAuthConfigure, err)
 		return
 	}
 	s.done(c, s.loginAdmin(c).DeleteSecretID(c.Request.Context(), c.Param("mount"), c.Param("role"), accessor))
+}
+
+// rejectIssue is reject for a request about secret ids, which more callers may make than other requests about logins.
+func (s *server) rejectIssue(c *gin.Context, action vault.Action, err error) {
+	s.fail(c, s.Vault.RejectIssue(c.Request.Context(), callerOf(c), action, mountAndRole(c), err))
 }

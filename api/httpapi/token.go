@@ -28,8 +28,8 @@ var (
 
 // tokenBody is the metadata of a token as JSON.
 type tokenBody struct {
-	Token        string        `json:"token,omitempty"` // when it is created, and never again
-	Accessor     vault.TokenID `json:"accessor"`
+	Token        string        `json:"token,omitempty"`    // when it is created, and never again
+	Accessor     string        `json:"accessor,omitempty"` // a batch token has none
 	Name         string        `json:"name"`
 	Role         string        `json:"role"`
 	Method       string        `json:"method"`
@@ -46,9 +46,12 @@ type tokenBody struct {
 
 func tokenBodyOf(t vault.TokenInfo) tokenBody {
 	b := tokenBody{
-		Accessor: t.ID, Name: t.Name, Role: t.Role, Method: t.Method, Scopes: t.Scopes, BoundCIDRs: t.BoundCIDRs, Renewable: t.Renewable,
+		Name: t.Name, Role: t.Role, Method: t.Method, Scopes: t.Scopes, BoundCIDRs: t.BoundCIDRs, Renewable: t.Renewable,
 		TTLSecs: int64(t.TTL / time.Second), CreatedAt: t.CreatedAt.UTC(), ExpiresAt: orNil(t.ExpiresAt),
 		MaxExpiresAt: orNil(t.MaxExpiresAt), RevokedAt: orNil(t.RevokedAt),
+	}
+	if t.ID != (vault.TokenID{}) {
+		b.Accessor = t.ID.String()
 	}
 	if t.Parent != (vault.TokenID{}) {
 		b.Parent = t.Parent.String()

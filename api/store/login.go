@@ -153,7 +153,15 @@ func (d *DB) PutTokenKey(ctx context.Context, k vault.TokenKey, expected [16]byt
 // configuring is a change of what logins are configured with. Each may be sent twice: it sets a state, or says that it is
 // not there any more.
 func configuring[T any](text signedText, by vault.Author, args []any, row pgx.RowToFunc[T]) change[T] {
-	signedBy := text.by(by, "manage", "", args)
+	return loginChange(text.by(by, "manage", "", args), by, row)
+}
+
+// issuing is a change of the secret ids of a login role, which the target names.
+func issuing[T any](text signedText, by vault.Author, target string, args []any, row pgx.RowToFunc[T]) change[T] {
+	return loginChange(text.by(by, vault.RightIssue, target, args), by, row)
+}
+
+func loginChange[T any](signedBy func(legacy bool) (string, []any, error), by vault.Author, row pgx.RowToFunc[T]) change[T] {
 	return change[T]{
 		text: func(legacy bool) (string, []any, error) {
 			if legacy {

@@ -14,11 +14,16 @@ import (
 
 // managed is a list for those who may manage everything.
 func managed[T any](columns, from string, by vault.Credential, args []any, row func(scanner) (T, bool, error)) decidedQuery[T] {
+	return listedFor("'manage', NULL", columns, from, by, args, row)
+}
+
+// listedFor is a list for those who have a right on a name, which right holds as two expressions.
+func listedFor[T any](right, columns, from string, by vault.Credential, args []any, row func(scanner) (T, bool, error)) decidedQuery[T] {
 	numbered := fill(from, 0, len(args))
 	decided := fill(from, 3, len(args))
 	return decidedQuery[T]{
 		by: by, right: "manage", args: args, row: row, legacy: noLegacy, undecided: "SELECT " + columns + " FROM " + numbered + " x",
-		sql: "SELECT d.cause, d.actor, d.acting, " + columns + " FROM vault.decide($1::bytea, $2::inet, $3::jsonb, 'manage', NULL) d" +
+		sql: "SELECT d.cause, d.actor, d.acting, " + columns + " FROM vault.decide($1::bytea, $2::inet, $3::jsonb, " + right + ") d" +
 			" LEFT JOIN LATERAL (SELECT f.* FROM " + decided + " f WHERE d.cause IS NULL) x ON true",
 	}
 }
@@ -155,7 +160,7 @@ func (d *DB) EndBatchTokens(ctx context.Context, mount, name string, by vault.Au
 
 // SecretIDs implements vault.Logins.
 func (d *DB) SecretIDs(ctx context.Context, by vault.Credential, mount, name string, after [16]byte, limit int, f vault.Freshness) ([]vault.SecretIDInfo, vault.Identity, error) {
-	return decidedRead(ctx, d, f, managed(secretIDList, "vault.list_secret_ids($%d::text, $%d::text, $%d::uuid, $%d::integer)", by,
+	return decidedRead(ctx, d, f, listedFor("'issue', $4::text || '/' || $5::text", secretIDList, "vault.list_secret_ids($%d::text, $%d::text, $%d::uuid, $%d::integer)", by,
 		[]any{mount, name, after, int32(limit)}, scanSecretID))
 }
 
@@ -168,7 +173,7 @@ func (d *DB) PutSecretID(ctx context.Context, mount, name string, s vault.NewSec
 	if len(s.BoundCIDRs) > 0 {
 		cidrs = s.BoundCIDRs
 	}
-	c := configuring(putSecretID, by, []any{s.ID, mount, name, s.Fingerprint[:], orNull(seconds(s.TTL)), orNull(s.Uses), cidrs}, oneRow(scanSecretID))
+	c := issuing(putSecretID, by, mount+"/"+name, []any{s.ID, mount, name, s.Fingerprint[:], orNull(seconds(s.TTL)), orNull(s.Uses), cidrs}, oneRow(scanSecretID))
 	c.landed = nil
 	return perform(ctx, d, c)
 }
@@ -177,6 +182,6 @@ var deleteSecretID = signed("SELECT vault.delete_secret_id($1::text, $2::text, $
 
 // DeleteSecretID implements vault.Logins.
 func (d *DB) DeleteSecretID(ctx context.Context, mount, name string, accessor [16]byte, by vault.Author) error {
-	_, err := perform(ctx, d, configuring(deleteSecretID, by, []any{mount, name, accessor}, pgx.RowTo[bool]))
+	_, err := perform(ctx, d, issuing(deleteSecretID, by, mount+"/"+name, []any{mount, name, accessor}, pgx.RowTo[bool]))
 	return err
 }

@@ -199,10 +199,10 @@ func tokenInfo(scan scanner) (t vault.TokenInfo, ok bool, err error) {
 	var ttl *int64
 	var created, expires, most, revoked pgtype.Timestamptz // one that is infinite must not hide the others
 	err = scan(&id, &name, &role, &method, &parent, &scopes, &t.BoundCIDRs, &renewable, &ttl, &created, &expires, &most, &revoked)
-	if err != nil || id == nil {
+	if err != nil || name == nil {
 		return t, false, err
 	}
-	t.ID, t.Parent = vault.TokenID(*id), vault.TokenID(orZero(parent))
+	t.ID, t.Parent = vault.TokenID(orZero(id)), vault.TokenID(orZero(parent)) // a batch token has no id
 	t.Name, t.Role, t.Method, t.Renewable = orZero(name), orZero(role), orZero(method), orZero(renewable)
 	t.TTL = time.Duration(orZero(ttl)) * time.Second
 	t.CreatedAt, t.ExpiresAt, t.MaxExpiresAt, t.RevokedAt = shownTime(created), shownTime(expires), shownTime(most), shownTime(revoked)

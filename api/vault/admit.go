@@ -78,6 +78,9 @@ func (a *attempt) decide(ctx context.Context, f Freshness) error {
 	case ActionGrant, ActionRevoke:
 		right = RightSelf // on which pattern the right is needed is not known here
 	}
+	if a.issuing && a.entry.Name != "" {
+		right, name = RightIssue, a.entry.Name
+	}
 	i, err := a.v.c.Store.Decide(ctx, a.by, right, name, f)
 	a.note(i)
 	if err == nil {
@@ -104,9 +107,19 @@ var onPrimary = Freshness{Primary: true}
 // the right learns only that; then cause is recorded and returned. cause must carry a core code and hold no value. It does
 // so even when the client has gone, or has taken all of its time to send the request.
 func (v *Vault) Reject(ctx context.Context, c Caller, action Action, name string, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.c.RecordTimeout)
+	return v.try(c, action, name, 0).reject(ctx, cause)
+}
+
+// RejectIssue is Reject for a request about the secret ids of the login role that mount/name names.
+func (v *Vault) RejectIssue(ctx context.Context, c Caller, action Action, target string, cause error) error {
+	a := v.try(c, action, target, 0)
+	a.issuing = true
+	return a.reject(ctx, cause)
+}
+
+func (a *attempt) reject(ctx context.Context, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.v.c.RecordTimeout)
 	defer cancel()
-	a := v.try(c, action, name, 0)
 	return a.serve(ctx, func(ctx context.Context) error {
 		return a.invalid(ctx, cause)
 	})

@@ -108,6 +108,9 @@ func isRefusal(err error) bool {
 // RightSelf stands for no right: it only asks who the caller is.
 const RightSelf = "self"
 
+// RightIssue is the right to hand out secret ids of the login role that mount/name names.
+const RightIssue = "issue"
+
 // rights are what the store decides about an action, where it has another name than the action.
 var rights = map[Action]string{
 	ActionCreate: "create", ActionRead: "read", ActionUpdate: "update", ActionDelete: "delete", ActionRotate: "rotate",

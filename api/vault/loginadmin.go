@@ -76,6 +76,17 @@ func loginTarget(name string) string {
 	return ""
 }
 
+// issuing returns what changes and lists secret ids: who may is another question there.
+func (l LoginAdmin) issuing() LoginAdmin {
+	try := l.try
+	l.try = func(action Action, name string) *attempt {
+		a := try(action, name)
+		a.issuing = true
+		return a
+	}
+	return l
+}
+
 // listLogin runs a list.
 func listLogin[T any](ctx context.Context, l LoginAdmin, name string, list func(context.Context, *attempt) (T, Identity, error)) (out T, _ error) {
 	a := l.try(ActionAuthList, name)
@@ -263,9 +274,11 @@ func (l LoginAdmin) EndBatchTokens(ctx context.Context, mount, name string) (Log
 	})
 }
 
+// The secret ids of a login role are for those who have the right manage on every name that a login as this role reaches.
+
 // SecretIDs returns at most limit secret ids of a role, with accessors after the given one, in their order.
 func (l LoginAdmin) SecretIDs(ctx context.Context, mount, name string, after [16]byte, limit int) ([]SecretIDInfo, error) {
-	return listLogin(ctx, l, mount+"/"+name, func(ctx context.Context, a *attempt) ([]SecretIDInfo, Identity, error) {
+	return listLogin(ctx, l.issuing(), mount+"/"+name, func(ctx context.Context, a *attempt) ([]SecretIDInfo, Identity, error) {
 		if limit < 1 || limit > MaxPageSize {
 			return nil, Identity{}, a.invalid(ctx, core.Errorf(core.Invalid, "limit must be between 1 and %d", MaxPageSize))
 		}
@@ -284,7 +297,7 @@ type SecretIDRequest struct {
 // NotFound.
 func (l LoginAdmin) CreateSecretID(ctx context.Context, mount, name string, r SecretIDRequest) (token.Token, SecretIDInfo, error) {
 	var made token.Token
-	info, err := changeLogin(ctx, l, mount+"/"+name, func(context.Context, *attempt) error {
+	info, err := changeLogin(ctx, l.issuing(), mount+"/"+name, func(context.Context, *attempt) error {
 		switch {
 		case r.TTL != 0 && (r.TTL < time.Second || r.TTL > MaxSecretIDTTL):
 			return core.Errorf(core.Invalid, "a secret id's lifetime must be between 1 s and %d s", MaxSecretIDTTL/time.Second)
@@ -312,7 +325,7 @@ func (l LoginAdmin) CreateSecretID(ctx context.Context, mount, name string, r Se
 
 // DeleteSecretID destroys a secret id. Errors: Invalid, NotFound.
 func (l LoginAdmin) DeleteSecretID(ctx context.Context, mount, name string, accessor [16]byte) error {
-	_, err := changeLogin(ctx, l, mount+"/"+name, named(mount, name), func(ctx context.Context, by Author) (bool, error) {
+	_, err := changeLogin(ctx, l.issuing(), mount+"/"+name, named(mount, name), func(ctx context.Context, by Author) (bool, error) {
 		return true, l.v.c.Logins.DeleteSecretID(ctx, mount, name, accessor, by)
 	})
 	return err

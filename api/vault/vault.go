@@ -130,6 +130,8 @@ type attempt struct {
 	// allRefused: the operation succeeded as a whole, and each of its names was refused.
 	allRefused bool
 	each       []Entry // recorded in place of entry when there are any: each name's of a batch, with its outcome
+	counts     int     // as how many requests of a quota; 0 = one
+	issuing    bool    // it is about the secret ids of the login role that entry names
 	change     bool    // its success is recorded by the store, in the change's own transaction
 	// unrecorded: it is one of many refusals that have one record together.
 	unrecorded bool

@@ -329,6 +329,7 @@ func TestBatchToken(t *testing.T) {
 	if a.TokenType != "batch" || a.Renewable || a.Accessor != "" || !strings.HasPrefix(a.ClientToken, "hvb_") {
 		t.Fatalf("logged in as %+v", a)
 	}
+	r.wantOwn(a.ClientToken)
 	wantRead(t, r.s.URL, "web/a", a.ClientToken, 200)
 	wantRead(t, r.s.URL, "other", a.ClientToken, 403)
 	t.Run("ErrTampered", func(t *testing.T) {
@@ -532,4 +533,111 @@ func TestLoginConfiguration(t *testing.T) {
 	r.admin("DELETE", "/v1/auth/approle", "", 204)
 	r.admin("DELETE", "/v1/auth/approle", "", 404)
 	wantRead(t, r.s.URL, "web/a", a.ClientToken, 200) // a stored token outlives the method that issued it
+}
+
+// wantOwn asks for a batch token with itself, and tries to renew and to revoke it.
+func (r *rig) wantOwn(batch string) {
+	r.t.Helper()
+	with := header{"Authorization": "Bearer " + batch}
+	var own struct {
+		Name, Role, Method, Accessor string
+		Renewable                    bool
+		TTLSecs                      int64     `json:"ttl_secs"`
+		ExpiresAt                    time.Time `json:"expires_at"`
+	}
+	status, answer := do(r.t, "GET", r.s.URL+"/v1/tokens/self", "", with)
+	if err := json.Unmarshal([]byte(answer), &own); err != nil || status != 200 {
+		r.t.Fatalf("its own: %d %s", status, answer)
+	}
+	if own.Role != "hv_login_web" || own.Method != "ci" || own.Accessor != "" || own.Renewable || own.TTLSecs != 900 || time.Until(own.ExpiresAt) > 15*time.Minute {
+		r.t.Errorf("its own: %s", answer)
+	}
+	for path, method := range map[string]string{"/v1/tokens/self/renew": "POST", "/v1/tokens/self": "DELETE"} {
+		if status, answer := do(r.t, method, r.s.URL+path, "", with); status != 400 || !strings.Contains(answer, "a batch token cannot be") {
+			r.t.Errorf("%s %s: %d %s", method, path, status, answer)
+		}
+	}
+	if status, answer := do(r.t, "GET", r.s.URL+"/v1/tokens/00000000-0000-4000-8000-000000000001", "", with); status != 404 {
+		r.t.Errorf("another: %d %s", status, answer)
+	}
+}
+
+// TestWhoIssuesSecretIDs: who manages every name that a login reaches may hand out secret ids for it, by REST and by SQL.
+func TestWhoIssuesSecretIDs(t *testing.T) {
+	r := newRig(t)
+	for _, role := range []string{"hv_issuer", "hv_login_wide", "hv_login_none"} {
+		r.db.MustExec(t, "DO $$ BEGIN CREATE ROLE "+role+"; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+	}
+	r.db.MustExec(t, "SELECT vault.grant_access('hv_issuer', 'web/*', '{manage}')")
+	r.db.MustExec(t, "SELECT vault.grant_access('hv_login_wide', 'web/*', '{read}'), vault.grant_access('hv_login_wide', 'other', '{read}')")
+	r.admin("PUT", "/v1/auth/approle", `{"kind":"approle"}`, 200)
+	for name, body := range map[string]string{
+		"web":      `{"role":"hv_login_web"}`,
+		"wide":     `{"role":"hv_login_wide"}`,
+		"scoped":   `{"role":"hv_login_wide","scope":[{"pattern":"web/*","actions":["read"]}]}`,
+		"none":     `{"role":"hv_login_none"}`,
+		"admin":    `{"role":"vault_admin"}`,
+		"adminweb": `{"role":"vault_admin","scope":[{"pattern":"web/a","actions":["read","manage"]}]}`,
+	} {
+		r.admin("PUT", "/v1/auth/approle/roles/"+name, body, 200)
+	}
+	whole := r.admin("POST", "/v1/tokens", `{"name":"issuer","role":"hv_issuer"}`, 201)["token"].(string)
+	narrow := r.admin("POST", "/v1/tokens", `{"name":"narrow","role":"hv_issuer","scope":[{"pattern":"web/a","actions":["manage"]}]}`, 201)["token"].(string)
+	for _, c := range []struct {
+		role          string
+		whole, narrow int
+	}{{"web", 201, 403}, {"wide", 403, 403}, {"scoped", 201, 403}, {"none", 403, 403}, {"admin", 403, 403}, {"adminweb", 201, 201}, {"missing", 403, 403}} {
+		for _, by := range []struct {
+			token string
+			want  int
+		}{{whole, c.whole}, {narrow, c.narrow}} {
+			r.issue(c.role, by.token, by.want)
+		}
+		r.issueSQL(c.role, c.whole == 201)
+	}
+	r.admin("POST", "/v1/auth/approle/roles/none/secret-ids", "", 201)
+	// What the role is granted later counts at once.
+	r.db.MustExec(t, "SELECT vault.grant_access('hv_login_web', 'other', '{read}')")
+	defer r.db.MustExec(t, "SELECT vault.revoke_access('hv_login_web', 'other', '{read}')")
+	r.issue("web", whole, 403)
+}
+
+// issue makes, lists and destroys a secret id.
+func (r *rig) issue(role, token string, want int) {
+	r.t.Helper()
+	path, with := r.s.URL+"/v1/auth/approle/roles/"+role+"/secret-ids", header{"Authorization": "Bearer " + token, "Content-Type": "application/json"}
+	status, answer := do(r.t, "POST", path, `{"ttl_secs":60}`, with)
+	var made struct {
+		Accessor string `json:"secret_id_accessor"`
+	}
+	if err := json.Unmarshal([]byte(answer), &made); err != nil || status != want {
+		r.t.Fatalf("a secret id of %s: %d %s", role, status, answer)
+	}
+	list, destroy := 200, 204
+	if want == 403 {
+		list, destroy, made.Accessor = 403, 403, "00000000-0000-4000-8000-000000000001"
+	}
+	if status, answer := do(r.t, "GET", path, "", with); status != list {
+		r.t.Errorf("the secret ids of %s: %d %s", role, status, answer)
+	}
+	if status, answer := do(r.t, "DELETE", path+"/"+made.Accessor, "", with); status != destroy {
+		r.t.Errorf("destroying one of %s: %d %s", role, status, answer)
+	}
+	if want == 201 {
+		if status, answer := do(r.t, "POST", path, `{"ttl_secs":-1}`, with); status != 400 {
+			r.t.Errorf("a malformed request: %d %s", status, answer)
+		}
+	}
+}
+
+func (r *rig) issueSQL(role string, may bool) {
+	r.t.Helper()
+	c := r.db.MustConnect(r.t, vaulttest.Superuser)
+	if _, err := c.Exec(r.t.Context(), "SET ROLE hv_issuer"); err != nil {
+		r.t.Fatal(err)
+	}
+	_, err := c.Exec(r.t.Context(), "SELECT vault.create_secret_id('approle', '"+role+"'), (SELECT count(*) FROM vault.secret_id_list('approle', '"+role+"'))")
+	if (err == nil) != may {
+		r.t.Errorf("SQL for %s: %v", role, err)
+	}
 }
