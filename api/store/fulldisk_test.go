@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -18,15 +20,20 @@ import (
 const diskChild = "HV_TEST_DISK"
 
 // TestReallyFullDisk runs itself in a mount namespace of its own, where the server's data is on a small disk.
-func TestReallyFullDisk(t *testing.T) {
+func TestReallyFullDisk(t *testing.T) { onOwnMounts(t, fillDisk) }
+
+// TestReallyFullLog is the same for the write-ahead log alone.
+func TestReallyFullLog(t *testing.T) { onOwnMounts(t, fillLog) }
+
+func onOwnMounts(t *testing.T, test func(*testing.T)) {
 	if os.Getenv(diskChild) != "" {
-		fillDisk(t)
+		test(t)
 		return
 	}
 	if os.Geteuid() != 0 {
 		t.Skip("mounts a small file system, as root")
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestReallyFullDisk$", "-test.v")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), diskChild+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
@@ -86,5 +93,63 @@ func fillDisk(t *testing.T) {
 	must(t, only(d.CreateSecret(t.Context(), newSecret("after"), origin("x"))))
 	if s.holds(d, vault.ConditionChangesFail) {
 		t.Error("the condition has not ended")
+	}
+}
+
+// logOnSmallDisk moves the write-ahead log to a file system of 64 MB.
+func (s *server) logOnSmallDisk() (wal string) {
+	s.t.Helper()
+	s.stop()
+	wal = filepath.Join(s.data, "pg_wal")
+	copied := filepath.Join(s.dir, "wal")
+	must(s.t, syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
+	s.MustRun(s.t, "cp", "-a", wal, copied)
+	must(s.t, syscall.Mount("tmpfs", wal, "tmpfs", 0, fmt.Sprintf("size=64m,mode=0700,uid=%d", s.UID())))
+	s.t.Cleanup(func() { must(s.t, syscall.Unmount(wal, syscall.MNT_DETACH)) })
+	s.MustRun(s.t, "cp", "-a", copied+"/.", wal)
+	s.restart()
+	return wal
+}
+
+// fillLog: a server that cannot write its log stops. Each change until then, and each one after it, says that the database
+// is away, and why. When there is space and the server is started again, changes go on and none is lost.
+func fillLog(t *testing.T) {
+	s := newServer(t)
+	ballast := filepath.Join(s.logOnSmallDisk(), "ballast")
+	d := s.open()
+	must(t, d.CheckWriter(t.Context()))
+	if err := os.WriteFile(ballast, make([]byte, 64<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	made, refused := 0, 0
+	for i := 0; refused < 5 && i < 40000; i++ { // the segment that there is has space for some
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		err := only(d.CreateSecret(ctx, newSecret(fmt.Sprintf("fill/%d", i)), origin("x")))
+		cancel()
+		if err == nil && refused == 0 {
+			made++
+			continue
+		}
+		refused++
+		if core.CodeOf(err) != core.Unavailable || core.MessageOf(err) == "" {
+			t.Errorf("change %d is answered %v", i, err)
+		}
+		t.Logf("change %d is answered %q", i, core.MessageOf(err))
+	}
+	if made == 0 || refused < 5 {
+		t.Fatalf("%d changes were made and %d refused", made, refused)
+	}
+	if err := d.CheckWriter(t.Context()); core.CodeOf(err) != core.Unavailable {
+		t.Errorf("readiness says %v", err)
+	}
+	must(t, os.Remove(ballast))
+	s.stop()
+	s.restart()
+	s.eventually("it is ready again", func() bool { return d.CheckWriter(t.Context()) == nil })
+	must(t, only(d.CreateSecret(t.Context(), newSecret("after"), origin("x"))))
+	for _, i := range []int{0, made - 1} {
+		if v := s.version(d, fmt.Sprintf("fill/%d", i)); v != 1 {
+			t.Errorf("version %d is read of what was acknowledged", v)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package exttest
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -157,6 +158,7 @@ func fill(t *testing.T, api *vaulttest.Server, admin *session) {
 		admin.script(`SELECT vault.set_login_method('approle', 'approle');
 			SELECT vault.set_login_role('approle', 'reader', 'dump_reader');
 			SELECT vault.create_secret_id('approle', 'reader', '1 day', 3, '{127.0.0.0/8}');
+			SELECT vault.put_secret_id(gen_random_uuid(), 'approle', 'reader', sha256('` + dumpedSecretID + `'), NULL, 100, NULL, vault.local_origin());
 			SELECT vault.set_login_role('approle', 'gone', 'dump_gone');
 			SELECT vault.create_secret_id('approle', 'gone');`)
 		c.must(http.StatusOK, "POST", "/v1/admin/token-key", "", nil)
@@ -169,6 +171,33 @@ func fill(t *testing.T, api *vaulttest.Server, admin *session) {
 	admin.exec("SELECT vault.read_secret('sql/one')")
 	if err := admin.try("SELECT vault.read_secret('sql/absent')"); err == nil {
 		t.Fatal("read what is not there")
+	}
+}
+
+// dumpedSecretID is a secret id that fill makes.
+const dumpedSecretID = "hvi_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+// checkLogin logs in with a secret id that was dumped, and reads what its role may read and no more.
+func checkLogin(t *testing.T, admin *session, url string) {
+	t.Helper()
+	roleID := get[string](admin, "SELECT id::text FROM vault.login_role_list('approle') WHERE name = 'reader'")
+	anybody := &client{t, url, ""}
+	status, answer := anybody.do("POST", "/v1/auth/approle/login", "", map[string]string{"role_id": roleID, "secret_id": dumpedSecretID})
+	var out struct {
+		Auth struct {
+			Token string `json:"client_token"`
+		}
+	}
+	if err := json.Unmarshal([]byte(answer), &out); err != nil || status != http.StatusOK {
+		t.Fatalf("a login after the restore: %d %s", status, answer)
+	}
+	reader := &client{t, url, out.Auth.Token}
+	if v := reader.read("sql/one", ""); v != "value of sql/one 2" {
+		t.Errorf("a login reads %q", v)
+	}
+	reader.must(http.StatusForbidden, "GET", "/v1/secrets/rest/one", "", nil)
+	if status, answer := anybody.do("POST", "/v1/auth/approle/login", "", map[string]string{"role_id": roleID, "secret_id": "hvi_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"}); status != http.StatusBadRequest {
+		t.Errorf("a login with another secret id: %d %s", status, answer)
 	}
 }
 
@@ -227,6 +256,9 @@ func checkRestored(t *testing.T, c cluster, target *vaulttest.DB, old *vaulttest
 		}
 	}
 	withOldToken.must(http.StatusNotFound, "GET", "/v1/secrets/rest/gone", "", nil)
+	if len(column(admin, "SELECT mount FROM vault.login_methods")) > 0 { // the schema of 0.1.0 has none to dump
+		checkLogin(t, admin, api.URL)
+	}
 	// New rows have numbers beyond those that were restored.
 	withOldToken.must(http.StatusCreated, "POST", "/v1/secrets", "", map[string]any{"name": "rest/new", "kind": "manual", "value": "new"})
 	withOldToken.must(http.StatusCreated, "POST", "/v1/secrets", "", map[string]any{"name": "rest/gone", "kind": "manual", "value": "again"})

@@ -1,0 +1,93 @@
+package exttest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+)
+
+const (
+	timingRounds = 300
+	// alike is how far the medians of two classes may be apart. A comparison that stops early is apart by much more, as the
+	// control shows.
+	alike = 1.1
+)
+
+// timed returns by how much the statement is slower with the slower one of two arguments, as the ratio of the medians of
+// many rounds in random order. The statement repeats its work for its second parameter, and is timed in the server.
+func (s *session) timed(work string, classes [2][]byte, repeats int) float64 {
+	s.t.Helper()
+	var took [2][]float64
+	for range timingRounds {
+		for _, i := range rand.Perm(2) {
+			took[i] = append(took[i], get[float64](s, "SELECT pg_temp.timed($1, $2, $3)", work, classes[i], repeats))
+		}
+	}
+	var medians [2]float64
+	for i := range took {
+		slices.Sort(took[i])
+		medians[i] = took[i][len(took[i])/2]
+	}
+	return max(medians[0], medians[1]) / min(medians[0], medians[1])
+}
+
+// TestTiming compares how long fingerprints are compared that differ in their first byte and in their last one.
+func TestTiming(t *testing.T) {
+	c := sharedCluster(t)
+	db := c.NewDB(t)
+	s := c.connect(t, db.Name, vaulttest.Superuser)
+	s.exec(`CREATE FUNCTION pg_temp.timed(work text, candidate bytea, repeats int) RETURNS float8 LANGUAGE plpgsql AS $$
+		DECLARE began timestamptz; n bigint;
+		BEGIN
+			began := clock_timestamp();
+			EXECUTE work USING candidate, repeats INTO n;
+			RETURN extract(epoch FROM clock_timestamp() - began);
+		END $$`)
+	s.exec("CREATE TEMP TABLE kept AS SELECT $1::bytea AS long", make([]byte, 8192))
+	first, last := make([]byte, 8192), make([]byte, 8192)
+	first[0], last[8191] = 1, 1
+	long := [2][]byte{first, last}
+
+	t.Run("Control", func(t *testing.T) {
+		// PostgreSQL's own comparison stops at the first difference.
+		if r := s.timed("SELECT count(*) FROM kept, generate_series(1, $2) g WHERE long = $1 AND g > 0", long, 2000); r < alike {
+			t.Skipf("the clock of this machine does not tell a comparison that stops early (ratio %.3f)", r)
+		}
+	})
+	t.Run("SameBytes", func(t *testing.T) {
+		r := s.timed("SELECT count(*) FROM kept, generate_series(1, $2) g WHERE vault.same_bytes(long, $1)", long, 300)
+		t.Logf("ratio %.3f", r)
+		if r > alike {
+			t.Errorf("vault.same_bytes takes %.2f times as long for one place of the difference as for another", r)
+		}
+	})
+	stored := make([]byte, 32)
+	for i := range stored {
+		stored[i] = byte(i)
+	}
+	// The index finds rows by the first eight bytes, so both candidates meet the row.
+	early, late := slices.Clone(stored), slices.Clone(stored)
+	early[8]++
+	late[31]++
+	s.script(`CREATE ROLE timing; SELECT vault.set_login_method('approle', 'approle'); SELECT vault.set_login_role('approle', 'timing', 'timing');`)
+	t.Cleanup(func() { s.script("SELECT vault.drop_login_method('approle'); DROP ROLE timing") })
+	s.exec(`SELECT vault.put_secret_id(gen_random_uuid(), 'approle', 'timing', $1, NULL, NULL, NULL, ROW('n', 'a', NULL, NULL, NULL)::vault.audit_origin)`, stored)
+	s.exec(`INSERT INTO vault.tokens (id, name, fingerprint, holder, method, renewable, created_at)
+		SELECT gen_random_uuid(), 'timing', $1, x.holder, 'token', false, now() FROM vault.login_roles x WHERE x.name = 'timing'`, stored)
+	for _, what := range []string{"secret_id", "token"} {
+		t.Run(what, func(t *testing.T) {
+			work := fmt.Sprintf("SELECT count((vault.found_%s($1)).id) FROM generate_series(1, $2) g WHERE g > 0", what)
+			if n := get[int64](s, work[:len(work)-len(" FROM generate_series(1, $2) g WHERE g > 0")], stored); n != 1 {
+				t.Fatalf("the stored one is found %d times", n)
+			}
+			r := s.timed(work, [2][]byte{early, late}, 50)
+			t.Logf("ratio %.3f", r)
+			if r > alike {
+				t.Errorf("vault.found_%s takes %.2f times as long for one place of the difference as for another", what, r)
+			}
+		})
+	}
+}
