@@ -64,12 +64,17 @@ func (q *Quota) Set(l Limits) {
 
 // Take takes one from the bucket of a principal. When there is none, ok is false and retry is when there will be.
 func (q *Quota) Take(k Kind, of Key, at time.Time) (retry time.Duration, ok bool) {
-	return q.table(k).use(of, at, true)
+	return q.TakeN(k, of, 1, at)
+}
+
+// TakeN is Take for a request that counts as n. One that counts as more than a full bucket takes a full one.
+func (q *Quota) TakeN(k Kind, of Key, n int, at time.Time) (retry time.Duration, ok bool) {
+	return q.table(k).use(of, at, n, true)
 }
 
 // Look is Take that leaves the bucket as it is.
 func (q *Quota) Look(k Kind, of Key, at time.Time) (retry time.Duration, ok bool) {
-	return q.table(k).use(of, at, false)
+	return q.table(k).use(of, at, 1, false)
 }
 
 // Forget drops the bucket of a principal that there turned out not to be, so that invented ones take no memory.
@@ -117,7 +122,7 @@ func (t *table) set(r Rate) {
 	t.now, t.before = nil, nil
 }
 
-func (t *table) use(of Key, at time.Time, take bool) (retry time.Duration, ok bool) {
+func (t *table) use(of Key, at time.Time, n int, take bool) (retry time.Duration, ok bool) {
 	if r := t.rate.Load(); r == nil || r.Unlimited() {
 		return 0, true
 	}
@@ -127,16 +132,17 @@ func (t *table) use(of Key, at time.Time, take bool) (retry time.Duration, ok bo
 	if r.Unlimited() {
 		return 0, true
 	}
+	n = min(max(n, 1), r.N)
 	bucket := t.bucket(of, r, at)
-	if take && bucket.AllowN(at, 1) {
+	if take && bucket.AllowN(at, n) {
 		return 0, true
 	}
 	left := bucket.TokensAt(at)
-	if !take && left >= 1 {
+	if !take && left >= float64(n) {
 		return 0, true
 	}
 	t.refused.Add(1)
-	return time.Duration((1 - left) * float64(r.interval())), false
+	return time.Duration((float64(n) - left) * float64(r.interval())), false
 }
 
 // bucket returns the bucket of a principal, a full one if it is new; the mutex is held.

@@ -44,6 +44,9 @@ func (b Batch) Wipe() {
 // Unauthenticated, Denied, Invalid, Unavailable and what else the store answers for all names at once.
 func (v *Vault) BatchRead(ctx context.Context, c Caller, names []string) (Batch, error) {
 	a := v.try(c, ActionRead, "", 0)
+	if len(names) <= MaxBatch {
+		a.counts = len(distinct(names))
+	}
 	var out Batch
 	leaves := false
 	defer func() {
@@ -67,6 +70,14 @@ func (v *Vault) BatchRead(ctx context.Context, c Caller, names []string) (Batch,
 	}
 	leaves = true
 	return out, nil
+}
+
+func distinct(names []string) map[string]bool {
+	all := make(map[string]bool, len(names))
+	for _, n := range names {
+		all[n] = true
+	}
+	return all
 }
 
 func checkBatch(names []string) error {

@@ -39,7 +39,7 @@ func (a *attempt) withinQuota(act func(context.Context) error) func(context.Cont
 		if changesNothing(a.entry.Action) {
 			kind = quota.Reads
 		}
-		if retry, ok := a.v.quota.Take(kind, key, a.v.c.Clock()); !ok {
+		if retry, ok := a.v.quota.TakeN(kind, key, a.counts, a.v.c.Clock()); !ok {
 			return a.overQuota(kind, retry, "the quota of %s is used up: it is %s", kind, a.v.quota.Rate(kind))
 		}
 		err := act(ctx)

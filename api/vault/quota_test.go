@@ -50,6 +50,34 @@ func (d *door) another(t *testing.T, role, name string) vault.Caller {
 	return vault.Caller{Addr: d.reader.Addr, Bearer: vault.Bearer(made.Reveal())}
 }
 
+// A batch read counts as many times as it has different names; one of more names than the quota takes all of it.
+func TestQuotaOfBatchReads(t *testing.T) {
+	d := newDoor(t)
+	d.mustCreate(t, "a", marker)
+	one := d.tokenOf(t, "app", "app-1")
+	d.limit(t, "4/m", "0", "0")
+	read := func(names ...string) string {
+		b, err := d.BatchRead(t.Context(), one, names)
+		b.Wipe()
+		return over(err)
+	}
+	for i, want := range []string{"", "reads 15s", "reads 30s"} {
+		if got := read([][]string{{"a", "x", "y", "a"}, {"x", "a"}, {"x", "y", "a"}}[i]...); got != want {
+			t.Errorf("batch %d: %q, want %q", i, got, want)
+		}
+	}
+	*d.now = d.now.Add(time.Minute)
+	if got := read("1", "2", "3", "4", "5", "6"); got != "" {
+		t.Errorf("more names than the quota: %q", got)
+	}
+	if got := read("a"); got != "reads 15s" {
+		t.Errorf("after it: %q", got)
+	}
+	if got := read("1", "2", "3", "4", "5", "6"); got != "reads 1m0s" {
+		t.Errorf("more names again: %q", got)
+	}
+}
+
 func TestQuotaOfReads(t *testing.T) {
 	d := newDoor(t)
 	d.mustCreate(t, "a", marker)
