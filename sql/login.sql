@@ -21,7 +21,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     known text[] := CASE kind || CASE WHEN of_role THEN ' role' ELSE '' END
-        WHEN 'jwt' THEN '{issuer,static_keys,jwks_url,discovery_url,ca_pem,bound_audiences,algorithms,clock_skew_secs,default_role}'
+        WHEN 'jwt' THEN '{issuer,static_keys,jwks_url,discovery_url,ca_pem,bound_audiences,algorithms,clock_skew_secs,default_role,token_review_url,token_review_token_file}'
         WHEN 'jwt role' THEN '{bound_audiences,bound_subject,bound_claims,bound_claims_glob,user_claim,max_age_secs}'
         WHEN 'approle role' THEN '{secret_id_ttl_secs,secret_id_num_uses,secret_id_bound_cidrs}'
         WHEN 'cert role' THEN '{allowed_common_names,allowed_dns_sans,allowed_uri_sans,allowed_email_sans,allowed_organizational_units,allowed_fingerprints}'

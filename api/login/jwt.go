@@ -37,6 +37,11 @@ func (v *Verifier) JWT(ctx context.Context, m vault.LoginMethod, r vault.LoginRo
 	if cause := judge(token, c, issuer.method, role, v.c.Clock()); cause != "" {
 		return vault.LoginSubject{}, refuse(cause)
 	}
+	if issuer.review != nil {
+		if err := issuer.review.check(ctx, raw, token, role); err != nil {
+			return vault.LoginSubject{}, err
+		}
+	}
 	return subjectOf(c, role, r.Name)
 }
 

@@ -34,6 +34,8 @@ type jwtMethod struct {
 	Algorithms   []jose.SignatureAlgorithm
 	Skew         time.Duration // that the clocks may differ by
 	DefaultRole  string
+	ReviewURL    string // of the Kubernetes API server that is asked about each token; "" = none is
+	ReviewToken  string // the file with the token that is presented to it; "" = the client's own token
 }
 
 // jwtMethodText is how the settings of a JWT method are written.
@@ -47,6 +49,8 @@ type jwtMethodText struct {
 	Algorithms   []string `json:"algorithms"`
 	Skew         *int64   `json:"clock_skew_secs"`
 	DefaultRole  string   `json:"default_role"`
+	ReviewURL    string   `json:"token_review_url"`
+	ReviewToken  string   `json:"token_review_token_file"`
 }
 
 func parseJWTMethod(config json.RawMessage) (jwtMethod, error) {
@@ -64,7 +68,11 @@ func parseJWTMethod(config json.RawMessage) (jwtMethod, error) {
 	if err != nil {
 		return jwtMethod{}, err
 	}
+	if err := checkReview(raw.ReviewURL, raw.ReviewToken); err != nil {
+		return jwtMethod{}, err
+	}
 	m := jwtMethod{
+		ReviewURL: raw.ReviewURL, ReviewToken: raw.ReviewToken,
 		Issuer: raw.Issuer, JWKSURL: raw.JWKSURL, DiscoveryURL: raw.DiscoveryURL, Audiences: raw.Audiences,
 		Skew: time.Duration(skew) * time.Second, DefaultRole: raw.DefaultRole,
 	}

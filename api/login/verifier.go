@@ -39,6 +39,7 @@ type issuer struct {
 	config   string
 	method   jwtMethod
 	keys     *keySet
+	review   *review // nil = none
 }
 
 // New returns a Verifier. It fetches nothing before the first login.
@@ -61,7 +62,11 @@ func (v *Verifier) issuerOf(m vault.LoginMethod) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := &issuer{revision: m.Revision, config: string(m.Config), method: method, keys: v.newKeySet(method)}
+	f := newFetcher(method.Roots, v.c.LocalKeys)
+	made := &issuer{revision: m.Revision, config: string(m.Config), method: method, keys: v.newKeySet(method, f)}
+	if method.ReviewURL != "" {
+		made.review = &review{f: f, url: method.ReviewURL, tokenFile: method.ReviewToken}
+	}
 	// A standby may show an older revision than the one that was seen last, so revisions are compared for equality only.
 	if known == nil && len(v.issuers) >= maxIssuers {
 		clear(v.issuers)
@@ -70,9 +75,8 @@ func (v *Verifier) issuerOf(m vault.LoginMethod) (*issuer, error) {
 	return made, nil
 }
 
-func (v *Verifier) newKeySet(m jwtMethod) *keySet {
+func (v *Verifier) newKeySet(m jwtMethod, f *fetcher) *keySet {
 	s := &keySet{algorithms: m.Algorithms, now: v.c.Clock, keys: m.StaticKeys}
-	f := newFetcher(m.Roots, v.c.LocalKeys)
 	switch {
 	case m.JWKSURL != "":
 		s.fetch = func(ctx context.Context) ([]jose.JSONWebKey, error) { return f.keys(ctx, m.JWKSURL) }

@@ -99,6 +99,7 @@ const (
 	CauseLoginAudience    LoginCause = "login_audience"    // meant for another audience
 	CauseLoginLifetime    LoginCause = "login_lifetime"    // expired, not valid yet, or without an end
 	CauseLoginClaims      LoginCause = "login_claims"      // a bound claim is missing or has another value
+	CauseLoginReview      LoginCause = "login_review"      // the Kubernetes cluster does not vouch for the token
 	CauseLoginCertificate LoginCause = "login_certificate" // none, expired, or none that the role allows
 )
 
