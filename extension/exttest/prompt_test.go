@@ -20,7 +20,7 @@ func TestInterruptPromptly(t *testing.T) {
 	db := c.NewDB(t)
 	vaulttest.NewServer(t, db)
 	admin := c.connect(t, db.Name, vaulttest.Superuser)
-	admin.exec("SELECT vault.create_secret('small', 'x'), vault.create_secret('large', repeat('0123456789abcdef', 65536))")
+	admin.exec("SELECT vault.create_secret('small', 'x'), vault.create_secret('large', repeat('0123456789abcdef', 4096))")
 	admin.exec("SELECT count(vault.create_secret('many/' || g, 'x')) FROM generate_series(1, 300) g")
 	const loop = " FROM (SELECT generate_series(1, 1000000000) AS g) s"
 	statements := map[string]string{
@@ -29,7 +29,7 @@ func TestInterruptPromptly(t *testing.T) {
 		"read large":  "SELECT count(vault.read_secret('large'))" + loop,
 		"verify":      "SELECT count(vault.verify('small', g::text))" + loop,
 		"update":      "SELECT count(vault.update_secret('small', g::text, NULL))" + loop,
-		"write large": "SELECT count(vault.update_secret('large', repeat('0123456789abcdef', 65536), NULL))" + loop,
+		"write large": "SELECT count(vault.update_secret('large', repeat('0123456789abcdef', 4096), NULL))" + loop,
 		"refused":     "DO $$ BEGIN LOOP BEGIN PERFORM vault.read_secret('absent'); EXCEPTION WHEN undefined_object THEN END; END LOOP; END $$",
 		"list":        "SELECT count(n) FROM (SELECT (SELECT count(*) FROM vault.list_secrets('many')) AS n" + loop + ") x",
 		"read many":   "SELECT count(v) FROM (SELECT (SELECT count(vault.read_secret('many/' || m)) FROM generate_series(1, 300 + g * 0) m) AS v" + loop + ") x",

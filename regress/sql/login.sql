@@ -76,11 +76,15 @@ SET ROLE regress_vault_web;
 SELECT try($$SELECT vault.set_login_method('mine', 'approle')$$);
 SELECT try($$SELECT * FROM vault.login_method_list()$$);
 RESET ROLE;
+-- but whoever manages every name that a login reaches hands out its secret ids
 SELECT vault.grant_access('regress_vault_web', 'web/*', '{manage}');
 SET ROLE regress_vault_web;
 SELECT try($$SELECT vault.set_login_method('mine', 'approle')$$);
 SELECT try($$SELECT vault.create_secret_id('approle', 'web')$$);
-SELECT try($$SELECT * FROM vault.secret_id_list('approle', 'web')$$);
+SELECT count(vault.destroy_secret_id('approle', 'web', id)) FROM vault.secret_id_list('approle', 'web');
+SELECT try($$SELECT vault.create_secret_id('approle', 'missing')$$);
+SELECT try($$SELECT * FROM vault.secret_id_list('kubernetes', 'missing')$$);
+SELECT try($$SELECT vault.destroy_secret_id('approle', 'missing', '00000000-0000-4000-8000-000000000001')$$);
 SELECT try($$SELECT vault.revoke_batch_tokens('kubernetes', 'web')$$);
 RESET ROLE;
 SELECT vault.revoke_access('regress_vault_web', 'web/*', '{manage}');
