@@ -170,6 +170,8 @@ CREATE TABLE vault.access_grants (
     builtin text COLLATE "C"  -- null, or the name of the role whose grant was made with the extension, and is not dumped
 );
 CREATE UNIQUE INDEX access_grants_key ON vault.access_grants (grantee, pattern, action) WHERE builtin IS NULL;
+-- A decision looks for the few patterns that select a name.
+CREATE INDEX access_grants_pattern_idx ON vault.access_grants (pattern);
 
 -- Which of the grants that are made with the extension were taken back. A dump has these rows: where it is restored,
 -- CREATE EXTENSION has made the grants anew, and they must not come back to life.

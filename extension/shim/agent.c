@@ -25,16 +25,55 @@
 static pgsocket agent_sock = PGINVALID_SOCKET;
 static char agent_path[sizeof(((struct sockaddr_un *) 0)->sun_path)];	/* what agent_sock is connected to */
 static bool midway = false;		/* a request was sent whose answer was not read whole */
+static WaitEventSet *waits = NULL;	/* latch, postmaster, agent_sock; kept as long as the connection */
+static int	sock_position;		/* of agent_sock in it */
 
 static void
 Disconnect(void)
 {
 	if (agent_sock == PGINVALID_SOCKET)
 		return;
+	if (waits != NULL)
+		FreeWaitEventSet(waits);
+	waits = NULL;
 	closesocket(agent_sock);
 	ReleaseExternalFD();
 	agent_sock = PGINVALID_SOCKET;
 	midway = false;
+}
+
+/*
+ * Make what waits for the connection: to make it anew for each wait, as WaitLatchOrSocket() does, takes six system calls.
+ * May ereport.
+ */
+static void
+PrepareWaits(void)
+{
+	if (waits != NULL)
+		return;
+#if PG_VERSION_NUM >= 170000
+	waits = CreateWaitEventSet(NULL, 3);
+#else
+	waits = CreateWaitEventSet(TopMemoryContext, 3);
+#endif
+	AddWaitEventToSet(waits, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(waits, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	sock_position = AddWaitEventToSet(waits, WL_SOCKET_READABLE, agent_sock, NULL, NULL);
+}
+
+/*
+ * Wait for events of the connection, or ms milliseconds; the events that happened.
+ */
+static int
+WaitForSocket(uint32 events, long ms)
+{
+	WaitEvent	happened;
+
+	PrepareWaits();
+	ModifyWaitEvent(waits, sock_position, events, NULL);
+	if (WaitEventSetWait(waits, ms, &happened, 1, PG_WAIT_EXTENSION) < 1)
+		return 0;
+	return happened.events;
 }
 
 /*
@@ -59,8 +98,7 @@ Wait(uint32 events, long ms, TimestampTz deadline)
 		happened = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(ms, left),
 							 PG_WAIT_EXTENSION);
 	else
-		happened = WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH | events,
-									 agent_sock, left, PG_WAIT_EXTENSION);
+		happened = WaitForSocket(events, left);
 	if (happened & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"	/* get_database_name, from PostgreSQL 19 on */
+#include "utils/memutils.h"
 
 /*
  * A zero-terminated string as borrowed bytes; NULL is empty.
@@ -26,21 +27,22 @@ HvLiteral(const char *s)
 }
 
 /*
- * Address of the client, NULL when it came by a unix socket or there is none. Palloc'd.
+ * Address of the client, NULL when it came by a unix socket or there is none. It stays what it is for the session.
  */
-static char *
+static const char *
 ClientAddress(void)
 {
+	static const char *kept = NULL;
 	LOCAL_FCINFO(fcinfo, 0);
 	Datum		address;
 
-	if (MyProcPort == NULL)		/* a background worker */
-		return NULL;
+	if (kept != NULL || MyProcPort == NULL)	/* a background worker has none */
+		return kept;
 	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
 	address = inet_client_addr(fcinfo);
-	if (fcinfo->isnull)
-		return NULL;
-	return TextDatumGetCString(DirectFunctionCall1(network_host, address));
+	if (!fcinfo->isnull)
+		kept = MemoryContextStrdup(TopMemoryContext, TextDatumGetCString(DirectFunctionCall1(network_host, address)));
+	return kept;
 }
 
 /*

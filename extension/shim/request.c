@@ -128,15 +128,15 @@ HvPlainUnwrapRequest(const HvOrigin *origin, HvBytes action, const HvBinding *bi
 }
 
 /*
- * Refuse a content type whose values text cannot hold. Go is asked once in a row for the same one.
+ * Refuse a content type whose values text cannot hold. Go knows what is no usual one, and is asked once in a row for it.
  */
 void
 HvCheckReadableText(HvBytes content_type)
 {
-	static unsigned char readable[64];
-	static size_t len = 0;
+	static char readable[64] = "text/plain; charset=utf-8";
+	static size_t len = sizeof("text/plain; charset=utf-8") - 1;
 
-	if (content_type.len == len && len > 0 && memcmp(content_type.data, readable, len) == 0)
+	if (content_type.len == len && memcmp(content_type.data, readable, len) == 0)
 		return;
 	HV_CALL_GO(check_text, content_type, false);
 	if (content_type.len <= sizeof(readable))

@@ -8,19 +8,44 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/plancache.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 
 static void
 Prepare(HvStatement *statement)
 {
-	SPIPlanPtr	plan = SPI_prepare(statement->text, statement->nparams, statement->types);
+	SPIPlanPtr	plan = SPI_prepare_cursor(statement->text, statement->nparams, statement->types,
+										  statement->by_index ? CURSOR_OPT_GENERIC_PLAN : 0);
 
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	if (SPI_keepplan(plan) != 0)
 		elog(ERROR, "SPI_keepplan failed");
 	statement->plan = plan;
+}
+
+/*
+ * Whether a statement has the plan that it keeps.
+ */
+static bool
+IsPlanned(const HvStatement *statement)
+{
+	CachedPlanSource *source;
+
+	if (statement->plan == NULL)
+		return false;
+	source = linitial_node(CachedPlanSource, SPI_plan_get_plan_sources(statement->plan));
+	return source->is_valid && source->gplan != NULL && source->gplan->is_valid;
+}
+
+/*
+ * Change a setting of the caller's until the GUC nest level ends.
+ */
+static void
+SetLocally(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
@@ -31,7 +56,7 @@ static void
 TurnRowSecurityOn(void)
 {
 	if (!row_security)
-		(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		SetLocally("row_security", "on");
 }
 
 /*
@@ -54,6 +79,8 @@ Run(HvStatement *statement, const HvParams *params, bool read_only)
 	TurnRowSecurityOn();
 	if (statement->plan == NULL)
 		Prepare(statement);
+	if (statement->by_index && !IsPlanned(statement))
+		SetLocally("enable_seqscan", "off");
 	rc = SPI_execute_plan(statement->plan, (Datum *) params->values, params->nulls, read_only, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));

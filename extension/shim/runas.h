@@ -16,6 +16,7 @@ typedef struct HvStatement
 	const char *text;			/* names qualified; no operators: the caller's search_path applies */
 	int			nparams;
 	Oid			types[HV_MAX_PARAMS];
+	bool		by_index;		/* one plan for all parameters, by index whatever size the tables have */
 	SPIPlanPtr	plan;
 } HvStatement;
 

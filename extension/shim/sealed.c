@@ -11,6 +11,7 @@
 #include "sealed.h"
 #include "text.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
@@ -19,9 +20,17 @@
 static HvStatement require_statement = {
 	"SELECT vault.require($1, $2, $3)", 3, {OIDOID, TEXTOID, TEXTOID}
 };
+#define STORED_COLUMNS \
+	"v.secret_id, v.content_type, v.version, v.envelope_version, v.kms_key_id, v.wrapped_dek, v.nonce, v.ciphertext"
+
+/* the decision and the fetch in one, as vault.may() decides; no row for what is refused or missing */
+static HvStatement readable_statement = {
+	"SELECT " STORED_COLUMNS " FROM vault.readable_versions(ARRAY[$3], $4) v"
+	" WHERE $5 OR EXISTS (SELECT FROM vault.granting($1, $2, vault.matching_patterns($3)))",
+	5, {OIDOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}, true
+};
 static HvStatement openable_statement = {
-	"SELECT v.secret_id, v.content_type, v.version, v.envelope_version, v.kms_key_id, v.wrapped_dek, v.nonce,"
-	" v.ciphertext FROM vault.sealed_for($1, $2, $3, $4) v",
+	"SELECT " STORED_COLUMNS " FROM vault.sealed_for($1, $2, $3, $4) v",
 	4, {OIDOID, TEXTOID, TEXTOID, INT8OID}
 };
 static HvStatement lock_statement = {
@@ -202,11 +211,20 @@ ReadStored(HeapTuple row, HvStored *stored)
 }
 
 /*
- * The versions that the caller may open: one to read, every valid one to verify. ereports if it may not, or there
- * is none. Palloc'd in the call's context.
+ * Whether a role is a superuser, by what is committed now.
  */
-void
-HvFindOpenable(HvCall *call, HvOpenable *found)
+static bool
+IsSuperuser(Oid role)
+{
+	AcceptInvalidationMessages();
+	return superuser_arg(role);
+}
+
+/*
+ * Run a statement for the versions that the caller may open; the number found. Palloc'd in the call's context.
+ */
+static int
+FindVersions(HvStatement *statement, HvCall *call, HvOpenable *found)
 {
 	HvParams	params = {0};
 	MemoryContext spi;
@@ -219,19 +237,45 @@ HvFindOpenable(HvCall *call, HvOpenable *found)
 		HvAddNull(&params);
 	else
 		HvAdd(&params, Int64GetDatum(call->version));
-	HvOwnerLook(&openable_statement, &params);
+	if (statement->nparams > params.n)
+		HvAdd(&params, BoolGetDatum(IsSuperuser(call->role)));
+	HvOwnerLook(statement, &params);
 
 	spi = MemoryContextSwitchTo(call->context);
 	found->n = (int) SPI_processed;
-	if (found->n < 1)
-		elog(ERROR, "no version was returned");
 	found->versions = palloc_array(HvStored, found->n);
 	for (int i = 0; i < found->n; i++)
 		ReadStored(SPI_tuptable->vals[i], &found->versions[i]);
-	found->id = ColumnUuid(SPI_tuptable->vals[0], 1);
-	found->content_type = ColumnBytes(SPI_tuptable->vals[0], 2);
+	if (found->n > 0)
+	{
+		found->id = ColumnUuid(SPI_tuptable->vals[0], 1);
+		found->content_type = ColumnBytes(SPI_tuptable->vals[0], 2);
+	}
 	MemoryContextSwitchTo(spi);
 	SPI_finish();
+	return found->n;
+}
+
+/*
+ * The versions that the caller may open: one to read, every valid one to verify. ereports if it may not, or there
+ * is none. Palloc'd in the call's context.
+ */
+void
+HvFindOpenable(HvCall *call, HvOpenable *found)
+{
+	if (FindVersions(&openable_statement, call, found) < 1)
+		elog(ERROR, "no version was returned");
+}
+
+/*
+ * The one version that the caller may read, in one statement. What that does not find is asked of vault.sealed_for(),
+ * which has the words of a refusal. Palloc'd in the call's context.
+ */
+void
+HvFindReadable(HvCall *call, HvOpenable *found)
+{
+	if (FindVersions(&readable_statement, call, found) < 1)
+		HvFindOpenable(call, found);
 }
 
 /*

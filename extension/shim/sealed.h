@@ -52,6 +52,7 @@ typedef struct HvSettings
 extern HvBytes HvCheckSettings(const HvSettings *settings);	/* metadata.c */
 extern void HvRequire(HvCall *call, const char *wanted);
 extern void HvFindOpenable(HvCall *call, HvOpenable *found);
+extern void HvFindReadable(HvCall *call, HvOpenable *found);
 extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);
 extern HvBytes HvJsonText(Datum json);
 extern int64 HvFirstVersion(HvCall *call);

@@ -10,18 +10,13 @@
 #include "arg.h"
 #include "call.h"
 #include "golib.h"
-#include "secretmem.h"
+#include "open.h"
 #include "readonly.h"
 #include "request.h"
 #include "sealed.h"
+#include "secretmem.h"
 #include "text.h"
 #include "utils/builtins.h"
-
-static Datum
-BytesResult(HvBytes value)
-{
-	return PointerGetDatum(cstring_to_text_with_len((const char *) value.data, value.len));
-}
 
 /*
  * A version 4 UUID, palloc'd.
@@ -242,11 +237,33 @@ Rotate(HvCall *call, FunctionCallInfo fcinfo)
 	return Supersede(call, &locked, NextValue(call, &locked), !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
 }
 
+/*
+ * The value of the one version found, as a text or bytea. Go opens what C did not, and says why if it cannot.
+ */
+static Datum
+OpenResult(HvCall *call, HvOpenable *found)
+{
+	HvBinding	binding = {found->id, call->name, found->versions[0].version, found->content_type};
+	HvBytes		body = Unwrap(call, &binding, found->versions, 1);
+	bytea	   *result = HvOpenPlain(HvPlainKey(body, 0, 1), &binding, found->versions);
+	HvBuf		opened = {NULL, 0};
+	HvBytes		value;
+
+	if (result == NULL)
+	{
+		HV_CALL_GO(open, body, &binding, found->versions, &opened);
+		value = HvTakeBuf(&opened);
+		result = cstring_to_text_with_len((const char *) value.data, value.len);
+		HvSecretWipe(value.data);
+	}
+	HvSecretWipe(body.data);
+	return PointerGetDatum(result);
+}
+
 static Datum
 Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 {
 	HvOpenable	found;
-	HvBytes		value;
 	Datum		result;
 
 	RequireArg(fcinfo, 0, "name");
@@ -259,12 +276,10 @@ Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("version must be at least 1")));
 	}
-	HvFindOpenable(call, &found);
+	HvFindReadable(call, &found);
 	if (as_text)
 		HvCheckReadableText(found.content_type);
-	value = OpenFirst(call, &found);
-	result = BytesResult(value);
-	HvSecretWipe(value.data);
+	result = OpenResult(call, &found);
 	HvLogGive();
 	return result;
 }

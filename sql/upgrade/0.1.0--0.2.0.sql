@@ -161,6 +161,7 @@ ALTER TABLE vault.access_grants DROP CONSTRAINT access_grants_action_known, DROP
     ADD CONSTRAINT access_grants_action_known
         CHECK (action IN ('read', 'create', 'update', 'delete', 'rotate', 'verify', 'manage', 'audit'));
 CREATE UNIQUE INDEX access_grants_key ON vault.access_grants (grantee, pattern, action) WHERE builtin IS NULL;
+CREATE INDEX access_grants_pattern_idx ON vault.access_grants (pattern);
 
 CREATE TABLE vault.revoked_defaults (
     role_name text COLLATE "C" NOT NULL,

@@ -1,0 +1,14 @@
+/*
+ * open.h: opens a sealed value without Go.
+ */
+#ifndef HV_OPEN_H
+#define HV_OPEN_H
+
+#include "hyperion_vault.h"
+
+#define HV_KEY_LEN	32			/* bytes of a data key, as envelope.KeySize */
+
+extern const unsigned char *HvPlainKey(HvBytes body, int i, int n);
+extern bytea *HvOpenPlain(const unsigned char *key, const HvBinding *binding, const HvStored *stored);
+
+#endif

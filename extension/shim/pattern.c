@@ -1,0 +1,46 @@
+/*
+ * pattern.c: the patterns of grants that select a name.
+ *
+ * The rule is vault.pattern_matches(): a pattern selects itself, '*' everything, and 'a/b/' with a star what begins with
+ * 'a/b/'. So a name has few patterns that select it, and a decision finds the grants by them, however many there are.
+ */
+#include "hyperion_vault.h"
+
+#include "catalog/pg_type.h"
+#include "text.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+/*
+ * A prefix, of len bytes, with a star behind it. Palloc'd.
+ */
+static Datum
+PrefixPattern(HvBytes target, size_t len)
+{
+	text	   *pattern = palloc(VARHDRSZ + len + 1);
+
+	SET_VARSIZE(pattern, VARHDRSZ + len + 1);
+	memcpy(VARDATA(pattern), target.data, len);
+	VARDATA(pattern)[len] = '*';
+	return PointerGetDatum(pattern);
+}
+
+PG_FUNCTION_INFO_V1(hv_matching_patterns);
+
+/*
+ * Every pattern that selects a name, or the pattern of a grant. Some may stand there twice.
+ */
+Datum
+hv_matching_patterns(PG_FUNCTION_ARGS)
+{
+	HvBytes		target = HvTextBytes(PG_GETARG_TEXT_PP(0));
+	Datum	   *patterns = palloc_array(Datum, target.len + 2);
+	int			n = 0;
+
+	patterns[n++] = PointerGetDatum(cstring_to_text_with_len((const char *) target.data, target.len));
+	patterns[n++] = PrefixPattern(target, 0);
+	for (size_t i = 0; i < target.len; i++)
+		if (target.data[i] == '/')
+			patterns[n++] = PrefixPattern(target, i + 1);
+	PG_RETURN_ARRAYTYPE_P(construct_array(patterns, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
