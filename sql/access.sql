@@ -95,7 +95,8 @@ AS $$
     SELECT p.oid::regprocedure
     FROM pg_proc p
     JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
-    JOIN (VALUES ('read', 'read_secret'), ('read', 'read_secret_bytes'), ('create', 'create_secret'),
+    JOIN (VALUES ('read', 'read_secret'), ('read', 'read_secret_bytes'), ('read', 'read_secrets'),
+                 ('read', 'read_secrets_below'), ('create', 'create_secret'),
                  ('update', 'update_secret'), ('update', 'configure_secret'), ('rotate', 'expire_version'),
                  ('delete', 'delete_secret'), ('rotate', 'rotate_secret'),
                  ('verify', 'verify'), ('verify', 'verify_version'), ('list', 'list_secrets')) AS f(action, name) ON f.name = p.proname

@@ -19,6 +19,21 @@ END
 $$;
 COMMENT ON FUNCTION vault.list_for(oid, text) IS 'secrets below a prefix on which a role may do anything at all';
 
+CREATE FUNCTION vault.readable_names(caller oid, prefix text) RETURNS text[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+    RETURN coalesce((SELECT array_agg(i.name ORDER BY i.name)
+                     FROM vault.visible_names(caller, NULL, '{read}') v CROSS JOIN LATERAL (
+                         SELECT s.name FROM vault.secrets s
+                         WHERE s.deleted_at IS NULL AND vault.has_prefix(s.name, prefix)
+                           AND s.name >= prefix COLLATE "C" AND s.name < vault.prefix_end(prefix) COLLATE "C"
+                           AND s.name >= v.first COLLATE "C" AND s.name < v.beyond COLLATE "C"
+                         OFFSET 0) i), '{}');
+END
+$$;
+COMMENT ON FUNCTION vault.readable_names(oid, text) IS 'the names of the secrets below a prefix that a role may read';
+
 CREATE FUNCTION vault.sealed_for(caller oid, wanted text, target text, version bigint)
 RETURNS SETOF vault.stored_value
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -110,6 +125,18 @@ CREATE FUNCTION vault.read_secret_bytes(name text, version bigint DEFAULT NULL) 
 AS 'MODULE_PATHNAME', 'hv_read_secret_bytes' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION vault.read_secret_bytes(text, bigint)
     IS 'Returns the same value as bytes, whatever its content type.';
+
+-- A statement for each value costs a conversation with the agent for each.
+CREATE FUNCTION vault.read_secrets(names text[])
+RETURNS TABLE (name text, version bigint, value text, error_code text, error text)
+AS 'MODULE_PATHNAME', 'hv_read_secrets' LANGUAGE C VOLATILE COST 1000 ROWS 100 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION vault.read_secrets(text[])
+    IS 'the values of many secrets, a row for each name in their order; one that cannot be read has its SQLSTATE and message instead';
+
+CREATE FUNCTION vault.read_secrets_below(prefix text)
+RETURNS TABLE (name text, version bigint, value text, error_code text, error text)
+AS 'MODULE_PATHNAME', 'hv_read_secrets_below' LANGUAGE C VOLATILE COST 1000 ROWS 100 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION vault.read_secrets_below(text) IS 'the same for all secrets below a prefix that the caller may read';
 
 CREATE FUNCTION vault.update_secret(name text, value text, expected_version bigint) RETURNS bigint
 AS 'MODULE_PATHNAME', 'hv_update_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -36,6 +36,8 @@ type Door interface {
 	GenerateForSQL(context.Context, vault.SQLCaller, vault.SQLGenerate) (vault.DataKey, error)
 	// UnwrapForSQL returns the plain keys in the order asked; the agent wipes them.
 	UnwrapForSQL(context.Context, vault.SQLCaller, vault.SQLUnwrap) ([][]byte, error)
+	// ReadEachForSQL returns the plain keys of many secrets in the order asked; the agent wipes them.
+	ReadEachForSQL(context.Context, vault.SQLCaller, []vault.SQLItem) ([]vault.SQLKey, error)
 	// RecordForSQL records what a backend refused or failed.
 	RecordForSQL(context.Context, vault.SQLCaller, vault.SQLAttempt) error
 }

@@ -59,7 +59,12 @@ func childMain(path string) string {
 type fakeDoor struct {
 	generate func(context.Context, vault.SQLCaller, vault.SQLGenerate) (vault.DataKey, error)
 	unwrap   func(context.Context, vault.SQLCaller, vault.SQLUnwrap) ([][]byte, error)
+	each     func(context.Context, vault.SQLCaller, []vault.SQLItem) ([]vault.SQLKey, error)
 	record   func(context.Context, vault.SQLCaller, vault.SQLAttempt) error
+}
+
+func (d *fakeDoor) ReadEachForSQL(ctx context.Context, c vault.SQLCaller, items []vault.SQLItem) ([]vault.SQLKey, error) {
+	return d.each(ctx, c, items)
 }
 
 func (d *fakeDoor) GenerateForSQL(ctx context.Context, c vault.SQLCaller, g vault.SQLGenerate) (vault.DataKey, error) {

@@ -176,7 +176,11 @@ func isTimeout(err error) bool {
 
 // failure is the response that carries err's code and its text for clients, cut to what a frame may hold.
 func failure(op frame.Op, err error) *frame.Response {
+	return &frame.Response{Op: op, Code: core.CodeOf(err), Msg: message(err, frame.MaxMsgLen)}
+}
+
+// message is err's text for clients, cut to limit bytes.
+func message(err error, limit int) string {
 	msg := strings.ReplaceAll(core.MessageOf(err), "\x00", "")
-	msg = strings.ToValidUTF8(msg[:min(len(msg), frame.MaxMsgLen)], "")
-	return &frame.Response{Op: op, Code: core.CodeOf(err), Msg: msg}
+	return strings.ToValidUTF8(msg[:min(len(msg), limit)], "")
 }

@@ -19,6 +19,8 @@ func dispatch(ctx context.Context, door Door, req *frame.Request) (*frame.Respon
 		return generate(ctx, door, caller, req)
 	case frame.OpUnwrap:
 		return unwrap(ctx, door, caller, req)
+	case frame.OpReadEach:
+		return readEach(ctx, door, caller, req)
 	case frame.OpRecord:
 		return &frame.Response{Op: req.Op}, door.RecordForSQL(ctx, caller, vault.SQLAttempt{
 			Action: vault.Action(req.Action), Name: req.Name, Version: req.Version,
@@ -52,4 +54,25 @@ func unwrap(ctx context.Context, door Door, caller vault.SQLCaller, req *frame.R
 		return nil, err
 	}
 	return &frame.Response{Op: req.Op, Keys: plain}, nil
+}
+
+func readEach(ctx context.Context, door Door, caller vault.SQLCaller, req *frame.Request) (*frame.Response, error) {
+	items := make([]vault.SQLItem, len(req.Items))
+	for i, it := range req.Items {
+		items[i] = vault.SQLItem{Name: it.Name, Code: it.Code, ID: it.ID, Key: vault.VersionedKey{
+			Version: it.Key.Version, WrappedKey: vault.WrappedKey{KeyID: it.Key.KeyID, Wrapped: it.Key.Wrapped},
+		}}
+	}
+	keys, err := door.ReadEachForSQL(ctx, caller, items)
+	if err != nil {
+		return nil, err
+	}
+	resp := &frame.Response{Op: req.Op, Results: make([]frame.Result, len(keys))}
+	for i, k := range keys {
+		r := &resp.Results[i]
+		if r.Key = k.Plain; k.Err != nil {
+			r.Key, r.Code, r.Msg = nil, core.CodeOf(k.Err), message(k.Err, frame.MaxItemMsgLen)
+		}
+	}
+	return resp, nil
 }

@@ -177,6 +177,17 @@ func errNoRoom() error {
 
 // openEach opens the rows of names into their results, several at a time. A panic of one of them is the caller's.
 func (v *Vault) openEach(ctx context.Context, names []core.Name, rows []StoredResult, result func(core.Name) *BatchResult) {
+	each(len(rows), func(i int) {
+		r := result(names[i])
+		if r.Err = rows[i].Err; r.Err == nil {
+			r.Value, r.Err = v.openCurrent(ctx, names[i], rows[i].StoredValue)
+		}
+	})
+}
+
+// each does something for 0 to n-1, several at a time. It returns when all is done; a panic of one of them is then the
+// caller's.
+func each(n int, do func(i int)) {
 	var next atomic.Int64
 	var panicked atomic.Pointer[core.Error]
 	work := func() {
@@ -185,15 +196,12 @@ func (v *Vault) openEach(ctx context.Context, names []core.Name, rows []StoredRe
 				panicked.CompareAndSwap(nil, core.Recovered(p))
 			}
 		}()
-		for i := next.Add(1) - 1; i < int64(len(rows)); i = next.Add(1) - 1 {
-			r := result(names[i])
-			if r.Err = rows[i].Err; r.Err == nil {
-				r.Value, r.Err = v.openCurrent(ctx, names[i], rows[i].StoredValue)
-			}
+		for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+			do(int(i))
 		}
 	}
 	var workers sync.WaitGroup
-	for range min(maxUnwraps, len(rows)) - 1 {
+	for range min(maxUnwraps, n) - 1 {
 		workers.Go(work)
 	}
 	work()

@@ -8,8 +8,12 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// MaxUnwrap is how many keys one UnwrapForSQL may ask for.
-const MaxUnwrap = 64
+const (
+	// MaxUnwrap is how many keys one UnwrapForSQL may ask for.
+	MaxUnwrap = 64
+	// MaxReadEach is how many secrets one ReadEachForSQL may read.
+	MaxReadEach = 1024
+)
 
 // SQLGenerate asks for a new data key for a version a backend is about to seal.
 type SQLGenerate struct {
@@ -122,6 +126,65 @@ func (u *SQLUnwrap) check() error {
 		return core.Errorf(core.Invalid, "%d keys cannot be unwrapped at once for this action", len(u.Keys))
 	}
 	return nil
+}
+
+// SQLItem is one secret of many that a statement reads: the key of one version, or why the backend refused the name.
+type SQLItem struct {
+	Name string
+	Code core.Code // "" = the key is asked for
+	ID   core.SecretID
+	Key  VersionedKey
+}
+
+// SQLKey is the answer to one SQLItem.
+type SQLKey struct {
+	Plain []byte // nil unless Err is nil
+	Err   error
+}
+
+// ReadEachForSQL returns the plain keys of many secrets, in the order asked. Each item gets an audit record of its own, and
+// all of them are written before a key is returned. One that was refused is answered with its code. The caller wipes the
+// keys. Errors of the whole: Denied, Invalid, Unavailable.
+func (v *Vault) ReadEachForSQL(ctx context.Context, c SQLCaller, items []SQLItem) ([]SQLKey, error) {
+	a := v.trySQL(c, ActionRead, "", 0)
+	keys := make([]SQLKey, len(items))
+	done := false
+	defer func() {
+		if !done {
+			for _, k := range keys {
+				envelope.Wipe(k.Plain)
+			}
+		}
+	}()
+	err := a.run(ctx, a.admitSQL(c), func(ctx context.Context) error {
+		if len(items) == 0 || len(items) > MaxReadEach {
+			return core.Errorf(core.Invalid, "%d secrets cannot be read at once", len(items))
+		}
+		v.unwrapEach(ctx, items, keys)
+		for i := range items {
+			e := a.entry
+			e.Name, e.Version = recordable(ActionRead, items[i].Name), items[i].Key.Version
+			a.each = append(a.each, e.ended(keys[i].Err))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	done = true
+	return keys, nil
+}
+
+// unwrapEach fills in the answers to items, several at a time. A panic of one of them is the caller's.
+func (v *Vault) unwrapEach(ctx context.Context, items []SQLItem, keys []SQLKey) {
+	each(len(items), func(i int) {
+		if items[i].Code != "" {
+			keys[i].Err = core.Errorf(items[i].Code, "")
+			return
+		}
+		b := envelope.Binding{ID: items[i].ID, Version: items[i].Key.Version}
+		keys[i].Plain, keys[i].Err = v.unwrap(ctx, items[i].Key.WrappedKey, b.KMSContext())
+	})
 }
 
 // RecordForSQL records an attempt that the backend refused or that failed there, a list, or a look at the audit.

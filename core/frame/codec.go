@@ -83,10 +83,10 @@ func (d *decoder) u64() uint64 {
 func (d *decoder) bytes() []byte  { return d.take(uint64(d.u32())) }
 func (d *decoder) string() string { return string(d.bytes()) }
 
-// count returns the length of a list, at most MaxKeys.
-func (d *decoder) count() int {
+// count returns the length of a list, at most limit.
+func (d *decoder) count(limit uint32) int {
 	n := d.u32()
-	if n > MaxKeys {
+	if n > limit {
 		d.short, d.b = true, nil
 		return 0
 	}

@@ -13,11 +13,13 @@
 //	 generate    id version
 //	 unwrap      action name id count(version key-id wrapped)...
 //	 record      action name version outcome code
+//	 read-each   count(name code [id version key-id wrapped])...
 //	response     version op code fields
 //	 failure     message
 //	 generate    key key-id wrapped
 //	 unwrap      count(key)...
 //	 record
+//	 read-each   count(code (key | message))...
 //
 // Parsing is strict: every field has a limit and a form, nothing may follow the
 // last one, and what parses encodes to the same bytes again. It never panics.
@@ -41,6 +43,8 @@ const (
 	MaxSize = 1 << 20
 	// MaxKeys is how many keys one request may ask for.
 	MaxKeys = 64
+	// MaxItems is how many names one OpReadEach may have.
+	MaxItems = 1024
 	// MaxText is the longest database, role or address, in bytes.
 	MaxText = 255
 	// MaxRequestIDLen is the longest request id, in bytes.
@@ -49,6 +53,8 @@ const (
 	MaxActionLen = 32
 	// MaxMsgLen is the longest message of a failure, in bytes.
 	MaxMsgLen = 1024
+	// MaxItemMsgLen is the longest message of one Result, in bytes.
+	MaxItemMsgLen = 256
 	// MaxKeyIDLen and MaxWrappedLen are the limits of AWS KMS for a key's ARN and
 	// for a wrapped data key, in bytes.
 	MaxKeyIDLen   = 2048
@@ -67,6 +73,10 @@ const (
 	OpUnwrap Op = 2
 	// OpRecord reports an attempt that was refused or failed, for the audit.
 	OpRecord Op = 3
+	// OpReadEach asks for the data keys of many secrets, one version of each, and
+	// reports those that the backend refused. It is at the same time an audit
+	// record of each.
+	OpReadEach Op = 4
 )
 
 // String returns the operation's name.
@@ -78,6 +88,8 @@ func (op Op) String() string {
 		return "unwrap"
 	case OpRecord:
 		return "record"
+	case OpReadEach:
+		return "read-each"
 	}
 	return "none"
 }

@@ -65,7 +65,34 @@ func goodRequests() []*frame.Request {
 		}),
 		with(generateRequest(), func(r *frame.Request) { r.Origin.ClientAddr = "::ffff:10.0.0.7" }),
 		biggestRequest(),
+		readEachRequest(1),
+		readEachRequest(frame.MaxItems),
+		with(readEachRequest(2), func(r *frame.Request) { r.Items[1] = frame.Item{Name: "../x", Code: core.Denied} }),
 	}
+}
+
+func readEachRequest(n int) *frame.Request {
+	r := &frame.Request{Op: frame.OpReadEach, Origin: origin()}
+	for i := range n {
+		r.Items = append(r.Items, frame.Item{Name: "db/password", ID: testID, Key: key(uint64(i + 1))})
+	}
+	return r
+}
+
+// withWrapped gives each item a wrapped key of a length.
+func withWrapped(items []frame.Item, n int) []frame.Item {
+	for i := range items {
+		items[i].Key.Wrapped = make([]byte, n)
+	}
+	return items
+}
+
+func readEachResponse(n int) *frame.Response {
+	r := &frame.Response{Op: frame.OpReadEach}
+	for _, k := range keys(n) {
+		r.Results = append(r.Results, frame.Result{Key: k})
+	}
+	return r
 }
 
 func keys(n int) (ks [][]byte) {
@@ -87,6 +114,10 @@ func failure(op frame.Op) *frame.Response {
 
 func goodResponses() []*frame.Response {
 	return []*frame.Response{
+		readEachResponse(1), readEachResponse(frame.MaxItems),
+		with(readEachResponse(2), func(r *frame.Response) {
+			r.Results[0] = frame.Result{Code: core.Corrupt, Msg: strings.Repeat("m", frame.MaxItemMsgLen)}
+		}),
 		generateResponse(), unwrapResponse(1), unwrapResponse(frame.MaxKeys), {Op: frame.OpRecord},
 		failure(0), failure(frame.OpGenerate), failure(frame.OpUnwrap), failure(frame.OpRecord),
 		{Op: frame.OpRecord, Code: core.Unavailable},
@@ -175,7 +206,7 @@ func badRequests() map[string]*frame.Request {
 	one := func() *frame.Request { return unwrapRequest(key(1)) }
 	return map[string]*frame.Request{
 		"no op":                    {Origin: origin()},
-		"op 4":                     {Op: 4, Origin: origin()},
+		"op 5":                     {Op: 5, Origin: origin()},
 		"no database":              of(generateRequest(), func(r *frame.Request) { r.Origin.Database = "" }),
 		"long database":            of(generateRequest(), func(r *frame.Request) { r.Origin.Database = long }),
 		"database not UTF-8":       of(generateRequest(), func(r *frame.Request) { r.Origin.Database = "\xff" }),
@@ -222,6 +253,16 @@ func badRequests() map[string]*frame.Request {
 		"record without outcome":   of(recordRequest(), func(r *frame.Request) { r.Outcome = "" }),
 		"record without code":      of(recordRequest(), func(r *frame.Request) { r.Code = "" }),
 		"record with unknown code": of(recordRequest(), func(r *frame.Request) { r.Code = "conflict" }),
+		"record with items":        of(recordRequest(), func(r *frame.Request) { r.Items = readEachRequest(1).Items }),
+		"no items":                 readEachRequest(0),
+		"too many items":           readEachRequest(frame.MaxItems + 1),
+		"item of no name":          of(readEachRequest(2), func(r *frame.Request) { r.Items[1].Name = "../x" }),
+		"item without id":          of(readEachRequest(1), func(r *frame.Request) { r.Items[0].ID = core.SecretID{} }),
+		"item without a key":       of(readEachRequest(1), func(r *frame.Request) { r.Items[0].Key.Wrapped = nil }),
+		"item of unknown code":     of(readEachRequest(1), func(r *frame.Request) { r.Items[0] = frame.Item{Code: "conflict"} }),
+		"item with key and code":   of(readEachRequest(1), func(r *frame.Request) { r.Items[0].Code = core.Denied }),
+		"item of a long name":      of(readEachRequest(1), func(r *frame.Request) { r.Items[0] = frame.Item{Name: long, Code: core.Invalid} }),
+		"items of 1.5 MB":          of(readEachRequest(256), func(r *frame.Request) { r.Items = withWrapped(r.Items, 6000) }),
 	}
 }
 
@@ -287,24 +328,35 @@ func TestForgedRequestsAreRefused(t *testing.T) {
 func TestBadResponsesAreNotSent(t *testing.T) {
 	of := func(r *frame.Response, change func(*frame.Response)) *frame.Response { return with(r, change) }
 	for name, r := range map[string]*frame.Response{
-		"nothing":                 {},
-		"op 4":                    {Op: 4},
-		"op 4 failed":             {Op: 4, Code: core.Denied},
-		"unknown code":            {Op: frame.OpRecord, Code: "conflict"},
-		"message on success":      {Op: frame.OpRecord, Msg: "fine"},
-		"long message":            of(failure(0), func(r *frame.Response) { r.Msg = strings.Repeat("m", 1025) }),
-		"message not UTF-8":       of(failure(0), func(r *frame.Response) { r.Msg = "\xff" }),
-		"failure with keys":       of(failure(frame.OpUnwrap), func(r *frame.Response) { r.Keys = keys(1) }),
-		"failure with wrapped":    of(failure(frame.OpGenerate), func(r *frame.Response) { r.Wrapped = []byte("w") }),
-		"failure with key id":     of(failure(frame.OpGenerate), func(r *frame.Response) { r.KeyID = "k" }),
-		"record with keys":        {Op: frame.OpRecord, Keys: keys(1)},
-		"record with key id":      {Op: frame.OpRecord, KeyID: "k"},
-		"generate without keys":   of(generateResponse(), func(r *frame.Response) { r.Keys = nil }),
-		"generate two keys":       of(generateResponse(), func(r *frame.Response) { r.Keys = keys(2) }),
-		"generate short key":      of(generateResponse(), func(r *frame.Response) { r.Keys[0] = r.Keys[0][:31] }),
-		"generate no key id":      of(generateResponse(), func(r *frame.Response) { r.KeyID = "" }),
-		"generate not wrapped":    of(generateResponse(), func(r *frame.Response) { r.Wrapped = nil }),
-		"unwrap without keys":     unwrapResponse(0),
+		"nothing":                  {},
+		"op 5":                     {Op: 5},
+		"op 5 failed":              {Op: 5, Code: core.Denied},
+		"unknown code":             {Op: frame.OpRecord, Code: "conflict"},
+		"message on success":       {Op: frame.OpRecord, Msg: "fine"},
+		"long message":             of(failure(0), func(r *frame.Response) { r.Msg = strings.Repeat("m", 1025) }),
+		"message not UTF-8":        of(failure(0), func(r *frame.Response) { r.Msg = "\xff" }),
+		"failure with keys":        of(failure(frame.OpUnwrap), func(r *frame.Response) { r.Keys = keys(1) }),
+		"failure with wrapped":     of(failure(frame.OpGenerate), func(r *frame.Response) { r.Wrapped = []byte("w") }),
+		"failure with key id":      of(failure(frame.OpGenerate), func(r *frame.Response) { r.KeyID = "k" }),
+		"record with keys":         {Op: frame.OpRecord, Keys: keys(1)},
+		"record with key id":       {Op: frame.OpRecord, KeyID: "k"},
+		"generate without keys":    of(generateResponse(), func(r *frame.Response) { r.Keys = nil }),
+		"generate two keys":        of(generateResponse(), func(r *frame.Response) { r.Keys = keys(2) }),
+		"generate short key":       of(generateResponse(), func(r *frame.Response) { r.Keys[0] = r.Keys[0][:31] }),
+		"generate no key id":       of(generateResponse(), func(r *frame.Response) { r.KeyID = "" }),
+		"generate not wrapped":     of(generateResponse(), func(r *frame.Response) { r.Wrapped = nil }),
+		"unwrap without keys":      unwrapResponse(0),
+		"unwrap with results":      of(unwrapResponse(1), func(r *frame.Response) { r.Results = readEachResponse(1).Results }),
+		"no results":               readEachResponse(0),
+		"too many results":         readEachResponse(frame.MaxItems + 1),
+		"results with keys":        of(readEachResponse(1), func(r *frame.Response) { r.Keys = keys(1) }),
+		"result of a short key":    of(readEachResponse(1), func(r *frame.Response) { r.Results[0].Key = r.Results[0].Key[:31] }),
+		"result of unknown code":   of(readEachResponse(1), func(r *frame.Response) { r.Results[0] = frame.Result{Code: "conflict"} }),
+		"result of key and code":   of(readEachResponse(1), func(r *frame.Response) { r.Results[0].Code = core.Denied }),
+		"result of only a message": of(readEachResponse(1), func(r *frame.Response) { r.Results[0].Msg = "m" }),
+		"result of a long message": of(readEachResponse(1), func(r *frame.Response) {
+			r.Results[0] = frame.Result{Code: core.Denied, Msg: strings.Repeat("m", frame.MaxItemMsgLen+1)}
+		}),
 		"unwrap 65 keys":          unwrapResponse(65),
 		"unwrap long key":         of(unwrapResponse(2), func(r *frame.Response) { r.Keys[1] = append(r.Keys[1], 0) }),
 		"unwrap with wrapped key": of(unwrapResponse(1), func(r *frame.Response) { r.KeyID, r.Wrapped = "k", []byte("w") }),
@@ -324,7 +376,7 @@ func TestForgedResponsesAreRefused(t *testing.T) {
 		"version only":       "\x01",
 		"protocol version":   "\x02" + unwrap[1:],
 		"op 0 success":       "\x01\x00\x00\x00\x00\x00",
-		"op 4 failed":        "\x01\x04" + body(failure(0))[2:],
+		"op 5 failed":        "\x01\x05" + body(failure(0))[2:],
 		"code":               strings.Replace(body(failure(0)), "denied", "Denied", 1),
 		"two keys, one told": unwrap + unwrap[10:],
 		"count 2":            strings.Replace(unwrap, "\x00\x00\x00\x01\x00\x00\x00\x20", "\x00\x00\x00\x02\x00\x00\x00\x20", 1),
@@ -518,7 +570,7 @@ func TestReadBodyWipesWhatItRead(t *testing.T) {
 }
 
 func TestOpString(t *testing.T) {
-	for op, want := range map[frame.Op]string{0: "none", 1: "generate", 2: "unwrap", 3: "record", 4: "none"} {
+	for op, want := range map[frame.Op]string{0: "none", 1: "generate", 2: "unwrap", 3: "record", 4: "read-each", 5: "none"} {
 		if op.String() != want {
 			t.Errorf("Op %d is %s, want %s", op, op, want)
 		}

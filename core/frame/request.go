@@ -62,6 +62,8 @@ type Request struct {
 	Outcome string
 	// Code: for OpRecord why; empty for OutcomeOK alone.
 	Code core.Code
+	// Items: for OpReadEach 1 to MaxItems names.
+	Items []Item
 }
 
 // AppendRequest appends the whole frame of r, length included, to dst. A request
@@ -93,6 +95,8 @@ func AppendRequest(dst []byte, r *Request) ([]byte, error) {
 		e.strings(r.Action, r.Name)
 		e.u64(r.Version)
 		e.strings(r.Outcome, string(r.Code))
+	case OpReadEach:
+		e.items(r.Items)
 	}
 	return e.b, nil
 }
@@ -111,6 +115,8 @@ func (r *Request) size() int {
 		}
 	case OpRecord:
 		n += sizeOf(r.Action, r.Name) + 8 + sizeOf(r.Outcome, string(r.Code))
+	case OpReadEach:
+		n += sizeOfItems(r.Items)
 	}
 	return n
 }
@@ -139,6 +145,8 @@ func ParseRequest(body []byte) (*Request, error) {
 		r.Action, r.Name = d.string(), d.string()
 		r.Version = d.u64()
 		r.Outcome, r.Code = d.string(), core.Code(d.string())
+	case OpReadEach:
+		r.Items = d.items()
 	default:
 		return nil, core.Errorf(core.Invalid, "agent request: unknown operation")
 	}
@@ -157,7 +165,7 @@ func (d *decoder) id() (id core.SecretID) {
 }
 
 func (d *decoder) keys() []WrappedKey {
-	keys := make([]WrappedKey, d.count())
+	keys := make([]WrappedKey, d.count(MaxKeys))
 	for i := range keys {
 		keys[i] = WrappedKey{Version: d.u64(), KeyID: d.string(), Wrapped: d.bytes()}
 	}
@@ -180,6 +188,8 @@ func (r *Request) problem() string {
 		return r.problemUnwrap()
 	case OpRecord:
 		return r.problemRecord()
+	case OpReadEach:
+		return r.problemItems()
 	}
 	return "unknown operation"
 }
@@ -217,6 +227,8 @@ func (r *Request) problemUnused() string {
 		return "version is set, which the operation has in its keys"
 	case !unwrap && len(r.Keys) != 0:
 		return "keys are set, which the operation does not have"
+	case r.Op != OpReadEach && len(r.Items) != 0:
+		return "items are set, which the operation does not have"
 	case !record && (r.Outcome != "" || r.Code != ""):
 		return "outcome or code is set, which the operation does not have"
 	}

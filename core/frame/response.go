@@ -21,6 +21,8 @@ type Response struct {
 	// form of the new key.
 	KeyID   string
 	Wrapped []byte
+	// Results are, for OpReadEach, one for each item and in their order.
+	Results []Result
 }
 
 // AppendResponse appends the whole frame of r, length included, to dst, which
@@ -47,6 +49,8 @@ func AppendResponse(dst []byte, r *Response) ([]byte, error) {
 		for _, k := range r.Keys {
 			e.bytes(k)
 		}
+	case r.Op == OpReadEach:
+		e.results(r.Results)
 	}
 	return e.b, nil
 }
@@ -61,6 +65,8 @@ func (r *Response) size() int {
 		n += 4 + envelope.KeySize + sizeOf(r.KeyID) + 4 + len(r.Wrapped)
 	case r.Op == OpUnwrap:
 		n += 4 + len(r.Keys)*(4+envelope.KeySize)
+	case r.Op == OpReadEach:
+		n += sizeOfResults(r.Results)
 	}
 	return n
 }
@@ -84,10 +90,12 @@ func ParseResponse(body []byte) (*Response, error) {
 		r.KeyID = d.string()
 		r.Wrapped = d.bytes()
 	case r.Op == OpUnwrap:
-		r.Keys = make([][]byte, d.count())
+		r.Keys = make([][]byte, d.count(MaxKeys))
 		for i := range r.Keys {
 			r.Keys[i] = d.bytes()
 		}
+	case r.Op == OpReadEach:
+		r.Results = d.results()
 	}
 	if !d.done() {
 		return nil, core.Errorf(core.Unavailable, "agent response: length does not fit the fields")
@@ -104,25 +112,33 @@ func (r *Response) Wipe() {
 		envelope.Wipe(k)
 	}
 	r.Keys = nil
+	for _, i := range r.Results {
+		envelope.Wipe(i.Key)
+	}
+	r.Results = nil
 }
 
 // problem returns the first rule that r breaks, or "".
 func (r *Response) problem() string {
 	switch {
-	case r.Op > OpRecord:
+	case r.Op > OpReadEach:
 		return "unknown operation"
 	case r.Code != "":
 		return r.problemFailure()
 	case r.Msg != "":
 		return "message without a code"
+	case r.Op != OpReadEach && len(r.Results) != 0:
+		return "results are set, which the operation does not have"
 	case r.Op == OpGenerate:
 		return r.problemGenerate()
 	case r.KeyID != "" || len(r.Wrapped) != 0:
 		return "wrapped key is set, which the operation does not have"
 	case r.Op == OpUnwrap:
 		return problemKeys(r.Keys)
-	case r.Op == OpRecord && len(r.Keys) != 0:
+	case len(r.Keys) != 0:
 		return "keys are set, which the operation does not have"
+	case r.Op == OpReadEach:
+		return r.problemResults()
 	case r.Op != OpRecord:
 		return "success without an operation"
 	}
@@ -135,7 +151,7 @@ func (r *Response) problemFailure() string {
 		return "code is unknown"
 	case !isText(r.Msg, MaxMsgLen):
 		return "message is too long or not text"
-	case len(r.Keys) != 0 || r.KeyID != "" || len(r.Wrapped) != 0:
+	case len(r.Keys) != 0 || r.KeyID != "" || len(r.Wrapped) != 0 || len(r.Results) != 0:
 		return "keys are set beside a code"
 	}
 	return ""

@@ -91,8 +91,8 @@ HvRecord(HvCall *call, const char *outcome, const char *code)
 /*
  * Code of an error for the audit; NULL for what is no refusal: cancels, shutdown, the agent itself.
  */
-static const char *
-AuditCode(int sqlstate)
+const char *
+HvAuditCode(int sqlstate)
 {
 	int			category = ERRCODE_TO_CATEGORY(sqlstate);
 
@@ -127,7 +127,7 @@ AuditCode(int sqlstate)
 void
 HvRecordFailure(HvCall *call, int sqlstate)
 {
-	const char *const volatile code = AuditCode(sqlstate);
+	const char *const volatile code = HvAuditCode(sqlstate);
 	const char *const volatile outcome = sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ? "denied" : "failed";
 
 	if (code == NULL)

@@ -23,6 +23,7 @@ extern void HvCheckName(HvCall *call, text *name);
 extern HvBytes HvLiteral(const char *s);
 extern void HvBegin(HvCall *call, const char *action);
 extern void HvRecordFailure(HvCall *call, int sqlstate);
+extern const char *HvAuditCode(int sqlstate);
 extern void HvRecord(HvCall *call, const char *outcome, const char *code);
 
 /* An SQL function: a C function of the name, the action its audit records say, the body. */

@@ -202,8 +202,8 @@ HvTakeBuf(HvBuf *buf)
 /*
  * SQLSTATE of a code of core.Code.
  */
-static int
-SqlStateOf(const char *code)
+int
+HvSqlStateOf(const char *code)
 {
 	static const struct
 	{
@@ -248,7 +248,7 @@ HintOf(int sqlstate)
 void
 HvThrow(const HvError *failure)
 {
-	int			sqlstate = SqlStateOf(failure->code);
+	int			sqlstate = HvSqlStateOf(failure->code);
 	const char *hint = HintOf(sqlstate);
 
 	ereport(ERROR,

@@ -37,6 +37,7 @@ typedef struct HvGoCalls
 extern const HvGoCalls *HvGo(void);
 extern void HvEnterGo(sigset_t *saved);
 extern void HvLeaveGo(const sigset_t *saved);
+extern int	HvSqlStateOf(const char *code);
 extern void HvThrow(const HvError *failure) __attribute__((noreturn));
 extern HvBytes HvTakeBuf(HvBuf *buf);
 

@@ -9,10 +9,8 @@
 
 #include "open.h"
 #include "port/pg_bswap.h"
-
-/* as in core/frame */
-#define PROTOCOL_VERSION	1
-#define OP_UNWRAP			2
+#include "memory.h"
+#include "request.h"
 
 /* as in core/envelope */
 #define ENVELOPE_VERSION	1
@@ -20,23 +18,41 @@
 #define TAG_LEN				16
 #define AAD_LABEL			"hyperion-vault/secret/v1"
 
+/* how the answer to a request for keys begins that succeeded: it has no code */
+static const unsigned char success[] = {HV_PROTOCOL_VERSION, HV_OP_UNWRAP, 0, 0, 0, 0};
+
 /*
  * Key i of the n in the body of an agent's answer; NULL when that is not plainly n keys.
  */
 const unsigned char *
 HvPlainKey(HvBytes body, int i, int n)
 {
-	static const unsigned char head[] = {PROTOCOL_VERSION, OP_UNWRAP, 0, 0, 0, 0};	/* no code, that is success */
 	const size_t slot = sizeof(uint32) + HV_KEY_LEN;
 	uint32		count = pg_hton32((uint32) n);
 	uint32		len = pg_hton32(HV_KEY_LEN);
 	const unsigned char *key;
 
-	if (body.len != sizeof(head) + sizeof(count) + n * slot || memcmp(body.data, head, sizeof(head)) != 0 ||
-		memcmp(body.data + sizeof(head), &count, sizeof(count)) != 0)
+	if (body.len != sizeof(success) + sizeof(count) + n * slot || memcmp(body.data, success, sizeof(success)) != 0 ||
+		memcmp(body.data + sizeof(success), &count, sizeof(count)) != 0)
 		return NULL;
-	key = body.data + sizeof(head) + sizeof(count) + i * slot;
+	key = body.data + sizeof(success) + sizeof(count) + i * slot;
 	return memcmp(key, &len, sizeof(len)) == 0 ? key + sizeof(len) : NULL;
+}
+
+/*
+ * The answer to a request for one key, for Go, in wipe-on-reset memory.
+ */
+HvBytes
+HvAnswerOf(const unsigned char *key)
+{
+	const uint32 numbers[] = {pg_hton32(1), pg_hton32(HV_KEY_LEN)};
+	size_t		len = sizeof(success) + sizeof(numbers) + HV_KEY_LEN;
+	unsigned char *body = HvSecretAlloc(len);
+
+	memcpy(body, success, sizeof(success));
+	memcpy(body + sizeof(success), numbers, sizeof(numbers));
+	memcpy(body + sizeof(success) + sizeof(numbers), key, HV_KEY_LEN);
+	return (HvBytes) {body, len};
 }
 
 #if defined(USE_OPENSSL) && __has_include(<openssl/evp.h>)

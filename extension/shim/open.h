@@ -9,6 +9,7 @@
 #define HV_KEY_LEN	32			/* bytes of a data key, as envelope.KeySize */
 
 extern const unsigned char *HvPlainKey(HvBytes body, int i, int n);
+extern HvBytes HvAnswerOf(const unsigned char *key);
 extern bytea *HvOpenPlain(const unsigned char *key, const HvBinding *binding, const HvStored *stored);
 
 #endif

@@ -13,8 +13,6 @@
 #include "request.h"
 
 /* as in core/frame */
-#define PROTOCOL_VERSION	1
-#define OP_UNWRAP			2
 #define MAX_TEXT			255
 #define MAX_REQUEST_ID_LEN	128
 #define MAX_KEY_ID_LEN		2048
@@ -81,12 +79,44 @@ Put32(StringInfo to, uint32 value)
 	appendBinaryStringInfo(to, (const char *) &value, sizeof(value));
 }
 
-static void
-Put(StringInfo to, HvBytes bytes)
+/*
+ * Append bytes with their length in front.
+ */
+void
+HvPut(StringInfo to, HvBytes bytes)
 {
 	Put32(to, (uint32) bytes.len);
 	if (bytes.len > 0)
 		appendBinaryStringInfo(to, (const char *) bytes.data, (int) bytes.len);
+}
+
+/*
+ * Begin a framed request with what all requests have; palloc'd.
+ */
+void
+HvBeginRequest(StringInfo frame, const HvOrigin *origin, char op)
+{
+	initStringInfo(frame);
+	Put32(frame, 0);
+	appendStringInfoCharMacro(frame, HV_PROTOCOL_VERSION);
+	appendStringInfoCharMacro(frame, op);
+	HvPut(frame, origin->database);
+	HvPut(frame, origin->role);
+	HvPut(frame, origin->session_role);
+	HvPut(frame, origin->client_addr);
+	HvPut(frame, origin->request_id);
+}
+
+/*
+ * The request that was begun, with its length in front.
+ */
+HvBytes
+HvEndRequest(StringInfo frame)
+{
+	uint32		len = pg_hton32((uint32) (frame->len - sizeof(uint32)));
+
+	memcpy(frame->data, &len, sizeof(len));
+	return (HvBytes) {(const unsigned char *) frame->data, (size_t) frame->len};
 }
 
 /*
@@ -97,21 +127,12 @@ HvBytes
 HvPlainUnwrapRequest(const HvOrigin *origin, HvBytes action, const HvBinding *binding, const HvStored *stored, int n)
 {
 	StringInfoData frame;
-	uint32		len;
 
 	if (!IsPlain(origin, stored, n))
 		return (HvBytes) {NULL, 0};
-	initStringInfo(&frame);
-	Put32(&frame, 0);
-	appendStringInfoCharMacro(&frame, PROTOCOL_VERSION);
-	appendStringInfoCharMacro(&frame, OP_UNWRAP);
-	Put(&frame, origin->database);
-	Put(&frame, origin->role);
-	Put(&frame, origin->session_role);
-	Put(&frame, origin->client_addr);
-	Put(&frame, origin->request_id);
-	Put(&frame, action);
-	Put(&frame, binding->name);
+	HvBeginRequest(&frame, origin, HV_OP_UNWRAP);
+	HvPut(&frame, action);
+	HvPut(&frame, binding->name);
 	appendBinaryStringInfo(&frame, (const char *) binding->id.data, HV_ID_LEN);
 	Put32(&frame, (uint32) n);
 	for (int i = 0; i < n; i++)
@@ -119,29 +140,36 @@ HvPlainUnwrapRequest(const HvOrigin *origin, HvBytes action, const HvBinding *bi
 		uint64		version = pg_hton64((uint64) stored[i].version);
 
 		appendBinaryStringInfo(&frame, (const char *) &version, sizeof(version));
-		Put(&frame, stored[i].key_id);
-		Put(&frame, stored[i].wrapped);
+		HvPut(&frame, stored[i].key_id);
+		HvPut(&frame, stored[i].wrapped);
 	}
-	len = pg_hton32((uint32) (frame.len - sizeof(uint32)));
-	memcpy(frame.data, &len, sizeof(len));
-	return (HvBytes) {(const unsigned char *) frame.data, (size_t) frame.len};
+	return HvEndRequest(&frame);
+}
+
+static char readable[64] = "text/plain; charset=utf-8";
+static size_t readable_len = sizeof("text/plain; charset=utf-8") - 1;
+
+/*
+ * Whether values of a content type are plainly text: it is the usual one, or the last that Go took. False is no answer.
+ */
+bool
+HvIsReadableText(HvBytes content_type)
+{
+	return content_type.len == readable_len && memcmp(content_type.data, readable, readable_len) == 0;
 }
 
 /*
- * Refuse a content type whose values text cannot hold. Go knows what is no usual one, and is asked once in a row for it.
+ * Refuse a content type whose values text cannot hold. Go is asked once in a row for one.
  */
 void
 HvCheckReadableText(HvBytes content_type)
 {
-	static char readable[64] = "text/plain; charset=utf-8";
-	static size_t len = sizeof("text/plain; charset=utf-8") - 1;
-
-	if (content_type.len == len && memcmp(content_type.data, readable, len) == 0)
+	if (HvIsReadableText(content_type))
 		return;
 	HV_CALL_GO(check_text, content_type, false);
 	if (content_type.len <= sizeof(readable))
 	{
 		memcpy(readable, content_type.data, content_type.len);
-		len = content_type.len;
+		readable_len = content_type.len;
 	}
 }

@@ -6,7 +6,19 @@
 
 #include "hyperion_vault.h"
 
+#include "lib/stringinfo.h"
+
+/* as in core/frame */
+#define HV_PROTOCOL_VERSION	1
+#define HV_OP_UNWRAP		2
+#define HV_OP_READ_EACH		4
+
+extern void HvPut(StringInfo to, HvBytes bytes);
+extern void HvBeginRequest(StringInfo frame, const HvOrigin *origin, char op);
+extern HvBytes HvEndRequest(StringInfo frame);
+
 extern bool HvIsName(HvBytes name);
+extern bool HvIsReadableText(HvBytes content_type);
 extern void HvCheckReadableText(HvBytes content_type);
 extern HvBytes HvPlainUnwrapRequest(const HvOrigin *origin, HvBytes action, const HvBinding *binding,
 									const HvStored *stored, int n);

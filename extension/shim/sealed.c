@@ -20,17 +20,14 @@
 static HvStatement require_statement = {
 	"SELECT vault.require($1, $2, $3)", 3, {OIDOID, TEXTOID, TEXTOID}
 };
-#define STORED_COLUMNS \
-	"v.secret_id, v.content_type, v.version, v.envelope_version, v.kms_key_id, v.wrapped_dek, v.nonce, v.ciphertext"
-
 /* the decision and the fetch in one, as vault.may() decides; no row for what is refused or missing */
 static HvStatement readable_statement = {
-	"SELECT " STORED_COLUMNS " FROM vault.readable_versions(ARRAY[$3], $4) v"
+	"SELECT " HV_STORED_COLUMNS " FROM vault.readable_versions(ARRAY[$3], $4) v"
 	" WHERE $5 OR EXISTS (SELECT FROM vault.granting($1, $2, vault.matching_patterns($3)))",
 	5, {OIDOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}, true
 };
 static HvStatement openable_statement = {
-	"SELECT " STORED_COLUMNS " FROM vault.sealed_for($1, $2, $3, $4) v",
+	"SELECT " HV_STORED_COLUMNS " FROM vault.sealed_for($1, $2, $3, $4) v",
 	4, {OIDOID, TEXTOID, TEXTOID, INT8OID}
 };
 static HvStatement lock_statement = {
@@ -74,6 +71,9 @@ static HvStatement expire_statement = {
 static HvStatement delete_statement = {
 	"SELECT vault.delete_secret($1, $2, ROW($3, $4, $5, $6, $7)::vault.audit_origin)",
 	7, {UUIDOID, INT8OID, ORIGIN_TYPES}
+};
+static HvStatement readable_names_statement = {
+	"SELECT vault.readable_names($1, $2)", 2, {OIDOID, TEXTOID}
 };
 static HvStatement list_statement = {
 	"SELECT l.* FROM vault.list_for($1, $2) l", 2, {OIDOID, TEXTOID}
@@ -145,8 +145,11 @@ Column(HeapTuple row, int column)
 	return value;
 }
 
-static HvBytes
-ColumnBytes(HeapTuple row, int column)
+/*
+ * Bytes of a column of a row of the last statement, with a zero byte after them. Palloc'd.
+ */
+HvBytes
+HvColumnBytes(HeapTuple row, int column)
 {
 	struct varlena *value = PG_DETOAST_DATUM_PACKED(Column(row, column));
 	Size		len = VARSIZE_ANY_EXHDR(value);
@@ -199,22 +202,27 @@ HvRequire(HvCall *call, const char *wanted)
 	SPI_finish();
 }
 
-static void
-ReadStored(HeapTuple row, HvStored *stored)
+/*
+ * What a row of HV_STORED_COLUMNS holds. Palloc'd.
+ */
+void
+HvReadStored(HeapTuple row, HvBytes *id, HvBytes *content_type, HvStored *stored)
 {
+	*id = ColumnUuid(row, 1);
+	*content_type = HvColumnBytes(row, 2);
 	stored->version = DatumGetInt64(Column(row, 3));
 	stored->envelope_version = DatumGetInt16(Column(row, 4));
-	stored->key_id = ColumnBytes(row, 5);
-	stored->wrapped = ColumnBytes(row, 6);
-	stored->nonce = ColumnBytes(row, 7);
-	stored->ciphertext = ColumnBytes(row, 8);
+	stored->key_id = HvColumnBytes(row, 5);
+	stored->wrapped = HvColumnBytes(row, 6);
+	stored->nonce = HvColumnBytes(row, 7);
+	stored->ciphertext = HvColumnBytes(row, 8);
 }
 
 /*
  * Whether a role is a superuser, by what is committed now.
  */
-static bool
-IsSuperuser(Oid role)
+bool
+HvIsSuperuser(Oid role)
 {
 	AcceptInvalidationMessages();
 	return superuser_arg(role);
@@ -238,19 +246,14 @@ FindVersions(HvStatement *statement, HvCall *call, HvOpenable *found)
 	else
 		HvAdd(&params, Int64GetDatum(call->version));
 	if (statement->nparams > params.n)
-		HvAdd(&params, BoolGetDatum(IsSuperuser(call->role)));
+		HvAdd(&params, BoolGetDatum(HvIsSuperuser(call->role)));
 	HvOwnerLook(statement, &params);
 
 	spi = MemoryContextSwitchTo(call->context);
 	found->n = (int) SPI_processed;
 	found->versions = palloc_array(HvStored, found->n);
 	for (int i = 0; i < found->n; i++)
-		ReadStored(SPI_tuptable->vals[i], &found->versions[i]);
-	if (found->n > 0)
-	{
-		found->id = ColumnUuid(SPI_tuptable->vals[0], 1);
-		found->content_type = ColumnBytes(SPI_tuptable->vals[0], 2);
-	}
+		HvReadStored(SPI_tuptable->vals[i], &found->id, &found->content_type, &found->versions[i]);
 	MemoryContextSwitchTo(spi);
 	SPI_finish();
 	return found->n;
@@ -316,9 +319,9 @@ HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocke
 	spi = MemoryContextSwitchTo(call->context);
 	row = SPI_tuptable->vals[0];
 	locked->id = ColumnUuid(row, 1);
-	locked->content_type = ColumnBytes(row, 2);
+	locked->content_type = HvColumnBytes(row, 2);
 	locked->current_version = DatumGetInt64(Column(row, 3));
-	kind = ColumnBytes(row, 4);
+	kind = HvColumnBytes(row, 4);
 	locked->automatic = strcmp((const char *) kind.data, "automatic") == 0;
 	policy = SPI_getbinval(row, SPI_tuptable->tupdesc, 5, &isnull);
 	locked->policy = isnull ? (HvBytes) {NULL, 0} : HvJsonText(policy);
@@ -456,4 +459,25 @@ HvList(HvCall *call, HvBytes prefix, ReturnSetInfo *result)
 	for (uint64 i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
 	SPI_finish();
+}
+
+/*
+ * The names below a prefix that the caller may read, in byte order. Palloc'd in the call's context.
+ */
+ArrayType *
+HvReadableNames(HvCall *call, HvBytes prefix)
+{
+	HvParams	params = {0};
+	ArrayType  *names;
+	MemoryContext spi;
+
+	SPI_connect();
+	HvAdd(&params, ObjectIdGetDatum(call->role));
+	HvAdd(&params, PointerGetDatum(cstring_to_text_with_len((const char *) prefix.data, prefix.len)));
+	HvOwnerLook(&readable_names_statement, &params);
+	spi = MemoryContextSwitchTo(call->context);
+	names = DatumGetArrayTypePCopy(Column(SPI_tuptable->vals[0], 1));
+	MemoryContextSwitchTo(spi);
+	SPI_finish();
+	return names;
 }

@@ -8,6 +8,12 @@
 
 #include "call.h"
 #include "nodes/execnodes.h"
+#include "utils/array.h"
+
+/* of vault.stored_value, for HvReadStored */
+#define HV_STORED_COLUMNS \
+	"v.secret_id, v.content_type, v.version, v.envelope_version, v.kms_key_id, v.wrapped_dek, v.nonce, v.ciphertext"
+#define HV_STORED_NAME	9		/* the column after them */
 
 /* versions of one secret that a role may open */
 typedef struct HvOpenable
@@ -53,6 +59,10 @@ extern HvBytes HvCheckSettings(const HvSettings *settings);	/* metadata.c */
 extern void HvRequire(HvCall *call, const char *wanted);
 extern void HvFindOpenable(HvCall *call, HvOpenable *found);
 extern void HvFindReadable(HvCall *call, HvOpenable *found);
+extern bool HvIsSuperuser(Oid role);
+extern HvBytes HvColumnBytes(HeapTuple row, int column);
+extern void HvReadStored(HeapTuple row, HvBytes *id, HvBytes *content_type, HvStored *stored);
+extern ArrayType *HvReadableNames(HvCall *call, HvBytes prefix);
 extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);
 extern HvBytes HvJsonText(Datum json);
 extern int64 HvFirstVersion(HvCall *call);

@@ -1,0 +1,229 @@
+/*
+ * decideeach.c: which of many names a role may read, in one statement, and what is stored of them, in another.
+ */
+#include "hyperion_vault.h"
+
+#include "batch.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "owner.h"
+#include "store.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+
+static HvStatement granted_statement = {
+	"SELECT DISTINCT g.pattern FROM vault.granting($1, $2, $3) g", 3, {OIDOID, TEXTOID, TEXTARRAYOID}, true
+};
+static HvStatement stored_statement = {
+	"SELECT " HV_STORED_COLUMNS ", v.name FROM vault.readable_versions($1, NULL) v", 1, {TEXTARRAYOID}, true
+};
+static HvStatement present_statement = {
+	"SELECT s.name FROM vault.secrets s WHERE s.name OPERATOR(pg_catalog.=) ANY ($1) AND s.deleted_at IS NULL",
+	1, {TEXTARRAYOID}, true
+};
+
+#define PATTERN_SIZE	(HV_MAX_NAME_LEN + 3)	/* of a prefix, with its star and the zero byte */
+
+/* a pattern, or a name */
+typedef struct Entry
+{
+	char		text[PATTERN_SIZE];
+	bool		holds;			/* it is granted; or of a name: it was found */
+	HvItem		found;
+} Entry;
+
+static HTAB *
+NewTable(int n)
+{
+	HASHCTL		control = {.keysize = PATTERN_SIZE, .entrysize = sizeof(Entry), .hcxt = CurrentMemoryContext};
+
+	return hash_create("hyperion_vault names", Max(n, 16), &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+/*
+ * The entry of the first len bytes of a name, perhaps with a star behind them; made if action is HASH_ENTER.
+ */
+static Entry *
+Look(HTAB *table, HvBytes name, size_t len, bool star, HASHACTION action)
+{
+	char		text[PATTERN_SIZE];
+	bool		known;
+	Entry	   *entry;
+
+	memcpy(text, name.data, len);
+	if (star)
+		text[len++] = '*';
+	text[len] = '\0';
+	entry = hash_search(table, text, action, &known);
+	if (entry != NULL && !known)
+	{
+		entry->holds = false;
+		entry->found = (HvItem) {0};
+	}
+	return entry;
+}
+
+/*
+ * Look up every pattern that selects a name, as hv_matching_patterns() makes them; whether one of them holds.
+ */
+static bool
+LookPatterns(HTAB *table, HvBytes name, HASHACTION action)
+{
+	bool		holds = Look(table, name, name.len, false, action)->holds;
+
+	holds |= Look(table, name, 0, true, action)->holds;
+	for (size_t i = 0; i < name.len; i++)
+		if (name.data[i] == '/')
+			holds |= Look(table, name, i + 1, true, action)->holds;
+	return holds;
+}
+
+/*
+ * The texts of a table as text[]. Palloc'd.
+ */
+static Datum
+TextsOf(HTAB *table)
+{
+	int			n = 0;
+	Datum	   *texts = palloc_array(Datum, Max(hash_get_num_entries(table), 1));
+	HASH_SEQ_STATUS scan;
+	Entry	   *entry;
+
+	hash_seq_init(&scan, table);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		texts[n++] = CStringGetTextDatum(entry->text);
+	return PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * Mark the entries whose text is in a column of the rows of the last statement.
+ */
+static void
+MarkRows(HTAB *table, int column)
+{
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *text = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column);
+		Entry	   *entry = hash_search(table, text, HASH_FIND, NULL);
+
+		if (entry != NULL)
+			entry->holds = true;
+		pfree(text);
+	}
+}
+
+/*
+ * Decide about each name that is one.
+ */
+static void
+DecideEach(HvCall *call, HvItem *items, int n)
+{
+	HTAB	   *patterns = NewTable(n);
+	HvParams	params = {0};
+
+	if (HvIsSuperuser(call->role))
+		return;
+	for (int i = 0; i < n; i++)
+		if (items[i].plain)
+			(void) LookPatterns(patterns, items[i].name, HASH_ENTER);
+	SPI_connect();
+	HvAdd(&params, ObjectIdGetDatum(call->role));
+	HvAddText(&params, HvLiteral(call->action));
+	HvAdd(&params, TextsOf(patterns));
+	HvOwnerLook(&granted_statement, &params);
+	MarkRows(patterns, 1);
+	SPI_finish();
+	for (int i = 0; i < n; i++)
+		if (items[i].plain && !LookPatterns(patterns, items[i].name, HASH_FIND))
+			HvFail(&items[i], ERRCODE_INSUFFICIENT_PRIVILEGE,
+				   psprintf("permission denied to read secret \"%s\"", (const char *) items[i].name.data));
+	hash_destroy(patterns);
+}
+
+/*
+ * Fetch what is stored of the names in a table, into the memory of the call.
+ */
+static void
+FetchEach(HvCall *call, HTAB *names)
+{
+	HvParams	params = {0};
+	MemoryContext spi;
+
+	SPI_connect();
+	HvAdd(&params, TextsOf(names));
+	HvOwnerLook(&stored_statement, &params);
+	spi = MemoryContextSwitchTo(call->context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HvBytes		name = HvColumnBytes(SPI_tuptable->vals[i], HV_STORED_NAME);
+		Entry	   *entry = Look(names, name, name.len, false, HASH_FIND);
+
+		entry->holds = true;
+		HvReadStored(SPI_tuptable->vals[i], &entry->found.id, &entry->found.content_type, &entry->found.stored);
+	}
+	MemoryContextSwitchTo(spi);
+	SPI_finish();
+}
+
+/*
+ * Say of the names that have no row why: there is no such secret, or its current version is lost.
+ */
+static void
+ExplainMissing(HTAB *missing, HvItem *items, int n)
+{
+	HvParams	params = {0};
+
+	if (hash_get_num_entries(missing) == 0)
+		return;
+	SPI_connect();
+	HvAdd(&params, TextsOf(missing));
+	HvOwnerLook(&present_statement, &params);
+	MarkRows(missing, 1);
+	SPI_finish();
+	for (int i = 0; i < n; i++)
+	{
+		const char *name = (const char *) items[i].name.data;
+
+		if (items[i].sqlstate != 0 || items[i].found)
+			continue;
+		if (Look(missing, items[i].name, items[i].name.len, false, HASH_FIND)->holds)
+			HvFail(&items[i], ERRCODE_DATA_CORRUPTED, psprintf("the current version of secret \"%s\" is not there", name));
+		else
+			HvFail(&items[i], ERRCODE_UNDEFINED_OBJECT, psprintf("secret \"%s\" does not exist", name));
+	}
+}
+
+/*
+ * Decide about each name and fetch its current version, or say why not. Palloc'd in the call's context, which is current.
+ */
+void
+HvFindEach(HvCall *call, HvItem *items, int n)
+{
+	HTAB	   *names = NewTable(n);
+	HTAB	   *missing = NewTable(16);
+
+	DecideEach(call, items, n);
+	for (int i = 0; i < n; i++)
+		if (items[i].sqlstate == 0)
+			(void) Look(names, items[i].name, items[i].name.len, false, HASH_ENTER);
+	if (hash_get_num_entries(names) > 0)
+		FetchEach(call, names);
+	for (int i = 0; i < n; i++)
+	{
+		Entry	   *entry;
+
+		if (items[i].sqlstate != 0)
+			continue;
+		entry = Look(names, items[i].name, items[i].name.len, false, HASH_FIND);
+		items[i].found = entry->holds;
+		items[i].id = entry->found.id;
+		items[i].content_type = entry->found.content_type;
+		items[i].stored = entry->found.stored;
+		if (!entry->holds)
+			(void) Look(missing, items[i].name, items[i].name.len, false, HASH_ENTER);
+	}
+	ExplainMissing(missing, items, n);
+	hash_destroy(names);
+	hash_destroy(missing);
+}
