@@ -24,7 +24,7 @@ type sqlFunction struct{ file, name, arguments, returns, comment string }
 // sqlGroups are the functions that people and applications call. The part of sql/ tells them from others of the same
 // name, which the API calls.
 var sqlGroups = []struct{ heading, functions string }{
-	{"Secrets", "plaintext.sql: create_secret read_secret read_secret_bytes update_secret rotate_secret configure_secret expire_version " +
+	{"Secrets", "plaintext.sql: create_secret read_secret read_secret_bytes read_secrets read_secrets_below update_secret rotate_secret configure_secret expire_version " +
 		"delete_secret verify verify_version list_secrets"},
 	{"Access", "access.sql: grant_access revoke_access access_list; decide.sql: who_may explain_access; " +
 		"missing.sql: missing_grants adopt_grants forget_grants"},

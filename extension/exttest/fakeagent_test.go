@@ -170,11 +170,29 @@ func (a *fakeAgent) answer(r *frame.Request) *frame.Response {
 		}
 		a.records = append(a.records, r)
 		return resp
+	case frame.OpReadEach:
+		a.records = append(a.records, r)
+		return a.answerEach(r)
 	case frame.OpRecord:
 		a.records = append(a.records, r)
 		return &frame.Response{Op: r.Op}
 	}
 	return &frame.Response{Code: core.Invalid, Msg: "unknown operation"}
+}
+
+// answerEach is an honest answer to a request for many keys. The caller holds the mutex.
+func (a *fakeAgent) answerEach(r *frame.Request) *frame.Response {
+	resp := &frame.Response{Op: r.Op}
+	for _, it := range r.Items {
+		result := frame.Result{Code: it.Code}
+		if it.Code == "" {
+			if result.Key = a.keys[string(it.Key.Wrapped)]; result.Key == nil {
+				result = frame.Result{Code: core.Corrupt, Msg: "no such key"}
+			}
+		}
+		resp.Results = append(resp.Results, result)
+	}
+	return resp
 }
 
 func encode(r *frame.Response) []byte {

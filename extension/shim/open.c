@@ -9,7 +9,7 @@
 
 #include "open.h"
 #include "port/pg_bswap.h"
-#include "memory.h"
+#include "secretmem.h"
 #include "request.h"
 
 /* as in core/envelope */
