@@ -113,6 +113,18 @@ func unwrapRequest(n int) *frame.Request {
 	return r
 }
 
+// readEachRequest is a read of two secrets, and a refusal.
+func readEachRequest() *frame.Request {
+	r := &frame.Request{Op: frame.OpReadEach, Origin: testOrigin}
+	for i, name := range []string{"a", "b"} {
+		r.Items = append(r.Items, frame.Item{Name: name, ID: testID, Key: frame.WrappedKey{
+			Version: uint64(i + 1), KeyID: "local:1", Wrapped: []byte("wrapped-wrapped"),
+		}})
+	}
+	r.Items = append(r.Items, frame.Item{Name: "c", Code: core.Denied})
+	return r
+}
+
 func recordRequest() *frame.Request {
 	return &frame.Request{Op: frame.OpRecord, Origin: testOrigin, Action: "read", Name: "db/password", Outcome: frame.OutcomeDenied, Code: core.Denied}
 }
@@ -373,6 +385,38 @@ func TestServeWipes(t *testing.T) {
 		if !bytes.Equal(b, make([]byte, len(b))) {
 			t.Fatalf("%q was not wiped", b)
 		}
+	}
+}
+
+func TestServeReadEach(t *testing.T) {
+	plain := testKey(7)
+	var asked []vault.SQLItem
+	door := okDoor()
+	door.each = func(_ context.Context, _ vault.SQLCaller, items []vault.SQLItem) ([]vault.SQLKey, error) {
+		asked = items
+		return []vault.SQLKey{
+			{Plain: plain},
+			{Err: core.Errorf(core.Corrupt, "%s", strings.Repeat("ä", frame.MaxItemMsgLen))},
+			{Err: core.Errorf(items[2].Code, "")},
+		}, nil
+	}
+	s, _ := start(t, Config{Door: door})
+	c := dial(t, s)
+	r := ask(t, c, readEachRequest())
+	if r.Code != "" || len(r.Results) != 3 || !bytes.Equal(r.Results[0].Key, testKey(7)) || r.Results[1].Code != core.Corrupt ||
+		len(r.Results[1].Msg) != frame.MaxItemMsgLen || r.Results[2].Code != core.Denied {
+		t.Errorf("%+v", r)
+	}
+	if len(asked) != 3 || asked[1].Name != "b" || asked[1].ID != testID || asked[1].Key.Version != 2 ||
+		asked[1].Key.KeyID != "local:1" || asked[2].Name != "c" || asked[2].Code != core.Denied {
+		t.Errorf("the door saw %+v", asked)
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	wantClosed(t, c)
+	if !bytes.Equal(plain, make([]byte, len(plain))) {
+		t.Error("the key was not wiped")
 	}
 }
 

@@ -183,7 +183,12 @@ func (v *Vault) unwrapEach(ctx context.Context, items []SQLItem, keys []SQLKey) 
 			return
 		}
 		b := envelope.Binding{ID: items[i].ID, Version: items[i].Key.Version}
-		keys[i].Plain, keys[i].Err = v.unwrap(ctx, items[i].Key.WrappedKey, b.KMSContext())
+		plain, err := v.unwrap(ctx, items[i].Key.WrappedKey, b.KMSContext())
+		if err != nil {
+			envelope.Wipe(plain)
+			plain = nil
+		}
+		keys[i] = SQLKey{Plain: plain, Err: err}
 	})
 }
 

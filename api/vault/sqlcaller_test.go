@@ -128,6 +128,71 @@ func TestUnwrapForSQL(t *testing.T) {
 	}
 }
 
+func TestReadEachForSQL(t *testing.T) {
+	d := newDoor(t)
+	id := core.SecretID{7}
+	k1, k2 := d.wrappedKey(t, id, 1), d.wrappedKey(t, id, 2)
+	swapped := vault.VersionedKey{Version: 1, WrappedKey: k2.WrappedKey}
+	items := []vault.SQLItem{
+		{Name: "a", ID: id, Key: k1},
+		{Name: "b", Code: core.Denied},
+		{Name: "c", ID: id, Key: swapped},
+		{Name: "d", ID: id, Key: k2},
+		{Code: core.Invalid},
+	}
+	t.Run("OK", func(t *testing.T) {
+		keys, err := d.ReadEachForSQL(t.Context(), backend, items)
+		if err != nil || len(keys) != len(items) {
+			t.Fatal(err)
+		}
+		entries := d.recorder.Take()
+		if len(entries) != len(items) {
+			t.Fatalf("%d records", len(entries))
+		}
+		for i, code := range []core.Code{"", core.Denied, core.Corrupt, "", core.Invalid} {
+			e := entries[i]
+			if e.Action != vault.ActionRead || e.Name != items[i].Name || e.Version != items[i].Key.Version || e.Code != code ||
+				(e.Outcome == vault.OutcomeOK) != (code == "") || e.Origin.Actor != "role:app_rw" {
+				t.Errorf("%+v", e)
+			}
+			if core.CodeOf(keys[i].Err) != code || (len(keys[i].Plain) == envelope.KeySize) != (code == "") {
+				t.Errorf("%d: a key of %d, %v", i, len(keys[i].Plain), keys[i].Err)
+			}
+			envelope.Wipe(keys[i].Plain)
+		}
+	})
+	for name, many := range map[string][]vault.SQLItem{"none": nil, "too many": make([]vault.SQLItem, vault.MaxReadEach+1)} {
+		t.Run("Err "+name, func(t *testing.T) {
+			_, err := d.ReadEachForSQL(t.Context(), backend, many)
+			wantCode(t, err, core.Invalid)
+			if e := d.one(t); e.Outcome != vault.OutcomeFailed {
+				t.Fatalf("%+v", e)
+			}
+		})
+	}
+	t.Run("ErrRecorder", func(t *testing.T) {
+		d.recorder.FailWith(func(e vault.Entry) error { return errors.New("full") })
+		defer d.recorder.FailWith(nil)
+		keys, err := d.ReadEachForSQL(t.Context(), backend, items)
+		wantCode(t, err, core.Unavailable)
+		if keys != nil {
+			t.Error("keys left without a record")
+		}
+	})
+	t.Run("ErrDatabase", func(t *testing.T) {
+		other := backend
+		other.Database = "other"
+		keys, err := d.ReadEachForSQL(t.Context(), other, items)
+		wantCode(t, err, core.Denied)
+		if keys != nil {
+			t.Error("keys left for another database")
+		}
+	})
+	if _, unwiped := d.keeper.HandedOut(); unwiped != 0 {
+		t.Errorf("%d keys not wiped", unwiped)
+	}
+}
+
 func TestRecordForSQL(t *testing.T) {
 	d := newDoor(t)
 	good := vault.SQLAttempt{Action: vault.ActionRead, Name: "a", Version: 3, Outcome: vault.OutcomeDenied, Code: core.Denied}
