@@ -4,6 +4,7 @@
  */
 #include "hyperion_vault.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -12,6 +13,7 @@
 #include "text.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
@@ -271,13 +273,29 @@ HvFindOpenable(HvCall *call, HvOpenable *found)
 }
 
 /*
+ * Whether the schema has what readable_statement runs. It may be older than this library, until ALTER EXTENSION UPDATE.
+ */
+static bool
+HasReadableVersions(void)
+{
+	static bool has = false;
+	Oid			types[] = {TEXTARRAYOID, INT8OID};
+
+	if (!has)
+		has = SearchSysCacheExists3(PROCNAMEARGSNSP, CStringGetDatum("readable_versions"),
+									PointerGetDatum(buildoidvector(types, lengthof(types))),
+									ObjectIdGetDatum(get_namespace_oid(HV_SCHEMA_NAME, false)));
+	return has;
+}
+
+/*
  * The one version that the caller may read, in one statement. What that does not find is asked of vault.sealed_for(),
  * which has the words of a refusal. Palloc'd in the call's context.
  */
 void
 HvFindReadable(HvCall *call, HvOpenable *found)
 {
-	if (FindVersions(&readable_statement, call, found) < 1)
+	if (!HasReadableVersions() || FindVersions(&readable_statement, call, found) < 1)
 		HvFindOpenable(call, found);
 }
 
