@@ -52,6 +52,7 @@ void
 HvBegin(HvCall *call, const char *action)
 {
 	HvRequireUtf8();
+	HvForbidDumps();
 	*call = (HvCall) {.action = action, .role = GetUserId(), .context = CurrentMemoryContext};
 	call->origin.database = HvShown(get_database_name(MyDatabaseId));
 	call->origin.role = HvShown(GetUserNameFromId(call->role, false));

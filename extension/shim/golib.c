@@ -146,6 +146,24 @@ Load(void)
 }
 
 /*
+ * From the first call on this process holds keys and plaintext: no core file, no ptrace by others of the same user. May
+ * ereport.
+ */
+void
+HvForbidDumps(void)
+{
+	static bool forbidden = false;
+
+	if (forbidden)
+		return;
+	if (prctl(PR_SET_DUMPABLE, 0) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not turn core dumps off: %m")));
+	forbidden = true;
+}
+
+/*
  * The exports, opened on first use. May ereport. Never in the postmaster: a child forked from a process in which a
  * Go runtime has started hangs.
  */
@@ -165,11 +183,7 @@ HvGo(void)
 	 */
 	CHECK_FOR_INTERRUPTS();
 
-	/* From here on this process holds keys and plaintext: no core file, no ptrace by others of the same user. */
-	if (prctl(PR_SET_DUMPABLE, 0) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYSTEM_ERROR),
-				 errmsg("could not turn core dumps off: %m")));
+	HvForbidDumps();
 	Load();
 	loaded = true;
 	CHECK_FOR_INTERRUPTS();

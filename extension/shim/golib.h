@@ -35,6 +35,7 @@ typedef struct HvGoCalls
 } HvGoCalls;
 
 extern const HvGoCalls *HvGo(void);
+extern void HvForbidDumps(void);
 extern void HvEnterGo(sigset_t *saved);
 extern void HvLeaveGo(const sigset_t *saved);
 extern int	HvSqlStateOf(const char *code);
