@@ -75,6 +75,7 @@ var planned = []string{
 	`SELECT * FROM vault.read_as(ARRAY[NULL, sha256('7'::bytea)], '{127.0.0.1,127.0.0.1}', '{NULL,NULL}', '{1,2}', '{new/$i,fill/1/$i}', NULL)`,
 	`SELECT * FROM vault.read_sealed('{new/$i,fill/2/2}', NULL)`,
 	`SELECT * FROM vault.read_verifiable('new/$i')`,
+	`SELECT vault.readable_names('vault_admin'::regrole, 'fill/1/')`,
 	`SELECT * FROM vault.describe_secret('new/$i')`,
 	`SELECT * FROM vault.describe_secrets('fill/3', 'fill/3/1', 100)`,
 	`SELECT * FROM vault.describe_visible('vault_admin'::regrole, NULL, 'fill/3', 'fill/3/1', 100)`,
