@@ -56,8 +56,7 @@ func TestChangedRowsDoNotOpen(t *testing.T) {
 func TestPatternsFindWhatTheyMatch(t *testing.T) {
 	b := newBench(t, sharedCluster(t))
 	b.exec("CREATE TEMP TABLE texts AS WITH RECURSIVE w (s) AS (SELECT '' UNION ALL SELECT w.s || c FROM w, unnest('{a,b,/,*}'::text[]) c WHERE length(w.s) < 4) SELECT s FROM w WHERE s <> ''")
-	var wrong []string
-	wrong = get[[]string](b.session, `SELECT coalesce(array_agg(p.s || ' and ' || n.s), '{}') FROM texts p, texts n
+	wrong := get[[]string](b.session, `SELECT coalesce(array_agg(p.s || ' and ' || n.s), '{}') FROM texts p, texts n
 		WHERE vault.pattern_matches(p.s, n.s) <> (p.s = ANY (vault.matching_patterns(n.s)))`)
 	if len(wrong) > 0 {
 		t.Errorf("%d pairs differ, as %q", len(wrong), wrong[0])
