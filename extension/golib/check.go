@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 
 	"github.com/hyperiondb/hyperion-vault/core"
-	"github.com/hyperiondb/hyperion-vault/core/envelope"
 	"github.com/hyperiondb/hyperion-vault/core/generate"
 	"github.com/hyperiondb/hyperion-vault/core/rotation"
 )
@@ -113,12 +112,7 @@ func HvgReplace(policy, current C.HvBytes, out *C.HvBuf, failure *C.HvError) C.i
 			return err
 		}
 		value, err := p.Replace(view(current), rand.Reader)
-		if err != nil {
-			return err
-		}
-		defer envelope.Wipe(value)
-		*out = give(value)
-		return nil
+		return usePlain(value, err, func(value []byte) { *out = give(value) })
 	})
 }
 
@@ -166,12 +160,7 @@ func HvgGenerate(policy C.HvBytes, out *C.HvBuf, failure *C.HvError) C.int {
 			return err
 		}
 		value, err := p.Generate(rand.Reader)
-		if err != nil {
-			return err
-		}
-		defer envelope.Wipe(value)
-		*out = give(value)
-		return nil
+		return usePlain(value, err, func(value []byte) { *out = give(value) })
 	})
 }
 

@@ -104,30 +104,6 @@ func originOf(o *C.HvOrigin) frame.Origin {
 	}
 }
 
-// answer parses the body of a response to op and returns it, or the failure that it carries. The caller wipes the
-// result; body itself belongs to the C side, which wipes it too.
-func answer(body []byte, op frame.Op, keys int) (*frame.Response, error) {
-	r, err := frame.ParseResponse(body)
-	if err != nil {
-		return nil, core.Wrap(core.Unavailable, err, "the key agent sent a malformed answer")
-	}
-	if r.Code != "" {
-		defer r.Wipe()
-		return nil, core.Errorf(r.Code, "key agent: %s", r.Msg)
-	}
-	if r.Op != op || len(r.Keys) != keys {
-		defer r.Wipe()
-		return nil, core.Errorf(core.Unavailable, "the key agent sent an answer to another question")
-	}
-	for _, k := range r.Keys {
-		if len(k) != envelope.KeySize {
-			defer r.Wipe()
-			return nil, core.Errorf(core.Unavailable, "the key agent sent a key of a wrong length")
-		}
-	}
-	return r, nil
-}
-
 func request(r *frame.Request, out *C.HvBuf) error {
 	wire, err := frame.AppendRequest(nil, r)
 	if err != nil {

@@ -74,8 +74,7 @@ func HvgRecordRequest(origin *C.HvOrigin, action, name C.HvBytes, version C.int6
 //export HvgRecorded
 func HvgRecorded(body C.HvBytes, failure *C.HvError) C.int {
 	return guarded(failure, func() error {
-		_, err := answer(view(body), frame.OpRecord, 0)
-		return err
+		return useAnswer(view(body), frame.OpRecord, 0, func(*frame.Response) error { return nil })
 	})
 }
 
@@ -88,26 +87,23 @@ func HvgSeal(body C.HvBytes, b *C.HvBinding, plaintext C.HvBytes, out *C.HvSeale
 		if err != nil {
 			return err
 		}
-		r, err := answer(view(body), frame.OpGenerate, 1)
-		if err != nil {
-			return err
-		}
-		defer r.Wipe()
-		if r.KeyID == "" || len(r.Wrapped) == 0 {
-			return core.Errorf(core.Unavailable, "the key agent sent no wrapped key")
-		}
-		s, err := envelope.Seal(r.Keys[0], bound, view(plaintext))
-		if err != nil {
-			return err
-		}
-		*out = C.HvSealed{
-			envelope_version: C.int32_t(s.EnvelopeVersion),
-			key_id:           give([]byte(r.KeyID)),
-			wrapped:          give(r.Wrapped),
-			nonce:            give(s.Nonce),
-			ciphertext:       give(s.Ciphertext),
-		}
-		return nil
+		return useAnswer(view(body), frame.OpGenerate, 1, func(r *frame.Response) error {
+			if r.KeyID == "" || len(r.Wrapped) == 0 {
+				return core.Errorf(core.Unavailable, "the key agent sent no wrapped key")
+			}
+			s, err := envelope.Seal(r.Keys[0], bound, view(plaintext))
+			if err != nil {
+				return err
+			}
+			*out = C.HvSealed{
+				envelope_version: C.int32_t(s.EnvelopeVersion),
+				key_id:           give([]byte(r.KeyID)),
+				wrapped:          give(r.Wrapped),
+				nonce:            give(s.Nonce),
+				ciphertext:       give(s.Ciphertext),
+			}
+			return nil
+		})
 	})
 }
 
@@ -120,18 +116,9 @@ func HvgOpen(body C.HvBytes, b *C.HvBinding, stored *C.HvStored, out *C.HvBuf, f
 		if err != nil {
 			return err
 		}
-		r, err := answer(view(body), frame.OpUnwrap, 1)
-		if err != nil {
-			return err
-		}
-		defer r.Wipe()
-		value, err := envelope.Open(r.Keys[0], bound, sealedOf(stored))
-		if err != nil {
-			return err
-		}
-		defer envelope.Wipe(value)
-		*out = give(value)
-		return nil
+		return useAnswer(view(body), frame.OpUnwrap, 1, func(r *frame.Response) error {
+			return useValue(r.Keys[0], bound, sealedOf(stored), func(value []byte) { *out = give(value) })
+		})
 	})
 }
 
@@ -147,25 +134,21 @@ func HvgVerify(body C.HvBytes, b *C.HvBinding, stored *C.HvStored, n C.int, cand
 		if err != nil {
 			return err
 		}
-		r, err := answer(view(body), frame.OpUnwrap, int(n))
-		if err != nil {
-			return err
-		}
-		defer r.Wipe()
 		*matched = 0
-		for i := range r.Keys {
-			s := &unsafe.Slice(stored, int(n))[i]
-			bound.Version = uint64(s.version)
-			value, err := envelope.Open(r.Keys[i], bound, sealedOf(s))
-			if err != nil {
-				return err
+		return useAnswer(view(body), frame.OpUnwrap, int(n), func(r *frame.Response) error {
+			for i := range r.Keys {
+				s := &unsafe.Slice(stored, int(n))[i]
+				bound.Version = uint64(s.version)
+				err := useValue(r.Keys[i], bound, sealedOf(s), func(value []byte) {
+					if envelope.Equal(value, view(candidate)) && *matched == 0 {
+						*matched = s.version
+					}
+				})
+				if err != nil {
+					return err
+				}
 			}
-			same := envelope.Equal(value, view(candidate))
-			envelope.Wipe(value)
-			if same && *matched == 0 {
-				*matched = s.version
-			}
-		}
-		return nil
+			return nil
+		})
 	})
 }
