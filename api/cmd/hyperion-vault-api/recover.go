@@ -46,11 +46,15 @@ func (p program) recover(ctx context.Context, name string, version uint64, ident
 		return failed(err)
 	}
 	defer func() { _ = closeDoor() }()
-	value, err := door.Recover(ctx, vault.Operator{Name: osUser()}, name, version)
-	defer value.Wipe()
+	return failed(p.writeValue(door.Recover(ctx, vault.Operator{Name: osUser()}, name, version)))
+}
+
+// writeValue prints the value of v, unless there is an error, and wipes it.
+func (p program) writeValue(v vault.Value, err error) error {
+	defer v.Wipe()
 	if err != nil {
-		return failed(err)
+		return err
 	}
-	_, err = p.out.Write(value.Plain)
-	return failed(err)
+	_, err = p.out.Write(v.Plain)
+	return err
 }

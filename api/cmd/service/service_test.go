@@ -67,6 +67,44 @@ func TestOpenWipesSecrets(t *testing.T) {
 	}
 }
 
+// TestCommandsWipeSecrets: what a command opens wipes the secrets of its settings, whether it can be opened or not.
+func TestCommandsWipeSecrets(t *testing.T) {
+	type closer func() error
+	ended := func(_ *vault.Vault, end func() error, err error) (closer, error) { return end, err }
+	for what, c := range map[string]struct {
+		open  func(config.Config) (closer, error)
+		spoil func(*config.Config)
+		fails bool
+	}{
+		"with keys": {open: func(c config.Config) (closer, error) { return ended(OpenWithKeys(t.Context(), c, quiet())) }},
+		"with keys, but the store": {open: func(c config.Config) (closer, error) { return ended(OpenWithKeys(t.Context(), c, quiet())) },
+			spoil: func(c *config.Config) { c.Postgres.Hosts = nil }, fails: true},
+		"with keys, but the key": {open: func(c config.Config) (closer, error) { return ended(OpenWithKeys(t.Context(), c, quiet())) },
+			spoil: func(c *config.Config) { c.KMS.MasterKey = c.KMS.MasterKey[:7] }, fails: true},
+		"operator": {open: func(c config.Config) (closer, error) { return ended(OpenOperator(t.Context(), c)) }},
+		"recovery without an identity": {open: func(c config.Config) (closer, error) { return ended(OpenRecovery(t.Context(), c, []byte("none"))) },
+			fails: true},
+	} {
+		cfg := settings(t)
+		key, password := cfg.KMS.MasterKey, cfg.Postgres.Password
+		if c.spoil != nil {
+			c.spoil(&cfg)
+		}
+		end, err := c.open(cfg)
+		if (err != nil) != c.fails {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err == nil {
+			if err := end(); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(strings.Trim(string(password), "\x00")) != 0 || len(strings.Trim(string(key[:7]), "\x00")) != 0 {
+			t.Errorf("%s: the secrets are still there", what)
+		}
+	}
+}
+
 // TestOpenFailureLeavesNothing fails in the last part: the parts before it must be closed again.
 func TestOpenFailureLeavesNothing(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
