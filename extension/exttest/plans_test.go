@@ -59,6 +59,8 @@ const (
 	planOrigin = `ROW('here', 'role:x', NULL, NULL, 'r')::vault.audit_origin`
 	planNoSet  = `ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::vault.secret_settings`
 	planToken  = `sha256('7'::bytea), '127.0.0.1', NULL`
+	planBatch  = `(SELECT jsonb_build_object('login_role', id, 'name', 'b', 'valid_from', valid_from, 'issued_at', now(),
+		'expires_at', now() + interval '1 hour') FROM vault.login_roles WHERE id = md5('1')::uuid)`
 )
 
 // planned are statements as the API and the library send them; each is sent as often as PostgreSQL needs to keep a plan. $i
@@ -90,12 +92,14 @@ var planned = []string{
 	`SELECT vault.access_as(` + planToken + `)`,
 	`SELECT vault.create_token_as(` + planToken + `, ROW(md5('t$i')::uuid, sha256('new$i'::bytea), 'n$i', 60, NULL, true, NULL, NULL)::vault.new_token, NULL, 'here', 'r')`,
 	`SELECT vault.token_as(` + planToken + `, NULL)`,
+	`SELECT vault.token_as(NULL, '127.0.0.1', ` + planBatch + `, NULL)`,
 	`SELECT vault.tokens_as(` + planToken + `, NULL, 100)`,
 	`SELECT vault.renew_token_as(` + planToken + `, NULL, NULL, 'here', 'r')`,
 	`SELECT vault.revoke_token_as(` + planToken + `, md5('t$i')::uuid, 'here', 'r')`,
 	`SELECT vault.mint_token(ROW(md5('m$i')::uuid, sha256('mint$i'::bytea), 'm$i', 60, NULL, true, NULL, NULL)::vault.new_token, 'vault_admin', 'token', ` + planOrigin + `)`,
 	`SELECT vault.find_login('approle', md5('1')::uuid::text, sha256('s$i'::bytea), '127.0.0.1')`,
 	`SELECT vault.list_secret_ids('approle', 'app', NULL, 100)`,
+	`SELECT vault.may_issue('vault_anonymous'::regrole, NULL, 'approle/app')`,
 	`SELECT vault.login_by_secret_id(md5('1')::uuid, sha256(('s' || (100 * $i + 1))::bytea),
 		ROW(md5('l$i')::uuid, sha256('login$i'::bytea), 'l$i', 60, NULL, true, NULL, NULL)::vault.new_token, ` + planOrigin + `)`,
 	`SELECT * FROM vault.changes_since('0', 0, 100)`,
