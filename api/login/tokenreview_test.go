@@ -160,7 +160,9 @@ func TestTokenReview(t *testing.T) {
 		"ErrForbidden":    plain(403, "{}"),
 		"ErrUnauthorized": plain(401, "{}"),
 		"ErrFailing":      plain(500, "no"),
-		"ErrRedirect":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.example/", 307) },
+		"ErrRedirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://elsewhere.example/", http.StatusTemporaryRedirect)
+		},
 		"ErrOtherKind":    plain(201, strings.Replace(vouched, "TokenReview", "Status", 1)+`,"audiences":["vault"]}}`),
 		"ErrOtherVersion": plain(201, strings.Replace(vouched, "io/v1", "io/v1beta1", 1)+`,"audiences":["vault"]}}`),
 		"ErrNoJSON":       plain(201, "yes"),
