@@ -4,8 +4,12 @@
 -- token, which the API has opened.
 
 CREATE FUNCTION vault.address_within(address inet, bound cidr[]) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT bound IS NULL OR coalesce((SELECT bool_or(address <<= b) FROM unnest(bound) b), false) $$;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN bound IS NULL OR coalesce((SELECT bool_or(address <<= b) FROM unnest(bound) b), false);
+END
+$$;
 COMMENT ON FUNCTION vault.address_within(inet, cidr[]) IS 'whether an address is in one of the networks; null: any may be';
 
 CREATE FUNCTION vault.found_token(fingerprint bytea) RETURNS vault.tokens
@@ -145,8 +149,9 @@ END
 $$;
 COMMENT ON FUNCTION vault.raise_refused(vault.decision, text, text) IS 'raises unless a decision allows';
 
+-- Without SET, so that the planner can expand it.
 CREATE FUNCTION vault.origin_of(d vault.decision, address inet, node text, request_id text) RETURNS vault.audit_origin
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT ROW(node, d.actor, d.acting, address, request_id)::vault.audit_origin $$;
 COMMENT ON FUNCTION vault.origin_of(vault.decision, inet, text, text) IS 'the origin of what somebody does by REST';
 
