@@ -97,6 +97,8 @@ AS $$
     JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
     JOIN (VALUES ('read', 'read_secret'), ('read', 'read_secret_bytes'), ('read', 'read_secrets'),
                  ('read', 'read_secrets_below'), ('create', 'create_secret'),
+                 ('create', 'create_metadata'), ('update', 'set_version_settings'), ('delete', 'delete_versions'),
+                 ('update', 'undelete_versions'), ('delete', 'destroy_versions'), ('list', 'list_versions'),
                  ('update', 'update_secret'), ('update', 'configure_secret'), ('rotate', 'expire_version'),
                  ('delete', 'delete_secret'), ('rotate', 'rotate_secret'),
                  ('verify', 'verify'), ('verify', 'verify_version'), ('list', 'list_secrets')) AS f(action, name) ON f.name = p.proname

@@ -179,7 +179,7 @@ BEGIN
                   HINT = CASE WHEN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND vault.shown_name(r.rolname) <> r.rolname)
                               THEN 'The name of your role is not valid UTF-8: an administrator has to rename it first.'
                               ELSE format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
-                                          caller::regrole, target, wanted) END;
+                                          caller::regrole, target, CASE wanted WHEN 'list' THEN 'read' ELSE wanted END) END;
     END IF;
 END
 $$;

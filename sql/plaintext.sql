@@ -49,6 +49,7 @@ BEGIN
         IF NOT EXISTS (SELECT FROM vault.secrets s WHERE s.name = target AND s.deleted_at IS NULL) THEN
             PERFORM vault.raise_not_found(target);
         ELSIF sealed_for.version IS NULL THEN
+            PERFORM vault.raise_without_current(target);
             RAISE EXCEPTION 'the current version of secret "%" is not there', target
                 USING ERRCODE = 'data_corrupted', HINT = 'Rows were changed by hand or lost. Restore them.';
         END IF;
@@ -59,6 +60,19 @@ END
 $$;
 COMMENT ON FUNCTION vault.sealed_for(oid, text, text, bigint)
     IS 'what a role may open to read (one version) or to verify (all valid ones)';
+
+CREATE FUNCTION vault.versions_for(caller oid, target text) RETURNS SETOF vault.version_state
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM vault.require(caller, 'list', target);
+    IF NOT EXISTS (SELECT FROM vault.secrets s WHERE s.name = target AND s.deleted_at IS NULL) THEN
+        PERFORM vault.raise_not_found(target);
+    END IF;
+    RETURN QUERY SELECT * FROM vault.version_states(target);
+END
+$$;
+COMMENT ON FUNCTION vault.versions_for(oid, text) IS 'the versions of a secret on which a role may do anything at all';
 
 -- The caller's right was decided before, by vault.require: here it would be by the transaction's snapshot.
 CREATE FUNCTION vault.lock_for(target text, expected_version bigint) RETURNS vault.secret_info
@@ -115,6 +129,14 @@ COMMENT ON FUNCTION vault.create_secret(text, bytea, text, text, text, jsonb, bi
     integer, jsonb)
     IS 'Does the same for bytes, under any content type. Bytes under a text type must be valid UTF-8.';
 
+CREATE FUNCTION vault.create_metadata(name text, content_type text DEFAULT 'text/plain; charset=utf-8',
+    description text DEFAULT '', tags jsonb DEFAULT '{}', grace_period_secs bigint DEFAULT 0,
+    keep_versions integer DEFAULT 0, generate_policy jsonb DEFAULT NULL, cas_required boolean DEFAULT false,
+    delete_version_after_secs bigint DEFAULT 0) RETURNS bigint
+AS 'MODULE_PATHNAME', 'hv_create_metadata' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.create_metadata(text, text, text, jsonb, bigint, integer, jsonb, boolean, bigint)
+    IS 'Stores a new manual secret that has settings and no value yet, and returns the number that vault.update_secret() expects for its first value.';
+
 -- COST: each call is a conversation with the agent, so in a WHERE it comes last.
 CREATE FUNCTION vault.read_secret(name text, version bigint DEFAULT NULL) RETURNS text
 AS 'MODULE_PATHNAME', 'hv_read_secret' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;
@@ -162,6 +184,32 @@ AS 'MODULE_PATHNAME', 'hv_configure_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.configure_secret(text, text, jsonb, bigint, text, text, bigint, boolean, bigint, integer,
     jsonb)
     IS 'Changes settings of a secret, never its value. A null argument keeps what is stored. An interval replaces a schedule, and a schedule replaces an interval.';
+
+CREATE FUNCTION vault.set_version_settings(name text, cas_required boolean DEFAULT NULL,
+    delete_version_after_secs bigint DEFAULT NULL) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_set_version_settings' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.set_version_settings(text, boolean, bigint)
+    IS 'Sets whether an update must name the version that it replaces, and how long after its creation a new version is deleted by itself (0: never). Null keeps what is stored.';
+
+CREATE FUNCTION vault.delete_versions(name text, versions bigint[] DEFAULT NULL) RETURNS bigint[]
+AS 'MODULE_PATHNAME', 'hv_delete_versions' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.delete_versions(text, bigint[])
+    IS 'Deletes versions of a secret, so that they neither read nor verify until they are undeleted, and returns those that it deleted. Null deletes the current version. Versions that do not exist are ignored.';
+
+CREATE FUNCTION vault.undelete_versions(name text, versions bigint[] DEFAULT NULL) RETURNS bigint[]
+AS 'MODULE_PATHNAME', 'hv_undelete_versions' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.undelete_versions(text, bigint[])
+    IS 'Takes the deletion of versions back, and returns those that it undeleted. A superseded version keeps the end of its grace.';
+
+CREATE FUNCTION vault.destroy_versions(name text, versions bigint[] DEFAULT NULL) RETURNS bigint[]
+AS 'MODULE_PATHNAME', 'hv_destroy_versions' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.destroy_versions(text, bigint[])
+    IS 'Drops the values of versions permanently, deleted ones included, and returns those that it destroyed. Their metadata stays.';
+
+CREATE FUNCTION vault.list_versions(name text) RETURNS SETOF vault.version_state
+AS 'MODULE_PATHNAME', 'hv_list_versions' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION vault.list_versions(text)
+    IS 'Lists the metadata of the versions of a secret, newest first, also of deleted and destroyed ones.';
 
 CREATE FUNCTION vault.expire_version(name text, version bigint, grace_secs bigint DEFAULT 0) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_expire_version' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -174,7 +174,7 @@ CREATE FUNCTION vault.read_as(fingerprints bytea[], addresses inet[], claims jso
                               version bigint)
 RETURNS TABLE (asked integer, cause text, actor text, acting text, secret_id uuid, name text, content_type text, kind text,
                current_version bigint, sealed_version bigint, envelope_version smallint, kms_key_id text, wrapped_dek bytea,
-               nonce bytea, ciphertext bytea, created_at timestamptz, expires_at timestamptz)
+               nonce bytea, ciphertext bytea, created_at timestamptz, expires_at timestamptz, tags jsonb, next_rotation_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
 AS $$
@@ -203,15 +203,16 @@ BEGIN
         )
         SELECT q.asked, q.cause, CASE WHEN q.cause IS NOT NULL AND q.actor = 'reader' THEN 'anonymous' ELSE q.actor END, q.acting,
                f.id, f.name, f.content_type, f.kind, f.current_version, f.version, f.envelope_version, f.kms_key_id,
-               f.wrapped_dek, f.nonce, f.ciphertext, f.created_at, f.expires_at
+               f.wrapped_dek, f.nonce, f.ciphertext, f.created_at, f.expires_at, f.tags, f.next_rotation_at
         FROM question q
         LEFT JOIN LATERAL (
             SELECT s.id, s.name, s.content_type, s.kind, s.current_version, v.version, v.envelope_version,
-                   v.kms_key_id, v.wrapped_dek, v.nonce, v.ciphertext, v.created_at, v.expires_at
+                   v.kms_key_id, v.wrapped_dek, v.nonce, v.ciphertext, v.created_at, v.expires_at, s.tags, s.next_rotation_at
             FROM vault.secrets s
             JOIN vault.secret_versions v
               ON v.secret_id = s.id AND v.version = coalesce(read_as.version, s.current_version)
             WHERE q.cause IS NULL AND s.name = q.name AND s.deleted_at IS NULL
+              AND (v.delete_at IS NULL OR v.delete_at > clock_timestamp())
               AND (v.expires_at IS NULL
                    OR read_as.version IS NOT NULL
                       AND ((v.expires_at > clock_timestamp() AND NOT v.expired)
@@ -222,7 +223,7 @@ COMMENT ON FUNCTION vault.read_as(bytea[], inet[], jsonb[], integer[], text[], b
     IS 'sealed values of names for several who ask, each of whom gets what it may read: as vault.read_sealed, with at least one row for each question';
 
 CREATE FUNCTION vault.describe_visible(caller oid, scopes jsonb, prefix text, after text, page_size integer)
-RETURNS SETOF vault.secret_info
+RETURNS SETOF vault.secret_state
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off
 AS $$
@@ -232,7 +233,7 @@ BEGIN
     -- Each range gives a page at most, in the order of the index, so what lies beyond the page is not read. A bitmap would
     -- have to hold all names of a range first.
     RETURN QUERY SELECT i.* FROM vault.visible_names(caller, scopes) v CROSS JOIN LATERAL (
-                     SELECT (vault.info_of(s)).* FROM vault.secrets s
+                     SELECT (vault.state_of(s)).* FROM vault.secrets s
                      WHERE s.deleted_at IS NULL AND vault.has_prefix(s.name, wanted)
                        AND s.name >= wanted COLLATE "C" AND s.name < vault.prefix_end(wanted) COLLATE "C"
                        AND s.name >= v.first COLLATE "C" AND s.name < v.beyond COLLATE "C"

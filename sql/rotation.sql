@@ -2,7 +2,8 @@
 -- Rotation. The supervisor (a background worker, on the primary only) enqueues what is due; a rotator in any API
 -- process claims a job, seals a new value and completes the job in one transaction.
 
-CREATE FUNCTION vault.apply_settings(s vault.secrets, settings vault.secret_settings) RETURNS vault.secrets
+CREATE FUNCTION vault.apply_settings(s vault.secrets, settings vault.secret_settings, more vault.version_settings)
+RETURNS vault.secrets
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -18,6 +19,7 @@ BEGIN
         settings.rotation_schedule := coalesce(settings.rotation_schedule, s.rotation_schedule);
     END IF;
     PERFORM vault.check_settings(s.kind, settings);
+    PERFORM vault.check_version_settings(more);
     settings.rotation_time_zone := coalesce(settings.rotation_time_zone, s.rotation_time_zone);
     rescheduled := settings.rotation_interval_secs IS DISTINCT FROM s.rotation_interval_secs
         OR settings.rotation_schedule IS DISTINCT FROM s.rotation_schedule
@@ -34,6 +36,8 @@ BEGIN
         grace_period_secs = coalesce(settings.grace_period_secs, x.grace_period_secs),
         keep_versions = coalesce(settings.keep_versions, x.keep_versions),
         generate_policy = coalesce(settings.generate_policy, x.generate_policy),
+        cas_required = coalesce(more.cas_required, x.cas_required),
+        delete_version_after_secs = nullif(coalesce(more.delete_version_after_secs, x.delete_version_after_secs), 0),
         next_rotation_at = CASE WHEN rescheduled
                                 THEN stamp + make_interval(secs => settings.rotation_interval_secs)
                                 ELSE x.next_rotation_at END,
@@ -51,7 +55,7 @@ BEGIN
     RETURN s;
 END
 $$;
-COMMENT ON FUNCTION vault.apply_settings(vault.secrets, vault.secret_settings) IS 'changes the settings of a locked secret; null keeps';
+COMMENT ON FUNCTION vault.apply_settings(vault.secrets, vault.secret_settings, vault.version_settings) IS 'changes the settings of a locked secret; null keeps';
 
 CREATE FUNCTION vault.settings_of(s vault.secrets) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -60,7 +64,8 @@ AS $$
         'rotation_interval_secs', s.rotation_interval_secs, 'rotation_schedule', s.rotation_schedule,
         'rotation_time_zone', s.rotation_time_zone, 'rotation_window_secs', s.rotation_window_secs,
         'rotation_paused', s.rotation_paused, 'grace_period_secs', s.grace_period_secs,
-        'keep_versions', s.keep_versions, 'generate_policy', s.generate_policy)
+        'keep_versions', s.keep_versions, 'generate_policy', s.generate_policy, 'cas_required', s.cas_required,
+        'delete_version_after_secs', s.delete_version_after_secs)
 $$;
 COMMENT ON FUNCTION vault.settings_of(vault.secrets) IS 'the settings of a secret, by name';
 
@@ -75,10 +80,10 @@ $$;
 COMMENT ON FUNCTION vault.settings_changed(vault.secrets, vault.secrets)
     IS 'the settings that differ, before and after, for the audit';
 
-CREATE FUNCTION vault.configure_secret(id uuid, expected_version bigint, settings vault.secret_settings,
-                                       origin vault.audit_origin, change uuid DEFAULT NULL,
+CREATE FUNCTION vault.change_settings(id uuid, expected_version bigint, settings vault.secret_settings,
+                                       more vault.version_settings, origin vault.audit_origin, change uuid DEFAULT NULL,
                                        expected_revision bigint DEFAULT NULL)
-RETURNS vault.secret_info
+RETURNS vault.secret_state
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -89,14 +94,31 @@ BEGIN
         RAISE EXCEPTION 'settings of secret "%" are at revision %, not %', s.name, s.settings_revision, expected_revision
             USING ERRCODE = 'VT001', HINT = 'They have changed since they were read. Read them again, then decide.';
     END IF;
-    s := vault.apply_settings(s, settings);
+    s := vault.apply_settings(s, settings, more);
     PERFORM vault.append_audit(origin, 'configure', s.name, s.current_version, 'ok', '', change,
                                vault.settings_changed(before, s));
-    RETURN vault.info_of(s);
+    RETURN vault.state_of(s);
+END
+$$;
+COMMENT ON FUNCTION vault.change_settings(uuid, bigint, vault.secret_settings, vault.version_settings, vault.audit_origin,
+    uuid, bigint)
+    IS 'changes settings, not the value, if what is expected is current; null keeps; an interval replaces a schedule and the other way round';
+
+CREATE FUNCTION vault.configure_secret(id uuid, expected_version bigint, settings vault.secret_settings,
+                                       origin vault.audit_origin, change uuid DEFAULT NULL,
+                                       expected_revision bigint DEFAULT NULL)
+RETURNS vault.secret_info
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    made vault.secret_state := vault.change_settings(id, expected_version, settings, NULL, origin,
+                                                      change, expected_revision);
+BEGIN
+    RETURN vault.info_of(s) FROM vault.secrets s WHERE s.id = made.id;
 END
 $$;
 COMMENT ON FUNCTION vault.configure_secret(uuid, bigint, vault.secret_settings, vault.audit_origin, uuid, bigint)
-    IS 'changes settings, not the value, if what is expected is current; null keeps; an interval replaces a schedule and the other way round';
+    IS 'the same for programs of protocol 1';
 
 CREATE FUNCTION vault.expire_version(id uuid, version bigint, grace_secs bigint, origin vault.audit_origin,
                                      change uuid DEFAULT NULL)

@@ -9,7 +9,17 @@ AS $$
                s.rotation_time_zone, s.rotation_window_secs, s.rotation_paused, s.keep_versions, s.created_at,
                s.updated_at, s.settings_revision)::vault.secret_info
 $$;
-COMMENT ON FUNCTION vault.info_of(vault.secrets) IS 'the public part of a row';
+COMMENT ON FUNCTION vault.info_of(vault.secrets) IS 'the public part of a row, for programs of protocol 1';
+
+CREATE FUNCTION vault.state_of(s vault.secrets) RETURNS vault.secret_state
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT ROW(s.id, s.name, s.kind, s.content_type, s.description, s.tags, s.rotation_interval_secs,
+               s.grace_period_secs, s.generate_policy, s.current_version, s.next_rotation_at, s.rotation_schedule,
+               s.rotation_time_zone, s.rotation_window_secs, s.rotation_paused, s.keep_versions, s.created_at,
+               s.updated_at, s.settings_revision, s.first_version, s.cas_required, s.delete_version_after_secs)::vault.secret_state
+$$;
+COMMENT ON FUNCTION vault.state_of(vault.secrets) IS 'the public part of a row';
 
 CREATE FUNCTION vault.raise_not_found(name text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -58,52 +68,96 @@ BEGIN
     IF FOUND AND last.deleted_at IS NULL THEN
         PERFORM vault.raise_exists(first_version.name);
     END IF;
-    RETURN coalesce(last.current_version, 0) + 1;
+    -- One that never had a version has used its first number all the same: it began there.
+    RETURN coalesce(greatest(last.current_version, last.first_version), 0) + 1;
 END
 $$;
 COMMENT ON FUNCTION vault.first_version(text)
     IS 'the version at which a new secret of this name begins: 1, or the next one after the last that the name ever had; raises if the name is taken';
 
-CREATE FUNCTION vault.create_secret(id uuid, name text, version bigint, sealed vault.sealed_value, kind text,
-                                    content_type text, settings vault.secret_settings, origin vault.audit_origin)
-RETURNS vault.secret_info
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION vault.insert_secret(id uuid, name text, first_version bigint, current_version bigint, kind text, content_type text,
+                                    settings vault.secret_settings, more vault.version_settings) RETURNS vault.secrets
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     stamp timestamptz := clock_timestamp();
     created vault.secrets;
 BEGIN
+    INSERT INTO vault.secrets (id, name, kind, content_type, description, tags, rotation_interval_secs,
+                               rotation_schedule, rotation_time_zone, rotation_window_secs, rotation_paused,
+                               grace_period_secs, keep_versions, generate_policy, cas_required, delete_version_after_secs,
+                               first_version, current_version, next_rotation_at, created_at, updated_at)
+    VALUES (insert_secret.id, insert_secret.name, insert_secret.kind, insert_secret.content_type,
+            coalesce(settings.description, ''), coalesce(settings.tags, '{}'), settings.rotation_interval_secs,
+            settings.rotation_schedule, coalesce(settings.rotation_time_zone, 'UTC'),
+            nullif(settings.rotation_window_secs, 0), coalesce(settings.rotation_paused, false),
+            coalesce(settings.grace_period_secs, 0), coalesce(settings.keep_versions, 0), settings.generate_policy,
+            coalesce(more.cas_required, false), nullif(more.delete_version_after_secs, 0),
+            insert_secret.first_version, insert_secret.current_version,
+            stamp + make_interval(secs => settings.rotation_interval_secs), stamp, stamp)
+    ON CONFLICT (name, first_version) DO NOTHING
+    RETURNING * INTO created;
+    RETURN created;
+END
+$$;
+COMMENT ON FUNCTION vault.insert_secret(uuid, text, bigint, bigint, text, text, vault.secret_settings, vault.version_settings)
+    IS 'stores the row of a new secret; null if one of this name has begun at this version';
+
+CREATE FUNCTION vault.raise_used(name text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM vault.first_version(raise_used.name);  -- raises if the name is taken by now
+    RAISE EXCEPTION 'could not serialize the creation of secret "%": the name was used and freed meanwhile', raise_used.name
+        USING ERRCODE = 'serialization_failure', CONSTRAINT = 'secrets_first_version_key',
+              HINT = 'The transaction might succeed if retried.';
+END
+$$;
+COMMENT ON FUNCTION vault.raise_used(text) IS 'says why a secret could not be made';
+
+CREATE FUNCTION vault.store_secret(id uuid, name text, version bigint, sealed vault.sealed_value, kind text,
+                                    content_type text, settings vault.secret_settings, more vault.version_settings,
+                                    origin vault.audit_origin)
+RETURNS vault.secret_state
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    created vault.secrets;
+BEGIN
     PERFORM vault.require_writable();
-    PERFORM vault.check_settings(create_secret.kind, settings);
-    IF create_secret.version = vault.first_version(create_secret.name) THEN
-        INSERT INTO vault.secrets (id, name, kind, content_type, description, tags, rotation_interval_secs,
-                                   rotation_schedule, rotation_time_zone, rotation_window_secs, rotation_paused,
-                                   grace_period_secs, keep_versions, generate_policy, first_version, current_version,
-                                   next_rotation_at, created_at, updated_at)
-        VALUES (create_secret.id, create_secret.name, create_secret.kind, create_secret.content_type,
-                coalesce(settings.description, ''), coalesce(settings.tags, '{}'), settings.rotation_interval_secs,
-                settings.rotation_schedule, coalesce(settings.rotation_time_zone, 'UTC'),
-                nullif(settings.rotation_window_secs, 0), coalesce(settings.rotation_paused, false),
-                coalesce(settings.grace_period_secs, 0), coalesce(settings.keep_versions, 0), settings.generate_policy,
-                create_secret.version, create_secret.version,
-                stamp + make_interval(secs => settings.rotation_interval_secs), stamp, stamp)
-        ON CONFLICT (name, first_version) DO NOTHING
-        RETURNING * INTO created;
+    PERFORM vault.check_settings(store_secret.kind, settings);
+    PERFORM vault.check_version_settings(more);
+    IF store_secret.version = vault.first_version(store_secret.name) THEN
+        created := vault.insert_secret(store_secret.id, store_secret.name, store_secret.version, store_secret.version,
+                                       store_secret.kind, store_secret.content_type, settings, more);
     END IF;
     IF created.id IS NULL THEN
-        PERFORM vault.first_version(create_secret.name);  -- raises if the name is taken by now
-        RAISE EXCEPTION 'could not serialize the creation of secret "%": the name was used and freed meanwhile', create_secret.name
-            USING ERRCODE = 'serialization_failure', CONSTRAINT = 'secrets_first_version_key',
-                  HINT = 'The transaction might succeed if retried.';
+        PERFORM vault.raise_used(store_secret.name);
     END IF;
-    PERFORM vault.insert_version(created.id, created.current_version, create_secret.sealed, stamp);
+    PERFORM vault.insert_version(created, store_secret.sealed, created.created_at);
     PERFORM vault.note_change(origin, 'create', created.id, created.name, created.current_version);
-    RETURN vault.info_of(created);
+    RETURN vault.state_of(created);
+END
+$$;
+COMMENT ON FUNCTION vault.store_secret(uuid, text, bigint, vault.sealed_value, text, text, vault.secret_settings,
+    vault.version_settings, vault.audit_origin)
+    IS 'stores a new secret whose first version was sealed for this id, name and version';
+
+CREATE FUNCTION vault.create_secret(id uuid, name text, version bigint, sealed vault.sealed_value, kind text,
+                                    content_type text, settings vault.secret_settings, origin vault.audit_origin)
+RETURNS vault.secret_info
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    created vault.secret_state := vault.store_secret(create_secret.id, create_secret.name, create_secret.version,
+        create_secret.sealed, create_secret.kind, create_secret.content_type, create_secret.settings, NULL, create_secret.origin);
+BEGIN
+    RETURN vault.info_of(s) FROM vault.secrets s WHERE s.id = created.id;
 END
 $$;
 COMMENT ON FUNCTION vault.create_secret(uuid, text, bigint, vault.sealed_value, text, text, vault.secret_settings,
-    vault.audit_origin) IS 'stores a new secret whose first version was sealed for this id, name and version';
+    vault.audit_origin) IS 'the same with the defaults of vault.version_settings';
 
 CREATE FUNCTION vault.is_time_zone(name text) RETURNS boolean
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -122,9 +176,9 @@ CREATE FUNCTION vault.tags_fit(tags jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
     -- The limits of REST, whose every reader decodes them.
-    SELECT count(*) <= 32
-       AND coalesce(bool_and(jsonb_typeof(t.value) = 'string' AND octet_length(t.key) BETWEEN 1 AND 64
-                             AND octet_length(t.value #>> '{}') <= 256), true)
+    SELECT count(*) <= 64
+       AND coalesce(bool_and(jsonb_typeof(t.value) = 'string' AND octet_length(t.key) BETWEEN 1 AND 128
+                             AND octet_length(t.value #>> '{}') <= 512), true)
     FROM jsonb_each(tags) t
 $$;
 COMMENT ON FUNCTION vault.tags_fit(jsonb) IS 'whether an object is one of tags: a few short strings';
@@ -151,10 +205,10 @@ DECLARE
             THEN 'grace_period_secs must be between 0 and 315360000'
         WHEN settings.keep_versions NOT BETWEEN 0 AND 100 THEN 'keep_versions must be between 0 and 100'
         WHEN octet_length(settings.description) > 1024 THEN 'description must be at most 1024 bytes'
-        WHEN jsonb_typeof(settings.tags) <> 'object' OR octet_length(settings.tags::text) > 4096
-            THEN 'tags must be a JSON object of at most 4096 bytes'
+        WHEN jsonb_typeof(settings.tags) <> 'object' OR octet_length(settings.tags::text) > 49152
+            THEN 'tags must be a JSON object of at most 49152 bytes'
         WHEN NOT vault.tags_fit(settings.tags)
-            THEN 'tags must be an object of strings: at most 32, names of 1 to 64 bytes, values of at most 256 bytes'
+            THEN 'tags must be an object of strings: at most 64, names of 1 to 128 bytes, values of at most 512 bytes'
         WHEN jsonb_typeof(settings.generate_policy) <> 'object'
              OR octet_length(settings.generate_policy::text) > 4096
             THEN 'generate_policy must be a JSON object of at most 4096 bytes'
@@ -188,18 +242,19 @@ $$;
 COMMENT ON FUNCTION vault.note_change(vault.audit_origin, text, uuid, text, bigint, jsonb, uuid)
     IS 'audits a change and tells those who follow, at its commit';
 
-CREATE FUNCTION vault.insert_version(id uuid, version bigint, sealed vault.sealed_value, stamp timestamptz)
+CREATE FUNCTION vault.insert_version(s vault.secrets, sealed vault.sealed_value, stamp timestamptz)
 RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO vault.secret_versions (secret_id, version, envelope_version, kms_key_id, wrapped_dek, nonce,
-                                       ciphertext, created_at)
-    VALUES (insert_version.id, insert_version.version, sealed.envelope_version, sealed.kms_key_id,
-            sealed.wrapped_dek, sealed.nonce, sealed.ciphertext, stamp);
+                                       ciphertext, created_at, delete_at)
+    VALUES (s.id, s.current_version, sealed.envelope_version, sealed.kms_key_id, sealed.wrapped_dek, sealed.nonce,
+            sealed.ciphertext, stamp, stamp + make_interval(secs => s.delete_version_after_secs));
 END
 $$;
-COMMENT ON FUNCTION vault.insert_version(uuid, bigint, vault.sealed_value, timestamptz) IS 'stores one sealed version';
+COMMENT ON FUNCTION vault.insert_version(vault.secrets, vault.sealed_value, timestamptz)
+    IS 'stores the sealed version that is current by the row of a secret';
 
 CREATE FUNCTION vault.lock_secret(id uuid, expected_version bigint) RETURNS vault.secrets
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -242,7 +297,10 @@ BEGIN
     DELETE FROM vault.secret_versions v
     WHERE v.secret_id = s.id AND v.version < s.current_version - s.keep_versions
       AND (v.expired OR v.expires_at <= clock_timestamp() OR (v.expires_at IS NULL AND s.grace_period_secs = 0));
-    PERFORM vault.insert_version(s.id, s.current_version, supersede.sealed, stamp);
+    IF s.has_deleted THEN
+        PERFORM vault.supersede_deleted(s, stamp);
+    END IF;
+    PERFORM vault.insert_version(s, supersede.sealed, stamp);
     PERFORM vault.note_change(origin, supersede.action, s.id, s.name, s.current_version, supersede.details);
     RETURN s;
 END
@@ -258,6 +316,11 @@ BEGIN
     DELETE FROM vault.secret_versions v
     WHERE v.secret_id = s.id AND v.version < greatest(s.current_version, 1) - least(greatest(s.keep_versions, 0), 100)
       AND (v.expired OR v.expires_at <= clock_timestamp());
+    IF s.has_deleted THEN
+        DELETE FROM vault.deleted_versions v
+        WHERE v.secret_id = s.id AND v.version < greatest(s.current_version, 1) - least(greatest(s.keep_versions, 0), 100)
+          AND (v.expired OR v.expires_at <= clock_timestamp());
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION vault.sweep_versions(vault.secrets) IS 'deletes expired versions of a locked secret beyond those kept';
@@ -279,7 +342,7 @@ BEGIN
     s := vault.lock_secret(append_version.id, append_version.expected_version);
     IF NOT (settings IS NULL) THEN  -- of a row, IS NOT NULL would ask for every field
         before := s;
-        s := vault.apply_settings(s, settings);
+        s := vault.apply_settings(s, settings, NULL);
         details := vault.settings_changed(before, s);
     END IF;
     IF reschedule THEN
@@ -307,6 +370,7 @@ BEGIN
     s := vault.lock_secret(delete_secret.id, delete_secret.expected_version);
     DELETE FROM vault.rotation_jobs j WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed');
     DELETE FROM vault.secret_versions v WHERE v.secret_id = s.id;
+    DELETE FROM vault.deleted_versions v WHERE v.secret_id = s.id;
     UPDATE vault.secrets x
     SET deleted_at = clock_timestamp(), updated_at = clock_timestamp(), next_rotation_at = NULL
     WHERE x.id = s.id;
@@ -328,6 +392,7 @@ AS $$
       ON v.secret_id OPERATOR(pg_catalog.=) s.id
          AND v.version OPERATOR(pg_catalog.=) coalesce(readable_versions.version, s.current_version)
     WHERE s.name OPERATOR(pg_catalog.=) ANY (names) AND s.deleted_at IS NULL
+      AND (v.delete_at IS NULL OR v.delete_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp())
       AND (v.expires_at IS NULL
            OR readable_versions.version IS NOT NULL
               AND ((v.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() AND NOT v.expired)
@@ -360,11 +425,30 @@ BEGIN
         FROM vault.secrets s
         JOIN vault.secret_versions v ON v.secret_id = s.id
         WHERE s.name = read_verifiable.name AND s.deleted_at IS NULL
+          AND (v.delete_at IS NULL OR v.delete_at > clock_timestamp())
           AND (v.expires_at IS NULL OR (v.expires_at > clock_timestamp() AND NOT v.expired))
         ORDER BY v.version DESC;
 END
 $$;
 COMMENT ON FUNCTION vault.read_verifiable(text) IS 'the current version and those in grace, newest first';
+
+CREATE FUNCTION vault.raise_without_current(name text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+BEGIN
+    SELECT * INTO s FROM vault.secrets x WHERE x.name = raise_without_current.name AND x.deleted_at IS NULL;
+    IF s.current_version < s.first_version THEN
+        RAISE EXCEPTION 'secret "%" has no version yet', s.name
+            USING ERRCODE = 'undefined_object', HINT = 'vault.update_secret() stores its first value.';
+    ELSIF (SELECT w.deleted FROM vault.without_current(ARRAY[s.name]) w) THEN
+        RAISE EXCEPTION 'the current version of secret "%" is deleted', s.name
+            USING ERRCODE = 'undefined_object', HINT = 'vault.undelete_versions() takes that back, unless it is destroyed.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.raise_without_current(text) IS 'raises if a secret has no current version because it has none yet, or because that is deleted';
 
 CREATE FUNCTION vault.describe_secret(name text) RETURNS SETOF vault.secret_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -374,7 +458,17 @@ BEGIN
                  WHERE s.name = describe_secret.name AND s.deleted_at IS NULL;
 END
 $$;
-COMMENT ON FUNCTION vault.describe_secret(text) IS 'a secret without its value; no row if there is none';
+COMMENT ON FUNCTION vault.describe_secret(text) IS 'what programs of protocol 1 know of a secret without its value; no row if there is none';
+
+CREATE FUNCTION vault.describe_state(name text) RETURNS SETOF vault.secret_state
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT (vault.state_of(s)).* FROM vault.secrets s
+                 WHERE s.name = describe_state.name AND s.deleted_at IS NULL;
+END
+$$;
+COMMENT ON FUNCTION vault.describe_state(text) IS 'a secret without its value; no row if there is none';
 
 CREATE FUNCTION vault.describe_secrets(prefix text, after text, page_size integer) RETURNS SETOF vault.secret_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -402,7 +496,7 @@ BEGIN
                  ORDER BY v.version DESC;
 END
 $$;
-COMMENT ON FUNCTION vault.describe_versions(text) IS 'the versions of a secret without values, newest first';
+COMMENT ON FUNCTION vault.describe_versions(text) IS 'the versions of a secret without values that are not deleted, newest first';
 
 CREATE FUNCTION vault.extension_version() RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp

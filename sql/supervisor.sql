@@ -9,12 +9,14 @@ AS $$
 DECLARE
     stamp timestamptz := clock_timestamp();
     expired_now bigint;
+    deleted_now bigint;
     missed_now bigint;
     enqueued_now bigint;
     counted vault.supervisor_passes;
 BEGIN
     PERFORM vault.mend_times(stamp, (SELECT p.last_pass_at FROM vault.supervisor_passes p));
     expired_now := vault.expire_due(stamp, batch);
+    deleted_now := vault.delete_due(stamp, batch);
     missed_now := vault.miss_due(stamp, batch);
     PERFORM vault.pass_over_done(stamp, batch);
     INSERT INTO vault.rotation_jobs (secret_id, due_at, deadline_at, next_attempt_at, created_at)
@@ -42,7 +44,7 @@ BEGIN
     IF enqueued_now > 0 THEN
         NOTIFY hyperion_vault_rotation;
     END IF;
-    RETURN greatest(expired_now, missed_now, enqueued_now);
+    RETURN greatest(expired_now, deleted_now, missed_now, enqueued_now);
 END
 $$;
 COMMENT ON FUNCTION vault.supervise(integer, boolean)
@@ -176,14 +178,23 @@ BEGIN
     -- The secret is locked before its versions, as everywhere; one that is being changed comes in the next pass.
     FOR s IN
         SELECT x.* FROM vault.secrets x
-        WHERE x.id IN (SELECT v.secret_id FROM vault.secret_versions v
-                       WHERE NOT v.expired AND v.expires_at <= stamp ORDER BY v.expires_at LIMIT batch)
+        WHERE x.id IN ((SELECT v.secret_id FROM vault.secret_versions v
+                        WHERE NOT v.expired AND v.expires_at <= stamp ORDER BY v.expires_at LIMIT batch)
+                       UNION ALL
+                       (SELECT d.secret_id FROM vault.deleted_versions d
+                        WHERE NOT d.expired AND d.expires_at <= stamp ORDER BY d.expires_at LIMIT batch))
         FOR NO KEY UPDATE SKIP LOCKED
     LOOP
         UPDATE vault.secret_versions v SET expired = true
         WHERE v.secret_id = s.id AND NOT v.expired AND v.expires_at <= stamp;
         GET DIAGNOSTICS marked = ROW_COUNT;
         total := total + marked;
+        IF s.has_deleted THEN
+            UPDATE vault.deleted_versions d SET expired = true
+            WHERE d.secret_id = s.id AND NOT d.expired AND d.expires_at <= stamp;
+            GET DIAGNOSTICS marked = ROW_COUNT;
+            total := total + marked;
+        END IF;
         PERFORM vault.sweep_versions(s);
     END LOOP;
     RETURN total;

@@ -7,7 +7,8 @@
 CREATE FUNCTION vault.settings_fit(name text, kind text, content_type text, description text, tags jsonb,
                                    generate_policy jsonb, rotation_interval_secs bigint, rotation_schedule text,
                                    rotation_time_zone text, rotation_window_secs bigint, grace_period_secs bigint,
-                                   keep_versions integer, first_version bigint, settings_revision bigint) RETURNS boolean
+                                   keep_versions integer, first_version bigint, settings_revision bigint,
+                                   delete_version_after_secs bigint) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -15,10 +16,10 @@ BEGIN
        AND kind IN ('manual', 'automatic')
        AND octet_length(content_type) BETWEEN 1 AND 255
        AND octet_length(description) <= 1024
-       AND jsonb_typeof(tags) = 'object' AND octet_length(tags::text) <= 4096
+       AND jsonb_typeof(tags) = 'object' AND octet_length(tags::text) <= 49152
        -- strict: else the filter would look at the members of an array, and not at the array
        AND NOT tags @? 'strict $.* ? (@.type() != "string")'
-       AND jsonb_array_length(jsonb_path_query_array(tags, 'strict $.*', '{}', true)) <= 32
+       AND jsonb_array_length(jsonb_path_query_array(tags, 'strict $.*', '{}', true)) <= 64
        AND (generate_policy IS NULL
             OR (jsonb_typeof(generate_policy) = 'object' AND octet_length(generate_policy::text) <= 4096))
        AND rotation_interval_secs BETWEEN 1 AND 315360000
@@ -29,11 +30,12 @@ BEGIN
        AND keep_versions BETWEEN 0 AND 100
        AND first_version >= 1
        AND settings_revision >= 1
+       AND delete_version_after_secs BETWEEN 1 AND 315360000
        AND (kind = 'automatic') = (num_nonnulls(rotation_interval_secs, rotation_schedule) = 1);
 END
 $$;
 COMMENT ON FUNCTION vault.settings_fit(text, text, text, text, jsonb, jsonb, bigint, text, text, bigint, bigint, integer,
-    bigint, bigint) IS 'whether the settings of a secret may be stored; null, where some are missing, is no objection';
+    bigint, bigint, bigint) IS 'whether the settings of a secret may be stored; null, where some are missing, is no objection';
 
 CREATE TABLE vault.secrets (
     id uuid CONSTRAINT secrets_pkey PRIMARY KEY,
@@ -59,11 +61,15 @@ CREATE TABLE vault.secrets (
     deleted_at timestamptz,
     plan_failed_at timestamptz,  -- when the next time of a schedule could last not be computed; null: since then it was
     plan_error text CONSTRAINT secrets_plan_error_len CHECK (pg_catalog.octet_length(plan_error) <= 1024),
-    CONSTRAINT secrets_current_version_range CHECK (current_version >= first_version),
+    cas_required boolean NOT NULL DEFAULT false,  -- an update of the value must name the version that it replaces
+    delete_version_after_secs bigint,  -- null: a version is not deleted by itself
+    has_deleted boolean NOT NULL DEFAULT false,  -- vault.deleted_versions may have rows of it: a change looks there only then
+    -- One less than the first version: there is none yet.
+    CONSTRAINT secrets_current_version_range CHECK (current_version >= first_version - 1),
     CONSTRAINT secrets_settings_fit
         CHECK (vault.settings_fit(name, kind, content_type, description, tags, generate_policy, rotation_interval_secs,
                                   rotation_schedule, rotation_time_zone, rotation_window_secs, grace_period_secs,
-                                  keep_versions, first_version, settings_revision))
+                                  keep_versions, first_version, settings_revision, delete_version_after_secs))
 );
 -- A deleted secret keeps its row, without versions, so that neither its id nor its version numbers are used again; its
 -- name is free.
@@ -90,10 +96,36 @@ CREATE TABLE vault.secret_versions (
     created_at timestamptz NOT NULL,
     expires_at timestamptz,  -- null: current; otherwise superseded, and valid until then
     expired boolean NOT NULL DEFAULT false,  -- seen past expires_at: a clock set back does not revive it
+    delete_at timestamptz,  -- null: never; otherwise it neither reads nor verifies from then on
     CONSTRAINT secret_versions_pkey PRIMARY KEY (secret_id, version)
 );
 -- Ciphertext does not compress.
 ALTER TABLE vault.secret_versions ALTER COLUMN ciphertext SET STORAGE EXTERNAL;
+CREATE INDEX secret_versions_delete_at_idx ON vault.secret_versions (delete_at) WHERE delete_at IS NOT NULL;
+
+-- A version that is deleted moves here, and back when it is undeleted. No reader looks here, so none has to leave out what is
+-- deleted. Of one that is destroyed the sealed value is gone.
+CREATE TABLE vault.deleted_versions (
+    secret_id uuid NOT NULL,
+    version bigint NOT NULL CONSTRAINT deleted_versions_version_positive CHECK (version >= 1),
+    envelope_version smallint,
+    kms_key_id text,
+    wrapped_dek bytea,
+    nonce bytea,
+    ciphertext bytea,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    expired boolean NOT NULL,
+    deleted_at timestamptz,  -- null: destroyed without having been deleted
+    destroyed_at timestamptz,  -- null: it can be undeleted
+    CONSTRAINT deleted_versions_pkey PRIMARY KEY (secret_id, version),
+    CONSTRAINT deleted_versions_why CHECK (deleted_at IS NOT NULL OR destroyed_at IS NOT NULL),
+    CONSTRAINT deleted_versions_sealed
+        CHECK (pg_catalog.num_nonnulls(envelope_version, kms_key_id, wrapped_dek, nonce, ciphertext)
+               = CASE WHEN destroyed_at IS NULL THEN 5 ELSE 0 END)
+);
+ALTER TABLE vault.deleted_versions ALTER COLUMN ciphertext SET STORAGE EXTERNAL;
+CREATE INDEX deleted_versions_expires_at_idx ON vault.deleted_versions (expires_at) WHERE NOT expired;
 
 -- Names of roles are shared by all databases of a cluster: one that was given where no encoding is checked may be any bytes.
 CREATE FUNCTION vault.shown_name(name name) RETURNS text
@@ -353,7 +385,7 @@ CREATE TABLE vault.audit_log (
     action text NOT NULL
         CONSTRAINT audit_log_action_known
         CHECK (action IN ('create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe',
-                          'configure', 'expire', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show',
+                          'configure', 'expire', 'delete_version', 'undelete_version', 'destroy_version', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show',
                           'token_renew', 'login', 'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'audit_prune',
                           'malformed')),
     secret_name text,
@@ -403,6 +435,7 @@ CREATE TABLE vault.audit_journals (
 
 ALTER TABLE vault.secrets ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_versions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.deleted_versions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.tokens ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_methods ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_ids ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -420,6 +453,7 @@ ALTER TABLE vault.audit_journals ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECU
 
 CREATE POLICY owner_only ON vault.secrets TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.secret_versions TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.deleted_versions TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.tokens TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.login_methods TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.secret_ids TO vault_owner USING (true) WITH CHECK (true);
@@ -446,6 +480,7 @@ $$;
 -- Without these a dump would hold the extension and none of its rows.
 SELECT pg_catalog.pg_extension_config_dump('vault.secrets', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.secret_versions', '');
+SELECT pg_catalog.pg_extension_config_dump('vault.deleted_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.tokens',
     'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
 SELECT pg_catalog.pg_extension_config_dump('vault.login_methods', '');

@@ -58,6 +58,39 @@ CREATE TYPE vault.secret_info AS (
 );
 COMMENT ON TYPE vault.secret_info IS 'what may be known of a secret without its value';
 
+-- Programs of protocol 1 take exactly the fields of the types above and below, so what is new stands in types of its own.
+CREATE TYPE vault.version_settings AS (
+    cas_required boolean,
+    delete_version_after_secs bigint
+);
+COMMENT ON TYPE vault.version_settings IS 'what may be set of a secret about its versions; null: the default at creation, no change later';
+
+CREATE TYPE vault.secret_state AS (
+    id uuid,
+    name text,
+    kind text,
+    content_type text,
+    description text,
+    tags jsonb,
+    rotation_interval_secs bigint,
+    grace_period_secs bigint,
+    generate_policy jsonb,
+    current_version bigint,
+    next_rotation_at timestamptz,
+    rotation_schedule text,
+    rotation_time_zone text,
+    rotation_window_secs bigint,
+    rotation_paused boolean,
+    keep_versions integer,
+    created_at timestamptz,
+    updated_at timestamptz,
+    settings_revision bigint,
+    first_version bigint,
+    cas_required boolean,
+    delete_version_after_secs bigint
+);
+COMMENT ON TYPE vault.secret_state IS 'what may be known of a secret without its value, and where its versions begin';
+
 CREATE TYPE vault.version_info AS (
     version bigint,
     envelope_version smallint,
@@ -66,6 +99,18 @@ CREATE TYPE vault.version_info AS (
     expires_at timestamptz
 );
 COMMENT ON TYPE vault.version_info IS 'one version without its value; expires_at is null for the current one';
+
+CREATE TYPE vault.version_state AS (
+    version bigint,
+    envelope_version smallint,
+    kms_key_id text,
+    created_at timestamptz,
+    expires_at timestamptz,
+    deleted_at timestamptz,
+    destroyed_at timestamptz,
+    delete_at timestamptz
+);
+COMMENT ON TYPE vault.version_state IS 'one version without its value, which may be deleted or destroyed';
 
 CREATE TYPE vault.stored_value AS (
     secret_id uuid,

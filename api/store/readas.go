@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -59,8 +60,10 @@ func readRow(questions []readQuestion, stored storedReader) pgx.RowToFunc[readRe
 	var asked int32
 	var cause, actor, acting *string
 	return func(r pgx.CollectableRow) (out readResult, err error) {
+		var tags []byte
+		var next pgtype.Timestamptz
 		out.row, out.found, err = stored(func(targets ...any) error {
-			return r.Scan(append([]any{&asked, &cause, &actor, &acting}, targets...)...)
+			return r.Scan(append(append([]any{&asked, &cause, &actor, &acting}, targets...), &tags, &next)...)
 		})
 		if err != nil {
 			return out, err
@@ -69,6 +72,7 @@ func readRow(questions []readQuestion, stored storedReader) pgx.RowToFunc[readRe
 			return out, core.Errorf(core.Internal, "the database answered a question that was not asked")
 		}
 		out.question, out.who = questions[asked-1], identityOf(cause, actor, acting)
+		out.row.Tags, out.row.NextRotationAt = tags, shownTime(next)
 		if !out.found {
 			out.row = storedResult{}
 		}

@@ -10,8 +10,30 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// existing are those of several names that have a secret, whatever became of its versions.
-const existing = "SELECT n FROM unnest($1::text[]) AS n WHERE EXISTS (SELECT FROM vault.describe_secret(n))"
+// existing are those of several names that have a secret, and whether it is known why that has no current version.
+const (
+	existing       = "SELECT w.name, w.deleted FROM vault.without_current($1::text[]) w"
+	existingLegacy = "SELECT n, false FROM unnest($1::text[]) AS n WHERE EXISTS (SELECT FROM vault.describe_secret(n))"
+)
+
+// withoutRow is a secret that no row was found of.
+type withoutRow struct {
+	name    string
+	deleted bool // its current version is deleted, or it has none yet
+}
+
+func pickExisting(names []string) pick[withoutRow] {
+	return func(ctx context.Context, c *pgx.Conn) (query[withoutRow], error) {
+		old, err := isLegacy(ctx, c)
+		q := query[withoutRow]{sql: existing, args: []any{names}, row: func(r pgx.CollectableRow) (w withoutRow, err error) {
+			return w, r.Scan(&w.name, &w.deleted)
+		}}
+		if old {
+			q.sql = existingLegacy
+		}
+		return q, err
+	}
+}
 
 // ReadEach implements vault.Store.
 func (d *DB) ReadEach(ctx context.Context, by vault.Credential, names []core.Name, room int, f vault.Freshness) (
@@ -34,7 +56,7 @@ func (d *DB) readEach(ctx context.Context, by vault.Credential, names []core.Nam
 	missing, err := r.ask(ctx, texts(names))
 	if err == nil && len(missing) > 0 {
 		// A name that has a secret and no current version is corrupt, unless the secret was made between the two queries.
-		missing, err = readFresh(ctx, d, f, plain(existing, []any{missing}, pgx.RowTo[string]))
+		missing, err = r.explain(ctx, missing)
 	}
 	if err == nil && len(missing) > 0 {
 		missing, err = r.ask(ctx, missing)
@@ -90,6 +112,19 @@ func (r *eachRead) ask(ctx context.Context, names []string) (missing []string, e
 		return nil, err
 	}
 	return r.gather(names, rows)
+}
+
+// explain returns those of several names without a row whose secret should have one.
+func (r *eachRead) explain(ctx context.Context, names []string) (lost []string, err error) {
+	found, err := readFresh(ctx, r.d, r.f, pickExisting(names))
+	for _, w := range found {
+		if w.deleted {
+			r.found[w.name] = &vault.StoredResult{Err: core.Errorf(core.NotFound, "the secret has no current version")}
+		} else {
+			lost = append(lost, w.name)
+		}
+	}
+	return lost, err
 }
 
 // gather keeps what became of each name, and returns those that have no row. The error is a refusal of all names.

@@ -15,10 +15,15 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-var configureSecret = signed(`SELECT * FROM vault.configure_secret($1::uuid, $2::bigint,
+const configureSettings = `($1::uuid, $2::bigint,
 	ROW($3::text, $4::jsonb, $5::bigint, $6::text, $7::text, $8::bigint, $9::boolean, $10::bigint, $11::integer,
-		$12::jsonb)::vault.secret_settings,
-	ORIGIN, $13::uuid, $14::bigint)`, 14)
+		$12::jsonb)::vault.secret_settings, `
+
+var (
+	configureSecret = signed("SELECT * FROM vault.change_settings"+configureSettings+"ROW($15::boolean, $16::bigint)::vault.version_settings, ORIGIN, $13::uuid, $14::bigint)", 16)
+	// configureLegacy has the columns of vault.secret_state too.
+	configureLegacy = signed("SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint FROM vault.configure_secret"+configureSettings+"ORIGIN, $13::uuid, $14::bigint) i", 14)
+)
 
 // ConfigureSecret implements vault.Store. After a lost answer it returns the settings as they are by then, perhaps after
 // another change.
@@ -30,7 +35,16 @@ func (d *DB) ConfigureSecret(ctx context.Context, c vault.Configuration, by vaul
 	id := newChangeID()
 	args = append(append([]any{[16]byte(c.ID), int64(c.Expected)}, args...), id, versionArg(c.Revision))
 	return performSecret(ctx, d, change[vault.Secret]{
-		secret: string(c.Name), text: configureSecret.by(by, "update", string(c.Name), args), refusal: refusalTo(by, "update"), row: secretRow,
+		secret: string(c.Name), refusal: refusalTo(by, "update"), row: stateRow,
+		text: func(legacy bool) (string, []any, error) {
+			switch {
+			case !legacy:
+				return configureSecret.by(by, "update", string(c.Name), append(args, c.Settings.CASRequired, c.Settings.DeleteVersionAfterSecs))(false)
+			case c.Settings.CASRequired != nil || c.Settings.DeleteVersionAfterSecs != nil:
+				return "", nil, errLegacy()
+			}
+			return configureLegacy.by(by, "update", string(c.Name), args)(true)
+		},
 		landed: func(ctx context.Context) (s vault.Secret, ok bool, err error) {
 			if at, err := d.madeAt(ctx, id); err != nil || at.IsZero() {
 				return s, false, err

@@ -79,6 +79,24 @@ func secretRow(r pgx.CollectableRow) (vault.Secret, error) {
 	return x.Secret, err
 }
 
+// stateRow reads one row of vault.secret_state.
+func stateRow(r pgx.CollectableRow) (vault.Secret, error) {
+	x, _, err := secretState(r.Scan)
+	if err == nil {
+		err = x.Err
+	}
+	return x.Secret, err
+}
+
+// secretState reads one row of vault.secret_state.
+func secretState(scan scanner) (vault.SecretResult, bool, error) {
+	var f secretFields
+	if err := scan(append(f.targets(), &f.first, &f.guarded, &f.deleteAfter)...); err != nil {
+		return vault.SecretResult{}, false, err
+	}
+	return f.result(), f.id.Valid || f.name.Valid, nil
+}
+
 // secretResultRow reads one row of vault.secret_info. As with storedResultRows, a malformed one fails alone.
 func secretResultRow(r pgx.CollectableRow) (vault.SecretResult, error) {
 	var f secretFields
@@ -88,16 +106,7 @@ func secretResultRow(r pgx.CollectableRow) (vault.SecretResult, error) {
 	return f.result(), nil
 }
 
-// secretResult reads one row of vault.secret_info behind a decision.
-func secretResult(scan scanner) (vault.SecretResult, bool, error) {
-	var f secretFields
-	if err := scan(f.targets()...); err != nil {
-		return vault.SecretResult{}, false, err
-	}
-	return f.result(), f.id.Valid || f.name.Valid, nil
-}
-
-// secretFields receives the columns of vault.secret_info, whatever they hold.
+// secretFields receives the columns of vault.secret_info, whatever they hold, and those that vault.secret_state has more.
 type secretFields struct {
 	id                       pgtype.UUID
 	name, kind, ctype, about pgtype.Text
@@ -108,6 +117,11 @@ type secretFields struct {
 	paused                   pgtype.Bool
 	keep                     pgtype.Int4
 	next, created, updated   pgtype.Timestamptz
+
+	first   pgtype.Int8
+	guarded pgtype.Bool
+
+	deleteAfter pgtype.Int8
 }
 
 func (f *secretFields) targets() []any {
@@ -118,8 +132,16 @@ func (f *secretFields) targets() []any {
 // wellFormed reports whether every column but tags and policy holds what its constraints promise.
 func (f *secretFields) wellFormed() bool {
 	return f.id.Valid && f.name.Valid && f.kind.Valid && f.ctype.Valid && f.about.Valid && f.zone.Valid && f.grace.Valid &&
-		f.current.Valid && f.current.Int64 >= 1 && f.revision.Valid && f.revision.Int64 >= 1 && f.paused.Valid && f.keep.Valid && finite(f.next) &&
+		f.current.Valid && f.current.Int64 >= f.least() && f.revision.Valid && f.revision.Int64 >= 1 && f.paused.Valid && f.keep.Valid && finite(f.next) &&
 		f.created.Valid && finite(f.created) && f.updated.Valid && finite(f.updated)
+}
+
+// least returns the lowest number that the current version can have: that before the first one if there is none yet.
+func (f *secretFields) least() int64 {
+	if f.first.Valid && f.first.Int64 >= 1 {
+		return f.first.Int64 - 1
+	}
+	return 1
 }
 
 // result returns the secret. If it is malformed it is only what identifies it, as far as that can be read.
@@ -139,6 +161,8 @@ func (f *secretFields) result() vault.SecretResult {
 		Schedule: f.schedule.String, TimeZone: f.zone.String, WindowSecs: f.window.Int64, Paused: f.paused.Bool,
 		KeepVersions: int(f.keep.Int32),
 	}
+	// A schema of protocol 1 has no secret without a version, and none that requires a condition.
+	s.FirstVersion, s.CASRequired, s.DeleteVersionAfterSecs = uint64(max(f.first.Int64, 0)), f.guarded.Bool, f.deleteAfter.Int64
 	s.CreatedAt, s.UpdatedAt, s.SettingsRevision = f.created.Time, f.updated.Time, uint64(f.revision.Int64)
 	if err := json.Unmarshal(f.tags, &s.Tags); err != nil {
 		out.Err = core.Wrap(core.Corrupt, err, "the stored tags of %s are malformed", name)
@@ -252,14 +276,24 @@ func versionRow(r pgx.CollectableRow) (vault.VersionInfo, error) {
 	return v, err
 }
 
-func versionInfo(scan scanner) (v vault.VersionInfo, ok bool, err error) {
+// versionState reads one row of vault.version_state.
+func versionState(scan scanner) (vault.VersionInfo, bool, error) {
+	var deleted, destroyed, due pgtype.Timestamptz
+	v, ok, err := versionInfo(scan, &deleted, &destroyed, &due)
+	v.DeletedAt, v.DestroyedAt, v.DeleteAt = shownTime(deleted), shownTime(destroyed), shownTime(due)
+	return v, ok, err
+}
+
+// versionInfo reads one row of vault.version_info, with more columns behind it.
+func versionInfo(scan scanner, more ...any) (v vault.VersionInfo, ok bool, err error) {
 	var (
 		numbered         *int64
 		envelope         *int16
 		key              *string
 		created, expires pgtype.Timestamptz
 	)
-	if err := scan(&numbered, &envelope, &key, &created, &expires); err != nil || numbered == nil {
+	targets := append([]any{&numbered, &envelope, &key, &created, &expires}, more...)
+	if err := scan(targets...); err != nil || numbered == nil {
 		return v, false, err
 	}
 	v.EnvelopeVersion, v.KMSKeyID, v.CreatedAt, v.ExpiresAt = orZero(envelope), orZero(key), shownTime(created), shownTime(expires)

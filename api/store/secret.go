@@ -10,11 +10,17 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-var createSecret = signed(`SELECT * FROM vault.create_secret($1::uuid, $2::text, $3::bigint,
+const (
+	createSealed = `($1::uuid, $2::text, $3::bigint,
 	ROW($4::smallint, $5::text, $6::bytea, $7::bytea, $8::bytea)::vault.sealed_value, $9::text, $10::text,
 	ROW($11::text, $12::jsonb, $13::bigint, $14::text, $15::text, $16::bigint, $17::boolean, $18::bigint, $19::integer,
-		$20::jsonb)::vault.secret_settings,
-	ORIGIN)`, 20)
+		$20::jsonb)::vault.secret_settings, `
+	createGuarded = "SELECT * FROM vault.store_secret" + createSealed + `ROW($21::boolean, $22::bigint)::vault.version_settings, ORIGIN)`
+	// createLegacy has the columns of vault.secret_state too.
+	createLegacy = "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint FROM vault.create_secret" + createSealed + "ORIGIN) i"
+)
+
+var createSecret, createSecretLegacy = signed(createGuarded, 22), signed(createLegacy, 20)
 
 // CreateSecret implements vault.Store.
 func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, by vault.Author) (vault.Secret, error) {
@@ -32,7 +38,16 @@ func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, by vault.Autho
 		orNull(s.RotationIntervalSecs), orNull(s.Rotation.Schedule), orNull(s.Rotation.TimeZone),
 		orNull(s.Rotation.WindowSecs), s.Rotation.Paused, s.GracePeriodSecs, int32(s.Rotation.KeepVersions), policy)
 	return performSecret(ctx, d, change[vault.Secret]{
-		secret: string(s.Name), text: createSecret.by(by, "create", string(s.Name), args), refusal: refusalTo(by, "create"), row: secretRow,
+		secret: string(s.Name), refusal: refusalTo(by, "create"), row: stateRow,
+		text: func(legacy bool) (string, []any, error) {
+			switch {
+			case !legacy:
+				return createSecret.by(by, "create", string(s.Name), append(args, s.CASRequired, s.DeleteVersionAfterSecs))(false)
+			case s.CASRequired || s.DeleteVersionAfterSecs != 0:
+				return "", nil, errLegacy()
+			}
+			return createSecretLegacy.by(by, "create", string(s.Name), args)(true)
+		},
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, s.ID, s.Name, s.Version, s.Sealed.Nonce)
 		},
@@ -190,7 +205,11 @@ func (d *DB) ReadVerifiable(ctx context.Context, by vault.Credential, name core.
 	})
 }
 
-const describeSecret = "SELECT * FROM vault.describe_secret($1::text)"
+const (
+	describeSecret = "SELECT * FROM vault.describe_state($1::text)"
+	// describeLegacy has the columns of vault.secret_state too.
+	describeLegacy = "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint FROM vault.describe_secret($1::text) i"
+)
 
 // describing is describeSecret for those who may do an action with the name.
 var describing = map[string]string{
@@ -201,12 +220,13 @@ var describing = map[string]string{
 }
 
 func describingFor(right string) string {
-	return decided(right, "$4::text", "vault.describe_secret($4::text)")
+	return decided(right, "$4::text", "vault.describe_state($4::text)")
 }
 
 func describeQuestion(by vault.Credential, right string, name core.Name) decidedQuery[vault.SecretResult] {
 	return decidedQuery[vault.SecretResult]{
-		by: by, right: right, sql: describing[right], args: []any{string(name)}, undecided: describeSecret, row: secretResult,
+		by: by, right: right, sql: describing[right], args: []any{string(name)}, undecided: describeSecret, row: secretState,
+		legacy: func() (string, error) { return describeLegacy, nil },
 	}
 }
 
@@ -247,17 +267,21 @@ func (d *DB) DescribeSecrets(ctx context.Context, by vault.Credential, prefix, a
 ) {
 	return decidedRead(ctx, d, f, decidedQuery[vault.SecretResult]{
 		by: by, right: "list", sql: listing, args: []any{prefix, after, int32(limit)},
-		undecided: "SELECT * FROM vault.describe_secrets($1::text, $2::text, $3::integer)", row: secretResult,
+		undecided: "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint FROM vault.describe_secrets($1::text, $2::text, $3::integer) i", row: secretState,
 	})
 }
 
-const describeVersions = "SELECT * FROM vault.describe_versions($1::text)"
+const (
+	describeVersions       = "SELECT * FROM vault.describe_versions($1::text)"
+	describeVersionsLegacy = "SELECT i.*, NULL::timestamptz, NULL::timestamptz, NULL::timestamptz FROM vault.describe_versions($1::text) i"
+)
 
-var versions = decided("list", "$4::text", "vault.describe_versions($4::text)")
+var versions = decided("list", "$4::text", "vault.version_states($4::text)")
 
 // DescribeVersions implements vault.Store.
 func (d *DB) DescribeVersions(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.VersionInfo, vault.Identity, error) {
 	return decidedRead(ctx, d, f, decidedQuery[vault.VersionInfo]{
-		by: by, right: "list", sql: versions, args: []any{string(name)}, undecided: describeVersions, row: versionInfo,
+		by: by, right: "list", sql: versions, args: []any{string(name)}, undecided: "SELECT * FROM vault.version_states($1::text)", row: versionState,
+		legacy: func() (string, error) { return describeVersionsLegacy, nil },
 	})
 }

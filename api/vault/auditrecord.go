@@ -11,17 +11,23 @@ type Action string
 
 // The actions of the audit log.
 const (
-	ActionCreate      Action = "create"
-	ActionRead        Action = "read"
-	ActionUpdate      Action = "update"
-	ActionDelete      Action = "delete"
-	ActionRotate      Action = "rotate"
-	ActionVerify      Action = "verify"
-	ActionList        Action = "list"
-	ActionDescribe    Action = "describe"
-	ActionConfigure   Action = "configure"
-	ActionExpire      Action = "expire"
-	ActionStatus      Action = "status"
+	ActionCreate    Action = "create"
+	ActionRead      Action = "read"
+	ActionUpdate    Action = "update"
+	ActionDelete    Action = "delete"
+	ActionRotate    Action = "rotate"
+	ActionVerify    Action = "verify"
+	ActionList      Action = "list"
+	ActionDescribe  Action = "describe"
+	ActionConfigure Action = "configure"
+	ActionExpire    Action = "expire"
+	ActionStatus    Action = "status"
+
+	// Of single versions; ActionDelete is of a whole secret.
+	ActionDeleteVersion   Action = "delete_version"
+	ActionUndeleteVersion Action = "undelete_version"
+	ActionDestroyVersion  Action = "destroy_version"
+
 	ActionWatch       Action = "watch"
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRenew  Action = "token_renew"

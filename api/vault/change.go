@@ -33,7 +33,7 @@ type UpdateRequest struct {
 // NotFound, Stale, Unavailable. The request's Value is wiped on every path.
 func (v *Vault) Update(ctx context.Context, c Caller, r UpdateRequest) (Secret, error) {
 	defer envelope.Wipe(r.Value)
-	a := v.try(c, ActionUpdate, r.Name, r.Expected)
+	a := v.try(c, ActionUpdate, r.Name, recordedVersion(r.Expected))
 	a.change = true
 	var made Secret
 	err := a.serve(ctx, func(ctx context.Context) error {
@@ -42,6 +42,9 @@ func (v *Vault) Update(ctx context.Context, c Caller, r UpdateRequest) (Secret, 
 			return a.invalid(ctx, err)
 		}
 		return a.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
+			if s.CASRequired && r.Expected == AnyVersion {
+				return core.Wrap(core.Invalid, ErrConditionRequired, "an update of this secret must name the version it replaces: its cas_required is on")
+			}
 			if err := checkField(s.GeneratePolicy, r.Value); err != nil {
 				return err
 			}
@@ -94,7 +97,7 @@ type RotateRequest struct {
 // A manual secret without a policy is Invalid: nothing says what its values look
 // like. Other errors: Unauthenticated, Denied, NotFound, Stale, Unavailable.
 func (v *Vault) Rotate(ctx context.Context, c Caller, r RotateRequest) (Secret, error) {
-	a := v.try(c, ActionRotate, r.Name, r.Expected)
+	a := v.try(c, ActionRotate, r.Name, recordedVersion(r.Expected))
 	a.change = true
 	var made Secret
 	err := a.serve(ctx, func(ctx context.Context) error {
@@ -166,13 +169,17 @@ func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, valu
 	if nv.Sealed, err = v.seal(ctx, b, value); err != nil {
 		return Secret{}, err
 	}
-	return v.c.Store.AppendVersion(ctx, nv, by)
+	made, err := v.c.Store.AppendVersion(ctx, nv, by)
+	if err == nil {
+		made.FirstVersion, made.CASRequired, made.DeleteVersionAfterSecs = s.FirstVersion, s.CASRequired, s.DeleteVersionAfterSecs
+	}
+	return made, err
 }
 
 // Delete destroys all versions of a secret at once and returns the Position of that. It needs the right delete on
 // the name. Errors: Unauthenticated, Denied, Invalid, NotFound, Stale, Unavailable.
 func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint64) (core.Position, error) {
-	a := v.try(c, ActionDelete, name, expected)
+	a := v.try(c, ActionDelete, name, recordedVersion(expected))
 	a.change = true
 	var at core.Position
 	err := a.serve(ctx, func(ctx context.Context) error {
@@ -214,8 +221,8 @@ func (a *attempt) onPresent(ctx context.Context, name core.Name, expected uint64
 		if s.Name != name {
 			return errCorrupt()
 		}
-		if expected != AnyVersion && expected != s.CurrentVersion {
-			return core.Errorf(core.Stale, "version %d was expected, version %d is current", expected, s.CurrentVersion)
+		if err := s.expects(expected); err != nil {
+			return err
 		}
 		err := change(s, corrupt)
 		if expected != AnyVersion || core.CodeOf(err) != core.Stale || try == maxStaleTries {

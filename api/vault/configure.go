@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"maps"
 	"time"
 	_ "time/tzdata" // time zones are the same on a machine without the database of them
 
@@ -28,7 +29,7 @@ type ConfigureRequest struct {
 // from now, and calls off a rotation that was due by the old one. Errors: Unauthenticated, Denied, Invalid, NotFound, Stale,
 // Unavailable.
 func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Secret, error) {
-	a := v.try(c, ActionConfigure, r.Name, r.Expected)
+	a := v.try(c, ActionConfigure, r.Name, recordedVersion(r.Expected))
 	a.change = true
 	var made Secret
 	err := a.serve(ctx, func(ctx context.Context) error {
@@ -46,6 +47,9 @@ func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Se
 				}
 			}
 			x := Configuration{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Revision: r.Revision, Settings: r.Settings}
+			if err := x.patchTags(s); err != nil {
+				return err
+			}
 			made, err = v.c.Store.ConfigureSecret(ctx, x, a.author())
 			return err
 		})
@@ -54,6 +58,29 @@ func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Se
 		return Secret{}, err
 	}
 	return made, nil
+}
+
+// patchTags turns a patch of the tags of s into the tags themselves, which then need the settings to be those of s.
+func (x *Configuration) patchTags(s Secret) error {
+	if x.Settings.TagsPatch == nil {
+		return nil
+	}
+	tags := maps.Clone(s.Tags)
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	for k, v := range x.Settings.TagsPatch {
+		if v == nil {
+			delete(tags, k)
+		} else {
+			tags[k] = *v
+		}
+	}
+	x.Settings.Tags, x.Settings.TagsPatch = tags, nil
+	if x.Revision == 0 {
+		x.Revision = s.SettingsRevision
+	}
+	return checkTags(tags)
 }
 
 // Expire shortens the grace of a superseded version to graceSecs from now; 0 ends it at once. It never lengthens it.
@@ -130,6 +157,7 @@ func (s *Settings) check() error {
 	}
 	for what, secs := range map[string]int64{
 		"rotation_interval_secs": orZero(s.RotationIntervalSecs), "grace_period_secs": orZero(s.GracePeriodSecs),
+		"delete_version_after_secs": orZero(s.DeleteVersionAfterSecs),
 	} {
 		if err := checkPeriod(what, secs); err != nil {
 			return err
@@ -137,6 +165,9 @@ func (s *Settings) check() error {
 	}
 	if err := checkDescription(orZero(s.Description)); err != nil {
 		return err
+	}
+	if s.Tags != nil && s.TagsPatch != nil {
+		return core.Errorf(core.Invalid, "the tags and a patch of them exclude each other")
 	}
 	return checkTags(s.Tags)
 }

@@ -22,6 +22,11 @@ type CreateRequest struct {
 	Rotation             Rotation
 	GracePeriodSecs      int64
 	GeneratePolicy       *generate.Policy // nil = the default one for automatic, none for manual
+	CASRequired          bool             // each update of the value must name the version it replaces
+
+	DeleteVersionAfterSecs int64 // after its creation a version is deleted by itself; 0 = never
+
+	metadataOnly bool // the secret has no version at first
 }
 
 // Create stores a new secret and returns its metadata, never its value. Its first version is 1, or the one after the
@@ -106,7 +111,11 @@ func (r *CreateRequest) parse() (s NewSecret, err error) {
 	if err = checkTags(r.Tags); err != nil {
 		return s, err
 	}
+	if err = checkPeriod("delete_version_after_secs", r.DeleteVersionAfterSecs); err != nil {
+		return s, err
+	}
 	s.Description, s.Tags = r.Description, r.Tags
+	s.CASRequired, s.DeleteVersionAfterSecs = r.CASRequired, r.DeleteVersionAfterSecs
 	return s, r.parseRotation(&s)
 }
 
@@ -128,7 +137,7 @@ func (r *CreateRequest) parseRotation(s *NewSecret) error {
 	if err := checkFit(s.Kind, s.ContentType, r.GeneratePolicy); err != nil {
 		return err
 	}
-	if r.Value == nil && r.GeneratePolicy != nil && r.GeneratePolicy.JSONField != "" {
+	if r.Value == nil && !r.metadataOnly && r.GeneratePolicy != nil && r.GeneratePolicy.JSONField != "" {
 		return core.Errorf(core.Invalid, "a secret with a json_field needs a first value, of which the field is a part")
 	}
 	s.Rotation = r.Rotation
@@ -140,7 +149,10 @@ func (r *CreateRequest) parseRotation(s *NewSecret) error {
 }
 
 func (r *CreateRequest) checkManual() error {
-	if r.Value == nil {
+	switch {
+	case r.metadataOnly && r.Value != nil:
+		return core.Errorf(core.Invalid, "a secret that is made without a version has no value")
+	case !r.metadataOnly && r.Value == nil:
 		return core.Errorf(core.Invalid, "a manual secret needs a value")
 	}
 	if r.RotationIntervalSecs != 0 || r.Rotation.Schedule != "" {

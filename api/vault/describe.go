@@ -83,7 +83,8 @@ func (v *Vault) Describe(ctx context.Context, c Caller, name string) (Secret, er
 	return out, nil
 }
 
-// Versions returns the metadata of every stored version, newest first. It needs
+// Versions returns the metadata of every version, newest first, of deleted and destroyed ones too, and none of a secret
+// that has no version yet. It needs
 // an allowed client address and any right on the name. Errors: Unauthenticated, Denied, Invalid, NotFound, Unavailable.
 func (v *Vault) Versions(ctx context.Context, c Caller, name string) ([]VersionInfo, error) {
 	a := v.try(c, ActionDescribe, name, 0)
@@ -96,7 +97,7 @@ func (v *Vault) Versions(ctx context.Context, c Caller, name string) ([]VersionI
 		var i Identity
 		out, i, err = v.c.Store.DescribeVersions(ctx, a.by, n, c.Freshness)
 		if err == nil && len(out) == 0 {
-			err = core.Errorf(core.NotFound, "no such secret")
+			_, i, err = v.c.Store.DescribeSecret(ctx, a.by, n, c.Freshness)
 		}
 		return a.found(i, err)
 	})

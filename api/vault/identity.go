@@ -116,6 +116,7 @@ var rights = map[Action]string{
 	ActionCreate: "create", ActionRead: "read", ActionUpdate: "update", ActionDelete: "delete", ActionRotate: "rotate",
 	ActionVerify: "verify", ActionList: "list", ActionDescribe: "list", ActionConfigure: "update", ActionExpire: "rotate",
 	ActionStatus: "status", ActionWatch: "watch", ActionAudit: "audit", ActionTokenCreate: RightSelf, ActionTokenRevoke: RightSelf,
+	ActionDeleteVersion: "delete", ActionUndeleteVersion: "update", ActionDestroyVersion: "delete",
 	ActionTokenRenew: RightSelf, ActionTokenList: RightSelf, ActionAccess: RightSelf,
 }
 

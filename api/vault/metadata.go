@@ -12,10 +12,10 @@ import (
 // Limits of the metadata that is stored in the clear beside a secret.
 const (
 	MaxDescriptionLen = 1024 // bytes
-	MaxTags           = 32
-	MaxTagKeyLen      = 64          // bytes
-	MaxTagValueLen    = 256         // bytes
-	MaxTagsLen        = 4096        // bytes of all tags as JSON
+	MaxTags           = 64
+	MaxTagKeyLen      = 128         // bytes
+	MaxTagValueLen    = 512         // bytes
+	MaxTagsLen        = 49152       // bytes of all tags as JSON
 	MaxPeriodSecs     = 315_360_000 // ten years; of a rotation interval or a grace period
 	MaxPageSize       = 1000        // secrets in one list answer
 	DefaultPageSize   = 100
@@ -77,6 +77,11 @@ type Settings struct {
 	GracePeriodSecs      *int64 // of versions superseded from now on
 	KeepVersions         *int
 	GeneratePolicy       *generate.Policy
+	CASRequired          *bool
+	// DeleteVersionAfterSecs is of versions made from now on; 0 takes it away.
+	DeleteVersionAfterSecs *int64
+	// TagsPatch changes single tags of those that are stored: nil removes one. It excludes Tags.
+	TagsPatch map[string]*string
 }
 
 // Configuration is what ConfigureSecret changes.

@@ -20,6 +20,8 @@ type Value struct {
 	CurrentVersion uint64
 	CreatedAt      time.Time
 	ExpiresAt      time.Time // zero = does not expire
+	Tags           []byte    // of the secret, a JSON object as it is stored; nil = not known
+	NextRotationAt time.Time // of the secret; zero = none, or not known
 	Plain          []byte
 }
 
@@ -104,25 +106,43 @@ func (v *Vault) openValue(ctx context.Context, n core.Name, row StoredValue) (Va
 	}
 	return Value{
 		Name: n, Kind: row.Kind, ContentType: row.ContentType, Version: row.Version, CurrentVersion: row.CurrentVersion,
-		CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt, Plain: plain,
+		CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt, Tags: row.Tags, NextRotationAt: row.NextRotationAt, Plain: plain,
 	}, nil
 }
 
-// readAgain tells a secret that is not there from one whose current version is
-// not: the first is NotFound, the second Corrupt. It returns the rows of a secret
-// that was made between the two looks.
+// readAgain tells a secret without a current version that can be read, which is NotFound, from one whose current version
+// is lost, which is Corrupt. It returns the rows of a secret that was made or changed between the two queries.
 func (a *attempt) readAgain(ctx context.Context, n core.Name, version uint64, f Freshness) ([]StoredValue, error) {
 	if version != 0 {
 		return nil, core.Errorf(core.NotFound, "no such secret or version")
 	}
-	if _, i, err := a.v.c.Store.DescribeSecret(ctx, a.by, n, f); err != nil {
+	s, i, err := a.v.c.Store.DescribeSecret(ctx, a.by, n, f)
+	if err != nil {
+		return nil, a.found(i, err)
+	}
+	all, i, err := a.v.c.Store.DescribeVersions(ctx, a.by, n, f)
+	if err != nil {
 		return nil, a.found(i, err)
 	}
 	rows, err := a.readSealed(ctx, n, version, f)
 	if err == nil && len(rows) == 0 {
-		err = errCorrupt()
+		err = s.withoutCurrent(all)
 	}
 	return rows, err
+}
+
+// withoutCurrent returns why no current version was found of a secret that has these versions.
+func (s *Secret) withoutCurrent(all []VersionInfo) error {
+	if !s.HasVersion() {
+		return core.Errorf(core.NotFound, "the secret has no version yet")
+	}
+	for _, v := range all {
+		// The database has found its time to be deleted over, if it has one: nothing else keeps a current version from being read.
+		if v.Version == s.CurrentVersion && !(v.DeletedAt.IsZero() && v.DestroyedAt.IsZero() && v.DeleteAt.IsZero()) {
+			return core.Errorf(core.NotFound, "the current version of the secret is deleted")
+		}
+	}
+	return errCorrupt()
 }
 
 // open returns the plaintext of a row that must be of the asked name, and wipes

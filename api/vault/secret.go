@@ -30,6 +30,9 @@ type NewSecret struct {
 	RotationIntervalSecs int64 // 0 = a schedule, or never rotated by itself
 	GracePeriodSecs      int64
 	GeneratePolicy       *generate.Policy // nil = none stored
+	CASRequired          bool             // each update of the value must name the version it replaces
+
+	DeleteVersionAfterSecs int64 // after its creation a version is deleted by itself; 0 = never
 }
 
 // NewVersion is what AppendVersion stores as version Expected+1.
@@ -64,13 +67,21 @@ type Secret struct {
 	GracePeriodSecs      int64            // 0 = a superseded version ends at once
 	GeneratePolicy       *generate.Policy // nil = none stored
 	Rotation             Rotation
-	CurrentVersion       uint64
-	SettingsRevision     uint64    // from 1; every change of the settings raises it
-	NextRotationAt       time.Time // zero = none, or not computed yet
-	CreatedAt            time.Time
-	UpdatedAt            time.Time
-	Position             core.Position // of the change that returned this, as Store says; zero when it was read
+	CASRequired          bool // each update of the value must name the version it replaces
+	// DeleteVersionAfterSecs is how long after its creation a new version is deleted by itself; 0 = never.
+	DeleteVersionAfterSecs int64
+	// FirstVersion is where the versions of this secret begin: a name that was used before has had the lower numbers.
+	FirstVersion     uint64
+	CurrentVersion   uint64    // one less than FirstVersion: it has no version yet
+	SettingsRevision uint64    // from 1; every change of the settings raises it
+	NextRotationAt   time.Time // zero = none, or not computed yet
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
+	Position         core.Position // of the change that returned this, as Store says; zero when it was read
 }
+
+// HasVersion reports whether the secret has ever had a value: one that was made by CreateMetadata has none at first.
+func (s *Secret) HasVersion() bool { return s.CurrentVersion >= s.FirstVersion }
 
 // SecretResult is one of several secrets. When Err is not nil it is Corrupt, and nothing but the secret's id, name and
 // current version is there, as far as these can be read.
@@ -86,6 +97,9 @@ type VersionInfo struct {
 	KMSKeyID        string
 	CreatedAt       time.Time
 	ExpiresAt       time.Time     // zero = does not expire (the current version)
+	DeleteAt        time.Time     // when it is deleted by itself; zero = never
+	DeletedAt       time.Time     // zero = not deleted; one that is can be undeleted
+	DestroyedAt     time.Time     // zero = not destroyed; nothing is left of the value of one that is
 	Position        core.Position // of the change that returned this, as Store says; zero when it was read
 }
 
@@ -101,6 +115,8 @@ type StoredValue struct {
 	Sealed         SealedValue
 	CreatedAt      time.Time
 	ExpiresAt      time.Time // zero = does not expire
+	Tags           []byte    // of the secret, a JSON object; nil = not asked for
+	NextRotationAt time.Time // of the secret; zero = none, not computed yet, or not asked for
 }
 
 // StoredResult is one name's part of ReadEach.

@@ -67,8 +67,8 @@ func TestCreateRefuses(t *testing.T) {
 		tooMany[strings.Repeat("k", i+1)] = "v"
 	}
 	long := map[string]string{}
-	for i := range 20 {
-		long[strings.Repeat("k", i+1)] = strings.Repeat("v", vault.MaxTagValueLen)
+	for i := range vault.MaxTags { // each quote is two bytes as JSON
+		long[strings.Repeat("k", i+1)] = strings.Repeat(`"`, vault.MaxTagValueLen)
 	}
 	for name, r := range map[string]vault.CreateRequest{
 		"no name":                {Value: value()},
@@ -97,7 +97,7 @@ func TestCreateRefuses(t *testing.T) {
 		"tags too long together": {Name: "a", Value: value(), Tags: long},
 		"empty tag name":         {Name: "a", Value: value(), Tags: map[string]string{"": "x"}},
 		"tag value with NUL":     {Name: "a", Value: value(), Tags: map[string]string{"k": "\x00"}},
-		"tag value too long":     {Name: "a", Value: value(), Tags: map[string]string{"k": strings.Repeat("v", 257)}},
+		"tag value too long":     {Name: "a", Value: value(), Tags: map[string]string{"k": strings.Repeat("v", vault.MaxTagValueLen+1)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDoor(t)

@@ -30,6 +30,12 @@ type Store interface {
 	// CreateSecret stores a secret with its first version. Exists when the name is taken, ErrNameUsed when it was, so
 	// that the first version is another.
 	CreateSecret(ctx context.Context, s NewSecret, by Author) (Secret, error)
+	// CreateMetadata stores a secret without a version; s has no Sealed, and its Version is not used. Exists when the name
+	// is taken.
+	CreateMetadata(ctx context.Context, s NewSecret, by Author) (Secret, error)
+	// ChangeVersions deletes, undeletes or destroys versions, and returns those that were changed. NotFound when there is
+	// no such secret.
+	ChangeVersions(ctx context.Context, x VersionsChange, by Author) (VersionsChanged, error)
 	// FirstVersion asks the primary at which version a new secret of that name begins: 1, or the one after the last
 	// that the name ever had. Exists when the name is taken. It decides about nobody.
 	FirstVersion(ctx context.Context, name core.Name) (uint64, error)
@@ -67,7 +73,7 @@ type Store interface {
 	// DescribeSecrets lists by name in byte order, at most limit names that the caller may see, with the
 	// prefix and after the given name. It asks the reader.
 	DescribeSecrets(ctx context.Context, by Credential, prefix, after string, limit int, f Freshness) ([]SecretResult, Identity, error)
-	// DescribeVersions lists newest first; none when absent. It asks the reader.
+	// DescribeVersions lists newest first, also what is deleted or destroyed; none when absent. It asks the reader.
 	DescribeVersions(ctx context.Context, by Credential, name core.Name, f Freshness) ([]VersionInfo, Identity, error)
 
 	Rotations

@@ -22,6 +22,17 @@ static HvStatement present_statement = {
 	"SELECT s.name FROM vault.secrets s WHERE s.name OPERATOR(pg_catalog.=) ANY ($1) AND s.deleted_at IS NULL",
 	1, {TEXTARRAYOID}, true
 };
+/* those of them whose current version is deleted, or that have none yet */
+static HvStatement deleted_statement = {
+	"SELECT s.name FROM vault.secrets s WHERE s.name OPERATOR(pg_catalog.=) ANY ($1) AND s.deleted_at IS NULL"
+	" AND (s.current_version OPERATOR(pg_catalog.<) s.first_version"
+	" OR EXISTS (SELECT FROM vault.deleted_versions d"
+	" WHERE d.secret_id OPERATOR(pg_catalog.=) s.id AND d.version OPERATOR(pg_catalog.=) s.current_version)"
+	" OR EXISTS (SELECT FROM vault.secret_versions v"
+	" WHERE v.secret_id OPERATOR(pg_catalog.=) s.id AND v.version OPERATOR(pg_catalog.=) s.current_version"
+	" AND v.delete_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()))",
+	1, {TEXTARRAYOID}, true
+};
 
 #define PATTERN_SIZE	(HV_MAX_NAME_LEN + 3)	/* of a prefix, with its star and the zero byte */
 
@@ -30,6 +41,7 @@ typedef struct Entry
 {
 	char		text[PATTERN_SIZE];
 	bool		holds;			/* it is granted; or of a name: it was found */
+	bool		deleted;		/* of a name: its current version is */
 	HvItem		found;
 } Entry;
 
@@ -59,6 +71,7 @@ Look(HTAB *table, HvBytes name, size_t len, bool star, HASHACTION action)
 	if (entry != NULL && !known)
 	{
 		entry->holds = false;
+		entry->deleted = false;
 		entry->found = (HvItem) {0};
 	}
 	return entry;
@@ -97,17 +110,19 @@ TextsOf(HTAB *table)
 }
 
 /*
- * Mark the entries whose text is in a column of the rows of the last statement.
+ * Mark the entries whose text is in the first column of the rows of the last statement.
  */
 static void
-MarkRows(HTAB *table, int column)
+MarkRows(HTAB *table, bool as_deleted)
 {
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		char	   *text = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column);
+		char	   *text = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
 		Entry	   *entry = hash_search(table, text, HASH_FIND, NULL);
 
-		if (entry != NULL)
+		if (entry != NULL && as_deleted)
+			entry->deleted = true;
+		else if (entry != NULL)
 			entry->holds = true;
 		pfree(text);
 	}
@@ -132,7 +147,7 @@ DecideEach(HvCall *call, HvItem *items, int n)
 	HvAddText(&params, HvLiteral(call->action));
 	HvAdd(&params, TextsOf(patterns));
 	HvOwnerLook(&granted_statement, &params);
-	MarkRows(patterns, 1);
+	MarkRows(patterns, false);
 	SPI_finish();
 	for (int i = 0; i < n; i++)
 		if (items[i].plain && !LookPatterns(patterns, items[i].name, HASH_FIND))
@@ -167,7 +182,7 @@ FetchEach(HvCall *call, HTAB *names)
 }
 
 /*
- * Say of the names that have no row why: there is no such secret, or its current version is lost.
+ * Say of the names that have no row why: there is no such secret, or its current version is deleted or lost.
  */
 static void
 ExplainMissing(HTAB *missing, HvItem *items, int n)
@@ -179,15 +194,21 @@ ExplainMissing(HTAB *missing, HvItem *items, int n)
 	SPI_connect();
 	HvAdd(&params, TextsOf(missing));
 	HvOwnerLook(&present_statement, &params);
-	MarkRows(missing, 1);
+	MarkRows(missing, false);
+	HvOwnerLook(&deleted_statement, &params);
+	MarkRows(missing, true);
 	SPI_finish();
 	for (int i = 0; i < n; i++)
 	{
 		const char *name = (const char *) items[i].name.data;
+		Entry	   *entry;
 
 		if (items[i].sqlstate != 0 || items[i].found)
 			continue;
-		if (Look(missing, items[i].name, items[i].name.len, false, HASH_FIND)->holds)
+		entry = Look(missing, items[i].name, items[i].name.len, false, HASH_FIND);
+		if (entry->deleted)
+			HvFail(&items[i], ERRCODE_UNDEFINED_OBJECT, psprintf("secret \"%s\" has no current version", name));
+		else if (entry->holds)
 			HvFail(&items[i], ERRCODE_DATA_CORRUPTED, psprintf("the current version of secret \"%s\" is not there", name));
 		else
 			HvFail(&items[i], ERRCODE_UNDEFINED_OBJECT, psprintf("secret \"%s\" does not exist", name));

@@ -67,8 +67,8 @@ static HvStatement list_statement = {
 /*
  * The columns of vault.audit_origin: node, actor, session role, client address, request.
  */
-static void
-AddOrigin(HvParams *params, const HvCall *call)
+void
+HvAddOrigin(HvParams *params, const HvCall *call)
 {
 	char		node[256];
 
@@ -108,8 +108,8 @@ AddSettings(HvParams *params, const HvSettings *settings)
 		HvAddNullable(params, settings->values[i]);
 }
 
-static void
-AddUuid(HvParams *params, HvBytes id)
+void
+HvAddUuid(HvParams *params, HvBytes id)
 {
 	HvAdd(params, UUIDPGetDatum((const pg_uuid_t *) id.data));
 }
@@ -163,8 +163,11 @@ HvJsonText(Datum json)
 	return HvLiteral(DatumGetCString(DirectFunctionCall1(jsonb_out, json)));
 }
 
-static int64
-ReturnedVersion(void)
+/*
+ * The version in the one row of the last statement.
+ */
+int64
+HvReturnedVersion(void)
 {
 	if (SPI_processed != 1)
 		elog(ERROR, "a statement returned %lu rows, not one", (unsigned long) SPI_processed);
@@ -263,7 +266,7 @@ HvFirstVersion(HvCall *call)
 	SPI_connect();
 	HvAddText(&params, call->name);
 	HvOwnerRun(&first_version_statement, &params);
-	version = ReturnedVersion();
+	version = HvReturnedVersion();
 	SPI_finish();
 	return version;
 }
@@ -279,16 +282,16 @@ HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const
 	int64		version;
 
 	SPI_connect();
-	AddUuid(&params, binding->id);
+	HvAddUuid(&params, binding->id);
 	HvAddText(&params, binding->name);
 	HvAdd(&params, Int64GetDatum(binding->version));
 	AddSealed(&params, sealed);
 	HvAddNullable(&params, kind);
 	HvAddText(&params, binding->content_type);
 	AddSettings(&params, settings);
-	AddOrigin(&params, call);
+	HvAddOrigin(&params, call);
 	HvOwnerRun(&create_statement, &params);
-	version = ReturnedVersion();
+	version = HvReturnedVersion();
 	SPI_finish();
 	return version;
 }
@@ -304,14 +307,14 @@ HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed, 
 	int64		version;
 
 	SPI_connect();
-	AddUuid(&params, binding->id);
+	HvAddUuid(&params, binding->id);
 	HvAdd(&params, Int64GetDatum(binding->version - 1));
 	AddSealed(&params, sealed);
 	HvAddText(&params, HvLiteral(call->action));
 	HvAdd(&params, BoolGetDatum(reschedule));
-	AddOrigin(&params, call);
+	HvAddOrigin(&params, call);
 	HvOwnerRun(&append_statement, &params);
-	version = ReturnedVersion();
+	version = HvReturnedVersion();
 	SPI_finish();
 	return version;
 }
@@ -325,9 +328,9 @@ HvDelete(HvCall *call, const HvLocked *locked)
 	HvParams	params = {0};
 
 	SPI_connect();
-	AddUuid(&params, locked->id);
+	HvAddUuid(&params, locked->id);
 	HvAdd(&params, Int64GetDatum(locked->current_version));
-	AddOrigin(&params, call);
+	HvAddOrigin(&params, call);
 	HvOwnerRun(&delete_statement, &params);
 	SPI_finish();
 }
@@ -341,10 +344,10 @@ HvConfigure(HvCall *call, const HvLocked *locked, const HvSettings *settings)
 	HvParams	params = {0};
 
 	SPI_connect();
-	AddUuid(&params, locked->id);
+	HvAddUuid(&params, locked->id);
 	HvAdd(&params, Int64GetDatum(locked->current_version));
 	AddSettings(&params, settings);
-	AddOrigin(&params, call);
+	HvAddOrigin(&params, call);
 	HvOwnerRun(&configure_statement, &params);
 	SPI_finish();
 }
@@ -358,10 +361,10 @@ HvExpireVersion(HvCall *call, const HvLocked *locked, int64 version, int64 grace
 	HvParams	params = {0};
 
 	SPI_connect();
-	AddUuid(&params, locked->id);
+	HvAddUuid(&params, locked->id);
 	HvAdd(&params, Int64GetDatum(version));
 	HvAdd(&params, Int64GetDatum(grace_secs));
-	AddOrigin(&params, call);
+	HvAddOrigin(&params, call);
 	HvOwnerRun(&expire_statement, &params);
 	SPI_finish();
 }

@@ -8,6 +8,7 @@
 
 #include "call.h"
 #include "nodes/execnodes.h"
+#include "runas.h"
 #include "utils/array.h"
 
 /* of vault.stored_value, for HvReadStored */
@@ -65,6 +66,12 @@ extern void HvReadStored(HeapTuple row, HvBytes *id, HvBytes *content_type, HvSt
 extern ArrayType *HvReadableNames(HvCall *call, HvBytes prefix);
 extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);
 extern HvBytes HvJsonText(Datum json);
+extern HvBytes HvNewId(void);	/* secret.c */
+extern HvBytes HvContentTypeArg(FunctionCallInfo fcinfo, int arg);	/* secret.c */
+extern void HvRequireCondition(HvCall *call);	/* versions.c */
+extern void HvAddOrigin(HvParams *params, const HvCall *call);
+extern void HvAddUuid(HvParams *params, HvBytes id);
+extern int64 HvReturnedVersion(void);
 extern int64 HvFirstVersion(HvCall *call);
 extern int64 HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const HvSettings *settings,
 							const HvStored *sealed);

@@ -21,8 +21,8 @@
 /*
  * A version 4 UUID, palloc'd.
  */
-static HvBytes
-NewId(void)
+HvBytes
+HvNewId(void)
 {
 	unsigned char *id = palloc(HV_ID_LEN);
 
@@ -86,8 +86,8 @@ Unwrap(HvCall *call, HvBinding *binding, HvStored *first, int n)
 /*
  * Check a content type argument; returns its canonical form, the default for null.
  */
-static HvBytes
-ContentTypeArg(FunctionCallInfo fcinfo, int arg)
+HvBytes
+HvContentTypeArg(FunctionCallInfo fcinfo, int arg)
 {
 	HvBytes		given = HvLiteral("");
 	HvBuf		canonical = {NULL, 0};
@@ -132,7 +132,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	HvRequire(call, call->action);
 	HvRequireWritable();
 	policy = HvCheckSettings(&settings);
-	content_type = ContentTypeArg(fcinfo, 3);
+	content_type = HvContentTypeArg(fcinfo, 3);
 	if (is_text && !PG_ARGISNULL(1))
 		HV_CALL_GO(check_text, content_type, true);
 	if (!PG_ARGISNULL(1))
@@ -144,7 +144,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("value must not be null"),
 				 errhint("A value is generated only for an automatic secret.")));
-	binding = (HvBinding) {NewId(), call->name, HvFirstVersion(call), content_type};
+	binding = (HvBinding) {HvNewId(), call->name, HvFirstVersion(call), content_type};
 	HV_CALL_GO(check_field, policy, IsAutomatic(Arg(fcinfo, 2)), binding.content_type, value);
 	SealValue(call, &binding, value, &stored);
 	return Int64GetDatum(HvInsertSecret(call, &binding, Arg(fcinfo, 2), &settings, &stored));
@@ -174,6 +174,8 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 1, "value");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvLock(call, call->action, Arg(fcinfo, 2), &locked);
+	if (PG_ARGISNULL(2))
+		HvRequireCondition(call);
 	/* A driver that sends bytes as text may have changed or cut them. Text given as bytes is what it was, and is checked. */
 	if (is_text)
 		HV_CALL_GO(check_text, locked.content_type, true);

@@ -221,7 +221,8 @@ bool
 HvSlips(const char *text, HvFailure failure)
 {
 	static const char *const ours[] = {
-		"read_secret", "rotate_secret", "configure_secret", "delete_secret", "list_secrets", "expire_version"
+		"read_secret", "rotate_secret", "configure_secret", "delete_secret", "list_secrets", "expire_version",
+		"delete_versions", "undelete_versions", "destroy_versions", "set_version_settings", "list_versions", "create_metadata"
 	};
 
 	if (text == NULL || (!HoldsLiteral(text) && (failure == HV_NO_FAILURE || strchr(text, '$') == NULL)))

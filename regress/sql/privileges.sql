@@ -166,8 +166,9 @@ SELECT try('SELECT vault.may(''regress_vault_nobody''::regrole, ''read'', ''priv
 SELECT try('SELECT vault.sealed_for(10, ''read'', ''priv/one'', NULL)');
 SELECT try('SELECT vault.lock_for(''priv/one'', NULL)');
 SELECT try('SELECT vault.list_for(10, '''')');
-SELECT try('SELECT vault.insert_version(uuid(901), 2, ROW(1, ''k'', ''\x01'', decode(repeat(''ab'', 24), ''hex''), '
-           'decode(repeat(''cd'', 17), ''hex''))::vault.sealed_value, now())');
+SELECT try('SELECT vault.insert_version(jsonb_populate_record(NULL::vault.secrets, ''{"current_version": 2}''), '
+           'ROW(1, ''k'', ''\x01'', decode(repeat(''ab'', 24), ''hex''), decode(repeat(''cd'', 17), ''hex''))::vault.sealed_value, now())');
+SELECT try('SELECT vault.delete_versions_of(NULL, ''{1}'', now())');
 SELECT try('SELECT vault.guard_drop()');
 RESET ROLE;
 DROP OWNED BY regress_vault_nobody;

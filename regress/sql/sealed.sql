@@ -203,23 +203,23 @@ SELECT put(22, 'limit/ct2', content_type => NULL);
 SELECT put(23, 'limit/description', description => repeat('d', 1024));
 SELECT put(24, 'limit/description2', description => repeat('d', 1025));
 SELECT put(24, 'limit/description2', description => repeat('ä', 513));
--- 15 of 266 bytes each with quotes, colon, comma and spaces, and one for the rest
+-- as many as there may be, each as long as it may be; and the same with values that are twice as long as JSON
 CREATE FUNCTION pg_temp.tags(number integer, key integer, value integer, rest jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
     SELECT coalesce(jsonb_object_agg(lpad(n::text, key, 'k'), repeat('t', value)), '{}') || rest FROM generate_series(1, number) n
 $$;
-SELECT octet_length(pg_temp.tags(15, 2, 256, jsonb_build_object('r', repeat('r', 97)))), put(25, 'limit/tags', tags => pg_temp.tags(15, 2, 256, jsonb_build_object('r', repeat('r', 97))));
-SELECT put(26, 'limit/tags2', tags => pg_temp.tags(15, 2, 256, jsonb_build_object('r', repeat('r', 98))));
-SELECT put(40, 'limit/tags3', tags => pg_temp.tags(32, 64, 0)), put(41, 'limit/tags4', tags => '{"a": ""}');
-SELECT put(26, 'limit/tags2', tags => pg_temp.tags(33, 2, 0));
-SELECT put(26, 'limit/tags2', tags => pg_temp.tags(1, 65, 0));
-SELECT put(26, 'limit/tags2', tags => pg_temp.tags(1, 1, 257));
+SELECT octet_length(pg_temp.tags(64, 128, 512)), put(25, 'limit/tags', tags => pg_temp.tags(64, 128, 512));
+SELECT put(26, 'limit/tags2', tags => replace(pg_temp.tags(64, 128, 512), 't', '\"'));
+SELECT put(40, 'limit/tags3', tags => pg_temp.tags(64, 128, 0)), put(41, 'limit/tags4', tags => '{"a": ""}');
+SELECT put(26, 'limit/tags2', tags => pg_temp.tags(65, 2, 0));
+SELECT put(26, 'limit/tags2', tags => pg_temp.tags(1, 129, 0));
+SELECT put(26, 'limit/tags2', tags => pg_temp.tags(1, 1, 513));
 SELECT put(26, 'limit/tags2', tags => '{"": "x"}');
 SELECT t, put(26, 'limit/tags2', tags => t)
 FROM unnest('{"{\"a\": 1}","{\"a\": null}","{\"a\": true}","{\"a\": {\"b\": \"c\"}}","{\"a\": [\"b\"]}","{\"a\": []}","{\"a\": \"b\", \"c\": [[]]}"}'::text[]) t;
 -- the table refuses them from whatever hand
 RESET ROLE;
 SELECT left(t, 20), split_part(try(format('UPDATE vault.secrets SET tags = %L WHERE name = ''limit/tags''', t)), E'\n', 1)
-FROM unnest(ARRAY['{"a": 1}', '{"a": null}', '{"a": {"b": "c"}}', '{"a": ["b"]}', '{"a": []}', '[]', '"a"', 'null', pg_temp.tags(33, 2, 0)]) t;
+FROM unnest(ARRAY['{"a": 1}', '{"a": null}', '{"a": {"b": "c"}}', '{"a": ["b"]}', '{"a": []}', '[]', '"a"', 'null', pg_temp.tags(65, 2, 0)]) t;
 DROP FUNCTION pg_temp.tags(integer, integer, integer, jsonb);
 SET ROLE regress_vault_service;
 SELECT put(26, 'limit/tags2', tags => 'null');

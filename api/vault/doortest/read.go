@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -13,6 +14,7 @@ func (s *Store) stored(x *secret, v version) vault.StoredValue {
 	out := vault.StoredValue{
 		SecretID: x.info.ID, Name: x.info.Name, ContentType: x.info.ContentType, Kind: x.info.Kind,
 		CurrentVersion: x.info.CurrentVersion, Version: v.number, CreatedAt: v.created, ExpiresAt: v.expires,
+		Tags: tagsOf(x.info), NextRotationAt: x.info.NextRotationAt,
 		Sealed: vault.SealedValue{
 			EnvelopeVersion: v.sealed.EnvelopeVersion, Nonce: bytes.Clone(v.sealed.Nonce), Ciphertext: bytes.Clone(v.sealed.Ciphertext),
 			Key: vault.WrappedKey{KeyID: v.sealed.Key.KeyID, Wrapped: bytes.Clone(v.sealed.Key.Wrapped)},
@@ -26,10 +28,17 @@ func (s *Store) stored(x *secret, v version) vault.StoredValue {
 
 // exists reports whether a version is alive or kept.
 func (s *Store) exists(x *secret, v version) bool {
-	return s.alive(v) || v.number+uint64(x.info.Rotation.KeepVersions) >= x.info.CurrentVersion
+	return !v.gone(s.Now()) && s.kept(x, v)
 }
 
-func (s *Store) alive(v version) bool { return v.expires.IsZero() || v.expires.After(s.Now()) }
+// kept reports whether a version is alive or kept, were it not deleted.
+func (s *Store) kept(x *secret, v version) bool {
+	return v.inGrace(s.Now()) || v.number+uint64(x.info.Rotation.KeepVersions) >= x.info.CurrentVersion
+}
+
+func (s *Store) alive(v version) bool { return !v.gone(s.Now()) && v.inGrace(s.Now()) }
+
+func (v version) inGrace(now time.Time) bool { return v.expires.IsZero() || v.expires.After(now) }
 
 // ReadSealed implements vault.Store.
 func (s *Store) ReadSealed(_ context.Context, by vault.Credential, name core.Name, number uint64, f vault.Freshness) ([]vault.StoredValue, vault.Identity, error) {
@@ -81,7 +90,7 @@ func (s *Store) ReadEach(_ context.Context, by vault.Credential, names []core.Na
 		case s.secrets[n] == nil:
 			out[i].Err = core.Errorf(core.NotFound, "no such secret")
 		case len(rows) != 1:
-			out[i].Err = core.Errorf(core.Corrupt, "the current version is not there")
+			out[i].Err = s.withoutCurrent(n)
 		case len(rows[0].Sealed.Ciphertext) > room:
 			out[i].Err = core.Errorf(core.TooLarge, "no room left")
 		default:
@@ -103,7 +112,10 @@ func (s *Store) ReadSealedOnWriter(_ context.Context, name core.Name) (vault.Sto
 	if x == nil {
 		return vault.StoredValue{}, core.Errorf(core.NotFound, "no such secret")
 	}
-	return s.stored(x, x.versions[len(x.versions)-1]), nil
+	if found := s.sealed(name, 0); len(found) == 1 {
+		return found[0], nil
+	}
+	return vault.StoredValue{}, core.Errorf(core.NotFound, "no such secret")
 }
 
 // ReadVerifiable implements vault.Store.
@@ -205,7 +217,7 @@ func (s *Store) DescribeVersions(_ context.Context, by vault.Credential, name co
 		for _, v := range slices.Backward(x.versions) {
 			out = append(out, vault.VersionInfo{
 				Version: v.number, EnvelopeVersion: v.sealed.EnvelopeVersion, KMSKeyID: v.sealed.Key.KeyID,
-				CreatedAt: v.created, ExpiresAt: v.expires,
+				CreatedAt: v.created, ExpiresAt: v.expires, DeletedAt: v.deleted, DestroyedAt: v.destroyed, DeleteAt: v.deleteAt,
 			})
 		}
 	}

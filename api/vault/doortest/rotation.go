@@ -48,6 +48,8 @@ func (s *Store) ConfigureSecret(_ context.Context, c vault.Configuration, by vau
 	}
 	in, r := c.Settings, &x.info.Rotation
 	set(&x.info.Description, in.Description)
+	set(&x.info.CASRequired, in.CASRequired)
+	set(&x.info.DeleteVersionAfterSecs, in.DeleteVersionAfterSecs)
 	if in.Tags != nil {
 		x.info.Tags = in.Tags
 	}

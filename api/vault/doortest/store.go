@@ -49,10 +49,24 @@ type secret struct {
 }
 
 type version struct {
-	number  uint64
-	sealed  vault.SealedValue
-	created time.Time
-	expires time.Time
+	number    uint64
+	sealed    vault.SealedValue
+	created   time.Time
+	expires   time.Time
+	deleteAt  time.Time // zero = never
+	deleted   time.Time // zero = it is not
+	destroyed time.Time // zero = it is not
+}
+
+func (v version) gone(now time.Time) bool {
+	return !v.deleted.IsZero() || !v.destroyed.IsZero() || !v.deleteAt.IsZero() && !v.deleteAt.After(now)
+}
+
+func (x *secret) add(v version) {
+	if secs := x.info.DeleteVersionAfterSecs; secs > 0 {
+		v.deleteAt = v.created.Add(time.Duration(secs) * time.Second)
+	}
+	x.versions = append(x.versions, v)
 }
 
 // FailWith makes every further call ask f first, with the method's name; f may
@@ -117,7 +131,8 @@ func (s *Store) record(o vault.Origin, a vault.Action, name string, v uint64) {
 	s.lsn += 0x1_0000_0038
 	s.Recorder.add(vault.Entry{Origin: o, Action: a, Name: name, Version: v, Outcome: vault.OutcomeOK})
 	switch a {
-	case vault.ActionCreate, vault.ActionUpdate, vault.ActionRotate, vault.ActionDelete:
+	case vault.ActionCreate, vault.ActionUpdate, vault.ActionRotate, vault.ActionDelete,
+		vault.ActionDeleteVersion, vault.ActionUndeleteVersion, vault.ActionDestroyVersion:
 		n := len(s.changes) + 1
 		s.changes = append(s.changes, vault.Change{
 			Place: vault.Place{Transaction: uint64(n), ID: int64(n), At: s.Now().UnixMicro()}, At: s.Now(), Action: a, Name: core.Name(name), Version: v,
@@ -146,8 +161,10 @@ func (s *Store) CreateSecret(_ context.Context, n vault.NewSecret, by vault.Auth
 	x := &secret{info: vault.Secret{
 		ID: n.ID, Name: n.Name, Kind: n.Kind, ContentType: n.ContentType, Description: n.Description, Tags: n.Tags,
 		RotationIntervalSecs: n.RotationIntervalSecs, GracePeriodSecs: n.GracePeriodSecs, GeneratePolicy: n.GeneratePolicy,
-		Rotation: n.Rotation, CurrentVersion: n.Version, SettingsRevision: 1, CreatedAt: now, UpdatedAt: now,
-	}, versions: []version{{number: n.Version, sealed: n.Sealed, created: now}}}
+		Rotation: n.Rotation, FirstVersion: n.Version, CASRequired: n.CASRequired,
+		DeleteVersionAfterSecs: n.DeleteVersionAfterSecs, CurrentVersion: n.Version, SettingsRevision: 1, CreatedAt: now, UpdatedAt: now,
+	}}
+	x.add(version{number: n.Version, sealed: n.Sealed, created: now})
 	if n.RotationIntervalSecs > 0 {
 		x.info.NextRotationAt = now.Add(time.Duration(n.RotationIntervalSecs) * time.Second)
 	}
@@ -221,10 +238,12 @@ func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, by vault.Au
 
 func (s *Store) supersede(x *secret, sealed vault.SealedValue, action vault.Action, o vault.Origin) {
 	now := s.Now()
-	x.versions[len(x.versions)-1].expires = now.Add(time.Duration(x.info.GracePeriodSecs) * time.Second)
+	if len(x.versions) > 0 {
+		x.versions[len(x.versions)-1].expires = now.Add(time.Duration(x.info.GracePeriodSecs) * time.Second)
+	}
 	x.info.CurrentVersion++
 	x.info.UpdatedAt = now
-	x.versions = append(x.versions, version{number: x.info.CurrentVersion, sealed: sealed, created: now})
+	x.add(version{number: x.info.CurrentVersion, sealed: sealed, created: now})
 	s.record(o, action, string(x.info.Name), x.info.CurrentVersion)
 }
 
@@ -247,7 +266,7 @@ func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, by vault.Autho
 	if s.used == nil {
 		s.used = map[core.Name]uint64{}
 	}
-	s.used[x.info.Name] = x.info.CurrentVersion
+	s.used[x.info.Name] = max(x.info.CurrentVersion, x.info.FirstVersion)
 	delete(s.jobs, d.ID)
 	s.record(o, vault.ActionDelete, string(x.info.Name), d.Expected)
 	return s.position(), nil
