@@ -232,10 +232,12 @@ CREATE FUNCTION vault.note_change(origin vault.audit_origin, action text, id uui
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM vault.append_audit(origin, note_change.action, note_change.name, note_change.version, 'ok', '',
+    -- The secret that has no version yet may be at 0. Those who follow get the version that it begins at: no reader of
+    -- protocol 1 takes another one.
+    PERFORM vault.append_audit(origin, note_change.action, note_change.name, nullif(note_change.version, 0), 'ok', '',
                                note_change.change, note_change.details);
     INSERT INTO vault.changes (at, action, name, version)
-    VALUES (clock_timestamp(), note_change.action, note_change.name, note_change.version);
+    VALUES (clock_timestamp(), note_change.action, note_change.name, greatest(note_change.version, 1));
     PERFORM vault.announce_change();
 END
 $$;

@@ -61,12 +61,14 @@ func transcript(t *testing.T, store vault.Store) []string {
 	s.deletions(a)
 	s.reads(a.Name)
 	s.rebirth(a)
+	s.metadata(newSecret("contract/kv"))
+	s.versions(newSecret("contract/versions"))
 	s.feed()
 	return s.lines
 }
 
 func (s *script) secret(what string, x vault.Secret, err error) {
-	s.note(what, err, x.Name, x.Kind, x.ContentType, x.Description, x.Tags, x.CurrentVersion, x.SettingsRevision,
+	s.note(what, err, x.Name, x.Kind, x.ContentType, x.Description, x.Tags, x.FirstVersion, x.CurrentVersion, x.HasVersion(), x.CASRequired, x.DeleteVersionAfterSecs, x.SettingsRevision,
 		x.RotationIntervalSecs, x.GracePeriodSecs, "planned", !x.NextRotationAt.IsZero(), "placed", x.Position.LSN > 0)
 }
 
@@ -96,7 +98,13 @@ func (s *script) reads(name core.Name) {
 	versions, _, err := s.store.DescribeVersions(s.ctx, vault.Itself(), name, vault.Freshness{})
 	s.note("versions", err, len(versions))
 	for _, v := range versions {
-		s.note("version", nil, v.Version, v.KMSKeyID, "ends", !v.ExpiresAt.IsZero())
+		s.note("version", nil, v.Version, v.KMSKeyID, "ends", !v.ExpiresAt.IsZero(), "deleted", !v.DeletedAt.IsZero(),
+			"destroyed", !v.DestroyedAt.IsZero(), "due", !v.DeleteAt.IsZero())
+	}
+	each, _, err := s.store.ReadEach(s.ctx, anonymous, []core.Name{name}, 1<<20, vault.Freshness{})
+	s.note("read among others", err, len(each))
+	for _, r := range each {
+		s.values("one of others", nil, r.Err)
 	}
 	none, _, err := s.store.ReadSealed(s.ctx, anonymous, "contract/none", 0, vault.Freshness{})
 	s.values("read an unknown name", none, err)
@@ -168,6 +176,54 @@ func (s *script) rebirth(a vault.NewSecret) {
 	s.create("create with a version that was used", again)
 	again.Version = 3
 	s.create("create with the next version", again)
+}
+
+// metadata makes secrets without a version, also of a name that had versions, and gives them one.
+func (s *script) metadata(n vault.NewSecret) {
+	n.Sealed, n.CASRequired, n.DeleteVersionAfterSecs, n.Rotation.KeepVersions = vault.SealedValue{}, true, 3600, 3
+	for i := range 3 {
+		n.ID = newSecret("x").ID
+		x, err := s.store.CreateMetadata(s.ctx, n, origin("metadata"))
+		s.secret(fmt.Sprintf("metadata %d", i), x, err)
+		s.secret("metadata again", vault.Secret{}, only(s.store.CreateMetadata(s.ctx, n, origin("again"))))
+		s.reads(n.Name)
+		change := vault.NewVersion{ID: n.ID, Name: n.Name, Expected: x.CurrentVersion, Sealed: sealedValue(), Action: vault.ActionUpdate}
+		if i != 1 {
+			made, err := s.store.AppendVersion(s.ctx, change, origin("first"))
+			s.note("the first version", err, made.CurrentVersion)
+			s.reads(n.Name)
+			change.Expected++
+		}
+		at, err := s.store.DeleteSecret(s.ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: change.Expected}, origin("delete"))
+		s.note("delete it", err, "placed", at.LSN > 0)
+	}
+}
+
+// versions deletes, undeletes and destroys versions.
+func (s *script) versions(n vault.NewSecret) {
+	n.Rotation.KeepVersions = 2
+	s.create("create with versions to keep", n)
+	for expected := uint64(1); expected < 4; expected++ {
+		change := vault.NewVersion{ID: n.ID, Name: n.Name, Expected: expected, Sealed: sealedValue(), Action: vault.ActionUpdate}
+		s.note("update", only(s.store.AppendVersion(s.ctx, change, origin("update"))))
+	}
+	steps := []vault.VersionsChange{
+		{Action: vault.ActionDeleteVersion, Versions: []uint64{3, 2, 3, 99}},
+		{Action: vault.ActionDeleteVersion},
+		{Action: vault.ActionDeleteVersion},
+		{Action: vault.ActionUndeleteVersion, Versions: []uint64{2, 4}},
+		{Action: vault.ActionDestroyVersion, Versions: []uint64{3, 4, 99}},
+		{Action: vault.ActionDestroyVersion, Versions: []uint64{3, 4}},
+		{Action: vault.ActionUndeleteVersion, Versions: []uint64{1, 2, 3, 4}},
+	}
+	for _, x := range steps {
+		x.ID, x.Name = n.ID, n.Name
+		out, err := s.store.ChangeVersions(s.ctx, x, origin("versions"))
+		s.note(fmt.Sprint(x.Action, x.Versions), err, out.Versions, "placed", out.Position.LSN > 0)
+		s.reads(n.Name)
+	}
+	_, err := s.store.ChangeVersions(s.ctx, vault.VersionsChange{ID: newSecret("x").ID, Name: "contract/none", Action: vault.ActionDeleteVersion}, origin("none"))
+	s.note("versions of an unknown secret", err)
 }
 
 func (s *script) feed() {

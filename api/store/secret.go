@@ -259,6 +259,12 @@ func oneSecret(rows []vault.SecretResult, err error) (vault.Secret, error) {
 	return rows[0].Secret, rows[0].Err
 }
 
+const (
+	describeSecrets = `SELECT x.* FROM vault.describe_secrets($1::text, $2::text, $3::integer) i
+	CROSS JOIN LATERAL vault.describe_state(i.name) x ORDER BY x.name COLLATE "C"`
+	describeSecretsLegacy = "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint FROM vault.describe_secrets($1::text, $2::text, $3::integer) i"
+)
+
 var listing = decided("list", "NULL", "vault.describe_visible(d.role, d.scopes, $4::text, $5::text, $6::integer)")
 
 // DescribeSecrets implements vault.Store.
@@ -267,7 +273,7 @@ func (d *DB) DescribeSecrets(ctx context.Context, by vault.Credential, prefix, a
 ) {
 	return decidedRead(ctx, d, f, decidedQuery[vault.SecretResult]{
 		by: by, right: "list", sql: listing, args: []any{prefix, after, int32(limit)},
-		undecided: "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint FROM vault.describe_secrets($1::text, $2::text, $3::integer) i", row: secretState,
+		undecided: describeSecrets, row: secretState, legacy: func() (string, error) { return describeSecretsLegacy, nil },
 	})
 }
 

@@ -78,7 +78,7 @@ func TestSecretsOnARealServer(t *testing.T) {
 		}
 		want := vault.Secret{
 			ID: n.ID, Name: n.Name, Kind: n.Kind, ContentType: n.ContentType, Description: "what", Tags: n.Tags,
-			RotationIntervalSecs: 3600, Rotation: vault.Rotation{TimeZone: "UTC"}, GracePeriodSecs: 60, GeneratePolicy: &policy, CurrentVersion: 1, SettingsRevision: 1,
+			RotationIntervalSecs: 3600, Rotation: vault.Rotation{TimeZone: "UTC"}, GracePeriodSecs: 60, GeneratePolicy: &policy, FirstVersion: 1, CurrentVersion: 1, SettingsRevision: 1,
 			NextRotationAt: made.NextRotationAt, CreatedAt: made.CreatedAt, UpdatedAt: made.UpdatedAt,
 		}
 		if made.Position.LSN == 0 {

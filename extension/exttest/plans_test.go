@@ -33,6 +33,11 @@ var filledSQL = []string{
 	`INSERT INTO vault.secret_versions (secret_id, version, envelope_version, kms_key_id, wrapped_dek, nonce, ciphertext, created_at)
 	SELECT id, 1, 1, 'k', '\x01', decode(repeat('ab', 24), 'hex'), decode(repeat('cd', 40), 'hex'), now() FROM vault.secrets
 	WHERE name LIKE 'fill/%'`,
+	`INSERT INTO vault.deleted_versions (secret_id, version, envelope_version, kms_key_id, wrapped_dek, nonce, ciphertext, created_at,
+		expires_at, expired, deleted_at)
+	SELECT id, 2, 1, 'k', '\x01', decode(repeat('ab', 24), 'hex'), decode(repeat('cd', 40), 'hex'), now(), now() + interval '1 day', false, now()
+	FROM vault.secrets WHERE name LIKE 'fill/%'`,
+	`UPDATE vault.secret_versions SET delete_at = now() + interval '1 day'`,
 	`INSERT INTO vault.audit_log (at, node, actor, action, secret_name, version, outcome)
 	SELECT now() - i * interval '1 second', 'node', 'role:app', 'read', 'fill/' || i % 20 || '/' || i % 6000, 1, 'ok'
 	FROM generate_series(1, 4000) i`,
@@ -128,6 +133,20 @@ var planned = []string{
 	`SELECT * FROM vault.audit('fill/1/1', max_rows => 100)`,
 	`SELECT * FROM vault.audit(max_rows => 100, until => now() - interval '1 hour')`,
 	`SELECT * FROM vault.audit_after(0, 100)`,
+	`SELECT vault.store_metadata(md5('e$i')::uuid, 'empty/$i', 'text/plain; charset=utf-8', NULL, NULL, ` + planOrigin + `)`,
+	`SELECT vault.append_version(md5('e$i')::uuid, 0, ` + planSealed + `, 'update', NULL, false, ` + planOrigin + `)`,
+	`SELECT * FROM vault.describe_state('empty/$i')`,
+	`SELECT vault.change_settings(md5('e$i')::uuid, 1, NULL, ROW(true, 3600)::vault.version_settings, ` + planOrigin + `)`,
+	`SELECT vault.change_versions(md5('e$i')::uuid, NULL, 'delete_version', ` + planOrigin + `)`,
+	`SELECT * FROM vault.version_states('empty/$i')`,
+	`SELECT * FROM vault.versions_for('vault_admin'::regrole, 'empty/$i')`,
+	`SELECT * FROM vault.without_current('{empty/$i,fill/1/1}')`,
+	`DO $$BEGIN PERFORM vault.raise_without_current('empty/$i'); EXCEPTION WHEN undefined_object THEN NULL; END$$`,
+	`SELECT vault.change_versions(md5('e$i')::uuid, '{1}', 'undelete_version', ` + planOrigin + `)`,
+	`SELECT vault.change_versions(md5('e$i')::uuid, '{1,2}', 'destroy_version', ` + planOrigin + `)`,
+	`SELECT vault.append_version(md5('e$i')::uuid, 1, ` + planSealed + `, 'update', NULL, false, ` + planOrigin + `)`,
+	`UPDATE vault.secret_versions SET delete_at = now() WHERE secret_id = md5('e$i')::uuid`,
+	`SELECT vault.supervise(1000, true)`,
 	`SELECT vault.change_made(md5('none')::uuid)`,
 	`SELECT vault.list_wrapped('other', NULL, NULL, 100)`,
 	`SELECT vault.sample_wrapped(md5('50')::uuid, 10)`,

@@ -135,7 +135,7 @@ func (s *Store) record(o vault.Origin, a vault.Action, name string, v uint64) {
 		vault.ActionDeleteVersion, vault.ActionUndeleteVersion, vault.ActionDestroyVersion:
 		n := len(s.changes) + 1
 		s.changes = append(s.changes, vault.Change{
-			Place: vault.Place{Transaction: uint64(n), ID: int64(n), At: s.Now().UnixMicro()}, At: s.Now(), Action: a, Name: core.Name(name), Version: v,
+			Place: vault.Place{Transaction: uint64(n), ID: int64(n), At: s.Now().UnixMicro()}, At: s.Now(), Action: a, Name: core.Name(name), Version: max(v, 1),
 		})
 	}
 }

@@ -56,7 +56,7 @@ func (s *Store) ChangeVersions(_ context.Context, c vault.VersionsChange, by vau
 	}
 	x := s.secrets[c.Name]
 	if x == nil || x.info.ID != c.ID {
-		return vault.VersionsChanged{}, core.Errorf(core.NotFound, "no such secret")
+		return vault.VersionsChanged{}, core.Errorf(core.NotFound, "no such secret, version, token or role")
 	}
 	wanted := c.Versions
 	if len(wanted) == 0 {
@@ -96,13 +96,9 @@ func (s *Store) changeVersion(x *secret, v *version, action vault.Action) bool {
 // withoutCurrent returns why a secret has no current version to read.
 func (s *Store) withoutCurrent(name core.Name) error {
 	x := s.secrets[name]
-	if !x.info.HasVersion() {
-		return core.Errorf(core.NotFound, "the secret has no version yet")
-	}
-	for _, v := range x.versions {
-		if v.number == x.info.CurrentVersion && v.gone(s.Now()) {
-			return core.Errorf(core.NotFound, "the current version of the secret is deleted")
-		}
+	last := len(x.versions) - 1
+	if !x.info.HasVersion() || last >= 0 && x.versions[last].gone(s.Now()) {
+		return core.Errorf(core.NotFound, "the secret has no current version")
 	}
 	return core.Errorf(core.Corrupt, "the current version is not there")
 }
