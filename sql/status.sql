@@ -58,6 +58,12 @@ AS 'MODULE_PATHNAME', 'hv_supervisor_state' LANGUAGE C VOLATILE PARALLEL SAFE;
 COMMENT ON FUNCTION vault.supervisor_state()
     IS 'whether the library is preloaded, the settings of the supervisor, and why it makes no pass';
 
+CREATE FUNCTION vault.commit_state(OUT standbys_wanted integer, OUT standbys_connected integer,
+                                   OUT commits_waiting integer, OUT waiting_since timestamptz)
+AS 'MODULE_PATHNAME', 'hv_commit_state' LANGUAGE C VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION vault.commit_state()
+    IS 'how many synchronous standbys a commit waits for here, how many are connected, and which commits wait';
+
 CREATE FUNCTION vault.supervision() RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -78,10 +84,14 @@ BEGIN
                    AND stamp - last_sign > make_interval(secs => greatest(30, 4 * s.scan_interval_secs)),
         'last_sign_at', last_sign,
         'failing_since', s.failing_since,
-        'reason', s.reason);
+        'reason', s.reason,
+        'commits', (SELECT to_jsonb(c) || jsonb_build_object('waiting_secs',
+                        greatest(coalesce(extract(epoch FROM clock_timestamp() - c.waiting_since), 0), 0))
+                    FROM vault.commit_state() c));
 END
 $$;
-COMMENT ON FUNCTION vault.supervision() IS 'whether the supervisor of the answering server looks after this database';
+COMMENT ON FUNCTION vault.supervision()
+    IS 'whether the supervisor of the answering server serves this database, and whether the server acknowledges commits';
 
 CREATE FUNCTION vault.probe_write() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -10,7 +10,7 @@ import (
 
 // Conditions implements vault.Conditioned.
 func (d *DB) Conditions(ctx context.Context) []vault.Condition {
-	return slices.Concat(d.supervisorConditions(ctx), d.rotationConditions(ctx), d.writerConditions(), d.readerConditions(ctx))
+	return slices.Concat(d.supervisorConditions(ctx), d.rotationConditions(ctx), d.writerConditions(), d.commitConditions(ctx), d.readerConditions(ctx))
 }
 
 // writerConditions are what keeps changes from being made, beside a server that does not answer.

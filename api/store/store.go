@@ -25,7 +25,8 @@ type DB struct {
 	primaryReads   *places // for the reads of clients on the writer's connections
 	supervised     look[supervision]
 	lastChange     lastChange
-	current        sharedReads // of current versions, from the reader
+	commits        look[commits] // of the primary
+	current        sharedReads   // of current versions, from the reader
 }
 
 var (

@@ -25,12 +25,18 @@ type supervision struct {
 	LastSignAt   *timestamp `json:"last_sign_at"`
 	FailingSince *timestamp `json:"failing_since"`
 	Reason       string     `json:"reason"`
+	Commits      commits    `json:"commits"` // zero in a schema of protocol 1, which does not say
 }
+
+const supervisionQuery = "SELECT vault.supervision()"
 
 func (d *DB) askSupervision(ctx context.Context) (s supervision, err error) {
 	ctx, cancel := context.WithTimeout(ctx, countBound)
 	defer cancel()
-	rows, err := read(ctx, d, "SELECT vault.supervision()", nil, pgx.RowTo[[]byte])
+	return supervisionOf(read(ctx, d, supervisionQuery, nil, pgx.RowTo[[]byte]))
+}
+
+func supervisionOf(rows [][]byte, err error) (s supervision, _ error) {
 	if err != nil {
 		return s, err
 	}

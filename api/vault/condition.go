@@ -30,6 +30,7 @@ const (
 	ConditionReadsBehind       = "reads-behind"
 	ConditionNoPrimary         = "no-primary"
 	ConditionChangesFail       = "changes-fail"
+	ConditionCommitsWait       = "commits-wait"
 	ConditionNotPreloaded      = "not-preloaded"
 	ConditionOtherDatabase     = "other-database"
 	ConditionSupervisorStalled = "supervisor-stalled"
@@ -39,7 +40,7 @@ const (
 
 // ConditionNames are all conditions, so that a metric can show those that do not hold as well.
 var ConditionNames = []string{
-	ConditionKeyMismatch, ConditionKeyPartial, ConditionKeyUnproven, ConditionLeftBehind, ConditionReadsBehind, ConditionNoPrimary, ConditionChangesFail, ConditionNotPreloaded, ConditionOtherDatabase,
+	ConditionKeyMismatch, ConditionKeyPartial, ConditionKeyUnproven, ConditionLeftBehind, ConditionReadsBehind, ConditionNoPrimary, ConditionChangesFail, ConditionCommitsWait, ConditionNotPreloaded, ConditionOtherDatabase,
 	ConditionSupervisorStalled, ConditionRotationsWait, ConditionJournalHalfFull,
 }
 

@@ -36,14 +36,16 @@ func TestCreateExtensionWarns(t *testing.T) {
 	}
 }
 
-// TestSupervisorConditions: each answer of the server about its supervisor is the condition that docs/OPERATIONS.md says.
+// TestSupervisorConditions: each answer of the server about its supervisor and its commits is the condition that docs/OPERATIONS.md says.
 func TestSupervisorConditions(t *testing.T) {
 	db := vaulttest.NewDB(t)
 	for name, c := range map[string]struct{ says, reason string }{
 		"other-database":     {`{"preloaded": true, "serves": false, "stalled": false, "database": "shop"}`, `serves database \"shop\"`},
 		"supervisor-stalled": {`{"preloaded": true, "serves": true, "stalled": true, "reason": "cannot execute UPDATE in a read-only transaction"}`, "read-only transaction"},
 		"not-preloaded":      {`{"preloaded": false, "serves": false, "stalled": false}`, "shared_preload_libraries"},
-		"":                   {`{"preloaded": true, "serves": true, "stalled": false}`, ""},
+		"commits-wait": {`{"preloaded": true, "serves": true, "stalled": false, "commits": {"standbys_wanted": 2, "standbys_connected": 1}}`,
+			"a commit waits for 2 synchronous standbys, and 1 are connected"},
+		"": {`{"preloaded": true, "serves": true, "stalled": false}`, ""},
 	} {
 		db.MustExec(t, "CREATE OR REPLACE FUNCTION vault.supervision() RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS $$ SELECT jsonb '"+c.says+"' $$")
 		s := vaulttest.NewServer(t, db)
@@ -53,7 +55,7 @@ func TestSupervisorConditions(t *testing.T) {
 		}
 		_, ready := s.Do(t, http.MethodGet, "/readyz", nil)
 		_, metrics := s.Do(t, http.MethodGet, "/metrics", nil)
-		for _, other := range []string{"other-database", "supervisor-stalled", "not-preloaded"} {
+		for _, other := range []string{"other-database", "supervisor-stalled", "not-preloaded", "commits-wait"} {
 			line := `hyperion_vault_condition{condition="` + other + `",severity="degraded"} 1`
 			for what, text := range map[string]bool{
 				"status": strings.Contains(body, `"`+other+`"`), "readyz": strings.Contains(ready, `"`+other+`"`), "metric": strings.Contains(metrics, line),
