@@ -175,6 +175,7 @@ documented_compose
 start_cluster
 published
 address=$(compose port node1 8200)
+refuses_settings
 refuses_port "${address##*:}" || die "a port in use is not refused with its number"
 token() { HV_E2E_TOKEN=$(compose exec -T node1 hyperion-vault-api token create e2e 2>"$WORK/token.log"); }
 wait_for 60 token || die "no token can be made: $(cat "$WORK/token.log")"

@@ -57,3 +57,39 @@ refuses_port() {
 	fi
 	COMPOSE_PROJECT_NAME=$COMPOSE_PROJECT_NAME-port compose down -v >/dev/null 2>&1
 }
+
+# refuses_settings: Compose starts nothing with a wrong setting, and the service "settings" says which one it is.
+refuses_settings() {
+	local setting says out master
+	master=$(sed -n 's/^VAULT_LOCAL_MASTER_KEY=//p' "$ROOT/docker/.env.example")
+	while IFS='|' read -r setting says; do
+		if out=$(in_vain "$setting" up -d 2>&1); then die "Compose starts with $setting"; fi
+		[ -z "$(in_vain "$setting" ps -q node1 etcd)" ] || die "Compose starts containers with $setting: $out"
+		out=$(in_vain "$setting" run --rm settings 2>&1) && die "the service settings accepts $setting"
+		[[ $out == *"error: $says"*hint:* ]] || die "with $setting the service settings does not say \"$says\" but: $out"
+		in_vain "$setting" down -v >/dev/null 2>&1
+	done <<-END
+		HV_PUBLISH=0.0.0.0 VAULT_LOCAL_MASTER_KEY=$master|VAULT_LOCAL_MASTER_KEY is the one of .env.example, and the API is published on 0.0.0.0
+		HV_PUBLISH=0.0.0.0 POSTGRES_PASSWORD=example-superuser|POSTGRES_PASSWORD is the one of .env.example
+		PATRONI_PASSWORD=|PATRONI_PASSWORD is not set
+		VAULT_ALLOWED_IPS=10.0.0.300|VAULT_ALLOWED_IPS="10.0.0.300": want
+		VAULT_LOG_LEVEL=chatty|VAULT_LOG_LEVEL="chatty": want
+		VAULT_LOCAL_MASTER_KEY=abc|VAULT_LOCAL_MASTER_KEY (value not shown): want base64
+	END
+	say "E2E Compose refuses wrong settings"
+}
+
+# in_vain "SETTING=..." COMMAND...: Compose with these settings in place of the run's, as a project of its own.
+in_vain() {
+	local settings=$1 setting
+	shift
+	(
+		umask 077
+		cat "$WORK/env" >"$WORK/env-wrong"
+		for setting in $settings; do
+			sed -i "/^${setting%%=*}=/d" "$WORK/env-wrong"
+			echo "$setting" >>"$WORK/env-wrong"
+		done
+	)
+	HV_VERSION=e2e-new "${COMPOSE[@]}" -p "$COMPOSE_PROJECT_NAME-wrong" --env-file "$WORK/env-wrong" -f "$ROOT/docker/docker-compose.yml" "$@" </dev/null
+}
