@@ -60,7 +60,7 @@ install_daemons() (
 	printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
 	as_root chmod 755 "$policy"
 	apt_install "$@"
-	for service in etcd patroni prometheus; do
+	for service in etcd patroni prometheus nginx; do
 		[[ " $* " != *" $service"* ]] || ! command -v systemctl >/dev/null || as_root systemctl --quiet disable "$service" 2>/dev/null || true
 	done
 )
@@ -93,6 +93,7 @@ if [ "$what" = test ]; then
 	need systemd-nspawn systemd-container
 	need python3 python3
 	command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || daemons+=(pgbouncer)
+	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || daemons+=(nginx-light)
 	command -v socat >/dev/null || daemons+=(socat) # passes bytes on, as no pooler does
 	command -v promtool >/dev/null || daemons+=(prometheus) # its tool checks the alert rules
 	command -v etcd >/dev/null || daemons+=(etcd-server)
