@@ -8,8 +8,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM vault.visible_names(vault.outer_role(), NULL, '{audit}')) THEN
         RAISE EXCEPTION 'permission denied to read the audit'
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, ''*'', ''{audit}'');',
-                                vault.outer_role()::regrole);
+                  HINT = vault.grant_hint(vault.outer_role(), '*', 'audit');
     END IF;
 END
 $$;

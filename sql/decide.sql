@@ -168,6 +168,15 @@ $$;
 COMMENT ON FUNCTION vault.visible_names(oid, jsonb, text[])
     IS 'the names on which a role, within the scopes of a token, may do one of some actions, as ranges of byte order without their end, which do not overlap';
 
+CREATE FUNCTION vault.grant_hint(caller oid, pattern text, wanted text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND vault.shown_name(r.rolname) <> r.rolname)
+                THEN 'The name of your role is not valid UTF-8: an administrator has to rename it first.'
+                ELSE format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');', caller::regrole, pattern, wanted) END
+$$;
+COMMENT ON FUNCTION vault.grant_hint(oid, text, text) IS 'how an administrator gives a role the right that it was refused for';
+
 CREATE FUNCTION vault.require(caller oid, wanted text, target text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -176,10 +185,7 @@ BEGIN
     IF vault.may(caller, wanted, target) IS NOT TRUE THEN
         RAISE EXCEPTION 'permission denied to % secret "%"', wanted, target
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = CASE WHEN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND vault.shown_name(r.rolname) <> r.rolname)
-                              THEN 'The name of your role is not valid UTF-8: an administrator has to rename it first.'
-                              ELSE format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{%s}'');',
-                                          caller::regrole, target, CASE wanted WHEN 'list' THEN 'read' ELSE wanted END) END;
+                  HINT = vault.grant_hint(caller, target, CASE wanted WHEN 'list' THEN 'read' ELSE wanted END);
     END IF;
 END
 $$;
@@ -202,8 +208,7 @@ BEGIN
     IF vault.may(vault.outer_role(), 'manage', require_manager.pattern) IS NOT TRUE THEN
         RAISE EXCEPTION 'permission denied to manage access to "%"', require_manager.pattern
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('An administrator can allow it: SELECT vault.grant_access(%L, %L, ''{manage}'');',
-                                vault.outer_role()::regrole, require_manager.pattern);
+                  HINT = vault.grant_hint(vault.outer_role(), require_manager.pattern, 'manage');
     END IF;
 END
 $$;

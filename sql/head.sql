@@ -7,7 +7,7 @@ BEGIN
     IF pg_catalog.getdatabaseencoding() <> 'UTF8' THEN
         RAISE EXCEPTION 'hyperion_vault needs a database in UTF8, this one is in %', pg_catalog.getdatabaseencoding()
             USING ERRCODE = 'feature_not_supported',
-                  HINT = 'Make another database in the same cluster: CREATE DATABASE app TEMPLATE template0 ENCODING ''UTF8'';';
+                  HINT = 'Make another database in the same cluster: CREATE DATABASE vault_utf8 TEMPLATE template0 ENCODING ''UTF8'' LOCALE ''C'';';
     END IF;
 END
 $$;

@@ -64,6 +64,13 @@ AS 'MODULE_PATHNAME', 'hv_commit_state' LANGUAGE C VOLATILE PARALLEL SAFE;
 COMMENT ON FUNCTION vault.commit_state()
     IS 'how many synchronous standbys a commit waits for here, how many are connected, and which commits wait';
 
+CREATE FUNCTION vault.conf_literal(value text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT '''' || replace(replace(replace(value, chr(92), chr(92) || chr(92)), '''', ''''''), chr(10), chr(92) || 'n') || ''''
+$$;
+COMMENT ON FUNCTION vault.conf_literal(text) IS 'a string as postgresql.conf has it';
+
 CREATE FUNCTION vault.supervision() RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

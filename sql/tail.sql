@@ -81,20 +81,23 @@ BEGIN
 END
 $$;
 
--- Without the library in shared_preload_libraries nothing rotates, and values stand in the server's log.
+-- Without the library in shared_preload_libraries nothing rotates, and values stand in the server's log. The hints have lines
+-- of postgresql.conf, where a string is quoted in another way than quote_literal() does it.
 DO $$
 DECLARE
     s record;
+    to_add text := 'Add to postgresql.conf, and restart the server:';
+    libraries text := pg_catalog.concat_ws(',', nullif(pg_catalog.current_setting('shared_preload_libraries'), ''), 'hyperion_vault');
+    database text := pg_catalog.format('hyperion_vault.database = %s', vault.conf_literal(pg_catalog.current_database()));
 BEGIN
     SELECT * INTO s FROM vault.supervisor_state();
     IF NOT s.preloaded THEN
         RAISE WARNING 'hyperion_vault is not preloaded: no rotation is made, and statements are logged with their values'
-            USING HINT = pg_catalog.format('Add to postgresql.conf and restart: shared_preload_libraries = %L and hyperion_vault.database = %L',
-                                           pg_catalog.concat_ws(',', nullif(pg_catalog.current_setting('shared_preload_libraries'), ''), 'hyperion_vault'),
-                                           pg_catalog.current_database());
+            USING HINT = pg_catalog.concat_ws(pg_catalog.chr(10), to_add,
+                pg_catalog.format('shared_preload_libraries = %s', vault.conf_literal(libraries)), database);
     ELSIF s.database <> pg_catalog.current_database() THEN
         RAISE WARNING 'the supervisor serves database "%": no rotation is made in this one', s.database
-            USING HINT = pg_catalog.format('Add to postgresql.conf and restart: hyperion_vault.database = %L', pg_catalog.current_database());
+            USING HINT = pg_catalog.concat_ws(pg_catalog.chr(10), to_add, database);
     END IF;
 END
 $$;

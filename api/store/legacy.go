@@ -108,7 +108,7 @@ const legacyRead = `SELECT q.n::integer, NULL::text, 'reader'::text, NULL::text,
 // errLegacy is what a schema of protocol 1 cannot do.
 func errLegacy() error {
 	return core.Errorf(core.Unavailable, "the schema of extension hyperion_vault is older than this program, and has neither roles nor limits of tokens: "+
-		"update it on the primary: ALTER EXTENSION hyperion_vault UPDATE")
+		"update it on the primary: ALTER EXTENSION hyperion_vault UPDATE;")
 }
 
 // What operators can do with tokens there.

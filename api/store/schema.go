@@ -32,7 +32,7 @@ func (s Schema) mismatch() error {
 	if s.Oldest <= newestProtocol && oldestProtocol <= s.Newest {
 		return nil
 	}
-	fix := "update the schema on the primary: ALTER EXTENSION hyperion_vault UPDATE"
+	fix := "update the schema on the primary: ALTER EXTENSION hyperion_vault UPDATE;"
 	if s.Oldest > newestProtocol {
 		fix = "install the hyperion-vault-api that belongs to it"
 	}
@@ -81,7 +81,7 @@ func checkSchema(ctx context.Context, pc *pgconn.PgConn) error {
 // wrongEncoding is the error for a database whose texts need not be UTF-8. The server tells each client its encoding.
 func wrongEncoding(encoding string) error {
 	return core.Wrap(core.Unavailable, errMismatch,
-		"the database is in encoding %s, and the vault needs UTF8: make one by CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8' and name it in VAULT_PG_DBNAME",
+		"the database is in encoding %s, and the vault needs UTF8: make one (CREATE DATABASE vault_utf8 TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';) and name it in VAULT_PG_DBNAME",
 		core.Quote(encoding))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -58,11 +59,11 @@ func (d *DB) supervisorConditions(ctx context.Context) []vault.Condition {
 	case !s.Preloaded:
 		c.Name = vault.ConditionNotPreloaded
 		c.Reason = fmt.Sprintf("the server does not preload the library, so no rotation is made and statements are logged with their values: "+
-			"add shared_preload_libraries = 'hyperion_vault' and hyperion_vault.database = '%s' to postgresql.conf, and restart it", d.database)
+			"append hyperion_vault to shared_preload_libraries, set hyperion_vault.database = %s in postgresql.conf, and restart it", confLiteral(d.database))
 	case !s.Serves:
 		c.Name = vault.ConditionOtherDatabase
 		c.Reason = fmt.Sprintf("the supervisor serves database %s, so no rotation is made in this one: "+
-			"set hyperion_vault.database = '%s' in postgresql.conf, and restart the server", core.Quote(s.Database), d.database)
+			"set hyperion_vault.database = %s in postgresql.conf, and restart the server", core.Quote(s.Database), confLiteral(d.database))
 	case s.Stalled:
 		c.Name, c.Since = vault.ConditionSupervisorStalled, orZero(s.LastSignAt).Time
 		c.Reason = "the supervisor makes no pass, so nothing becomes due and nothing expires: "
@@ -75,6 +76,11 @@ func (d *DB) supervisorConditions(ctx context.Context) []vault.Condition {
 		return nil
 	}
 	return []vault.Condition{c}
+}
+
+// confLiteral is a string as postgresql.conf has it.
+func confLiteral(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", "''", "\n", `\n`).Replace(s) + "'"
 }
 
 // rotationConditions are the rotations that wait although nothing of their own settings makes them.

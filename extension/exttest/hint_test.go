@@ -1,12 +1,14 @@
 package exttest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -72,6 +74,127 @@ func TestHintsGrantWhatTheySay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAdministrativeHintsGrantWhatTheySay does so for those who may call the functions, and not for this pattern.
+func TestAdministrativeHintsGrantWhatTheySay(t *testing.T) {
+	c := startCluster(t, true)
+	b := newBench(t, c)
+	b.exec("CREATE ROLE other")
+	var last string
+	for _, role := range oddRoles {
+		t.Run(role, func(t *testing.T) {
+			b := b.in(t)
+			quoted := pgx.Identifier{role}.Sanitize()
+			if strings.Contains(role, "\n") && serverVersion(b.session) >= 190000 {
+				t.Skip("not a name there")
+			}
+			b.exec("CREATE ROLE " + quoted)
+			oid := get[uint32](b.session, "SELECT oid FROM pg_roles WHERE rolname = $1", role)
+			b.exec("SELECT vault.grant_access($1::oid, 'only/this', '{manage,audit}')", oid)
+			b.exec("SELECT vault.revoke_access($1::oid, 'only/this', '{audit}')", oid)
+			b.exec("GRANT EXECUTE ON FUNCTION vault.audit_after(bigint, integer) TO " + quoted)
+			for call, right := range map[string]string{
+				"SELECT vault.grant_access('other', 'team''s'::text || chr(47) || '*', '{read}')": "",
+				"SELECT vault.grant_access('other', 'team/*', '{read}')":                          "team/* manage",
+				"SELECT vault.audit_after(0, 10)":                                                 "* audit",
+			} {
+				b.exec("SET ROLE " + quoted)
+				err := b.try(call)
+				b.exec("RESET ROLE")
+				if right == "" { // no grant makes that a pattern
+					if err == nil || strings.Contains(hintOf(err), "SELECT") {
+						t.Errorf("%s: %v, %s", call, err, hintOf(err))
+					}
+					continue
+				}
+				wantError(t, err, "42501", "permission denied to")
+				b.script(suggestion(t, err))
+				got := strings.Join(column(b.session, "SELECT grantee::oid || ' ' || pattern || ' ' || action FROM vault.access_list() WHERE pattern <> 'only/this' AND granted_by <> 'CREATE EXTENSION' AND grantee <> 'other'::regrole"), "\n")
+				if want := fmt.Sprintf("%d %s", oid, right); got != want {
+					t.Errorf("granted %q, not %q", got, want)
+				}
+				b.exec("SET ROLE " + quoted)
+				b.exec(call)
+				b.exec("RESET ROLE")
+				pattern, action, _ := strings.Cut(right, " ")
+				b.exec("SELECT vault.revoke_access($1::oid, $2, ARRAY[$3])", oid, pattern, action)
+			}
+			last = role
+		})
+	}
+	// A name that is no text can stand in no command.
+	ascii := c.connect(t, encodedDatabase(t, c, "SQL_ASCII"), "postgres", "client_encoding", "SQL_ASCII")
+	b.exec("GRANT EXECUTE ON FUNCTION vault.audit_after(bigint, integer) TO " + pgx.Identifier{last}.Sanitize())
+	ascii.exec("ALTER ROLE " + pgx.Identifier{last}.Sanitize() + " RENAME TO \"odd\xff\"")
+	ascii.exec("ALTER ROLE \"odd\xff\" LOGIN")
+	odd := c.connect(t, b.db, "odd\xff")
+	for _, call := range []string{"SELECT vault.grant_access('other', 'team/*', '{read}')", "SELECT vault.audit_after(0, 10)"} {
+		err := odd.try(call)
+		wantError(t, err, "42501", "permission denied to")
+		if hint := hintOf(err); !strings.Contains(hint, "rename it first") {
+			t.Errorf("%s: the hint is %q", call, hint)
+		}
+	}
+}
+
+// TestHintsOfTheConfiguration: the lines that CREATE EXTENSION asks for are those that postgresql.conf needs, whatever the
+// database is called and whatever else is preloaded.
+func TestHintsOfTheConfiguration(t *testing.T) {
+	c := startCluster(t, false, "shared_preload_libraries = 'auto_explain, \"$libdir/auto_explain\"'")
+	for _, name := range []string{"it's", `back\slash`, `\'n`, "a,b", "#x", "new\nline", "App", ""} {
+		t.Run(name, func(t *testing.T) {
+			admin := c.connect(t, "postgres", "postgres")
+			if strings.Contains(name, "\n") && serverVersion(admin) >= 190000 {
+				t.Skip("not a name there")
+			}
+			if name == "" {
+				name = "postgres"
+			} else {
+				admin.exec("CREATE DATABASE " + pgx.Identifier{name}.Sanitize())
+			}
+			hint := c.hintOfInstallation(t, name)
+			if err := appendTo(filepath.Join(c.Data(), "postgresql.conf"), hint); err != nil {
+				t.Fatal(err)
+			}
+			c.MustStop(t, syscall.SIGINT)
+			c.MustStart(t)
+			admin = c.connect(t, "postgres", "postgres")
+			if got := get[string](admin, "SHOW hyperion_vault.database"); got != name {
+				t.Errorf("the supervisor serves %q", got)
+			}
+			if got := get[string](admin, "SHOW shared_preload_libraries"); got != `auto_explain, "$libdir/auto_explain",hyperion_vault` && got != `auto_explain, "$libdir/auto_explain", hyperion_vault` {
+				t.Errorf("preloaded is %s", got)
+			}
+		})
+	}
+}
+
+// hintOfInstallation makes the extension in a database, and returns the lines that the hint of its warning has.
+func (c cluster) hintOfInstallation(t *testing.T, database string) (lines string) {
+	t.Helper()
+	conf, err := pgx.ParseConfig(c.DSN("postgres", "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf.Database = database
+	conf.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if _, after, ok := strings.Cut(n.Hint, "postgresql.conf, and restart the server:\n"); ok {
+			lines = after
+		}
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "CREATE EXTENSION hyperion_vault"); err != nil {
+		t.Fatal(err)
+	}
+	if lines == "" {
+		t.Fatal("no hint has lines of postgresql.conf")
+	}
+	return lines
 }
 
 // serverVersion is that of the server, as 150020.

@@ -30,7 +30,7 @@ func TestCreateExtensionWarns(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "CREATE EXTENSION hyperion_vault"); err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("shared_preload_libraries = 'hyperion_vault' and hyperion_vault.database = '%s'", db.Name)
+	want := fmt.Sprintf("shared_preload_libraries = 'hyperion_vault'\nhyperion_vault.database = '%s'", db.Name)
 	if all := strings.Join(said, "\n"); !strings.Contains(all, "WARNING hyperion_vault is not preloaded") || !strings.Contains(all, want) {
 		t.Errorf("said %q, want %s", all, want)
 	}

@@ -33,8 +33,16 @@ func (n *node) psql(in store.Inspection, database string) string {
 	if path.IsAbs(in.Host) || !isLoopback(in.Host) {
 		words = append(words, "-h", quote(in.Host))
 	}
-	words = append(words, "-p", strconv.Itoa(in.Port), "-d", quote(database))
+	words = append(words, "-p", strconv.Itoa(in.Port), "-d", quote(databaseName(database)))
 	return strings.Join(words, " ")
+}
+
+// databaseName is a database as psql's -d has it, which takes some names for connection strings.
+func databaseName(s string) string {
+	if !strings.Contains(s, "=") && !strings.HasPrefix(s, "postgres://") && !strings.HasPrefix(s, "postgresql://") {
+		return s
+	}
+	return "dbname='" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s) + "'"
 }
 
 // sql is a command that runs one statement.

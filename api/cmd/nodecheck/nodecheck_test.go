@@ -172,6 +172,41 @@ func TestDatabase(t *testing.T) {
 	})
 }
 
+// TestOddNames: the commands make everything that a role and a database need, whatever they are called.
+func TestOddNames(t *testing.T) {
+	needRoot(t)
+	db := vaulttest.NewDB(t)
+	n := start(t, db)
+	for i, name := range []string{"a=b", "it's", `back\slash`, `quo"te`, "postgres://x", "dbname=template1", "-x", ":name", ":'name'", "$HOME", "`id`", "%s", "a b;", "Ünï", `\'`} {
+		t.Run(name, func(t *testing.T) {
+			n := *n
+			n.t = t
+			role := name
+			if i%2 == 1 {
+				role = "vault_service"
+			}
+			env := []string{"VAULT_PG_USER=" + role, "VAULT_PG_DBNAME=" + name}
+			for range 6 {
+				todo := slices.DeleteFunc(n.check(env...).Findings, func(f nodecheck.Finding) bool { return strings.Contains(f.What, "hyperion_vault.database") })
+				if len(todo) == 0 {
+					break
+				}
+				n.run(todo[0].Fix...)
+			}
+			f := n.check(env...).Findings
+			if len(f) != 1 || !strings.Contains(f[0].What, "hyperion_vault.database") {
+				t.Fatalf("left are %q", f)
+			}
+			n.run(f[0].Fix...)
+			file, err := os.ReadFile(filepath.Join(db.Cluster.Data(), "postgresql.auto.conf"))
+			if want := "hyperion_vault.database = '" + strings.ReplaceAll(strings.ReplaceAll(name, `\`, `\\`), "'", "''") + "'"; err != nil || !strings.Contains(string(file), want) {
+				t.Errorf("want %s in %s, %v", want, file, err)
+			}
+		})
+	}
+	db.MustExec(t, "ALTER SYSTEM RESET hyperion_vault.database")
+}
+
 func TestLibrary(t *testing.T) {
 	needRoot(t)
 	c := vaulttest.NewCluster(t, vaulttest.Options{Settings: []string{"shared_preload_libraries = 'auto_explain'"}})
@@ -288,11 +323,11 @@ func TestKey(t *testing.T) {
 		t.Errorf("%q", f)
 	}
 	k.SetState(key, kmstest.Disabled)
-	if f := find(env...); !strings.Contains(f.What, "DisabledException") || f.Fix[0] != "aws kms enable-key --key-id "+key {
+	if f := find(env...); !strings.Contains(f.What, "DisabledException") || f.Fix[0] != "aws kms enable-key --region eu-test-1 --key-id "+key {
 		t.Errorf("%q", f)
 	}
 	k.SetState(key, kmstest.PendingDeletion)
-	if f := find(env...); !strings.Contains(f.What, "KMSInvalidStateException") || f.Fix[0] != "aws kms cancel-key-deletion --key-id "+key {
+	if f := find(env...); !strings.Contains(f.What, "KMSInvalidStateException") || f.Fix[0] != "aws kms cancel-key-deletion --region eu-test-1 --key-id "+key {
 		t.Errorf("%q", f)
 	}
 	if f := find("VAULT_KMS_MODE=aws", "VAULT_KMS_KEY_ID=alias/none"); !strings.Contains(f.What, "NotFoundException") || f.Fix[0] != "aws kms list-aliases" {
@@ -300,12 +335,52 @@ func TestKey(t *testing.T) {
 	}
 	k.SetState(key, kmstest.Enabled)
 	k.Always(kmstest.Refused)
-	if f := find(env...); !strings.Contains(f.What, "AccessDeniedException") || !strings.HasPrefix(f.Fix[0], "aws kms create-grant --key-id "+key) {
+	if f := find(env...); !strings.Contains(f.What, "AccessDeniedException") ||
+		f.Fix[0] != "aws kms create-grant --region eu-test-1 --key-id "+key+" --grantee-principal arn:aws:iam::123456789012:role/vault --operations GenerateDataKey Decrypt DescribeKey" {
 		t.Errorf("%q", f)
 	}
+	t.Run("an alias is resolved where AWS wants a key", func(t *testing.T) {
+		n := *n
+		n.t = t
+		argv := fakeAWS(t)
+		k.Always(kmstest.Refused)
+		for _, id := range []string{"alias/it", "arn:aws:kms:eu-central-1:123456789012:alias/it"} {
+			t.Setenv("AWS_REGION", "eu-central-1")
+			f := find("VAULT_KMS_MODE=aws", "VAULT_KMS_KEY_ID="+id, "VAULT_KMS_MAX_RETRIES=1")
+			n.run(f.Fix...)
+			region := ""
+			if strings.HasPrefix(id, "arn:") {
+				region = " --region eu-central-1"
+			}
+			want := "kms describe-key" + region + " --key-id " + id + " --query KeyMetadata.Arn --output text\n" +
+				"kms create-grant" + region + " --key-id the-key --grantee-principal arn:aws:iam::123456789012:role/vault --operations GenerateDataKey Decrypt DescribeKey\n"
+			if got := argv(); got != want {
+				t.Errorf("aws was called with\n%s, not\n%s", got, want)
+			}
+		}
+		k.Always()
+	})
+	k.Always(kmstest.Refused)
 	k.Stop()
-	if f := find(env...); f.What == "" || f.Fix[0] != "aws kms describe-key --key-id "+key {
+	if f := find(env...); f.What == "" || f.Fix[0] != "aws kms describe-key --region eu-test-1 --key-id "+key {
 		t.Errorf("%q", f)
+	}
+}
+
+// fakeAWS puts a program aws first that answers describe-key, and returns what it was called with.
+func fakeAWS(t *testing.T) func() string {
+	t.Helper()
+	dir := t.TempDir()
+	calls := filepath.Join(dir, "calls")
+	script := "#!/bin/sh\necho \"$@\" >>" + calls + "\ncase $2 in describe-key) echo the-key ;; esac\n"
+	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return func() string {
+		text, _ := os.ReadFile(calls)
+		_ = os.Remove(calls)
+		return string(text)
 	}
 }
 

@@ -20,7 +20,7 @@ func (s *Service) anonymousWarning() *httpapi.Warning {
 	return &httpapi.Warning{
 		Code: "anonymous_reads",
 		Detail: "callers without a token may read every secret from every address in VAULT_ALLOWED_IPS, and " + reached[0].HostPort +
-			" is reached from beyond loopback (VAULT_ANONYMOUS_READ, or vault.revoke_access('vault_anonymous', '*', '{read,verify}'))",
+			" is reached from beyond loopback: set VAULT_ANONYMOUS_READ=off, or run SELECT vault.revoke_access('vault_anonymous', '*', '{read,verify}');",
 	}
 }
 
