@@ -21,7 +21,11 @@ var unclear = regexp.MustCompile(`(?i)\b(nobody|anybody|somebody|whoever|folders
 	`look(s|ed|ing)? (at|whether)|begun|any more|for ever|in vain|taken (for|to be)|seldom|anew)\b`)
 
 // notYet are documents that have not been rewritten yet. Shorten this list, never extend it.
-var notYet = regexp.MustCompile(`^docs/decisions/0(04[1-9]|0[5-9]\d|1\d\d)-|^docs/decisions/README`)
+var notYet = regexp.MustCompile(`^docs/decisions/README` +
+	// 41 to 91:
+	`|^docs/decisions/00(5[2-9]|[6-8]\d|9[01])-` +
+	// 92 to 151:
+	`|^docs/decisions/(009[2-9]|01\d\d)-`)
 
 // TestProse checks the prose of every Markdown document: its columns, its words, and the length of its sentences.
 func TestProse(t *testing.T) {
