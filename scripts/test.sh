@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Everything that one machine can check, from a fresh clone on a fresh machine: installs what is missing, builds,
-# installs the extension, then lint, the Go tests of the API under the race detector, SQL regression tests on a
-# private server, make demo, the remaining Go tests, most of which try the extension in servers of their own, and a
+# installs the extension, then lint, SQL regression tests on a private server, make demo, the Go tests of the API under
+# the race detector, beside them the remaining Go tests, most of which try the extension in servers of their own, and a
 # cluster of three nodes with faults, as processes and in containers, whose figures are printed. The packages are built
-# and tried beside the cluster, which waits most of the time. A stage that passes is one line; one that does not shows
-# its log. The last line counts Go tests with their subtests, and regression files.
+# and tried beside the clusters. Most stages wait more than they compute. A stage that passes is one line; one that does
+# not shows its log. The last line counts Go tests with their subtests, and regression files.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 # shellcheck source=lib/postgres.sh
@@ -52,13 +52,13 @@ stage() {
 	return "$rc"
 }
 
-# begin NAME COMMAND...: a stage beside the next ones, which have the processors first. finish_stage prints its end.
+# begin NAME COMMAND...: a stage beside the next ones; finish_stage prints its end. One at a time.
 begin() {
 	local name=$1
 	set -m # a process group of its own, which finish can end
 	(
 		trap - EXIT # the end of this script is not its own
-		renice -n 10 -p "$BASHPID" >/dev/null 2>&1 || true
+		renice -n "${NICE:-0}" -p "$BASHPID" >/dev/null 2>&1 || true
 		stage "$@"
 	) >"$TMP/$name.line" &
 	BESIDE=$!
@@ -85,15 +85,18 @@ go_tests() {
 	local name=$1
 	shift
 	stage "$name" go_json "$TMP/$name.json" "$@" || show_failures "$TMP/$name.json"
-	count "$(events pass "$TMP/$name.json" | wc -l)" "$(failures "$TMP/$name.json" | wc -l)" \
-		"$(events skip "$TMP/$name.json" | wc -l)"
-	check_skips "$TMP/$name.json"
+	count_tests "$name"
+}
+count_tests() {
+	local events=$TMP/$1.json
+	count "$(events pass "$events" | wc -l)" "$(failures "$events" | wc -l)" "$(events skip "$events" | wc -l)"
+	check_skips "$events"
 }
 # Nothing is taken from Go's cache of results: it does not know of the servers and the installed extension.
 go_json() {
 	local out=$1
 	shift
-	cd "$ROOT" && HV_REQUIRE_PG=1 "$GO" test -json -count 1 -timeout 10m "$@" >"$out"
+	cd "$ROOT" && HV_REQUIRE_PG=1 "$GO" test -json -count 1 -timeout 20m "$@" >"$out"
 }
 
 # events ACTION FILE: "package test" of every test that ended so.
@@ -180,22 +183,22 @@ find_go
 needed build build_all
 needed install install_extension
 stage lint "$ROOT/scripts/lint.sh" quick || cat "$TMP/lint.log"
-# A Go test runs once, whatever it needs, and PostgreSQL is required. The race detector costs several times the
-# processor, so it is for the packages of the API. core has no goroutines; the others drive the API from outside, one
-# request at a time. They run beside the tests of the extension, which wait a lot.
-mapfile -t concurrent < <(cd "$ROOT" && "$GO" list ./api/... | grep -vE "$SEQUENTIAL")
-mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vxFf <(printf '%s\n' "${concurrent[@]}"))
-go_tests unit -race "${concurrent[@]}"
 needed server private_server
 regress
 stage demo try_demo || cat "$TMP/demo.log"
-go_tests integration -parallel 4 "${rest[@]}"
-begin packages packages
+# A Go test runs once, whatever it needs, and PostgreSQL is required. The race detector costs several times the
+# processor, so it is for the packages of the API. core has no goroutines; the others drive the API from outside, one
+# request at a time.
+mapfile -t concurrent < <(cd "$ROOT" && "$GO" list ./api/... | grep -vE "$SEQUENTIAL")
+mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vxFf <(printf '%s\n' "${concurrent[@]}"))
+begin integration go_json "$TMP/integration.json" -parallel 4 "${rest[@]}"
+go_tests unit -race -p 3 "${concurrent[@]}"
+finish_stage integration || show_failures "$TMP/integration.json"
+count_tests integration
+NICE=10 begin packages packages
 # Go knows of nothing that these tests start, and would serve the result of an earlier run.
 HV_CLUSTER=1 go_tests cluster -count 1 -timeout 12m -v -run '^TestCluster$' ./api/clustertest
 jq -r 'select(.Action == "output" and (.Output | startswith("CLUSTER"))) | .Output | rtrimstr("\n")' "$TMP/cluster.json"
-finish_stage packages || tail -n 300 "$TMP/packages.log"
-grep '^SKIP ' "$TMP/packages.log" || true
 
 # The same in containers, with the upgrade from the previous version; it says why where it cannot.
 if stage e2e env HV_E2E_LOGS="$TMP/e2e" "$ROOT/scripts/e2e.sh"; then
@@ -204,6 +207,8 @@ else
 	cat "$TMP/e2e.log"
 fi
 count "$(grep -c '^ *--- PASS' "$TMP/e2e.log" || true)" "$(grep -c '^ *--- FAIL' "$TMP/e2e.log" || true)" 0
+finish_stage packages || tail -n 300 "$TMP/packages.log"
+grep '^SKIP ' "$TMP/packages.log" || true
 
 [ "$passed" -gt 0 ] || broken=1
 printf 'total %17d s\n' "$SECONDS"
