@@ -23,7 +23,7 @@ var unclear = regexp.MustCompile(`(?i)\b(nobody|anybody|somebody|whoever|folders
 // notYet are documents that have not been rewritten yet. Shorten this list, never extend it.
 var notYet = regexp.MustCompile(`^docs/decisions/README` +
 	// 41 to 91:
-	`|^docs/decisions/00(6[7-9]|[78]\d|9[01])-` +
+	`|^docs/decisions/00(8\d|9[01])-` +
 	// 92 to 151:
 	`|^docs/decisions/(009[2-9]|01\d\d)-`)
 
