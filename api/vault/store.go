@@ -39,7 +39,8 @@ type Store interface {
 	// FirstVersion asks the primary at which version a new secret of that name begins: 1, or the one after the last
 	// that the name ever had. Exists when the name is taken. It decides about nobody.
 	FirstVersion(ctx context.Context, name core.Name) (uint64, error)
-	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current.
+	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current. What a change of the value leaves as
+	// it is, is not all in the answer: FirstVersion, CASRequired and DeleteVersionAfterSecs are zero.
 	AppendVersion(ctx context.Context, v NewVersion, by Author) (Secret, error)
 	// DeleteSecret destroys all versions; Stale when x.Expected is not current.
 	DeleteSecret(ctx context.Context, x Deletion, by Author) (core.Position, error)

@@ -233,7 +233,9 @@ func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, by vault.Au
 		s.reschedule(x)
 	}
 	s.supersede(x, n.Sealed, n.Action, o)
-	return s.at(x.info), nil
+	made := s.at(x.info)
+	made.FirstVersion, made.CASRequired, made.DeleteVersionAfterSecs = 0, false, 0
+	return made, nil
 }
 
 func (s *Store) supersede(x *secret, sealed vault.SealedValue, action vault.Action, o vault.Origin) {
