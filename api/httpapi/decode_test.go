@@ -19,17 +19,21 @@ import (
 )
 
 func FuzzIfMatch(f *testing.F) {
-	for _, s := range []string{`"1"`, `*`, `"9223372036854775807"`, `W/"1"`, `"0"`, `"01"`, `""`, `"`, `1`, `"1","2"`, ` "1"`, `"3.2"`, `"3."`, `".2"`, `"3.0"`, `"3.02"`, `"3.2.1"`, `"*.1"`} {
+	for _, s := range []string{`"1"`, `*`, `"9223372036854775807"`, `W/"1"`, `"0"`, `"0.1"`, `"0.0"`, `"18446744073709551614"`, `"01"`, `""`, `"`, `1`, `"1","2"`, ` "1"`, `"3.2"`, `"3."`, `".2"`, `"3.0"`, `"3.02"`, `"3.2.1"`, `"*.1"`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		m, err := parseIfMatch(s)
+		zero := m.version == vault.VersionZero
+		if zero {
+			m.version = 0
+		}
 		switch {
 		case err != nil:
 			if m != (match{}) {
 				t.Fatalf("%q: a version with an error", s)
 			}
-		case m.version == 0:
+		case m.version == 0 && !zero:
 			if s != "*" || m.revision != 0 {
 				t.Fatalf("%q means any version", s)
 			}

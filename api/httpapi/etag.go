@@ -31,7 +31,7 @@ func expected(h http.Header, required bool) (match, error) {
 	case len(v) == 0 && !required:
 		return match{version: vault.AnyVersion}, nil
 	case len(v) == 0:
-		return match{}, &transportError{status: http.StatusPreconditionRequired, code: "precondition_required",
+		return match{}, &transportError{status: http.StatusPreconditionRequired, code: codeConditionRequired,
 			cause: core.Errorf(core.Invalid, `If-Match is required: the ETag of what is to be replaced, as in "3", or *`)}
 	case len(v) > 1:
 		return match{}, errIfMatch()
@@ -49,7 +49,12 @@ func parseIfMatch(s string) (m match, err error) {
 		return match{}, errIfMatch()
 	}
 	number, revision, dotted := strings.Cut(s[1:len(s)-1], ".")
-	if m.version, err = parseVersion(number); err == nil && dotted {
+	if number == "0" { // of the first secret of a name, that has no version yet
+		m.version = vault.VersionZero
+	} else {
+		m.version, err = parseVersion(number)
+	}
+	if err == nil && dotted {
 		m.revision, err = parseVersion(revision)
 	}
 	if err != nil {

@@ -151,7 +151,7 @@ func template(method, path string) (string, string) {
 			continue
 		}
 		if method == http.MethodPost && base == "/v1/secrets/" {
-			for _, op := range []string{"/rotate", "/verify", "/expire"} {
+			for _, op := range []string{"/rotate", "/verify", "/expire", "/delete-versions", "/undelete-versions", "/destroy-versions"} {
 				if n, ok := strings.CutSuffix(name, op); ok {
 					return base + "{name}" + op, n
 				}

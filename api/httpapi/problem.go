@@ -28,6 +28,9 @@ var statusOf = map[core.Code]int{
 	core.Internal:        http.StatusInternalServerError,
 }
 
+// codeConditionRequired is of a change that has to name what it replaces.
+const codeConditionRequired = "precondition_required"
+
 // transportError is a failure that HTTP knows more exactly than the codes do.
 type transportError struct {
 	status int
@@ -53,6 +56,9 @@ func problemOf(err error, requestID string) problem {
 	p := problem{Type: "about:blank", Status: statusOf[code], Code: string(code), Detail: core.MessageOf(err), RequestID: requestID}
 	if t, ok := errors.AsType[*transportError](err); ok {
 		p.Status, p.Code = t.status, t.code
+	}
+	if errors.Is(err, vault.ErrConditionRequired) {
+		p.Status, p.Code = http.StatusPreconditionRequired, codeConditionRequired
 	}
 	if p.Status == 0 {
 		p.Status, p.Code, p.Detail = http.StatusInternalServerError, string(core.Internal), ""

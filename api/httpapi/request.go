@@ -15,7 +15,7 @@ import (
 var (
 	createFields = []string{"name", "kind", "content_type", "value", "value_base64", "description", "tags",
 		"rotation_interval_secs", "rotation_schedule", "rotation_time_zone", "rotation_window_secs", "rotation_paused",
-		"grace_period_secs", "keep_versions", "generate_policy"}
+		"grace_period_secs", "keep_versions", "generate_policy", "cas_required", "delete_version_after_secs", "without_value"}
 	updateFields = []string{"value", "value_base64", "description", "tags", "grace_period_secs"}
 	verifyFields = []string{"value", "value_base64"}
 	rotateFields = []string{"reschedule"}
@@ -58,7 +58,7 @@ func decodeNumbers(o object, r *vault.CreateRequest) (err error) {
 		name string
 		to   *int64
 	}{{"rotation_interval_secs", &r.RotationIntervalSecs}, {"grace_period_secs", &r.GracePeriodSecs},
-		{"rotation_window_secs", &r.Rotation.WindowSecs}} {
+		{"rotation_window_secs", &r.Rotation.WindowSecs}, {"delete_version_after_secs", &r.DeleteVersionAfterSecs}} {
 		if *f.to, err = o.integer(f.name); err != nil {
 			return err
 		}
@@ -66,8 +66,15 @@ func decodeNumbers(o object, r *vault.CreateRequest) (err error) {
 	if r.Rotation.KeepVersions, err = o.small("keep_versions"); err != nil {
 		return err
 	}
-	r.Rotation.Paused, err = o.boolean("rotation_paused")
-	return err
+	for _, f := range []struct {
+		name string
+		to   *bool
+	}{{"rotation_paused", &r.Rotation.Paused}, {"cas_required", &r.CASRequired}, {"without_value", &r.WithoutValue}} {
+		if *f.to, err = o.boolean(f.name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func decodeUpdate(body []byte) (r vault.UpdateRequest, err error) {
@@ -172,6 +179,34 @@ func (o object) tags() (map[string]string, error) {
 		if tags[k], err = fields.text(k); err != nil {
 			return nil, core.Wrap(core.Invalid, err, "tags must be an object of strings")
 		}
+	}
+	return tags, nil
+}
+
+// tagsPatch reads an object of strings, and of nulls for what is to be removed.
+func (o object) tagsPatch() (map[string]*string, error) {
+	raw, ok := o["tags_patch"]
+	if !ok {
+		return nil, nil
+	}
+	if raw[0] != '{' {
+		return nil, core.Errorf(core.Invalid, "tags_patch must be an object of strings and nulls")
+	}
+	fields, err := parseObject(raw, nil)
+	if err != nil {
+		return nil, core.Wrap(core.Invalid, err, "tags_patch: %s", core.MessageOf(err))
+	}
+	tags := make(map[string]*string, len(fields))
+	for k, v := range fields {
+		if string(v) == "null" {
+			tags[k] = nil
+			continue
+		}
+		text, err := fields.text(k)
+		if err != nil {
+			return nil, core.Wrap(core.Invalid, err, "tags_patch must be an object of strings and nulls")
+		}
+		tags[k] = &text
 	}
 	return tags, nil
 }

@@ -31,7 +31,10 @@ type secretBody struct {
 	RotationPaused       bool              `json:"rotation_paused,omitempty"`
 	GracePeriodSecs      int64             `json:"grace_period_secs"`
 	KeepVersions         int               `json:"keep_versions"`
+	CASRequired          bool              `json:"cas_required"`
+	DeleteAfterSecs      int64             `json:"delete_version_after_secs,omitempty"`
 	GeneratePolicy       *generate.Policy  `json:"generate_policy,omitempty"`
+	FirstVersion         uint64            `json:"first_version,omitempty"`
 	CurrentVersion       uint64            `json:"current_version"`
 	SettingsRevision     uint64            `json:"settings_revision"`
 	NextRotationAt       *time.Time        `json:"next_rotation_at,omitempty"`
@@ -53,6 +56,7 @@ func bodyOf(s vault.Secret) secretBody {
 		RotationPaused: s.Rotation.Paused, KeepVersions: s.Rotation.KeepVersions,
 		ID: s.ID, Name: s.Name, Kind: s.Kind, ContentType: s.ContentType, Description: s.Description, Tags: tags,
 		RotationIntervalSecs: s.RotationIntervalSecs, GracePeriodSecs: s.GracePeriodSecs, GeneratePolicy: s.GeneratePolicy,
+		CASRequired: s.CASRequired, DeleteAfterSecs: s.DeleteVersionAfterSecs, FirstVersion: s.FirstVersion,
 		CurrentVersion: s.CurrentVersion, SettingsRevision: s.SettingsRevision, NextRotationAt: orNil(s.NextRotationAt),
 		CreatedAt: s.CreatedAt.UTC(), UpdatedAt: s.UpdatedAt.UTC(),
 	}
@@ -73,16 +77,20 @@ type listBody struct {
 
 type versionBody struct {
 	Version         uint64     `json:"version"`
-	EnvelopeVersion int16      `json:"envelope_version"`
-	KMSKeyID        string     `json:"kms_key_id"`
+	EnvelopeVersion int16      `json:"envelope_version,omitempty"` // of a destroyed version nothing is known of how it was sealed
+	KMSKeyID        string     `json:"kms_key_id,omitempty"`
 	CreatedAt       time.Time  `json:"created_at"`
 	ExpiresAt       *time.Time `json:"expires_at,omitempty"`
+	DeleteAt        *time.Time `json:"delete_at,omitempty"`
+	DeletedAt       *time.Time `json:"deleted_at,omitempty"`
+	DestroyedAt     *time.Time `json:"destroyed_at,omitempty"`
 }
 
 func versionBodyOf(v vault.VersionInfo) versionBody {
 	return versionBody{
 		Version: v.Version, EnvelopeVersion: v.EnvelopeVersion, KMSKeyID: v.KMSKeyID,
-		CreatedAt: v.CreatedAt.UTC(), ExpiresAt: orNil(v.ExpiresAt),
+		CreatedAt: v.CreatedAt.UTC(), ExpiresAt: orNil(v.ExpiresAt), DeleteAt: orNil(v.DeleteAt), DeletedAt: orNil(v.DeletedAt),
+		DestroyedAt: orNil(v.DestroyedAt),
 	}
 }
 

@@ -41,7 +41,7 @@ func templateOf(c *gin.Context) (template, suffix string) {
 	}
 	if path == "/v1/secrets/{name}" && c.Request.Method == http.MethodPost {
 		name := nameOf(c)
-		for _, op := range []string{"/rotate", "/verify", "/expire"} {
+		for _, op := range []string{"/rotate", "/verify", "/expire", "/delete-versions", "/undelete-versions", "/destroy-versions"} {
 			if strings.HasSuffix(name, op) {
 				return path + op, op
 			}
@@ -62,32 +62,35 @@ var templates = map[string]string{
 
 // actions are what the handlers ask the door for.
 var actions = map[string]vault.Action{
-	"POST /v1/secrets":                 vault.ActionCreate,
-	"GET /v1/secrets":                  vault.ActionList,
-	"GET /v1/secrets/{name}":           vault.ActionRead,
-	"PUT /v1/secrets/{name}":           vault.ActionUpdate,
-	"DELETE /v1/secrets/{name}":        vault.ActionDelete,
-	"POST /v1/secrets/{name}/rotate":   vault.ActionRotate,
-	"POST /v1/secrets/{name}/verify":   vault.ActionVerify,
-	"POST /v1/secrets/{name}/expire":   vault.ActionExpire,
-	"POST /v1/batch-read":              vault.ActionRead,
-	"GET /v1/metadata/{name}":          vault.ActionDescribe,
-	"PATCH /v1/metadata/{name}":        vault.ActionConfigure,
-	"GET /v1/versions/{name}":          vault.ActionDescribe,
-	"POST /v1/admin/rewrap":            vault.ActionRewrap,
-	"GET /v1/admin/rewrap":             vault.ActionRewrapStatus,
-	"GET /v1/status":                   vault.ActionStatus,
-	"GET /v1/events":                   vault.ActionWatch,
-	"GET /v1/audit":                    vault.ActionAudit,
-	"POST /v1/tokens":                  vault.ActionTokenCreate,
-	"GET /v1/tokens":                   vault.ActionTokenList,
-	"GET /v1/tokens/{accessor}":        vault.ActionTokenList,
-	"DELETE /v1/tokens/{accessor}":     vault.ActionTokenRevoke,
-	"POST /v1/tokens/{accessor}/renew": vault.ActionTokenRenew,
-	"GET /v1/grants":                   vault.ActionAccess,
-	"PUT /v1/grants":                   vault.ActionGrant,
-	"DELETE /v1/grants":                vault.ActionRevoke,
-	"GET /v1/access":                   vault.ActionAccess,
+	"POST /v1/secrets":                          vault.ActionCreate,
+	"GET /v1/secrets":                           vault.ActionList,
+	"GET /v1/secrets/{name}":                    vault.ActionRead,
+	"PUT /v1/secrets/{name}":                    vault.ActionUpdate,
+	"DELETE /v1/secrets/{name}":                 vault.ActionDelete,
+	"POST /v1/secrets/{name}/rotate":            vault.ActionRotate,
+	"POST /v1/secrets/{name}/verify":            vault.ActionVerify,
+	"POST /v1/secrets/{name}/expire":            vault.ActionExpire,
+	"POST /v1/secrets/{name}/delete-versions":   vault.ActionDeleteVersion,
+	"POST /v1/secrets/{name}/undelete-versions": vault.ActionUndeleteVersion,
+	"POST /v1/secrets/{name}/destroy-versions":  vault.ActionDestroyVersion,
+	"POST /v1/batch-read":                       vault.ActionRead,
+	"GET /v1/metadata/{name}":                   vault.ActionDescribe,
+	"PATCH /v1/metadata/{name}":                 vault.ActionConfigure,
+	"GET /v1/versions/{name}":                   vault.ActionDescribe,
+	"POST /v1/admin/rewrap":                     vault.ActionRewrap,
+	"GET /v1/admin/rewrap":                      vault.ActionRewrapStatus,
+	"GET /v1/status":                            vault.ActionStatus,
+	"GET /v1/events":                            vault.ActionWatch,
+	"GET /v1/audit":                             vault.ActionAudit,
+	"POST /v1/tokens":                           vault.ActionTokenCreate,
+	"GET /v1/tokens":                            vault.ActionTokenList,
+	"GET /v1/tokens/{accessor}":                 vault.ActionTokenList,
+	"DELETE /v1/tokens/{accessor}":              vault.ActionTokenRevoke,
+	"POST /v1/tokens/{accessor}/renew":          vault.ActionTokenRenew,
+	"GET /v1/grants":                            vault.ActionAccess,
+	"PUT /v1/grants":                            vault.ActionGrant,
+	"DELETE /v1/grants":                         vault.ActionRevoke,
+	"GET /v1/access":                            vault.ActionAccess,
 
 	"PUT /v1/auth/{mount}/login":                                 vault.ActionLogin,
 	"POST /v1/auth/{mount}/login":                                vault.ActionLogin,

@@ -145,6 +145,13 @@ func (s *server) postToSecret(c *gin.Context) {
 		s.expire(c, base)
 		return
 	}
+	for op, change := range versionChanges {
+		if base, ok := strings.CutSuffix(name, op); ok {
+			defer s.extend(c)()
+			s.changeVersions(c, base, change)
+			return
+		}
+	}
 	c.Writer.Header().Set("Allow", "DELETE, GET, HEAD, PUT")
 	s.fail(c, methodNotAllowed())
 }

@@ -10,7 +10,8 @@ import (
 
 var (
 	configureFields = []string{"description", "tags", "rotation_interval_secs", "rotation_schedule", "rotation_time_zone",
-		"rotation_window_secs", "rotation_paused", "grace_period_secs", "keep_versions", "generate_policy"}
+		"rotation_window_secs", "rotation_paused", "grace_period_secs", "keep_versions", "generate_policy", "cas_required",
+		"delete_version_after_secs", "tags_patch"}
 	expireFields = []string{"version", "grace_secs"}
 )
 
@@ -60,7 +61,7 @@ func decodeSettings(body []byte) (out vault.Settings, err error) {
 	}
 	for field, to := range map[string]**int64{
 		"rotation_interval_secs": &out.RotationIntervalSecs, "rotation_window_secs": &out.RotationWindowSecs,
-		"grace_period_secs": &out.GracePeriodSecs,
+		"grace_period_secs": &out.GracePeriodSecs, "delete_version_after_secs": &out.DeleteVersionAfterSecs,
 	} {
 		if err := given(o, field, o.integer, to); err != nil {
 			return out, err
@@ -72,7 +73,13 @@ func decodeSettings(body []byte) (out vault.Settings, err error) {
 	if err := given(o, "rotation_paused", o.boolean, &out.RotationPaused); err != nil {
 		return out, err
 	}
+	if err := given(o, "cas_required", o.boolean, &out.CASRequired); err != nil {
+		return out, err
+	}
 	if out.Tags, err = o.tags(); err != nil {
+		return out, err
+	}
+	if out.TagsPatch, err = o.tagsPatch(); err != nil {
 		return out, err
 	}
 	out.GeneratePolicy, err = o.policy()

@@ -26,7 +26,7 @@ type CreateRequest struct {
 
 	DeleteVersionAfterSecs int64 // after its creation a version is deleted by itself; 0 = never
 
-	metadataOnly bool // the secret has no version at first
+	WithoutValue bool // manual only: the secret has settings and no version; a later update makes its first one
 }
 
 // Create stores a new secret and returns its metadata, never its value. Its first version is 1, or the one after the
@@ -42,7 +42,11 @@ func (v *Vault) Create(ctx context.Context, c Caller, r CreateRequest) (Secret, 
 		if err := a.decide(ctx, onPrimary); err != nil {
 			return err
 		}
-		made, err = v.create(ctx, r, a.author())
+		if r.WithoutValue {
+			made, err = v.createMetadata(ctx, r, a.author())
+		} else {
+			made, err = v.create(ctx, r, a.author())
+		}
 		return err
 	})
 	if err != nil {
@@ -137,7 +141,7 @@ func (r *CreateRequest) parseRotation(s *NewSecret) error {
 	if err := checkFit(s.Kind, s.ContentType, r.GeneratePolicy); err != nil {
 		return err
 	}
-	if r.Value == nil && !r.metadataOnly && r.GeneratePolicy != nil && r.GeneratePolicy.JSONField != "" {
+	if r.Value == nil && !r.WithoutValue && r.GeneratePolicy != nil && r.GeneratePolicy.JSONField != "" {
 		return core.Errorf(core.Invalid, "a secret with a json_field needs a first value, of which the field is a part")
 	}
 	s.Rotation = r.Rotation
@@ -150,9 +154,9 @@ func (r *CreateRequest) parseRotation(s *NewSecret) error {
 
 func (r *CreateRequest) checkManual() error {
 	switch {
-	case r.metadataOnly && r.Value != nil:
+	case r.WithoutValue && r.Value != nil:
 		return core.Errorf(core.Invalid, "a secret that is made without a version has no value")
-	case !r.metadataOnly && r.Value == nil:
+	case !r.WithoutValue && r.Value == nil:
 		return core.Errorf(core.Invalid, "a manual secret needs a value")
 	}
 	if r.RotationIntervalSecs != 0 || r.Rotation.Schedule != "" {

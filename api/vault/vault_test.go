@@ -118,6 +118,22 @@ func operations() []operation {
 			_, err := d.Delete(ctx, c, "a/b", 1)
 			return err
 		}},
+		{"CreateMetadata", vault.ActionCreate, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
+			_, err := d.CreateMetadata(ctx, c, vault.CreateRequest{Name: "new/two"})
+			return err
+		}},
+		{"DeleteVersions", vault.ActionDeleteVersion, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
+			_, err := d.DeleteVersions(ctx, c, "a/b", []uint64{1})
+			return err
+		}},
+		{"UndeleteVersions", vault.ActionUndeleteVersion, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
+			_, err := d.UndeleteVersions(ctx, c, "a/b", []uint64{1})
+			return err
+		}},
+		{"DestroyVersions", vault.ActionDestroyVersion, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
+			_, err := d.DestroyVersions(ctx, c, "a/b", []uint64{1})
+			return err
+		}},
 		{"Read", vault.ActionRead, false, false, func(ctx context.Context, d *door, c vault.Caller) error {
 			v, err := d.Read(ctx, c, "a/b", 0)
 			if err != nil && v.Plain != nil {

@@ -129,27 +129,14 @@ func recordedVersion(expected uint64) uint64 {
 // makes its first version, which is FirstVersion. Until then its value is NotFound. It needs the right create on the name.
 // Errors: Unauthenticated, Denied, Invalid, Exists, Unavailable.
 func (v *Vault) CreateMetadata(ctx context.Context, c Caller, r CreateRequest) (Secret, error) {
-	a := v.try(c, ActionCreate, r.Name, 0)
-	a.change = true
-	var made Secret
-	err := a.serve(ctx, func(ctx context.Context) (err error) {
-		if err := a.decide(ctx, onPrimary); err != nil {
-			return err
-		}
-		made, err = v.createMetadata(ctx, r, a.author())
-		return err
-	})
-	if err != nil {
-		return Secret{}, err
-	}
-	return made, nil
+	r.WithoutValue = true
+	return v.Create(ctx, c, r)
 }
 
 func (v *Vault) createMetadata(ctx context.Context, r CreateRequest, by Author) (Secret, error) {
 	if r.Kind != "" && r.Kind != string(core.Manual) {
 		return Secret{}, core.Errorf(core.Invalid, "only a manual secret can be made without a value")
 	}
-	r.metadataOnly = true
 	s, err := r.parse()
 	if err != nil {
 		return Secret{}, err
