@@ -36,6 +36,7 @@ type Host struct {
 	refusedAt     time.Time // when it last did
 
 	expectedAt time.Time // when reads last were about to come here
+	notComing  error     // why reads did not come here when they last tried to
 
 	// reached is up to where it has shown the log, or stood when it was last connected to. Guarded by pool.mu.
 	reached core.LSN

@@ -119,7 +119,9 @@ func (p *Pool) startComingHome(x *Host) {
 func (p *Pool) comeHome() {
 	for backoff.Sleep(p.background, homeInterval) {
 		for _, x := range p.betterHosts() {
-			if p.probe(x, true) == nil {
+			err := p.probe(x, true)
+			p.hosts.noteComing(x, err)
+			if err == nil {
 				p.hosts.expectReads(x)
 				p.hosts.noteConnected(x)
 				p.Reset()

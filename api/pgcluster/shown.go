@@ -243,6 +243,23 @@ func (h *hostList) expectReads(x *Host) {
 	x.expectedAt = time.Now()
 }
 
+// noteComing notes why reads could not come to a host; nil = they can.
+func (h *hostList) noteComing(x *Host, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	x.notComing = why
+}
+
+// away returns the first host while reads go to another, and why they did not come back when they last tried to.
+func (h *hostList) away() (home string, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last == nil || h.last.Index == 0 {
+		return "", nil
+	}
+	return h.all[0].Name, h.all[0].notComing
+}
+
 // expectsReads reports whether reads have been about to come to a host just now.
 func (h *hostList) expectsReads(x *Host) bool {
 	h.mu.Lock()

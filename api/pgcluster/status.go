@@ -27,6 +27,10 @@ func (p *Pool) NoPrimary() (since time.Time, err error) { return p.hosts.noPrima
 // FirstLeftBehind returns the name of the first host that was a primary which was left behind when it last answered.
 func (p *Pool) FirstLeftBehind() string { return p.hosts.firstLeftBehind() }
 
+// Away returns the name of the first host while reads go to another one, and why they did not come back when they last
+// tried to; nil = they have not tried.
+func (p *Pool) Away() (home string, why error) { return p.hosts.away() }
+
 // Survey asks the hosts beside the current one whether they are a primary, at most once a second.
 func (p *Pool) Survey() { p.survey(p.hosts.current()) }
 

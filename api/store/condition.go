@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
 	"slices"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -46,7 +48,24 @@ func (d *DB) readerConditions(ctx context.Context) []vault.Condition {
 		c.Name = vault.ConditionReadsBehind
 		c.Reason = r.Host + " has not replayed what this process has shown its clients before, and no other host answers: reads have gone back"
 	default:
-		return nil
+		return d.awayConditions(r)
 	}
 	return []vault.Condition{c}
+}
+
+// awayConditions say why reads do not go to the first host.
+func (d *DB) awayConditions(r vault.Replication) []vault.Condition {
+	home, why := d.reader.Away()
+	if home == "" || r.Home {
+		return nil
+	}
+	reason := "it has not been tried since"
+	switch {
+	case errors.Is(why, pgcluster.ErrBehind):
+		reason = "it has not replayed yet what this process has shown its clients"
+	case why != nil:
+		reason = core.MessageOf(d.classify(why))
+	}
+	return []vault.Condition{{Name: vault.ConditionReadsAway, Part: "reader", Severity: vault.SeverityNotice,
+		Reason: "reads go to " + r.Host + " and not to " + home + ", the first of VAULT_PG_HOSTS: " + reason}}
 }

@@ -11,13 +11,16 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-func (s *server) holds(d *DB, name string) bool {
+func (s *server) holds(d *DB, name string) bool { return s.reason(d, name) != "" }
+
+// reason is that of a condition, "" while it does not hold.
+func (s *server) reason(d *DB, name string) string {
 	for _, c := range d.Conditions(s.t.Context()) {
 		if c.Name == name {
-			return true
+			return c.Reason
 		}
 	}
-	return false
+	return ""
 }
 
 // TestFencedPrimary: a change is not kept waiting for a primary when every server answers and none is one.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -118,7 +119,11 @@ func lookHomeNow(d *DB) {
 func TestComingHomeGoesNotBack(t *testing.T) {
 	a, b, d, _ := away(t)
 	lookHomeNow(d)
+	a.eventually("it is told that home does not answer", func() bool { return strings.Contains(a.reason(d, vault.ConditionReadsAway), "cannot be reached") })
 	b.restart()
+	a.eventually("it is told that home does not catch up", func() bool {
+		return strings.Contains(a.reason(d, vault.ConditionReadsAway), "has not replayed yet")
+	})
 	for end := time.Now().Add(5 * homeInterval); time.Now().Before(end); backoff.Sleep(t.Context(), 20*time.Millisecond) {
 		if v := a.version(d, "a"); v != 2 {
 			t.Fatalf("reads went back to version %d", v)
@@ -131,6 +136,7 @@ func TestComingHomeGoesNotBack(t *testing.T) {
 		}
 		return d.reader.Current().Index == 0
 	})
+	a.eventually("nothing is told", func() bool { return !a.holds(d, vault.ConditionReadsAway) })
 }
 
 // TestNewConnectionGoesNotBack: one answer from elsewhere is enough that a new connection home is refused, however soon

@@ -28,6 +28,7 @@ const (
 	ConditionKeyUnproven       = "key-unproven"
 	ConditionLeftBehind        = "left-behind"
 	ConditionReadsBehind       = "reads-behind"
+	ConditionReadsAway         = "reads-away"
 	ConditionNoPrimary         = "no-primary"
 	ConditionChangesFail       = "changes-fail"
 	ConditionCommitsWait       = "commits-wait"
@@ -36,12 +37,13 @@ const (
 	ConditionSupervisorStalled = "supervisor-stalled"
 	ConditionJournalHalfFull   = "journal-half-full"
 	ConditionRotationsWait     = "rotations-wait"
+	ConditionRewrapUnfinished  = "rewrap-unfinished"
 )
 
 // ConditionNames are all conditions, so that a metric can show those that do not hold as well.
 var ConditionNames = []string{
-	ConditionKeyMismatch, ConditionKeyPartial, ConditionKeyUnproven, ConditionLeftBehind, ConditionReadsBehind, ConditionNoPrimary, ConditionChangesFail, ConditionCommitsWait, ConditionNotPreloaded, ConditionOtherDatabase,
-	ConditionSupervisorStalled, ConditionRotationsWait, ConditionJournalHalfFull,
+	ConditionKeyMismatch, ConditionKeyPartial, ConditionKeyUnproven, ConditionLeftBehind, ConditionReadsBehind, ConditionReadsAway, ConditionNoPrimary, ConditionChangesFail, ConditionCommitsWait, ConditionNotPreloaded, ConditionOtherDatabase,
+	ConditionSupervisorStalled, ConditionRotationsWait, ConditionJournalHalfFull, ConditionRewrapUnfinished,
 }
 
 // PartRotator is the part of conditions that a rotator of this process would end. It is no check of Ready.
@@ -64,7 +66,7 @@ type Conditioned interface {
 
 // Conditions returns what holds now, by name. It needs no right, and is not recorded: no condition names a secret.
 func (v *Vault) Conditions(ctx context.Context) []Condition {
-	all := v.proof.conditions()
+	all := append(v.proof.conditions(), v.rewrap.conditions()...)
 	for _, part := range []any{v.c.Store, v.c.Recorder, v.c.Keeper} {
 		if c, ok := part.(Conditioned); ok {
 			all = append(all, c.Conditions(ctx)...)

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -100,6 +101,20 @@ type rewrapJob struct {
 	stop   context.CancelFunc // nil = none was started
 	ended  chan struct{}
 	closed bool
+}
+
+// conditions say that the last rewrap of this process has left data keys under another master key.
+func (j *rewrapJob) conditions() []Condition {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := j.status
+	switch s.State {
+	case RewrapPartial, RewrapFailed, RewrapStopped:
+		return []Condition{{Name: ConditionRewrapUnfinished, Part: "keys", Severity: SeverityNotice, Since: s.Ended,
+			Reason: fmt.Sprintf("a rewrap to %s has ended %s: %d versions were moved, %d failed, %d are still under another key; GET /v1/admin/rewrap says why",
+				core.Quote(s.Key), s.State, s.Moved, s.Failed, s.Remaining)}}
+	}
+	return nil
 }
 
 // StartRewrap begins to move every data key to the current master key, in the background, and returns at once; when

@@ -3,6 +3,8 @@ package vault_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -263,6 +265,31 @@ func TestRewrapRefused(t *testing.T) {
 		}
 		if m.n > 100+40 {
 			t.Errorf("%d calls for 100 that can be moved", m.n)
+		}
+	})
+	m = &mover{fail: lost(errGone)}
+	rewrapTest(t, "IsACondition", m, func(t *testing.T, d *door, v *vault.Vault) {
+		run := func() []vault.Condition {
+			t.Helper()
+			if _, err := v.StartRewrap(t.Context(), d.admin, 1000); err != nil {
+				t.Fatal(err)
+			}
+			for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+				if s, err := v.RewrapStatus(t.Context(), d.admin); err != nil || time.Now().After(end) {
+					t.Fatal(s, err)
+				} else if s.State != vault.RewrapRunning {
+					break
+				}
+			}
+			return slices.DeleteFunc(v.Conditions(t.Context()), func(c vault.Condition) bool { return c.Name != vault.ConditionRewrapUnfinished })
+		}
+		lose(t, d, 3)
+		if got := run(); len(got) != 1 || got[0].Since.IsZero() || !strings.Contains(got[0].Reason, "has ended partial: 247 versions were moved, 3 failed, 3 are still under another key") {
+			t.Errorf("%+v", got)
+		}
+		m.fail = nil
+		if got := run(); len(got) != 0 {
+			t.Errorf("%+v", got)
 		}
 	})
 }

@@ -3,7 +3,9 @@ package exttest
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
@@ -92,5 +94,30 @@ func TestTiming(t *testing.T) {
 				t.Errorf("vault.found_%s takes %.2f times as long for one place of the difference as for another", what, r)
 			}
 		})
+	}
+}
+
+// TestFingerprintsAreComparedInConstantTime reads the sources: 32 bytes are too few for a clock to tell how they are compared.
+// A function that finds a row by a fingerprint compares the whole of it by vault.same_bytes(), and by nothing else.
+func TestFingerprintsAreComparedInConstantTime(t *testing.T) {
+	c := sharedCluster(t)
+	s := c.connect(t, c.NewDB(t).Name, vaulttest.Superuser)
+	compared := regexp.MustCompile(`\.fingerprint\s*(?:=|<|>|!=|IN\b|IS\b|LIKE\b|BETWEEN\b)|(?:=|<|>|\bFROM)\s*\w+\.fingerprint\b`)
+	found := 0
+	for _, source := range column(s, "SELECT proname || ': ' || prosrc FROM pg_proc WHERE pronamespace = 'vault'::regnamespace AND prosrc ~ 'fingerprint' ORDER BY 1") {
+		for _, line := range strings.Split(source, "\n") {
+			if compared.MatchString(line) && !strings.Contains(line, "octet_length(") {
+				t.Errorf("a fingerprint is compared otherwise: %s: %s", strings.SplitN(source, ":", 2)[0], line)
+			}
+		}
+		if strings.Contains(source, "substring(x.fingerprint, 1, 8)") {
+			found++
+			if !strings.Contains(source, "AND vault.same_bytes(x.fingerprint, ") {
+				t.Errorf("the whole fingerprint is not compared: %s", source)
+			}
+		}
+	}
+	if found != 3 {
+		t.Errorf("%d functions find rows by fingerprints", found)
 	}
 }
