@@ -102,7 +102,7 @@ func TestTiming(t *testing.T) {
 func TestFingerprintsAreComparedInConstantTime(t *testing.T) {
 	c := sharedCluster(t)
 	s := c.connect(t, c.NewDB(t).Name, vaulttest.Superuser)
-	compared := regexp.MustCompile(`\.fingerprint\s*(?:=|<|>|!=|IN\b|IS\b|LIKE\b|BETWEEN\b)|(?:=|<|>|\bFROM)\s*\w+\.fingerprint\b`)
+	compared := regexp.MustCompile(`\.fingerprint\s*(?:=|<|>|!=|IN\b|IS (?:NOT )?DISTINCT|LIKE\b|BETWEEN\b)|(?:=|<|>|\bFROM)\s*\w+\.fingerprint\b`)
 	found := 0
 	for _, source := range column(s, "SELECT proname || ': ' || prosrc FROM pg_proc WHERE pronamespace = 'vault'::regnamespace AND prosrc ~ 'fingerprint' ORDER BY 1") {
 		for _, line := range strings.Split(source, "\n") {
