@@ -53,6 +53,7 @@ BEGIN
             RAISE EXCEPTION 'the current version of secret "%" is not there', target
                 USING ERRCODE = 'data_corrupted', HINT = 'Rows were changed by hand or lost. Restore them.';
         END IF;
+        PERFORM vault.raise_deleted(target, sealed_for.version);
         RAISE EXCEPTION 'secret "%" has no version %', target, sealed_for.version
             USING ERRCODE = 'undefined_object', HINT = 'A superseded version can be read until its grace ends.';
     END IF;

@@ -434,6 +434,24 @@ END
 $$;
 COMMENT ON FUNCTION vault.read_verifiable(text) IS 'the current version and those in grace, newest first';
 
+CREATE FUNCTION vault.raise_deleted(name text, version bigint) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v vault.version_state;
+BEGIN
+    SELECT * INTO v FROM vault.version_states(raise_deleted.name) x WHERE x.version = raise_deleted.version;
+    IF v.destroyed_at IS NOT NULL THEN
+        RAISE EXCEPTION 'version % of secret "%" is destroyed', raise_deleted.version, raise_deleted.name
+            USING ERRCODE = 'undefined_object';
+    ELSIF v.deleted_at IS NOT NULL OR v.delete_at <= clock_timestamp() THEN
+        RAISE EXCEPTION 'version % of secret "%" is deleted', raise_deleted.version, raise_deleted.name
+            USING ERRCODE = 'undefined_object', HINT = 'vault.undelete_versions() takes that back.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.raise_deleted(text, bigint) IS 'raises if a version is deleted or destroyed';
+
 CREATE FUNCTION vault.raise_without_current(name text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -444,13 +462,11 @@ BEGIN
     IF s.current_version < s.first_version THEN
         RAISE EXCEPTION 'secret "%" has no version yet', s.name
             USING ERRCODE = 'undefined_object', HINT = 'vault.update_secret() stores its first value.';
-    ELSIF (SELECT w.deleted FROM vault.without_current(ARRAY[s.name]) w) THEN
-        RAISE EXCEPTION 'the current version of secret "%" is deleted', s.name
-            USING ERRCODE = 'undefined_object', HINT = 'vault.undelete_versions() takes that back, unless it is destroyed.';
     END IF;
+    PERFORM vault.raise_deleted(s.name, s.current_version);
 END
 $$;
-COMMENT ON FUNCTION vault.raise_without_current(text) IS 'raises if a secret has no current version because it has none yet, or because that is deleted';
+COMMENT ON FUNCTION vault.raise_without_current(text) IS 'raises if a secret has no current version because it has none yet, or because that is deleted or destroyed';
 
 CREATE FUNCTION vault.describe_secret(name text) RETURNS SETOF vault.secret_info
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -135,8 +135,12 @@ AS $$
                b.created_at, b.expires_at, b.expired OR coalesce(b.expires_at <= stamp, false)
         FROM back b
         RETURNING version
+    ), kept AS (  -- their time to be deleted has come, and no pass of the supervisor has been there yet
+        UPDATE vault.secret_versions v SET delete_at = NULL
+        WHERE v.secret_id = s.id AND v.version = ANY (wanted) AND v.delete_at <= stamp
+        RETURNING v.version
     )
-    SELECT array_agg(m.version ORDER BY m.version) FROM moved m
+    SELECT array_agg(m.version ORDER BY m.version) FROM (SELECT version FROM moved UNION ALL SELECT version FROM kept) m
 $$;
 COMMENT ON FUNCTION vault.undelete_versions_of(vault.secrets, bigint[], timestamptz)
     IS 'moves deleted versions of a locked secret back; returns which';
@@ -174,15 +178,17 @@ DECLARE
     v bigint;
 BEGIN
     PERFORM vault.require_writable();
-    IF cardinality(wanted) > 1000 OR array_position(wanted, NULL) IS NOT NULL THEN
-        RAISE EXCEPTION 'versions must be at most 1000 numbers' USING ERRCODE = 'invalid_parameter_value';
+    IF array_ndims(wanted) > 1 OR array_position(wanted, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION 'versions must be a list of numbers, and none of them null' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF cardinality(wanted) > 1000 THEN
+        RAISE EXCEPTION '% versions are given, limit is 1000', cardinality(wanted) USING ERRCODE = 'invalid_parameter_value';
     END IF;
     SELECT * INTO s FROM vault.secrets x WHERE x.id = change_versions.id AND x.deleted_at IS NULL FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM vault.raise_not_found(change_versions.id::text);
     END IF;
     stamp := clock_timestamp();
-    IF coalesce(cardinality(wanted), 0) = 0 THEN
+    IF wanted IS NULL THEN  -- an empty list names none: it is what a search found
         wanted := ARRAY[s.current_version];
     END IF;
     changed := CASE change_versions.action
@@ -203,7 +209,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.change_versions(uuid, bigint[], text, vault.audit_origin, uuid)
-    IS 'deletes, undeletes or destroys versions, the current one if none is named, and returns those that it changed; others are ignored';
+    IS 'deletes, undeletes or destroys versions, the current one for null, and returns those that it changed; others are ignored';
 
 CREATE FUNCTION vault.delete_due(stamp timestamptz, batch integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -45,7 +45,7 @@ var changeVersions = signed("SELECT vault.change_versions($1::uuid, $2::bigint[]
 func (d *DB) ChangeVersions(ctx context.Context, x vault.VersionsChange, by vault.Author) (vault.VersionsChanged, error) {
 	id := newChangeID()
 	right := vault.RightOf(x.Action)
-	args := []any{[16]byte(x.ID), versionNumbers(x.Versions), string(x.Action), id}
+	args := []any{[16]byte(x.ID), versionNumbers(x.Versions), string(x.Action), id} // no versions are null, which is the current one
 	changed, at, err := performAt(ctx, d, change[[]int64]{
 		secret: string(x.Name), text: notLegacy(changeVersions.by(by, right, string(x.Name), args)), refusal: refusalTo(by, right),
 		row: pgx.RowTo[[]int64],
@@ -64,10 +64,10 @@ func (d *DB) ChangeVersions(ctx context.Context, x vault.VersionsChange, by vaul
 	return out, nil
 }
 
-func versionNumbers(versions []uint64) []int64 {
-	out := make([]int64, len(versions))
-	for i, v := range versions {
-		out[i] = int64(v)
+// versionNumbers returns nil for no versions.
+func versionNumbers(versions []uint64) (out []int64) {
+	for _, v := range versions {
+		out = append(out, int64(v))
 	}
 	return out
 }
