@@ -21,7 +21,7 @@ var unclear = regexp.MustCompile(`(?i)\b(nobody|anybody|somebody|whoever|folders
 	`look(s|ed|ing)? (at|whether)|begun|any more|for ever|in vain|taken (for|to be)|seldom|anew)\b`)
 
 // notYet are documents that have not been rewritten yet. Shorten this list, never extend it.
-var notYet = regexp.MustCompile(`^docs/decisions/(012[89]|01[3-9]\d)-`)
+var notYet = regexp.MustCompile(`^docs/decisions/015[2-9]-`)
 
 // TestProse checks the prose of every Markdown document: its columns, its words, and the length of its sentences.
 func TestProse(t *testing.T) {
