@@ -53,7 +53,7 @@ SELECT make(9, repeat('n', 256));
 SELECT make(9, NULL);
 SELECT make(NULL, 'no-id', fingerprint => decode(repeat('09', 32), 'hex'));
 SELECT try(format('SELECT vault.create_token(%L, ''no-fingerprint'', NULL, NULL, ROW(''here'', ''cli:root'', NULL, NULL, NULL))', uuid(9)));
-SELECT try(format('SELECT vault.create_token(%L, ''no-origin'', %L, NULL, NULL)', uuid(9), decode(repeat('09', 32), 'hex')));
+SELECT try(format('SELECT vault.create_token(%L, ''no-origin'', %L, NULL::timestamptz, NULL::vault.audit_origin)', uuid(9), decode(repeat('09', 32), 'hex')));
 SELECT finish('old');
 SELECT finish('never');
 SELECT finish('CI');
