@@ -112,9 +112,11 @@ settings() {
 			echo "HV_VERSION=$OLD"
 			echo "HV_PORT1=0" && echo "HV_PORT2=0" && echo "HV_PORT3=0"
 			echo "VAULT_KMS_MODE=local"
-			for name in POSTGRES_PASSWORD REPLICATION_PASSWORD PATRONI_PASSWORD VAULT_PG_PASSWORD VAULT_LOCAL_MASTER_KEY; do
-				echo "$name=$(random_secret 32)"
+			# With characters that mean something in YAML, in SQL, in connection strings, and to bash.
+			for name in POSTGRES_PASSWORD REPLICATION_PASSWORD PATRONI_PASSWORD VAULT_PG_PASSWORD; do
+				echo "$name=a&b'c\\d:$(random_secret 32)"
 			done
+			echo "VAULT_LOCAL_MASTER_KEY=$(random_secret 32)"
 		} >"$WORK/env"
 	)
 	# The environment would win over the file.
