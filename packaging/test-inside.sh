@@ -151,6 +151,41 @@ opens() {
 	[ "$(psql_as -c 'SET ROLE app' -c "SELECT vault.read_secret('app/$1')")" = "value-$1" ] || fail "app/$1 reads as something else"
 }
 
+# try_settings_file: what hyperion-vault-ctl makes of a file of settings is what systemd makes of it.
+try_settings_file() {
+	local file=/etc/hyperion-vault/odd.env show=/root/show
+	step "hyperion-vault-ctl reads a file of settings as systemd does"
+	cat >"$file" <<-'END'
+		# a comment with = and '
+		; another \
+		VAULT_A=of the comment
+		VAULT_B=10.0.0.1, 10.0.0.2
+		VAULT_C = between spaces
+		VAULT_D='single $HOME "x"'
+		VAULT_E="double \"q\" \$HOME \n `id`"
+		VAULT_F=$(touch /root/ran) `touch /root/ran` $HOME ; touch /root/ran
+		VAULT_G=back\slash and\
+		 continued
+		VAULT_H="two" 'parts' and a tail
+		VAULT_I=it's
+		export VAULT_J=x
+		VAULT_K=
+		no setting
+		VAULT_L=a#b #c
+		VAULT_M='two
+		lines'
+	END
+	mkdir -p "$show"
+	printf '#!/bin/sh\nenv -0 | grep -z "^VAULT_[A-Z]=" | sort -z | tr "\\0" "\\n"\n' >"$show/hyperion-vault-api"
+	chmod 755 "$show/hyperion-vault-api"
+	PATH=$show:$PATH hyperion-vault-ctl -i odd show 2>/root/ctl.log >/root/by-ctl || fail "hyperion-vault-ctl: $(cat /root/ctl.log)"
+	systemd-run --quiet --wait --pipe -p EnvironmentFile=$file "$show/hyperion-vault-api" >/root/by-systemd || fail "systemd-run"
+	present /root/by-systemd
+	diff /root/by-systemd /root/by-ctl || fail "systemd reads the file otherwise"
+	absent /root/ran
+	rm -r "$file" "$show"
+}
+
 # reads STATUS: of a read over REST, soon; a reload may still be under way.
 reads() {
 	local got
@@ -264,6 +299,7 @@ use_upgraded() {
 	hyperion-vault-ctl check
 	opens one
 	use two
+	try_settings_file
 	step "remove stops it"
 	refused "cannot drop extension hyperion_vault: it holds secrets" psql_as -c 'DROP EXTENSION hyperion_vault'
 	rm -f /usr/sbin/policy-rc.d # it would keep the package from stopping its service
