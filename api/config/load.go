@@ -220,6 +220,9 @@ func (l *loader) warnUnknown() {
 	}
 }
 
+// IsSetting reports whether the program knows a variable of the name.
+func IsSetting(name string) bool { return knownNames()[name] }
+
 func (l *loader) fail(name, format string, args ...any) {
 	l.problems = append(l.problems, Problem{Name: name, Text: fmt.Sprintf(format, args...)})
 }

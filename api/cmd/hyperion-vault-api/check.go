@@ -29,6 +29,9 @@ func newCheckCommand(p program) *cobra.Command {
 
 func (p program) check(ctx context.Context, o nodecheck.Options) error {
 	found := nodecheck.Run(ctx, p.environ, o)
+	for _, w := range found.Warnings {
+		fmt.Fprintln(p.out, "warning:", w)
+	}
 	for _, note := range found.Notes {
 		fmt.Fprintln(p.out, "not checked:", note)
 	}

@@ -39,6 +39,8 @@ type Report struct {
 	Findings []Finding
 	// Notes are what could not be checked, and why.
 	Notes []string
+	// Warnings are variables that look like settings and are none.
+	Warnings []string
 }
 
 // node is what the parts of a check share.
@@ -68,10 +70,17 @@ var parts = []part{
 // Run checks the node for which environ has the settings.
 func Run(ctx context.Context, environ func() []string, o Options) Report {
 	var found Report
-	cfg, _, err := config.Load(environ)
+	cfg, warnings, err := config.Load(environ)
 	partial := err != nil
 	if partial {
 		found = settingsReport(err, o)
+	}
+	for _, w := range warnings {
+		if !config.IsSetting(w.Name) {
+			found.Warnings = append(found.Warnings, w.Text)
+		}
+	}
+	if partial {
 		if cfg, _, err = config.LoadStore(environ); err != nil {
 			return found
 		}
@@ -130,7 +139,10 @@ func finding(what string, fix ...string) Report {
 }
 
 func (r Report) and(more Report) Report {
-	return Report{Findings: append(r.Findings, more.Findings...), Notes: append(r.Notes, more.Notes...)}
+	return Report{
+		Findings: append(r.Findings, more.Findings...), Notes: append(r.Notes, more.Notes...),
+		Warnings: append(r.Warnings, more.Warnings...),
+	}
 }
 
 // settingsReport makes a finding of each mistake in the settings.

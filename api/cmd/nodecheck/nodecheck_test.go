@@ -492,6 +492,18 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%q", f)
 		}
 	})
+	t.Run("WarnUnknown", func(t *testing.T) {
+		for _, more := range []string{"VAULT_LSN_WAIT_MS=soon", "VAULT_LSN_WAIT_MS=5"} {
+			r := n.check("VAULT_KMS_MOD=CANARY", more)
+			if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "VAULT_KMS_MOD is not a setting") ||
+				!strings.Contains(r.Warnings[0], "VAULT_KMS_MODE") || strings.Contains(r.Warnings[0], "CANARY") {
+				t.Errorf("%s: %q", more, r.Warnings)
+			}
+		}
+		if r := n.check(); len(r.Warnings) != 0 {
+			t.Errorf("%q", r.Warnings)
+		}
+	})
 	t.Run("ErrNoDatabaseSettings", func(t *testing.T) {
 		if f := find("VAULT_PG_PORT=none"); len(f) != 1 {
 			t.Errorf("%q", f)
