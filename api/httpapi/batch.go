@@ -7,6 +7,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/hyperiondb/hyperion-vault/api/jsonscan"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
@@ -84,15 +85,15 @@ func decodeNames(body []byte) ([]string, error) {
 		return nil, core.Errorf(core.Invalid, "names must be an array of 1 to %d strings", vault.MaxBatch)
 	}
 	var names []string
-	s := scanner{text: raw[1:]}
-	for s.element() {
-		name, err := unquote(s.value())
-		if err != nil || len(names) == vault.MaxBatch {
-			return nil, core.Errorf(core.Invalid, "names must be an array of 1 to %d strings", vault.MaxBatch)
+	err = jsonscan.Elements(raw, func(element []byte) error {
+		name, err := jsonscan.Unquote(element)
+		if len(names) == vault.MaxBatch {
+			err = core.Errorf(core.Invalid, "too many")
 		}
 		names = append(names, string(name))
-	}
-	if len(names) == 0 {
+		return err
+	})
+	if err != nil || len(names) == 0 {
 		return nil, core.Errorf(core.Invalid, "names must be an array of 1 to %d strings", vault.MaxBatch)
 	}
 	return names, nil

@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/hyperiondb/hyperion-vault/api/jsonscan"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -142,7 +143,7 @@ func checkNames(t *testing.T, body []byte) {
 func checkString(t *testing.T, raw []byte, want any) {
 	t.Helper()
 	s, isString := want.(string)
-	got, err := unquote(raw)
+	got, err := jsonscan.Unquote(raw)
 	if err != nil {
 		if isString && !strings.ContainsRune(s, utf8.RuneError) {
 			t.Fatalf("%q is refused: %v", raw, err)
@@ -153,7 +154,7 @@ func checkString(t *testing.T, raw []byte, want any) {
 		t.Fatalf("%q became %q, want %q", raw, got, want)
 	}
 	var back string
-	if err := json.Unmarshal(appendQuoted(nil, got), &back); err != nil || back != s {
+	if err := json.Unmarshal(jsonscan.AppendQuoted(nil, got), &back); err != nil || back != s {
 		t.Fatalf("%q does not come back: %q, %v", got, back, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -236,7 +237,7 @@ func query(r *http.Request, known ...string) (url.Values, error) {
 		return nil, core.Errorf(core.Invalid, "the query cannot be read")
 	}
 	for k, v := range q {
-		if !isKnown(known, k) {
+		if !slices.Contains(known, k) {
 			return nil, core.Errorf(core.Invalid, "unknown query parameter %s", core.Quote(k))
 		}
 		if len(v) != 1 {

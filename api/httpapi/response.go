@@ -10,6 +10,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/hyperiondb/hyperion-vault/api/jsonscan"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
@@ -136,18 +137,18 @@ func (s *server) answerValue(c *gin.Context, v vault.Value) {
 func valueRoom(v *vault.Value) int {
 	const fields = len(`{"name":,"kind":,"content_type":,"version":,"current_version":,"created_at":"","expires_at":"","value_base64":""}`)
 	n := fields + 2*len("18446744073709551615") + 2*len(time.RFC3339Nano)
-	n += quotedLen(string(v.Name)) + quotedLen(string(v.Kind)) + quotedLen(string(v.ContentType))
+	n += jsonscan.QuotedLen(string(v.Name)) + jsonscan.QuotedLen(string(v.Kind)) + jsonscan.QuotedLen(string(v.ContentType))
 	if v.ContentType.IsText() && utf8.Valid(v.Plain) {
-		return n + quotedLen(v.Plain)
+		return n + jsonscan.QuotedLen(v.Plain)
 	}
 	return n + base64.StdEncoding.EncodedLen(len(v.Plain))
 }
 
 // appendValue appends a value as a JSON object. By hand: an encoder would leave copies of the value.
 func appendValue(dst []byte, v *vault.Value) []byte {
-	dst = appendQuoted(append(dst, `{"name":`...), string(v.Name))
-	dst = appendQuoted(append(dst, `,"kind":`...), string(v.Kind))
-	dst = appendQuoted(append(dst, `,"content_type":`...), string(v.ContentType))
+	dst = jsonscan.AppendQuoted(append(dst, `{"name":`...), string(v.Name))
+	dst = jsonscan.AppendQuoted(append(dst, `,"kind":`...), string(v.Kind))
+	dst = jsonscan.AppendQuoted(append(dst, `,"content_type":`...), string(v.ContentType))
 	dst = strconv.AppendUint(append(dst, `,"version":`...), v.Version, 10)
 	dst = strconv.AppendUint(append(dst, `,"current_version":`...), v.CurrentVersion, 10)
 	dst = appendTime(append(dst, `,"created_at":`...), v.CreatedAt)
@@ -155,7 +156,7 @@ func appendValue(dst []byte, v *vault.Value) []byte {
 		dst = appendTime(append(dst, `,"expires_at":`...), v.ExpiresAt)
 	}
 	if v.ContentType.IsText() && utf8.Valid(v.Plain) {
-		dst = appendQuoted(append(dst, `,"value":`...), v.Plain)
+		dst = jsonscan.AppendQuoted(append(dst, `,"value":`...), v.Plain)
 	} else {
 		dst = append(dst, `,"value_base64":"`...)
 		dst = base64.StdEncoding.AppendEncode(dst, v.Plain)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/hyperiondb/hyperion-vault/api/jsonscan"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
@@ -155,13 +156,7 @@ func (o object) each(field string, f func(raw []byte) error) error {
 	if raw[0] != '[' {
 		return core.Errorf(core.Invalid, "%s must be an array", field)
 	}
-	s := scanner{text: raw[1:]}
-	for s.element() {
-		if err := f(s.value()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return jsonscan.Elements(raw, f)
 }
 
 // texts reads an array of strings; nil when it is not there.
@@ -170,7 +165,7 @@ func (o object) texts(field string) (out []string, err error) {
 		out = []string{}
 	}
 	err = o.each(field, func(raw []byte) error {
-		text, err := unquote(raw)
+		text, err := jsonscan.Unquote(raw)
 		if err != nil {
 			return core.Errorf(core.Invalid, "%s must be an array of strings", field)
 		}

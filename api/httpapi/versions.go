@@ -6,6 +6,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/hyperiondb/hyperion-vault/api/jsonscan"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
@@ -74,15 +75,18 @@ func decodeVersions(body []byte) (out []uint64, err error) {
 	if raw[0] != '[' {
 		return nil, errVersions()
 	}
-	scan := scanner{text: raw, at: 1}
-	for scan.element() {
-		n, err := parseVersion(string(scan.value()))
+	err = jsonscan.Elements(raw, func(element []byte) error {
+		n, err := parseVersion(string(element))
 		if err != nil {
-			return nil, errVersions()
+			return errVersions()
 		}
 		if out = append(out, n); len(out) > vault.MaxVersionsPerChange {
-			return nil, core.Errorf(core.Invalid, "versions has more than %d numbers", vault.MaxVersionsPerChange)
+			return core.Errorf(core.Invalid, "versions has more than %d numbers", vault.MaxVersionsPerChange)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(out) == 0 {
 		return nil, errVersions()
