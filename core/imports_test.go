@@ -51,7 +51,7 @@ var environmentReaders = []string{
 }
 
 // apiPeers meet in api/vault and never import each other.
-var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit", "api/certificate", "api/login"}
+var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/agent", "api/audit", "api/certificate", "api/login", "api/vaultapi"}
 
 // testFolders hold what only tests, and bench, use.
 var testFolders = []string{module + "/api/pgtest", module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/bench"}
@@ -107,6 +107,8 @@ func importProblem(f source, imp string) string {
 		return "gin only in api/httpapi"
 	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/pgcluster", "api/pgtest", "api/vaulttest", "bench"):
 		return "pgx only in api/store, api/pgcluster and the harness of tests"
+	case f.in("api/exchange", "api/jsonscan") && under(imp, module+"/api") && imp != module+"/api/vault":
+		return "transports share it, so it knows none of them"
 	case f.in("api/pgcluster", "api/backoff") && under(imp, module+"/api") && !under(imp, module+"/api/backoff"):
 		return "it knows nothing of secrets"
 	case underAny(imp, "github.com/coreos/go-oidc", "github.com/go-jose") && !f.in("api/login"):
@@ -251,6 +253,10 @@ func TestImportRulesFind(t *testing.T) {
 		file("api/store/store.go", module+"/api/kms"),
 		file("api/kms/local/local.go", module+"/api/audit"),
 		file("api/httpapi/server.go", module+"/api/store"),
+		file("api/httpapi/server.go", module+"/api/vaultapi"),
+		file("api/vaultapi/api.go", module+"/api/httpapi"),
+		file("api/vaultapi/api.go", "github.com/gin-gonic/gin"),
+		file("api/exchange/exchange.go", module+"/api/httpapi"),
 		file("api/agent/agent.go", module+"/api/audit"),
 		file("api/vault/vault.go", "github.com/gin-gonic/gin"),
 		file("api/httpapi/server.go", "github.com/jackc/pgx/v5/pgconn"),
@@ -290,6 +296,7 @@ func TestImportRulesFind(t *testing.T) {
 		use("api/pgtest/env.go", "os.Getenv"),
 		file("api/vaulttest/db.go", module+"/api/pgtest"),
 		file("api/store/config.go", module+"/api/pgcluster"),
+		file("api/vaultapi/api.go", "net/http", module+"/api/exchange", module+"/api/vault"),
 		file("api/pgcluster/pool.go", "github.com/jackc/pgx/v5", module+"/api/backoff", module+"/core"),
 		file("api/vaulttest/db.go", "testing", "os", "github.com/jackc/pgx/v5", module+"/api/store"),
 		file("api/cmd/hyperion-vault-api/main.go", "os", module+"/api/store", module+"/api/httpapi"),

@@ -103,6 +103,10 @@ func checkContentType(h http.Header) error {
 			return nil
 		}
 	}
+	return errMediaType()
+}
+
+func errMediaType() error {
 	return &transportError{status: http.StatusUnsupportedMediaType, code: "unsupported_media_type",
 		cause: core.Errorf(core.Invalid, "the body must be application/json, unencoded")}
 }

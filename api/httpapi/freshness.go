@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"net/http"
+
 	"github.com/gin-gonic/gin"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -10,6 +12,9 @@ import (
 const (
 	headerLSN         = "Vault-Lsn"
 	headerConsistency = "Vault-Read-Consistency"
+	// Vault's own names for the same.
+	headerIndex        = "X-Vault-Index"
+	headerInconsistent = "X-Vault-Inconsistent"
 )
 
 // readerOf returns the caller with the freshness that the request's headers ask of what it reads.
@@ -34,13 +39,35 @@ func (s *server) readerOf(c *gin.Context) (vault.Caller, error) {
 		}
 		f.Position = p
 	}
+	if err := addIndex(h, &f); err != nil {
+		return caller, err
+	}
 	caller.Freshness = f
 	return caller, nil
+}
+
+// addIndex reads the same demand as clients of Vault make it. They collect positions, and may send several: all must have
+// been replayed.
+func addIndex(h http.Header, f *vault.Freshness) error {
+	for _, v := range h.Values(headerIndex) {
+		p, err := core.ParsePosition(v)
+		if err != nil {
+			return core.Errorf(core.Invalid, "%s must be an index as a change answers it", headerIndex)
+		}
+		if p.Timeline > f.Position.Timeline || p.Timeline == f.Position.Timeline && p.LSN > f.Position.LSN {
+			f.Position = p
+		}
+	}
+	if f.Position != (core.Position{}) && h.Get(headerInconsistent) == "forward-active-node" {
+		f.Primary = true
+	}
+	return nil
 }
 
 // setPosition tells the client of a change what to send with a read that must see it.
 func setPosition(c *gin.Context, p core.Position) {
 	if p != (core.Position{}) {
 		c.Writer.Header().Set(headerLSN, p.String())
+		c.Writer.Header().Set(headerIndex, p.String())
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/hyperiondb/hyperion-vault/api/exchange"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -27,6 +28,8 @@ type state struct {
 	caller    vault.Caller
 	unbounded context.Context // ends with the client, without the deadline
 	tokenErr  error           // why it is not clear which token was presented
+	// other is the request if it belongs to the other protocol; nil = it does not.
+	other *exchange.Exchange
 }
 
 // Headers of every answer, shared by all: nobody writes to what they hold.
@@ -46,7 +49,9 @@ func (s *server) begin(c *gin.Context) {
 	}
 	var tokenErr error
 	caller.Bearer, tokenErr = presented(c.Request.Header)
-	c.Set(keyState, &state{caller: caller, unbounded: c.Request.Context(), tokenErr: tokenErr})
+	st := &state{caller: caller, unbounded: c.Request.Context(), tokenErr: tokenErr}
+	c.Set(keyState, st)
+	st.other = s.otherOf(c)
 	h := c.Writer.Header()
 	h[headerRequestID] = []string{caller.RequestID}
 	h["X-Content-Type-Options"] = nosniff
@@ -62,8 +67,7 @@ func (s *server) begin(c *gin.Context) {
 	s.Meter.Begin()
 	defer func() {
 		took := time.Since(start)
-		route, _ := templateOf(c)
-		s.Meter.End(c.Request.Method, route, c.Writer.Status(), took)
+		s.Meter.End(c.Request.Method, routeOf(c).template, c.Writer.Status(), took)
 		s.logAccess(c, &caller, took)
 	}()
 	defer s.vouchFor(c)
@@ -72,6 +76,9 @@ func (s *server) begin(c *gin.Context) {
 
 // vouchFor keeps the connection of a request that was let in, whatever came of it, from being taken for a stranger's.
 func (s *server) vouchFor(c *gin.Context) {
+	if x := stateOf(c).other; x != nil && x.Public {
+		return
+	}
 	if s.letIn(c.FullPath(), c.Writer.Status()) {
 		vouch(c.Request.Context())
 	}
@@ -169,12 +176,12 @@ func (s *server) logAccess(c *gin.Context, caller *vault.Caller, took time.Durat
 		return
 	}
 	attrs := [...]slog.Attr{
-		slog.String("method", c.Request.Method), slog.String("route", c.FullPath()), slog.Int("status", c.Writer.Status()),
+		slog.String("method", c.Request.Method), slog.String("route", pathOf(c)), slog.Int("status", c.Writer.Status()),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
 		slog.String("client_ip", caller.Addr.String()), slog.String("request_id", caller.RequestID), {},
 	}
 	n := len(attrs) - 1
-	if name, err := core.ParseName(nameOf(c)); err == nil {
+	if name, err := core.ParseName(routeName(c)); err == nil {
 		attrs[n] = slog.String("secret", string(name))
 		n++
 	}
@@ -203,12 +210,20 @@ func (s *server) recover(c *gin.Context) {
 }
 
 func (s *server) noRoute(c *gin.Context) {
+	if stateOf(c).other != nil {
+		s.serveOther(c)
+		return
+	}
 	s.fail(c, &transportError{status: http.StatusNotFound, code: string(core.NotFound),
 		cause: core.Errorf(core.NotFound, "no such path")})
 }
 
 // noMethod answers after gin has set Allow.
 func (s *server) noMethod(c *gin.Context) {
+	if stateOf(c).other != nil {
+		s.serveOther(c)
+		return
+	}
 	s.fail(c, methodNotAllowed())
 }
 

@@ -102,6 +102,11 @@ func retryAfter(err error) string {
 
 // fail answers err.
 func (s *server) fail(c *gin.Context, err error) {
+	if x := stateOf(c).other; x != nil {
+		s.Protocol.Fail(x, err)
+		c.Abort()
+		return
+	}
 	p := s.problemOf(c, err)
 	h := c.Writer.Header()
 	h.Set("Content-Type", "application/problem+json")

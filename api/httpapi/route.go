@@ -25,6 +25,9 @@ type route struct {
 
 // routeOf finds the route by what gin matched.
 func routeOf(c *gin.Context) route {
+	if x := stateOf(c).other; x != nil {
+		return route{template: x.Route.Template, action: x.Route.Action, name: x.Route.Name}
+	}
 	template, suffix := templateOf(c)
 	method := c.Request.Method
 	if method == http.MethodHead {

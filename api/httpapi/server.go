@@ -9,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/hyperiondb/hyperion-vault/api/exchange"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -37,6 +38,9 @@ type Config struct {
 	Warnings []Warning // what the status says of this node's settings
 	// AnonymousWarning, if set, is what the status says while callers without a token may read every secret.
 	AnonymousWarning func() *Warning
+
+	// Protocol is served beside the routes of this package; nil = none is.
+	Protocol exchange.Protocol
 
 	Changed    *Bell           // rung when a secret may have changed; nil = never
 	Closing    <-chan struct{} // ends the event streams when it is closed; nil = never
@@ -157,6 +161,7 @@ func (s *server) routes(e *gin.Engine) {
 	e.DELETE("/v1/grants", s.patient, s.revoke)
 	get("/v1/access", s.explainAccess)
 	s.loginRoutes(e)
+	s.protocolRoutes(e)
 }
 
 // ServerConfig is what NewServer needs. Handler and Addr are required.

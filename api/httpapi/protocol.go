@@ -1,0 +1,96 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/api/exchange"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+// protocolMethods are the methods that the other protocol gets. It refuses those that it has no use for in its own words.
+var protocolMethods = []string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "LIST", "SCAN", "OPTIONS"}
+
+// protocolRoutes hands every path of the other protocol to it.
+func (s *server) protocolRoutes(e *gin.Engine) {
+	if s.Protocol == nil {
+		return
+	}
+	for _, prefix := range s.Protocol.Prefixes() {
+		for _, method := range protocolMethods {
+			e.Handle(method, prefix+"*path", s.serveOther)
+		}
+	}
+}
+
+// otherOf returns the request as the other protocol sees it, nil if it does not belong to it.
+func (s *server) otherOf(c *gin.Context) *exchange.Exchange {
+	if s.Protocol == nil || !s.isOther(c) {
+		return nil
+	}
+	x := &exchange.Exchange{
+		Writer: c.Writer, Request: c.Request, Caller: callerOf(c), Route: s.Protocol.Route(c.Request),
+		Reader: func() (vault.Caller, error) { return s.readerOf(c) },
+		Judge:  func(err error) exchange.Problem { return s.judge(c, err) },
+	}
+	x.ReadBody = func(limit int64) ([]byte, error) {
+		if enc := c.Request.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
+			return nil, errMediaType()
+		}
+		return s.readBody(c, x.Route.Action, limit)
+	}
+	return x
+}
+
+func (s *server) isOther(c *gin.Context) bool {
+	path := c.Request.URL.Path
+	for _, prefix := range s.Protocol.Prefixes() {
+		if strings.HasPrefix(path, prefix) {
+			return true
+		}
+	}
+	return c.FullPath() == "" && strings.HasPrefix(path, "/v1/") && s.Protocol.IsClient(c.Request)
+}
+
+// serveOther has the other protocol answer. What may be a change gets the deadline of one.
+func (s *server) serveOther(c *gin.Context) {
+	switch c.Request.Method {
+	case http.MethodGet, http.MethodHead, "LIST":
+	default:
+		defer s.extend(c)()
+	}
+	x := stateOf(c).other
+	x.Request = c.Request
+	s.Protocol.Serve(x)
+}
+
+// judge logs an error as fail does, and returns what the other protocol tells its client.
+func (s *server) judge(c *gin.Context, err error) exchange.Problem {
+	p := s.problemOf(c, err)
+	out := exchange.Problem{Status: p.Status, Code: p.Code, Text: p.Detail}
+	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
+		out.RetryAfter = retryAfter(err)
+	}
+	if refusedUs(err) {
+		out.Status = http.StatusInternalServerError // the client has the right
+	}
+	return out
+}
+
+// pathOf is what the access log calls the route.
+func pathOf(c *gin.Context) string {
+	if x := stateOf(c).other; x != nil {
+		return x.Route.Template
+	}
+	return c.FullPath()
+}
+
+// routeName returns the name of the secret in the path, unchecked; "" where there is none.
+func routeName(c *gin.Context) string {
+	if x := stateOf(c).other; x != nil {
+		return x.Route.Name
+	}
+	return nameOf(c)
+}
