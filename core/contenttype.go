@@ -117,10 +117,11 @@ func (ct ContentType) base() string {
 // IsText reports whether values of this type are text: text/*, application/json
 // and every +json type.
 func (ct ContentType) IsText() bool {
-	return strings.HasPrefix(ct.base(), "text/") || ct.isJSON()
+	return strings.HasPrefix(ct.base(), "text/") || ct.IsJSON()
 }
 
-func (ct ContentType) isJSON() bool {
+// IsJSON reports whether values of this type are JSON documents: application/json and every +json type.
+func (ct ContentType) IsJSON() bool {
 	base := ct.base()
 	return base == string(JSON) || strings.HasSuffix(base, "+json")
 }
@@ -146,7 +147,7 @@ func (ct ContentType) CheckValue(value []byte, limit int) error {
 		return Errorf(Invalid, "value is not valid UTF-8, which content type %s needs", Quote(ct.base()))
 	case bytes.IndexByte(value, 0) >= 0:
 		return Errorf(Invalid, "value has a zero byte, which content type %s does not allow", Quote(ct.base()))
-	case ct.isJSON() && !json.Valid(value):
+	case ct.IsJSON() && !json.Valid(value):
 		return Errorf(Invalid, "value is not one valid JSON document, which content type %s needs", Quote(ct.base()))
 	}
 	return nil
