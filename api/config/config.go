@@ -49,6 +49,9 @@ type Config struct {
 	// Quota bounds what one principal may do. At first only wrong candidates of Verify are bounded.
 	Quota quota.Limits
 
+	// KVMount is where clients of Vault find the secrets: /v1/KVMount/. "" = their protocol is not served.
+	KVMount string
+
 	Postgres Postgres
 	KMS      KMS
 	Agent    Agent
@@ -144,7 +147,7 @@ type Audit struct {
 // key, so it does not pass Load's checks as it is.
 func Default() Config {
 	return Config{
-		Listen: []Address{{HostPort: "0.0.0.0:8200"}}, bare: []bool{true}, AnonymousRead: true,
+		Listen: []Address{{HostPort: "0.0.0.0:8200"}}, bare: []bool{true}, AnonymousRead: true, KVMount: "secret",
 		Postgres: Postgres{
 			Hosts: []string{"127.0.0.1"}, Port: 5432, User: "vault_service", Database: "postgres",
 		},

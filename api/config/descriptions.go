@@ -36,6 +36,8 @@ var descriptions = map[string]description{
 			"VAULT_NODE_NAME and the names in VAULT_API_LISTEN."},
 	"VAULT_METRICS_ALLOWED_IPS": {group: groupClients, note: "every address", page: "SERVER.md#metrics",
 		about: "The addresses and networks that may see /metrics and /v1/openapi.yaml."},
+	"VAULT_KV_MOUNT": {group: groupClients, def: "secret", page: "VAULT_API.md",
+		about: "Where clients of Vault and OpenBao find the secrets, below /v1/. With off their protocol is not served."},
 	"VAULT_QUOTA_READS": {group: groupClients, def: "0", page: "SERVER.md#quotas",
 		about: "The most requests of one token, or of one address without a token, that change nothing."},
 	"VAULT_QUOTA_VERIFIES": {group: groupClients, def: "30/m", page: "SERVER.md#quotas",

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,6 +69,7 @@ var settings = []setting{
 		set: setAllowedHosts},
 	{name: "VAULT_METRICS_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", reload: true, list: true,
 		set: setMetricsIPs},
+	{name: "VAULT_KV_MOUNT", want: "want 1 to 64 of a-z 0-9 . _ - that begin no other path below /v1/, or off", set: setKVMount},
 	{name: "VAULT_QUOTA_READS", want: wantRate, reload: true, set: rate(func(c *Config, r quota.Rate) { c.Quota.Reads = r })},
 	{name: "VAULT_QUOTA_VERIFIES", want: wantRate, reload: true, set: rate(func(c *Config, r quota.Rate) { c.Quota.Verifies = r })},
 	{name: "VAULT_QUOTA_CHANGES", want: wantRate, reload: true, set: rate(func(c *Config, r quota.Rate) { c.Quota.Changes = r })},
@@ -158,6 +161,22 @@ func setAllowedHosts(c *Config, v string) error {
 		}
 		c.AllowedHosts = append(c.AllowedHosts, h)
 	}
+	return nil
+}
+
+// ownPaths are what paths of the API begin with below /v1/, and what clients of Vault know as something else.
+var ownPaths = []string{"access", "admin", "audit", "auth", "batch-read", "cubbyhole", "deleted", "events", "grants", "identity",
+	"metadata", "openapi.yaml", "secrets", "status", "sys", "tokens", "versions"}
+
+var kvMount = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
+
+func setKVMount(c *Config, v string) error {
+	if v == "off" {
+		v = ""
+	} else if !kvMount.MatchString(v) || slices.Contains(ownPaths, v) {
+		return errWant
+	}
+	c.KVMount = v
 	return nil
 }
 

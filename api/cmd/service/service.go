@@ -17,12 +17,14 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/audit"
 	"github.com/hyperiondb/hyperion-vault/api/certificate"
 	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/exchange"
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
 	"github.com/hyperiondb/hyperion-vault/api/login"
 	"github.com/hyperiondb/hyperion-vault/api/metric"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/api/vaultapi"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -146,13 +148,21 @@ func (s *Service) listen(ctx context.Context) error {
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, Policy: s.policy, Warnings: warningsOf(s.cfg), AnonymousWarning: s.anonymousWarning, RequestTimeout: s.cfg.RequestTimeout,
 		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, WriteTimeout: s.cfg.WriteTimeout,
-		Meter: requests, Metrics: metric.Handler(s.sources(requests)), Changed: &s.changed, Closing: s.closing,
+		Protocol: s.protocol(), Meter: requests, Metrics: metric.Handler(s.sources(requests)), Changed: &s.changed, Closing: s.closing,
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: s.Addr(), TLS: s.tlsConfig(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
 		WriteTimeout: s.cfg.WriteTimeout, Policy: s.policy, MaxConns: s.maxConns(), Known: s.door.Allows,
 	})
 	return nil
+}
+
+// protocol is what clients of Vault are served with; nil = nothing.
+func (s *Service) protocol() exchange.Protocol {
+	if s.cfg.KVMount == "" {
+		return nil
+	}
+	return vaultapi.New(vaultapi.Config{Vault: s.door, Mount: s.cfg.KVMount, Database: s.cfg.Postgres.Database, MaxValueLen: s.cfg.MaxValueLen})
 }
 
 func (s *Service) startAgent() (err error) {

@@ -1,0 +1,52 @@
+package vaultapi
+
+import (
+	"cmp"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+type keysBody struct {
+	Keys []string `json:"keys"`
+}
+
+// list answers what is directly below a folder: names, and further folders with a final slash.
+func (a *API) list(r *request) error {
+	folder := strings.TrimSuffix(r.rest, "/")
+	if folder != "" {
+		folder += "/"
+	}
+	limit, err := limitOf(r.Request)
+	caller, ferr := r.Reader()
+	if err = cmp.Or(err, ferr); err != nil {
+		return a.reject(r, err)
+	}
+	page, err := a.vault.Folder(r.Request.Context(), caller, folder, queryValue(r.Request, "after"), limit)
+	switch {
+	case err != nil:
+		return err
+	case page.More && limit == 0:
+		return invalid("there are more than %d keys: use the parameters limit and after", vault.MaxFolderKeys)
+	case len(page.Keys) == 0:
+		return core.Errorf(core.NotFound, "nothing is there")
+	}
+	r.answerData(keysBody{Keys: page.Keys})
+	return nil
+}
+
+// limitOf returns the parameter limit of a list; 0 = none.
+func limitOf(r *http.Request) (int, error) {
+	text := queryValue(r, "limit")
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n > vault.MaxFolderKeys {
+		return 0, invalid("invalid limit: it is a whole number of at most %d", vault.MaxFolderKeys)
+	}
+	return max(n, 0), nil
+}

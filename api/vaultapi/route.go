@@ -1,0 +1,206 @@
+package vaultapi
+
+import (
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+)
+
+const (
+	root       = "/v1/"
+	methodList = "LIST"
+)
+
+// op is what a request does with its path. PUT and POST are the same, and so are LIST and GET with list=true.
+type op int
+
+const (
+	opNone op = iota
+	opRead
+	opList
+	opUpdate
+	opPatch
+	opDelete
+)
+
+// methodOf is how an operation is written in the table of routes.
+var methodOf = map[op]string{opRead: "GET", opList: "LIST", opUpdate: "PUT", opPatch: "PATCH", opDelete: "DELETE"}
+
+func operationOf(r *http.Request) op {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		if list, _ := strconv.ParseBool(queryValue(r, "list")); list {
+			return opList
+		}
+		return opRead
+	case methodList:
+		return opList
+	case http.MethodPut, http.MethodPost:
+		return opUpdate
+	case http.MethodPatch:
+		return opPatch
+	case http.MethodDelete:
+		return opDelete
+	}
+	return opNone
+}
+
+// queryValue returns a parameter of the query, "" if it is not there. Unknown parameters are ignored.
+func queryValue(r *http.Request, name string) string {
+	if r.URL.RawQuery == "" {
+		return ""
+	}
+	return r.URL.Query().Get(name)
+}
+
+// operation is one thing that can be done with a path.
+type operation struct {
+	action vault.Action // of which the door is asked first; "" = none
+	named  bool         // the rest of the path is the name of a secret
+	public bool         // needs no right
+	run    func(*API, *request) error
+}
+
+// endpoint is a path, or all paths with a common beginning.
+type endpoint struct {
+	template string
+	ops      map[op]operation
+}
+
+// kvEndpoints are the paths below the mount, by their first segment.
+func kvEndpoints() map[string]*endpoint {
+	named := func(action vault.Action, run func(*API, *request) error) operation {
+		return operation{action: action, named: true, run: run}
+	}
+	return map[string]*endpoint{
+		"data": {template: "/v1/{kv}/data/{path}", ops: map[op]operation{
+			opRead:   named(vault.ActionRead, (*API).readData),
+			opUpdate: named(vault.ActionUpdate, (*API).writeData),
+			opPatch:  named(vault.ActionUpdate, (*API).patchData),
+			opDelete: named(vault.ActionDeleteVersion, (*API).deleteLatest),
+		}},
+		"delete": {template: "/v1/{kv}/delete/{path}", ops: map[op]operation{
+			opUpdate: named(vault.ActionDeleteVersion, (*API).deleteVersions),
+		}},
+		"undelete": {template: "/v1/{kv}/undelete/{path}", ops: map[op]operation{
+			opUpdate: named(vault.ActionUndeleteVersion, (*API).undeleteVersions),
+		}},
+		"destroy": {template: "/v1/{kv}/destroy/{path}", ops: map[op]operation{
+			opUpdate: named(vault.ActionDestroyVersion, (*API).destroyVersions),
+		}},
+		"metadata": {template: "/v1/{kv}/metadata/{path}", ops: map[op]operation{
+			opRead:   named(vault.ActionDescribe, (*API).readMetadata),
+			opList:   named(vault.ActionList, (*API).list),
+			opUpdate: named(vault.ActionConfigure, (*API).writeMetadata),
+			opPatch:  named(vault.ActionConfigure, (*API).patchMetadata),
+			opDelete: named(vault.ActionDelete, (*API).deleteMetadata),
+		}},
+		"config": {template: "/v1/{kv}/config", ops: map[op]operation{
+			opRead: {action: vault.ActionList, run: (*API).readConfig},
+		}},
+	}
+}
+
+// exactEndpoints are the paths that are not below the mount, without their final slash. Those with a rest end in /*.
+func exactEndpoints() map[string]*endpoint {
+	out := map[string]*endpoint{}
+	add := func(path, template string, o op, x operation) {
+		if out[path] == nil {
+			out[path] = &endpoint{template: root + template, ops: map[op]operation{}}
+		}
+		out[path].ops[o] = x
+	}
+	open := func(path string, run func(*API, *request) error) {
+		add(path, path, opRead, operation{public: true, run: run})
+	}
+	open("sys/health", (*API).health)
+	open("sys/seal-status", (*API).sealStatus)
+	open("sys/leader", (*API).leader)
+	open("sys/init", (*API).initialized)
+	look := func(path, template string, run func(*API, *request) error) {
+		add(path, template, opRead, operation{action: vault.ActionList, run: run})
+	}
+	look("sys/mounts", "sys/mounts", (*API).mounts)
+	look("sys/mounts/*", "sys/mounts/{mount}", (*API).oneMount)
+	add("sys/internal/ui/mounts", "sys/internal/ui/mounts", opRead, operation{public: true, run: (*API).visibleMounts})
+	look("sys/internal/ui/mounts/*", "sys/internal/ui/mounts/{path}", (*API).preflight)
+	update := func(path string, action vault.Action, run func(*API, *request) error) {
+		add(path, path, opUpdate, operation{action: action, run: run})
+	}
+	update("sys/capabilities-self", vault.ActionAccess, (*API).capabilities)
+	tokenEndpoints(update, add)
+	return out
+}
+
+func tokenEndpoints(update func(string, vault.Action, func(*API, *request) error), add func(string, string, op, operation)) {
+	const token = "auth/token/"
+	add(token+"lookup-self", token+"lookup-self", opRead, operation{action: vault.ActionTokenList, run: (*API).lookupSelf})
+	update(token+"lookup-self", vault.ActionTokenList, (*API).lookupSelf)
+	update(token+"renew-self", vault.ActionTokenRenew, (*API).renewSelf)
+	update(token+"revoke-self", vault.ActionTokenRevoke, (*API).revokeSelf)
+	update(token+"create", vault.ActionTokenCreate, (*API).createToken)
+	update(token+"create-orphan", vault.ActionTokenCreate, (*API).createOrphan)
+	update(token+"lookup", vault.ActionTokenList, (*API).lookup)
+	update(token+"lookup-accessor", vault.ActionTokenList, (*API).lookupAccessor)
+	update(token+"renew", vault.ActionTokenRenew, (*API).renew)
+	update(token+"renew-accessor", vault.ActionTokenRenew, (*API).renewAccessor)
+	update(token+"revoke", vault.ActionTokenRevoke, (*API).revoke)
+	update(token+"revoke-accessor", vault.ActionTokenRevoke, (*API).revokeAccessor)
+	add(token+"accessors", token+"accessors", opList, operation{action: vault.ActionTokenList, run: (*API).accessors})
+}
+
+// find returns the endpoint of a path, nil if there is none, and what follows its fixed part.
+func (a *API) find(path string) (e *endpoint, rest string) {
+	below, ok := strings.CutPrefix(path, root)
+	if !ok {
+		return nil, ""
+	}
+	if inMount, ok := strings.CutPrefix(below, a.mount+"/"); ok {
+		first, rest, _ := strings.Cut(inMount, "/")
+		if e := a.kv[first]; e != nil && (strings.HasSuffix(e.template, "}") || rest == "") {
+			return e, rest
+		}
+		return nil, ""
+	}
+	below = strings.TrimSuffix(below, "/")
+	if e := a.exact[below]; e != nil {
+		return e, ""
+	}
+	for _, prefix := range []string{"sys/mounts/", "sys/internal/ui/mounts/"} {
+		if rest, ok := strings.CutPrefix(below, prefix); ok {
+			return a.exact[prefix+"*"], rest
+		}
+	}
+	return nil, ""
+}
+
+// Routes returns every route as method and template, in order: PUT stands for POST too, and LIST for GET with list=true.
+func (a *API) Routes() (all []string) {
+	for _, endpoints := range []map[string]*endpoint{a.exact, a.kv} {
+		for _, e := range endpoints {
+			for o := range e.ops {
+				all = append(all, methodOf[o]+" "+e.template)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// cleaned reports whether a path has no empty segments and no dots as segments, and returns the path without them, as
+// clients are redirected to it.
+func cleaned(u *url.URL) (to string, clean bool) {
+	p := path.Clean("/" + u.Path)
+	if strings.HasSuffix(u.Path, "/") && p != "/" {
+		p += "/"
+	}
+	if p == u.Path {
+		return "", true
+	}
+	return (&url.URL{Path: p, RawQuery: u.RawQuery}).String(), false
+}
