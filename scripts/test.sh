@@ -96,7 +96,7 @@ count_tests() {
 go_json() {
 	local out=$1
 	shift
-	cd "$ROOT" && HV_REQUIRE_PG=1 "$GO" test -json -count 1 -timeout 20m "$@" >"$out"
+	cd "$ROOT/${GO_DIR:-}" && HV_REQUIRE_PG=1 "$GO" test -json -count 1 -timeout 20m "$@" >"$out"
 }
 
 # events ACTION FILE: "package test" of every test that ended so.
@@ -195,6 +195,8 @@ begin integration go_json "$TMP/integration.json" -parallel 4 "${rest[@]}"
 go_tests unit -race -p 3 "${concurrent[@]}"
 finish_stage integration || show_failures "$TMP/integration.json"
 count_tests integration
+# Unmodified clients of Vault and OpenBao, which are a module of their own.
+GO_DIR=api/vaultapi/clienttest go_tests clients .
 NICE=10 begin packages packages
 # Go knows of nothing that these tests start, and would serve the result of an earlier run.
 HV_CLUSTER=1 go_tests cluster -count 1 -timeout 12m -v -run '^TestCluster$' ./api/clustertest
