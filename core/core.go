@@ -1,12 +1,12 @@
-// Package core holds the rules every part of the vault shares: what a name, a
-// pattern, a kind, a content type and a secret's id may look like, and the codes
-// an error can carry. REST, SQL and the key agent all ask these functions, so
-// that none of them accepts what another refuses.
+// Package core holds the rules that every part of the vault shares. They say what
+// a name, a pattern, a kind, a content type and a secret's id look like, and which
+// codes an error can carry. REST, SQL and the key agent all call these functions,
+// so none of them accepts what another refuses.
 //
-// The package and the folders below it compute and nothing else: no file, no
-// network, no environment, no clock of their own, no goroutine. They are safe
-// to call inside a PostgreSQL backend. All functions may be called
-// concurrently; all types are values that are safe to copy.
+// The package and the packages below it only compute. They use no file, network,
+// environment, clock or goroutine of their own, so they are safe to call inside a
+// PostgreSQL backend. All functions may be called concurrently. All types are
+// values that are safe to copy.
 package core
 
 import "strconv"
@@ -27,10 +27,10 @@ const (
 // maxQuoted is how many bytes of an input an error text repeats.
 const maxQuoted = 40
 
-// Quote returns a short, printable form of s for an error text: at most 40
-// bytes of it, in double quotes, everything but printable ASCII escaped, and
-// "..." after the quotes when something was left out. Use it for names and
-// settings; a value, token or key must never reach it.
+// Quote returns a short, printable form of s for an error text. It quotes at most
+// 40 bytes of s in double quotes and escapes everything but printable ASCII. If
+// something was left out, "..." follows the quotes. Use it for names and settings
+// only: a value, token or key must never be passed to it.
 func Quote(s string) string {
 	if len(s) > maxQuoted {
 		return strconv.QuoteToASCII(s[:maxQuoted]) + "..."

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Code says what kind of failure an error is. The text of each code is part of
-// the API: clients, SQL and the audit log see it. The empty Code means success.
+// Code is the kind of a failure. The text of each code is part of the API, because
+// clients, SQL callers and the audit log see it. The empty Code means success.
 type Code string
 
 const (
@@ -21,7 +21,8 @@ const (
 	Unauthenticated Code = "unauthenticated"
 	// Denied: the caller is known and may not do this.
 	Denied Code = "denied"
-	// TooMany: so many requests from there were refused that no more are looked at for a while.
+	// TooMany: a quota is used up, or so many requests were refused that more are
+	// rejected unchecked for a while.
 	TooMany Code = "too_many"
 	// NotFound: no such secret, version or token, or none the caller may know of.
 	NotFound Code = "not_found"
@@ -29,12 +30,12 @@ const (
 	Exists Code = "exists"
 	// Stale: the version the caller wanted to replace is not the current one.
 	Stale Code = "stale"
-	// Unavailable: something the operation needs is away; the only code worth a
-	// retry.
+	// Unavailable: something that the operation needs is away. Only this code is
+	// worth a retry.
 	Unavailable Code = "unavailable"
 	// Corrupt: stored data is not what was written.
 	Corrupt Code = "corrupt"
-	// Internal: everything else; only the operator sees the reason.
+	// Internal: everything else. Only the operator sees the reason.
 	Internal Code = "internal"
 )
 
@@ -51,14 +52,14 @@ const (
 	canceledMessage = "the operation was canceled or ran out of time"
 )
 
-// Error is the one error type of the vault. Its text never holds a value, a
-// token or a key: whoever makes one sees to that.
+// Error is the one error type of the vault. Code that makes an Error must not put
+// a value, a token or a key into its text.
 type Error struct {
-	// Code is what the caller branches on. Empty counts as Internal.
+	// Code is what the caller branches on. An empty Code counts as Internal.
 	Code Code
 	// Msg says what is wrong. A client may see it (see MessageOf).
 	Msg string
-	// Err is the cause, for the operator's log only. May be nil.
+	// Err is the cause. It goes to the operator's log only, and may be nil.
 	Err error
 
 	recovered bool // made by Recovered
@@ -76,8 +77,8 @@ func Wrap(code Code, err error, format string, args ...any) *Error {
 	return &Error{Code: code, Msg: fmt.Sprintf(format, args...), Err: err}
 }
 
-// Error returns message and cause, for the operator, and nothing twice: a message that the cause has already, be it from
-// an error that was wrapped with the same text before, is left out. Clients get MessageOf.
+// Error returns the message and the cause, for the operator. It leaves out a message that the cause already contains, so
+// that wrapping with the same text twice repeats nothing. Clients get MessageOf.
 func (e *Error) Error() string {
 	switch {
 	case e == nil:
@@ -111,9 +112,9 @@ func (e *Error) code() Code {
 	return e.Code
 }
 
-// CodeOf returns the code of err: empty for nil, that of the outermost *Error in
-// its chain, Unavailable for a context that was canceled or ran out of time, and
-// Internal for anything else.
+// CodeOf returns the code of err. It is empty for nil. Otherwise it is the code of
+// the outermost *Error in the chain, Unavailable for a context that was canceled or
+// ran out of time, and Internal for anything else.
 func CodeOf(err error) Code {
 	if err == nil {
 		return ""
@@ -127,9 +128,9 @@ func CodeOf(err error) Code {
 	return Internal
 }
 
-// MessageOf returns the text about err that a client may see: empty for nil, the
-// message of the outermost *Error in its chain, and a constant text when the
-// code is Internal or there is no *Error. It never includes a cause.
+// MessageOf returns the text about err that a client may see. It is empty for nil,
+// and otherwise the message of the outermost *Error in the chain. It is a constant
+// text when the code is Internal or there is no *Error. It never includes a cause.
 func MessageOf(err error) string {
 	if err == nil {
 		return ""

@@ -10,8 +10,8 @@ const (
 	Automatic Kind = "automatic"
 )
 
-// ParseKind returns s as a Kind, or an Invalid error. The empty text is refused:
-// a default is for whoever reads the request to choose.
+// ParseKind returns s as a Kind, or an Invalid error. The empty text is refused,
+// because the code that reads a request chooses the default.
 func ParseKind(s string) (Kind, error) {
 	switch k := Kind(s); k {
 	case Manual, Automatic:

@@ -5,14 +5,15 @@ import (
 	"unicode/utf8"
 )
 
-// Name is the name of a secret: 1 to 255 bytes, segments of A-Z a-z 0-9 . _ -
-// joined by single slashes, no segment "." or "..". So a name has one spelling,
-// is safe in a URL path and never climbs out of a prefix. The zero Name is not
-// a name.
+// Name is the name of a secret. It has 1 to 255 bytes. Its segments consist of
+// A-Z a-z 0-9 . _ - and are joined by single slashes; no segment is "." or "..".
+// So a name has one spelling, is safe in a URL path and never leaves a prefix.
+// The zero Name is not a name.
 type Name string
 
-// ParseName returns s as a Name, or an Invalid error that says what is wrong and
-// quotes at most a short escaped part of s. Names are not secret.
+// ParseName returns s as a Name, or an Invalid error that says what is wrong. The
+// error does not quote s, because what is not a name may be a value in the wrong
+// place.
 func ParseName(s string) (Name, error) {
 	if err := checkName("name", s); err != nil {
 		return "", err
@@ -20,9 +21,9 @@ func ParseName(s string) (Name, error) {
 	return Name(s), nil
 }
 
-// ParsePrefix checks the prefix of a listing and returns it unchanged: empty
-// (every name), a name, or a name and a slash. HasPrefix says what it selects. The
-// error is Invalid.
+// ParsePrefix checks the prefix of a listing and returns it unchanged. A prefix is
+// empty (every name), a name, or a name and a slash. HasPrefix says what it
+// selects. The error is Invalid and quotes at most a short part of s.
 func ParsePrefix(s string) (string, error) {
 	if s == "" {
 		return "", nil
@@ -37,8 +38,9 @@ func ParsePrefix(s string) (string, error) {
 	return s, nil
 }
 
-// HasPrefix reports whether a prefix, as ParsePrefix accepts it, selects n: "db" is db itself and every name below it,
-// "db/" every name below it, "" every name. It compares whole segments, as Pattern does: neither selects dbx.
+// HasPrefix reports whether a prefix selects n. It expects a prefix that ParsePrefix accepts. "db" selects db itself and
+// every name below it, "db/" every name below it, and "" every name. It compares whole segments, as Pattern does, so
+// neither "db" nor "db/" selects dbx. The zero Name is never selected.
 func HasPrefix(n Name, prefix string) bool {
 	rest, ok := strings.CutPrefix(string(n), prefix)
 	switch {
@@ -50,9 +52,9 @@ func HasPrefix(n Name, prefix string) bool {
 	return rest == "" || rest[0] == '/'
 }
 
-// Pattern selects names in a grant: "*" is every name, "a/b/*" every name below
-// a/b but not a/b itself, anything else the one name it spells. The zero Pattern
-// matches nothing.
+// Pattern selects names in a grant. "*" selects every name. "a/b/*" selects every
+// name below a/b but not a/b itself. Anything else selects the one name that it
+// spells. The zero Pattern matches nothing.
 type Pattern string
 
 const (
@@ -60,8 +62,8 @@ const (
 	belowMark = "/*"
 )
 
-// ParsePattern returns s as a Pattern, or an Invalid error. A star is allowed
-// alone or as the whole last segment, nowhere else.
+// ParsePattern returns s as a Pattern, or an Invalid error that quotes at most a
+// short part of s. A star is allowed alone or as the whole last segment.
 func ParsePattern(s string) (Pattern, error) {
 	if s == anyName {
 		return Pattern(s), nil

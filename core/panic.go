@@ -15,10 +15,10 @@ var panics atomic.Uint64
 // Panics returns how many panics this process has recovered from. Safe for concurrent use.
 func Panics() uint64 { return panics.Load() }
 
-// Recovered turns what recover returned into an Internal error that says where the panic began: its type, and functions
-// with their lines, innermost first. The value and the arguments are left out, for they may hold a secret. It must be
-// called by the deferred function itself. An error that it made, raised again in another goroutine, is returned as it is
-// and not counted again.
+// Recovered turns what recover returned into an Internal error. The error names the type of the panic and up to 12
+// functions with their lines, innermost first. It leaves out the panic's value and all arguments, because they may hold a
+// secret. The deferred function itself must call it. If p is an error that Recovered made, raised
+// again in another goroutine, it is returned unchanged and not counted again. Safe for concurrent use.
 func Recovered(p any) *Error {
 	if e, again := p.(*Error); again && e.recovered {
 		return e

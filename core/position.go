@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// LSN is a place in the write-ahead log of a PostgreSQL cluster: bytes since its beginning. The zero LSN means none.
+// LSN is a position in the write-ahead log of a PostgreSQL cluster, in bytes since its beginning. The zero LSN means
+// none.
 type LSN uint64
 
-// ParseLSN reads the text form of PostgreSQL, two hexadecimal numbers of at most 32 bits as in 16/B374D848, in either
-// case of letters. Anything else, 0/0 included, is Invalid: no log has a record that ends there.
+// ParseLSN reads the text form of PostgreSQL: two hexadecimal numbers of at most 32 bits, as in 16/B374D848, in either
+// case of letters. Anything else is an Invalid error. So is 0/0, because no log has a record that ends there.
 func ParseLSN(s string) (LSN, error) {
 	high, low, ok := strings.Cut(s, "/")
 	h, herr := parseHalf(high)
@@ -27,15 +28,15 @@ func parseHalf(s string) (uint64, error) { return strconv.ParseUint(s, 16, 32) }
 // String returns the text form that PostgreSQL prints.
 func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint64(l)>>32, uint32(l)) }
 
-// Position is an LSN with the timeline it is on. Every promotion begins a timeline with a greater number, and what a
-// server wrote that was left behind shares its LSNs with other records of the timeline that the cluster went on with.
-// The zero Position means none.
+// Position is an LSN with its timeline. Every promotion starts a timeline with a greater number. A server that was left
+// behind and the new timeline of the cluster both write records at the same LSNs, so an LSN alone is ambiguous. The zero
+// Position means none.
 type Position struct {
-	Timeline uint32 // 0 = not known: before it was a part of a Position, or typed by hand
+	Timeline uint32 // 0 = not known: from a time before positions had one, or typed by hand
 	LSN      LSN
 }
 
-// ParsePosition reads what String returns. Anything else is Invalid.
+// ParsePosition reads what String returns. Anything else is an Invalid error.
 func ParsePosition(s string) (p Position, err error) {
 	timeline, lsn, ok := strings.Cut(s, "-")
 	if !ok {

@@ -5,15 +5,14 @@ import (
 	"io"
 )
 
-// SecretID identifies a secret for its whole life, whatever its name. It is a
-// UUID's 16 bytes. The zero SecretID means "none"; nothing is ever sealed under
-// it.
+// SecretID identifies a secret for its whole life, whatever its name. It is the 16
+// bytes of a UUID. The zero SecretID means "none", and no value is sealed under it.
 type SecretID [16]byte
 
 const uuidLen = 36
 
-// NewSecretID returns a random (version 4) id made of 16 bytes from rand. It
-// fails, with code Internal, only when rand does.
+// NewSecretID returns a random (version 4) id made of 16 bytes from rand. It fails
+// only when rand does, with code Internal, and then returns the zero SecretID.
 func NewSecretID(rand io.Reader) (SecretID, error) {
 	var id SecretID
 	if _, err := io.ReadFull(rand, id[:]); err != nil {
@@ -24,9 +23,8 @@ func NewSecretID(rand io.Reader) (SecretID, error) {
 	return id, nil
 }
 
-// ParseSecretID returns the id that s spells. Only the canonical text is
-// accepted, lower case with dashes, so that one id has one spelling. The error is
-// Invalid.
+// ParseSecretID returns the id that s spells. It accepts only the canonical text,
+// in lower case with dashes, so that one id has one spelling. The error is Invalid.
 func ParseSecretID(s string) (SecretID, error) {
 	var id SecretID
 	if len(s) == uuidLen {

@@ -1,7 +1,7 @@
 // Package allowlist decides which client addresses may read secrets.
 //
-// It fails closed: an empty list, an address that cannot be told, an address with
-// a zone and a list with any mistake in it allow nothing.
+// It fails closed. An empty list allows nothing, and neither does a list with a
+// mistake in it. An unknown address and an address with a zone are never allowed.
 package allowlist
 
 import (
@@ -12,18 +12,18 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// List is a set of IPv4 and IPv6 addresses and networks. The zero List allows
-// nobody. A List never changes and may be used concurrently.
+// List is a set of IPv4 and IPv6 addresses and networks. The zero List allows no
+// address. A List never changes and may be used concurrently.
 type List struct {
 	prefixes []netip.Prefix
 }
 
 // Parse reads a comma-separated list of addresses ("10.0.0.7", "::1") and
-// networks ("10.0.0.0/8"). Spaces around entries are ignored; the empty text is
-// the zero List. Refused, each with its own reason: empty entries, zones, host
-// bits outside the mask, IPv4 written inside IPv6, and whatever else is not an
-// address. The error is Invalid, reports every wrong entry at once and comes with
-// the zero List.
+// networks ("10.0.0.0/8"). It ignores spaces around entries. The empty text is the
+// zero List. It refuses empty entries, zones, host bits outside the mask, IPv4
+// written inside IPv6, and everything else that is not an address. The error is
+// Invalid, reports every wrong entry at once with its reason, and comes with the
+// zero List.
 func Parse(s string) (List, error) {
 	if strings.TrimSpace(s) == "" {
 		return List{}, nil
@@ -72,10 +72,10 @@ func parseEntry(s string) (p netip.Prefix, problem string) {
 }
 
 // Allows reports whether addr is in the list. An IPv4 address inside IPv6
-// (::ffff:10.0.0.7) counts as the IPv4 address it is. The zero Addr and
-// addresses with a zone are never allowed.
+// (::ffff:10.0.0.7) counts as its IPv4 address. The zero Addr and addresses with a
+// zone are never allowed.
 func (l List) Allows(addr netip.Addr) bool {
-	// Unmap drops a zone, so that it has to be looked at first.
+	// Unmap drops a zone, so the zone is checked before it.
 	if !addr.IsValid() || addr.Zone() != "" {
 		return false
 	}
@@ -88,11 +88,11 @@ func (l List) Allows(addr netip.Addr) bool {
 	return false
 }
 
-// Len returns the number of entries. Zero means that nobody is allowed.
+// Len returns the number of entries. Zero means that no address is allowed.
 func (l List) Len() int { return len(l.prefixes) }
 
-// String returns the list in the form that Parse reads, entries in their order,
-// single addresses without a prefix length.
+// String returns the list in the form that Parse reads. Entries keep their order,
+// and single addresses have no prefix length.
 func (l List) String() string {
 	entries := make([]string, len(l.prefixes))
 	for i, p := range l.prefixes {

@@ -17,10 +17,9 @@ const (
 	contextVersion  = "hyperion-vault:version"
 )
 
-// Binding says what a sealed value is: which secret, under which name, which of
-// its versions, of which content type. It holds nothing of a cluster, so a dump
-// restored elsewhere opens with the same keys. The zero Binding is refused by
-// Seal.
+// Binding says what a sealed value belongs to: a secret's id and name, one of its
+// versions, and a content type. It contains nothing of a cluster, so a dump that
+// is restored elsewhere opens with the same keys. Seal refuses the zero Binding.
 type Binding struct {
 	ID          core.SecretID
 	Name        core.Name
@@ -33,8 +32,8 @@ type Binding struct {
 //	"hyperion-vault/secret/v1" 0x00 id[16]
 //	u32be(len(name)) name u64be(version) u32be(len(content type)) content type
 //
-// Every part has a fixed length or its length in front, so no two different
-// bindings share one text ("a"+"12" is not "a1"+"2"). Nothing in it is secret.
+// Every part has a fixed length or its length in front. So two different bindings
+// never share one text ("a"+"12" is not "a1"+"2"). Nothing in it is secret.
 func (b Binding) AAD() []byte {
 	size := len(aadLabel) + 1 + len(b.ID) + 4 + len(b.Name) + 8 + 4 + len(b.ContentType)
 	aad := make([]byte, 0, size)
@@ -49,9 +48,10 @@ func (b Binding) AAD() []byte {
 	return aad
 }
 
-// KMSContext returns the encryption context under which the version's data key
-// is wrapped, so that a wrapped key is useless for any other version. Names stay
-// out: contexts show up in the key service's logs.
+// KMSContext returns the encryption context under which the version's data key is
+// wrapped. It holds the secret id and the version number, so a wrapped key is
+// useless for any other version. It leaves out names, because contexts appear in
+// the key service's logs. The map is the caller's.
 func (b Binding) KMSContext() map[string]string {
 	return map[string]string{
 		contextSecretID: b.ID.String(),

@@ -9,12 +9,13 @@ import (
 // claimsLabel starts the associated data of sealed claims, so that nothing else sealed under the same key opens as such.
 const claimsLabel = "hyperion-vault/batch-token/v1"
 
-// MaxClaimsLen bounds the claims of a batch token, which travels in a header of every request.
+// MaxClaimsLen is the longest claims of a batch token, in bytes. The token travels in a header of every request.
 const MaxClaimsLen = 4096
 
-// SealClaims seals the claims of a batch token under a token key: a nonce of NonceSize bytes and the ciphertext, bound to
-// the id of that key. One key seals many tokens; 24 random bytes of nonce do not repeat. Claims that are empty or longer
-// than MaxClaimsLen, and a key of a wrong length, are Invalid errors.
+// SealClaims seals the claims of a batch token under a token key of KeySize bytes. It returns a nonce of NonceSize bytes
+// and the ciphertext, bound to the id of that key. One key seals many tokens, because 24 random bytes of nonce do not
+// repeat. Empty claims, claims longer than MaxClaimsLen and a key of a wrong length are Invalid errors. The caller keeps
+// key and claims, unchanged.
 func SealClaims(key []byte, keyID [16]byte, claims []byte) ([]byte, error) {
 	nonce := make([]byte, NonceSize)
 	if _, err := rand.Read(nonce); err != nil {
@@ -36,7 +37,7 @@ func sealClaimsWithNonce(key, nonce []byte, keyID [16]byte, claims []byte) ([]by
 }
 
 // OpenClaims returns the claims that SealClaims sealed under exactly this key and id. Every failure is an Unauthenticated
-// error with one constant text.
+// error with one constant text. The caller keeps key and sealed, and owns the result.
 func OpenClaims(key []byte, keyID [16]byte, sealed []byte) ([]byte, error) {
 	n := len(sealed) - NonceSize - Overhead
 	if n < 1 || n > MaxClaimsLen {

@@ -1,22 +1,22 @@
 // Package envelope seals one version of a secret with XChaCha20-Poly1305 and
 // opens it again, as the same secret, version, name and content type only.
 //
-// Every version has a data key of its own and a fresh random 24-byte nonce;
-// Seal draws the nonce itself, so that no caller can use one twice. What the
-// sealed bytes belong to is bound in as associated data (Binding.AAD): a row
-// that is moved, renamed or edited by hand does not open. XChaCha20-Poly1305
-// does not commit to its key, which is another reason for a key per version
-// whose wrapping is bound to the same id and version (Binding.KMSContext).
+// Every version has its own data key and a fresh random 24-byte nonce. Seal draws
+// the nonce itself, so no caller can use one twice. The associated data
+// (Binding.AAD) binds the sealed bytes to what they belong to. So a row that is
+// moved, renamed or edited by hand does not open. XChaCha20-Poly1305 does not commit
+// to its key. That is another reason for a key per version, whose wrapping is bound
+// to the same id and version (Binding.KMSContext).
 //
 // # Who wipes
 //
-// Seal, Open, Equal and AAD wipe nothing that the caller owns: data keys, plaintexts
-// and what NewDEK and Open return are the caller's to wipe, with Wipe, on every
-// path out. Go cannot wipe everything: the cipher keeps the key in a structure
-// of its own, registers spill to stacks, and stacks are copied when they grow.
-// Such copies live until the memory is used again; that is why the processes
-// that hold keys also forbid core dumps. A plaintext turned into a Go string
-// cannot be wiped at all.
+// Seal, Open, Equal and AAD wipe nothing that the caller owns. The caller wipes data
+// keys, plaintexts and the results of NewDEK and Open with Wipe, on every path out.
+// Go cannot wipe everything. The cipher keeps the key in its own structure,
+// registers spill to stacks, and stacks are copied when they grow. Such copies
+// live until the memory is used again, which is one reason why the processes that
+// hold keys forbid core dumps. A plaintext turned into a Go string cannot be wiped
+// at all.
 //
 // All functions may be called concurrently. This is the only package of core
 // that uses crypto/rand; a kernel that gives no random bytes ends the process.
@@ -56,10 +56,11 @@ type Sealed struct {
 	Ciphertext []byte
 }
 
-// Seal encrypts plaintext, of 0 to core.MaxValueLen bytes, under dek and binds it
-// to b. dek is KeySize bytes and must not have sealed another version. A wrong
-// key length or a binding that names no version of a secret is an Invalid error,
-// a longer plaintext TooLarge. dek and plaintext stay the caller's, unchanged.
+// Seal encrypts plaintext of 0 to core.MaxValueLen bytes under dek and binds it to
+// b. dek has KeySize bytes and must not have sealed another version. A wrong key
+// length and a binding that names no version of a secret are Invalid errors. A
+// longer plaintext is a TooLarge error. The caller keeps dek and plaintext,
+// unchanged.
 func Seal(dek []byte, b Binding, plaintext []byte) (Sealed, error) {
 	nonce := make([]byte, NonceSize)
 	if _, err := rand.Read(nonce); err != nil {
@@ -85,15 +86,15 @@ func sealWithNonce(dek, nonce []byte, b Binding, plaintext []byte) (Sealed, erro
 	return Sealed{EnvelopeVersion: Version, Nonce: nonce, Ciphertext: ciphertext}, nil
 }
 
-// errCorrupt is the one answer of Open: which check failed would help only
-// somebody who forges rows.
+// errCorrupt is the only answer of Open to any failure. Only a person who forges
+// rows would gain from knowing which check failed.
 const errCorrupt = "stored value does not open: " +
 	"it was changed, or belongs to another secret, name, version or content type"
 
-// Open returns the plaintext of s if it was sealed under dek with exactly this
-// b. Every failure, whatever its reason, is a Corrupt error with one constant
-// text. The result is the caller's to wipe; it is nil on error and empty but not
-// nil for an empty plaintext.
+// Open returns the plaintext of s if it was sealed under dek with exactly this b.
+// Every failure, whatever its reason, is a Corrupt error with one constant text.
+// The caller wipes the result. It is nil on error, and empty but not nil for an
+// empty plaintext.
 func Open(dek []byte, b Binding, s Sealed) ([]byte, error) {
 	// A length outside what Seal can write is refused before any work.
 	n := len(s.Ciphertext) - Overhead
@@ -135,7 +136,7 @@ func decrypt(key, nonce, aad, ciphertext []byte) (plaintext []byte, ok bool) {
 }
 
 // NewDEK returns a fresh random data key of KeySize bytes, for keepers that make
-// their own. The caller wipes it.
+// data keys themselves. The caller wipes it.
 func NewDEK() ([]byte, error) {
 	dek := make([]byte, KeySize)
 	if _, err := rand.Read(dek); err != nil {
@@ -144,8 +145,8 @@ func NewDEK() ([]byte, error) {
 	return dek, nil
 }
 
-// Wipe overwrites b with zeros. nil is fine. It does not reach copies of b. It
-// is never inlined, since the compiler may drop stores to memory that it can see
+// Wipe overwrites b with zeros. A nil b is accepted. Wipe does not reach copies of b.
+// It is never inlined, because the compiler may drop stores to memory that it knows
 // is not read again.
 //
 //go:noinline
@@ -154,9 +155,9 @@ func Wipe(b []byte) {
 	runtime.KeepAlive(b)
 }
 
-// Equal reports whether a and b hold the same bytes, in a time that tells
-// nothing of where they differ. It compares SHA-256 digests; the time to hash
-// still tells how long each of them is.
+// Equal reports whether a and b hold the same bytes. Its time reveals nothing of
+// where they differ, because it compares SHA-256 digests. The time to hash still
+// reveals how long each of them is. The caller keeps a and b.
 func Equal(a, b []byte) bool {
 	da, db := sha256.Sum256(a), sha256.Sum256(b)
 	equal := subtle.ConstantTimeCompare(da[:], db[:]) == 1

@@ -1,12 +1,12 @@
-// Package frame encodes and decodes the key agent's protocol, spoken over a unix
-// socket between a PostgreSQL backend and the API process of the same machine.
-// Both ends use this code. AppendRequest and AppendResponse write whole frames;
-// ReadBody takes the length off, and the two Parse functions read the body.
+// Package frame encodes and decodes the key agent's protocol. A PostgreSQL backend
+// and the API process of the same machine speak it over a unix socket. Both ends
+// use this code. AppendRequest and AppendResponse write whole frames. ReadBody
+// removes the length, and the two Parse functions read the body.
 //
-// On the wire a frame is the length of its body, u32be, and the body: the
-// protocol version and the operation, a byte each, then the fields of that
-// operation. Strings and byte strings have their length in front, u32be; numbers
-// are u64be; a list has its count in front, u32be; an id is its 16 bytes.
+// On the wire a frame is the length of its body, u32be, followed by the body. A
+// body is the protocol version and the operation, a byte each, and then the fields
+// of that operation. A string or byte string has its length in front, u32be. A list
+// has its count in front, u32be. A number is u64be, and an id is its 16 bytes.
 //
 //	request      version op origin fields
 //	origin       database role session-role client-addr request-id
@@ -21,8 +21,8 @@
 //	 record
 //	 read-each   count(code (key | message))...
 //
-// Parsing is strict: every field has a limit and a form, nothing may follow the
-// last one, and what parses encodes to the same bytes again. It never panics.
+// Parsing is strict. Every field has a limit and a form, and nothing may follow the
+// last field. What parses encodes to the same bytes again. Parsing never panics.
 // Functions may be called concurrently on different buffers.
 package frame
 
@@ -94,13 +94,14 @@ func (op Op) String() string {
 	return "none"
 }
 
-// ReadBody reads one frame from r and returns its body, in buf if that is large
-// enough, else in a new buffer. The body of a response holds keys: whoever gets
-// it wipes it. On error it returns nil, and what was read of the body is wiped.
+// ReadBody reads one frame from r and returns its body. The body is in buf if buf
+// has the capacity, and in a new buffer otherwise. The body of a response holds
+// keys, so the caller wipes it. On error ReadBody returns nil and wipes what it has
+// read of the body.
 //
-// Errors: Unavailable when r fails, with the cause in the chain, io.EOF only when
-// r ended before the first byte; TooLarge for a body above MaxSize; Invalid for
-// an empty one. After an error the stream cannot be used any more.
+// The errors are Unavailable when r fails, with the cause in the chain, TooLarge for
+// a body above MaxSize, and Invalid for an empty one. The cause is io.EOF only when
+// r ended before the first byte. After an error the stream is no longer usable.
 func ReadBody(r io.Reader, buf []byte) ([]byte, error) {
 	var header [HeaderSize]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {

@@ -5,8 +5,9 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// Item is one name of an OpReadEach. Either Code says why the backend refused it,
-// and the rest is zero, or ID and Key are of the version to open.
+// Item is one name of an OpReadEach. A Code says why the backend refused the name;
+// ID and Key are then zero. Without a Code, ID and Key are those of the version to
+// open.
 type Item struct {
 	Name string // by the rules of core.Name; beside a Code at most core.MaxNameLen bytes of text
 	Code core.Code
@@ -14,8 +15,8 @@ type Item struct {
 	Key  WrappedKey
 }
 
-// Result is the answer to one Item: Key, or why there is none. A refused item is
-// answered with its own code and no message.
+// Result is the answer to one Item. It has a Key, or a Code that says why there is
+// none. A refused item is answered with its own code and no message.
 type Result struct {
 	Code core.Code
 	Msg  string // only with a Code; at most MaxItemMsgLen bytes of text

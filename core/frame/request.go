@@ -7,9 +7,10 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// The actions of an OpUnwrap, the only ones that an OpRecord may call a success
-// (a list and a look at the audit need no key, so they have no other request
-// that could record them), and the outcomes of an OpRecord.
+// The actions of an OpUnwrap are read, verify and rotate. The outcomes of an
+// OpRecord are the three below. An OpRecord may report a success only for a list
+// and for a query of the audit. These need no key, so no other request could record
+// them.
 const (
 	ActionRead    = "read"
 	ActionVerify  = "verify"
@@ -21,8 +22,8 @@ const (
 	OutcomeFailed = "failed"
 )
 
-// Origin says who asks, as the backend knows it. All texts are UTF-8 without
-// zero bytes.
+// Origin identifies the caller, as the backend knows it. All texts are UTF-8 without
+// zero bytes. Database and Role are required.
 type Origin struct {
 	Database    string // 1 to MaxText bytes
 	Role        string // the effective role; 1 to MaxText bytes
@@ -39,8 +40,8 @@ type WrappedKey struct {
 	Wrapped []byte // 1 to MaxWrappedLen bytes; not secret
 }
 
-// Request is what a backend sends. Each Op has fields of its own; the others
-// must be zero. It holds nothing secret.
+// Request is what a backend sends. Each Op has its own fields, and the others must
+// be zero. A Request holds nothing secret.
 type Request struct {
 	Op     Op
 	Origin Origin
@@ -67,8 +68,8 @@ type Request struct {
 }
 
 // AppendRequest appends the whole frame of r, length included, to dst. A request
-// that breaks a rule of its fields is an Invalid error that says which, and
-// nothing is appended.
+// that breaks a rule is an Invalid error that says which field, and nothing is
+// appended.
 func AppendRequest(dst []byte, r *Request) ([]byte, error) {
 	if p := r.problem(); p != "" {
 		return dst, core.Errorf(core.Invalid, "agent request: %s", p)
@@ -121,8 +122,8 @@ func (r *Request) size() int {
 	return n
 }
 
-// ParseRequest decodes a request's body. The Wrapped keys alias body. The error
-// is Invalid, says which field is wrong and repeats nothing of the body.
+// ParseRequest decodes a request's body. The Wrapped keys alias body. The error is
+// Invalid. It says which field is wrong and repeats nothing of the body.
 func ParseRequest(body []byte) (*Request, error) {
 	d := decoder{b: body}
 	if v := d.byte(); v != ProtocolVersion {

@@ -5,8 +5,8 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// Response is what the agent answers. Fields that Op and Code do not call for
-// must be zero.
+// Response is what the agent answers. Fields that Op and Code do not have must be
+// zero.
 type Response struct {
 	// Op is that of the request, or zero with a Code when that could not be read.
 	Op Op
@@ -25,9 +25,9 @@ type Response struct {
 	Results []Result
 }
 
-// AppendResponse appends the whole frame of r, length included, to dst, which
-// grows at most once and before any key is written, so that no copy of a key is
-// left behind. What it returns holds keys: the caller wipes it, and r.Keys. A
+// AppendResponse appends the whole frame of r, length included, to dst. dst grows at
+// most once, and before any key is written, so no copy of a key is left behind. The
+// result holds keys. The caller wipes it, r.Keys and the keys of r.Results. A
 // response that breaks a rule is an Internal error, and nothing is appended.
 func AppendResponse(dst []byte, r *Response) ([]byte, error) {
 	if p := r.problem(); p != "" {
@@ -71,11 +71,11 @@ func (r *Response) size() int {
 	return n
 }
 
-// ParseResponse decodes a response's body. Keys and Wrapped alias body: whoever
-// owns body wipes it, after an error too. The error is Unavailable, since an
-// agent that answers nonsense is as good as none; it says which field is wrong
-// and repeats nothing of the body. That Op and the number of Keys are those asked
-// for is the caller's to check.
+// ParseResponse decodes a response's body. Keys, Wrapped and the keys of Results
+// alias body, so the owner of body wipes it, after an error too. The error is
+// Unavailable, because an agent whose answer does not parse is as good as absent.
+// The error says which field is wrong and repeats nothing of the body. The caller
+// checks that Op and the number of Keys or Results are those that it requested.
 func ParseResponse(body []byte) (*Response, error) {
 	d := decoder{b: body}
 	if v := d.byte(); v != ProtocolVersion {
@@ -106,7 +106,8 @@ func ParseResponse(body []byte) (*Response, error) {
 	return r, nil
 }
 
-// Wipe overwrites the keys of r, and with them those in the body they alias.
+// Wipe overwrites the keys of r, and with them the keys in the body that they alias.
+// It also drops them from r. It may be called more than once.
 func (r *Response) Wipe() {
 	for _, k := range r.Keys {
 		envelope.Wipe(k)

@@ -20,11 +20,11 @@ const (
 	chunkSize = 256
 )
 
-// Generate returns a value made with p from the bytes of rand, which must be a
-// cryptographic source; all texts that p allows are equally likely. A policy
-// that Validate refuses is an Invalid error, a source that fails or is not
-// random an Internal one. The caller wipes the result; what Generate drew on the
-// way it wipes itself.
+// Generate returns a value of p.Length bytes made from the bytes of rand, which
+// must be a cryptographic source. All texts that p allows are equally likely. A
+// policy that Validate refuses is an Invalid error. A source that fails or is not
+// random is an Internal error. The caller wipes the result. Generate wipes what it
+// drew itself.
 func (p Policy) Generate(rand io.Reader) ([]byte, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err

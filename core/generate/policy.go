@@ -2,8 +2,8 @@
 //
 // A Policy says how long a value is and which classes of characters it has. Each
 // enabled class appears at least once, and every text that a policy allows is
-// equally likely: whole values are drawn, and one that lacks a class is drawn
-// again, since putting a missing character in afterwards would favour some texts.
+// equally likely. Generate draws whole values and draws again if one lacks a
+// class. Adding a missing character afterwards would favour some texts.
 package generate
 
 import (
@@ -18,7 +18,7 @@ import (
 
 const (
 	// MinLength is the shortest value, in characters. It exceeds the number of
-	// classes, so that each class always has room.
+	// classes, so that a value always fits a character of each class.
 	MinLength = 8
 	// MaxLength is the longest value, in characters.
 	MaxLength = 1024
@@ -42,8 +42,8 @@ const (
 // maxExclude is the number of printable ASCII characters: more cannot differ.
 const maxExclude = '~' - '!' + 1
 
-// Policy says what a generated value looks like. The zero Policy is not valid;
-// start from Default.
+// Policy says what a generated value looks like. The zero Policy is not valid, so
+// start from Default. A Policy may be used concurrently.
 type Policy struct {
 	// Length is the number of characters, MinLength to MaxLength.
 	Length int `json:"length"`
@@ -52,26 +52,28 @@ type Policy struct {
 	Upper   bool `json:"upper"`
 	Digits  bool `json:"digits"`
 	Symbols bool `json:"symbols"`
-	// Exclude lists characters that never appear, printable ASCII, for example
-	// "0O1lI". It must leave at least one character of each enabled class.
+	// Exclude lists characters that never appear, for example "0O1lI". They are
+	// printable ASCII. At least one character of each enabled class must remain.
 	Exclude string `json:"exclude"`
 	// JSONField names a field at the top of a JSON object: a rotation replaces
 	// its text and keeps everything else. "" = the whole value is generated.
 	JSONField string `json:"json_field,omitempty"`
-	// AllowWeak lets CheckStrength pass a policy of fewer than MinBits, for a PIN.
+	// AllowWeak lets CheckStrength accept fewer bits than MinBits, for example for a
+	// PIN.
 	AllowWeak bool `json:"allow_weak,omitempty"`
 }
 
-// Default returns the policy for secrets that name none: 32 characters, lower
-// case, upper case and digits.
+// Default returns the policy for secrets that have none: DefaultLength characters
+// of lower case, upper case and digits.
 func Default() Policy {
 	return Policy{Length: DefaultLength, Lower: true, Upper: true, Digits: true}
 }
 
-// Parse reads a policy from a JSON object. A field that is left out keeps its
-// value from Default; empty text and null are Default. Unknown or repeated
-// fields, other spellings of a field, wrong types, null fields, text after the
-// object and policies that Validate refuses are Invalid errors.
+// Parse reads a policy from a JSON object of at most MaxPolicyLen bytes. A field
+// that is left out keeps its value from Default. Empty text and null are Default.
+// All other deviations are Invalid errors: unknown or repeated fields, other
+// spellings of a field, wrong types, null fields, text after the object, and
+// policies that Validate refuses.
 func Parse(data []byte) (Policy, error) {
 	if len(data) > MaxPolicyLen {
 		return Policy{}, core.Errorf(core.Invalid, "generate policy is %d bytes long, the limit is %d",

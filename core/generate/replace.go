@@ -8,10 +8,10 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// Replace returns current, a JSON object, with a generated text in place of the
-// field JSONField. Every other byte stays: order, spaces, and numbers as they are
-// written. Errors are those of Generate and of CheckDocument. The caller wipes
-// current and the result.
+// Replace returns a copy of current, a JSON object, with a generated text as the
+// value of the field JSONField. Every other byte stays the same: the order, the
+// spaces, and the numbers as they are written. Its errors are those of Generate and
+// of CheckDocument. The caller wipes current and the result.
 func (p Policy) Replace(current []byte, rand io.Reader) ([]byte, error) {
 	from, to, err := p.find(current)
 	if err != nil {
@@ -30,9 +30,9 @@ func (p Policy) Replace(current []byte, rand io.Reader) ([]byte, error) {
 	return append(out, current[to:]...), nil
 }
 
-// CheckDocument returns nil if Replace could work on value: a JSON object that
-// has the field JSONField at its top, once, and a text in it. Anything else is an
-// Invalid error, which quotes nothing of value.
+// CheckDocument returns nil if Replace could work on value. For that, value is a
+// JSON object with the field JSONField at its top, exactly once, and a text in it.
+// Anything else is an Invalid error that quotes nothing of value.
 func (p Policy) CheckDocument(value []byte) error {
 	_, _, err := p.find(value)
 	return err

@@ -6,13 +6,13 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// MinBits is the least entropy of a generated value that is not called weak: the number of texts that the policy allows
-// is at least two to this power.
+// MinBits is the least entropy, in bits, of a generated value that is not weak. The policy then allows at least two to
+// this power of different texts.
 const MinBits = 64
 
-// Bits returns the entropy of a value that Generate makes, rounded down, or 0 for a policy that Validate refuses. All
-// texts that have a character of each class are equally likely, so it is the logarithm of their number, which
-// inclusion and exclusion over the classes counts.
+// Bits returns the entropy in bits of a value that Generate makes, rounded down. It is 0 for a policy that Validate
+// refuses. All texts with a character of each class are equally likely, so the entropy is the logarithm of their number.
+// Inclusion and exclusion over the classes counts them.
 func (p Policy) Bits() int {
 	if p.Validate() != nil {
 		return 0
@@ -38,8 +38,9 @@ func (p Policy) Bits() int {
 	return max(0, texts.BitLen()-1)
 }
 
-// CheckStrength returns an Invalid error that names the number unless values of p have MinBits, or p allows weak ones.
-// It is for policies that somebody sets. One that is stored already keeps working: a weak rotation is better than none.
+// CheckStrength returns an Invalid error with the number of bits unless values of p have MinBits or p allows weak
+// values. A policy that Validate refuses gets that error. CheckStrength is for policies that a caller sets. A stored
+// policy keeps working, because a weak rotation is better than none.
 func (p Policy) CheckStrength() error {
 	if err := p.Validate(); err != nil {
 		return err

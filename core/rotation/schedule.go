@@ -1,5 +1,5 @@
-// Package rotation decides when a secret is due: it reads schedules and computes times. It has no clock and knows
-// no database.
+// Package rotation decides when a secret is due. It parses schedules and computes times. It reads no clock and uses no
+// database.
 package rotation
 
 import (
@@ -14,9 +14,9 @@ import (
 const MaxScheduleLen = 255
 
 // Schedule is a parsed cron schedule of five fields: minute (0-59), hour (0-23), day of the month (1-31), month
-// (1-12) and day of the week (0-7, both 0 and 7 are Sunday). A field is *, a number, a range a-b, a list a,b, and
-// with /n every n-th of a range or of *. When both days are restricted a time matches if either does, as in
-// crontab(5) and POSIX. The zero value matches never. Safe for concurrent use.
+// (1-12) and day of the week (0-7, where both 0 and 7 are Sunday). A field is *, a number, a range a-b or a list a,b.
+// With /n it is every n-th value of a range or of *. When both days are restricted, a time matches if either day does,
+// as in crontab(5) and POSIX. The zero Schedule never matches. Safe for concurrent use.
 type Schedule struct {
 	minutes, hours, days, months, weekdays uint64 // bit n: value n matches
 	eitherDay                              bool   // both day fields are restricted
@@ -34,8 +34,8 @@ var fields = [5]field{
 	{"minute", 0, 59}, {"hour", 0, 23}, {"day of the month", 1, 31}, {"month", 1, 12}, {"day of the week", 0, 7},
 }
 
-// Parse reads a schedule. Errors are core.Invalid and name the field. A schedule that can never match (30 February)
-// is refused.
+// Parse reads a schedule of at most MaxScheduleLen bytes, with single spaces between the fields. It refuses a schedule
+// that can never match, such as 30 February. Every error is Invalid, and an error about a field names it.
 func Parse(s string) (Schedule, error) {
 	if len(s) > MaxScheduleLen {
 		return Schedule{}, core.Errorf(core.Invalid, "schedule is %d bytes, at most %d are allowed", len(s), MaxScheduleLen)
@@ -69,7 +69,7 @@ func Parse(s string) (Schedule, error) {
 	return c, nil
 }
 
-// String returns the text that was parsed.
+// String returns the text that was parsed. It is empty for the zero Schedule.
 func (c Schedule) String() string { return c.text }
 
 func (f field) parse(s string) (uint64, error) {
@@ -135,11 +135,13 @@ func number(s string) (int, bool) {
 // horizonYears bounds the search for a match. A 29 February on one day of the week may take 40 years, across 2100.
 const horizonYears = 50
 
-// Next returns the first matching minute strictly after t, in t's location; the zero Time for the zero Schedule.
+// Next returns the first matching minute strictly after t, in t's location. For the zero Schedule it returns the zero
+// Time.
 //
-// When the clock is set back, a schedule with a wildcard minute or hour comes each time that the clock shows a match, so
-// that it does not pause; one with fixed times comes the first time only. A match that the clock skips when it is set
-// forward comes at that instant, so that it is not left out, unless the schedule comes in every hour anyway.
+// When the clock is set back, it shows some times twice. A schedule with a wildcard minute or hour then matches each
+// time, so that it does not pause. A schedule with fixed times matches the first time only. When the clock is set
+// forward, it skips some times. A skipped match takes place at that instant, so that it is not left out. A schedule that
+// matches in every hour anyway leaves it out.
 func (c Schedule) Next(t time.Time) time.Time {
 	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC) // a calendar day, not an instant
 	limit := day.AddDate(horizonYears, 0, 0)

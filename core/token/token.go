@@ -1,13 +1,13 @@
 // Package token makes, reads and compares the tokens of REST callers.
 //
-// A token is 256 random bits, so its plain SHA-256 is enough of a fingerprint: no
-// guess can be tried against it. Only fingerprints are stored. A Token prints as
-// REDACTED through fmt, log/slog, encoding/json and encoding.TextMarshaler;
-// Reveal is the one way to its text. log/slog is imported for the LogValuer
-// interface alone: nothing is logged here.
+// A token is 256 random bits, so its plain SHA-256 is a sufficient fingerprint: a
+// search for the token that has it is out of reach. Only fingerprints are stored.
+// A Token prints as REDACTED through fmt, log/slog, encoding/json and
+// encoding.TextMarshaler. Only Reveal returns its text. The package imports
+// log/slog for the LogValuer interface alone, and logs nothing.
 //
-// A Token's memory is not wiped: its text comes in as a string (an HTTP header, a
-// command's output), which Go cannot wipe.
+// A Token's memory is not wiped. Its text arrives as a string (an HTTP header, a
+// command's output), and Go cannot wipe a string.
 package token
 
 import (
@@ -33,9 +33,10 @@ const (
 
 var encoding = base64.RawURLEncoding.Strict()
 
-// Token is an admin token. The zero Token is none: it reveals the empty string
-// and matches nothing. Tokens cannot be compared with ==, which would tell
-// by its time where two texts differ; use Match. Safe for concurrent use.
+// Token is a token of a REST caller, or a secret id of an AppRole. The zero Token
+// is none: it reveals the empty string and matches nothing. Tokens cannot be
+// compared with ==, whose time would reveal where two texts differ. Use Match.
+// Safe for concurrent use.
 type Token struct {
 	_ [0]func()
 	// A pointer, so that fmt prints an address even where it cannot call Format:
@@ -43,14 +44,14 @@ type Token struct {
 	text *string
 }
 
-// New returns a token of Size bytes read from rand, which must be a
-// cryptographic source. It fails, with code Internal, only when rand does.
+// New returns a token of Size bytes from rand, which must be a cryptographic
+// source. It fails only when rand does, with code Internal.
 func New(rand io.Reader) (Token, error) { return newText(Prefix, rand) }
 
 // SecretIDPrefix starts every secret id of an AppRole.
 const SecretIDPrefix = "hvi_"
 
-// NewSecretID is New for a secret id of an AppRole, which is no token: Parse refuses it.
+// NewSecretID is New for a secret id of an AppRole. A secret id is not a token, and Parse refuses it.
 func NewSecretID(rand io.Reader) (Token, error) { return newText(SecretIDPrefix, rand) }
 
 func newText(prefix string, rand io.Reader) (Token, error) {
@@ -63,9 +64,9 @@ func newText(prefix string, rand io.Reader) (Token, error) {
 	return Token{text: &text}, nil
 }
 
-// Parse returns the token that s spells. Each token has one spelling: no
-// padding, no space, no other bits in the last character. Anything else is an
-// Unauthenticated error with a constant text that holds nothing of s.
+// Parse returns the token that s spells. Each token has one spelling: no padding,
+// no space, and no unused bits set in the last character. Anything else is an
+// Unauthenticated error with a constant text that contains nothing of s.
 func Parse(s string) (Token, error) {
 	if len(s) != len(Prefix)+encoding.EncodedLen(Size) || s[:len(Prefix)] != Prefix {
 		return Token{}, malformed()
@@ -86,14 +87,15 @@ func malformed() error {
 // Fingerprint returns the SHA-256 of the token's text, which is what is stored.
 func (t Token) Fingerprint() [32]byte { return sha256.Sum256([]byte(t.Reveal())) }
 
-// Match reports whether presented is the token with fingerprint fp, in a time
-// that does not depend on where they differ. The zero Token never matches.
+// Match reports whether presented is the token with fingerprint fp. Its time does
+// not depend on where they differ. The zero Token never matches.
 func Match(fp [32]byte, presented Token) bool {
 	got := presented.Fingerprint()
 	return subtle.ConstantTimeCompare(fp[:], got[:]) == 1 && presented.text != nil
 }
 
-// Reveal returns the token's text, to be shown once to whoever asked for it.
+// Reveal returns the token's text. It is shown once, to the caller that asked for
+// the token. It is empty for the zero Token.
 func (t Token) Reveal() string {
 	if t.text == nil {
 		return ""
