@@ -18,6 +18,7 @@ var forwardingHeaders = map[string]bool{
 	"X-Original-Host": true, "Forwarded-For": true, "X-Remote-Ip": true, "X-Remote-Addr": true, "X-Originating-Ip": true,
 	"X-Azure-Clientip": true, "X-Azure-Socketip": true, "X-Appengine-User-Ip": true, "X-Envoy-External-Address": true,
 	"X-Proxyuser-Ip": true, "Client-Ip": true, "Proxy-Client-Ip": true, "Wl-Proxy-Client-Ip": true,
+	"Cdn-Loop": true, "X-Amz-Cf-Id": true, "Cloudfront-Viewer-Address": true, "X-Nginx-Proxy": true,
 }
 
 const (

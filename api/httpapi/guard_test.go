@@ -86,7 +86,7 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 func TestForwardingHeaders(t *testing.T) {
 	a := newAPI(t, knowing("vault.example.org"))
 	for _, name := range []string{"X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded", "Via", "True-Client-IP",
-		"CF-Connecting-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Envoy-External-Address", "Fastly-Client-IP"} {
+		"CDN-Loop", "CloudFront-Viewer-Address", "CF-Connecting-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Envoy-External-Address", "Fastly-Client-IP"} {
 		got := a.want(call{method: "GET", path: "/v1/secrets", header: map[string]string{name: "10.0.0.1"}}, 403, "untrusted_proxy")
 		if !strings.Contains(got.Body.String(), "VAULT_TRUST_PROXY") {
 			t.Errorf("%s: %s", name, got.Body)

@@ -25,6 +25,7 @@ const (
 	stateUniqueViolation  = "23505"
 	stateCheckViolation   = "23514"
 	stateInvalidParameter = "22023"
+	stateInvalidGrant     = "0LP01" // of roles that can be given nothing
 	stateNoPrivilege      = "42501"
 	stateNotAuthorized    = "28000"
 	stateReadOnly         = "25006"
@@ -98,7 +99,7 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 		return core.Wrap(core.NotFound, cause, "no such secret, version, token or role")
 	case stateUniqueViolation:
 		return classifyUnique(pg, cause)
-	case stateStale, stateInvalidParameter:
+	case stateStale, stateInvalidParameter, stateInvalidGrant:
 		// Texts of the vault schema's own: names, versions and limits, no values.
 		return core.Wrap(codeOfState[pg.Code], cause, "%s", pg.Message)
 	case stateClaimLost:
@@ -119,7 +120,7 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 	return core.Wrap(v.code, cause, "%s", v.text)
 }
 
-var codeOfState = map[string]core.Code{stateStale: core.Stale, stateInvalidParameter: core.Invalid}
+var codeOfState = map[string]core.Code{stateStale: core.Stale, stateInvalidParameter: core.Invalid, stateInvalidGrant: core.Invalid}
 
 func classifyUnique(pg *pgconn.PgError, cause error) error {
 	switch pg.ConstraintName {

@@ -86,3 +86,18 @@ func TestAdministrativeFailuresAreRecorded(t *testing.T) {
 		}
 	}
 }
+
+// TestRolesThatCanBeGivenNothing: by REST, too, a refusal says why, and is no error of the server.
+func TestRolesThatCanBeGivenNothing(t *testing.T) {
+	db := sharedCluster(t).NewDB(t)
+	api := clientOf(t, vaulttest.NewServer(t, db))
+	for path, body := range map[string]map[string]any{
+		"POST /v1/tokens": {"name": "t", "role": "vault_owner"},
+		"PUT /v1/grants":  {"role": "vault_owner", "pattern": "x/*", "actions": []string{"read"}},
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		if status, answer := api.do(method, path, "", body); status != 400 || !strings.Contains(answer, "vault_owner holds every privilege already") {
+			t.Errorf("%s %s: %d %s", method, path, status, answer)
+		}
+	}
+}

@@ -69,6 +69,8 @@ var logged = []struct {
 	{name: "no schema", sql: "SELECT put_secret('new', '%s')"},
 	{name: "no schema, misspelt", sql: "SELECT create_secrt('new', '%s')"},
 	{name: "no point", sql: "SELECT vault create('new', '%s')"},
+	{name: "EXECUTE for SELECT", sql: "EXECUTE create_secret('new', '%s')"},
+	{name: "EXECUTE for SELECT, misspelt", sql: "EXECUTE vault_put('new', '%s')"},
 	{name: "comma for the point", sql: "SELECT vault,put('new', '%s')"},
 	{name: "colons for the point", sql: "SELECT vault::put('new', '%s')"},
 	{name: "no command", sql: "vault put new '%s'"},

@@ -52,7 +52,8 @@ Failure(const ErrorData *edata)
 	if (edata->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
 		return HV_FAILED;
 	if (category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION || category == ERRCODE_INVALID_SCHEMA_NAME ||
-		category == ERRCODE_INVALID_CATALOG_NAME || edata->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED)
+		category == ERRCODE_INVALID_CATALOG_NAME || edata->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED ||
+		edata->sqlerrcode == ERRCODE_UNDEFINED_PSTATEMENT)	/* EXECUTE for SELECT */
 		return HV_FAILED_AS_WRITTEN;
 	return HV_FAILED;
 }
