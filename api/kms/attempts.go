@@ -12,7 +12,8 @@ import (
 )
 
 // attempts remembers why the last attempt of a call failed by itself. The SDK forgets that when the call's context ends
-// between two attempts or in one, and whoever waits for a shared call would never learn it. Safe for concurrent use.
+// in an attempt or between two of them. A caller that waits for a shared call would then never learn it. Safe for
+// concurrent use.
 type attempts struct {
 	mu      sync.Mutex
 	op, key string

@@ -37,26 +37,26 @@ type AWSConfig struct {
 	// KeyID is a key id, key ARN, alias ("alias/x") or alias ARN. Required. An ARN also gives the region when nothing
 	// else does.
 	KeyID string
-	// MaxRetries is how often a failed call is tried again, by the SDK's standard retryer (exponential backoff, jitter,
-	// a budget shared by all calls), and always within the call's context. 0 = never.
+	// MaxRetries is how often a failed call is retried by the SDK's standard retryer, with exponential backoff,
+	// jitter and a budget shared by all calls. Retries always stay within the call's context. 0 = never.
 	MaxRetries int
 	// AttemptTimeout bounds one attempt; 0 = 3 s.
 	AttemptTimeout time.Duration
-	// Profile names a profile of the SDK's shared files, whose credentials are used whatever the environment has; "" = as
-	// the SDK finds them.
+	// Profile names a profile of the SDK's shared files. Its credentials take precedence over the environment. "" = the
+	// SDK's default search.
 	Profile string
-	// Endpoint is where KMS is; "" = as the SDK has it, which must be for the key's region.
+	// Endpoint is the URL of KMS. "" = the SDK's endpoint, which must be for the key's region.
 	Endpoint string
-	// Elsewhere allows another region than the SDK's: that of the key's ARN. An endpoint of the environment is then not
-	// used, because it is for the SDK's region.
+	// Elsewhere allows the region of the key's ARN to differ from the SDK's region. An endpoint of the environment is
+	// then not used, because it is for the SDK's region.
 	Elsewhere bool
-	// Silent, if not nil, is called with the cause when KMS is taken to be away, and with nil when it answers again. It
-	// must not block.
+	// Silent, if not nil, is called with the cause when KMS is considered unavailable, and with nil when it answers
+	// again. It must not block.
 	Silent func(why error)
 }
 
-// AWS makes data keys with AWS KMS and has it unwrap them. Plain keys are copied into buffers of the SDK and of TLS
-// that nobody can wipe; the process must not dump its memory. Safe for concurrent use.
+// AWS makes data keys with AWS KMS and has KMS unwrap them. The SDK and TLS copy plain keys into buffers that no code
+// can wipe, so the process must not dump its memory. Safe for concurrent use.
 type AWS struct {
 	keyID   string
 	client  *awskms.Client
@@ -66,8 +66,9 @@ type AWS struct {
 
 var _ vault.Rewrapper = (*AWS)(nil)
 
-// NewAWS returns a keeper; it reads the SDK's settings and does not call AWS: a KMS that is away must not keep a
-// process from starting. core.Invalid when a setting cannot be used, with a text for the operator.
+// NewAWS returns a keeper. It reads the SDK's settings and does not call AWS, because an unavailable KMS must not
+// keep a process from starting. The error is core.Invalid when a setting cannot be used, with a text for the
+// operator. The caller closes the keeper.
 func NewAWS(ctx context.Context, c AWSConfig) (*AWS, error) {
 	if c.KeyID == "" || c.MaxRetries < 0 {
 		return nil, core.Errorf(core.Invalid, "AWS KMS needs a key id, and retries of 0 or more")
@@ -175,7 +176,7 @@ func outage(key string, why error) error {
 	return core.Wrap(m.code, f, "%s", m.msg)
 }
 
-// Circuit reports whether KMS is taken to be away.
+// Circuit returns the state of the breaker. It is open while KMS is considered unavailable.
 func (k *AWS) Circuit() Circuit {
 	c := k.breaker.state()
 	if why := k.breaker.reason(); c.Open && why != nil {
@@ -184,9 +185,9 @@ func (k *AWS) Circuit() Circuit {
 	return c
 }
 
-// Generate returns a new data key bound to kmsContext, which KMS wrapped under the configured key; KeyID is that key's
-// ARN, whatever name it is configured by. The caller wipes Plain. core.Unavailable or core.Denied; nothing is made up
-// when KMS is away.
+// Generate returns a new data key bound to kmsContext, wrapped by KMS under the configured key. KeyID is the ARN of
+// that key, whatever name the configuration has. The caller wipes Plain. The error is core.Unavailable or
+// core.Denied, and no key is returned with it.
 func (k *AWS) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
 	ctx, timely := k.call(ctx, "GenerateDataKey", k.keyID)
 	out, err := k.client.GenerateDataKey(ctx, &awskms.GenerateDataKeyInput{
@@ -203,9 +204,10 @@ func (k *AWS) Generate(ctx context.Context, kmsContext map[string]string) (vault
 	return vault.DataKey{Plain: out.Plaintext, WrappedKey: vault.WrappedKey{KeyID: id, Wrapped: out.CiphertextBlob}}, nil
 }
 
-// Unwrap returns the data key, which the caller wipes. KMS is told which key must have wrapped it, so that a row that
-// claims another key does not open. core.Corrupt when the wrapped key is damaged or of another context or key,
-// core.Denied when it is not of KMS or KMS refuses this server, core.Unavailable otherwise.
+// Unwrap returns the data key, which the caller wipes. It names to KMS the key that must have wrapped the data key,
+// so a row that claims another key does not open. The error is core.Corrupt when the wrapped key is damaged or
+// belongs to another context or key. It is core.Denied when KMS did not wrap it or refuses this server, and
+// core.Unavailable otherwise.
 func (k *AWS) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) ([]byte, error) {
 	if err := checkWrapped(key); err != nil {
 		return nil, err
@@ -224,7 +226,7 @@ func (k *AWS) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[s
 	return out.Plaintext, nil
 }
 
-// Close drops the idle connections. It may be called twice; calls under way are not ended.
+// Close drops the idle connections. It does not end calls under way, and may be called twice.
 func (k *AWS) Close() error {
 	if k.idle != nil {
 		k.idle.CloseIdleConnections()
@@ -232,13 +234,14 @@ func (k *AWS) Close() error {
 	return nil
 }
 
-// Check returns nil when KMS answers and the configured key can make data keys now. It needs kms:DescribeKey.
+// Check returns nil when KMS answers and the configured key can make data keys now. It needs the permission
+// kms:DescribeKey. The error is core.Unavailable or core.Denied.
 func (k *AWS) Check(ctx context.Context) error {
 	_, err := k.Current(ctx)
 	return err
 }
 
-// Current returns the ARN of the key that Generate uses now. Errors as Check.
+// Current returns the ARN of the key that Generate uses now. Its errors are those of Check.
 func (k *AWS) Current(ctx context.Context) (string, error) {
 	ctx, timely := k.call(ctx, "DescribeKey", k.keyID)
 	out, err := k.client.DescribeKey(ctx, &awskms.DescribeKeyInput{KeyId: &k.keyID}, timely)
@@ -260,8 +263,8 @@ func (k *AWS) Current(ctx context.Context) (string, error) {
 	return aws.ToString(m.Arn), nil
 }
 
-// names reports whether arn can be the ARN of the configured key: an answer for another key is refused. What an alias
-// stands for is KMS's to say.
+// names reports whether arn can be the ARN of the configured key. An answer for another key is refused. Only KMS knows
+// which key an alias stands for, so any key ARN fits an alias.
 func (k *AWS) names(arn string) bool {
 	if !isKeyARN(arn) {
 		return false

@@ -20,9 +20,9 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// awsFault is what an operator is told about a failed call. It is put together from parts that are known to hold no
-// key, token or ciphertext: the SDK's own texts may (a signature error of AWS repeats the session token, a decoding
-// error a part of the answer), so they are left behind, and so is the SDK's error itself.
+// awsFault is what an operator is told about a failed call. It consists of parts that are known to contain no key,
+// token or ciphertext. The SDK's own texts may contain them: a signature error of AWS repeats the session token, and
+// a decoding error repeats a part of the answer. So the SDK's texts and its error itself are left out.
 type awsFault struct {
 	op      string // "Decrypt"
 	key     string // the key as named in the call
@@ -75,7 +75,7 @@ type meaning struct {
 type verdict int
 
 const (
-	// silent: nobody who may judge has answered. KMS is away, hangs, throttles or fails.
+	// silent: no service that can decide has answered. KMS is away, hangs, throttles or fails.
 	silent verdict = iota
 	// unsure: something else than yes or no. The right to the key is not confirmed, nor is it known to be gone.
 	unsure
@@ -127,7 +127,8 @@ var (
 	noLogin      = meaning{reason: ReasonCredentials, code: core.Unavailable, msg: "this server has no credentials for the key service", hint: "none of the environment, shared files, web identity, container or instance role gave any", says: unsure}
 )
 
-// meanings of the codes that KMS and its front end answer with. Every other code is failed or unheardOf, by its HTTP status.
+// meanings of the codes that KMS and its front end answer with. Every other code is failed or unheardOf, by its HTTP
+// status.
 var meanings = map[string]meaning{
 	"ThrottlingException": throttled, "Throttling": throttled, "TooManyRequestsException": throttled,
 	"RequestLimitExceeded": throttled, "LimitExceededException": throttled, "SlowDown": throttled,
@@ -161,7 +162,8 @@ func (k *AWS) explain(ctx context.Context, op, key string, err error) error {
 	return core.Wrap(m.code, f, "%s", m.msg)
 }
 
-// judgeState asks whether somebody has put key out of use: then it is no. Else it may be a failure of the key store.
+// judgeState queries whether an administrator has disabled the key; the answer is then no. Otherwise it may be a
+// failure of the key store.
 func (k *AWS) judgeState(ctx context.Context, key string) verdict {
 	out, err := k.client.DescribeKey(ctx, &awskms.DescribeKeyInput{KeyId: &key})
 	if err != nil || out.KeyMetadata == nil || aws.ToString(out.KeyMetadata.Arn) != key {
@@ -224,7 +226,7 @@ func (f *awsFault) judgeAttempt(err error) meaning {
 	return f.judgeTransport(err)
 }
 
-// judgeTransport looks at an error that is no answer of KMS.
+// judgeTransport classifies an error that is not an answer of KMS.
 func (f *awsFault) judgeTransport(err error) meaning {
 	if d, ok := errors.AsType[*net.DNSError](err); ok {
 		f.detail = "no address for " + printable(d.Name, 255)
@@ -309,7 +311,7 @@ func printable(s string, n int) string {
 	}, s)
 }
 
-// credentialSource marks the errors of the credential chain, so that "no credentials" is not taken for "no network".
+// credentialSource marks the errors of the credential chain, so that "no credentials" is not mistaken for "no network".
 type credentialSource struct{ aws.CredentialsProvider }
 
 // Retrieve implements aws.CredentialsProvider.
@@ -332,7 +334,8 @@ func (e *noCredentials) Error() string {
 	return "no credentials"
 }
 
-// AWSCode returns the code with which AWS refused a call, as in "AccessDeniedException"; "" = AWS has not answered, or it was no call.
+// AWSCode returns the code with which AWS refused a call, such as "AccessDeniedException". It is "" if AWS has not
+// answered, or if err is not of a call.
 func AWSCode(err error) string {
 	if f, ok := errors.AsType[*awsFault](err); ok {
 		return f.code

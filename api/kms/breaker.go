@@ -17,22 +17,22 @@ import (
 )
 
 const (
-	// breakerFails is how many attempts in a row must get no answer before calls are refused. A throttling KMS answers in
-	// between and never gets there; one that hangs is there after the first attempt of a burst.
+	// breakerFails is how many attempts in a row must get no answer before calls are refused. A throttling KMS
+	// answers in between and never reaches it. A hanging KMS reaches it with the first attempts of a burst.
 	breakerFails = 10
-	// Calls are refused for a quarter of the time that KMS has been away, but for breakerShortest to breakerLongest, before
-	// one of them is let through to see whether it is back; and so again after each try in vain. So an outage is felt for
-	// a quarter longer than it is, be it one of many short ones, and a long one means few tries. The longest is what
-	// Retry-After tells clients.
+	// Calls are refused for a quarter of the time that KMS has been away, within breakerShortest and breakerLongest.
+	// Then one call is let through to test whether KMS is back. The same pause follows each test that fails. So an
+	// outage appears a quarter longer than it is, even if it is one of many short ones, and a long outage causes few
+	// tests. breakerLongest is what Retry-After tells clients.
 	breakerShortest = 100 * time.Millisecond
 	breakerLongest  = time.Second
 	// breakerPatience is how much time an attempt must have had for its caller's deadline to say anything about KMS.
 	breakerPatience = 250 * time.Millisecond
 )
 
-// Circuit is what a breaker does: the zero value is that of a keeper which has none.
+// Circuit is the state of a breaker. The zero Circuit is that of a keeper without a breaker.
 type Circuit struct {
-	Open    bool   // KMS has not answered lately: all attempts but a few tries are refused
+	Open    bool   // KMS has not answered lately, so all attempts but a few tests are refused
 	Refused uint64 // attempts refused; it only grows
 
 	why error // the last attempt's failure as a caller is told it; nil = unknown
@@ -46,28 +46,29 @@ func (c Circuit) reason() error {
 	return core.Errorf(away.code, "%s", away.msg)
 }
 
-// breaker refuses attempts at once while KMS answers none, so that callers do not wait for their whole deadline each and
-// retries of calls under way end too. It looks at attempts, not at calls: every answer of KMS, a refusal or throttling
-// too, is a sign of life. Safe for concurrent use.
+// breaker refuses attempts at once while KMS answers none. So callers do not each wait for their whole deadline, and
+// the retries of calls under way end too. It counts attempts, not calls. Every answer of KMS is a sign of life, even
+// a refusal or throttling. Safe for concurrent use.
 type breaker struct {
-	changed func(why error) // nil = nobody
+	changed func(why error) // nil = no callback
 	limit   time.Duration   // of one attempt; 0 = unknown
 	refused atomic.Uint64
 
 	mu     sync.Mutex
 	fails  int       // in a row, while closed
 	since  time.Time // when it opened; zero = it is closed
-	until  time.Time // of the rest
-	trying bool      // somebody is let through
+	until  time.Time // when the pause ends
+	trying bool      // one attempt is let through as a test
 	why    error     // what the last silent attempt failed with
-	turn   uint64    // counts openings, tries and closings: what an attempt of an earlier one says is old
+	turn   uint64    // counts openings, tests and closings; the result of an attempt of an earlier turn is outdated
 }
 
 // errResting is why the breaker refused; the SDK does not try it again.
 var errResting = errors.New("kms: the breaker is open")
 
-// newBreaker's changed is told each time the breaker opens, with the last attempt's error, or closes, with nil, for good;
-// not of tries in between. It must not block. nil = nobody.
+// newBreaker returns a closed breaker. It calls changed each time the breaker opens, with the last attempt's error,
+// and each time it closes, with nil. It does not call changed for tests in between. changed must not block; nil = no
+// callback.
 func newBreaker(changed func(why error)) *breaker { return &breaker{changed: changed} }
 
 // reason returns the error of the last silent attempt; nil = there was none since an answer came.
@@ -83,7 +84,7 @@ func (b *breaker) state() Circuit {
 	return Circuit{Open: b.open(), Refused: b.refused.Load()}
 }
 
-// allow reports whether an attempt may be made; who made it tells done, with the same turn, what came of it.
+// allow reports whether an attempt may be made. The caller that made it passes its result to done, with the same turn.
 func (b *breaker) allow() (turn uint64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -125,10 +126,10 @@ func (b *breaker) done(turn uint64, sign error) {
 	}
 }
 
-// open is whether KMS is taken to be away; b.mu is held.
+// open reports whether KMS is considered unavailable; b.mu is held.
 func (b *breaker) open() bool { return !b.since.IsZero() }
 
-// rest begins one, half of it by chance: else the rests could keep step with a KMS that flaps. b.mu is held.
+// rest starts a pause. Half of its length is random, or the pauses could keep step with a KMS that flaps. b.mu is held.
 func (b *breaker) rest() {
 	b.turn++
 	b.trying = false
@@ -169,7 +170,8 @@ func (b *breaker) attempt(ctx context.Context, in middleware.FinalizeInput, next
 	return out, meta, err
 }
 
-// sign says what an attempt tells about KMS: nil that it lives, context.Canceled nothing, anything else, which is err or stands for it, that it was silent.
+// sign returns what an attempt says about KMS. nil means that KMS answered. context.Canceled means that nothing is
+// known. Any other error, which is err or stands for it, means that KMS was silent.
 func sign(ctx context.Context, err error, took time.Duration) error {
 	if err == nil {
 		return nil
@@ -178,7 +180,7 @@ func sign(ctx context.Context, err error, took time.Duration) error {
 		return context.Canceled
 	}
 	if _, ok := errors.AsType[*noCredentials](err); ok {
-		return context.Canceled // KMS was not asked
+		return context.Canceled // KMS was not called
 	}
 	if _, ok := errors.AsType[smithy.APIError](err); ok {
 		if status, ok := statusOf(err); ok && status < 500 {
@@ -205,8 +207,8 @@ func (hung) Timeout() bool { return true }
 // Temporary implements net.Error.
 func (hung) Temporary() bool { return true }
 
-// cutOff reports whether an attempt was under way when its time was over: the error of an answer that is cut off in the
-// middle need not say so.
+// cutOff reports whether an attempt was under way when its time was over. The error of an answer that is cut off in the
+// middle does not always say so.
 func cutOff(err error) bool {
 	if err == nil {
 		return false

@@ -22,29 +22,32 @@ const (
 	cacheLabel = "hyperion-vault/dek-cache/v1"
 )
 
-// CacheConfig says how long and how many data keys are kept. The zero value keeps none.
+// CacheConfig says how long and how many data keys are kept. The zero CacheConfig keeps none.
 type CacheConfig struct {
-	// TTL is how long a key is kept after the inner keeper was last asked for it and gave it. While the inner keeper is
-	// asked and gives no answer, a key that is used is kept for one TTL more at most. 0 keeps none: every Unwrap is a call.
+	// TTL is how long a key is kept after the inner keeper last returned it. While the inner keeper is called and
+	// gives no answer, a key that is in use is kept for at most one more TTL. With 0 no key is kept, and every Unwrap
+	// is a call.
 	TTL time.Duration
-	// MaxKeys bounds the keys kept, 32 bytes of locked memory each; the least recently used one goes first. 0 = 16384.
+	// MaxKeys bounds the keys kept. Each takes 32 bytes of locked memory. The least recently used key is evicted first.
+	// 0 = 16384.
 	MaxKeys int
-	// CallTimeout bounds one call, also one made for several callers, whose own deadlines do not count for it. 0 = 10 s.
+	// CallTimeout bounds one call. A call made for several callers has no other limit, because their own deadlines do
+	// not count for it. 0 = 10 s.
 	CallTimeout time.Duration
-	// Clock tells the time; nil = the system's.
+	// Clock returns the time; nil = time.Now.
 	Clock vault.Clock
 }
 
-// Cache is a keeper that keeps what another keeper unwrapped, so that reads go on while the key service is away and
-// do not wait for it. It keeps data keys and never values, and only keys that were asked for by Unwrap: a key made by
-// Generate is not kept, because the version it is for may never be stored, and a write says nothing of reads.
+// Cache is a keeper that keeps what another keeper unwrapped, so that reads continue while the key service is away
+// and do not wait for it. It keeps data keys and never values, and only keys that Unwrap returned. A key made by
+// Generate is not kept, because the version that it is for may never be stored, and a write says nothing about reads.
 //
-// A key that is used is refreshed from half of its TTL on. What the inner keeper says to that decides:
+// A key in use is refreshed when half of its TTL is over. The answer of the inner keeper decides:
 //
 //   - yes: the key is kept for another TTL.
 //   - no (denied, disabled, gone, damaged): the key is wiped at once. So revoking a key takes effect within the TTL.
-//   - nothing (away, hanging, throttling, failing): the key is kept for one TTL from when it was first asked for in vain.
-//     So an outage shorter than the TTL is not felt by who reads a key at least once in each half of a TTL.
+//   - silence (away, hanging, throttling, failing): the key is kept for one TTL, counted from the first call without an
+//     answer. A key that is read at least once every TTL/2 therefore survives any outage shorter than the TTL.
 //   - anything else: the key stays until its TTL is over.
 //
 // Many callers that miss one key wait for one call. Safe for concurrent use.
@@ -83,8 +86,8 @@ type flight struct {
 	tried   *attempts // of the call
 }
 
-// NewCache returns a Cache around inner, which the Cache owns from now on: Close closes it. The caller closes the
-// Cache. core.Unavailable when there is no memory for the keys.
+// NewCache returns a Cache around inner. The Cache owns inner from now on, and Close closes it. The caller closes the
+// Cache. The error is core.Unavailable when there is no memory for the keys; inner then stays the caller's.
 func NewCache(inner vault.Keeper, c CacheConfig) (*Cache, error) {
 	if c.MaxKeys <= 0 {
 		c.MaxKeys = defaultMaxKeys
@@ -110,11 +113,12 @@ func NewCache(inner vault.Keeper, c CacheConfig) (*Cache, error) {
 	return k, nil
 }
 
-// Locked reports whether the kept keys' memory is locked against swapping; true when none are kept.
+// Locked reports whether the memory of the kept keys is locked against swapping. It is true when no keys are kept.
 func (k *Cache) Locked() bool { return k.slots == nil || k.slots.locked }
 
-// Generate asks the inner keeper; nothing of its answer is kept. It takes no longer than a call that is shared: a write
-// may have more time than a read, for the sake of the database and not of the key service.
+// Generate calls the inner keeper and keeps nothing of its answer. The caller wipes the key. CallTimeout bounds the
+// call, because the longer deadline of a write is for the database and not for the key service. The errors are those
+// of the inner keeper, and core.Unavailable after Close.
 func (k *Cache) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
 	if k.ctx.Err() != nil {
 		return vault.DataKey{}, errCacheClosed()
@@ -124,8 +128,8 @@ func (k *Cache) Generate(ctx context.Context, kmsContext map[string]string) (vau
 	return k.inner.Generate(ctx, kmsContext)
 }
 
-// Unwrap returns a copy of the data key, which the caller wipes. Errors as the inner keeper's; one of a shared call
-// goes to all that waited for it. core.Unavailable after Close.
+// Unwrap returns a copy of the data key, which the caller wipes. The errors are those of the inner keeper. The error
+// of a shared call goes to all callers that waited for it. After Close the error is core.Unavailable.
 func (k *Cache) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) ([]byte, error) {
 	if k.ctx.Err() != nil {
 		return nil, errCacheClosed()
@@ -187,7 +191,7 @@ func copyOf(key vault.WrappedKey, kmsContext map[string]string) request {
 	return request{vault.WrappedKey{KeyID: key.KeyID, Wrapped: bytes.Clone(key.Wrapped)}, maps.Clone(kmsContext)}
 }
 
-// call asks the inner keeper, detached from every caller: the first one's end must not fail the others.
+// call calls the inner keeper, detached from every caller, because the end of the first one must not fail the others.
 func (k *Cache) call(r request, tried *attempts) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.WithValue(k.ctx, attemptsKey{}, tried), k.c.CallTimeout)
 	defer cancel()
@@ -238,7 +242,8 @@ func (k *Cache) await(ctx context.Context, f *flight) ([]byte, error) {
 	return plain, err
 }
 
-// Close wipes every key, ends what is in flight and closes the inner keeper. It may be called twice.
+// Close wipes every key, cancels the calls in flight, waits for their end and closes the inner keeper. It may be called
+// twice. The error is that of releasing the memory or of closing the inner keeper.
 func (k *Cache) Close() error {
 	k.stop()
 	k.mu.Lock()

@@ -9,8 +9,8 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// maxRefreshes bounds the refreshes in flight, so that an outage piles nothing up. A key that waits for its turn is kept
-// like one that is asked for, because as a miss it would load the key service even more.
+// maxRefreshes bounds the refreshes in flight, so that an outage piles nothing up. A key that waits for its turn is
+// kept like one that is asked for, because as a miss it would load the key service even more.
 const maxRefreshes = 16
 
 // entry is one kept key. Cache.mu guards it.
@@ -27,8 +27,8 @@ type entry struct {
 	place      int        // in queue
 }
 
-// end is when e may not be used any more. It is within two TTLs of the last answer that gave the key, because whoever
-// asked in vain found the key within the first of them.
+// end is when e may no longer be used. It is within two TTLs of the last answer that gave the key, because a call
+// without an answer found the key within the first of them.
 func (k *Cache) end(e *entry) time.Time {
 	if !e.asked.IsZero() {
 		return e.asked.Add(k.c.TTL)
@@ -75,8 +75,9 @@ func (k *Cache) want(e *entry, key vault.WrappedKey, kmsContext map[string]strin
 	k.startRefreshes(now)
 }
 
-// startRefreshes asks for what is due while there is room; k.mu is held. It is called at each use, when room is made,
-// and by the sweeper, because who has waited through an outage may use a key too seldom to meet the end of it.
+// startRefreshes starts refreshes that are due, up to maxRefreshes; k.mu is held. It runs at each use and when a
+// refresh ends. It also runs from the sweeper: after an outage, a rarely used key might not be requested again before
+// it expires.
 func (k *Cache) startRefreshes(now time.Time) {
 	for k.refreshing < maxRefreshes && !k.closed {
 		e := k.queue.next(now)
@@ -132,7 +133,8 @@ func (k *Cache) retry(e *entry) {
 	e.refresh = now.Add(min(k.c.TTL/32+rand.N(k.c.TTL/32+1), k.end(e).Sub(now)/2))
 }
 
-// sweepUntilClosed wipes keys that nobody asks for any more, and has those asked for that are owed an answer.
+// sweepUntilClosed wipes keys that are no longer requested, and refreshes those that the key service owes an answer
+// for.
 func (k *Cache) sweepUntilClosed() {
 	sweep := time.NewTicker(min(max(k.c.TTL/8, 100*time.Millisecond), 10*time.Second))
 	defer sweep.Stop()

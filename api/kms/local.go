@@ -30,8 +30,8 @@ const (
 	localWrapLabel = "hyperion-vault/local-kms/wrap/v1"
 )
 
-// Local wraps data keys with XChaCha20-Poly1305 under one master key. The encryption context is associated data: a
-// wrapped key opens only with the context it was made for. Safe for concurrent use.
+// Local wraps data keys with XChaCha20-Poly1305 under one master key. The encryption context is associated data, so a
+// wrapped key opens only with the context that it was made for. Safe for concurrent use.
 type Local struct {
 	id string
 
@@ -41,9 +41,10 @@ type Local struct {
 
 var _ vault.Keeper = (*Local)(nil)
 
-// NewLocal returns a keeper with its own copy of master, 32 bytes, in memory that is kept out of swap where the
-// limits allow and out of core dumps. The caller wipes master, and closes the Local. core.Invalid when master has
-// another length or is all zero bytes, which is a forgotten key and not a random one.
+// NewLocal returns a keeper with its own copy of master, which has 32 bytes. The copy is kept out of core dumps, and
+// out of swap where the limits allow. The caller wipes master and closes the Local. The error is core.Invalid when
+// master has another length or is all zero bytes, because a key of zeros was forgotten and not drawn at random. It is
+// core.Unavailable when there is no memory for the copy.
 func NewLocal(master []byte) (*Local, error) {
 	if len(master) != envelope.KeySize {
 		return nil, core.Errorf(core.Invalid, "the local master key has %d bytes, want %d", len(master), envelope.KeySize)
@@ -66,17 +67,18 @@ func localKeyID(master []byte) string {
 	return localPrefix + hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// KeyID returns "local:" and 16 hex digits, the same for the same master key.
+// KeyID returns "local:" and 16 hex digits. It is the same for the same master key and reveals nothing of it.
 func (l *Local) KeyID() string { return l.id }
 
-// Locked reports whether the master key's memory is locked against swapping.
+// Locked reports whether the memory of the master key is locked against swapping. It is false after Close.
 func (l *Local) Locked() bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.master != nil && l.master.locked
 }
 
-// Generate returns a new data key bound to kmsContext; the caller wipes Plain. core.Unavailable after Close.
+// Generate returns a new data key bound to kmsContext. The caller wipes Plain. The error is core.Unavailable after
+// Close.
 func (l *Local) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
 	if err := ctx.Err(); err != nil {
 		return vault.DataKey{}, err
@@ -93,7 +95,8 @@ func (l *Local) Generate(ctx context.Context, kmsContext map[string]string) (vau
 	return vault.DataKey{Plain: dek, WrappedKey: wrapped}, nil
 }
 
-// Wrap wraps a data key that is there already. to is KeyID. core.Unavailable after Close.
+// Wrap wraps a data key that exists already. to must be KeyID, or the error is core.Stale. The error is
+// core.Unavailable after Close. The caller keeps dek and wipes it.
 func (l *Local) Wrap(_ context.Context, dek []byte, to string, kmsContext map[string]string) (vault.WrappedKey, error) {
 	if to != l.id {
 		return vault.WrappedKey{}, core.Errorf(core.Stale, "the master key has been changed meanwhile")
@@ -109,7 +112,7 @@ func (l *Local) Wrap(_ context.Context, dek []byte, to string, kmsContext map[st
 	return vault.WrappedKey{KeyID: l.id, Wrapped: wrapped}, nil
 }
 
-// Current returns KeyID. Errors as Check.
+// Current returns KeyID. Its errors are those of Check.
 func (l *Local) Current(ctx context.Context) (string, error) { return l.id, l.Check(ctx) }
 
 // wrap seals dek. The nonce is a parameter for the frozen vectors only: every other caller draws it at random.
@@ -124,9 +127,9 @@ func (l *Local) wrap(dek []byte, nonce [chacha20poly1305.NonceSizeX]byte, kmsCon
 	return out, err
 }
 
-// Unwrap returns the data key, which the caller wipes. core.Denied when another master key wrapped it, core.Corrupt
-// when it is not what Generate returned, kmsContext is not the one it was made for, or KeyID names another key than
-// the one that wrapped it, core.Unavailable after Close.
+// Unwrap returns the data key, which the caller wipes. The error is core.Denied when another master key wrapped it.
+// It is core.Corrupt when the wrapped key is not what Generate returned, when kmsContext is not the one that it was
+// made for, and when KeyID names another key than the one that wrapped it. It is core.Unavailable after Close.
 func (l *Local) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -137,8 +140,8 @@ func (l *Local) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map
 	return l.open(key.Wrapped, kmsContext)
 }
 
-// judgeForeign tells a data key of another master key from one of ours whose row names another: an edited row is
-// damage, and no matter of rights. It may also be damaged in more than its key id, which cannot be told.
+// judgeForeign distinguishes a data key of another master key from one of ours whose row names another key. An edited
+// row is damage, and not a matter of rights. A row that is damaged in more than its key id cannot be distinguished.
 func (l *Local) judgeForeign(key vault.WrappedKey, kmsContext map[string]string) error {
 	dek, err := l.open(key.Wrapped, kmsContext)
 	envelope.Wipe(dek)
@@ -171,7 +174,7 @@ func (l *Local) open(wrapped []byte, kmsContext map[string]string) ([]byte, erro
 	return dek, nil
 }
 
-// Check returns nil until Close; then core.Unavailable.
+// Check returns nil until Close, and core.Unavailable after it. It makes no call of another service.
 func (l *Local) Check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -184,7 +187,7 @@ func (l *Local) Check(ctx context.Context) error {
 	return nil
 }
 
-// Close wipes the master key, after the calls that are using it. It may be called twice.
+// Close waits for the calls that use the master key, and then wipes it. It may be called twice.
 func (l *Local) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -207,9 +210,9 @@ type aead interface {
 }
 
 // withAEAD lends f the cipher for one nonce. XChaCha20-Poly1305 is ChaCha20-Poly1305 under a key that HChaCha20 makes
-// of the key and the first 16 bytes of the nonce. The two steps are taken apart because the ready-made cipher keeps a
-// copy of its key in memory that nobody can wipe: here that copy is of the derived key, good for one data key only,
-// and the master key stays in its one locked place.
+// of the key and the first 16 bytes of the nonce. The two steps are separate, because the ready-made cipher keeps a
+// copy of its key in memory that no code can wipe. Here the copy is of the derived key, which serves one data key
+// only. The master key stays in its one locked memory.
 func (l *Local) withAEAD(nonce []byte, f func(aead) error) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()

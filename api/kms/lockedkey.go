@@ -8,8 +8,8 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// lockedMemory is memory of its own, outside the Go heap: the collector never copies it, core dumps leave it out, and
-// it is locked against swapping where RLIMIT_MEMLOCK allows. Whoever reads it keeps free from running.
+// lockedMemory is memory outside the Go heap. The collector never copies it, core dumps leave it out, and it is locked
+// against swapping where RLIMIT_MEMLOCK allows. A reader must make sure that free does not run meanwhile.
 type lockedMemory struct {
 	page   []byte
 	locked bool

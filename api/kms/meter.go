@@ -10,14 +10,15 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// LatencyBounds are the upper bounds of the buckets of CallStats.Latency; a last bucket has no bound.
+// LatencyBounds are the upper bounds of the buckets of CallStats.Latency, in ascending order. One more bucket follows
+// them, which has no bound.
 var LatencyBounds = [...]time.Duration{
 	time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
 	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
 	5 * time.Second, 10 * time.Second,
 }
 
-// CallStats counts the calls of one kind to a keeper, retries within a call not counted. Its numbers only grow.
+// CallStats counts the calls of one kind to a keeper. Retries within a call are not counted. Its numbers only grow.
 type CallStats struct {
 	Calls       uint64
 	Unavailable uint64

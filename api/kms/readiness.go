@@ -9,26 +9,28 @@ import (
 )
 
 const (
-	// How long the answer of a Check holds. Readiness is asked by anybody and often; KMS is asked at most this often.
+	// How long the answer of a Check holds. Clients poll readiness often, and KMS is called at most this often for it.
 	checkHolds       = 2 * time.Second
 	failedCheckHolds = time.Second
 	maxCheck         = 2500 * time.Millisecond
-	// checkPatience is how long a Check waits when it knows an older answer. Who asks for readiness often has one second.
+	// checkPatience is how long a Check waits when it knows an older answer. Many readiness probes time out after a
+	// second.
 	checkPatience = 500 * time.Millisecond
 )
 
-// readiness is what the last question to the inner keeper has brought, and the one under way.
+// readiness holds the answer of the last check of the inner keeper, and the check under way.
 type readiness struct {
 	mu    sync.Mutex
 	err   error
 	at    time.Time     // zero = nothing is known
-	asked chan struct{} // closed when the question under way is answered; nil = there is none
-	tried *attempts     // of that question
+	asked chan struct{} // closed when the check under way is answered; nil = there is none
+	tried *attempts     // of that check
 }
 
-// Check reports whether Generate and Unwrap could be served now. An answer of the inner keeper holds for two seconds, a
-// failure for one. After that it is asked again, in the background and one question at a time; who comes while it is
-// being asked, or is taken to be away, gets the last answer at once, and who has it asked waits for half a second.
+// Check returns nil if Generate and Unwrap could be served now. An answer of the inner keeper is cached for 2 s if it
+// is a success, and for 1 s if it is a failure. Then the next call starts a check in the background, one at a time.
+// The caller that started it waits up to 500 ms for the answer. Other callers, and all callers while the breaker is
+// open, get the last answer at once. With no earlier answer every caller waits for the answer until its context ends.
 func (k *Cache) Check(ctx context.Context) error {
 	if k.ctx.Err() != nil {
 		return errCacheClosed()
@@ -62,7 +64,7 @@ func (k *Cache) Check(ctx context.Context) error {
 	return last
 }
 
-// look returns the last answer, whether there is one and it still holds, and the question under way.
+// look returns the last answer, whether there is one and whether it still holds, and the check under way.
 func (k *Cache) look() (known, holds bool, asked chan struct{}, last error) {
 	k.ready.mu.Lock()
 	defer k.ready.mu.Unlock()
@@ -76,14 +78,14 @@ func (k *Cache) look() (known, holds bool, asked chan struct{}, last error) {
 	return known, known && age >= 0 && age < long, r.asked, r.err
 }
 
-// triedNow returns the attempts of the last question.
+// triedNow returns the attempts of the last check.
 func (k *Cache) triedNow() *attempts {
 	k.ready.mu.Lock()
 	defer k.ready.mu.Unlock()
 	return k.ready.tried
 }
 
-// askAgain begins a question unless there is one or the last answer holds; asked is nil then.
+// askAgain starts a check, unless there is one already or the last answer holds. In the latter case asked is nil.
 func (k *Cache) askAgain() (known bool, asked chan struct{}, mine bool, last error) {
 	known, holds, asked, last := k.look()
 	if holds || asked != nil {
@@ -92,7 +94,7 @@ func (k *Cache) askAgain() (known bool, asked chan struct{}, mine bool, last err
 		}
 		return known, asked, false, last
 	}
-	k.mu.Lock() // Close waits for what was begun before it
+	k.mu.Lock() // Close waits for what was started before it
 	defer k.mu.Unlock()
 	k.ready.mu.Lock()
 	defer k.ready.mu.Unlock()
@@ -115,9 +117,9 @@ func (k *Cache) askAgain() (known bool, asked chan struct{}, mine bool, last err
 	return known, asked, true, last
 }
 
-// ask is detached from every caller. What the inner keeper checks need not be what makes and unwraps data keys, which
-// may be refused or throttled alone: when the last of those calls has failed, it is tried. That clears the doubt that
-// one bad row has cast, and recovers a node that nobody asks for anything because it was not ready.
+// ask is detached from every caller. Check of the inner keeper may succeed while making and unwrapping data keys
+// alone is refused or throttled. So if the last of these calls has failed, ask makes them too. That clears the doubt
+// that one bad row has caused. It also recovers a node that gets no requests because it was not ready.
 func (k *Cache) ask(tried *attempts) error {
 	ctx, cancel := context.WithTimeout(context.WithValue(k.ctx, attemptsKey{}, tried), min(maxCheck, k.c.CallTimeout))
 	defer cancel()

@@ -6,10 +6,10 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// Reason is why a call of the key service failed, as metrics tell it.
+// Reason is why a call of the key service failed, as metrics report it. Its String is the label.
 type Reason int
 
-// The zero Reason is every other one.
+// The reasons. The zero Reason stands for everything that has none of its own.
 const (
 	ReasonOther       Reason = iota
 	ReasonThrottled          // the key service refuses the rate of calls

@@ -21,8 +21,8 @@ import (
 //	"HVR1" u32be(length of the first) first wrapping, tag[32], age file
 //
 // The first wrapping is the inner keeper's, the age file holds the 32 bytes for one X25519 recipient. Neither KMS nor
-// Local makes a wrapped key that begins so: theirs begin with a byte of 1. The tag is HMAC-SHA-256 of the age file under
-// the data key: every read notices when the age file was changed, and not only he who needs it one day.
+// Local makes a wrapped key that begins so, because theirs begin with a byte of 1. The tag is HMAC-SHA-256 of the age
+// file under the data key. So every read detects a modified age file, not only the recovery that one day needs it.
 const recoveryMagic = "HVR1"
 
 // recoveryLabel keeps the tag apart from any other use of a data key.
@@ -31,8 +31,8 @@ const recoveryLabel = "hyperion-vault/recovery/v1\x00"
 // maxRecovery bounds tag and age file together; the right ones have about 250 bytes.
 const maxRecovery = 1024
 
-// Recovery wraps every new data key a second time, for a key pair whose private half is kept elsewhere, so that losing
-// the master key does not lose the secrets. Whoever has the private key and the database reads every secret wrapped
+// Recovery wraps every new data key a second time, for a key pair whose private half is kept elsewhere. So losing the
+// master key does not lose the secrets. A person with the private key and the database can read every secret wrapped
 // since. Safe for concurrent use.
 type Recovery struct {
 	inner     vault.Keeper
@@ -42,7 +42,8 @@ type Recovery struct {
 var _ vault.Rewrapper = (*Recovery)(nil)
 
 // NewRecovery returns a keeper around inner, which it owns from now on. recipient is an age X25519 recipient
-// ("age1…"), or "": then nothing is wrapped twice, and what was still unwraps. core.Invalid when it is anything else.
+// ("age1…"). With "" nothing is wrapped twice, and keys that were wrapped twice still unwrap. Any other recipient is
+// a core.Invalid error.
 func NewRecovery(inner vault.Keeper, recipient string) (*Recovery, error) {
 	k := &Recovery{inner: inner}
 	if recipient == "" {
@@ -56,7 +57,8 @@ func NewRecovery(inner vault.Keeper, recipient string) (*Recovery, error) {
 	return k, nil
 }
 
-// Generate implements vault.Keeper.
+// Generate implements vault.Keeper. The caller wipes Plain. The errors are those of the inner keeper, and core.Internal
+// when the second wrapping fails.
 func (k *Recovery) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
 	key, err := k.inner.Generate(ctx, kmsContext)
 	if err != nil || k.recipient == nil {
@@ -69,8 +71,8 @@ func (k *Recovery) Generate(ctx context.Context, kmsContext map[string]string) (
 	return key, nil
 }
 
-// Unwrap implements vault.Keeper: it has the inner keeper unwrap the first wrapping. core.Corrupt also when the second
-// was changed.
+// Unwrap implements vault.Keeper. The inner keeper unwraps the first wrapping. The caller wipes the result. The
+// errors are those of the inner keeper, and core.Corrupt when the second wrapping was changed.
 func (k *Recovery) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) ([]byte, error) {
 	first, second, err := split(key.Wrapped)
 	if err != nil {
@@ -90,7 +92,7 @@ func (k *Recovery) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext 
 // Check implements vault.Keeper.
 func (k *Recovery) Check(ctx context.Context) error { return k.inner.Check(ctx) }
 
-// Current implements vault.Rewrapper: core.Invalid when the inner keeper has nothing to move to.
+// Current implements vault.Rewrapper. The error is core.Invalid when the inner keeper has no key to move to.
 func (k *Recovery) Current(ctx context.Context) (string, error) {
 	r, err := rewrapperOf(k.inner)
 	if err != nil {
@@ -99,7 +101,8 @@ func (k *Recovery) Current(ctx context.Context) (string, error) {
 	return r.Current(ctx)
 }
 
-// Rewrap moves the first wrapping. The second is made anew for the present recipient; without one the old one stays.
+// Rewrap implements vault.Rewrapper. It moves the first wrapping. With a recipient it makes the second wrapping again
+// for that recipient. Without one it keeps the old second wrapping.
 func (k *Recovery) Rewrap(ctx context.Context, key vault.WrappedKey, to string, kmsContext map[string]string) (vault.WrappedKey, error) {
 	r, err := rewrapperOf(k.inner)
 	if err != nil {
@@ -129,7 +132,7 @@ func (k *Recovery) Rewrap(ctx context.Context, key vault.WrappedKey, to string, 
 	return made, nil
 }
 
-// Circuit is the inner keeper's.
+// Circuit returns the state of the inner keeper's breaker.
 func (k *Recovery) Circuit() Circuit { return circuitOf(k.inner) }
 
 // Close closes the inner keeper.
@@ -196,11 +199,12 @@ func split(wrapped []byte) (first, second []byte, err error) {
 	return nil, nil, core.Errorf(core.Corrupt, "the wrapped data key is damaged")
 }
 
-// Recoverer unwraps the second wrappings with the private key, and does nothing else. It asks nobody.
+// Recoverer unwraps second wrappings with the private key, and does nothing else. It uses no network. Safe for
+// concurrent use.
 type Recoverer struct{ identities []age.Identity }
 
-// NewRecoverer reads an identity file as age-keygen writes it. The caller wipes file; age keeps a copy that nobody can
-// wipe. core.Invalid when it holds no identity.
+// NewRecoverer reads an identity file as age-keygen writes it. The caller wipes file. age keeps a copy that no code can
+// wipe. The error is core.Invalid when the file holds no identity, and quotes nothing of the file.
 func NewRecoverer(file []byte) (*Recoverer, error) {
 	ids, err := age.ParseIdentities(bytes.NewReader(file))
 	if err != nil || len(ids) == 0 {
@@ -209,8 +213,8 @@ func NewRecoverer(file []byte) (*Recoverer, error) {
 	return &Recoverer{identities: ids}, nil
 }
 
-// Unwrap returns the data key, which the caller wipes. core.Invalid when it was not wrapped for recovery,
-// core.Denied when it was for another recipient, core.Corrupt when it is damaged.
+// Unwrap returns the data key, which the caller wipes. The error is core.Invalid when the key was not wrapped for
+// recovery, core.Denied when it was wrapped for another recipient, and core.Corrupt when it is damaged.
 func (r *Recoverer) Unwrap(_ context.Context, key vault.WrappedKey, _ map[string]string) ([]byte, error) {
 	_, second, err := split(key.Wrapped)
 	if err != nil {
@@ -242,12 +246,12 @@ func (r *Recoverer) Unwrap(_ context.Context, key vault.WrappedKey, _ map[string
 	return plain[:n:n], nil
 }
 
-// Generate refuses: a recovery key reads and never writes.
+// Generate always returns core.Unavailable, because a recovery key reads and never writes.
 func (r *Recoverer) Generate(context.Context, map[string]string) (vault.DataKey, error) {
 	return vault.DataKey{}, core.Errorf(core.Unavailable, "a recovery key makes no data keys")
 }
 
-// Check returns nil.
+// Check always returns nil.
 func (r *Recoverer) Check(context.Context) error { return nil }
 
 func rewrapperOf(k vault.Keeper) (vault.Rewrapper, error) {

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// refreshQueue holds the entries that the inner keeper owes an answer about and is not being asked for now. Those whose
-// pause is over are taken in the order in which they end, whoever uses them: after an outage there is not room for all
-// at once, and a key that is used often must not take it from one that ends before. Cache.mu guards it.
+// refreshQueue holds the entries that the inner keeper owes an answer for and that are not being refreshed now.
+// Entries whose pause is over are taken in the order in which they expire, whoever uses them. After an outage not all
+// of them can be refreshed at once, and a key in frequent use must not displace one that expires before. Cache.mu
+// guards it.
 type refreshQueue struct {
 	due   entryHeap // by end
 	later entryHeap // by the end of their pause

@@ -16,10 +16,10 @@ var (
 	_ vault.Prover    = (*Cache)(nil)
 )
 
-// Rewrap has KMS wrap the same data key under the key to, an ARN, for the same context; the configured name may be an
-// alias, which somebody may point at another key meanwhile. Before the old wrapped key is
-// given up for it, both are unwrapped and compared: an answer that is not the same data key would destroy the value.
-// Errors as Unwrap.
+// Rewrap has KMS wrap the same data key under the key to, an ARN, for the same context. It takes an ARN because the
+// configured name may be an alias, which an administrator may point at another key meanwhile. Rewrap unwraps the old
+// and the new wrapped key and compares them before it returns, because an answer with another data key would destroy
+// the value. Its errors are those of Unwrap.
 func (k *AWS) Rewrap(ctx context.Context, key vault.WrappedKey, to string, kmsContext map[string]string) (vault.WrappedKey, error) {
 	if err := checkWrapped(key); err != nil {
 		return vault.WrappedKey{}, err
@@ -53,7 +53,7 @@ func (k *AWS) same(ctx context.Context, a, b vault.WrappedKey, kmsContext map[st
 	return err
 }
 
-// Current implements vault.Rewrapper: core.Invalid when the inner keeper has nothing to move to.
+// Current implements vault.Rewrapper. The error is core.Invalid when the inner keeper has no key to move to.
 func (k *Cache) Current(ctx context.Context) (string, error) {
 	r, err := k.rewrapper()
 	if err != nil {
@@ -62,7 +62,8 @@ func (k *Cache) Current(ctx context.Context) (string, error) {
 	return r.Current(ctx)
 }
 
-// Rewrap implements vault.Rewrapper. Nothing of it is kept: the new wrapped key is fetched by its first read.
+// Rewrap implements vault.Rewrapper. The Cache keeps nothing of it, and the first read fetches the new wrapped key. The
+// error is core.Invalid when the inner keeper has no key to move to.
 func (k *Cache) Rewrap(ctx context.Context, key vault.WrappedKey, to string, kmsContext map[string]string) (vault.WrappedKey, error) {
 	r, err := k.rewrapper()
 	if err != nil {
@@ -81,8 +82,8 @@ func (k *Cache) rewrapper() (vault.Rewrapper, error) {
 	return rewrapperOf(k.inner.inner)
 }
 
-// Prove implements vault.Prover. Nothing is kept or counted: a data key that is kept would prove nothing about a master
-// key that was changed.
+// Prove implements vault.Prover. It unwraps key with the inner keeper, and keeps and counts nothing. A kept data key
+// would prove nothing about a master key that was changed. The errors are those of the inner keeper.
 func (k *Cache) Prove(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) error {
 	if k.ctx.Err() != nil {
 		return errCacheClosed()
@@ -92,10 +93,10 @@ func (k *Cache) Prove(ctx context.Context, key vault.WrappedKey, kmsContext map[
 	return err
 }
 
-// KeyID implements vault.Prover; "" when the inner keeper does not name its master key.
+// KeyID implements vault.Prover. It is "" when the inner keeper does not name its master key.
 func (k *Cache) KeyID() string { return keyIDOf(k.inner.inner) }
 
-// KeyID names the inner keeper's master key; "" when that does not.
+// KeyID names the inner keeper's master key. It is "" when the inner keeper has no name for it.
 func (k *Recovery) KeyID() string { return keyIDOf(k.inner) }
 
 // KeyID returns the configured name of the master key.

@@ -14,15 +14,15 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// Holder is a keeper that can wrap a data key that is there already: AWS and Local.
+// Holder is a keeper that can wrap a data key that exists already. AWS and Local are Holders.
 type Holder interface {
 	vault.Keeper
 	io.Closer
-	// KeyID is the master key as rows name it, or as it is configured.
+	// KeyID returns the master key as rows name it, or as it is configured.
 	KeyID() string
-	// Current is what rows that are made now name. Errors as Check.
+	// Current returns the key id that new rows get. Its errors are those of Check.
 	Current(ctx context.Context) (string, error)
-	// Wrap wraps plain under the master key to, an answer of Current.
+	// Wrap wraps plain under the master key to, which is an answer of Current. The caller keeps plain and wipes it.
 	Wrap(ctx context.Context, plain []byte, to string, kmsContext map[string]string) (vault.WrappedKey, error)
 }
 
@@ -32,21 +32,21 @@ var (
 	_ vault.Rewrapper = (*Succession)(nil)
 )
 
-// Succession is a keeper that has succeeded others: it makes data keys with the present one alone, and opens what the
-// former ones wrapped too, each by the key id that a row names. So a vault can be moved from one to the other while it
-// is read. Safe for concurrent use.
+// Succession is a keeper that has succeeded other keepers. It makes data keys with the present keeper alone. It also
+// opens what the former keepers wrapped, each by the key id that a row names. So a vault can be moved from one keeper
+// to another while it is read. Safe for concurrent use.
 type Succession struct {
 	present Holder
 	former  []Holder
 }
 
 // NewSuccession returns a keeper that owns present and former from now on. Each former keeper opens the rows that name
-// its KeyID; every other row is the present one's.
+// its KeyID. The present keeper opens all other rows.
 func NewSuccession(present Holder, former ...Holder) *Succession {
 	return &Succession{present: present, former: former}
 }
 
-// of returns the former keeper of a row; nil = it is the present one's.
+// of returns the former keeper of a row. It is nil for a row of the present keeper.
 func (s *Succession) of(keyID string) Holder {
 	for _, f := range s.former {
 		if f.KeyID() == keyID {
@@ -56,12 +56,12 @@ func (s *Succession) of(keyID string) Holder {
 	return nil
 }
 
-// Generate implements vault.Keeper, with the present keeper.
+// Generate implements vault.Keeper. It calls the present keeper. The caller wipes Plain.
 func (s *Succession) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
 	return s.present.Generate(ctx, kmsContext)
 }
 
-// Unwrap implements vault.Keeper, with the keeper of the row's key id.
+// Unwrap implements vault.Keeper. It calls the keeper of the row's key id. The caller wipes the result.
 func (s *Succession) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) ([]byte, error) {
 	if f := s.of(key.KeyID); f != nil {
 		return f.Unwrap(ctx, key, kmsContext)
@@ -69,14 +69,14 @@ func (s *Succession) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContex
 	return s.present.Unwrap(ctx, key, kmsContext)
 }
 
-// Check asks the present keeper alone: a former one that is away keeps nobody from writing, nor from reading what was
-// moved.
+// Check calls the present keeper alone. A former keeper that is away prevents no write, and no read of a value that was
+// moved already.
 func (s *Succession) Check(ctx context.Context) error { return s.present.Check(ctx) }
 
-// Current implements vault.Rewrapper.
+// Current implements vault.Rewrapper. It calls the present keeper.
 func (s *Succession) Current(ctx context.Context) (string, error) { return s.present.Current(ctx) }
 
-// KeyID names every master key that opens rows here, the present one first.
+// KeyID names every master key that opens rows here, the present one first, with " and " between them.
 func (s *Succession) KeyID() string {
 	ids := []string{s.present.KeyID()}
 	for _, f := range s.former {
@@ -85,11 +85,12 @@ func (s *Succession) KeyID() string {
 	return strings.Join(ids, " and ")
 }
 
-// Circuit is the present keeper's.
+// Circuit returns the state of the present keeper's breaker.
 func (s *Succession) Circuit() Circuit { return circuitOf(s.present) }
 
-// Rewrap moves a data key to the present keeper: one of a former keeper is unwrapped here and wrapped again. The new
-// wrapping is unwrapped and compared before it is returned: a false answer must not destroy the value. Errors as Unwrap.
+// Rewrap implements vault.Rewrapper. It moves a data key to the present keeper. The data key of a former keeper is
+// unwrapped here and wrapped again. Rewrap unwraps the new wrapping and compares the keys before it returns, because a
+// false answer must not destroy the value. Its errors are those of Unwrap.
 func (s *Succession) Rewrap(ctx context.Context, key vault.WrappedKey, to string, kmsContext map[string]string) (vault.WrappedKey, error) {
 	from := s.of(key.KeyID)
 	if r, ok := s.present.(vault.Rewrapper); ok && from == nil {
@@ -118,7 +119,7 @@ func (s *Succession) Rewrap(ctx context.Context, key vault.WrappedKey, to string
 	return made, nil
 }
 
-// Close closes all keepers.
+// Close closes all keepers and returns their errors joined.
 func (s *Succession) Close() error {
 	err := s.present.Close()
 	for _, f := range s.former {
@@ -127,7 +128,8 @@ func (s *Succession) Close() error {
 	return err
 }
 
-// Wrap has KMS wrap a data key that is there already under the key to, an ARN. It needs kms:Encrypt. Errors as Generate.
+// Wrap has KMS wrap a data key that exists already under the key to, an ARN. It needs the permission kms:Encrypt. Its
+// errors are those of Generate. The caller keeps plain and wipes it.
 func (k *AWS) Wrap(ctx context.Context, plain []byte, to string, kmsContext map[string]string) (vault.WrappedKey, error) {
 	ctx, timely := k.call(ctx, "Encrypt", to)
 	out, err := k.client.Encrypt(ctx, &awskms.EncryptInput{KeyId: &to, Plaintext: plain, EncryptionContext: kmsContext}, timely)
