@@ -1,8 +1,9 @@
-// Package audit keeps the door's promise that nothing is answered before its record is on its way to durable storage.
+// Package audit keeps the door's promise that no request is answered before its audit record is on its way to durable
+// storage.
 //
-// A Journal is a folder of the node in which every record stands before its answer leaves, whether or not there is a
-// primary. A Shipper carries the records to the audit log on the primary, each once. Direct writes there at once; it
-// is for commands that need the primary anyway.
+// A Journal is a directory of the node. Every record is written there before its answer leaves, whether or not there
+// is a primary. A Shipper carries each record to the audit log on the primary once. Direct writes to the primary at
+// once, for commands that need the primary anyway.
 package audit
 
 import (
@@ -11,13 +12,13 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
-// Appender writes records to the primary, all or none, in their order; vault.Store is one.
+// Appender writes records to the primary in their order, all or none. vault.Store is an Appender.
 type Appender interface {
 	AppendAudit(ctx context.Context, entries []vault.Entry) error
 }
 
-// Direct inserts every record on the primary before the answer leaves: without a primary nothing is answered. Safe
-// for concurrent use.
+// Direct inserts every record on the primary before the answer leaves. So without a primary no request is answered.
+// Safe for concurrent use. The zero Direct panics.
 type Direct struct{ to Appender }
 
 var _ vault.Recorder = Direct{}
@@ -25,7 +26,7 @@ var _ vault.Recorder = Direct{}
 // NewDirect returns a Recorder that writes to a.
 func NewDirect(a Appender) Direct { return Direct{a} }
 
-// Record returns nil once the entries are committed. The error is the store's, with its code.
+// Record returns nil once the entries are committed. The error is the Appender's, with its code.
 func (d Direct) Record(ctx context.Context, entries ...vault.Entry) error {
 	return d.to.AppendAudit(ctx, entries)
 }

@@ -16,12 +16,12 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// A folder holds
+// A directory holds
 //
 //	lock                      locked by the process that has the journal; its text is for people
 //	journal                   the journal's UUID
 //	00000000000000000001.log  segments, named by the number of their first record
-//	*.new                     what a crash left half made
+//	*.new                     files that a crash left unfinished
 const (
 	lockFile      = "lock"
 	idFile        = "journal"
@@ -37,7 +37,7 @@ type file interface {
 	Close() error
 }
 
-// disk is how a journal changes its folder; tests put faults in between.
+// disk is how a journal changes its directory. Tests inject faults through it.
 type disk interface {
 	Create(path string) (file, error) // empty, for this process alone
 	Open(path string) (file, error)   // for writing
@@ -62,8 +62,8 @@ func (realDisk) SyncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// lockFolder makes the folder if need be, checks that it is this process's alone, and locks it until the file that it
-// returns is closed, or the process ends.
+// lockFolder creates the directory if needed, checks that it belongs to this process alone, and locks it. The lock
+// lasts until the returned file is closed or the process ends.
 func lockFolder(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, folderError(dir, err, "the directory cannot be created")
@@ -103,7 +103,7 @@ func writeText(f *os.File, text string) error {
 	return err
 }
 
-// folderError names the variable and the folder, which is all an operator needs to find it.
+// folderError names the variable and the directory, so that an operator can find it.
 func folderError(dir string, cause error, format string, args ...any) error {
 	text := fmt.Sprintf("VAULT_AUDIT_DIR=%s: ", dir) + fmt.Sprintf(format, args...)
 	if cause == nil {
@@ -112,8 +112,8 @@ func folderError(dir string, cause error, format string, args ...any) error {
 	return core.Wrap(core.Invalid, cause, "%s", text)
 }
 
-// identify returns the journal's UUID. A new one is made where there is none, and where there are no segments any
-// more: numbers must not be given out twice under one UUID.
+// identify returns the journal's UUID. It makes a new one where there is none. It also makes a new one where no
+// segments are left, because no number may be used twice under one UUID.
 func identify(d disk, dir string, empty bool) (id vault.JournalID, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, idFile))
 	switch {

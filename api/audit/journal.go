@@ -28,11 +28,11 @@ const (
 	defaultRetention = 10 * time.Minute
 )
 
-// Config of a Journal. Dir is required.
+// Config is the configuration of a Journal. Dir is required.
 type Config struct {
-	Dir       string
-	Always    bool             // every record waits for an fsync; else one begins within 200 ms after it is written
-	MaxBytes  int64            // of records that have not arrived; past it records are refused. 0 = 1 GiB
+	Dir       string           // of this journal alone; created with mode 0700 if needed
+	Always    bool             // every record waits for an fsync; otherwise one starts within 200 ms of the write
+	MaxBytes  int64            // of records that have not arrived; beyond it records are refused. 0 = 1 GiB
 	Retention time.Duration    // of arrived records; 0 = 10 min
 	Log       *slog.Logger     // nil = slog.Default()
 	Clock     func() time.Time // nil = the system's
@@ -62,14 +62,15 @@ func (c *Config) complete() {
 	}
 }
 
-// Journal writes records into the segments of a folder that no other process has. One goroutine writes; requests that
-// wait at the same moment share its write, and its fsync where each waits for one. Safe for concurrent use.
+// Journal writes records into the segments of a directory that no other process uses. One goroutine writes. Requests
+// that wait at the same moment share its write, and its fsync where each of them waits for one. Safe for concurrent
+// use.
 type Journal struct {
 	c    Config
 	id   vault.JournalID
 	lock *os.File
 
-	wake      chan struct{} // for the writer: somebody waits
+	wake      chan struct{} // for the writer: a request waits
 	shippable chan struct{} // for the shipper: more is durable
 	closing   chan struct{}
 	once      sync.Once
@@ -94,7 +95,7 @@ type Journal struct {
 	refused, shipped uint64
 	lastShipped      time.Time
 	shipError        string
-	oldestPending    vault.Journaled // as it was when somebody last asked
+	oldestPending    vault.Journaled // as of the last AuditState
 }
 
 var _ vault.Journal = (*Journal)(nil)
@@ -107,8 +108,9 @@ type group struct {
 	err   error // once done is closed
 }
 
-// Open locks and checks the folder, cuts off a torn end, and begins to take records. Errors are about the folder and
-// name VAULT_AUDIT_DIR: Invalid when it cannot be used, Corrupt when it is damaged. The caller calls Close.
+// Open locks and checks the directory, cuts off a torn end, and starts to take records. Its errors are about the
+// directory and name VAULT_AUDIT_DIR. The error is Invalid when the directory is unusable, and Corrupt when it is
+// damaged. The caller calls Close.
 func Open(c Config) (*Journal, error) {
 	c.complete()
 	lock, err := lockFolder(c.Dir)
@@ -171,12 +173,13 @@ func (j *Journal) reopen() (err error) {
 
 func (j *Journal) path(first uint64) string { return filepath.Join(j.c.Dir, segmentName(first)) }
 
-// ID returns the journal's UUID.
+// ID returns the journal's UUID. It does not change.
 func (j *Journal) ID() vault.JournalID { return j.id }
 
-// Record returns nil once the entries are written to the journal's file, and durable where Config.Always is set. Every
-// error is Unavailable: the journal is full (half full, where none of the operations succeeded), cannot be written, or
-// ctx ended first; in that last case the records may be written all the same.
+// Record returns nil once the entries are written to the journal's file, and durable where Config.Always is set.
+// Every error is Unavailable. The journal is then full, closed or cannot be written, or ctx ended first. Entries of
+// which none is a success are refused from half of MaxBytes on. When ctx ended first, the records may be written all
+// the same.
 func (j *Journal) Record(ctx context.Context, entries ...vault.Entry) error {
 	if len(entries) == 0 {
 		return nil
@@ -232,8 +235,8 @@ func (j *Journal) join(rests []byte, n int, refusals bool) (*group, error) {
 	return g, nil
 }
 
-// Check returns nil when a record could be written now. After a write that failed it tries one, so that a disk that
-// has space again is noticed without waiting for a request.
+// Check returns nil if a record could be written now. After a failed write it tries a write, so that a disk with space
+// again is detected without a request. The error is Unavailable.
 func (j *Journal) Check(ctx context.Context) error {
 	j.mu.Lock()
 	failure, full := j.failure, j.hasRoom(maxText, false)
@@ -263,8 +266,8 @@ func (j *Journal) AuditState() vault.AuditState {
 	}
 }
 
-// Stop refuses further records and returns when those under way are durable or have failed. What is in the journal
-// can still be shipped. It may be called more than once.
+// Stop refuses further records. It returns when the records under way are durable or have failed. The Shipper can still
+// ship what is in the journal. Stop may be called more than once.
 func (j *Journal) Stop() {
 	j.once.Do(func() {
 		j.mu.Lock()
@@ -275,7 +278,7 @@ func (j *Journal) Stop() {
 	j.running.Wait()
 }
 
-// Close stops, and gives the folder back.
+// Close stops the journal and releases the directory. Close the Shipper first. A second Close returns an error.
 func (j *Journal) Close() error {
 	j.Stop()
 	return errors.Join(j.out.close(), j.lock.Close())

@@ -8,9 +8,9 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// refusalShare: of MaxBytes one in so many may be filled by records of operations which did not succeed. The rest is
-// left to those that did: anybody who reaches the port can make refusals, and must not be able to end reads by filling
-// the journal while the primary is away.
+// refusalShare is the divisor of MaxBytes for records of operations that did not succeed. The rest is kept for those
+// that did. Any client that reaches the port can cause refusals. It must not be able to end reads by filling the
+// journal while the primary is away.
 const refusalShare = 2
 
 // bound is one limit of what may wait for the primary. The Journal's mutex guards it.
@@ -46,8 +46,8 @@ func (b *bound) takes(pending, size int64, log *slog.Logger, dir string) bool {
 	return !refusing
 }
 
-// hasRoom returns nil when so many bytes more may wait for the primary. refusals: they are records of operations that
-// did not succeed. The caller holds mu.
+// hasRoom returns nil when size more bytes may wait for the primary. refusals says that they are records of operations
+// that did not succeed. The caller holds mu.
 func (j *Journal) hasRoom(size int64, refusals bool) error {
 	if j.waiting != nil {
 		size += int64(len(j.waiting.rests) + j.waiting.n*lineOverhead)

@@ -32,7 +32,7 @@ type batch struct {
 
 func (b batch) last() uint64 { return b.records[len(b.records)-1].Sequence }
 
-// gapError: the primary misses records that this node does not have any more, up to last.
+// gapError says that the primary misses records up to last that this node no longer has.
 type gapError struct{ last uint64 }
 
 func (e gapError) Error() string {
@@ -106,9 +106,9 @@ func (j *Journal) arrive(b batch) {
 	j.confirmed()
 }
 
-// settle takes the primary's word for which record was the last to arrive, and goes there, forward or back. at is the
-// time of that record as the primary has it, zero if it has not. It returns a gapError when the next record is not
-// there any more, and vault.ErrJournalForked when the primary's records are not this journal's.
+// settle accepts the primary's answer for which record was the last to arrive, and moves there, forward or back. at
+// is the time of that record on the primary, and zero if the primary has none. settle returns a gapError when the
+// next record no longer exists, and vault.ErrJournalForked when the primary's records are not this journal's.
 func (j *Journal) settle(last uint64, at time.Time) error {
 	j.mu.Lock()
 	known, durable, first := j.arrived.last, j.durable, j.segments[0].first

@@ -51,8 +51,8 @@ func listSegments(d disk, dir string) ([]*segment, error) {
 	return found, nil
 }
 
-// loadSegments checks every record of the folder: numbers without gaps, checksums. What a crash left at the end of the
-// last segment is cut off; damage anywhere else is an error that says where.
+// loadSegments checks the numbers and checksums of every record of the directory. It cuts off what a crash left at
+// the end of the last segment. Damage anywhere else is an error that says where.
 func loadSegments(d disk, dir string, log *slog.Logger) ([]*segment, error) {
 	all, err := listSegments(d, dir)
 	if err != nil {
@@ -107,7 +107,8 @@ func cutTorn(d disk, dir string, s *segment) error {
 	return nil
 }
 
-// scan reads the segment up to the record before next, or to its end if next is 0, and returns the torn end that follows.
+// scan reads the segment up to the record before next, or to its end if next is 0, and returns the torn end that
+// follows.
 func (s *segment) scan(dir string, next uint64) (torn tornEnd, err error) {
 	path := filepath.Join(dir, segmentName(s.first))
 	f, err := os.Open(path)
@@ -178,10 +179,10 @@ func (s *segment) scanTorn(f *os.File, r *bufio.Reader, line []byte, err error) 
 // sector is the least that a disk writes or does not write.
 const sector = 512
 
-// hole reports whether the line that begins at offset at is unreadable because the machine stopped: what was not synced
-// reaches the disk in any order, so pages that were not written may stand before some that were, and they are zeros. No
-// line holds a zero, so a hole is told from any other damage by where it begins (at the end of what was there before, which
-// is the end of a line, or with a sector) and ends (with a sector).
+// hole reports whether the line that begins at offset at is unreadable because the machine stopped: what was not
+// synced reaches the disk in any order, so pages that were not written may stand before some that were, and they are
+// zeros. No line holds a zero, so a hole is told from any other damage by where it begins (at the end of what was
+// there before, which is the end of a line, or with a sector) and ends (with a sector).
 func hole(f io.ReaderAt, at int64) (bool, error) {
 	r := bufio.NewReader(io.NewSectionReader(f, at, math.MaxInt64-at))
 	from := int64(-1)

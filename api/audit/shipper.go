@@ -16,29 +16,30 @@ import (
 const (
 	// linger is the least time between two transactions, unless a batch is full.
 	linger = 200 * time.Millisecond
-	// restShare is for how many times as long as a full batch took the Shipper rests before the next one.
+	// restShare is how many times as long as a full batch took the Shipper pauses before the next one.
 	restShare = 3
-	// askInterval is how often a shipper with nothing to ship asks the primary whether it still has everything: after a
+	// askInterval is how often a Shipper with nothing to ship queries whether the primary still has everything. After a
 	// failover it may not.
 	askInterval = 15 * time.Second
 	// callTimeout bounds one call of the primary.
 	callTimeout = 30 * time.Second
-	// A lost primary is looked for after pauses that double, each of them cut by up to half at random, so that nodes do
-	// not come all at once.
+	// The Shipper searches for a lost primary after pauses that double. Each pause is cut by up to half at random, so
+	// that nodes do not come all at once.
 	firstPause = 200 * time.Millisecond
 	longPause  = 10 * time.Second
 )
 
-// ShipperConfig is what a Shipper needs. Journal, Connect and Node are required.
+// ShipperConfig is the configuration of a Shipper. Journal, Connect and Node are required.
 type ShipperConfig struct {
 	Journal *Journal
-	// Connect returns a new connection to the primary, which serves nothing else. The Shipper closes it.
+	// Connect returns a new connection to the primary for the Shipper alone. The Shipper closes it. It is called from
+	// one goroutine, and its context ends after 30 s.
 	Connect func(ctx context.Context) (vault.JournalLink, error)
 	Node    string
 	Log     *slog.Logger // nil = slog.Default()
 }
 
-// Shipper carries a journal's records to the primary, each once, from one goroutine.
+// Shipper carries each of a journal's records to the primary once, from one goroutine.
 type Shipper struct {
 	c       ShipperConfig
 	closing chan struct{} // no more records come: ship what is there
@@ -51,7 +52,7 @@ type Shipper struct {
 	sentAt  time.Time         // of the last batch
 }
 
-// StartShipper begins to ship. The caller calls Close.
+// StartShipper starts to ship in the background. The caller calls Close.
 func StartShipper(c ShipperConfig) *Shipper {
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -62,8 +63,9 @@ func StartShipper(c ShipperConfig) *Shipper {
 	return s
 }
 
-// Close ships what the journal still holds, until ctx ends or the primary cannot be reached; the rest stays in the
-// journal. Stop the Journal first. The error says how much is left.
+// Close ships what the journal still holds, until ctx ends or the primary cannot be reached. The rest stays in the
+// journal. Stop the Journal first. The error is Unavailable and says how many records are left. Close may be called
+// more than once.
 func (s *Shipper) Close(ctx context.Context) error {
 	s.once.Do(func() { close(s.closing) })
 	select {
@@ -143,8 +145,8 @@ func (s *Shipper) session(ctx context.Context) (moved bool, err error) {
 	}
 }
 
-// rest leaves the primary to changes between two full batches, unless the journal's room runs out or the Shipper is being
-// closed.
+// rest pauses between two full batches, so that the primary can serve changes. It does not pause when the journal is
+// nearly full or the Shipper is being closed.
 func (s *Shipper) rest(ctx context.Context) error {
 	if s.c.Journal.pressed() {
 		return nil
@@ -164,7 +166,7 @@ func (s *Shipper) connect(ctx context.Context) (vault.JournalLink, error) {
 	return s.c.Connect(ctx)
 }
 
-// wait returns when there may be something to ship, and true when there will be nothing any more. idle says that there
+// wait returns when there may be something to ship, and true when nothing more will come. idle says that there
 // was nothing just now.
 func (s *Shipper) wait(ctx context.Context, idle bool) (over bool, err error) {
 	if idle {
@@ -193,8 +195,8 @@ func (s *Shipper) drained() bool {
 	return err == nil && len(b.records) == 0
 }
 
-// ask takes the primary's word for what has arrived. Records that it misses and this node does not have any more are
-// gone; the primary is told, so that the later ones can arrive.
+// ask queries the primary for the last record that has arrived. Records that the primary misses and this node no
+// longer has are lost. The primary is told to skip them, so that the later ones can arrive.
 func (s *Shipper) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

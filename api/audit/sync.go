@@ -19,7 +19,7 @@ func (j *Journal) syncOften() {
 		err := j.fsync()
 		j.out.mu.Unlock()
 		if err != nil {
-			_, _ = j.join(nil, 0, false) // the writer mends it; a closed journal's writer does so anyway
+			_, _ = j.join(nil, 0, false) // the writer fixes it; the writer of a closed journal does so anyway
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// outlet is the open segment. The file changes only in the writer, and only while it holds the mutex, which is held
-// over every fsync too: a file tells of a failed fsync once, and whoever hears of it must have noted it before anybody
-// goes on. Writing does not wait for an fsync.
+// outlet is the open segment. The file changes only in the writer, and only while it holds the mutex. The mutex is held
+// over every fsync too. The kernel reports a failed fsync only once, so the mutex is held until that error is recorded.
+// Writing does not wait for an fsync.
 type outlet struct {
 	mu      sync.Mutex
 	file    file
@@ -54,7 +54,7 @@ func (j *Journal) write() {
 
 func (j *Journal) commitWaiting() {
 	for {
-		runtime.Gosched() // whoever is about to join shares the write
+		runtime.Gosched() // requests that are about to join share the write
 		j.mu.Lock()
 		g := j.waiting
 		j.waiting = nil
@@ -189,7 +189,7 @@ func (j *Journal) probe() error {
 	return errors.Join(err, j.tidy())
 }
 
-// mend puts right what an earlier failure left; an error means that it is still so.
+// mend fixes what an earlier failure left. On error it is still there.
 func (j *Journal) mend() error {
 	if j.out.adrift {
 		j.out.mu.Lock()

@@ -1,4 +1,5 @@
-// Package backoff waits between the tries of something that may work later.
+// Package backoff computes and makes the pauses between retries. It keeps no state, and its functions are safe for
+// concurrent use.
 package backoff
 
 import (
@@ -6,15 +7,17 @@ import (
 	"time"
 )
 
-// Delay returns how long to wait after a try, counted from 0: first, doubled each time, and never more than longest.
+// Delay returns how long to wait after a try. Tries count from 0. The delay is first, doubled with each try up to ten
+// times, and never more than longest.
 func Delay(first, longest time.Duration, try int) time.Duration {
 	return min(longest, first<<min(try, 10))
 }
 
-// Sleep returns true after d, and false when ctx ends first.
+// Sleep returns true after d, and false when ctx ends first or has ended already.
 func Sleep(ctx context.Context, d time.Duration) bool { return SleepOr(ctx, d, nil) }
 
-// SleepOr is Sleep that also returns true when wake receives something or is closed.
+// SleepOr is like Sleep. It also returns true, before d is over, when wake delivers a value or is closed. A nil wake
+// never does.
 func SleepOr(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -1,6 +1,6 @@
-// Package certificate holds the TLS certificate of the REST API and reads it again when its files change. A change
-// that cannot be used leaves the certificate in force, so a file that is being written harms no connection. It never
-// logs what a file holds.
+// Package certificate holds the TLS certificate of the REST API and reads it again when its files change. The
+// certificate in force stays when a change is unusable, so a file that is being written harms no connection. The
+// package never logs the contents of a file.
 package certificate
 
 import (
@@ -22,12 +22,12 @@ const defaultPoll = 2 * time.Second
 
 // Config says which files are used. Cert and Key are required.
 type Config struct {
-	Cert, Key      string // files in PEM, the certificate's chain after it
-	ClientCA       string // file of the certificates that may have signed a client's; "" = clients are not asked
-	ClientOptional bool   // a client without a certificate is served too
+	Cert, Key      string // files in PEM; the chain follows the certificate in Cert
+	ClientCA       string // file of the authorities of client certificates, in PEM; "" = clients need no certificate
+	ClientOptional bool   // a client without a certificate is accepted too
 
-	Log  *slog.Logger
-	Poll time.Duration    // between two looks at the files; 0 = 2 s
+	Log  *slog.Logger     // required
+	Poll time.Duration    // between two polls of the files; 0 = 2 s
 	Now  func() time.Time // nil = time.Now
 }
 
@@ -37,8 +37,8 @@ type Source struct {
 	current atomic.Pointer[loaded]
 
 	mu   sync.Mutex
-	seen [sha256.Size]byte // what the files held at the last look of Watch
-	said string            // the last complaint
+	seen [sha256.Size]byte // what the files held at the last poll of Watch
+	said string            // the last error that Watch has logged
 }
 
 // loaded is what was made of the files at one time.
@@ -48,8 +48,9 @@ type loaded struct {
 	notAfter time.Time
 }
 
-// Open reads the files. An expired certificate is used, with a warning: clients refuse it by themselves, and a node
-// must come up to be repaired.
+// Open reads the files and returns an error if they are unusable. The error names files and quotes nothing of them.
+// Open accepts an expired certificate with a warning, because clients refuse it themselves and a node must start to
+// be fixed.
 func Open(c Config) (*Source, error) {
 	if c.Poll <= 0 {
 		c.Poll = defaultPoll
@@ -70,7 +71,8 @@ func Open(c Config) (*Source, error) {
 	return s, nil
 }
 
-// TLS returns the configuration for a listener. Each handshake uses the certificate in force at that time.
+// TLS returns the configuration for a listener, with TLS 1.2 as the oldest version. Each handshake uses the certificate
+// in force at that time.
 func (s *Source) TLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: protocols(),
@@ -83,7 +85,8 @@ func protocols() []string { return []string{"h2", "http/1.1"} }
 // NotAfter returns when the certificate in force expires.
 func (s *Source) NotAfter() time.Time { return s.current.Load().notAfter }
 
-// Reload reads the files now. On error the certificate in force stays.
+// Reload reads the files now and puts the certificate in force. On error the old certificate stays. Safe for concurrent
+// use.
 func (s *Source) Reload() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,8 +97,8 @@ func (s *Source) Reload() error {
 	return err
 }
 
-// Watch looks at the files until ctx ends. What they hold is used once two looks have seen the same, so that half of
-// a chain is not taken for a whole one.
+// Watch polls the files until ctx ends. It uses new contents when two polls have seen them, so that it never uses
+// half of a chain. It logs an unusable change once, and one Watch is enough.
 func (s *Source) Watch(ctx context.Context) {
 	tick := time.NewTicker(s.c.Poll)
 	defer tick.Stop()

@@ -54,7 +54,7 @@ func (a audit) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// seconds are those since 1970, 0 for the zero time.
+// seconds returns the seconds since 1970 of t, and 0 for the zero time.
 func seconds(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

@@ -13,8 +13,8 @@ var (
 	conditionSince = describe("condition_since_timestamp_seconds", "Time since when a condition holds.", "condition")
 )
 
-// conditions collects the conditions of the node, those that do not hold included, so that an alert can be written
-// before the first one does.
+// conditions collects the conditions of the node. It includes those that do not hold, so that an alert can be written
+// before the first one holds.
 type conditions struct {
 	ask func(context.Context) []vault.Condition
 }

@@ -9,7 +9,7 @@ import (
 var loginsTotal = describe("logins_total",
 	"Logins, by kind of the method and cause of the refusal. The cause ok means success, and the kind none that there is no such method.", "kind", "cause")
 
-// logins collects what the door counts of logins. Kinds and causes are constants, so their number is bounded.
+// logins collects the logins that the door counts. Kinds and causes are constants, so their number is bounded.
 type logins struct{ counts func() []vault.LoginCount }
 
 // Describe implements prometheus.Collector.

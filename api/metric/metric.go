@@ -1,5 +1,5 @@
-// Package metric shows what the parts count in the format of Prometheus. It counts nothing itself, and no label ever
-// carries a name of a secret, a caller or a key.
+// Package metric exports the counters of the other packages in the format of Prometheus. Apart from Requests it counts
+// nothing itself. No label ever carries the name of a secret, a caller or a key.
 package metric
 
 import (
@@ -19,15 +19,15 @@ import (
 
 const prefix = "hyperion_vault_"
 
-// Sources are what the metrics are taken from. Each function is called once an answer, from several goroutines; all but
-// NotAfter are required.
+// Sources are what Handler reads the metrics from. Each answer calls each function once, and answers run
+// concurrently. All fields are required except NotAfter.
 type Sources struct {
 	Keys       func() kms.Stats
 	Journal    func() vault.AuditState
 	Database   func(context.Context) (vault.Replication, error)
 	Counts     func(context.Context) (vault.Status, error)
 	Conditions func(context.Context) []vault.Condition
-	Unrecorded func() uint64 // refusals that have no record of their own
+	Unrecorded func() uint64 // refusals without an audit record of their own
 	Logins     func() []vault.LoginCount
 	OverQuota  func(quota.Kind) uint64 // requests over a quota
 	Refusals   func() map[vault.Cause]uint64
@@ -37,7 +37,8 @@ type Sources struct {
 	NotAfter   func() time.Time // when the API's certificate expires; nil = there is none
 }
 
-// Handler answers with the state of now, the Go runtime's and the process's included.
+// Handler returns an HTTP handler for the current metrics, including those of the Go runtime and the process. At most
+// four requests are answered at once. A database that does not answer within 3 s is reported as an error code.
 func Handler(s Sources) http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{

@@ -10,15 +10,16 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
-// Pool is the use of one pool of database connections.
+// Pool describes the use of one pool of database connections. The first three numbers are current. The others only
+// grow.
 type Pool struct {
 	Name          string // "reader" or "writer"
 	Max           int
 	InUse, Idle   int
 	Acquired      uint64        // connections handed out
-	Waited        uint64        // of these, when none was idle
-	GaveUp        uint64        // requests that ended before they had one
-	AcquireWaited time.Duration // all waits together
+	Waited        uint64        // of these, the ones that no idle connection was ready for
+	GaveUp        uint64        // requests that ended before they had a connection
+	AcquireWaited time.Duration // sum of all waits
 }
 
 var (
@@ -34,7 +35,7 @@ var (
 	certExpiry   = describe("tls_certificate_expiry_timestamp_seconds", "Time when the certificate of the API expires.")
 )
 
-// process collects what the process says of itself.
+// process collects the metrics of the process itself.
 type process struct {
 	pools    func() []Pool
 	version  string

@@ -8,7 +8,7 @@ import (
 
 var overQuotaTotal = describe("over_quota_total", "Requests refused because the quota of their caller was used up, by quota.", "quota")
 
-// overQuotas collects what package quota counts, also of kinds that refused nothing so far.
+// overQuotas collects what package quota counts, including kinds that have refused nothing so far.
 type overQuotas struct{ count func(quota.Kind) uint64 }
 
 // Describe implements prometheus.Collector.

@@ -8,7 +8,7 @@ import (
 
 var refusalsTotal = describe("refusals_total", "Refused REST requests and names of batch reads, by cause. Logins and quotas have metrics of their own.", "cause")
 
-// refusals collects what the door counts of refusals, also for causes that there were none of.
+// refusals collects the refusals that the door counts, including causes without any.
 type refusals struct{ counts func() map[vault.Cause]uint64 }
 
 // Describe implements prometheus.Collector.

@@ -10,7 +10,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// askTimeout bounds the question to the database; without an answer there is the error's code and nothing else.
+// askTimeout bounds the query of the database. Without an answer only the error's code is reported.
 const askTimeout = 3 * time.Second
 
 var (
@@ -22,7 +22,7 @@ var (
 	pgError    = describe("pg_error", "1 while the database cannot be queried, by code of the failure.", "code")
 )
 
-// replication collects where the database stands.
+// replication collects the state of replication.
 type replication struct {
 	ask func(context.Context) (vault.Replication, error)
 }

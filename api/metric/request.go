@@ -7,15 +7,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Requests counts what the REST API answers. Its labels are a method of HTTP, a template of a path and a status, so
-// their number is bounded whatever clients send.
+// Requests counts the answers of the REST API. Its labels are an HTTP method, a path template and a status. So their
+// number is bounded, whatever clients send. Safe for concurrent use. Use NewRequests; the zero Requests panics.
 type Requests struct {
 	total    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 }
 
-// NewRequests returns a counter for Sources. It is safe for concurrent use.
+// NewRequests returns a counter for Sources.
 func NewRequests() *Requests {
 	return &Requests{
 		total: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -35,15 +35,15 @@ func (r *Requests) collectors() []prometheus.Collector {
 	return []prometheus.Collector{r.total, r.seconds, r.inFlight}
 }
 
-// Begin counts a request that has begun.
+// Begin counts a request that has started. Each Begin needs one End.
 func (r *Requests) Begin() { r.inFlight.Inc() }
 
-// methods are those that a route can have; every other one is "other".
+// methods are the methods that a route can have. Every other method is "other".
 var methods = map[string]bool{
 	"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "OPTIONS": true,
 }
 
-// End counts its answer. route is "" for a path that is none.
+// End counts the answer of a request. route is the path template, or "" for a path that no route has.
 func (r *Requests) End(method, route string, status int, took time.Duration) {
 	r.inFlight.Dec()
 	if !methods[method] {

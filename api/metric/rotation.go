@@ -20,7 +20,7 @@ var (
 	eventsHeld         = describe("events_held_seconds", "How long events have been held up by an older open transaction.")
 )
 
-// rotations collects what the node's own database says of rotation. Without an answer there is pg_error.
+// rotations collects the state of rotation from the node's own database. Without an answer pg_error reports it.
 type rotations struct {
 	counts func(context.Context) (vault.Status, error)
 }

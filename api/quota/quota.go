@@ -1,6 +1,6 @@
-// Package quota bounds how often each principal may do something. It knows neither HTTP nor the database: the caller says
-// who the principal is and what the time is. It never delays anything and never refuses a principal for what another did,
-// unless there are more principals than it keeps apart.
+// Package quota bounds how often each principal may do something. It knows neither HTTP nor the database. The caller
+// passes the principal and the time. The package never delays anything. It never refuses a principal for what another
+// principal did, unless there are more principals than it keeps apart.
 package quota
 
 import (
@@ -12,10 +12,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxKeys is how many principals of one kind are kept apart in one period. All others share one bucket.
+// maxKeys is how many principals of one kind are kept apart in one period. All other principals share one bucket.
 const maxKeys = 16 << 10
 
-// Kind is what is bounded. Each kind has buckets of its own.
+// Kind is what a quota bounds. Each kind has its own buckets. An unknown kind counts as Changes.
 type Kind string
 
 // The kinds.
@@ -25,10 +25,10 @@ const (
 	Changes  Kind = "changes"  // requests that change something
 )
 
-// Kinds are all of them.
+// Kinds are all kinds. Do not modify it.
 var Kinds = []Kind{Reads, Verifies, Changes}
 
-// Limits has the rate of each kind. The zero Limits bounds nothing.
+// Limits has the rate of each kind. A zero rate bounds nothing, and so does the zero Limits.
 type Limits struct{ Reads, Verifies, Changes Rate }
 
 // of returns the rate of a kind.
@@ -42,45 +42,47 @@ func (l Limits) of(k Kind) Rate {
 	return l.Changes
 }
 
-// Key names a principal, and the secret where each one counts by itself. The zero Key is the principal of all those that
+// Key names a principal, and a secret if each secret counts by itself. The zero Key stands for all principals that
 // cannot be kept apart.
 type Key struct {
 	Token   [32]byte     // fingerprint of a token
-	Network netip.Prefix // of a client without one
-	Role    string       // or what else identifies a principal
-	Secret  string       // "" = whatever the secret is
+	Network netip.Prefix // of a client without a token
+	Role    string       // a role, or another identifier of a principal
+	Secret  string       // "" = all secrets count together
 }
 
-// Quota holds the buckets of all principals. Its memory is bounded: a bucket that is full again is forgotten. It is safe
-// for concurrent use; the zero Quota bounds nothing.
+// Quota holds the buckets of all principals. Its memory is bounded, because a bucket that is full again is forgotten.
+// It is safe for concurrent use. The zero Quota bounds nothing. A Quota must not be copied.
 type Quota struct{ reads, verifies, changes table }
 
-// Set puts limits in force. A kind whose rate changes begins with full buckets.
+// Set puts limits in force. A kind whose rate changes starts with full buckets.
 func (q *Quota) Set(l Limits) {
 	for _, k := range Kinds {
 		q.table(k).set(l.of(k))
 	}
 }
 
-// Take takes one from the bucket of a principal. When there is none, ok is false and retry is when there will be.
+// Take takes one token from the bucket of a principal at the time at. If the bucket is empty, ok is false and retry is
+// how long after at the bucket has a token again. An empty bucket counts as a refusal.
 func (q *Quota) Take(k Kind, of Key, at time.Time) (retry time.Duration, ok bool) {
 	return q.TakeN(k, of, 1, at)
 }
 
-// TakeN is Take for a request that counts as n. One that counts as more than a full bucket takes a full one.
+// TakeN is Take for a request that counts as n. An n below 1 counts as 1. A request that counts as more than a full
+// bucket takes a full bucket.
 func (q *Quota) TakeN(k Kind, of Key, n int, at time.Time) (retry time.Duration, ok bool) {
 	return q.table(k).use(of, at, n, true)
 }
 
-// Look is Take that leaves the bucket as it is.
+// Look is like Take, but leaves the bucket unchanged. An empty bucket counts as a refusal here too.
 func (q *Quota) Look(k Kind, of Key, at time.Time) (retry time.Duration, ok bool) {
 	return q.table(k).use(of, at, 1, false)
 }
 
-// Forget drops the bucket of a principal that there turned out not to be, so that invented ones take no memory.
+// Forget drops the bucket of a principal that turned out not to exist, so that invented principals take no memory.
 func (q *Quota) Forget(k Kind, of Key) { q.table(k).forget(of) }
 
-// Rate returns the rate in force.
+// Rate returns the rate in force for a kind. It is zero if the kind has no limit.
 func (q *Quota) Rate(k Kind) Rate {
 	if r := q.table(k).rate.Load(); r != nil {
 		return *r
@@ -88,7 +90,7 @@ func (q *Quota) Rate(k Kind) Rate {
 	return Rate{}
 }
 
-// Refused returns how many requests of a kind were over their quota since the start.
+// Refused returns how many requests of a kind were over their quota since the process started.
 func (q *Quota) Refused(k Kind) uint64 { return q.table(k).refused.Load() }
 
 func (q *Quota) table(k Kind) *table {
@@ -101,8 +103,8 @@ func (q *Quota) table(k Kind) *table {
 	return &q.changes
 }
 
-// table holds the buckets of one kind in two generations. A bucket is full one period after it was last used, so one that
-// a whole generation has not used can be forgotten.
+// table holds the buckets of one kind in two generations. A bucket is full one period after its last use. So a bucket
+// that a whole generation has not used can be forgotten.
 type table struct {
 	rate    atomic.Pointer[Rate] // nil = none
 	refused atomic.Uint64

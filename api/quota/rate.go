@@ -10,7 +10,7 @@ import (
 // maxN is the most that N of a Rate may be.
 const maxN = 1_000_000
 
-// Rate allows N at once, and as many again spread over Per. The zero Rate is no limit.
+// Rate allows N requests at once, and N more spread over each Per. The zero Rate is no limit. N is at most 1,000,000.
 type Rate struct {
 	N   int
 	Per time.Duration
@@ -20,8 +20,8 @@ var units = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": ti
 
 var errRate = errors.New("not a rate")
 
-// Parse reads "0", which is no limit, or a whole number that may be followed by /s, /m or /h. A number alone is a rate for
-// each second.
+// Parse reads a rate as "0", "100", "100/s", "100/m" or "100/h". "0" is no limit. A number alone is a rate per
+// second. The number is whole and at most 1,000,000. The error does not say what is wrong.
 func Parse(s string) (Rate, error) {
 	digits, unit, given := strings.Cut(s, "/")
 	if !given {
@@ -41,7 +41,7 @@ func Parse(s string) (Rate, error) {
 // Unlimited reports whether the rate bounds nothing.
 func (r Rate) Unlimited() bool { return r.N == 0 }
 
-// String returns what Parse reads.
+// String returns a text that Parse reads as the same rate. The zero Rate is "0".
 func (r Rate) String() string {
 	for unit, per := range units {
 		if r.Per == per && r.N != 0 {
