@@ -253,7 +253,7 @@ func (s *Shipper) send(ctx context.Context, records []vault.Journaled) error {
 	defer cancel()
 	last, err := s.link.Ship(ctx, s.c.Journal.id, s.c.Node, records)
 	if err == nil && last != records[len(records)-1].Sequence {
-		// It knew more than this journal ever had arrive: somebody else ships under the same UUID.
+		// The primary has more records than this journal ever shipped, so another journal ships under the same UUID.
 		return vault.ErrJournalForked
 	}
 	return err

@@ -6,9 +6,9 @@ import (
 )
 
 // refreshQueue holds the entries that the inner keeper owes an answer for and that are not being refreshed now.
-// Entries whose pause is over are taken in the order in which they expire, whoever uses them. After an outage not all
-// of them can be refreshed at once, and a key in frequent use must not displace one that expires before. Cache.mu
-// guards it.
+// Entries whose pause is over are taken in the order in which they expire, not in that of their use. After an outage
+// not all of them can be refreshed at once, and a key in frequent use must not displace one that expires before.
+// Cache.mu guards it.
 type refreshQueue struct {
 	due   entryHeap // by end
 	later entryHeap // by the end of their pause

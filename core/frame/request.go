@@ -215,7 +215,7 @@ func (o Origin) problem() string {
 	return ""
 }
 
-// problemUnused refuses fields that the operation would not send: whoever set
+// problemUnused refuses fields that the operation would not send. Code that set
 // one expects it to arrive.
 func (r *Request) problemUnused() string {
 	record, unwrap := r.Op == OpRecord, r.Op == OpUnwrap

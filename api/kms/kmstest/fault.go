@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// Fault is one way to go wrong. The zero Fault is none.
+// Fault is one way to fail. The zero Fault is no fault.
 type Fault struct {
-	// Op limits the fault to one operation; "" is any.
+	// Op limits the fault to one operation. "" is every operation.
 	Op string
-	// Status and Code answer with an error of AWS's shape; Message goes with them.
+	// Status and Code answer with an error in AWS's form, and Message goes with them.
 	Status  int
 	Code    string
 	Message string
-	// Body answers with Status (0 = 200) and this text instead, whatever it is.
+	// Body answers with Status (0 = 200) and this text instead. It need not be valid.
 	Body string
-	// Hang never answers: it ends when the client goes away or the server stops.
+	// Hang never answers. It ends when the client goes away or the server stops.
 	Hang bool
 	// SlowBody sends the head and half of the right answer, then hangs.
 	SlowBody bool
 	// Reset answers with a TCP reset.
 	Reset bool
-	// Change is applied to the right answer, member by member of its JSON.
+	// Change modifies the members of the JSON of the right answer.
 	Change func(answer map[string]any)
 }
 
@@ -45,14 +45,15 @@ var (
 	Empty        = Fault{Body: `{}`}
 )
 
-// Next makes the next requests that a fault is for meet it, one fault each, in order.
+// Next applies faults in order, one to each of the next requests that the fault is for.
 func (s *Server) Next(faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next = append(s.next, faults...)
 }
 
-// Always makes every request that one of the faults is for meet it, until the next Always. Without any it ends them.
+// Always applies the first fitting fault to every request, until the next Always. It also drops the faults of Next.
+// Without arguments it ends all faults.
 func (s *Server) Always(faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,15 +1,15 @@
 // Package kmstest is a stand-in for AWS KMS for tests: an HTTP server that speaks the real protocol (AWS JSON 1.1 with
 // Signature Version 4), so that the SDK and the keeper under test are driven over a socket as in production.
 //
-// It does GenerateDataKey (AES_256), Encrypt, Decrypt, ReEncrypt and DescribeKey on symmetric keys, named by id, ARN
-// or alias; it recomputes every signature, enforces the encryption context and the key named by the caller, knows
-// disabled keys and keys pending deletion, and answers with the codes and shapes of AWS. Faults are scripted:
+// It serves GenerateDataKey (AES_256), Encrypt, Decrypt, ReEncrypt and DescribeKey on symmetric keys, named by id, ARN
+// or alias. It recomputes every signature, and enforces the encryption context and the key that the caller names. It
+// knows disabled keys and keys pending deletion, and answers with the codes and shapes of AWS. Tests script its faults:
 // throttling, 5xx, hanging, slow bodies, resets, malformed and false answers, a closed port.
 //
-// It speaks TLS when asked to. It does not do: IAM and key policies (a refusal is scripted), grants, key creation and administration over the
-// wire, automatic rotation, asymmetric and HMAC keys, multi-region keys, custom key stores, dry runs, Nitro
-// attestation, more than one region or account, AWS's real ciphertext format, FIPS endpoints. It keeps everything in
-// memory and wipes nothing: no product code may import it.
+// It speaks TLS on request. It does not support IAM and key policies (a refusal is scripted), grants, key creation
+// and administration over the wire, automatic rotation, asymmetric and HMAC keys, multi-region keys, custom key
+// stores, dry runs, Nitro attestation, more than one region or account, AWS's real ciphertext format, FIPS endpoints.
+// It keeps everything in memory and wipes nothing, so no product code may import it.
 package kmstest
 
 import (
@@ -40,14 +40,14 @@ const (
 // State is the state of a key.
 type State string
 
-// The states that matter to the operations done here.
+// The states that matter to the supported operations.
 const (
 	Enabled         State = "Enabled"
 	Disabled        State = "Disabled"
 	PendingDeletion State = "PendingDeletion"
 )
 
-// Call is one request that was answered or failed.
+// Call is one request that was answered or failed. It contains no data key.
 type Call struct {
 	Op      string // "Decrypt"
 	KeyID   string // as the caller named it; "" when it did not
@@ -108,7 +108,7 @@ func (s *Server) serve(ln net.Listener) {
 	go func() { defer close(served); _ = h.Serve(ln) }()
 }
 
-// Stop closes the port and every connection: from now on connections are refused. Stopping twice is nothing.
+// Stop closes the port and every connection, so that connections are refused from now on. A second Stop does nothing.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	h, served, gone := s.http, s.served, s.gone
@@ -122,7 +122,7 @@ func (s *Server) Stop() {
 	<-served
 }
 
-// Start listens again on the same port after Stop, with the same keys.
+// Start listens again on the same port after Stop, with the same keys. The error is that of listening.
 func (s *Server) Start() error {
 	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.addr)
 	if err != nil {
@@ -132,10 +132,10 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Close is Stop, for good.
+// Close is Stop. Do not call Start after it.
 func (s *Server) Close() { s.Stop() }
 
-// URL is the endpoint.
+// URL returns the endpoint.
 func (s *Server) URL() string {
 	if s.tls != nil {
 		return "https://" + s.addr
@@ -143,7 +143,7 @@ func (s *Server) URL() string {
 	return "http://" + s.addr
 }
 
-// Environ is the environment in which the SDK finds this server and its credentials, and nothing of the machine's own.
+// Environ returns the environment in which the SDK finds this server and its credentials, and nothing of the machine.
 func (s *Server) Environ() map[string]string {
 	return map[string]string{
 		"AWS_ENDPOINT_URL_KMS": s.URL(), "AWS_REGION": Region, "AWS_ACCESS_KEY_ID": AccessKeyID,
@@ -185,14 +185,14 @@ func (s *Server) mustKey(arn string) *key {
 	return k
 }
 
-// SetLatency delays every answer.
+// SetLatency delays every answer from now on by d.
 func (s *Server) SetLatency(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latency = d
 }
 
-// Calls returns what was asked since the last TakeCalls, of one operation or of all ("").
+// Calls returns the calls since the last TakeCalls, of one operation or, for "", of all.
 func (s *Server) Calls(op string) []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,7 +214,7 @@ func (s *Server) TakeCalls() []Call {
 	return out
 }
 
-// Open is the number of requests being answered now, hanging ones included.
+// Open returns the number of requests in progress, hanging ones included.
 func (s *Server) Open() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// Cert is the certificate of a Server that speaks TLS. The zero Cert is a good one.
+// Cert describes the certificate of a Server that speaks TLS. The zero Cert is valid.
 type Cert struct {
-	IP      string // whom it is for; "" = 127.0.0.1, where the server listens
+	IP      string // the address that it is for; "" = 127.0.0.1, where the server listens
 	Expired bool
 	// MaxVersion is the newest version of TLS that the server speaks; 0 = the newest there is.
 	MaxVersion uint16
 }
 
-// NewTLS returns a Server that speaks TLS, with a certificate of an authority of its own, and that authority's
-// certificate as PEM: who does not have it does not trust the server. The caller closes it.
+// NewTLS returns a Server that speaks TLS, and the certificate of its own authority as PEM. A client without that
+// certificate does not trust the server. The caller closes the Server.
 func NewTLS(c Cert) (s *Server, authority []byte, err error) {
 	if c.IP == "" {
 		c.IP = "127.0.0.1"
