@@ -79,9 +79,9 @@ func (i Identity) Refusal(by Credential, right string) error {
 	case !by.HasToken():
 		return refuse(i.Cause, core.Unauthenticated, "a token is required: without one, the action %s is not allowed here", right)
 	case i.Cause == CauseScope:
-		return refuse(i.Cause, core.Denied, "the token's scope does not allow the action %s here; GET /v1/access?name=NAME explains it", right)
+		return refuse(i.Cause, core.Denied, "the token's scope does not allow the action %s here; GET /v1/access with that name explains it", right)
 	}
-	return refuse(i.Cause, core.Denied, "the token's role does not have the action %s here; GET /v1/access?name=NAME explains it", right)
+	return refuse(i.Cause, core.Denied, "the token's role does not have the action %s here; GET /v1/access with that name explains it", right)
 }
 
 // errTokenInvalid reads the same for every cause.

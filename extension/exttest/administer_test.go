@@ -101,3 +101,16 @@ func TestRolesThatCanBeGivenNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestDroppedRoles: the grants of a role end with it, and another one of its name has none of them.
+func TestDroppedRoles(t *testing.T) {
+	b := newBench(t, sharedCluster(t))
+	b.exec("CREATE ROLE leaver; SELECT vault.grant_access('leaver', 'app/*', '{read}')")
+	wantError(t, b.try("DROP ROLE leaver"), "2BP01", "some objects depend on it")
+	b.script("DROP OWNED BY leaver; DROP ROLE leaver; CREATE ROLE leaver")
+	t.Cleanup(func() { b.script("DROP OWNED BY leaver; DROP ROLE leaver") })
+	b.exec("GRANT USAGE ON SCHEMA vault TO leaver; GRANT EXECUTE ON FUNCTION vault.read_secret(text, bigint) TO leaver; SET ROLE leaver")
+	err := b.try("SELECT vault.read_secret('app/a')")
+	b.exec("RESET ROLE")
+	wantError(t, err, "42501", `permission denied to read secret "app/a"`)
+}
