@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// ContentType is an IANA media type in canonical form; it says what a value is.
-// Values of ParseContentType are canonical. The zero ContentType counts as Text.
+// ContentType is an IANA media type in canonical form. It says what a value is.
+// ParseContentType returns canonical values. The zero ContentType counts as Text.
 type ContentType string
 
 const (
@@ -21,11 +21,11 @@ const (
 	Binary ContentType = "application/octet-stream"
 )
 
-// ParseContentType returns s in canonical form: lower case type, subtype and
-// charset, parameters sorted; Text for the empty string. The canonical form
-// parses to itself. What is not a media type, is a range such as "text/*", is
-// longer than MaxContentTypeLen or gives a text type a charset other than UTF-8
-// or US-ASCII is an Invalid error.
+// ParseContentType returns s in canonical form, which parses to itself. Type,
+// subtype and charset are lower case, and parameters are sorted. The empty string
+// is Text. The error is Invalid. It is returned for what is not a media type, for a
+// range such as "text/*", for a text longer than MaxContentTypeLen, and for a text
+// type with a charset other than UTF-8 or US-ASCII.
 func ParseContentType(s string) (ContentType, error) {
 	switch ct := ContentType(s); ct {
 	case "", Text:
@@ -40,9 +40,9 @@ func ParseContentType(s string) (ContentType, error) {
 	if !ok {
 		return "", Errorf(Invalid, "content type is not a media type such as %q", Text)
 	}
-	// Go's formatter and parser disagree on odd parameters; a type that does not
-	// survive its own formatting would be bound into a seal under a spelling that
-	// nobody can send again.
+	// Go's formatter and parser disagree on odd parameters. A type that does not
+	// survive its own formatting would be bound into a seal under a spelling that no
+	// client can send again.
 	again, ok := canonicalMediaType(canonical)
 	if !ok || again != canonical || len(canonical) > MaxContentTypeLen {
 		return "", Errorf(Invalid, "content type has no canonical form")
@@ -126,11 +126,12 @@ func (ct ContentType) IsJSON() bool {
 	return base == string(JSON) || strings.HasSuffix(base, "+json")
 }
 
-// CheckValue reports whether value may be stored under this type: 1 to limit
-// bytes; for a text type valid UTF-8 without a zero byte; for a JSON type exactly
-// one JSON document. A limit of zero or less means DefaultMaxValueLen, one above
-// MaxValueLen means MaxValueLen. Errors are TooLarge or Invalid and never hold
-// any part of value. CheckValue keeps and wipes nothing.
+// CheckValue returns nil if value may be stored under this type. A value has 1 to
+// limit bytes. For a text type it is valid UTF-8 without a zero byte. For a JSON
+// type it is exactly one JSON document. A limit of zero or less means
+// DefaultMaxValueLen, and one above MaxValueLen means MaxValueLen. Errors are
+// TooLarge or Invalid and never contain any part of value. CheckValue keeps and
+// wipes nothing.
 func (ct ContentType) CheckValue(value []byte, limit int) error {
 	if limit <= 0 {
 		limit = DefaultMaxValueLen
