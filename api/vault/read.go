@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/subtle"
+	"fmt"
 	"slices"
 	"time"
 
@@ -131,6 +132,18 @@ func (a *attempt) readAgain(ctx context.Context, n core.Name, version uint64, f 
 	return rows, err
 }
 
+// Gone is in the chain of the NotFound error of a read of a current version that is deleted or destroyed. Whoever gets it may
+// read the name, so it may know the metadata too.
+type Gone struct {
+	Secret  Secret
+	Version VersionInfo
+}
+
+// Error says for the log which version it is.
+func (g *Gone) Error() string {
+	return fmt.Sprintf("version %d is deleted or destroyed", g.Version.Version)
+}
+
 // withoutCurrent returns why no current version was found of a secret that has these versions.
 func (s *Secret) withoutCurrent(all []VersionInfo) error {
 	if !s.HasVersion() {
@@ -139,7 +152,7 @@ func (s *Secret) withoutCurrent(all []VersionInfo) error {
 	for _, v := range all {
 		// The database has found its time to be deleted over, if it has one: nothing else keeps a current version from being read.
 		if v.Version == s.CurrentVersion && !(v.DeletedAt.IsZero() && v.DestroyedAt.IsZero() && v.DeleteAt.IsZero()) {
-			return core.Errorf(core.NotFound, "the current version of the secret is deleted")
+			return core.Wrap(core.NotFound, &Gone{Secret: *s, Version: v}, "the current version of the secret is deleted")
 		}
 	}
 	return errCorrupt()

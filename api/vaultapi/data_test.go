@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
@@ -31,7 +32,11 @@ func TestReadAndWrite(t *testing.T) {
 	s.is(s.want(200, "GET", data+"app/db?version=1&unknown=x", ""), "data.data.user", `"u"`)
 	s.is(s.want(200, "GET", data+"app/db?version=0", ""), "data.data.user", `"v"`)
 	s.fails(404, `[]`, "GET", data+"app/db?version=9", "")
+	s.recorder.Take()
 	s.fails(404, `[]`, "GET", data+"none", "")
+	if e := s.recorder.Take(); len(e) != 1 || e[0].Action != vault.ActionRead {
+		t.Errorf("one read has the records %+v", e)
+	}
 	for _, v := range []string{"x", "-1", "1.5", "99999999999999999999"} {
 		s.want(400, "GET", data+"app/db?version="+v, "")
 	}
@@ -189,4 +194,17 @@ func TestList(t *testing.T) {
 	if to := got.Header().Get("Location"); to != "/v1/secret/metadata/?list=true" {
 		t.Errorf("redirected to %s", to)
 	}
+}
+
+// TestLease: an agent reads a secret that rotates again when its next value is due.
+func TestLease(t *testing.T) {
+	s := newServer(t)
+	s.want(201, "POST", "/v1/secrets", `{"name":"auto","kind":"automatic","rotation_interval_secs":3600,"keep_versions":1}`, "Content-Type: application/json")
+	s.is(s.want(200, "GET", data+"auto", ""), "lease_duration", "3600")
+	s.now = s.now.Add(59*time.Minute + 59*time.Second + time.Millisecond)
+	s.is(s.want(200, "GET", data+"auto", ""), "lease_duration", "1")
+	s.now = s.now.Add(time.Minute) // it is due, and not made yet
+	s.is(s.want(200, "GET", data+"auto", ""), "lease_duration", "15")
+	s.want(200, "POST", "/v1/secrets/auto/rotate", "")
+	s.is(s.want(200, "GET", data+"auto?version=1", ""), "lease_duration", "0")
 }

@@ -1,6 +1,7 @@
 package vaultapi
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -90,6 +91,12 @@ func tagsOf(s vault.Secret) map[string]string {
 // gone answers a read that found nothing: a version that was deleted or destroyed has metadata, in an answer with the
 // status 404.
 func (a *API) gone(r *request, caller vault.Caller, version uint64, notFound error) error {
+	if version == 0 {
+		if g, ok := errors.AsType[*vault.Gone](notFound); ok {
+			return goneVersion(r, g.Secret, g.Version)
+		}
+		return notFound // a name that is not there must cost little: clients try many
+	}
 	versions, err := a.vault.Versions(r.Request.Context(), caller, r.rest)
 	switch {
 	case core.CodeOf(err) == core.NotFound:
@@ -98,13 +105,17 @@ func (a *API) gone(r *request, caller vault.Caller, version uint64, notFound err
 		return err
 	}
 	for _, v := range versions { // newest first
-		if version != 0 && v.Version != version {
+		if v.Version != version {
 			continue
 		}
 		if deletionOf(v).IsZero() && v.DestroyedAt.IsZero() {
 			return notFound
 		}
-		return a.goneVersion(r, caller, v)
+		s, err := a.vault.Describe(r.Request.Context(), caller, r.rest)
+		if err != nil {
+			return err
+		}
+		return goneVersion(r, s, v)
 	}
 	return notFound
 }
@@ -117,11 +128,7 @@ func deletionOf(v vault.VersionInfo) time.Time {
 	return v.DeletedAt
 }
 
-func (a *API) goneVersion(r *request, caller vault.Caller, v vault.VersionInfo) error {
-	s, err := a.vault.Describe(r.Request.Context(), caller, r.rest)
-	if err != nil {
-		return err
-	}
+func goneVersion(r *request, s vault.Secret, v vault.VersionInfo) error {
 	return notThere(r, dataBody{Metadata: versionMetadata{
 		CreatedTime: timeText(v.CreatedAt), CustomMetadata: tagsOf(s), DeletionTime: timeText(deletionOf(v)),
 		Destroyed: !v.DestroyedAt.IsZero(), Version: v.Version,
