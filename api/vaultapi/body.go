@@ -90,8 +90,14 @@ func (f fields) text(name string) (string, error) {
 	return string(b), nil
 }
 
+// maxPlain is longer than any number or duration. What is longer may be a value in the wrong place: it is not copied.
+const maxPlain = 40
+
 // plain returns what a string, a number or a word says.
 func plain(raw []byte) (string, bool) {
+	if len(raw) > maxPlain {
+		return "", false
+	}
 	if len(raw) > 0 && raw[0] == '"' {
 		b, err := jsonscan.Unquote(raw)
 		return string(b), err == nil

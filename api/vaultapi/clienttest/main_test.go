@@ -25,7 +25,11 @@ type site struct {
 
 func newSite(t *testing.T, env ...string) *site {
 	t.Helper()
-	db := vaulttest.NewDB(t)
+	return newSiteOn(t, vaulttest.NewDB(t), env...)
+}
+
+func newSiteOn(t *testing.T, db *vaulttest.DB, env ...string) *site {
+	t.Helper()
 	s := &site{Server: vaulttest.NewServer(t, db, env...), db: db}
 	db.MustExec(t, "DO $$ BEGIN CREATE ROLE hv_client; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
 	db.MustExec(t, "SELECT vault.grant_access('hv_client', 'app/*', '{read,create,update,delete}')")

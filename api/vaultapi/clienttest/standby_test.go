@@ -1,0 +1,48 @@
+package clienttest
+
+import (
+	"testing"
+
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+)
+
+// TestStandby: a node whose database is a standby serves clients as the primary's does, and their own writes are seen.
+func TestStandby(t *testing.T) {
+	c := vaulttest.NewCluster(t, vaulttest.Options{})
+	db := vaulttest.NewDBIn(t, c)
+	standby := c.NewStandby(t)
+	onPrimary := newSiteOn(t, db)
+	s := *onPrimary
+	s.Server = vaulttest.NewServer(t, db.On(standby))
+	standby.MustCatchUp(t)
+	client := newVaultClient(t, &s)
+	login(t, &s, client)
+	client.SetReadYourWrites(true)
+	for i := range 5 {
+		_, err := client.KVv2("secret").Put(t.Context(), "app/a", map[string]any{"i": i})
+		ok(t, err)
+		got, err := client.KVv2("secret").Get(t.Context(), "app/a")
+		ok(t, err)
+		if got.VersionMetadata.Version != i+1 {
+			t.Fatalf("version %d was written and %d was read", i+1, got.VersionMetadata.Version)
+		}
+	}
+	_, err := client.Auth().Token().LookupSelf()
+	ok(t, err)
+	list, err := client.Logical().List("secret/metadata/")
+	ok(t, err)
+	if keys := list.Data["keys"].([]any); len(keys) != 1 || keys[0] != "app/" {
+		t.Fatalf("%v", keys)
+	}
+	health, err := client.Sys().Health()
+	ok(t, err)
+	if !health.Standby || health.Sealed {
+		t.Fatalf("%+v", health)
+	}
+	s.replay(t, "", []step{{"GET", "/v1/sys/health", "", 200, nil, ""}, {"GET", "/v1/sys/health?standbycode=429", "", 429, nil, ""},
+		{"GET", "/v1/sys/health?standbycode=429&standbyok=true", "", 200, nil, ""}})
+	login(t, &s, client)
+	if rendered, _ := consulTemplate(t, &s, client.Token(), `{{ with secret "secret/data/app/a" }}{{ .Data.data.i }}{{ end }}`); rendered != "4" {
+		t.Errorf("rendered %q", rendered)
+	}
+}
