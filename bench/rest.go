@@ -67,9 +67,18 @@ func (r *rest) worker(op func(c *client) error) worker {
 
 // reads asks addr for one of a run's secrets after the other; token "" is none.
 func reads(addr, run, token string, secrets, conns int) *load {
+	return readsBelow("/v1/secrets/", addr, run, token, secrets, conns)
+}
+
+// kvReads asks for the same as a client of Vault does.
+func kvReads(addr, run, token string, secrets, conns int) *load {
+	return readsBelow("/v1/secret/data/", addr, run, token, secrets, conns)
+}
+
+func readsBelow(path, addr, run, token string, secrets, conns int) *load {
 	reqs := make([][]byte, secrets)
 	for i := range reqs {
-		reqs[i] = request("GET", addr, "/v1/secrets/"+nameIn(run, int64(i)), token, "")
+		reqs[i] = request("GET", addr, path+nameIn(run, int64(i)), token, "")
 	}
 	return cycle(addr, conns, reqs)
 }
