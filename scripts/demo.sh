@@ -50,7 +50,7 @@ ADMIN=$DEV_DIR/admin.header
 APP=$DEV_DIR/app.header
 rm -f "$APP" "$APP.json"
 install -m 600 /dev/null "$APP" && install -m 600 /dev/null "$APP.json"
-forget demo/db/password demo/api-key
+forget demo/db/password demo/api-key demo/kv
 psql -Xq <<-'E'
 	DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 	DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
@@ -146,6 +146,21 @@ E
 show 'ERROR: .*denied for schema vault' <<'E'
 psql -X -U stranger -c "SELECT vault.read_secret('demo/db/password')"
 E
+
+explain "Clients of Vault and OpenBao read and write the same secrets, unmodified."
+if client=$(command -v bao || command -v vault); then
+	# shellcheck disable=SC2034 # shown commands use it
+	CLIENT=${client##*/}
+	export VAULT_TOKEN=$VAULT_ADMIN_TOKEN BAO_TOKEN=$VAULT_ADMIN_TOKEN BAO_ADDR=$VAULT_ADDR
+	show 'third-value' <<'E'
+$CLIENT kv put -mount=secret demo/kv password=third-value >/dev/null && $CLIENT kv get -mount=secret -field=password demo/kv
+E
+else
+	show '"password":"third-value"' <<'E'
+curl -sS -o /dev/null "$VAULT_ADDR/v1/secret/data/demo/kv" -H @"$ADMIN" -d '{"data":{"password":"third-value"}}'
+curl -sS "$VAULT_ADDR/v1/secret/data/demo/kv" -H @"$ADMIN" | jq -c '.data | {data, version: .metadata.version}'
+E
+fi
 
 # arrived: reads and refusals get into the audit log a moment after their answer, in their order.
 arrived() { psql -XAt -v since="$SINCE" <<<"SELECT 1 FROM vault.audit('demo/', :'since') WHERE action = 'delete' AND outcome = 'denied'" | grep -q 1; }
