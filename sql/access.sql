@@ -99,6 +99,7 @@ AS $$
                  ('read', 'read_secrets_below'), ('create', 'create_secret'),
                  ('create', 'create_metadata'), ('update', 'set_version_settings'), ('delete', 'delete_versions'),
                  ('update', 'undelete_versions'), ('delete', 'destroy_versions'), ('list', 'list_versions'),
+                 ('list', 'list_deleted_secrets'), ('create', 'restore_secret'), ('delete', 'destroy_secret'), ('delete', 'destroy_deleted_secret'),
                  ('update', 'update_secret'), ('update', 'configure_secret'), ('rotate', 'expire_version'),
                  ('delete', 'delete_secret'), ('rotate', 'rotate_secret'),
                  ('verify', 'verify'), ('verify', 'verify_version'), ('list', 'list_secrets')) AS f(action, name) ON f.name = p.proname

@@ -220,7 +220,27 @@ COMMENT ON FUNCTION vault.expire_version(text, bigint, bigint)
 CREATE FUNCTION vault.delete_secret(name text, expected_version bigint) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_delete_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.delete_secret(text, bigint)
-    IS 'Destroys every version if the expected version is current. Null destroys whatever is stored.';
+    IS 'Deletes a secret if the expected version is current. Null deletes whatever is stored. It destroys every version, unless hyperion_vault.deleted_retention_days lets the secret be restored for a time.';
+
+CREATE FUNCTION vault.destroy_secret(name text, expected_version bigint) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_destroy_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.destroy_secret(text, bigint)
+    IS 'Does the same, so that the secret cannot be restored.';
+
+CREATE FUNCTION vault.list_deleted_secrets(prefix text DEFAULT '') RETURNS SETOF vault.deleted_secret
+AS 'MODULE_PATHNAME', 'hv_list_deleted_secrets' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION vault.list_deleted_secrets(text)
+    IS 'Lists the deleted secrets below a prefix that can be restored, the last deleted first.';
+
+CREATE FUNCTION vault.restore_secret(id uuid) RETURNS bigint
+AS 'MODULE_PATHNAME', 'hv_restore_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.restore_secret(uuid)
+    IS 'Brings a deleted secret back as it was, and returns its current version. Refused if the name was used again.';
+
+CREATE FUNCTION vault.destroy_deleted_secret(id uuid) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_destroy_deleted_secret' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.destroy_deleted_secret(uuid)
+    IS 'Destroys what is left of a deleted secret before its time.';
 
 CREATE FUNCTION vault.verify(name text, candidate text) RETURNS boolean
 AS 'MODULE_PATHNAME', 'hv_verify' LANGUAGE C VOLATILE COST 1000 PARALLEL RESTRICTED;

@@ -370,17 +370,12 @@ DECLARE
     s vault.secrets;
 BEGIN
     s := vault.lock_secret(delete_secret.id, delete_secret.expected_version);
-    DELETE FROM vault.rotation_jobs j WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed');
-    DELETE FROM vault.secret_versions v WHERE v.secret_id = s.id;
-    DELETE FROM vault.deleted_versions v WHERE v.secret_id = s.id;
-    UPDATE vault.secrets x
-    SET deleted_at = clock_timestamp(), updated_at = clock_timestamp(), next_rotation_at = NULL
-    WHERE x.id = s.id;
+    PERFORM vault.end_secret(s, vault.deleted_retention());
     PERFORM vault.note_change(origin, 'delete', s.id, s.name, s.current_version, NULL, delete_secret.change);
 END
 $$;
 COMMENT ON FUNCTION vault.delete_secret(uuid, bigint, vault.audit_origin, uuid)
-    IS 'destroys every version of a secret, if the expected one is current, and frees its name';
+    IS 'deletes a secret, if the expected version is current, and frees its name; the versions are kept while it can be restored';
 
 -- Without SET, so that the planner can expand it. Only a superseded version expires: one that does is not taken for the
 -- current one.

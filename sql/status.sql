@@ -161,12 +161,12 @@ CREATE FUNCTION vault.counted_changes(since xid8, before xid8, OUT secrets bigin
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(sum(x.n), 0)::bigint, coalesce(sum(x.n) FILTER (WHERE x.kind = 'automatic'), 0)::bigint
-    FROM (SELECT CASE c.action WHEN 'create' THEN 1 ELSE -1 END AS n,
+    FROM (SELECT CASE c.action WHEN 'delete' THEN -1 ELSE 1 END AS n,
                  -- Secrets of one name have followed each other; this is the one that the version was of.
                  (SELECT s.kind FROM vault.secrets s WHERE s.name = c.name AND s.first_version <= c.version
                   ORDER BY s.first_version DESC LIMIT 1) AS kind
           FROM vault.changes c
-          WHERE c.xid >= counted_changes.since AND c.xid < counted_changes.before AND c.action IN ('create', 'delete')) x
+          WHERE c.xid >= counted_changes.since AND c.xid < counted_changes.before AND c.action IN ('create', 'restore', 'delete')) x
 $$;
 COMMENT ON FUNCTION vault.counted_changes(xid8, xid8)
     IS 'how many more secrets, and automatic ones, there are by the changes of transactions from one on and before another';

@@ -10,6 +10,7 @@ DECLARE
     stamp timestamptz := clock_timestamp();
     expired_now bigint;
     deleted_now bigint;
+    purged_now bigint;
     missed_now bigint;
     enqueued_now bigint;
     counted vault.supervisor_passes;
@@ -17,6 +18,7 @@ BEGIN
     PERFORM vault.mend_times(stamp, (SELECT p.last_pass_at FROM vault.supervisor_passes p));
     expired_now := vault.expire_due(stamp, batch);
     deleted_now := vault.delete_due(stamp, batch);
+    purged_now := vault.purge_due(stamp, batch);
     missed_now := vault.miss_due(stamp, batch);
     PERFORM vault.pass_over_done(stamp, batch);
     INSERT INTO vault.rotation_jobs (secret_id, due_at, deadline_at, next_attempt_at, created_at)
@@ -44,7 +46,7 @@ BEGIN
     IF enqueued_now > 0 THEN
         NOTIFY hyperion_vault_rotation;
     END IF;
-    RETURN greatest(expired_now, deleted_now, missed_now, enqueued_now);
+    RETURN greatest(expired_now, deleted_now, purged_now, missed_now, enqueued_now);
 END
 $$;
 COMMENT ON FUNCTION vault.supervise(integer, boolean)

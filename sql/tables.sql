@@ -64,6 +64,7 @@ CREATE TABLE vault.secrets (
     cas_required boolean NOT NULL DEFAULT false,  -- an update of the value must name the version that it replaces
     delete_version_after_secs bigint,  -- null: a version is not deleted by itself
     has_deleted boolean NOT NULL DEFAULT false,  -- vault.deleted_versions may have rows of it: a change looks there only then
+    restorable_until timestamptz,  -- of a deleted secret; null: it cannot be restored
     -- One less than the first version: there is none yet.
     CONSTRAINT secrets_current_version_range CHECK (current_version >= first_version - 1),
     CONSTRAINT secrets_settings_fit
@@ -74,6 +75,7 @@ CREATE TABLE vault.secrets (
 -- A deleted secret keeps its row, without versions, so that neither its id nor its version numbers are used again; its
 -- name is free.
 CREATE UNIQUE INDEX secrets_name_key ON vault.secrets (name) WHERE deleted_at IS NULL;
+CREATE INDEX secrets_restorable_until_idx ON vault.secrets (restorable_until) WHERE restorable_until IS NOT NULL;
 -- Two secrets of one name, one after the other, never begin at the same version. An index sees what a transaction's
 -- snapshot does not.
 CREATE UNIQUE INDEX secrets_first_version_key ON vault.secrets (name, first_version);
@@ -118,6 +120,7 @@ CREATE TABLE vault.deleted_versions (
     expired boolean NOT NULL,
     deleted_at timestamptz,  -- null: destroyed without having been deleted
     destroyed_at timestamptz,  -- null: it can be undeleted
+    delete_at timestamptz,  -- of a version that was deleted with its secret, for when that is restored
     CONSTRAINT deleted_versions_pkey PRIMARY KEY (secret_id, version),
     CONSTRAINT deleted_versions_why CHECK (deleted_at IS NOT NULL OR destroyed_at IS NOT NULL),
     CONSTRAINT deleted_versions_sealed
@@ -385,7 +388,7 @@ CREATE TABLE vault.audit_log (
     action text NOT NULL
         CONSTRAINT audit_log_action_known
         CHECK (action IN ('create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe',
-                          'configure', 'expire', 'delete_version', 'undelete_version', 'destroy_version', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show',
+                          'configure', 'expire', 'delete_version', 'undelete_version', 'destroy_version', 'restore', 'destroy', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show',
                           'token_renew', 'login', 'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'audit_prune',
                           'malformed')),
     secret_name text,

@@ -100,6 +100,19 @@ CREATE TYPE vault.version_info AS (
 );
 COMMENT ON TYPE vault.version_info IS 'one version without its value; expires_at is null for the current one';
 
+CREATE TYPE vault.deleted_secret AS (
+    id uuid,
+    name text,
+    kind text,
+    content_type text,
+    description text,
+    current_version bigint,
+    created_at timestamptz,
+    deleted_at timestamptz,
+    restorable_until timestamptz
+);
+COMMENT ON TYPE vault.deleted_secret IS 'a deleted secret that can be restored';
+
 CREATE TYPE vault.version_state AS (
     version bigint,
     envelope_version smallint,

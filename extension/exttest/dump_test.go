@@ -89,7 +89,8 @@ func TestDumpAndRestore(t *testing.T) {
 // versionsOf sums up what is sealed.
 func versionsOf(s *session) string {
 	s.t.Helper()
-	return get[string](s, "SELECT string_agg(md5(v::text), ' ' ORDER BY v.secret_id, v.version) FROM vault.secret_versions v")
+	return get[string](s, `SELECT string_agg(md5(v::text), ' ' ORDER BY v.secret_id, v.version)
+		|| (SELECT string_agg(md5(d::text), ' ' ORDER BY d.secret_id, d.version) FROM vault.deleted_versions d) FROM vault.secret_versions v`)
 }
 
 // No foreign key says so: what a secret leaves when it goes is its own row alone, also when it goes while its rotation is
@@ -164,6 +165,7 @@ func fill(t *testing.T, api *vaulttest.Server, admin *session) {
 		c.must(http.StatusOK, "POST", "/v1/admin/token-key", "", nil)
 	}
 	admin.script("DROP OWNED BY dump_gone; DROP ROLE dump_gone;")
+	admin.exec("SELECT vault.create_secret('sql/gone', 'value of sql/gone'), vault.delete_versions('sql/gone')")
 	admin.exec("SELECT vault.create_secret('sql/one', 'value of sql/one 1', grace_period_secs => 86400)")
 	admin.exec("SELECT vault.update_secret('sql/one', 'value of sql/one 2', 1)")
 	admin.exec("SELECT vault.create_secret('sql/bytes', $1::bytea)", append([]byte{0, 1, 0xff}, "value of sql/bytes"...))
@@ -206,6 +208,7 @@ func contents(admin *session) []string {
 	return column(admin, `
 		SELECT 'secret ' || md5(s::text) FROM vault.secrets s
 		UNION ALL SELECT 'version ' || md5(v::text) FROM vault.secret_versions v
+		UNION ALL SELECT 'deleted ' || md5(d::text) FROM vault.deleted_versions d
 		UNION ALL SELECT 'token ' || md5(a::text) FROM vault.tokens a
 		UNION ALL SELECT 'method ' || md5(m::text) FROM vault.login_methods m
 		UNION ALL SELECT 'role ' || md5(l::text) FROM vault.login_roles l JOIN pg_roles r ON r.oid = l.role

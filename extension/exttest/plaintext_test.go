@@ -191,6 +191,8 @@ func bySQL(t *testing.T, c cluster, db *vaulttest.DB, admin *session, m marker) 
 	must("SELECT vault.update_secret('sql/text', $1::text, 1)", m.value("update"))
 	must("SELECT vault.update_secret('sql/bytes', $1::bytea, NULL)", []byte(m.value("update-bytes")))
 	must("SELECT vault.update_secret('sql/large', $1::text, 1)", m.large(64<<10))
+	must("SELECT vault.delete_versions('sql/text', '{1}'), vault.delete_versions('sql/large')")
+	must("SELECT vault.undelete_versions('sql/text', '{1}'), vault.undelete_versions('sql/large'), vault.destroy_versions('sql/bytes', '{1}')")
 	for range 3 {
 		for _, name := range []string{"sql/text", "sql/large", "sql/json"} {
 			must("SELECT vault.read_secret($1)", name)

@@ -21,6 +21,7 @@ bool		HvAllowUnsafeGrants;
 char	   *HvDatabase;
 bool		HvRotationEnabled;
 int			HvScanIntervalSecs;
+static int	HvDeletedRetentionDays;
 
 /*
  * Check that the path is absolute and fits a socket address.
@@ -80,5 +81,9 @@ HvSettingsInit(void)
 	DefineCustomIntVariable("hyperion_vault.scan_interval_secs",
 							"Time between two passes of the supervisor.",
 							NULL, &HvScanIntervalSecs, 5, 1, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	/* SQL reads it */
+	DefineCustomIntVariable("hyperion_vault.deleted_retention_days",
+							"How many days a deleted secret can be restored; 0: deletion destroys.",
+							NULL, &HvDeletedRetentionDays, 0, 0, 3650, PGC_SUSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("hyperion_vault");
 }

@@ -131,6 +131,62 @@ SELECT vault.create_metadata('kv/empty'), vault.delete_secret('kv/empty', 0), va
 SELECT vault.delete_secret('kv/empty', 2), vault.create_metadata('kv/empty'), vault.delete_secret('kv/empty', 3), vault.create_secret('kv/empty', 'five');
 
 --
+-- good: a deleted secret that can be restored
+--
+RESET ROLE;
+SET hyperion_vault.deleted_retention_days = 7;
+SET ROLE regress_vault_kv;
+SELECT vault.create_secret('kv/bin', 'one', keep_versions => 3, grace_period_secs => 3600), vault.update_secret('kv/bin', 'two', 1), vault.update_secret('kv/bin', 'three', 2);
+SELECT vault.delete_versions('kv/bin', '{2}');
+SELECT vault.delete_secret('kv/bin', 3);
+SELECT vault.read_secret('kv/bin');
+SELECT count(*) FROM vault.list_secrets('kv/bin');
+SELECT name, current_version, restorable_until - deleted_at FROM vault.list_deleted_secrets('kv/');
+SELECT id AS bin FROM vault.list_deleted_secrets('kv/bin') \gset
+SELECT vault.restore_secret(:'bin');
+SELECT vault.restore_secret(:'bin');
+SELECT vault.read_secret('kv/bin'), vault.read_secret('kv/bin', 1), vault.verify('kv/bin', 'one');
+SELECT version, deleted_at IS NOT NULL FROM vault.list_versions('kv/bin');
+SELECT vault.undelete_versions('kv/bin', '{2}'), vault.read_secret('kv/bin', 2);
+-- not where the name was used again
+SELECT vault.delete_secret('kv/bin', 3), vault.create_secret('kv/bin', 'four');
+SELECT vault.restore_secret(:'bin');
+SELECT vault.destroy_secret('kv/bin', 4);
+SELECT vault.restore_secret(:'bin');
+SELECT vault.destroy_deleted_secret(:'bin');
+SELECT vault.destroy_deleted_secret(:'bin');
+SELECT vault.restore_secret(NULL);
+-- its time ends
+SELECT vault.create_secret('kv/ends', 'x'), vault.delete_secret('kv/ends', 1);
+RESET ROLE;
+SELECT count(*) FROM vault.deleted_versions d JOIN vault.secrets s ON s.id = d.secret_id WHERE s.name = 'kv/ends';
+UPDATE vault.secrets SET restorable_until = clock_timestamp() WHERE name = 'kv/ends';
+SELECT count(*) FROM vault.list_deleted_secrets();
+SELECT vault.supervise(100, false);
+SELECT count(*) FROM vault.deleted_versions d JOIN vault.secrets s ON s.id = d.secret_id WHERE s.name IN ('kv/ends', 'kv/bin');
+SELECT actor, action, version FROM vault.audit_log WHERE secret_name IN ('kv/bin', 'kv/ends') AND action IN ('delete', 'restore', 'destroy') AND outcome = 'ok' ORDER BY id;
+-- rights are those on its name
+SET ROLE regress_vault_kv;
+SELECT vault.create_secret('kv/right', 'x'), vault.delete_secret('kv/right', 1);
+SELECT id AS bin FROM vault.list_deleted_secrets('kv/right') \gset
+SET ROLE regress_vault_half;
+SELECT vault.restore_secret(:'bin');
+SELECT vault.destroy_deleted_secret(:'bin');
+SELECT count(*) FROM vault.list_deleted_secrets('kv/right');
+RESET ROLE;
+SELECT vault.create_secret('other/right', 'x'), vault.delete_secret('other/right', 1);
+SELECT vault.grant_access('regress_vault_half', 'x/*', '{create,delete}');
+SELECT id AS other FROM vault.list_deleted_secrets('other/right') \gset
+SET ROLE regress_vault_half;
+SELECT vault.restore_secret(:'other');
+SELECT vault.destroy_deleted_secret(:'other');
+SELECT count(*) FROM vault.list_deleted_secrets('other/');
+RESET ROLE;
+SELECT vault.revoke_access('regress_vault_half', 'x/*', '{create,delete}');
+SELECT vault.destroy_deleted_secret(:'bin'), vault.destroy_deleted_secret(:'other');
+SET hyperion_vault.deleted_retention_days = 0;
+
+--
 -- wrong: rights, names, numbers
 --
 SET ROLE regress_vault_half;

@@ -50,6 +50,18 @@ CREATE TYPE vault.secret_state AS (
     delete_version_after_secs bigint
 );
 
+CREATE TYPE vault.deleted_secret AS (
+    id uuid,
+    name text,
+    kind text,
+    content_type text,
+    description text,
+    current_version bigint,
+    created_at timestamptz,
+    deleted_at timestamptz,
+    restorable_until timestamptz
+);
+
 CREATE TYPE vault.version_state AS (
     version bigint,
     envelope_version smallint,
@@ -77,6 +89,7 @@ CREATE TABLE vault.deleted_versions (
     expired boolean NOT NULL,
     deleted_at timestamptz,  -- null: destroyed without having been deleted
     destroyed_at timestamptz,  -- null: it can be undeleted
+    delete_at timestamptz,  -- of a version that was deleted with its secret, for when that is restored
     CONSTRAINT deleted_versions_pkey PRIMARY KEY (secret_id, version),
     CONSTRAINT deleted_versions_why CHECK (deleted_at IS NOT NULL OR destroyed_at IS NOT NULL),
     CONSTRAINT deleted_versions_sealed
@@ -97,7 +110,9 @@ ALTER TABLE vault.secrets ADD COLUMN plan_failed_at timestamptz, ADD COLUMN plan
     ADD COLUMN cas_required boolean NOT NULL DEFAULT false,
     ADD COLUMN delete_version_after_secs bigint,
     ADD COLUMN has_deleted boolean NOT NULL DEFAULT false,
+    ADD COLUMN restorable_until timestamptz,
     ADD CONSTRAINT secrets_current_version_range CHECK (current_version >= first_version - 1);
+CREATE INDEX secrets_restorable_until_idx ON vault.secrets (restorable_until) WHERE restorable_until IS NOT NULL;
 
 -- The roles that REST callers act as without a role of their own: vault_admin for those who may do everything, and
 -- vault_anonymous for those without a token. A role of that name may have members, as where roles were restored first; they
@@ -338,7 +353,7 @@ ALTER TABLE vault.audit_log DROP CONSTRAINT audit_log_action_known,
     ADD CONSTRAINT audit_log_part_first CHECK (part = 0),
     ADD CONSTRAINT audit_log_action_known CHECK (action IN (
         'create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe', 'configure', 'expire',
-        'delete_version', 'undelete_version', 'destroy_version', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
+        'delete_version', 'undelete_version', 'destroy_version', 'restore', 'destroy', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
         'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
         'audit_gap', 'audit_prune', 'malformed'));
 DROP INDEX vault.audit_log_journal_key;
@@ -356,7 +371,7 @@ CREATE TABLE vault.audit_log (
     action text NOT NULL
         CONSTRAINT audit_log_action_known CHECK (action IN (
         'create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe', 'configure', 'expire',
-        'delete_version', 'undelete_version', 'destroy_version', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
+        'delete_version', 'undelete_version', 'destroy_version', 'restore', 'destroy', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
         'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
         'audit_gap', 'audit_prune', 'malformed')),
     secret_name text,
