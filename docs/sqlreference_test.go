@@ -26,7 +26,7 @@ type sqlFunction struct{ file, name, arguments, returns, comment string }
 var sqlGroups = []struct{ heading, functions string }{
 	{"Secrets", "plaintext.sql: create_secret read_secret read_secret_bytes read_secrets read_secrets_below update_secret rotate_secret configure_secret expire_version " +
 		"create_metadata set_version_settings delete_versions undelete_versions destroy_versions list_versions " +
-		"delete_secret verify verify_version list_secrets"},
+		"delete_secret destroy_secret list_deleted_secrets restore_secret destroy_deleted_secret verify verify_version list_secrets"},
 	{"Access", "access.sql: grant_access revoke_access access_list; decide.sql: who_may explain_access; " +
 		"missing.sql: missing_grants adopt_grants forget_grants"},
 	{"Tokens and logins", "token.sql: create_token token_list renew_token revoke_token; loginpeople.sql: set_login_method drop_login_method " +

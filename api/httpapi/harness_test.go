@@ -159,6 +159,12 @@ func template(method, path string) (string, string) {
 		}
 		return base + "{name}", name
 	}
+	if id, ok := strings.CutPrefix(path, "/v1/deleted/"); ok {
+		if d, ok := strings.CutSuffix(id, "/restore"); ok {
+			return "/v1/deleted/{id}/restore", d
+		}
+		return "/v1/deleted/{id}", id
+	}
 	if accessor, ok := strings.CutPrefix(path, "/v1/tokens/"); ok {
 		if a, ok := strings.CutSuffix(accessor, "/renew"); ok {
 			return "/v1/tokens/{accessor}/renew", a
@@ -191,7 +197,7 @@ func (a *api) conforms(r *http.Request, body string, w *httptest.ResponseRecorde
 		r.Body = http.NoBody
 	}
 	in := &openapi3filter.RequestValidationInput{
-		Request: r, PathParams: map[string]string{"name": name, "accessor": name},
+		Request: r, PathParams: map[string]string{"name": name, "accessor": name, "id": name},
 		Route: &routers.Route{Spec: a.doc, Path: path, PathItem: item, Method: r.Method, Operation: op},
 		Options: &openapi3filter.Options{
 			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true,

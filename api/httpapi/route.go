@@ -57,6 +57,7 @@ func templateOf(c *gin.Context) (template, suffix string) {
 var templates = map[string]string{
 	"/v1/secrets/*name": "/v1/secrets/{name}", "/v1/metadata/*name": "/v1/metadata/{name}", "/v1/versions/*name": "/v1/versions/{name}",
 	"/v1/tokens/:accessor": "/v1/tokens/{accessor}", "/v1/tokens/:accessor/renew": "/v1/tokens/{accessor}/renew",
+	"/v1/deleted/:id": "/v1/deleted/{id}", "/v1/deleted/:id/restore": "/v1/deleted/{id}/restore",
 	"/v1/auth/:mount/login": "/v1/auth/{mount}/login", "/v1/auth/:mount": "/v1/auth/{mount}", "/v1/auth/:mount/roles": "/v1/auth/{mount}/roles",
 	"/v1/auth/:mount/roles/:role": "/v1/auth/{mount}/roles/{role}", "/v1/auth/:mount/roles/:role/revoke": "/v1/auth/{mount}/roles/{role}/revoke",
 	"/v1/auth/:mount/roles/:role/secret-ids":           "/v1/auth/{mount}/roles/{role}/secret-ids",
@@ -82,6 +83,9 @@ var actions = map[string]vault.Action{
 	"GET /v1/versions/{name}":                   vault.ActionDescribe,
 	"POST /v1/admin/rewrap":                     vault.ActionRewrap,
 	"GET /v1/admin/rewrap":                      vault.ActionRewrapStatus,
+	"GET /v1/deleted":                           vault.ActionList,
+	"POST /v1/deleted/{id}/restore":             vault.ActionRestore,
+	"DELETE /v1/deleted/{id}":                   vault.ActionDestroy,
 	"GET /v1/status":                            vault.ActionStatus,
 	"GET /v1/events":                            vault.ActionWatch,
 	"GET /v1/audit":                             vault.ActionAudit,

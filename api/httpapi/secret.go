@@ -3,11 +3,13 @@ package httpapi
 import (
 	"cmp"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
@@ -110,14 +112,20 @@ func (s *server) update(c *gin.Context) {
 func (s *server) remove(c *gin.Context) {
 	name := nameOf(c)
 	m, err := expected(c.Request.Header, true)
+	remove := s.Vault.Delete
 	if err == nil {
-		_, err = query(c.Request)
+		var q url.Values
+		if q, err = query(c.Request, "destroy"); err == nil && q.Has("destroy") {
+			if remove = s.Vault.Destroy; q.Get("destroy") != "true" {
+				err = core.Errorf(core.Invalid, "destroy must be true")
+			}
+		}
 	}
 	if err != nil {
 		s.reject(c, vault.ActionDelete, name, err)
 		return
 	}
-	at, err := s.Vault.Delete(c.Request.Context(), callerOf(c), name, m.version)
+	at, err := remove(c.Request.Context(), callerOf(c), name, m.version)
 	if err != nil {
 		s.fail(c, err)
 		return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/api/vault/doortest"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -16,11 +17,15 @@ import (
 // TestContract holds the fake store, on which the tests of the door and of REST stand, to what PostgreSQL does: the
 // same calls get the same answers from both, to the text of the errors.
 func TestContract(t *testing.T) {
-	real := transcript(t, newServer(t).open())
+	clearEnvironment(t)
+	keeping := pgtest.Options{Database: "app", Settings: []string{"max_connections = 50", "hyperion_vault.deleted_retention_days = 1"}}
+	real := transcript(t, serverOf(t, pgtest.NewCluster(t, keeping)).open())
 	if len(real) < 40 {
 		t.Fatalf("%d answers: the calls are not made", len(real))
 	}
-	fake := transcript(t, &doortest.Store{Recorder: &doortest.Recorder{}, Now: time.Now})
+	bin := &doortest.Store{Recorder: &doortest.Recorder{}, Now: time.Now}
+	bin.Retain(24 * time.Hour)
+	fake := transcript(t, bin)
 	if diff := cmp.Diff(real, fake); diff != "" {
 		t.Errorf("the fake store (+) does not answer as PostgreSQL (-) does:\n%s", diff)
 	}
@@ -63,6 +68,7 @@ func transcript(t *testing.T, store vault.Store) []string {
 	s.rebirth(a)
 	s.metadata(newSecret("contract/kv"))
 	s.versions(newSecret("contract/versions"))
+	s.deletedSecrets(newSecret("contract/deleted"))
 	s.feed()
 	return s.lines
 }
@@ -224,6 +230,53 @@ func (s *script) versions(n vault.NewSecret) {
 	}
 	_, err := s.store.ChangeVersions(s.ctx, vault.VersionsChange{ID: newSecret("x").ID, Name: "contract/none", Action: vault.ActionDeleteVersion}, origin("none"))
 	s.note("versions of an unknown secret", err)
+}
+
+// deletedSecrets deletes a secret, restores it, and uses its name again.
+func (s *script) deletedSecrets(n vault.NewSecret) {
+	n.Rotation.KeepVersions = 2
+	s.create("create what is deleted", n)
+	change := vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}
+	s.note("update", only(s.store.AppendVersion(s.ctx, change, origin("update"))))
+	gone := vault.VersionsChange{ID: n.ID, Name: n.Name, Action: vault.ActionDeleteVersion, Versions: []uint64{1}}
+	s.note("delete a version", only(s.store.ChangeVersions(s.ctx, gone, origin("versions"))))
+	for range 2 {
+		s.remove(n, 2, false)
+		s.bin(n)
+		x, err := s.store.RestoreSecret(s.ctx, n.ID, n.Name, origin("restore"))
+		s.secret("restore it", x, err)
+		s.reads(n.Name)
+	}
+	s.remove(n, 2, false)
+	later := newSecret(string(n.Name))
+	later.Version = 3
+	s.create("create another of its name", later)
+	s.secret("restore it beside that", vault.Secret{}, only(s.store.RestoreSecret(s.ctx, n.ID, n.Name, origin("restore"))))
+	s.remove(later, 3, true)
+	s.bin(later)
+	s.secret("restore it after that", vault.Secret{}, only(s.store.RestoreSecret(s.ctx, n.ID, n.Name, origin("restore"))))
+	for range 2 {
+		at, err := s.store.DestroyDeleted(s.ctx, n.ID, n.Name, origin("destroy"))
+		s.note("destroy what is left", err, "placed", at.LSN > 0)
+		s.bin(n)
+	}
+}
+
+func (s *script) remove(n vault.NewSecret, expected uint64, destroy bool) {
+	x := vault.Deletion{ID: n.ID, Name: n.Name, Expected: expected, Destroy: destroy}
+	at, err := s.store.DeleteSecret(s.ctx, x, origin("delete"))
+	s.note(fmt.Sprintf("delete it, destroy %t", destroy), err, "placed", at.LSN > 0)
+}
+
+// bin asks for what was deleted.
+func (s *script) bin(n vault.NewSecret) {
+	all, _, err := s.store.ListDeleted(s.ctx, vault.Itself(), string(n.Name), 10, vault.Freshness{})
+	s.note("deleted secrets", err, len(all))
+	for _, d := range all {
+		s.note("deleted", nil, d.Name, d.Kind, d.ContentType, d.Description, d.CurrentVersion, d.RestorableUntil.After(d.DeletedAt))
+	}
+	name, err := s.store.DeletedName(s.ctx, n.ID)
+	s.note("its name", err, name)
 }
 
 func (s *script) feed() {

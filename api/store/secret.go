@@ -109,14 +109,22 @@ func (d *DB) landed(ctx context.Context, id core.SecretID, name core.Name, versi
 	return s, true, nil
 }
 
-var deleteSecret = signed("SELECT true FROM vault.delete_secret($1::uuid, $2::bigint, ORIGIN, $3::uuid)", 3)
+var (
+	deleteSecret  = signed("SELECT true FROM vault.delete_secret($1::uuid, $2::bigint, ORIGIN, $3::uuid)", 3)
+	destroySecret = signed("SELECT true FROM vault.destroy_secret($1::uuid, $2::bigint, ORIGIN, $3::uuid)", 3)
+)
 
 // DeleteSecret implements vault.Store. It leaves no row, so the id in its audit record tells it from another's deletion.
 func (d *DB) DeleteSecret(ctx context.Context, x vault.Deletion, by vault.Author) (core.Position, error) {
 	id := newChangeID()
 	args := []any{[16]byte(x.ID), int64(x.Expected), id}
 	_, at, err := performAt(ctx, d, change[bool]{
-		secret: string(x.Name), text: deleteSecret.by(by, "delete", string(x.Name), args), refusal: refusalTo(by, "delete"), row: pgx.RowTo[bool],
+		secret: string(x.Name), text: func(legacy bool) (string, []any, error) {
+			if x.Destroy && !legacy { // a schema of protocol 1 destroys what it deletes
+				return destroySecret.by(by, "delete", string(x.Name), args)(false)
+			}
+			return deleteSecret.by(by, "delete", string(x.Name), args)(legacy)
+		}, refusal: refusalTo(by, "delete"), row: pgx.RowTo[bool],
 		landed: func(ctx context.Context) (bool, bool, error) {
 			at, err := d.madeAt(ctx, id)
 			return true, err == nil && !at.IsZero(), err

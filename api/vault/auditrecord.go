@@ -28,6 +28,10 @@ const (
 	ActionUndeleteVersion Action = "undelete_version"
 	ActionDestroyVersion  Action = "destroy_version"
 
+	// Of a deleted secret.
+	ActionRestore Action = "restore"
+	ActionDestroy Action = "destroy"
+
 	ActionWatch       Action = "watch"
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRenew  Action = "token_renew"

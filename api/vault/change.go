@@ -176,9 +176,19 @@ func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, valu
 	return made, err
 }
 
-// Delete destroys all versions of a secret at once and returns the Position of that. It needs the right delete on
-// the name. Errors: Unauthenticated, Denied, Invalid, NotFound, Stale, Unavailable.
+// Delete deletes a secret and returns the Position of that. All versions are destroyed at once, unless the database is set
+// to keep deleted secrets for a time, in which Restore brings it back. It needs the right delete on the name. Errors:
+// Unauthenticated, Denied, Invalid, NotFound, Stale, Unavailable.
 func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint64) (core.Position, error) {
+	return v.delete(ctx, c, name, expected, false)
+}
+
+// Destroy is Delete of a secret that cannot be restored, whatever the database is set to.
+func (v *Vault) Destroy(ctx context.Context, c Caller, name string, expected uint64) (core.Position, error) {
+	return v.delete(ctx, c, name, expected, true)
+}
+
+func (v *Vault) delete(ctx context.Context, c Caller, name string, expected uint64, destroy bool) (core.Position, error) {
 	a := v.try(c, ActionDelete, name, recordedVersion(expected))
 	a.change = true
 	var at core.Position
@@ -189,7 +199,8 @@ func (v *Vault) Delete(ctx context.Context, c Caller, name string, expected uint
 		}
 		return a.onPresent(ctx, n, expected, func(s Secret, _ error) (err error) {
 			// What is corrupt can be deleted: nothing is made of it.
-			at, err = v.c.Store.DeleteSecret(ctx, Deletion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion}, a.author())
+			x := Deletion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Destroy: destroy}
+			at, err = v.c.Store.DeleteSecret(ctx, x, a.author())
 			return err
 		})
 	})

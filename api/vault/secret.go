@@ -48,11 +48,12 @@ type NewVersion struct {
 	Reschedule      bool              // the next rotation comes as if one had been due now
 }
 
-// Deletion is what DeleteSecret destroys.
+// Deletion is what DeleteSecret deletes.
 type Deletion struct {
 	ID       core.SecretID
 	Name     core.Name // to find out whether it was done, should the answer get lost
 	Expected uint64    // must be the current version
+	Destroy  bool      // it cannot be restored
 }
 
 // Secret is the metadata of a secret.

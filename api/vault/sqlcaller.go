@@ -213,7 +213,7 @@ func (v *Vault) RecordForSQL(ctx context.Context, c SQLCaller, t SQLAttempt) err
 func (t *SQLAttempt) check() error {
 	switch t.Action {
 	case ActionCreate, ActionRead, ActionUpdate, ActionDelete, ActionRotate, ActionVerify, ActionList, ActionDescribe,
-		ActionDeleteVersion, ActionUndeleteVersion, ActionDestroyVersion, ActionConfigure, ActionExpire, ActionGrant, ActionRevoke, ActionAudit, ActionAuditPrune,
+		ActionDeleteVersion, ActionUndeleteVersion, ActionDestroyVersion, ActionRestore, ActionDestroy, ActionConfigure, ActionExpire, ActionGrant, ActionRevoke, ActionAudit, ActionAuditPrune,
 		ActionAuthConfigure, ActionTokenCreate, ActionTokenRenew, ActionTokenRevoke:
 	default:
 		return core.Errorf(core.Invalid, "that action is not an SQL caller's")

@@ -42,7 +42,8 @@ type Store interface {
 	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current. What a change of the value leaves as
 	// it is, is not all in the answer: FirstVersion, CASRequired and DeleteVersionAfterSecs are zero.
 	AppendVersion(ctx context.Context, v NewVersion, by Author) (Secret, error)
-	// DeleteSecret destroys all versions; Stale when x.Expected is not current.
+	// DeleteSecret deletes a secret; Stale when x.Expected is not current. Its versions are destroyed, unless the database
+	// keeps them for a time and x.Destroy is false.
 	DeleteSecret(ctx context.Context, x Deletion, by Author) (core.Position, error)
 
 	// Decide asks who a caller is, and whether it has a right: one of RightOf, on a name; without a name whether it has
@@ -78,6 +79,7 @@ type Store interface {
 	DescribeVersions(ctx context.Context, by Credential, name core.Name, f Freshness) ([]VersionInfo, Identity, error)
 
 	Rotations
+	DeletedSecrets
 
 	// AppendAudit inserts records on the primary, all or none, in their order.
 	AppendAudit(ctx context.Context, entries []Entry) error

@@ -29,6 +29,7 @@ type door struct {
 	admin    vault.Caller
 	reader   vault.Caller
 	now      *time.Time
+	bin      []string // the ids of deleted secrets
 }
 
 func newDoor(t *testing.T) *door {
@@ -134,6 +135,18 @@ func operations() []operation {
 			_, err := d.DestroyVersions(ctx, c, "a/b", []uint64{1})
 			return err
 		}},
+		{"Restore", vault.ActionRestore, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
+			_, err := d.Restore(ctx, c, d.bin[0])
+			return err
+		}},
+		{"DestroyDeleted", vault.ActionDestroy, true, true, func(ctx context.Context, d *door, c vault.Caller) error {
+			_, err := d.DestroyDeleted(ctx, c, d.bin[1])
+			return err
+		}},
+		{"ListDeleted", vault.ActionList, false, false, func(ctx context.Context, d *door, c vault.Caller) error {
+			_, err := d.ListDeleted(ctx, c, "", 0)
+			return err
+		}},
 		{"Read", vault.ActionRead, false, false, func(ctx context.Context, d *door, c vault.Caller) error {
 			v, err := d.Read(ctx, c, "a/b", 0)
 			if err != nil && v.Plain != nil {
@@ -188,6 +201,15 @@ func stocked(t *testing.T) *door {
 	if _, err := d.Create(t.Context(), d.admin, vault.CreateRequest{Name: "auto", Kind: "automatic", RotationIntervalSecs: 60}); err != nil {
 		t.Fatal(err)
 	}
+	d.store.Retain(time.Hour)
+	for _, name := range []string{"bin/one", "bin/two"} {
+		s := d.mustCreate(t, name, marker)
+		if _, err := d.Delete(t.Context(), d.admin, name, 1); err != nil {
+			t.Fatal(err)
+		}
+		d.bin = append(d.bin, s.ID.String())
+	}
+	d.store.Retain(0)
 	d.recorder.Take()
 	return d
 }

@@ -23,6 +23,7 @@ type Store struct {
 	mu      sync.Mutex
 	secrets map[core.Name]*secret
 	used    map[core.Name]uint64 // the last version of a deleted secret
+	bin     []deleted            // the last deleted first
 	tokens  []*token
 	roles   []*role // the oldest first; nil = those of a new extension
 	grants  []grant
@@ -31,7 +32,9 @@ type Store struct {
 	fail    func(op string) error
 	edit    func(*vault.StoredValue)
 	lsn     core.LSN
-	asked   vault.Freshness
+
+	retention time.Duration // of deleted secrets
+	asked     vault.Freshness
 }
 
 var (
@@ -132,7 +135,7 @@ func (s *Store) record(o vault.Origin, a vault.Action, name string, v uint64) {
 	s.Recorder.add(vault.Entry{Origin: o, Action: a, Name: name, Version: v, Outcome: vault.OutcomeOK})
 	switch a {
 	case vault.ActionCreate, vault.ActionUpdate, vault.ActionRotate, vault.ActionDelete,
-		vault.ActionDeleteVersion, vault.ActionUndeleteVersion, vault.ActionDestroyVersion:
+		vault.ActionDeleteVersion, vault.ActionUndeleteVersion, vault.ActionDestroyVersion, vault.ActionRestore, vault.ActionDestroy:
 		n := len(s.changes) + 1
 		s.changes = append(s.changes, vault.Change{
 			Place: vault.Place{Transaction: uint64(n), ID: int64(n), At: s.Now().UnixMicro()}, At: s.Now(), Action: a, Name: core.Name(name), Version: max(v, 1),
@@ -265,6 +268,7 @@ func (s *Store) DeleteSecret(_ context.Context, d vault.Deletion, by vault.Autho
 		return core.Position{}, err
 	}
 	delete(s.secrets, x.info.Name)
+	s.end(x, d.Destroy)
 	if s.used == nil {
 		s.used = map[core.Name]uint64{}
 	}

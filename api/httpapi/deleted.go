@@ -1,0 +1,89 @@
+package httpapi
+
+import (
+	"cmp"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// deletedBody is a deleted secret that can be restored.
+type deletedBody struct {
+	ID              core.SecretID    `json:"id"`
+	Name            core.Name        `json:"name"`
+	Kind            core.Kind        `json:"kind"`
+	ContentType     core.ContentType `json:"content_type"`
+	Description     string           `json:"description"`
+	CurrentVersion  uint64           `json:"current_version"`
+	CreatedAt       time.Time        `json:"created_at"`
+	DeletedAt       time.Time        `json:"deleted_at"`
+	RestorableUntil time.Time        `json:"restorable_until"`
+}
+
+type deletedListBody struct {
+	Secrets []deletedBody `json:"secrets"`
+}
+
+func (s *server) listDeleted(c *gin.Context) {
+	q, err := query(c.Request, "prefix", "limit")
+	limit := 0
+	if err == nil {
+		if q.Has("limit") {
+			if limit, err = strconv.Atoi(q.Get("limit")); err != nil || limit < 1 {
+				err = core.Errorf(core.Invalid, "limit must be a whole number from 1 to %d", vault.MaxPageSize)
+			}
+		}
+	}
+	caller, ferr := s.readerOf(c)
+	if err = cmp.Or(err, ferr); err != nil {
+		s.reject(c, vault.ActionList, q.Get("prefix"), err)
+		return
+	}
+	all, err := s.Vault.ListDeleted(c.Request.Context(), caller, q.Get("prefix"), limit)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	out := deletedListBody{Secrets: make([]deletedBody, len(all))}
+	for i, d := range all {
+		out.Secrets[i] = deletedBody{
+			ID: d.ID, Name: d.Name, Kind: d.Kind, ContentType: d.ContentType, Description: d.Description, CurrentVersion: d.CurrentVersion,
+			CreatedAt: d.CreatedAt.UTC(), DeletedAt: d.DeletedAt.UTC(), RestorableUntil: d.RestorableUntil.UTC(),
+		}
+	}
+	s.answer(c, http.StatusOK, out)
+}
+
+func (s *server) restore(c *gin.Context) {
+	if _, err := query(c.Request); err != nil {
+		s.reject(c, vault.ActionRestore, "", err)
+		return
+	}
+	made, err := s.Vault.Restore(c.Request.Context(), callerOf(c), c.Param("id"))
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	c.Writer.Header().Set("Location", secretsPath+string(made.Name))
+	s.answerSecret(c, http.StatusOK, made)
+}
+
+func (s *server) destroyDeleted(c *gin.Context) {
+	if _, err := query(c.Request); err != nil {
+		s.reject(c, vault.ActionDestroy, "", err)
+		return
+	}
+	at, err := s.Vault.DestroyDeleted(c.Request.Context(), callerOf(c), c.Param("id"))
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	setPosition(c, at)
+	c.Writer.WriteHeader(http.StatusNoContent)
+	c.Writer.WriteHeaderNow()
+}

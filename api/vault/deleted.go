@@ -1,0 +1,109 @@
+package vault
+
+import (
+	"context"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// DeletedSecret is a deleted secret that can be restored.
+type DeletedSecret struct {
+	ID              core.SecretID
+	Name            core.Name // several may have had one name, one after the other
+	Kind            core.Kind
+	ContentType     core.ContentType
+	Description     string
+	CurrentVersion  uint64
+	CreatedAt       time.Time
+	DeletedAt       time.Time
+	RestorableUntil time.Time
+}
+
+// DeletedSecrets is the part of a Store that keeps deleted secrets for a time.
+type DeletedSecrets interface {
+	// ListDeleted returns at most limit deleted secrets that the caller may see and that have the prefix, the last deleted
+	// first. It asks the reader.
+	ListDeleted(ctx context.Context, by Credential, prefix string, limit int, f Freshness) ([]DeletedSecret, Identity, error)
+	// DeletedName asks the primary for the name of a deleted secret; NotFound when it cannot be restored. It decides about
+	// nobody.
+	DeletedName(ctx context.Context, id core.SecretID) (core.Name, error)
+	// RestoreSecret brings a deleted secret back, for which its author needs the right create on the name. NotFound when it
+	// cannot be restored; Exists when the name was used again.
+	RestoreSecret(ctx context.Context, id core.SecretID, name core.Name, by Author) (Secret, error)
+	// DestroyDeleted drops what is left of a deleted secret, for which its author needs the right delete on the name.
+	DestroyDeleted(ctx context.Context, id core.SecretID, name core.Name, by Author) (core.Position, error)
+}
+
+// ListDeleted returns the deleted secrets below a prefix that can be restored and that the caller may do anything with, the
+// last deleted first. limit 0 means DefaultPageSize. It needs an allowed client address. Errors: Unauthenticated, Denied,
+// Invalid, Unavailable.
+func (v *Vault) ListDeleted(ctx context.Context, c Caller, prefix string, limit int) ([]DeletedSecret, error) {
+	a := v.try(c, ActionList, prefix, 0)
+	var out []DeletedSecret
+	err := a.serve(ctx, func(ctx context.Context) error {
+		if limit == 0 {
+			limit = DefaultPageSize
+		}
+		prefix, err := checkList(prefix, "", limit)
+		if err != nil {
+			return a.invalid(ctx, err)
+		}
+		var i Identity
+		out, i, err = v.c.Store.ListDeleted(ctx, a.by, prefix, limit, c.Freshness)
+		return a.found(i, err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Restore brings a deleted secret back as it was. A rotation comes an interval from now, or by the schedule. It needs the
+// right create on the name. Errors: Unauthenticated, Denied, Invalid, NotFound, Exists (the name was used again),
+// Unavailable.
+func (v *Vault) Restore(ctx context.Context, c Caller, id string) (Secret, error) {
+	a := v.try(c, ActionRestore, "", 0)
+	var made Secret
+	err := a.onDeleted(ctx, id, func(ctx context.Context, id core.SecretID, name core.Name) (err error) {
+		made, err = v.c.Store.RestoreSecret(ctx, id, name, a.author())
+		return err
+	})
+	if err != nil {
+		return Secret{}, err
+	}
+	return made, nil
+}
+
+// DestroyDeleted drops what is left of a deleted secret, before its time. It needs the right delete on the name. Errors:
+// Unauthenticated, Denied, Invalid, NotFound, Unavailable.
+func (v *Vault) DestroyDeleted(ctx context.Context, c Caller, id string) (core.Position, error) {
+	a := v.try(c, ActionDestroy, "", 0)
+	var at core.Position
+	err := a.onDeleted(ctx, id, func(ctx context.Context, id core.SecretID, name core.Name) (err error) {
+		at, err = v.c.Store.DestroyDeleted(ctx, id, name, a.author())
+		return err
+	})
+	return at, err
+}
+
+// onDeleted runs change on a deleted secret. Who the caller is, is decided before anything is looked up, and its right on
+// the name by the change.
+func (a *attempt) onDeleted(ctx context.Context, id string, change func(context.Context, core.SecretID, core.Name) error) error {
+	a.change = true
+	return a.serve(ctx, func(ctx context.Context) error {
+		if err := a.decide(ctx, onPrimary); err != nil {
+			return err
+		}
+		parsed, err := core.ParseSecretID(id)
+		if err != nil {
+			return err
+		}
+		name, err := a.v.c.Store.DeletedName(ctx, parsed)
+		if err != nil {
+			return err
+		}
+		a.entry.Name = recordable(a.entry.Action, string(name))
+		return change(ctx, parsed, name)
+	})
+}
