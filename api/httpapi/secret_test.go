@@ -304,7 +304,7 @@ func TestBadUpdates(t *testing.T) {
 		"bare number":         {"1", `{"value":"w"}`, 400, "invalid"},
 		"weak":                {`W/"1"`, `{"value":"w"}`, 400, "invalid"},
 		"list":                {`"1", "2"`, `{"value":"w"}`, 400, "invalid"},
-		"zero":                {`"0"`, `{"value":"w"}`, 400, "invalid"},
+		"zero":                {`"0"`, `{"value":"w"}`, 412, "stale"},
 		"leading zero":        {`"01"`, `{"value":"w"}`, 400, "invalid"},
 		"sign":                {`"+1"`, `{"value":"w"}`, 400, "invalid"},
 		"word":                {`"latest"`, `{"value":"w"}`, 400, "invalid"},

@@ -20,6 +20,7 @@ func TestDumpAndRestore(t *testing.T) {
 	api := vaulttest.NewServer(t, db)
 	admin := from.connect(t, db.Name, vaulttest.Superuser)
 	fill(t, api, admin)
+	admin.exec("SELECT vault.create_secret('sql/gone', 'value of sql/gone'), vault.delete_versions('sql/gone')")
 	admin.exec("SELECT vault.revoke_access('vault_admin', '*', '{audit}')") // CREATE EXTENSION makes this grant anew
 	db.AwaitAudit(t)
 	want := contents(admin)
@@ -165,7 +166,6 @@ func fill(t *testing.T, api *vaulttest.Server, admin *session) {
 		c.must(http.StatusOK, "POST", "/v1/admin/token-key", "", nil)
 	}
 	admin.script("DROP OWNED BY dump_gone; DROP ROLE dump_gone;")
-	admin.exec("SELECT vault.create_secret('sql/gone', 'value of sql/gone'), vault.delete_versions('sql/gone')")
 	admin.exec("SELECT vault.create_secret('sql/one', 'value of sql/one 1', grace_period_secs => 86400)")
 	admin.exec("SELECT vault.update_secret('sql/one', 'value of sql/one 2', 1)")
 	admin.exec("SELECT vault.create_secret('sql/bytes', $1::bytea)", append([]byte{0, 1, 0xff}, "value of sql/bytes"...))

@@ -9,13 +9,13 @@ func TestStoredSettingsFit(t *testing.T) {
 	for _, set := range []string{
 		"name = ''", "name = repeat('n', 256)", "kind = 'other'", "kind = 'automatic'", "content_type = ''",
 		"content_type = repeat('c', 256)", "description = repeat('d', 1025)", "tags = '[]'", "tags = 'null'", `tags = '{"a": 1}'`,
-		`tags = '{"a": ["b"]}'`, "tags = jsonb_build_object('a', repeat('b', 4096))",
-		"tags = (SELECT jsonb_object_agg(i, 'x') FROM generate_series(1, 33) i)", "generate_policy = '[]'",
+		`tags = '{"a": ["b"]}'`, "tags = jsonb_build_object('a', repeat('b', 49152))",
+		"tags = (SELECT jsonb_object_agg(i, 'x') FROM generate_series(1, 65) i)", "generate_policy = '[]'",
 		"generate_policy = jsonb_build_object('a', repeat('b', 4096))", "rotation_interval_secs = 1",
 		"rotation_schedule = '* * * * *'", "rotation_time_zone = ''", "rotation_time_zone = repeat('z', 65)",
 		"rotation_window_secs = 59", "rotation_window_secs = 31536001", "grace_period_secs = -1",
 		"grace_period_secs = 315360001", "keep_versions = -1", "keep_versions = 101", "first_version = 0",
-		"settings_revision = 0",
+		"settings_revision = 0", "delete_version_after_secs = 0", "delete_version_after_secs = 315360001",
 	} {
 		err := b.try("UPDATE vault.secrets SET " + set + " WHERE name = 'kept'")
 		wantError(t, err, "23514", `"secrets_settings_fit"`)
@@ -28,11 +28,11 @@ func TestStoredSettingsFit(t *testing.T) {
 		err := b.try("UPDATE vault.secrets SET " + set + " WHERE name = 'auto'")
 		wantError(t, err, "23514", `"secrets_settings_fit"`)
 	}
-	for _, set := range []string{"current_version = 0", "first_version = 2"} {
+	for _, set := range []string{"current_version = -1", "first_version = 3"} {
 		wantError(t, b.try("UPDATE vault.secrets SET "+set+" WHERE name = 'kept'"), "23514", `"secrets_current_version_range"`)
 	}
-	b.exec(`UPDATE vault.secrets SET tags = (SELECT jsonb_object_agg(i, 'x') FROM generate_series(1, 32) i), generate_policy = NULL,
+	b.exec(`UPDATE vault.secrets SET tags = (SELECT jsonb_object_agg(i, 'x') FROM generate_series(1, 64) i), generate_policy = NULL,
 		rotation_window_secs = 60, keep_versions = 100 WHERE name = 'auto'`)
 	stranger := b.c.connect(t, b.db, b.c.newRole(t))
-	wantError(t, stranger.try("SELECT vault.settings_fit('a', 'manual', 'a', '', '{}', NULL, NULL, NULL, 'UTC', NULL, 0, 0, 1, 1)"), "42501", "permission denied")
+	wantError(t, stranger.try("SELECT vault.settings_fit('a', 'manual', 'a', '', '{}', NULL, NULL, NULL, 'UTC', NULL, 0, 0, 1, 1, NULL)"), "42501", "permission denied")
 }
