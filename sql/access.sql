@@ -74,6 +74,11 @@ AS $$
 $$;
 COMMENT ON FUNCTION vault.shown_role(regrole) IS 'the quoted name of a role as text, whatever bytes it has';
 
+CREATE FUNCTION vault.plain_role(role regrole) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT coalesce((SELECT vault.shown_name(r.rolname) FROM pg_roles r WHERE r.oid = role), role::oid::text) $$;
+COMMENT ON FUNCTION vault.plain_role(regrole) IS 'the name of a role as REST and the commands take it, without quotes';
+
 CREATE FUNCTION vault.check_role_name(role regrole) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -10,7 +10,7 @@ COMMENT ON FUNCTION vault.method_of(vault.login_methods) IS 'a login method as i
 CREATE FUNCTION vault.login_role_of(l vault.login_roles) RETURNS vault.login_role_info
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT ROW(l.id, l.mount, l.name, coalesce((SELECT r.rolname::text FROM pg_roles r WHERE r.oid = l.role), ''), l.config, l.token_type,
+    SELECT ROW(l.id, l.mount, l.name, coalesce((SELECT vault.shown_name(r.rolname) FROM pg_roles r WHERE r.oid = l.role), ''), l.config, l.token_type,
                l.token_ttl_secs, l.token_max_ttl_secs, l.scopes, l.bound_cidrs::text[], l.valid_from, l.created_at,
                l.updated_at)::vault.login_role_info
 $$;

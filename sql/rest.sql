@@ -293,7 +293,7 @@ BEGIN
     END IF;
     RETURN QUERY SELECT d.cause, CASE WHEN d.cause IS NOT NULL AND d.actor = 'reader' THEN 'anonymous' ELSE d.actor END, d.acting, l.*
                  FROM (SELECT) one LEFT JOIN LATERAL (
-                     SELECT vault.shown_role(g.grantee), g.pattern, g.action, g.granted_at, g.granted_by FROM vault.access_list() g
+                     SELECT vault.plain_role(g.grantee), g.pattern, g.action, g.granted_at, g.granted_by FROM vault.access_list() g
                      WHERE d.cause IS NULL
                        AND (vault.refusal(d.role, d.scopes, 'manage', g.pattern) IS NULL
                             OR vault.refusal(d.role, d.scopes, 'audit', g.pattern) IS NULL)) l ON true;

@@ -4,7 +4,7 @@
 CREATE FUNCTION vault.token_of(t vault.tokens) RETURNS vault.token_info
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT ROW(t.id, t.name, coalesce(vault.shown_role(t.role), vault.missing_name(t.holder)), t.method, t.parent, t.scopes, t.bound_cidrs::text[],
+    SELECT ROW(t.id, t.name, coalesce(vault.plain_role(t.role), vault.missing_name(t.holder)), t.method, t.parent, t.scopes, t.bound_cidrs::text[],
                t.renewable, t.ttl_secs, t.created_at, t.expires_at, t.max_expires_at, t.revoked_at)::vault.token_info
 $$;
 COMMENT ON FUNCTION vault.token_of(vault.tokens) IS 'the public part of a row';

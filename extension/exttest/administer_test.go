@@ -1,9 +1,12 @@
 package exttest
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
@@ -113,4 +116,38 @@ func TestDroppedRoles(t *testing.T) {
 	err := b.try("SELECT vault.read_secret('app/a')")
 	b.exec("RESET ROLE")
 	wantError(t, err, "42501", `permission denied to read secret "app/a"`)
+}
+
+// TestRolesAreShownAsTheyAreTaken: REST takes a role by the name that it has shown.
+func TestRolesAreShownAsTheyAreTaken(t *testing.T) {
+	b := newBench(t, sharedCluster(t))
+	db := sharedCluster(t).NewDB(t)
+	api := clientOf(t, vaulttest.NewServer(t, db))
+	for _, role := range []string{"App", "with blank", `quo"te`, "ünï", "select", "-"} {
+		quoted := pgx.Identifier{role}.Sanitize()
+		b.exec("CREATE ROLE " + quoted)
+		t.Cleanup(func() { b.exec("DROP ROLE " + quoted) })
+		var listed struct {
+			Grants []struct{ Role, Pattern string }
+		}
+		var token struct{ Role string }
+		api.must(204, "PUT", "/v1/grants", "", map[string]any{"role": role, "pattern": "x/*", "actions": []string{"read"}})
+		if err := json.Unmarshal([]byte(api.must(200, "GET", "/v1/grants", "", nil)), &listed); err != nil {
+			t.Fatal(err)
+		}
+		shown := ""
+		for _, g := range listed.Grants {
+			if g.Pattern == "x/*" {
+				shown = g.Role
+			}
+		}
+		made := api.must(201, "POST", "/v1/tokens", "", map[string]any{"role": shown, "name": "t-" + randomText(8)})
+		if err := json.Unmarshal([]byte(made), &token); err != nil {
+			t.Fatal(err)
+		}
+		if shown != role || token.Role != role {
+			t.Errorf("%q is shown as %q and %q", role, shown, token.Role)
+		}
+		api.must(204, "DELETE", "/v1/grants", "", map[string]any{"role": token.Role, "pattern": "x/*", "actions": []string{"read"}})
+	}
 }
