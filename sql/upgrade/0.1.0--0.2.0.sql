@@ -361,6 +361,19 @@ DROP INDEX vault.audit_log_secret_name_idx;
 ALTER INDEX vault.audit_log_at_idx RENAME TO audit_log_0_at_id_idx;
 ALTER TABLE vault.audit_log RENAME CONSTRAINT audit_log_pkey TO audit_log_0_pkey;
 ALTER TABLE vault.audit_log RENAME TO audit_log_0;
+-- PostgreSQL 18 and later name NOT NULL as well. The new table gets these names, and its first part has them before it is
+-- attached: afterwards they are inherited and cannot be renamed.
+DO $$
+DECLARE
+    named text;
+BEGIN
+    FOR named IN SELECT conname FROM pg_catalog.pg_constraint
+                 WHERE conrelid = 'vault.audit_log_0'::pg_catalog.regclass AND contype = 'n' LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE vault.audit_log_0 RENAME CONSTRAINT %I TO %I', named,
+                                  pg_catalog.regexp_replace(named, '^audit_log_', 'audit_log_0_'));
+    END LOOP;
+END
+$$;
 CREATE TABLE vault.audit_log (
     id bigint NOT NULL DEFAULT vault.next_audit_id(),
     at timestamptz NOT NULL,
@@ -388,6 +401,18 @@ CREATE TABLE vault.audit_log (
     part smallint NOT NULL DEFAULT 0,
     CONSTRAINT audit_log_journal_complete CHECK ((journal IS NULL) = (sequence IS NULL))
 ) PARTITION BY LIST (part);
+DO $$
+DECLARE
+    named text;
+BEGIN
+    FOR named IN SELECT conname FROM pg_catalog.pg_constraint
+                 WHERE conrelid = 'vault.audit_log_0'::pg_catalog.regclass AND contype = 'n'
+                   AND conname <> 'audit_log_0_id_not_null' LOOP  -- of its primary key
+        EXECUTE pg_catalog.format('ALTER TABLE vault.audit_log_0 RENAME CONSTRAINT %I TO %I', named,
+                                  pg_catalog.regexp_replace(named, '^audit_log_0_', 'audit_log_'));
+    END LOOP;
+END
+$$;
 ALTER TABLE vault.audit_log ATTACH PARTITION vault.audit_log_0 FOR VALUES IN (0);
 ALTER TABLE vault.audit_log_0 DROP CONSTRAINT audit_log_part_first;
 CREATE INDEX audit_log_at_idx ON vault.audit_log (at, id);
