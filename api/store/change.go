@@ -82,6 +82,8 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 		switch {
 		case f == done:
 			return out, nil
+		case f == refused && !lost && try < updateTries && missesFunction(err) && pause(ctx, try):
+			continue
 		case f == unknown || demoted(err):
 			d.writer.Reset()
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hyperiondb/hyperion-vault/api/backoff"
 	"github.com/hyperiondb/hyperion-vault/api/pgcluster"
@@ -34,6 +35,16 @@ func within(ctx context.Context, bound time.Duration) (context.Context, context.
 	return context.WithTimeout(ctx, bound)
 }
 
+// updateTries is how often more a statement is sent that called a function which is not there. One that has waited for
+// an update of the schema goes on as the earlier schema had it; sent again it is run as the schema now has it.
+const updateTries = 3
+
+// missesFunction reports whether a statement called a function that is not there.
+func missesFunction(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == stateNoFunction
+}
+
 // pause waits before the next try; false when ctx ends first.
 func pause(ctx context.Context, try int) bool {
 	return backoff.Sleep(ctx, backoff.Delay(firstPause, longPause, try))
@@ -59,7 +70,7 @@ func readPicked[T any](ctx context.Context, d *DB, p pick[T]) ([]T, error) {
 			return out, nil
 		}
 		last = pgcluster.KeepReason(last, err)
-		if permanent(err) || !transient(err) {
+		if permanent(err) || !transient(err) && (try >= updateTries || !missesFunction(err)) {
 			break
 		}
 		if demoted(err) {
@@ -97,7 +108,7 @@ func readPrimaryAt[T any](ctx context.Context, d *DB, at core.Position, p pick[T
 			return out, nil
 		}
 		last = pgcluster.KeepReason(last, err)
-		if permanent(err) || !transient(err) || ctx.Err() != nil {
+		if permanent(err) || !transient(err) && (try >= updateTries || !missesFunction(err)) || ctx.Err() != nil {
 			break
 		}
 		if none := d.hopeless(begun); none != nil {
