@@ -49,6 +49,10 @@ var badRows = []struct{ what, sql, named string }{
 	{"no wrapped key", `UPDATE vault.secret_versions SET wrapped_dek = '' WHERE secret_id = $1`, ""},
 	{"no ciphertext", `UPDATE vault.secret_versions SET ciphertext = '', nonce = '' WHERE secret_id = $1`, ""},
 	{"a version made never", `UPDATE vault.secret_versions SET created_at = 'infinity', version = -5 WHERE secret_id = $1`, ""},
+	{"a version deleted before all time", `UPDATE vault.secret_versions SET delete_at = '-infinity' WHERE secret_id = $1`, ""},
+	{"an endless life of versions", `UPDATE vault.secrets SET delete_version_after_secs = 9223372036854775807 WHERE id = $1`, "status"},
+	{"a deleted version without a secret", `INSERT INTO vault.deleted_versions SELECT gen_random_uuid(), version, envelope_version, kms_key_id, wrapped_dek, nonce, ciphertext, created_at, '-infinity', false FROM vault.secret_versions WHERE secret_id = $1`, ""},
+	{"restorable and not deleted", `UPDATE vault.secrets SET restorable_until = '-infinity' WHERE id = $1`, ""},
 	{"a job of no secret", `INSERT INTO vault.rotation_jobs (secret_id, due_at, next_attempt_at, created_at) SELECT gen_random_uuid(), '-infinity', '-infinity', now() FROM generate_series(1, 100) WHERE $1::uuid IS NOT NULL`, ""},
 	{"a job due at no time", `INSERT INTO vault.rotation_jobs (secret_id, due_at, next_attempt_at, created_at) VALUES ($1, '-infinity', '-infinity', now())`, "status"},
 	{"a job that was tried too often", `INSERT INTO vault.rotation_jobs (secret_id, due_at, next_attempt_at, created_at, attempts, last_error) VALUES ($1, now(), now(), now(), 2147483647, repeat('x', 100000))`, ""},
@@ -72,6 +76,8 @@ var badRows = []struct{ what, sql, named string }{
 const withoutConstraints = `DO $$
 DECLARE c record;
 BEGIN
+	-- In the order in which a pass of the supervisor takes them.
+	LOCK TABLE vault.supervisor_passes, vault.secrets, vault.secret_versions, vault.deleted_versions, vault.rotation_jobs, vault.tokens IN ACCESS EXCLUSIVE MODE;
 	FOR c IN SELECT conrelid::regclass AS t, conname FROM pg_constraint WHERE connamespace = 'vault'::regnamespace AND contype = 'c' AND coninhcount = 0 LOOP
 		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.t, c.conname);
 	END LOOP;
