@@ -157,7 +157,7 @@ try_settings_file() {
 	step "hyperion-vault-ctl reads a file of settings as systemd does"
 	cat >"$file" <<-'END'
 		# a comment with = and '
-		; another \
+		; another
 		VAULT_A=of the comment
 		VAULT_B=10.0.0.1, 10.0.0.2
 		VAULT_C = between spaces
