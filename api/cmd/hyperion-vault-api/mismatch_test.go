@@ -38,7 +38,7 @@ func TestWrongMasterKey(t *testing.T) {
 	}
 	wants(200, `hyperion_vault_condition{condition="key-mismatch",severity="unavailable"} 1`, http.MethodGet, "/metrics", nil)
 	// The harness preloads nothing.
-	wants(200, "add shared_preload_libraries = 'hyperion_vault'", http.MethodGet, "/v1/status", nil)
+	wants(200, "append hyperion_vault to shared_preload_libraries", http.MethodGet, "/v1/status", nil)
 	conn := db.MustConnect(t, vaulttest.Superuser)
 	if _, err := conn.Exec(context.Background(), "SELECT vault.create_secret('c', 'new')"); err == nil || !strings.Contains(err.Error(), "key-mismatch") {
 		t.Errorf("by SQL: %v", err)
