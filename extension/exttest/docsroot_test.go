@@ -58,6 +58,9 @@ func runInNamespaces(t *testing.T, page string) {
 	if os.Geteuid() != 0 {
 		t.Skip("it installs into copies of the machine's directories, as root")
 	}
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("there is no Go to build with: ", err)
+	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDocumentedInstallation$", "-test.v")
 	cmd.Env = append(os.Environ(), pageOfChild+"="+page)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
