@@ -98,6 +98,7 @@ func newCommand(p program) *cobra.Command {
 		newAuthCommand(p),
 		newRewrapCommand(p),
 		newRecoverCommand(p),
+		newImportCommand(p),
 		newProbeCommand(p),
 		newSettingsCommand(p),
 		&cobra.Command{

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hyperiondb/hyperion-vault/api/migrate"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+// importFlags are what "import" is told.
+type importFlags struct {
+	from, name, file           string
+	address, tokenFile, caFile string
+	mount, below               string
+	overwrite                  bool
+	sourceTokenFile            string
+	sourceMount, prefix        string
+}
+
+func newImportCommand(p program) *cobra.Command {
+	var f importFlags
+	c := &cobra.Command{
+		Use: "import --from KIND [FILE]", Short: "Bring secrets from Vault, OpenBao or a file into this vault", Args: cobra.MaximumNArgs(1),
+		Long: "Bring secrets into this vault, through the API of --address. KIND is vault or openbao (a KV engine of version 2, with all\n" +
+			"versions that can be read and the custom metadata), json (an object of names and objects) or dotenv (one secret of KEY=value\n" +
+			"lines). The source of vault and openbao is what VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT and VAULT_NAMESPACE say.\n" +
+			"What is there already is left alone, so a run that was interrupted can be started again. Each secret has a line on standard\n" +
+			"error, and the report goes to standard output. Exit code 0: everything is there. 1: something is not, and the report says what.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(args); err != nil {
+				return err
+			}
+			return p.importFrom(cmd.Context(), f)
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.from, "from", "", "vault, openbao, json or dotenv")
+	flags.StringVar(&f.address, "address", "", "address of the API to import into, as in https://vault.example.org:8200")
+	flags.StringVar(&f.tokenFile, "token-file", "", "file of mode 0600 with a token of that API")
+	flags.StringVar(&f.caFile, "ca-file", "", "certificate authorities of that API; none = those of the system")
+	flags.StringVar(&f.mount, "mount", "secret", "VAULT_KV_MOUNT of that API")
+	flags.StringVar(&f.below, "below", "", "folder that the names are put below")
+	flags.BoolVar(&f.overwrite, "overwrite", false, "write newer versions, and settings, where a secret differs")
+	flags.StringVar(&f.name, "name", "", "name of the secret that a dotenv file becomes")
+	flags.StringVar(&f.sourceTokenFile, "source-token-file", "", "file of mode 0600 with the source's token, in place of VAULT_TOKEN")
+	flags.StringVar(&f.sourceMount, "source-mount", "secret", "mount of the source's KV engine")
+	flags.StringVar(&f.prefix, "prefix", "", "folder of the source to import; none = everything")
+	return c
+}
+
+// check finds what is wrong with the call itself.
+func (f *importFlags) check(args []string) error {
+	isFile := f.from == "json" || f.from == "dotenv"
+	switch {
+	case !isFile && f.from != "vault" && f.from != "openbao":
+		return errors.New("--from wants vault, openbao, json or dotenv")
+	case isFile != (len(args) == 1):
+		return errors.New("json and dotenv need a FILE, and vault and openbao take none")
+	case (f.from == "dotenv") != (f.name != ""):
+		return errors.New("--name is needed for dotenv, and is for nothing else")
+	case f.address == "" || f.tokenFile == "":
+		return errors.New("import needs --address and --token-file")
+	}
+	if isFile {
+		f.file = args[0]
+	}
+	if f.below != "" {
+		f.below = strings.TrimSuffix(f.below, "/") + "/"
+	}
+	return nil
+}
+
+func (p program) importFrom(ctx context.Context, f importFlags) error {
+	target, err := f.target()
+	if err != nil {
+		return failed(err)
+	}
+	defer target.Close()
+	source, done, err := p.source(f)
+	if err != nil {
+		return failed(err)
+	}
+	defer done()
+	im := migrate.Importer{Source: source, Target: target, Below: f.below, Overwrite: f.overwrite, Progress: p.errOut}
+	report, err := im.Run(ctx)
+	if werr := p.printReport(&report); werr != nil {
+		return failed(errors.Join(err, werr))
+	}
+	switch {
+	case err != nil:
+		return failed(fmt.Errorf("the import is not complete, and goes on when it is started again: %w", err))
+	case !report.Complete():
+		return failed(errors.New("not everything was imported; the report says what"))
+	}
+	return nil
+}
+
+func (f *importFlags) target() (*migrate.Client, error) {
+	token, err := readToken(f.tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := readRoots(f.caFile)
+	if err != nil {
+		return nil, err
+	}
+	c, err := migrate.NewClient(migrate.ClientConfig{Address: f.address, Mount: f.mount, Token: token, Roots: roots})
+	if err != nil {
+		return nil, fmt.Errorf("the API to import into: %w", err)
+	}
+	return c, nil
+}
+
+// source opens what --from says; done closes it and wipes its values.
+func (p program) source(f importFlags) (s migrate.Source, done func(), err error) {
+	if f.file == "" {
+		client, err := p.sourceClient(f)
+		if err != nil {
+			return nil, nil, fmt.Errorf("the source: %w", err)
+		}
+		return &migrate.KV{Client: client, Prefix: f.prefix}, client.Close, nil
+	}
+	text, err := readSource(f.file)
+	if err != nil {
+		return nil, nil, err
+	}
+	if f.from == "json" {
+		file, err := migrate.JSON(text)
+		if err != nil {
+			envelope.Wipe(text)
+			return nil, nil, err
+		}
+		return file, func() { envelope.Wipe(text) }, nil
+	}
+	defer envelope.Wipe(text)
+	object, err := migrate.Dotenv(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	return migrate.One(f.name, object), func() { envelope.Wipe(object) }, nil
+}
+
+// sourceClient finds the source as its own clients do.
+func (p program) sourceClient(f importFlags) (*migrate.Client, error) {
+	token, err := p.variable("VAULT_TOKEN"), error(nil)
+	if f.sourceTokenFile != "" {
+		token, err = readToken(f.sourceTokenFile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if token == "" {
+		return nil, errors.New("it needs VAULT_TOKEN or --source-token-file")
+	}
+	roots, err := readRoots(p.variable("VAULT_CACERT"))
+	if err != nil {
+		return nil, err
+	}
+	return migrate.NewClient(migrate.ClientConfig{
+		Address: p.variable("VAULT_ADDR"), Mount: f.sourceMount, Token: token, Namespace: p.variable("VAULT_NAMESPACE"), Roots: roots,
+	})
+}
+
+// variable returns the value of an environment variable, "" if it is not set.
+func (p program) variable(name string) string {
+	all := p.environ()
+	i := slices.IndexFunc(all, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+	if i < 0 {
+		return ""
+	}
+	return all[i][len(name)+1:]
+}
+
+func readRoots(name string) ([]byte, error) {
+	if name == "" {
+		return nil, nil
+	}
+	return os.ReadFile(name)
+}
+
+// readSource reads a file of values, which the caller wipes.
+func readSource(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	text, err := migrate.ReadFile(f, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return text, nil
+}
+
+// readToken reads a token from a file that nobody else may read.
+func readToken(name string) (string, error) {
+	const longest = 4096
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold up the start
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular() || info.Size() > longest:
+		return "", fmt.Errorf("%s: a token is in a regular file of at most %d bytes", name, longest)
+	case info.Mode().Perm()&0o077 != 0:
+		return "", fmt.Errorf("%s: others may use it: its mode is %04o, want 0600 or stricter", name, info.Mode().Perm())
+	}
+	text, err := migrate.ReadFile(f, info.Size())
+	defer func() { envelope.Wipe(text) }()
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", name, err)
+	}
+	return string(bytes.TrimSpace(text)), nil
+}
+
+func (p program) printReport(r *migrate.Report) error {
+	var out strings.Builder
+	fmt.Fprintf(&out, "imported: %d (versions: %d)\nthere already: %d\ndifferent: %d\nnot imported: %d\n",
+		r.Written, r.Versions, r.Same, len(r.Differ), len(r.Refused))
+	for _, part := range []struct {
+		what  string
+		notes []migrate.Note
+	}{{"different", r.Differ}, {"not imported", r.Refused}, {"not there any more", r.Losses}} {
+		for _, n := range part.notes {
+			fmt.Fprintf(&out, "%s: %s: %s\n", part.what, n.Name, n.Text)
+		}
+	}
+	_, err := fmt.Fprint(p.out, out.String())
+	return err
+}

@@ -1,0 +1,131 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// Source is where secrets come from.
+type Source interface {
+	// Names calls f with the name of each secret, and skip with what cannot be one. It stops at the first error.
+	Names(ctx context.Context, f func(name string) error, skip func(name, why string)) error
+	// Fetch returns all that there is of a secret.
+	Fetch(ctx context.Context, name string) (*Secret, error)
+}
+
+// Secret is one secret of a source. Whoever has it wipes its values.
+type Secret struct {
+	settings settings
+	values   [][]byte // JSON objects, oldest first; the last is the current one
+	missing  []string // what of it is not there any more
+	refused  string   // why it is not imported; "" = it is
+}
+
+// Wipe wipes the values.
+func (s *Secret) Wipe() { wipeAll(s.values) }
+
+// KV is a KV engine as a source. Prefix is a folder, or empty.
+type KV struct {
+	Client *Client
+	Prefix string
+}
+
+// Names implements Source.
+func (k *KV) Names(ctx context.Context, f func(string) error, skip func(name, why string)) error {
+	folder, err := core.ParsePrefix(strings.TrimSuffix(k.Prefix, "/"))
+	if err != nil {
+		return err
+	}
+	if folder != "" {
+		folder += "/"
+	}
+	keys, err := k.Client.list(ctx, folder)
+	switch {
+	case statusOf(err) == http.StatusNotFound:
+		return fmt.Errorf("the source has nothing at this mount and prefix")
+	case err != nil:
+		return fmt.Errorf("list the source: %w", err)
+	}
+	return k.walk(ctx, folder, keys, f, skip)
+}
+
+// walk goes through a folder. A folder with a name that we refuse is left out as a whole, which bounds the depth as well.
+func (k *KV) walk(ctx context.Context, folder string, keys []string, f func(string) error, skip func(name, why string)) error {
+	for _, key := range keys {
+		name := folder + key
+		bare, isFolder := strings.CutSuffix(name, "/")
+		if _, err := core.ParseName(bare); err != nil {
+			skip(name, core.MessageOf(err))
+			continue
+		}
+		if !isFolder {
+			if err := f(name); err != nil {
+				return err
+			}
+			continue
+		}
+		below, err := k.Client.list(ctx, name)
+		switch s := statusOf(err); {
+		case s == http.StatusForbidden:
+			skip(name, "the source does not let the token list it")
+			continue
+		case s == http.StatusNotFound: // it was emptied meanwhile
+			continue
+		case err != nil:
+			return fmt.Errorf("list the source: %w", err)
+		}
+		if err := k.walk(ctx, name, below, f, skip); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Fetch implements Source.
+func (k *KV) Fetch(ctx context.Context, name string) (*Secret, error) {
+	m, err := k.Client.metadata(ctx, name)
+	if s := statusOf(err); s == http.StatusForbidden || s == http.StatusNotFound {
+		return &Secret{refused: "the source does not show its metadata: " + err.Error()}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &Secret{settings: settings{
+		MaxVersions: m.MaxVersions, CASRequired: m.CASRequired, DeleteVersionAfter: m.DeleteVersionAfter, CustomMetadata: m.CustomMetadata,
+	}}
+	if err := k.fetchVersions(ctx, name, &m, s); err != nil {
+		s.Wipe()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (k *KV) fetchVersions(ctx context.Context, name string, m *metadata, s *Secret) error {
+	numbers, err := m.numbers()
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		value, err := k.Client.read(ctx, name, n)
+		switch {
+		case statusOf(err) == http.StatusForbidden:
+			s.refused = "the source does not let the token read it"
+			return nil
+		case err != nil:
+			return err
+		case value != nil:
+			s.values = append(s.values, value)
+			continue
+		}
+		s.missing = append(s.missing, fmt.Sprintf("version %d is deleted or destroyed", n))
+		if n == m.CurrentVersion { // an older value must not become the current one
+			s.refused = "its current version is deleted or destroyed"
+			return nil
+		}
+	}
+	return nil
+}
