@@ -117,7 +117,7 @@ func TestMessagesNameWhatThereIs(t *testing.T) {
 	}
 	checks := map[string]func(message) int{
 		"setting of the API": named(`\b(VAULT_[A-Z0-9]+(?:_[A-Z0-9]+)*)\b`, func(name string) bool {
-			if name == "VAULT_ADDR" || name == "VAULT_ADMIN_TOKEN" { // of clients
+			if slices.Contains([]string{"VAULT_ADDR", "VAULT_TOKEN", "VAULT_CACERT", "VAULT_NAMESPACE", "VAULT_ADMIN_TOKEN"}, name) { // of clients
 				return true
 			}
 			return strings.Contains(string(settings), "`"+name+"`") || strings.Contains(string(settings), "`"+strings.TrimSuffix(name, "_FILE")+"`")
