@@ -216,7 +216,8 @@ BEGIN
               AND (v.expires_at IS NULL
                    OR read_as.version IS NOT NULL
                       AND ((v.expires_at > clock_timestamp() AND NOT v.expired)
-                           OR v.version BETWEEN s.current_version - s.keep_versions AND s.current_version - 1))) f ON true;
+                           OR v.version BETWEEN s.current_version - s.keep_versions AND s.current_version - 1))
+            OFFSET 0) f ON true;  -- one look by index for each question, also by a plan that was kept since the vault was empty
 END
 $$;
 COMMENT ON FUNCTION vault.read_as(bytea[], inet[], jsonb[], integer[], text[], bigint)
