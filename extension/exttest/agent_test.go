@@ -230,7 +230,7 @@ func TestAgentMisbehaves(t *testing.T) {
 		})
 	}
 	if os.Getuid() == 0 { // for others a process that is not dumpable does not show its files
-		if n := descriptors(t, b.pid()); n > open {
+		if n := descriptors(t, b.pid()); n > open+2 { // a connection that is kept; one left open by each case would be many
 			t.Errorf("%d files are open after all that, %d before", n, open)
 		}
 	}
