@@ -47,7 +47,6 @@ func (c *cluster) restartAPIs(env []string) error {
 // loseKMS takes the key service away: changes that need a key are refused, reads of what is cached go on.
 func loseKMS(k *kmstest.Server) fault {
 	return func(l *load) ([]*node, []string) {
-		l.warmKeys()
 		k.Stop()
 		gone := l.h.mark("the key service is away")
 		l.readsWithoutKeys(gone)
@@ -63,7 +62,6 @@ func loseKMS(k *kmstest.Server) fault {
 func loseKMSAndPrimary(k *kmstest.Server) fault {
 	return func(l *load) ([]*node, []string) {
 		old := l.primary()
-		l.warmKeys()
 		k.Stop()
 		at := l.h.mark("the key service is away, and kill -9 of the primary %s", old.name)
 		l.must(old.kill(false))
@@ -88,13 +86,6 @@ func (l *load) readsWithoutKeys(gone time.Duration) {
 	if !await(settling, func() bool { return l.readsAndRefuses(gone, true) }) {
 		l.fail(errors.New("without a key service reads do not go on, or changes are not refused"))
 	}
-}
-
-// warmKeys returns when every node has read often enough to hold keys, without which it has nothing to go on with.
-func (l *load) warmKeys() {
-	l.t.Helper()
-	read := func(e entry) bool { return e.In.Kind == local && e.Out.Outcome == ok }
-	l.awaitMatching(100, l.h.mark("the load has begun"), read, l.c.nodes...)
 }
 
 // awaitKeyed returns when clients of every node had changes acknowledged that needed a key, asked for after back.
