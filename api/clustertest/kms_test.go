@@ -47,6 +47,7 @@ func (c *cluster) restartAPIs(env []string) error {
 // loseKMS takes the key service away: changes that need a key are refused, reads of what is cached go on.
 func loseKMS(k *kmstest.Server) fault {
 	return func(l *load) ([]*node, []string) {
+		l.warmKeys()
 		k.Stop()
 		gone := l.h.mark("the key service is away")
 		l.readsWithoutKeys(gone)
@@ -62,6 +63,7 @@ func loseKMS(k *kmstest.Server) fault {
 func loseKMSAndPrimary(k *kmstest.Server) fault {
 	return func(l *load) ([]*node, []string) {
 		old := l.primary()
+		l.warmKeys()
 		k.Stop()
 		at := l.h.mark("the key service is away, and kill -9 of the primary %s", old.name)
 		l.must(old.kill(false))
@@ -85,6 +87,22 @@ func (l *load) readsWithoutKeys(gone time.Duration) {
 	l.t.Helper()
 	if !await(settling, func() bool { return l.readsAndRefuses(gone, true) }) {
 		l.fail(errors.New("without a key service reads do not go on, or changes are not refused"))
+	}
+}
+
+// warmKeys returns when every node has read several times, and so holds keys with which its reads can go on.
+func (l *load) warmKeys() {
+	l.t.Helper()
+	if !await(settling, func() bool {
+		reads := make([]int, size)
+		for _, e := range l.h.all() {
+			if e.In.Kind == local && e.Out.Outcome == ok {
+				reads[e.Node]++
+			}
+		}
+		return min(reads[0], reads[1], reads[2]) >= 20
+	}) {
+		l.fail(errors.New("a node does not read"))
 	}
 }
 
