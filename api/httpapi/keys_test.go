@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
+	"github.com/hyperiondb/hyperion-vault/api/rewrap"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/allowlist"
@@ -38,9 +39,10 @@ func newAgedAPI(t *testing.T) (*api, *aged) {
 	allow, err := allowlist.Parse("10.0.0.0/8")
 	must(t, err)
 	k.Keeper = a.keeper
-	v, err := vault.New(vault.Config{Store: a.store, Keeper: k, Recorder: a.recorder, Allow: allow, Node: "n", Database: "app"})
+	job := rewrap.New(nil)
+	t.Cleanup(func() { job.Close(context.Background()) })
+	v, err := vault.New(vault.Config{Store: a.store, Keeper: k, Recorder: a.recorder, Allow: allow, Node: "n", Database: "app", Rewraps: job})
 	must(t, err)
-	t.Cleanup(func() { v.Close(context.Background()) })
 	a.Handler = httpapi.New(httpapi.Config{Vault: v})
 	return a, k
 }

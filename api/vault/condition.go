@@ -58,7 +58,7 @@ type Condition struct {
 	Since    time.Time // when it began, or when this process first noticed it
 }
 
-// Conditioned is implemented by a Store, a Recorder or a Keeper that knows conditions. A zero Since means that the
+// Conditioned is implemented by a Store, a Recorder, a Keeper or a RewrapRunner that knows conditions. A zero Since means that the
 // door notes when it first hears of the condition.
 type Conditioned interface {
 	Conditions(ctx context.Context) []Condition
@@ -66,8 +66,8 @@ type Conditioned interface {
 
 // Conditions returns what holds now, by name. It needs no right, and is not recorded: no condition names a secret.
 func (v *Vault) Conditions(ctx context.Context) []Condition {
-	all := append(v.proof.conditions(), v.rewrap.conditions()...)
-	for _, part := range []any{v.c.Store, v.c.Recorder, v.c.Keeper} {
+	all := v.proof.conditions()
+	for _, part := range []any{v.c.Store, v.c.Recorder, v.c.Keeper, v.c.Rewraps} {
 		if c, ok := part.(Conditioned); ok {
 			all = append(all, c.Conditions(ctx)...)
 		}

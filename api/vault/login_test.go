@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/rewrap"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/api/vault/doortest"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/allowlist"
 	"github.com/hyperiondb/hyperion-vault/core/token"
@@ -355,16 +357,27 @@ func TestTokenKeyRotation(t *testing.T) {
 	}
 }
 
+// successor is a keeper with another master key than the stored one.
+type successor struct {
+	*doortest.Keeper
+	current string
+}
+
+func (s *successor) Current(context.Context) (string, error) { return s.current, nil }
+
+func (s *successor) Rewrap(_ context.Context, k vault.WrappedKey, to string, _ map[string]string) (vault.WrappedKey, error) {
+	return vault.WrappedKey{KeyID: to, Wrapped: k.Wrapped}, nil
+}
+
 // After a rewrap, batch tokens are sealed under a key of the new master key.
 func TestRewrapFollowsTokenKey(t *testing.T) {
 	d := newLoginDoor(t)
 	d.mustLogin(t)
 	first := d.logins.keys[0]
-	m := &mover{Keeper: d.keeper}
-	for want, current := range map[int]func(int) string{1: func(int) string { return first.KeyID }, 2: nil} {
-		m.current = current
+	for want, current := range map[int]string{1: first.KeyID, 2: "next-key"} {
 		v, err := vault.New(vault.Config{
-			Store: d.store, Keeper: m, Recorder: d.recorder, Node: "n", Database: "d", Logins: d.logins, Verifier: verifier{},
+			Store: d.store, Keeper: &successor{Keeper: d.keeper, current: current}, Recorder: d.recorder, Node: "n", Database: "d",
+			Logins: d.logins, Verifier: verifier{}, Rewraps: rewrap.New(nil),
 		})
 		if err != nil {
 			t.Fatal(err)

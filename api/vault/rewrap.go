@@ -3,11 +3,10 @@ package vault
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
 // StoredKey is the wrapped data key of one stored version.
@@ -18,17 +17,17 @@ type StoredKey struct {
 	Key     WrappedKey
 }
 
-// RewrapStore is the part of a Store that deals with wrapped data keys. It asks the primary where nothing else is said.
+// RewrapStore is the part of a Store that deals with wrapped data keys. It queries the primary unless a method says otherwise.
 type RewrapStore interface {
 	// ListWrapped returns at most limit keys that another master key than current wrapped, in the order of secret id
 	// and version, after the given one; the zero StoredKey is before all.
 	ListWrapped(ctx context.Context, current string, after StoredKey, limit int) ([]StoredKey, error)
-	// SampleWrapped returns at most limit keys of any versions, from a random place on. It asks the primary or the reader.
+	// SampleWrapped returns at most limit keys of any versions, from a random position on. It queries the primary or the reader.
 	SampleWrapped(ctx context.Context, primary bool, limit int) ([]StoredKey, error)
 	// CountWrapped is how many there are in all, for each master key, those of most versions first.
 	CountWrapped(ctx context.Context, current string) ([]KeyCount, error)
 	// RewrapVersion replaces k.Key by wrapped and records it; false, and nothing is done, when the version has gone or
-	// its key is not k.Key any more.
+	// its key is no longer k.Key.
 	RewrapVersion(ctx context.Context, k StoredKey, wrapped WrappedKey, o Origin) (bool, error)
 }
 
@@ -55,7 +54,7 @@ var ErrKeyRefused = errors.New("the key service refuses to use the key")
 // RewrapState is where a rewrap is.
 type RewrapState string
 
-// The states. A stopped or failed one goes on where it ended when it is started again.
+// The states. A run after a stopped or failed one continues where that ended.
 const (
 	RewrapIdle    RewrapState = "idle" // none was started since this process did
 	RewrapRunning RewrapState = "running"
@@ -69,12 +68,12 @@ const (
 type RewrapStatus struct {
 	State      RewrapState
 	Key        string // the master key it moves to; "" before it is known
-	Total      int64  // versions to move when it began
+	Total      int64  // versions to move at the start
 	Moved      int64
 	Skipped    int64      // deleted or replaced meanwhile
 	Failed     int64      // damaged, or the key service refuses their key: left as they are
-	Remaining  int64      // versions that are under another key still, failed ones included, as last counted
-	Under      []KeyCount // the master keys that those are under, as last counted; not changed any more once it is here
+	Remaining  int64      // versions still under another key, failed ones included, as last counted
+	Under      []KeyCount // the master keys that those are under, as last counted; never changed once it is here
 	LastFailed RewrapFailure
 	Error      string    // why it ended, when it is not done
 	Begun      time.Time // zero = never
@@ -88,38 +87,46 @@ type RewrapFailure struct {
 	Error   string // for clients
 }
 
-// DefaultRewrapRate and MaxRewrapRate are versions a second: what is done unless asked otherwise, and what may be asked for.
+// DefaultRewrapRate and MaxRewrapRate are versions a second: the rate without a request for another, and the highest one.
 const (
 	DefaultRewrapRate = 20
 	MaxRewrapRate     = 1000
 )
 
-// rewrapJob is the one run of this process. The zero rewrapJob is idle.
-type rewrapJob struct {
-	mu     sync.Mutex
-	status RewrapStatus
-	stop   context.CancelFunc // nil = none was started
-	ended  chan struct{}
-	closed bool
+// RewrapSteps are what an admitted rewrap may do at this door. Each step is bounded by its context alone.
+type RewrapSteps interface {
+	// Current returns the master key that data keys move to. Invalid when there is only one.
+	Current(ctx context.Context) (string, error)
+	// CountWrapped and ListWrapped are those of the RewrapStore.
+	CountWrapped(ctx context.Context, current string) ([]KeyCount, error)
+	ListWrapped(ctx context.Context, current string, after StoredKey, limit int) ([]StoredKey, error)
+	// Rewrap is that of the Rewrapper, for a stored key.
+	Rewrap(ctx context.Context, k StoredKey, to string) (WrappedKey, error)
+	// Replace stores and records what Rewrap returned; false, and nothing is done, when k is no longer there.
+	Replace(ctx context.Context, k StoredKey, wrapped WrappedKey) (bool, error)
+	// RecordFailure records that a version could not be moved.
+	RecordFailure(ctx context.Context, k StoredKey, cause error) error
+	// MoveTokenKey has batch tokens sealed under a key of the current master key from now on. Batch tokens that exist
+	// stay under the old one until they end.
+	MoveTokenKey(ctx context.Context, current string) error
 }
 
-// conditions say that the last rewrap of this process has left data keys under another master key.
-func (j *rewrapJob) conditions() []Condition {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	s := j.status
-	switch s.State {
-	case RewrapPartial, RewrapFailed, RewrapStopped:
-		return []Condition{{Name: ConditionRewrapUnfinished, Part: "keys", Severity: SeverityNotice, Since: s.Ended,
-			Reason: fmt.Sprintf("a rewrap to %s has ended %s: %d versions were moved, %d failed, %d are still under another key; GET /v1/admin/rewrap says why",
-				core.Quote(s.Key), s.State, s.Moved, s.Failed, s.Remaining)}}
-	}
-	return nil
+// RewrapRunner moves data keys by the steps that the door admits (api/rewrap). A rate is versions a second, and 0 is
+// DefaultRewrapRate. Safe for concurrent use.
+type RewrapRunner interface {
+	// Start begins a run in the background and returns at once. If one is running already, it returns that one's status.
+	// Errors: Invalid, Unavailable.
+	Start(ctx context.Context, steps RewrapSteps, rate int) (RewrapStatus, error)
+	// Prepare returns a run that its caller makes. progress, if not nil, is called after each version. Errors: Invalid,
+	// Unavailable.
+	Prepare(ctx context.Context, steps RewrapSteps, rate int, progress func(RewrapStatus)) (func(context.Context) (RewrapStatus, error), error)
+	// Status returns the progress of the last run that was started.
+	Status() RewrapStatus
 }
 
-// StartRewrap begins to move every data key to the current master key, in the background, and returns at once; when
-// one is running already it returns its status. rate is versions a second, 0 = DefaultRewrapRate. It needs the
-// right manage on all names. Errors: Unauthenticated, Denied, Invalid (the rate, or the keeper has nothing to move to), Unavailable.
+// StartRewrap begins to move every data key to the current master key, in the background, and returns at once. If a run
+// exists already, it returns its status. It needs the right manage on all names. Errors: Unauthenticated, Denied,
+// Invalid (the rate, or there is only one master key), Unavailable.
 func (v *Vault) StartRewrap(ctx context.Context, c Caller, rate int) (RewrapStatus, error) {
 	a := v.try(c, ActionRewrap, "", 0)
 	var out RewrapStatus
@@ -127,9 +134,9 @@ func (v *Vault) StartRewrap(ctx context.Context, c Caller, rate int) (RewrapStat
 		if err := a.decide(ctx, onPrimary); err != nil {
 			return err
 		}
-		k, current, err := v.rewrapper(ctx, rate)
+		runner, steps, err := a.rewrap()
 		if err == nil {
-			out, err = v.startRewrap(v.newRun(k, current, a.entry.Origin, rate, v.rewrap.set))
+			out, err = runner.Start(ctx, steps, rate)
 		}
 		return err
 	})
@@ -146,89 +153,81 @@ func (v *Vault) RewrapStatus(ctx context.Context, c Caller) (RewrapStatus, error
 	if err := a.serve(ctx, func(ctx context.Context) error { return a.decide(ctx, Freshness{}) }); err != nil {
 		return RewrapStatus{}, err
 	}
-	return v.rewrap.get(), nil
+	if v.c.Rewraps == nil {
+		return RewrapStatus{State: RewrapIdle}, nil
+	}
+	return v.c.Rewraps.Status(), nil
 }
 
-// Rewrap moves every data key to the current master key and returns when that is done or ctx ends; what was moved
-// stays moved. rate is versions a second, 0 = DefaultRewrapRate. progress, if not nil, is called after each version. Errors:
-// Denied, Invalid, Unavailable.
+// Rewrap moves every data key to the current master key. It returns when that is done or ctx ends, and what was moved
+// stays moved. Rate and progress are those of RewrapRunner.Prepare. Errors: Denied, Invalid, Unavailable.
 func (v *Vault) Rewrap(ctx context.Context, op Operator, rate int, progress func(RewrapStatus)) (RewrapStatus, error) {
 	a := v.tryOperator(op, ActionRewrap, "")
-	var k Rewrapper
-	var current string
-	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) (err error) {
-		k, current, err = v.rewrapper(ctx, rate)
+	var run func(context.Context) (RewrapStatus, error)
+	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) error {
+		runner, steps, err := a.rewrap()
+		if err == nil {
+			run, err = runner.Prepare(ctx, steps, rate, progress)
+		}
 		return err
 	})
 	if err != nil {
 		return RewrapStatus{}, err
 	}
-	r := v.newRun(k, current, a.entry.Origin, rate, progress)
-	err = r.all(ctx)
-	return r.status, err
+	return run(ctx)
 }
 
-// Close stops the background run and waits for it, until ctx ends. It may be called twice; nothing can be started after it.
-func (v *Vault) Close(ctx context.Context) {
-	j := &v.rewrap
-	j.mu.Lock()
-	j.closed = true
-	stop, ended := j.stop, j.ended
-	j.mu.Unlock()
-	if stop != nil {
-		stop()
-		select {
-		case <-ended:
-		case <-ctx.Done():
-		}
+// rewrap returns who moves data keys, and the steps for the attempt's caller.
+func (a *attempt) rewrap() (RewrapRunner, RewrapSteps, error) {
+	k, ok := a.v.c.Keeper.(Rewrapper)
+	if !ok || a.v.c.Rewraps == nil {
+		return nil, nil, core.Errorf(core.Invalid, "this server has one master key: set VAULT_OLD_LOCAL_MASTER_KEY or VAULT_OLD_KMS_KEY_ID, beside the new key, to move data keys to that")
 	}
+	return a.v.c.Rewraps, &rewrapSteps{RewrapStore: a.v.c.Store, v: a.v, keeper: k, origin: a.entry.Origin}, nil
 }
 
-func (v *Vault) rewrapper(ctx context.Context, rate int) (Rewrapper, string, error) {
-	if rate < 0 || rate > MaxRewrapRate {
-		return nil, "", core.Errorf(core.Invalid, "the rate must be between 1 and %d versions a second", MaxRewrapRate)
-	}
-	k, ok := v.c.Keeper.(Rewrapper)
-	if !ok {
-		return nil, "", core.Errorf(core.Invalid, "this server has one master key: set VAULT_OLD_LOCAL_MASTER_KEY or VAULT_OLD_KMS_KEY_ID, beside the new key, to move data keys to that")
-	}
-	current, err := k.Current(ctx)
-	return k, current, err
+// rewrapSteps implements RewrapSteps, with the origin of the caller that was admitted.
+type rewrapSteps struct {
+	RewrapStore
+	v      *Vault
+	keeper Rewrapper
+	origin Origin
 }
 
-func (v *Vault) startRewrap(r *rewrapRun) (RewrapStatus, error) {
-	j := &v.rewrap
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.closed {
-		return RewrapStatus{}, core.Errorf(core.Unavailable, "this server is shutting down")
-	}
-	if j.status.State == RewrapRunning {
-		return j.status, nil
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	j.status, j.stop, j.ended = r.status, stop, ended
-	go func() {
-		defer close(ended)
-		defer stop()
-		_ = r.all(ctx)
-		j.set(r.status)
-	}()
-	return j.status, nil // the run's own belongs to the run from here on
+// Current implements RewrapSteps.
+func (s *rewrapSteps) Current(ctx context.Context) (string, error) { return s.keeper.Current(ctx) }
+
+// Rewrap implements RewrapSteps.
+func (s *rewrapSteps) Rewrap(ctx context.Context, k StoredKey, to string) (WrappedKey, error) {
+	b := envelope.Binding{ID: k.ID, Version: k.Version}
+	return s.keeper.Rewrap(ctx, k.Key, to, b.KMSContext())
 }
 
-func (j *rewrapJob) set(s RewrapStatus) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.status = s
+// Replace implements RewrapSteps.
+func (s *rewrapSteps) Replace(ctx context.Context, k StoredKey, wrapped WrappedKey) (bool, error) {
+	return s.RewrapVersion(ctx, k, wrapped, s.origin)
 }
 
-func (j *rewrapJob) get() RewrapStatus {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.status.State == "" {
-		return RewrapStatus{State: RewrapIdle}
+// RecordFailure implements RewrapSteps.
+func (s *rewrapSteps) RecordFailure(ctx context.Context, k StoredKey, cause error) error {
+	e := Entry{Origin: s.origin, Action: ActionRewrap, Name: printable(string(k.Name)), Version: k.Version, Code: core.CodeOf(cause)}
+	e.Outcome = outcomeOf(e.Code)
+	if err := s.v.record(ctx, e); err != nil {
+		return errUnrecorded(err)
 	}
-	return j.status
+	return nil
+}
+
+// MoveTokenKey implements RewrapSteps.
+func (s *rewrapSteps) MoveTokenKey(ctx context.Context, current string) error {
+	if s.v.c.Logins == nil {
+		return nil
+	}
+	list, err := s.v.tokenKeys.load(ctx, s.v, onPrimary)
+	if err != nil || len(list) == 0 || list[0].KeyID == current {
+		return err
+	}
+	_, plain, err := s.v.newTokenKey(ctx, list[0].ID, Author{Origin: s.origin, By: Itself()})
+	envelope.Wipe(plain)
+	return err
 }

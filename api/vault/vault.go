@@ -42,19 +42,19 @@ type Config struct {
 	Clock         Clock          // nil = the system's clock
 	Logins        Logins         // nil = nobody can log in, and batch tokens are not valid
 	Verifier      LoginVerifier  // required beside Logins
+	Rewraps       RewrapRunner   // nil = data keys cannot be moved to another master key
 	// Step, for tests, is called between the steps of a due rotation. nil = not.
 	Step func(step string)
 }
 
-// Vault is the door. It holds no state of its own beyond its Config, who may read, the
-// progress of a rewrap (Close ends that), who was refused of late, whether the keeper
-// opens what is stored and since when conditions hold, and is safe for concurrent use.
+// Vault is the door. It holds no state of its own beyond its Config, who may read, who was
+// refused of late, whether the keeper opens what is stored and since when conditions hold.
+// It is safe for concurrent use.
 type Vault struct {
 	c     Config
 	allow atomic.Pointer[allowlist.List]
 	// anonymousOff: a caller without a token is refused, whatever the role vault_anonymous may do.
 	anonymousOff  atomic.Bool
-	rewrap        rewrapJob
 	refusals      refusals
 	outright      refusals // what Refuse refused
 	overQuota     refusals // what was over a quota

@@ -23,7 +23,7 @@ func openDoor(ctx context.Context, cfg config.Config, keeper vault.Keeper) (*vau
 	if err != nil {
 		return nil, nil, err
 	}
-	door, err := newDoor(cfg, db, keeper, audit.NewDirect(db))
+	door, err := newDoor(cfg, db, keeper, audit.NewDirect(db), nil)
 	if err != nil {
 		_ = closeDB(cfg, db)
 		return nil, nil, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hyperiondb/hyperion-vault/api/audit"
 	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/rewrap"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
@@ -24,7 +25,7 @@ func OpenWithKeys(ctx context.Context, cfg config.Config, log *slog.Logger) (*va
 		return nil, nil, errors.Join(err, keeper.Close())
 	}
 	end := func() error { return errors.Join(closeDB(cfg, db), keeper.Close()) }
-	door, err := newDoor(cfg, db, keeper, audit.NewDirect(db))
+	door, err := newDoor(cfg, db, keeper, audit.NewDirect(db), rewrap.New(nil))
 	if err != nil {
 		return nil, nil, errors.Join(err, end())
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/kms"
 	"github.com/hyperiondb/hyperion-vault/api/login"
 	"github.com/hyperiondb/hyperion-vault/api/metric"
+	"github.com/hyperiondb/hyperion-vault/api/rewrap"
 	"github.com/hyperiondb/hyperion-vault/api/store"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/api/vaultapi"
@@ -30,19 +31,20 @@ import (
 
 // Service is the wired process: REST API, key agent and rotator in front of one door.
 type Service struct {
-	cfg    config.Config
-	log    *slog.Logger
-	keeper *kms.Cache
-	db     *store.DB
-	audit  *audit.Journal
-	ship   *audit.Shipper
-	door   *vault.Vault
-	agent  *agent.Server // nil when switched off
-	http   *http.Server
-	lns    []listener
-	cert   *certificate.Source // nil without TLS
-	policy *httpapi.LivePolicy
-	live   config.Config // the settings in force, of which Reload changes some
+	cfg     config.Config
+	log     *slog.Logger
+	keeper  *kms.Cache
+	db      *store.DB
+	audit   *audit.Journal
+	ship    *audit.Shipper
+	door    *vault.Vault
+	rewraps *rewrap.Job
+	agent   *agent.Server // nil when switched off
+	http    *http.Server
+	lns     []listener
+	cert    *certificate.Source // nil without TLS
+	policy  *httpapi.LivePolicy
+	live    config.Config // the settings in force, of which Reload changes some
 
 	notify  *notifier
 	beside  sync.WaitGroup // what runs beside the servers
@@ -80,7 +82,8 @@ func (s *Service) open(ctx context.Context) (err error) {
 	if err = s.openJournal(); err != nil {
 		return err
 	}
-	if s.door, err = newDoor(s.cfg, s.db, s.keeper, s.audit); err != nil {
+	s.rewraps = rewrap.New(nil)
+	if s.door, err = newDoor(s.cfg, s.db, s.keeper, s.audit, s.rewraps); err != nil {
 		return err
 	}
 	if err = s.listen(ctx); err != nil {
@@ -127,11 +130,11 @@ func (s *Service) closeJournal(ctx context.Context) error {
 	return s.audit.Close()
 }
 
-func newDoor(c config.Config, db *store.DB, keeper vault.Keeper, recorder vault.Recorder) (*vault.Vault, error) {
+func newDoor(c config.Config, db *store.DB, keeper vault.Keeper, recorder vault.Recorder, rewraps vault.RewrapRunner) (*vault.Vault, error) {
 	return vault.New(vault.Config{
 		Store: db, Keeper: keeper, Recorder: recorder, Allow: c.AllowedIPs, AnonymousOff: !c.AnonymousRead, Node: c.NodeName,
 		Database: c.Postgres.Database, MaxValueLen: c.MaxValueLen, Logins: db,
-		Quota:    c.Quota,
+		Quota: c.Quota, Rewraps: rewraps,
 		Verifier: login.New(login.Config{LocalKeys: c.LoginLocalKeys}),
 	})
 }
@@ -265,8 +268,8 @@ func (s *Service) Close(ctx context.Context) error {
 		note("key requests in flight were cut off", s.agent.Close(ctx))
 	}
 	note("a rotation in flight was cut off", s.awaitBeside(ctx))
-	if s.door != nil {
-		s.door.Close(ctx)
+	if s.rewraps != nil {
+		s.rewraps.Close(ctx)
 	}
 	note("the audit journal was not closed", s.closeJournal(ctx))
 	if s.db != nil {

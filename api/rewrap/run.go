@@ -1,4 +1,4 @@
-package vault
+package rewrap
 
 import (
 	"context"
@@ -9,34 +9,32 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hyperiondb/hyperion-vault/api/backoff"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
-	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
 const (
-	rewrapPage     = 100
-	rewrapCall     = 10 * time.Second // bound of one step
-	rewrapTries    = 8
-	rewrapMaxPause = 10 * time.Second
-	// rewrapWorkers is how many versions are moved at a time: each takes several calls one after another.
-	rewrapWorkers = 16
-	// rewrapPasses bounds how often the rows are gone through again for what came under another key meanwhile.
-	rewrapPasses = 5
-	// rewrapRefusals is how many versions of one master key in a row must be refused before no more of it are asked for.
-	rewrapRefusals = 20
+	pageSize    = 100
+	callTimeout = 10 * time.Second // bound of one step
+	maxTries    = 8
+	maxPause    = 10 * time.Second
+	// maxWorkers is how many versions are moved at a time, because each takes several calls in sequence.
+	maxWorkers = 16
+	// maxPasses bounds how often all rows are listed again for versions that were meanwhile written under another key.
+	maxPasses = 5
+	// After maxRefusals refused versions of one master key in a row, the run skips all further versions of that key.
+	maxRefusals = 20
 )
 
-// rewrapRun moves every version. Where it stands is in the rows themselves: a version that was moved is not listed again,
-// so a run that ended early needs nothing but another run.
-type rewrapRun struct {
-	v        *Vault
-	keeper   Rewrapper
-	origin   Origin
+// run moves every version.
+type run struct {
+	steps    vault.RewrapSteps
+	now      vault.Clock
 	pace     *rate.Limiter
-	progress func(RewrapStatus) // nil = nobody
+	progress func(vault.RewrapStatus) // nil = not reported
 
 	mu      sync.Mutex
-	status  RewrapStatus
+	status  vault.RewrapStatus
 	left    map[versionID]struct{} // what could not be moved is not tried again
 	refused map[string]int         // versions in a row, by master key
 }
@@ -46,35 +44,42 @@ type versionID struct {
 	version uint64
 }
 
-func (v *Vault) newRun(k Rewrapper, current string, o Origin, perSecond int, progress func(RewrapStatus)) *rewrapRun {
+func (j *Job) newRun(ctx context.Context, steps vault.RewrapSteps, perSecond int, progress func(vault.RewrapStatus)) (*run, error) {
+	if perSecond < 0 || perSecond > vault.MaxRewrapRate {
+		return nil, core.Errorf(core.Invalid, "the rate must be between 1 and %d versions a second", vault.MaxRewrapRate)
+	}
+	current, err := steps.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if perSecond == 0 {
-		perSecond = DefaultRewrapRate
+		perSecond = vault.DefaultRewrapRate
 	}
-	return &rewrapRun{
-		v: v, keeper: k, origin: o, pace: newPace(perSecond), progress: progress,
-		status: RewrapStatus{State: RewrapRunning, Key: current, Begun: v.c.Clock()},
+	return &run{
+		steps: steps, now: j.now, pace: newPace(perSecond), progress: progress,
+		status: vault.RewrapStatus{State: vault.RewrapRunning, Key: current, Begun: j.now()},
 		left:   map[versionID]struct{}{}, refused: map[string]int{},
-	}
+	}, nil
 }
 
-// all returns when every version is under the key, but for those that cannot be moved.
-func (r *rewrapRun) all(ctx context.Context) error {
+// all returns when every version is under the key, except those that cannot be moved.
+func (r *run) all(ctx context.Context) error {
 	err := r.passes(ctx)
-	r.status.Ended = r.v.c.Clock()
+	r.status.Ended = r.now()
 	switch {
 	case err == nil && r.status.Failed > 0 && r.status.Moved == 0:
-		r.status.State = RewrapFailed
+		r.status.State = vault.RewrapFailed
 		r.status.Error = "no version could be moved: " + r.status.LastFailed.Error
 	case err == nil && r.status.Failed > 0:
-		r.status.State = RewrapPartial
+		r.status.State = vault.RewrapPartial
 		r.status.Error = "some versions could not be moved, the last of them: " + r.status.LastFailed.Error
 	case err == nil:
-		r.status.State = RewrapDone
+		r.status.State = vault.RewrapDone
 	case ctx.Err() != nil:
-		r.status.State = RewrapStopped
+		r.status.State = vault.RewrapStopped
 		r.status.Error = "stopped; start it again to go on"
 	default:
-		r.status.State = RewrapFailed
+		r.status.State = vault.RewrapFailed
 		r.status.Error = core.MessageOf(err)
 	}
 	return err
@@ -82,11 +87,11 @@ func (r *rewrapRun) all(ctx context.Context) error {
 
 // passes goes through all rows again as long as there are more to move than those that cannot be: another server may
 // write under another key behind the pass.
-func (r *rewrapRun) passes(ctx context.Context) error {
+func (r *run) passes(ctx context.Context) error {
 	err := r.count(ctx)
 	r.status.Total = r.status.Remaining
 	for n := 0; err == nil && r.status.Remaining > int64(len(r.left)); n++ {
-		if n == rewrapPasses {
+		if n == maxPasses {
 			return core.Errorf(core.Stale, "versions are still being written under another key: see that every server has the new one, and start it again")
 		}
 		if err = r.sameKey(ctx); err == nil {
@@ -102,29 +107,12 @@ func (r *rewrapRun) passes(ctx context.Context) error {
 	if err = r.sameKey(ctx); err != nil {
 		return err
 	}
-	return r.followTokenKey(ctx)
+	return r.persist(ctx, func(ctx context.Context) error { return r.steps.MoveTokenKey(ctx, r.status.Key) })
 }
 
-// followTokenKey has batch tokens sealed under a key of the current master key from now on. Those that are out stay under
-// the old one until they end.
-func (r *rewrapRun) followTokenKey(ctx context.Context) error {
-	if r.v.c.Logins == nil {
-		return nil
-	}
-	return r.persist(ctx, func(ctx context.Context) error {
-		list, err := r.v.tokenKeys.load(ctx, r.v, onPrimary)
-		if err != nil || len(list) == 0 || list[0].KeyID == r.status.Key {
-			return err
-		}
-		_, plain, err := r.v.newTokenKey(ctx, list[0].ID, Author{Origin: r.origin, By: Itself()})
-		envelope.Wipe(plain)
-		return err
-	})
-}
-
-func (r *rewrapRun) count(ctx context.Context) error {
+func (r *run) count(ctx context.Context) error {
 	return r.persist(ctx, func(ctx context.Context) (err error) {
-		under, err := r.v.c.Store.CountWrapped(ctx, r.status.Key)
+		under, err := r.steps.CountWrapped(ctx, r.status.Key)
 		if err != nil {
 			return err
 		}
@@ -137,10 +125,10 @@ func (r *rewrapRun) count(ctx context.Context) error {
 }
 
 // sameKey refuses to go on when new versions are under another key by now: they would be moved back.
-func (r *rewrapRun) sameKey(ctx context.Context) error {
+func (r *run) sameKey(ctx context.Context) error {
 	current := ""
 	err := r.persist(ctx, func(ctx context.Context) (err error) {
-		current, err = r.keeper.Current(ctx)
+		current, err = r.steps.Current(ctx)
 		return err
 	})
 	if err == nil && current != r.status.Key {
@@ -150,22 +138,22 @@ func (r *rewrapRun) sameKey(ctx context.Context) error {
 }
 
 // pass goes through all rows once and returns when all it began is done.
-func (r *rewrapRun) pass(ctx context.Context) error {
+func (r *run) pass(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	room := make(chan struct{}, rewrapWorkers)
+	slots := make(chan struct{}, maxWorkers)
 	var workers sync.WaitGroup
-	err := r.each(ctx, func(k StoredKey) bool {
+	err := r.each(ctx, func(k vault.StoredKey) bool {
 		if r.pace.Wait(ctx) != nil {
 			return false
 		}
 		select {
-		case room <- struct{}{}:
+		case slots <- struct{}{}:
 		case <-ctx.Done():
 			return false
 		}
 		workers.Go(func() {
-			defer func() { <-room }()
+			defer func() { <-slots }()
 			if err := r.version(ctx, k); err != nil {
 				stop(err)
 			}
@@ -180,12 +168,12 @@ func (r *rewrapRun) pass(ctx context.Context) error {
 }
 
 // each calls f with every version to move until it returns false.
-func (r *rewrapRun) each(ctx context.Context, f func(StoredKey) bool) error {
-	var after StoredKey
+func (r *run) each(ctx context.Context, f func(vault.StoredKey) bool) error {
+	var after vault.StoredKey
 	for {
-		var page []StoredKey
+		var page []vault.StoredKey
 		err := r.persist(ctx, func(ctx context.Context) (err error) {
-			page, err = r.v.c.Store.ListWrapped(ctx, r.status.Key, after, rewrapPage)
+			page, err = r.steps.ListWrapped(ctx, r.status.Key, after, pageSize)
 			return err
 		})
 		if err != nil || len(page) == 0 {
@@ -200,14 +188,14 @@ func (r *rewrapRun) each(ctx context.Context, f func(StoredKey) bool) error {
 }
 
 // passOver reports whether k is not worth a question: it could not be moved before, or nothing under its master key can.
-func (r *rewrapRun) passOver(k StoredKey) bool {
+func (r *run) passOver(k vault.StoredKey) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	id := versionID{k.ID, k.Version}
 	if _, known := r.left[id]; known {
 		return true
 	}
-	if r.refused[k.Key.KeyID] < rewrapRefusals {
+	if r.refused[k.Key.KeyID] < maxRefusals {
 		return false
 	}
 	r.left[id] = struct{}{}
@@ -217,7 +205,7 @@ func (r *rewrapRun) passOver(k StoredKey) bool {
 
 // version moves one key. One that is damaged, or whose master key may not be used, is recorded and left, so that it does
 // not hold up the others; only what concerns every key is an error.
-func (r *rewrapRun) version(ctx context.Context, k StoredKey) error {
+func (r *run) version(ctx context.Context, k vault.StoredKey) error {
 	moved := false
 	err := r.persist(ctx, func(ctx context.Context) (err error) {
 		moved, err = r.move(ctx, k)
@@ -227,27 +215,21 @@ func (r *rewrapRun) version(ctx context.Context, k StoredKey) error {
 		return err
 	}
 	if err != nil {
-		if rerr := r.v.record(ctx, r.failure(k, err)); rerr != nil {
-			return errUnrecorded(rerr)
+		if rerr := r.steps.RecordFailure(ctx, k, err); rerr != nil {
+			return rerr
 		}
 	}
 	return r.settle(k, moved, err)
 }
 
-func (r *rewrapRun) failure(k StoredKey, err error) Entry {
-	e := Entry{Origin: r.origin, Action: ActionRewrap, Name: printable(string(k.Name)), Version: k.Version, Code: core.CodeOf(err)}
-	e.Outcome = outcomeOf(e.Code)
-	return e
-}
-
 // settle counts what came of k, and returns err unless it is about k alone.
-func (r *rewrapRun) settle(k StoredKey, moved bool, err error) error {
+func (r *run) settle(k vault.StoredKey, moved bool, err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, refused := errors.AsType[*keyRefused](err)
 	switch {
 	case err != nil:
-		r.status.LastFailed = RewrapFailure{Name: k.Name, Version: k.Version, Error: core.MessageOf(err)}
+		r.status.LastFailed = vault.RewrapFailure{Name: k.Name, Version: k.Version, Error: core.MessageOf(err)}
 		if !refused {
 			return err
 		}
@@ -276,31 +258,30 @@ type keyRefused struct{ error }
 // Unwrap returns the keeper's error.
 func (e *keyRefused) Unwrap() error { return e.error }
 
-func (r *rewrapRun) move(ctx context.Context, k StoredKey) (bool, error) {
-	b := envelope.Binding{ID: k.ID, Version: k.Version}
-	wrapped, err := r.keeper.Rewrap(ctx, k.Key, r.status.Key, b.KMSContext())
-	if code := core.CodeOf(err); code == core.Denied || code == core.Corrupt || errors.Is(err, ErrKeyRefused) {
+func (r *run) move(ctx context.Context, k vault.StoredKey) (bool, error) {
+	wrapped, err := r.steps.Rewrap(ctx, k, r.status.Key)
+	if code := core.CodeOf(err); code == core.Denied || code == core.Corrupt || errors.Is(err, vault.ErrKeyRefused) {
 		return false, &keyRefused{err}
 	}
 	if err != nil {
 		return false, err
 	}
-	return r.v.c.Store.RewrapVersion(ctx, k, wrapped, r.origin)
+	return r.steps.Replace(ctx, k, wrapped)
 }
 
 // persist calls f until it does not say Unavailable, several times with growing pauses. Doing a step twice is
 // harmless: the second time it finds another key than it asks for.
-func (r *rewrapRun) persist(ctx context.Context, f func(context.Context) error) error {
+func (r *run) persist(ctx context.Context, f func(context.Context) error) error {
 	pause := 250 * time.Millisecond
 	for try := 1; ; try++ {
-		bounded, cancel := context.WithTimeout(ctx, rewrapCall)
+		bounded, cancel := context.WithTimeout(ctx, callTimeout)
 		err := f(bounded)
 		cancel()
 		_, refused := errors.AsType[*keyRefused](err)
-		if refused || core.CodeOf(err) != core.Unavailable || try == rewrapTries || !backoff.Sleep(ctx, pause) {
+		if refused || core.CodeOf(err) != core.Unavailable || try == maxTries || !backoff.Sleep(ctx, pause) {
 			return err
 		}
-		pause = min(2*pause, rewrapMaxPause)
+		pause = min(2*pause, maxPause)
 	}
 }
 

@@ -1,4 +1,4 @@
-package vault_test
+package rewrap_test
 
 import (
 	"context"
@@ -65,33 +65,28 @@ var (
 	errGone = core.Wrap(core.Unavailable, vault.ErrKeyRefused, "the key is gone")
 )
 
-// rewrapDoor has 250 versions to move, more than two pages.
-func rewrapDoor(t *testing.T, m *mover) (*door, *vault.Vault) {
+// newDoor returns a door that has 250 versions to move, more than two pages.
+func newDoor(t *testing.T, m *mover) *door {
 	t.Helper()
-	d := newDoor(t)
+	d := openDoor(t, m)
 	for i := range 125 {
 		name := "s" + string(rune('a'+i/26)) + string(rune('a'+i%26))
-		d.mustCreate(t, name, marker)
+		d.mustCreate(t, name)
 		if _, err := d.Update(t.Context(), d.admin, vault.UpdateRequest{Name: name, Value: []byte("2"), Expected: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	m.Keeper = d.keeper
-	v, err := vault.New(vault.Config{Store: d.store, Keeper: m, Recorder: d.recorder, Node: "n", Database: "d"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	d.recorder.Take()
-	return d, v
+	return d
 }
 
-func rewrapTest(t *testing.T, name string, m *mover, f func(t *testing.T, d *door, v *vault.Vault)) {
+func rewrapTest(t *testing.T, name string, m *mover, f func(t *testing.T, d *door)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			d, v := rewrapDoor(t, m)
-			f(t, d, v)
-			v.Close(context.Background())
+			d := newDoor(t, m)
+			f(t, d)
+			d.job.Close(context.Background())
 		})
 	})
 }
@@ -114,16 +109,16 @@ func countRecords(d *door) (moved, failed, runs int) {
 }
 
 func TestRewrap(t *testing.T) {
-	rewrapTest(t, "OK", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
+	rewrapTest(t, "OK", &mover{}, func(t *testing.T, d *door) {
 		calls := 0
-		s, err := v.Rewrap(t.Context(), operator, 100, func(vault.RewrapStatus) { calls++ })
+		s, err := d.Rewrap(t.Context(), operator, 100, func(vault.RewrapStatus) { calls++ })
 		if err != nil || s.State != vault.RewrapDone || s.Total != 250 || s.Moved != 250 || s.Remaining != 0 || s.Key != "next-key" || calls != 250 {
 			t.Fatalf("%+v, %d calls, %v", s, calls, err)
 		}
 		if moved, failed, runs := countRecords(d); moved != 250 || failed != 0 || runs != 1 {
 			t.Errorf("%d, %d, %d records", moved, failed, runs)
 		}
-		if s, err = v.Rewrap(t.Context(), operator, 0, nil); err != nil || s.Total != 0 || s.Moved != 0 {
+		if s, err = d.Rewrap(t.Context(), operator, 0, nil); err != nil || s.Total != 0 || s.Moved != 0 {
 			t.Errorf("again: %+v, %v", s, err)
 		}
 	})
@@ -132,8 +127,8 @@ func TestRewrap(t *testing.T) {
 			return errAway
 		}
 		return nil
-	}}, func(t *testing.T, d *door, v *vault.Vault) {
-		if s, err := v.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Moved != 250 {
+	}}, func(t *testing.T, d *door) {
+		if s, err := d.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Moved != 250 {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
@@ -142,8 +137,8 @@ func TestRewrap(t *testing.T) {
 			return core.Errorf(core.Corrupt, "damaged")
 		}
 		return nil
-	}}, func(t *testing.T, d *door, v *vault.Vault) {
-		s, err := v.Rewrap(t.Context(), operator, 1000, nil)
+	}}, func(t *testing.T, d *door) {
+		s, err := d.Rewrap(t.Context(), operator, 1000, nil)
 		if err != nil || s.State != vault.RewrapPartial || s.Moved != 245 || s.Failed != 5 || s.Remaining != 5 ||
 			s.LastFailed.Name == "" || s.LastFailed.Version == 0 || s.LastFailed.Error != "damaged" {
 			t.Errorf("%+v, %v", s, err)
@@ -158,13 +153,13 @@ func TestRewrap(t *testing.T) {
 			return errAway
 		}
 		return nil
-	}}, func(t *testing.T, d *door, v *vault.Vault) {
-		s, err := v.Rewrap(t.Context(), operator, 1000, nil)
+	}}, func(t *testing.T, d *door) {
+		s, err := d.Rewrap(t.Context(), operator, 1000, nil)
 		if core.CodeOf(err) != core.Unavailable || s.State != vault.RewrapFailed || s.Moved != 99 || s.Failed != 0 || s.Error != "away" || s.LastFailed.Name == "" {
 			t.Errorf("%+v, %v", s, err)
 		}
 		away = false
-		if s, err = v.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Total != 151 || s.Moved != 151 {
+		if s, err = d.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Total != 151 || s.Moved != 151 {
 			t.Errorf("resumed: %+v, %v", s, err)
 		}
 	})
@@ -173,14 +168,14 @@ func TestRewrap(t *testing.T) {
 			return errHang
 		}
 		return nil
-	}}, func(t *testing.T, d *door, v *vault.Vault) {
-		if s, err := v.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Moved != 250 {
+	}}, func(t *testing.T, d *door) {
+		if s, err := d.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Moved != 250 {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
-	rewrapTest(t, "SkipsWhatChanged", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
+	rewrapTest(t, "SkipsWhatChanged", &mover{}, func(t *testing.T, d *door) {
 		first := true
-		s, err := v.Rewrap(t.Context(), operator, 1000, func(s vault.RewrapStatus) {
+		s, err := d.Rewrap(t.Context(), operator, 1000, func(s vault.RewrapStatus) {
 			if !first {
 				return
 			}
@@ -200,14 +195,14 @@ func TestRewrap(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
-	rewrapTest(t, "ErrRate", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
+	rewrapTest(t, "ErrRate", &mover{}, func(t *testing.T, d *door) {
 		for _, rate := range []int{-1, vault.MaxRewrapRate + 1} {
-			_, err := v.Rewrap(t.Context(), operator, rate, nil)
+			_, err := d.Rewrap(t.Context(), operator, rate, nil)
 			wantCode(t, err, core.Invalid)
 		}
-		_, err := v.StartRewrap(t.Context(), d.admin, vault.MaxRewrapRate+1)
+		_, err := d.StartRewrap(t.Context(), d.admin, vault.MaxRewrapRate+1)
 		wantCode(t, err, core.Invalid)
-		_, err = v.Rewrap(t.Context(), vault.Operator{}, 1, nil)
+		_, err = d.Rewrap(t.Context(), vault.Operator{}, 1, nil)
 		wantCode(t, err, core.Denied)
 	})
 }
@@ -238,12 +233,12 @@ func TestRewrapRefused(t *testing.T) {
 	}
 	for name, code := range map[string]error{"Gone": errGone, "Denied": core.Errorf(core.Denied, "no")} {
 		m := &mover{fail: lost(code)}
-		rewrapTest(t, name, m, func(t *testing.T, d *door, v *vault.Vault) {
+		rewrapTest(t, name, m, func(t *testing.T, d *door) {
 			lose(t, d, 3)
 			begun := time.Now()
 			// A second run does not stop there either, and has nothing done: all that is left is refused.
 			for _, state := range []vault.RewrapState{vault.RewrapPartial, vault.RewrapFailed} {
-				s, err := v.Rewrap(t.Context(), operator, 1000, nil)
+				s, err := d.Rewrap(t.Context(), operator, 1000, nil)
 				if err != nil || s.State != state || s.Error == "" || len(s.Under) != 1 || s.Under[0] != (vault.KeyCount{KeyID: "lost", Versions: 3}) || s.Failed != 3 || s.Remaining != 3 || s.Moved+3 != s.Total || s.LastFailed.Name == "" {
 					t.Errorf("%+v, %v", s, err)
 				}
@@ -257,9 +252,9 @@ func TestRewrapRefused(t *testing.T) {
 		})
 	}
 	m := &mover{fail: lost(errGone)}
-	rewrapTest(t, "NotAllAreAsked", m, func(t *testing.T, d *door, v *vault.Vault) {
+	rewrapTest(t, "NotAllAreAsked", m, func(t *testing.T, d *door) {
 		lose(t, d, 150)
-		s, err := v.Rewrap(t.Context(), operator, 100, nil)
+		s, err := d.Rewrap(t.Context(), operator, 100, nil)
 		if err != nil || s.State != vault.RewrapPartial || s.Failed != 150 || s.Remaining != 150 || s.Moved != 100 {
 			t.Errorf("%+v, %v", s, err)
 		}
@@ -268,20 +263,20 @@ func TestRewrapRefused(t *testing.T) {
 		}
 	})
 	m = &mover{fail: lost(errGone)}
-	rewrapTest(t, "IsACondition", m, func(t *testing.T, d *door, v *vault.Vault) {
+	rewrapTest(t, "IsACondition", m, func(t *testing.T, d *door) {
 		run := func() []vault.Condition {
 			t.Helper()
-			if _, err := v.StartRewrap(t.Context(), d.admin, 1000); err != nil {
+			if _, err := d.StartRewrap(t.Context(), d.admin, 1000); err != nil {
 				t.Fatal(err)
 			}
 			for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-				if s, err := v.RewrapStatus(t.Context(), d.admin); err != nil || time.Now().After(end) {
+				if s, err := d.RewrapStatus(t.Context(), d.admin); err != nil || time.Now().After(end) {
 					t.Fatal(s, err)
 				} else if s.State != vault.RewrapRunning {
 					break
 				}
 			}
-			return slices.DeleteFunc(v.Conditions(t.Context()), func(c vault.Condition) bool { return c.Name != vault.ConditionRewrapUnfinished })
+			return slices.DeleteFunc(d.Conditions(t.Context()), func(c vault.Condition) bool { return c.Name != vault.ConditionRewrapUnfinished })
 		}
 		lose(t, d, 3)
 		if got := run(); len(got) != 1 || got[0].Since.IsZero() || !strings.Contains(got[0].Reason, "has ended partial: 247 versions were moved, 3 failed, 3 are still under another key") {
@@ -297,11 +292,11 @@ func TestRewrapRefused(t *testing.T) {
 // TestRewrapBehind: versions that another server writes under the old key behind the run are moved too, and what is
 // under another key after all that is told.
 func TestRewrapBehind(t *testing.T) {
-	rewrapTest(t, "OK", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
-		s, err := v.Rewrap(t.Context(), operator, 1000, func(s vault.RewrapStatus) {
+	rewrapTest(t, "OK", &mover{}, func(t *testing.T, d *door) {
+		s, err := d.Rewrap(t.Context(), operator, 1000, func(s vault.RewrapStatus) {
 			if s.Moved == 200 {
 				for _, name := range []string{"na", "nb", "nc", "nd", "ne", "nf", "ng", "nh"} {
-					d.mustCreate(t, name, marker)
+					d.mustCreate(t, name)
 				}
 			}
 		})
@@ -309,11 +304,11 @@ func TestRewrapBehind(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
-	rewrapTest(t, "ErrForEver", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
+	rewrapTest(t, "ErrForEver", &mover{}, func(t *testing.T, d *door) {
 		n := 0
-		s, err := v.Rewrap(t.Context(), operator, 1000, func(s vault.RewrapStatus) {
+		s, err := d.Rewrap(t.Context(), operator, 1000, func(s vault.RewrapStatus) {
 			if s.Remaining == 0 {
-				d.mustCreate(t, "n"+string(rune('a'+n)), marker)
+				d.mustCreate(t, "n"+string(rune('a'+n)))
 				n++
 			}
 		})
@@ -326,12 +321,12 @@ func TestRewrapBehind(t *testing.T) {
 			return "later-key"
 		}
 		return "next-key"
-	}}, func(t *testing.T, d *door, v *vault.Vault) {
-		s, err := v.Rewrap(t.Context(), operator, 1000, nil)
+	}}, func(t *testing.T, d *door) {
+		s, err := d.Rewrap(t.Context(), operator, 1000, nil)
 		if core.CodeOf(err) != core.Stale || s.State != vault.RewrapFailed || s.Moved != 250 {
 			t.Errorf("%+v, %v", s, err)
 		}
-		if s, err = v.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Moved != 250 || s.Key != "later-key" {
+		if s, err = d.Rewrap(t.Context(), operator, 1000, nil); err != nil || s.Moved != 250 || s.Key != "later-key" {
 			t.Errorf("again: %+v, %v", s, err)
 		}
 	})
@@ -340,8 +335,8 @@ func TestRewrapBehind(t *testing.T) {
 // TestRewrapRate: a rate is one, although a version takes several calls one after another.
 func TestRewrapRate(t *testing.T) {
 	for rate, want := range map[int]time.Duration{0: 12500 * time.Millisecond, 10: 25 * time.Second, 50: 5 * time.Second} {
-		rewrapTest(t, want.String(), &mover{slow: 250 * time.Millisecond}, func(t *testing.T, d *door, v *vault.Vault) {
-			s, err := v.Rewrap(t.Context(), operator, rate, nil)
+		rewrapTest(t, want.String(), &mover{slow: 250 * time.Millisecond}, func(t *testing.T, d *door) {
+			s, err := d.Rewrap(t.Context(), operator, rate, nil)
 			if took := s.Ended.Sub(s.Begun); err != nil || took < want*95/100 || took > want*105/100 {
 				t.Errorf("250 took %s, want %s; %v", took, want, err)
 			}
@@ -350,18 +345,18 @@ func TestRewrapRate(t *testing.T) {
 }
 
 func TestStartRewrap(t *testing.T) {
-	rewrapTest(t, "OK", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
-		if s, err := v.RewrapStatus(t.Context(), d.admin); err != nil || s.State != vault.RewrapIdle {
+	rewrapTest(t, "OK", &mover{}, func(t *testing.T, d *door) {
+		if s, err := d.RewrapStatus(t.Context(), d.admin); err != nil || s.State != vault.RewrapIdle {
 			t.Fatalf("%+v, %v", s, err)
 		}
 		for range 3 { // the second and third find it running
-			s, err := v.StartRewrap(t.Context(), d.admin, 0)
+			s, err := d.StartRewrap(t.Context(), d.admin, 0)
 			if err != nil || s.State != vault.RewrapRunning || s.Key != "next-key" {
 				t.Fatalf("%+v, %v", s, err)
 			}
 		}
 		for { // the bubble's clock runs while nothing else does
-			s, err := v.RewrapStatus(t.Context(), d.admin)
+			s, err := d.RewrapStatus(t.Context(), d.admin)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -374,25 +369,26 @@ func TestStartRewrap(t *testing.T) {
 			elapse()
 		}
 	})
-	rewrapTest(t, "ErrNoToken", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
-		_, err := v.StartRewrap(t.Context(), d.reader, 0)
+	rewrapTest(t, "ErrNoToken", &mover{}, func(t *testing.T, d *door) {
+		_, err := d.StartRewrap(t.Context(), d.reader, 0)
 		wantCode(t, err, core.Unauthenticated)
-		_, err = v.RewrapStatus(t.Context(), d.reader)
+		_, err = d.RewrapStatus(t.Context(), d.reader)
 		wantCode(t, err, core.Unauthenticated)
-		_, err = d.StartRewrap(t.Context(), d.admin, 0) // a keeper with one key for ever
+		d.reopen(t, d.keeper) // it has one master key
+		_, err = d.StartRewrap(t.Context(), d.admin, 0)
 		wantCode(t, err, core.Invalid)
 	})
-	rewrapTest(t, "StoppedByClose", &mover{}, func(t *testing.T, d *door, v *vault.Vault) {
-		if _, err := v.StartRewrap(t.Context(), d.admin, 0); err != nil {
+	rewrapTest(t, "StoppedByClose", &mover{}, func(t *testing.T, d *door) {
+		if _, err := d.StartRewrap(t.Context(), d.admin, 0); err != nil {
 			t.Fatal(err)
 		}
 		elapse()
-		v.Close(context.Background())
-		s, err := v.RewrapStatus(t.Context(), d.admin)
+		d.job.Close(context.Background())
+		s, err := d.RewrapStatus(t.Context(), d.admin)
 		if err != nil || s.State != vault.RewrapStopped || s.Moved == 0 || s.Moved == 250 {
 			t.Errorf("%+v, %v", s, err)
 		}
-		_, err = v.StartRewrap(t.Context(), d.admin, 0)
+		_, err = d.StartRewrap(t.Context(), d.admin, 0)
 		wantCode(t, err, core.Unavailable)
 	})
 }
