@@ -1,0 +1,252 @@
+/*
+ * rolepassword.c: makes, compares and sets passwords of PostgreSQL's own roles.
+ *
+ * The server's own functions do all of it. Theirs is the rule of what a password is (SASLprep), how many iterations a verifier
+ * has, and who may set the password of which role.
+ */
+#include "hyperion_vault.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "commands/user.h"
+#include "libpq/crypt.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_node.h"
+#include "rolepassword.h"
+#include "secretmem.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#define SCRATCH_LEN		(64 * 1024)
+
+/* libpq/scram.h needs the headers of GSSAPI, which few machines have. */
+extern char *pg_be_scram_build_secret(const char *password);
+
+/* memory in one piece for the server's functions, which free copies of a password without wiping them */
+typedef struct Scratch
+{
+	MemoryContext context;
+	MemoryContext before;
+	char	   *start;
+} Scratch;
+
+/*
+ * Make scratch memory current. Its first block stands after the header of the context, in one piece with it.
+ */
+static void
+BeginScratch(Scratch *scratch)
+{
+	scratch->before = CurrentMemoryContext;
+	scratch->context = AllocSetContextCreateInternal(CurrentMemoryContext, "hyperion_vault password",
+													 SCRATCH_LEN, SCRATCH_LEN, SCRATCH_LEN);
+	MemoryContextSwitchTo(scratch->context);
+	scratch->start = palloc(1);
+}
+
+/*
+ * Wipe and free scratch memory; what is current is again what was before. What has not fitted into the first block, forms of
+ * a password of hundreds of characters beyond ASCII, is freed and not wiped.
+ */
+static void
+EndScratch(Scratch *scratch)
+{
+	MemoryContextSwitchTo(scratch->before);
+	MemoryContextReset(scratch->context);
+	explicit_bzero(scratch->start, (char *) scratch->context + SCRATCH_LEN - scratch->start);
+	MemoryContextDelete(scratch->context);
+}
+
+/*
+ * A password as the server's functions take it, with a zero byte after it, in the current context. ereports if it cannot be
+ * one.
+ */
+static char *
+PasswordString(HvBytes password)
+{
+	if (password.len == 0 || password.len > HV_MAX_PASSWORD_LEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the password of a role must be between 1 and %d bytes", HV_MAX_PASSWORD_LEN)));
+	if (memchr(password.data, '\0', password.len) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the password of a role must not have a zero byte")));
+	return pnstrdup((const char *) password.data, password.len);
+}
+
+char *
+HvScramVerifier(HvBytes password)
+{
+	Scratch		scratch;
+	char	   *made;
+	char	   *verifier;
+	Size		len;
+
+	BeginScratch(&scratch);
+	PG_TRY();
+	{
+		made = pg_be_scram_build_secret(PasswordString(password));
+		len = strlen(made) + 1;
+		MemoryContextSwitchTo(scratch.before);
+		verifier = memcpy(HvSecretAlloc(len), made, len);
+	}
+	PG_CATCH();
+	{
+		EndScratch(&scratch);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	EndScratch(&scratch);
+	return verifier;
+}
+
+void
+HvCheckVerifier(const char *verifier)
+{
+	if (get_password_type(verifier) != PASSWORD_TYPE_SCRAM_SHA_256 || strlen(verifier) > 512)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the verifier of a password must be one of SCRAM-SHA-256")));
+}
+
+/*
+ * Name and stored password of a role, palloc'd; the password is NULL if it has none. ereports if there is no such role.
+ */
+static char *
+StoredPassword(Oid role, char **stored)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	Datum		password;
+	bool		isnull;
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role with OID %u does not exist", role)));
+	name = pstrdup(NameStr(((Form_pg_authid) GETSTRUCT(tuple))->rolname));
+	password = SysCacheGetAttr(AUTHOID, tuple, Anum_pg_authid_rolpassword, &isnull);
+	*stored = isnull ? NULL : TextDatumGetCString(password);
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+bool
+HvPasswordIs(Oid role, HvBytes password)
+{
+	Scratch		scratch;
+	volatile bool is = false;
+
+	BeginScratch(&scratch);
+	PG_TRY();
+	{
+		char	   *stored;
+		char	   *name = StoredPassword(role, &stored);
+		const char *why = NULL;
+
+		if (stored != NULL)
+			is = plain_crypt_verify(name, stored, PasswordString(password), &why) == STATUS_OK;
+	}
+	PG_CATCH();
+	{
+		EndScratch(&scratch);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	EndScratch(&scratch);
+	return is;
+}
+
+void
+HvRunAs(Oid as, void (*run) (void *arg), void *arg)
+{
+	Oid			caller;
+	int			context;
+
+	GetUserIdAndSecContext(&caller, &context);
+	SetUserIdAndSecContext(OidIsValid(as) ? as : BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
+	PG_TRY();
+	{
+		run(arg);
+	}
+	PG_FINALLY();
+	{
+		SetUserIdAndSecContext(caller, context);
+	}
+	PG_END_TRY();
+}
+
+static void
+Alter(void *arg)
+{
+	ParseState *state = make_parsestate(NULL);
+
+	AlterRole(state, arg);
+	free_parsestate(state);
+}
+
+/*
+ * Append an option with a text; NULL is none.
+ */
+static List *
+AddOption(List *options, char *name, const char *value)
+{
+	if (value == NULL)
+		return options;
+	return lappend(options, makeDefElem(name, (Node *) makeString((char *) value), -1));
+}
+
+void
+HvAlterRole(Oid as, Oid role, const char *verifier, const char *valid_until)
+{
+	AlterRoleStmt *statement = makeNode(AlterRoleStmt);
+
+	if (verifier != NULL)
+		HvCheckVerifier(verifier);
+	statement->role = makeNode(RoleSpec);
+	statement->role->roletype = ROLESPEC_CSTRING;
+	statement->role->rolename = GetUserNameFromId(role, false);
+	statement->role->location = -1;
+	statement->action = +1;
+	statement->options = AddOption(AddOption(NIL, "password", verifier), "validUntil", valid_until);
+	HvRunAs(as, Alter, statement);
+	CommandCounterIncrement();
+}
+
+/* For tests that declare them themselves, as a superuser; no script of ours does. */
+
+PG_FUNCTION_INFO_V1(hv_test_alter_role);
+
+/*
+ * Arguments are the role to act as, 0 for the vault, the role to alter, its password as bytea, and VALID UNTIL. Returns whether
+ * the password is what it was set to.
+ */
+Datum
+hv_test_alter_role(PG_FUNCTION_ARGS)
+{
+	bytea	   *password = PG_GETARG_BYTEA_PP(2);
+	HvBytes		bytes = {(const unsigned char *) VARDATA_ANY(password), VARSIZE_ANY_EXHDR(password)};
+
+	HvLogEnter("test_alter_role");
+	HvAlterRole(PG_GETARG_OID(0), PG_GETARG_OID(1), HvScramVerifier(bytes),
+				PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	PG_RETURN_BOOL(HvPasswordIs(PG_GETARG_OID(1), bytes));
+}
+
+PG_FUNCTION_INFO_V1(hv_test_matches);
+
+/*
+ * Whether a verifier is one of a password, by the server's own rule.
+ */
+Datum
+hv_test_matches(PG_FUNCTION_ARGS)
+{
+	bytea	   *password = PG_GETARG_BYTEA_PP(1);
+	const char *why = NULL;
+
+	PG_RETURN_BOOL(plain_crypt_verify("nobody", text_to_cstring(PG_GETARG_TEXT_PP(0)),
+									  pnstrdup(VARDATA_ANY(password), VARSIZE_ANY_EXHDR(password)), &why) == STATUS_OK);
+}

@@ -1,0 +1,48 @@
+/*
+ * rolepassword.h: passwords of PostgreSQL's own roles, as SCRAM verifiers and without any SQL text.
+ *
+ * A verifier is a secret of a lower grade than the password: it does not log in, but it can be guessed at offline. It goes
+ * into no message, and a function that takes one calls HvLogEnter() first, so that the server log has none of its
+ * parameters. The name of such a function is one that HvNames() knows, for log_statement writes before it is entered.
+ */
+#ifndef HV_ROLEPASSWORD_H
+#define HV_ROLEPASSWORD_H
+
+#include "hyperion_vault.h"
+
+#define HV_MAX_PASSWORD_LEN	1024	/* bytes; as core/scram.MaxPasswordLen */
+
+/* who a change of a role is made as: PostgreSQL's own rules decide for a role, and everything is allowed to the vault */
+#define HV_AS_VAULT		InvalidOid
+
+/*
+ * The verifier of a password as this server makes it: SCRAM-SHA-256 after SASLprep, with scram_iterations where the server
+ * has that setting. Palloc'd and wiped at the reset of the context; every copy of the password is wiped. May ereport: a
+ * password that no client can send is refused.
+ */
+extern char *HvScramVerifier(HvBytes password);
+
+/*
+ * ereport unless a text is a SCRAM-SHA-256 verifier that this server takes.
+ */
+extern void HvCheckVerifier(const char *verifier);
+
+/*
+ * Whether the role's present password is this one, computed from pg_authid without logging in. False for a role without a
+ * password; whether it may log in, and until when, does not matter.
+ */
+extern bool HvPasswordIs(Oid role, HvBytes password);
+
+/*
+ * Set the password of a role to a verifier, or its VALID UNTIL, or both; NULL keeps. The server's own AlterRole() does it, as
+ * the given role: it refuses what it would refuse that role. HV_AS_VAULT is for what was decided before. There is no SQL text,
+ * so no hook, log, view or event trigger sees the verifier. The present transaction sees the change.
+ */
+extern void HvAlterRole(Oid as, Oid role, const char *verifier, const char *valid_until);
+
+/*
+ * Run a function as another role, as the above does; the identity comes back after it, also by an error.
+ */
+extern void HvRunAs(Oid as, void (*run) (void *arg), void *arg);
+
+#endif
