@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/api/quota"
 )
 
 const (
@@ -100,7 +100,7 @@ func (l *connections) meet(c net.Conn) *connection {
 	if ap, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
 		from = ap.Addr().Unmap()
 	}
-	x := &connection{of: l, conn: c, network: vault.NetworkOf(from), trusted: within(from, l.policy.Load().TrustedProxies)}
+	x := &connection{of: l, conn: c, network: quota.NetworkOf(from), trusted: within(from, l.policy.Load().TrustedProxies)}
 	x.stranger = !x.trusted && l.known != nil && !l.known(from)
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -538,7 +538,7 @@ func TestSlowBodies(t *testing.T) {
 
 // TestQuota: a client has its share, others have the rest, and what is given back can be taken.
 func TestQuota(t *testing.T) {
-	q := newQuota(8)
+	q := newShares(8)
 	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	take := func(from netip.Addr, want error) func() {
 		t.Helper()
@@ -577,7 +577,7 @@ func TestQuota(t *testing.T) {
 
 // TestStreamsOfOneClient: a client whose streams are open gets no more than its share.
 func TestStreamsOfOneClient(t *testing.T) {
-	s := &server{Config: Config{MaxStreams: 64}, streams: newQuota(64)}
+	s := &server{Config: Config{MaxStreams: 64}, streams: newShares(64)}
 	one := netip.MustParseAddr("10.0.0.1")
 	for range 16 {
 		if _, err := s.streams.take(over, one); err != nil {

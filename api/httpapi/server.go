@@ -68,9 +68,9 @@ func (noMeter) End(string, string, int, time.Duration) {}
 type server struct {
 	Config
 	maxBody int64
-	streams *quota // of open event streams
-	batches *quota // of batch reads, until their answer is sent
-	exports *quota // of the audit, until they are sent
+	streams *shares // of open event streams
+	batches *shares // of batch reads, until their answer is sent
+	exports *shares // of the audit, until they are sent
 	repeats vault.Repeats
 }
 
@@ -107,8 +107,8 @@ func New(c Config) http.Handler {
 		c.WatchPoll = defaultWatchPoll
 	}
 	s := &server{
-		Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack, streams: newQuota(c.MaxStreams),
-		batches: newQuota(maxBatches), exports: newQuota(maxExports),
+		Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack, streams: newShares(c.MaxStreams),
+		batches: newShares(maxBatches), exports: newShares(maxExports),
 	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()

@@ -81,16 +81,16 @@ func (v *Vault) RefuseLogin(ctx context.Context, c Caller, cause error) error {
 // rationedLogin is act for clients of whose network not too many logins were refused.
 func (a *attempt) rationedLogin(act func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		r, at := &a.v.refusedLogins, a.v.c.Clock()
+		r, at := a.v.refusedLogins, a.v.c.Clock()
 		tooMany := func() error {
-			a.unrecorded = !r.notice(a.caller.Addr, at)
+			a.unrecorded = !r.Notice(a.caller.Addr, at)
 			return core.Errorf(core.TooMany, "too many logins of this client were refused")
 		}
-		if r.empty(a.caller.Addr, at) {
+		if r.Empty(a.caller.Addr, at) {
 			return tooMany()
 		}
 		err := act(ctx)
-		if isRefusal(err) && !r.take(a.caller.Addr, at) {
+		if isRefusal(err) && !r.Take(a.caller.Addr, at) {
 			return tooMany()
 		}
 		return err

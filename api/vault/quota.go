@@ -85,14 +85,14 @@ func (a *attempt) principal() quota.Key {
 	case a.by.HasToken():
 		return quota.Key{Token: a.by.Fingerprint}
 	}
-	return quota.Key{Network: NetworkOf(a.by.Addr)}
+	return quota.Key{Network: quota.NetworkOf(a.by.Addr)}
 }
 
 // overQuota refuses the attempt. Such refusals have records as often as others of one network, and are counted all.
 func (a *attempt) overQuota(kind quota.Kind, retry time.Duration, format string, args ...any) error {
 	at := a.v.c.Clock()
-	if !a.v.overQuota.take(a.caller.Addr, at) {
-		a.unrecorded = !a.v.overQuota.notice(a.caller.Addr, at)
+	if !a.v.overQuota.Take(a.caller.Addr, at) {
+		a.unrecorded = !a.v.overQuota.Notice(a.caller.Addr, at)
 	}
 	return core.Wrap(core.TooMany, &OverQuota{Kind: kind, RetryAfter: retry}, format, args...)
 }

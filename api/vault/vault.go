@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/quota"
+	"github.com/hyperiondb/hyperion-vault/api/refusal"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/allowlist"
 	"github.com/hyperiondb/hyperion-vault/core/token"
@@ -55,13 +56,14 @@ type Vault struct {
 	allow atomic.Pointer[allowlist.List]
 	// anonymousOff: a caller without a token is refused, whatever the role vault_anonymous may do.
 	anonymousOff  atomic.Bool
-	refusals      refusals
-	outright      refusals // what Refuse refused
-	overQuota     refusals // what was over a quota
+	refusals      *refusal.Limit
+	outright      *refusal.Limit // what Refuse refused
+	overQuota     *refusal.Limit // what was over a quota
 	refused       refusalCounts
 	quota         quota.Quota
 	tokenKeys     tokenKeys
-	refusedLogins refusals
+	refusedLogins *refusal.Limit
+	screen        refusal.Screen[Credential]
 	logins        loginCounts
 	proof         keyProof
 	noticed       noticed
@@ -73,7 +75,9 @@ func New(c Config) (*Vault, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	v := &Vault{c: c}
+	v := &Vault{
+		c: c, refusals: refusal.NewLimit(), outright: refusal.NewLimit(), overQuota: refusal.NewLimit(), refusedLogins: refusal.NewLimit(),
+	}
 	v.SetAllow(c.Allow)
 	v.SetAnonymous(!c.AnonymousOff)
 	v.SetQuota(c.Quota)
