@@ -43,10 +43,10 @@ type Exchange struct {
 
 // Protocol is a set of routes beside those of our own API. Implementations are safe for concurrent use.
 type Protocol interface {
-	// Prefixes are the beginnings of the paths that belong to it. Each begins and ends in a slash.
-	Prefixes() []string
-	// Route describes a request. It is called for paths with one of the prefixes, and for requests of its clients that
-	// have no other route.
+	// Owns reports whether a path belongs to it, whatever is done with it.
+	Owns(path string) bool
+	// Route describes a request. It is called for paths that it owns, and for requests of its clients that have no other
+	// route.
 	Route(r *http.Request) Route
 	// IsClient reports whether a request for a path that is no route was sent by a client of the protocol.
 	IsClient(r *http.Request) bool

@@ -42,6 +42,9 @@ func (s *server) readerOf(c *gin.Context) (vault.Caller, error) {
 	if err := addIndex(h, &f); err != nil {
 		return caller, err
 	}
+	if stateOf(c).other == nil {
+		f.Here = false // our own routes have no answer to it
+	}
 	caller.Freshness = f
 	return caller, nil
 }
@@ -58,8 +61,13 @@ func addIndex(h http.Header, f *vault.Freshness) error {
 			f.Position = p
 		}
 	}
-	if f.Position != (core.Position{}) && h.Get(headerInconsistent) == "forward-active-node" {
-		f.Primary = true
+	if f.Position != (core.Position{}) {
+		switch h.Get(headerInconsistent) {
+		case "forward-active-node":
+			f.Primary = true
+		case "fail":
+			f.Here = true
+		}
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/api/vault/doortest"
+	"github.com/hyperiondb/hyperion-vault/api/vaultapi"
 	"github.com/hyperiondb/hyperion-vault/core/allowlist"
 	"github.com/hyperiondb/hyperion-vault/docs"
 )
@@ -64,7 +65,7 @@ func newAPI(t *testing.T, change ...func(*httpapi.Config)) *api {
 	// A server that is stopping: an event stream sends what there is, and ends.
 	closing := make(chan struct{})
 	close(closing)
-	c := httpapi.Config{Vault: v, Log: slog.New(slog.NewJSONHandler(a.logs, nil)), Closing: closing,
+	c := httpapi.Config{Vault: v, Protocol: vaultapi.New(vaultapi.Config{Vault: v, OnlyLogins: true}), Log: slog.New(slog.NewJSONHandler(a.logs, nil)), Closing: closing,
 		Metrics: http.HandlerFunc(metrics)}
 	for _, f := range change {
 		f(&c)

@@ -91,8 +91,6 @@ func (s *server) loginRoutes(e *gin.Engine) {
 		e.GET(path, h)
 		e.HEAD(path, h)
 	}
-	e.POST("/v1/auth/:mount/login", s.login)
-	e.PUT("/v1/auth/:mount/login", s.login)
 	get("/v1/auth", s.listLoginMethods)
 	get("/v1/auth/:mount", s.showLoginMethod)
 	e.PUT("/v1/auth/:mount", s.patient, s.putLoginMethod)

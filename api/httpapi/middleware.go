@@ -79,7 +79,7 @@ func (s *server) vouchFor(c *gin.Context) {
 	if x := stateOf(c).other; x != nil && x.Public {
 		return
 	}
-	if s.letIn(c.FullPath(), c.Writer.Status()) {
+	if s.letIn(pathOf(c), c.Writer.Status()) {
 		vouch(c.Request.Context())
 	}
 }

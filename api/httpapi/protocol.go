@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -9,21 +11,6 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/exchange"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
-
-// protocolMethods are the methods that the other protocol gets. It refuses those that it has no use for in its own words.
-var protocolMethods = []string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "LIST", "SCAN", "OPTIONS"}
-
-// protocolRoutes hands every path of the other protocol to it.
-func (s *server) protocolRoutes(e *gin.Engine) {
-	if s.Protocol == nil {
-		return
-	}
-	for _, prefix := range s.Protocol.Prefixes() {
-		for _, method := range protocolMethods {
-			e.Handle(method, prefix+"*path", s.serveOther)
-		}
-	}
-}
 
 // otherOf returns the request as the other protocol sees it, nil if it does not belong to it.
 func (s *server) otherOf(c *gin.Context) *exchange.Exchange {
@@ -46,12 +33,7 @@ func (s *server) otherOf(c *gin.Context) *exchange.Exchange {
 
 func (s *server) isOther(c *gin.Context) bool {
 	path := c.Request.URL.Path
-	for _, prefix := range s.Protocol.Prefixes() {
-		if strings.HasPrefix(path, prefix) {
-			return true
-		}
-	}
-	return c.FullPath() == "" && strings.HasPrefix(path, "/v1/") && s.Protocol.IsClient(c.Request)
+	return s.Protocol.Owns(path) || c.FullPath() == "" && strings.HasPrefix(path, "/v1/") && s.Protocol.IsClient(c.Request)
 }
 
 // serveOther has the other protocol answer. What may be a change gets the deadline of one.
@@ -72,6 +54,11 @@ func (s *server) judge(c *gin.Context, err error) exchange.Problem {
 	out := exchange.Problem{Status: p.Status, Code: p.Code, Text: p.Detail}
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		out.RetryAfter = retryAfter(err)
+	}
+	if r, ok := errors.AsType[*vault.LoginRefusal](err); ok {
+		caller := callerOf(c)
+		s.Log.LogAttrs(c.Request.Context(), slog.LevelInfo, "login refused", slog.String("cause", string(r.Cause)),
+			slog.String("client_ip", caller.Addr.String()), slog.String("request_id", caller.RequestID))
 	}
 	if refusedUs(err) {
 		out.Status = http.StatusInternalServerError // the client has the right

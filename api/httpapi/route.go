@@ -58,7 +58,7 @@ var templates = map[string]string{
 	"/v1/secrets/*name": "/v1/secrets/{name}", "/v1/metadata/*name": "/v1/metadata/{name}", "/v1/versions/*name": "/v1/versions/{name}",
 	"/v1/tokens/:accessor": "/v1/tokens/{accessor}", "/v1/tokens/:accessor/renew": "/v1/tokens/{accessor}/renew",
 	"/v1/deleted/:id": "/v1/deleted/{id}", "/v1/deleted/:id/restore": "/v1/deleted/{id}/restore",
-	"/v1/auth/:mount/login": "/v1/auth/{mount}/login", "/v1/auth/:mount": "/v1/auth/{mount}", "/v1/auth/:mount/roles": "/v1/auth/{mount}/roles",
+	"/v1/auth/:mount": "/v1/auth/{mount}", "/v1/auth/:mount/roles": "/v1/auth/{mount}/roles",
 	"/v1/auth/:mount/roles/:role": "/v1/auth/{mount}/roles/{role}", "/v1/auth/:mount/roles/:role/revoke": "/v1/auth/{mount}/roles/{role}/revoke",
 	"/v1/auth/:mount/roles/:role/secret-ids":           "/v1/auth/{mount}/roles/{role}/secret-ids",
 	"/v1/auth/:mount/roles/:role/secret-ids/:accessor": "/v1/auth/{mount}/roles/{role}/secret-ids/{accessor}",
@@ -99,8 +99,6 @@ var actions = map[string]vault.Action{
 	"DELETE /v1/grants":                         vault.ActionRevoke,
 	"GET /v1/access":                            vault.ActionAccess,
 
-	"PUT /v1/auth/{mount}/login":                                 vault.ActionLogin,
-	"POST /v1/auth/{mount}/login":                                vault.ActionLogin,
 	"GET /v1/auth":                                               vault.ActionAuthList,
 	"GET /v1/auth/{mount}":                                       vault.ActionAuthList,
 	"PUT /v1/auth/{mount}":                                       vault.ActionAuthConfigure,

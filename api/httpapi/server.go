@@ -164,7 +164,6 @@ func (s *server) routes(e *gin.Engine) {
 	e.DELETE("/v1/grants", s.patient, s.revoke)
 	get("/v1/access", s.explainAccess)
 	s.loginRoutes(e)
-	s.protocolRoutes(e)
 }
 
 // ServerConfig is what NewServer needs. Handler and Addr are required.

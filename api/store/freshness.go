@@ -55,9 +55,10 @@ func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) 
 	ctx, cancel := d.withBound(ctx)
 	defer cancel()
 	if !f.Primary {
-		// Whatever keeps the reader from answering, the primary may do better.
-		if out, err := readReplayed(ctx, d, f.Position, p); err == nil {
-			return out, nil
+		// Whatever else keeps the reader from answering, the primary may do better.
+		out, err := readLocal(ctx, d, f, p)
+		if err == nil || errors.Is(err, vault.ErrNotReplayed) {
+			return out, err
 		}
 	}
 	leave, err := d.primaryReads.enter(ctx)
@@ -66,6 +67,18 @@ func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) 
 	}
 	defer leave()
 	return readPrimaryAt(ctx, d, f.Position, p)
+}
+
+// readLocal asks the reader, and waits for the position unless the read must not.
+func readLocal[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) ([]T, error) {
+	if !f.Here {
+		return readReplayed(ctx, d, f.Position, p)
+	}
+	out, _, err := standingRead(ctx, d.reader, d.standingArgs(f.Position), p)
+	if errors.Is(err, pgcluster.ErrBehind) {
+		err = core.Wrap(core.Stale, errors.Join(vault.ErrNotReplayed, err), "required index state not present")
+	}
+	return out, err
 }
 
 // readReplayed asks the reader, again and again while it is a standby that may still get to the position in time.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -80,6 +81,7 @@ func TestReadYourWrites(t *testing.T) {
 	}{
 		{vault.Freshness{}, 1},
 		{vault.Freshness{Position: first.Position}, 1}, // replayed: no reason to ask the primary
+		{vault.Freshness{Position: first.Position, Here: true}, 1},
 		{vault.Freshness{Position: second.Position}, 2},
 		{vault.Freshness{Primary: true}, 2},
 		{vault.Freshness{Primary: true, Position: second.Position}, 2},
@@ -88,6 +90,12 @@ func TestReadYourWrites(t *testing.T) {
 			t.Errorf("%+v sees version %d, want %d", tt.f, got, tt.want)
 		}
 	}
+	t.Run("ErrNotHere", func(t *testing.T) {
+		_, err := sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{Position: second.Position, Here: true})
+		if !errors.Is(err, vault.ErrNotReplayed) || core.CodeOf(err) != core.Stale {
+			t.Errorf("a read of this node alone: %v", err)
+		}
+	})
 	t.Run("OKWaits", func(t *testing.T) {
 		patient := a.openWith(func(c *Config) { c.LSNWait = time.Minute }, b.dir)
 		got := make(chan error, 1)

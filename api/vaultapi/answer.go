@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/exchange"
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
@@ -84,9 +85,11 @@ func (a *API) Fail(x *exchange.Exchange, err error) {
 			texts[0] = multi(textDenied)
 		case p.Code == string(core.NotFound):
 			texts = []string{}
+		case errors.Is(err, vault.ErrNotReplayed):
+			status = http.StatusPreconditionFailed
 		case p.Code == string(core.Stale), p.Code == string(core.Exists):
 			status, texts[0] = http.StatusBadRequest, textStale // 412 would be tried again
-		case status == http.StatusServiceUnavailable:
+		case status == http.StatusServiceUnavailable && anyReadFails(x.Request):
 			texts[0] = textSealed
 		}
 	}
@@ -94,6 +97,16 @@ func (a *API) Fail(x *exchange.Exchange, err error) {
 		x.Writer.Header().Set("Retry-After", p.RetryAfter)
 	}
 	sendJSON(x, status, errorsBody{Errors: texts})
+}
+
+// anyReadFails reports whether a request that cannot be served means that this node cannot serve reads. A change needs the
+// primary, and so does a read that demands more than what the node has: then the error's own text is the honest one.
+func anyReadFails(r *http.Request) bool {
+	if o := operationOf(r); o != opRead && o != opList {
+		return false
+	}
+	h := r.Header
+	return h.Get(headerIndex) == "" && h.Get(headerLSN) == "" && h.Get(headerConsistency) == ""
 }
 
 // body is an answer. Its other members are constants to us.

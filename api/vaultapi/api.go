@@ -26,9 +26,11 @@ const protocolVersion = "2.6.2"
 
 // Config is what an API is made of. Vault is required.
 type Config struct {
-	Vault    *vault.Vault
-	Mount    string // one segment of a path; "" = DefaultMount
-	Database string // that is served: the ids that clients see are made of it
+	Vault *vault.Vault
+	Mount string // one segment of a path; "" = DefaultMount
+	// OnlyLogins leaves out everything but the logins, which clients of our own API need as well.
+	OnlyLogins bool
+	Database   string // that is served: the ids that clients see are made of it
 	// MaxValueLen bounds the body of a write, in bytes of a value; 0 = core.DefaultMaxValueLen.
 	MaxValueLen int
 	Clock       vault.Clock // nil = the system's clock
@@ -45,6 +47,8 @@ type API struct {
 	uuid      string // of the mount
 	exact     map[string]*endpoint
 	kv        map[string]*endpoint // by the first segment below the mount
+	auth      map[string]*endpoint // below the mount of a login method, with names as *
+	logins    bool                 // are all that is served
 	pace      pace
 }
 
@@ -52,7 +56,7 @@ var _ exchange.Protocol = (*API)(nil)
 
 // New returns the protocol, served below /v1/.
 func New(c Config) *API {
-	a := &API{vault: c.Vault, mount: c.Mount, clock: c.Clock, maxValue: c.MaxValueLen}
+	a := &API{vault: c.Vault, mount: c.Mount, clock: c.Clock, maxValue: c.MaxValueLen, logins: c.OnlyLogins}
 	if a.maxValue <= 0 {
 		a.maxValue = core.DefaultMaxValueLen
 	}
@@ -65,7 +69,7 @@ func New(c Config) *API {
 	a.clusterID = idOf("cluster", c.Database)
 	a.uuid = idOf("mount", c.Database, a.mount)
 	a.accessor = "kv_" + a.uuid[:8]
-	a.exact, a.kv = exactEndpoints(), kvEndpoints()
+	a.exact, a.kv, a.auth = exactEndpoints(), kvEndpoints(), authEndpoints(c.OnlyLogins)
 	return a
 }
 
@@ -76,14 +80,25 @@ func idOf(parts ...string) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", h[:4], h[4:6], h[6:8], h[8:10], h[10:16])
 }
 
-// Prefixes implements exchange.Protocol.
-func (a *API) Prefixes() []string {
-	return []string{root + a.mount + "/", root + "sys/", root + "auth/token/"}
+// Owns implements exchange.Protocol.
+func (a *API) Owns(path string) bool {
+	if e, _, _ := a.findAuth(path); e != nil {
+		return true
+	}
+	if a.logins {
+		return false
+	}
+	for _, prefix := range []string{root + a.mount + "/", root + "sys/", root + "auth/token/"} {
+		if strings.HasPrefix(path, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // Route implements exchange.Protocol.
 func (a *API) Route(r *http.Request) exchange.Route {
-	e, rest := a.find(r.URL.Path)
+	e, _, rest := a.find(r.URL.Path)
 	if e == nil {
 		return exchange.Route{}
 	}
@@ -100,14 +115,15 @@ func (a *API) Route(r *http.Request) exchange.Route {
 
 // IsClient implements exchange.Protocol: only clients of the protocol send its headers and the verb LIST.
 func (a *API) IsClient(r *http.Request) bool {
-	return r.Method == methodList || r.Header.Get("X-Vault-Request") != "" || r.Header.Get("X-Vault-Token") != ""
+	return !a.logins && (r.Method == methodList || r.Header.Get("X-Vault-Request") != "" || r.Header.Get("X-Vault-Token") != "")
 }
 
 // request is an exchange with what its path says.
 type request struct {
 	*exchange.Exchange
-	op   op
-	rest string // what follows the template's fixed part
+	op    op
+	mount string // of a login method, where the path has one
+	rest  string // what follows the template's fixed part, or the name in the middle of it
 }
 
 // Serve implements exchange.Protocol.
@@ -127,12 +143,12 @@ func (a *API) Serve(x *exchange.Exchange) {
 }
 
 func (a *API) serve(x *exchange.Exchange) error {
+	e, mount, rest := a.find(x.Request.URL.Path)
+	r := &request{Exchange: x, op: operationOf(x.Request), mount: mount, rest: rest}
 	if err := checkHeaders(x); err != nil {
 		x.Public = true
-		return a.vault.Reject(x.Request.Context(), x.Caller, actionOr(x.Route.Action), x.Route.Name, err)
+		return a.reject(r, err)
 	}
-	e, rest := a.find(x.Request.URL.Path)
-	r := &request{Exchange: x, op: operationOf(x.Request), rest: rest}
 	if e == nil {
 		return a.reject(r, errNoPath(x.Request.URL.Path))
 	}
@@ -146,6 +162,9 @@ func (a *API) serve(x *exchange.Exchange) error {
 
 // reject hands a request that cannot be served to the door, which decides whether the caller may know so much.
 func (a *API) reject(r *request, err error) error {
+	if r.Route.Action == vault.ActionLogin {
+		return a.vault.RefuseLogin(r.Request.Context(), r.Caller, err)
+	}
 	return a.vault.Reject(r.Request.Context(), r.Caller, actionOr(r.Route.Action), r.Route.Name, err)
 }
 
@@ -180,9 +199,10 @@ func checkHeaders(x *exchange.Exchange) error {
 
 // In the spelling of net/http.
 const (
-	headerNamespace  = "X-Vault-Namespace"
-	headerWrapTTL    = "X-Vault-Wrap-Ttl"
-	headerInlineAuth = "X-Vault-Inline-Auth"
-	headerIndex      = "X-Vault-Index"
-	headerLSN        = "Vault-Lsn"
+	headerNamespace   = "X-Vault-Namespace"
+	headerWrapTTL     = "X-Vault-Wrap-Ttl"
+	headerInlineAuth  = "X-Vault-Inline-Auth"
+	headerIndex       = "X-Vault-Index"
+	headerLSN         = "Vault-Lsn"
+	headerConsistency = "Vault-Read-Consistency" // of our own API
 )

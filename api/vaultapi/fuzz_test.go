@@ -9,12 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 func FuzzBody(f *testing.F) {
 	for _, s := range []string{`{"data":{"a":1},"options":{"cas":"3"}}`, `{"versions":["1",2]}`, `{"versions":3}`, `null`, ``, `{"custom_metadata":{"a":null,"b":"c"}}`,
-		`{"max_versions":"12","delete_version_after":"24h0m0s","cas_required":1}`, `{"increment":7200}`, `{"policies":["a"],"ttl":"1d"}`, `{"ttl":1e300}`, `{"a":"\ud800"}`, `{"token":null}`} {
+		`{"max_versions":"12","delete_version_after":"24h0m0s","cas_required":1}`, `{"increment":7200}`, `{"policies":["a"],"ttl":"1d"}`, `{"ttl":1e300}`, `{"a":"\ud800"}`, `{"token":null}`, `{"role_id":"r","secret_id":"s"}`,
+		`{"role":"r","jwt":"j","x":[{}]}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -46,6 +48,7 @@ func FuzzBody(f *testing.F) {
 		check(err)
 		_, err = roleOf(fs)
 		check(err)
+		check(decodeLogin(fs, &vault.LoginRequest{}))
 		_ = fs.warnings()
 		if !bytes.Equal(before, raw) {
 			t.Fatal("decoding changed the body")

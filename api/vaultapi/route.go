@@ -137,6 +137,16 @@ func exactEndpoints() map[string]*endpoint {
 	return out
 }
 
+// authEndpoints are the paths below the mount of a login method, without their final slash. A name in them is *.
+func authEndpoints(onlyLogins bool) map[string]*endpoint {
+	const mount = "/v1/auth/{mount}/"
+	return map[string]*endpoint{
+		"login": {template: mount + "login", ops: map[op]operation{
+			opUpdate: {action: vault.ActionLogin, run: (*API).login},
+		}},
+	}
+}
+
 func tokenEndpoints(update func(string, vault.Action, func(*API, *request) error), add func(string, string, op, operation)) {
 	const token = "auth/token/"
 	add(token+"lookup-self", token+"lookup-self", opRead, operation{action: vault.ActionTokenList, run: (*API).lookupSelf})
@@ -154,34 +164,61 @@ func tokenEndpoints(update func(string, vault.Action, func(*API, *request) error
 	add(token+"accessors", token+"accessors", opList, operation{action: vault.ActionTokenList, run: (*API).accessors})
 }
 
-// find returns the endpoint of a path, nil if there is none, and what follows its fixed part.
-func (a *API) find(path string) (e *endpoint, rest string) {
+// find returns the endpoint of a path, nil if there is none, the mount of a login method in it, and the name in it or
+// what follows its fixed part.
+func (a *API) find(path string) (e *endpoint, mount, rest string) {
+	if e, mount, rest = a.findAuth(path); e != nil || a.logins {
+		return e, mount, rest
+	}
 	below, ok := strings.CutPrefix(path, root)
 	if !ok {
-		return nil, ""
+		return nil, "", ""
 	}
 	if inMount, ok := strings.CutPrefix(below, a.mount+"/"); ok {
 		first, rest, _ := strings.Cut(inMount, "/")
 		if e := a.kv[first]; e != nil && (strings.HasSuffix(e.template, "}") || rest == "") {
-			return e, rest
+			return e, "", rest
 		}
-		return nil, ""
+		return nil, "", ""
 	}
 	below = strings.TrimSuffix(below, "/")
 	if e := a.exact[below]; e != nil {
-		return e, ""
+		return e, "", ""
 	}
-	for _, prefix := range []string{"sys/mounts/", "sys/internal/ui/mounts/"} {
+	for _, prefix := range prefixes {
 		if rest, ok := strings.CutPrefix(below, prefix); ok {
-			return a.exact[prefix+"*"], rest
+			return a.exact[prefix+"*"], "", rest
 		}
 	}
-	return nil, ""
+	return nil, "", ""
+}
+
+// prefixes are the fixed parts of the paths that are neither below a mount nor exact.
+var prefixes = []string{"sys/mounts/", "sys/internal/ui/mounts/"}
+
+// findAuth is find for what is below the mount of a login method.
+func (a *API) findAuth(path string) (e *endpoint, mount, name string) {
+	below, ok := strings.CutPrefix(path, root+"auth/")
+	if !ok {
+		return nil, "", ""
+	}
+	mount, below, _ = strings.Cut(strings.TrimSuffix(below, "/"), "/")
+	if mount == "" || mount == "token" {
+		return nil, "", ""
+	}
+	parts := strings.SplitN(below, "/", 3)
+	if len(parts) > 1 {
+		name, parts[1] = parts[1], "*"
+	}
+	if name == "" && len(parts) > 1 {
+		return nil, "", ""
+	}
+	return a.auth[strings.Join(parts, "/")], mount, name
 }
 
 // Routes returns every route as method and template, in order: PUT stands for POST too, and LIST for GET with list=true.
 func (a *API) Routes() (all []string) {
-	for _, endpoints := range []map[string]*endpoint{a.exact, a.kv} {
+	for _, endpoints := range []map[string]*endpoint{a.exact, a.kv, a.auth} {
 		for _, e := range endpoints {
 			for o := range e.ops {
 				all = append(all, methodOf[o]+" "+e.template)

@@ -160,12 +160,9 @@ func (s *Service) listen(ctx context.Context) error {
 	return nil
 }
 
-// protocol is what clients of Vault are served with; nil = nothing.
+// protocol is what clients of Vault are served with, and what every client logs in by.
 func (s *Service) protocol() exchange.Protocol {
-	if s.cfg.KVMount == "" {
-		return nil
-	}
-	return vaultapi.New(vaultapi.Config{Vault: s.door, Mount: s.cfg.KVMount, Database: s.cfg.Postgres.Database, MaxValueLen: s.cfg.MaxValueLen})
+	return vaultapi.New(vaultapi.Config{OnlyLogins: s.cfg.KVMount == "", Vault: s.door, Mount: s.cfg.KVMount, Database: s.cfg.Postgres.Database, MaxValueLen: s.cfg.MaxValueLen})
 }
 
 func (s *Service) startAgent() (err error) {

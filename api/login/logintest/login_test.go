@@ -171,7 +171,7 @@ func TestAppRoleLogin(t *testing.T) {
 		})
 	}
 	t.Run("ErrMalformed", func(t *testing.T) {
-		if status, answer, _ := login(t, r.s.URL, "approle", `{"role_id":`); status != 400 || answer != `{"errors":["failed to decode JSON input"]}` {
+		if status, answer, _ := login(t, r.s.URL, "approle", `{"role_id":`); status != 400 || !strings.HasPrefix(answer, `{"errors":["failed to decode JSON input`) {
 			t.Errorf("%d %s", status, answer)
 		}
 	})

@@ -3,6 +3,8 @@ package clienttest
 import (
 	"testing"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -45,4 +47,37 @@ func TestStandby(t *testing.T) {
 	if rendered, _ := consulTemplate(t, &s, client.Token(), `{{ with secret "secret/data/app/a" }}{{ .Data.data.i }}{{ end }}`); rendered != "4" {
 		t.Errorf("rendered %q", rendered)
 	}
+}
+
+// TestInconsistent: a client that asks for it learns that this node has not replayed what it has seen. Others are served.
+func TestInconsistent(t *testing.T) {
+	c := vaulttest.NewCluster(t, vaulttest.Options{})
+	db := vaulttest.NewDBIn(t, c)
+	standby := c.NewStandby(t)
+	onPrimary := newSiteOn(t, db)
+	s := *onPrimary
+	s.Server = vaulttest.NewServer(t, db.On(standby))
+	s.MustCreate(t, "app/a", "v")
+	standby.MustCatchUp(t)
+	paused := db.On(standby)
+	paused.MustExec(t, "SELECT pg_wal_replay_pause()")
+	standby.MustBecome(t, "SELECT pg_get_wal_replay_pause_state() = 'paused'")
+	client := newVaultClient(t, onPrimary)
+	var state string
+	_, err := client.WithResponseCallbacks(api.RecordState(&state)).KVv2("secret").Put(t.Context(), "app/b", map[string]any{"k": "w"})
+	ok(t, err)
+	here := newVaultClient(t, &s)
+	here.AddHeader("X-Vault-Inconsistent", "fail")
+	if _, err := here.WithRequestCallbacks(api.RequireState(state)).KVv2("secret").Get(t.Context(), "app/a"); !mentions(err, 412, "required index state not present") {
+		t.Errorf("a node that is behind: %v", err)
+	}
+	got, err := newVaultClient(t, &s).WithRequestCallbacks(api.RequireState(state)).KVv2("secret").Get(t.Context(), "app/b")
+	ok(t, err)
+	if got.Data["k"] != "w" {
+		t.Errorf("%v", got.Data)
+	}
+	paused.MustExec(t, "SELECT pg_wal_replay_resume()")
+	standby.MustCatchUp(t)
+	_, err = here.WithRequestCallbacks(api.RequireState(state)).KVv2("secret").Get(t.Context(), "app/b")
+	ok(t, err)
 }
