@@ -113,8 +113,8 @@ func importProblem(f source, imp string) string {
 		return "it knows nothing of secrets"
 	case underAny(imp, "github.com/coreos/go-oidc", "github.com/go-jose") && !f.in("api/login"):
 		return "OpenID only in api/login"
-	case underAny(imp, "filippo.io/age") && !f.in("api/kms"):
-		return "age only in api/kms"
+	case underAny(imp, "filippo.io/age") && !f.in("api/kms", "api/migrate"):
+		return "age only in api/kms and api/migrate"
 	case underAny(imp, "github.com/aws") && !f.in("api/kms"):
 		return "aws only in api/kms"
 	case underAny(imp, "github.com/prometheus") && !f.in("api/metric"):

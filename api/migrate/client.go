@@ -115,6 +115,8 @@ func (e *statusError) Error() string {
 	switch {
 	case e.status/100 == 3:
 		return fmt.Sprintf("the server answers %d: it redirects to another address; give that one", e.status)
+	case e.status == http.StatusUnauthorized:
+		return "the server answers 401: the token is not valid"
 	case e.status == http.StatusForbidden:
 		return "the server answers 403: the token may not do this"
 	}
@@ -147,8 +149,13 @@ func statusOf(err error) int {
 	return 0
 }
 
-// do sends a request below the mount and returns the answer, which the caller wipes. A server that wants to be asked later is.
+// do sends a request below the mount.
 func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	return c.doAt(ctx, method, "/v1/"+c.mount+path, body)
+}
+
+// doAt sends a request and returns the answer, which the caller wipes. It tries again later if the server wants that.
+func (c *Client) doAt(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	for try := 1; ; try++ {
 		status, header, answer, err := c.once(ctx, method, path, body)
 		if err != nil {
@@ -178,7 +185,7 @@ func pause(header http.Header, try int) time.Duration {
 }
 
 func (c *Client) once(ctx context.Context, method, path string, body []byte) (int, http.Header, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.base+"/v1/"+c.mount+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, nil, errors.New("the request cannot be made")
 	}

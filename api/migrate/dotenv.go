@@ -10,7 +10,7 @@ import (
 )
 
 // Dotenv turns a file of lines KEY=value into one JSON object, which the caller wipes. A value may stand in single quotes,
-// where everything is as it is, or in double quotes, where \n, \r, \t, \", \\ and \$ are escapes; in quotes it may have
+// where everything is as it is, or in double quotes, where \n, \r, \t, \", \\, \$ and \` are escapes; in quotes it may have
 // several lines. Nothing is expanded. Errors have the number of the line, and nothing of its text.
 func Dotenv(text []byte) ([]byte, error) {
 	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
@@ -147,7 +147,7 @@ func (d *dotenv) bare() []byte {
 	return bytes.TrimRight(d.text[start:d.at], " \t\r")
 }
 
-var escapes = map[byte]byte{'n': '\n', 'r': '\r', 't': '\t', '"': '"', '\\': '\\', '$': '$'}
+var escapes = map[byte]byte{'n': '\n', 'r': '\r', 't': '\t', '"': '"', '\\': '\\', '$': '$', '`': '`'}
 
 func (d *dotenv) quoted() ([]byte, error) {
 	d.scratch = d.scratch[:0]
@@ -164,7 +164,7 @@ func (d *dotenv) quoted() ([]byte, error) {
 			d.at++
 			known, ok := escapes[d.peek()]
 			if !ok {
-				return nil, d.errorf(`a backslash is followed by none of n, r, t, ", \ and $`)
+				return nil, d.errorf("a backslash is followed by none of n, r, t, \", \\, $ and `")
 			}
 			b = known
 		}

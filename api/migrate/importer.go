@@ -1,6 +1,6 @@
-// Package migrate brings secrets from elsewhere into this vault, through the API as any client does it: grants, audit and
-// quotas apply. A run that was interrupted goes on when it is started again, because what is there already is compared and
-// left alone.
+// Package migrate moves secrets into this vault and out of it, through the API as any client does it: grants, audit and
+// quotas apply. An import that was interrupted continues when it is started again, because what is there already is
+// compared and left alone.
 package migrate
 
 import (
@@ -18,59 +18,45 @@ const (
 	maxVersions     = 101 // that we keep at most
 )
 
-// Importer moves the secrets of Source to Target, below the folder Below if that is not empty. It writes a line for each
-// secret to Progress. No line has a value.
+// Importer moves the secrets of Source to Target, with Below before each name. It writes a line for each secret to Progress.
+// No line has a value.
 type Importer struct {
 	Source    Source
 	Target    *Client
+	Foreign   bool // the target is another product's: nothing but the protocol of the KV engine is spoken, and its errors are not shown
 	Below     string
 	Overwrite bool // what differs gets the source's versions as newer ones
 	Progress  io.Writer
 
-	report Report
+	log
 }
-
-// Report says what a run has done. It is right, too, when the run ended with an error.
-type Report struct {
-	Written, Versions, Same int
-	Differ, Refused, Losses []Note
-}
-
-// Note is about one secret.
-type Note struct{ Name, Text string }
-
-// Complete reports whether the target has all that the source has.
-func (r *Report) Complete() bool { return len(r.Differ)+len(r.Refused) == 0 }
 
 // Run moves everything. It goes on after a secret that does not fit, and ends when a server does not work.
 func (im *Importer) Run(ctx context.Context) (Report, error) {
-	im.report = Report{}
-	if err := im.Target.check(ctx); err != nil {
-		return im.report, fmt.Errorf("the API to import into: %w", err)
+	im.log = log{out: im.Progress, done: "imported"}
+	if im.Foreign {
+		im.done = "exported"
+	}
+	if err := im.Target.check(ctx); err != nil && !(im.Foreign && statusOf(err) == http.StatusForbidden) {
+		return im.report, fmt.Errorf("%s: %w", im.where(), err)
 	}
 	err := im.Source.Names(ctx, func(name string) error { return im.one(ctx, name) }, im.refuse)
 	return im.report, err
 }
 
-func (im *Importer) say(name, format string, args ...any) {
-	_, _ = fmt.Fprintf(im.Progress, "%s: %s\n", shown(name), fmt.Sprintf(format, args...))
-}
-
-// shown is a name in an output: a plain one as it is.
-func shown(name string) string {
-	if _, err := core.ParseName(name); err == nil {
-		return name
+func (im *Importer) where() string {
+	if im.Foreign {
+		return "the server to export to"
 	}
-	return core.Quote(name)
+	return "the API to import into"
 }
 
-func (im *Importer) refuse(name, why string) {
-	im.say(name, "not imported: %s", why)
-	im.report.Refused = append(im.report.Refused, Note{shown(name), why})
-}
-
-func (im *Importer) lose(name, what string) {
-	im.report.Losses = append(im.report.Losses, Note{shown(name), what})
+// reason is what a server says of a request that it refuses.
+func (im *Importer) reason(e *statusError) string {
+	if im.Foreign {
+		return e.Error()
+	}
+	return e.says()
 }
 
 // one moves one secret.
@@ -94,11 +80,11 @@ func (im *Importer) one(ctx context.Context, name string) error {
 	}
 	err = im.put(ctx, target, s)
 	if e, ok := errors.AsType[*statusError](err); ok && refusal(e.status) {
-		im.refuse(target, e.says())
+		im.refuse(target, im.reason(e))
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("the API: %s: %w", shown(target), err)
+		return fmt.Errorf("%s: %s: %w", im.where(), shown(target), err)
 	}
 	return nil
 }
@@ -135,7 +121,7 @@ func (im *Importer) put(ctx context.Context, name string, s *Secret) error {
 		return nil
 	case !t.exists || im.Overwrite:
 		s.settings.MaxVersions = max(s.settings.MaxVersions, t.keeps, len(t.values)+len(wanted)-done, defaultVersions)
-		if err := im.prepare(ctx, name, s.settings); err != nil {
+		if err := im.prepare(ctx, name, s, t.exists); err != nil {
 			return err
 		}
 	}
@@ -192,17 +178,24 @@ func (im *Importer) look(ctx context.Context, name string) (t present, err error
 
 // prepare gives a secret its settings before its first version, so that all versions are kept. What the vault does not take
 // is left out and reported: without it the secret is worth more than not at all.
-func (im *Importer) prepare(ctx context.Context, name string, s settings) error {
-	s.MaxVersions = min(s.MaxVersions, maxVersions)
-	err := im.Target.configure(ctx, name, s)
+func (im *Importer) prepare(ctx context.Context, name string, s *Secret, exists bool) error {
+	s.settings.MaxVersions = min(s.settings.MaxVersions, maxVersions)
+	bare := settings{MaxVersions: s.settings.MaxVersions, CASRequired: s.settings.CASRequired}
+	try := func(description string, all settings) error {
+		if exists || im.Foreign || s.contentType == "" {
+			return im.Target.configure(ctx, name, all)
+		}
+		return im.Target.reserve(ctx, name, s.contentType, description, all)
+	}
+	err := try(s.description, s.settings)
 	e, ok := errors.AsType[*statusError](err)
 	if !ok || e.status != http.StatusBadRequest && e.status != http.StatusRequestEntityTooLarge {
 		return err
 	}
-	if err := im.Target.configure(ctx, name, settings{MaxVersions: s.MaxVersions, CASRequired: s.CASRequired}); err != nil {
+	if err := try("", bare); err != nil {
 		return err
 	}
-	im.refuse(name, "its custom metadata and delete_version_after: "+e.says())
+	im.refuse(name, "its description, custom metadata and delete_version_after: "+im.reason(e))
 	return nil
 }
 
@@ -221,6 +214,6 @@ func (im *Importer) write(ctx context.Context, name string, values [][]byte, cur
 	if len(values) == 0 {
 		im.report.Written++
 	}
-	im.say(name, "imported, versions: %d", len(values))
+	im.say(name, "%s, versions: %d", im.done, len(values))
 	return nil
 }

@@ -23,6 +23,7 @@ type metadata struct {
 	DeleteVersionAfter string                     `json:"delete_version_after"`
 	MaxVersions        int                        `json:"max_versions"`
 	Versions           map[string]struct {
+		CreatedTime  string `json:"created_time"`
 		DeletionTime string `json:"deletion_time"`
 		Destroyed    bool   `json:"destroyed"`
 	} `json:"versions"`

@@ -2,8 +2,10 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -19,19 +21,31 @@ type Source interface {
 
 // Secret is one secret of a source. Whoever has it wipes its values.
 type Secret struct {
-	settings settings
-	values   [][]byte // JSON objects, oldest first; the last is the current one
-	missing  []string // what of it is not there any more
-	refused  string   // why it is not imported; "" = it is
+	settings    settings
+	contentType string // what this project stores it as; "" = what a KV engine stores
+	description string
+	values      [][]byte // JSON objects, oldest first; the last is the current one
+	marks       []mark   // of the values, if the source has them
+	missing     []string // what of it is no longer there
+	refused     string   // why it is not moved; "" = it is
+}
+
+// mark is what a source says of a version.
+type mark struct {
+	number  uint64
+	created string
 }
 
 // Wipe wipes the values.
 func (s *Secret) Wipe() { wipeAll(s.values) }
 
-// KV is a KV engine as a source. Prefix is a folder, or empty.
+// KV is a KV engine as a source. Prefix is a part of the names before a slash, or empty.
 type KV struct {
 	Client *Client
 	Prefix string
+
+	read    func(ctx context.Context, name string, version uint64) ([]byte, error) // nil = that of Client
+	current bool                                                                   // no older version is read
 }
 
 // Names implements Source.
@@ -109,8 +123,19 @@ func (k *KV) fetchVersions(ctx context.Context, name string, m *metadata, s *Sec
 	if err != nil {
 		return err
 	}
+	if k.current && m.CurrentVersion > 0 {
+		numbers = []uint64{m.CurrentVersion}
+	}
+	read := k.read
+	if read == nil {
+		read = k.Client.read
+	}
 	for _, n := range numbers {
-		value, err := k.Client.read(ctx, name, n)
+		value, err := read(ctx, name, n)
+		if u, ok := errors.AsType[*unfit](err); ok {
+			s.refused = u.why
+			return nil
+		}
 		switch {
 		case statusOf(err) == http.StatusForbidden:
 			s.refused = "the source does not let the token read it"
@@ -119,6 +144,7 @@ func (k *KV) fetchVersions(ctx context.Context, name string, m *metadata, s *Sec
 			return err
 		case value != nil:
 			s.values = append(s.values, value)
+			s.marks = append(s.marks, mark{n, m.Versions[strconv.FormatUint(n, 10)].CreatedTime})
 			continue
 		}
 		s.missing = append(s.missing, fmt.Sprintf("version %d is deleted or destroyed", n))

@@ -99,6 +99,7 @@ func newCommand(p program) *cobra.Command {
 		newRewrapCommand(p),
 		newRecoverCommand(p),
 		newImportCommand(p),
+		newExportCommand(p),
 		newProbeCommand(p),
 		newSettingsCommand(p),
 		&cobra.Command{

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -18,12 +19,13 @@ import (
 
 // importFlags are what "import" is told.
 type importFlags struct {
-	from, name, file           string
-	address, tokenFile, caFile string
-	mount, below               string
-	overwrite                  bool
-	sourceTokenFile            string
-	sourceMount, prefix        string
+	apiFlags
+	from, name, file string
+	below            string
+	overwrite        bool
+	sourceTokenFile  string
+	sourceMount      string
+	prefix, identity string
 }
 
 func newImportCommand(p program) *cobra.Command {
@@ -31,8 +33,9 @@ func newImportCommand(p program) *cobra.Command {
 	c := &cobra.Command{
 		Use: "import --from KIND [FILE]", Short: "Bring secrets from Vault, OpenBao or a file into this vault", Args: cobra.MaximumNArgs(1),
 		Long: "Bring secrets into this vault, through the API of --address. KIND is vault or openbao (a KV engine of version 2, with all\n" +
-			"versions that can be read and the custom metadata), json (an object of names and objects) or dotenv (one secret of KEY=value\n" +
-			"lines). The source of vault and openbao is what VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT and VAULT_NAMESPACE say.\n" +
+			"versions that can be read and the custom metadata), json (what \"export\" writes, or an object of names and objects) or dotenv\n" +
+			"(one secret of KEY=value lines). A file that is sealed with age needs --identity. The source of vault and openbao is what\n" +
+			"VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT and VAULT_NAMESPACE say.\n" +
 			"What is there already is left alone, so a run that was interrupted can be started again. Each secret has a line on standard\n" +
 			"error, and the report goes to standard output. Exit code 0: everything is there. 1: something is not, and the report says what.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -44,16 +47,14 @@ func newImportCommand(p program) *cobra.Command {
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.from, "from", "", "vault, openbao, json or dotenv")
-	flags.StringVar(&f.address, "address", "", "address of the API to import into, as in https://vault.example.org:8200")
-	flags.StringVar(&f.tokenFile, "token-file", "", "file of mode 0600 with a token of that API")
-	flags.StringVar(&f.caFile, "ca-file", "", "certificate authorities of that API; none = those of the system")
-	flags.StringVar(&f.mount, "mount", "secret", "VAULT_KV_MOUNT of that API")
-	flags.StringVar(&f.below, "below", "", "folder that the names are put below")
+	f.register(flags, "import into")
+	flags.StringVar(&f.below, "below", "", "what the names get before them, and a slash")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "write newer versions, and settings, where a secret differs")
 	flags.StringVar(&f.name, "name", "", "name of the secret that a dotenv file becomes")
 	flags.StringVar(&f.sourceTokenFile, "source-token-file", "", "file of mode 0600 with the source's token, in place of VAULT_TOKEN")
 	flags.StringVar(&f.sourceMount, "source-mount", "secret", "mount of the source's KV engine")
-	flags.StringVar(&f.prefix, "prefix", "", "folder of the source to import; none = everything")
+	flags.StringVar(&f.identity, "identity", "", "identity file of age, as age-keygen writes it, for a FILE that is sealed")
+	flags.StringVar(&f.prefix, "prefix", "", "names of the source to import: those that begin with it and a slash; none = all")
 	return c
 }
 
@@ -67,6 +68,8 @@ func (f *importFlags) check(args []string) error {
 		return errors.New("json and dotenv need a FILE, and vault and openbao take none")
 	case (f.from == "dotenv") != (f.name != ""):
 		return errors.New("--name is needed for dotenv, and is for nothing else")
+	case f.identity != "" && !isFile:
+		return errors.New("--identity is for a FILE")
 	case f.address == "" || f.tokenFile == "":
 		return errors.New("import needs --address and --token-file")
 	}
@@ -80,7 +83,7 @@ func (f *importFlags) check(args []string) error {
 }
 
 func (p program) importFrom(ctx context.Context, f importFlags) error {
-	target, err := f.target()
+	target, err := f.open("import into")
 	if err != nil {
 		return failed(err)
 	}
@@ -104,22 +107,6 @@ func (p program) importFrom(ctx context.Context, f importFlags) error {
 	return nil
 }
 
-func (f *importFlags) target() (*migrate.Client, error) {
-	token, err := readToken(f.tokenFile)
-	if err != nil {
-		return nil, err
-	}
-	roots, err := readRoots(f.caFile)
-	if err != nil {
-		return nil, err
-	}
-	c, err := migrate.NewClient(migrate.ClientConfig{Address: f.address, Mount: f.mount, Token: token, Roots: roots})
-	if err != nil {
-		return nil, fmt.Errorf("the API to import into: %w", err)
-	}
-	return c, nil
-}
-
 // source opens what --from says; done closes it and wipes its values.
 func (p program) source(f importFlags) (s migrate.Source, done func(), err error) {
 	if f.file == "" {
@@ -129,19 +116,54 @@ func (p program) source(f importFlags) (s migrate.Source, done func(), err error
 		}
 		return &migrate.KV{Client: client, Prefix: f.prefix}, client.Close, nil
 	}
-	text, err := readSource(f.file)
+	return f.fileSource()
+}
+
+// fileSource opens a file of values, which may be sealed.
+func (f *importFlags) fileSource() (s migrate.Source, done func(), err error) {
+	file, err := os.Open(f.file)
 	if err != nil {
 		return nil, nil, err
 	}
-	if f.from == "json" {
-		file, err := migrate.JSON(text)
+	defer func() {
 		if err != nil {
-			envelope.Wipe(text)
+			_ = file.Close()
+		}
+	}()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	var identity []byte
+	if f.identity != "" {
+		identity, err = readPrivate(f.identity)
+		defer func() { envelope.Wipe(identity) }()
+		if err != nil {
 			return nil, nil, err
 		}
-		return file, func() { envelope.Wipe(text) }, nil
 	}
-	defer envelope.Wipe(text)
+	in, err := migrate.Opened(file, identity)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", f.file, err)
+	}
+	var wipe func()
+	if f.from == "json" {
+		s, wipe, err = migrate.ReadJSON(in, info.Size())
+	} else {
+		s, wipe, err = f.dotenv(in, info.Size())
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", f.file, err)
+	}
+	return s, func() { wipe(); _ = file.Close() }, nil
+}
+
+func (f *importFlags) dotenv(in io.Reader, size int64) (migrate.Source, func(), error) {
+	text, err := migrate.ReadFile(in, size)
+	defer func() { envelope.Wipe(text) }()
+	if err != nil {
+		return nil, nil, err
+	}
 	object, err := migrate.Dotenv(text)
 	if err != nil {
 		return nil, nil, err
@@ -151,22 +173,27 @@ func (p program) source(f importFlags) (s migrate.Source, done func(), err error
 
 // sourceClient finds the source as its own clients do.
 func (p program) sourceClient(f importFlags) (*migrate.Client, error) {
+	return p.foreign(f.sourceMount, f.sourceTokenFile, "--source-token-file")
+}
+
+// foreign finds another product's server as its own clients do.
+func (p program) foreign(mount, tokenFile, flag string) (*migrate.Client, error) {
 	token, err := p.variable("VAULT_TOKEN"), error(nil)
-	if f.sourceTokenFile != "" {
-		token, err = readToken(f.sourceTokenFile)
+	if tokenFile != "" {
+		token, err = readToken(tokenFile)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if token == "" {
-		return nil, errors.New("it needs VAULT_TOKEN or --source-token-file")
+		return nil, fmt.Errorf("it needs VAULT_TOKEN or %s", flag)
 	}
 	roots, err := readRoots(p.variable("VAULT_CACERT"))
 	if err != nil {
 		return nil, err
 	}
 	return migrate.NewClient(migrate.ClientConfig{
-		Address: p.variable("VAULT_ADDR"), Mount: f.sourceMount, Token: token, Namespace: p.variable("VAULT_NAMESPACE"), Roots: roots,
+		Address: p.variable("VAULT_ADDR"), Mount: mount, Token: token, Namespace: p.variable("VAULT_NAMESPACE"), Roots: roots,
 	})
 }
 
@@ -187,16 +214,29 @@ func readRoots(name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-// readSource reads a file of values, which the caller wipes.
-func readSource(name string) ([]byte, error) {
-	f, err := os.Open(name)
+// readToken reads a token from a private file.
+func readToken(name string) (string, error) {
+	text, err := readPrivate(name)
+	defer func() { envelope.Wipe(text) }()
+	return string(bytes.TrimSpace(text)), err
+}
+
+// readPrivate reads a small file that only its owner may use. The caller wipes the text.
+func readPrivate(name string) ([]byte, error) {
+	const longest = 16 << 10
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold up the start
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case !info.Mode().IsRegular() || info.Size() > longest:
+		return nil, fmt.Errorf("%s: a token or a key is in a regular file of at most %d bytes", name, longest)
+	case info.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("%s: others may use it: its mode is %04o, want 0600 or stricter", name, info.Mode().Perm())
 	}
 	text, err := migrate.ReadFile(f, info.Size())
 	if err != nil {
@@ -205,43 +245,23 @@ func readSource(name string) ([]byte, error) {
 	return text, nil
 }
 
-// readToken reads a token from a file that nobody else may read.
-func readToken(name string) (string, error) {
-	const longest = 4096
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold up the start
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return "", err
-	case !info.Mode().IsRegular() || info.Size() > longest:
-		return "", fmt.Errorf("%s: a token is in a regular file of at most %d bytes", name, longest)
-	case info.Mode().Perm()&0o077 != 0:
-		return "", fmt.Errorf("%s: others may use it: its mode is %04o, want 0600 or stricter", name, info.Mode().Perm())
-	}
-	text, err := migrate.ReadFile(f, info.Size())
-	defer func() { envelope.Wipe(text) }()
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", name, err)
-	}
-	return string(bytes.TrimSpace(text)), nil
+func (p program) printReport(r *migrate.Report) error {
+	return writeReport(p.out, "imported", r)
 }
 
-func (p program) printReport(r *migrate.Report) error {
+// writeReport writes the report of a run that has imported or exported.
+func writeReport(to io.Writer, done string, r *migrate.Report) error {
 	var out strings.Builder
-	fmt.Fprintf(&out, "imported: %d (versions: %d)\nthere already: %d\ndifferent: %d\nnot imported: %d\n",
-		r.Written, r.Versions, r.Same, len(r.Differ), len(r.Refused))
+	fmt.Fprintf(&out, "%s: %d (versions: %d)\nthere already: %d\ndifferent: %d\nnot %s: %d\n",
+		done, r.Written, r.Versions, r.Same, len(r.Differ), done, len(r.Refused))
 	for _, part := range []struct {
 		what  string
 		notes []migrate.Note
-	}{{"different", r.Differ}, {"not imported", r.Refused}, {"not there any more", r.Losses}} {
+	}{{"different", r.Differ}, {"not " + done, r.Refused}, {"lost", r.Losses}} {
 		for _, n := range part.notes {
 			fmt.Fprintf(&out, "%s: %s: %s\n", part.what, n.Name, n.Text)
 		}
 	}
-	_, err := fmt.Fprint(p.out, out.String())
+	_, err := fmt.Fprint(to, out.String())
 	return err
 }

@@ -20,12 +20,14 @@ const marker = "CANARY-VALUE"
 // pair is two vaults of ours: to an import the first is any KV engine of version 2.
 type pair struct {
 	source, target *vaulttest.Server
+	db             *vaulttest.DB // of the source
 	env, flags     []string
 }
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	p := &pair{source: vaulttest.NewServer(t, vaulttest.NewDB(t)), target: vaulttest.NewServer(t, vaulttest.NewDB(t))}
+	db := vaulttest.NewDB(t)
+	p := &pair{source: vaulttest.NewServer(t, db), target: vaulttest.NewServer(t, vaulttest.NewDB(t)), db: db}
 	p.env = []string{"VAULT_ADDR=" + p.source.URL, "VAULT_TOKEN=" + p.source.AdminToken}
 	p.flags = p.to(t, p.target.URL)
 	return p
@@ -105,7 +107,7 @@ func TestImportFromVault(t *testing.T) {
 	stdout, stderr := p.run(t, 1, "--from", "vault", "--prefix", "app")
 	has(t, stdout, "imported: 5 (versions: 16)\n", "different: 0\n", "not imported: 1\n",
 		"not imported: app/deleted: its current version is deleted or destroyed\n",
-		"not there any more: app/holes: version 1 is deleted or destroyed\n", "not there any more: app/holes: version 3 is")
+		"lost: app/holes: version 1 is deleted or destroyed\n", "lost: app/holes: version 3 is")
 	has(t, stderr, "app/db: imported, versions: 12\n")
 	for n := 1; n <= 12; n++ {
 		has(t, must(t, p.target, "GET", fmt.Sprintf("data/app/db?version=%d", n), ""), fmt.Sprintf(`%s-%d"`, marker, n-1))
@@ -177,9 +179,9 @@ func TestImportFromFiles(t *testing.T) {
 	p.run(t, 0, "--from", "dotenv", "--name", "env", "--below", "app", env)
 	has(t, must(t, p.target, "GET", "data/app/env", ""), `{"USER":"me","PASSWORD":"`+marker+`"}`)
 	_, stderr := p.run(t, 1, "--from", "dotenv", "--name", "x", private(t, "A=1\n"+marker))
-	has(t, stderr, "error: line 2: ")
+	has(t, stderr, "file: line 2: ")
 	_, stderr = p.run(t, 1, "--from", "json", private(t, `{"a":{"k":"`+marker+`"`))
-	has(t, stderr, "error: the file is no JSON object of secrets")
+	has(t, stderr, "file: the file is no JSON object of secrets")
 	tags := make([]string, 65)
 	for i := range tags {
 		tags[i] = fmt.Sprintf(`"t%d":"v"`, i)
@@ -212,7 +214,7 @@ func (p *pair) tooManyTags(t *testing.T, tags string) {
 	t.Cleanup(vault.Close)
 	p.env = []string{"VAULT_ADDR=" + vault.URL, "VAULT_TOKEN=s.x"}
 	stdout, _ := p.run(t, 1, "--from", "vault")
-	has(t, stdout, "imported: 1 (versions: 1)\n", "not imported: tagged: its custom metadata and delete_version_after: the API answers 4")
+	has(t, stdout, "imported: 1 (versions: 1)\n", "not imported: tagged: its description, custom metadata and delete_version_after: the API answers 4")
 	has(t, must(t, p.target, "GET", "data/tagged", ""), `{"k":"v"}`)
 }
 

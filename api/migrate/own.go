@@ -1,0 +1,173 @@
+package migrate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/jsonscan"
+	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
+)
+
+// Own is a vault of this project as a source: it also has content types and descriptions. Prefix is as that of a list of
+// secrets. With Current there is no older version.
+type Own struct {
+	Client  *Client
+	Prefix  string
+	Current bool
+
+	now secretBody // of the name that Names has called for
+}
+
+// secretBody is what the API shows of a secret, as far as it is needed here.
+type secretBody struct {
+	Name             string          `json:"name"`
+	ContentType      string          `json:"content_type"`
+	Description      string          `json:"description"`
+	RotationInterval int64           `json:"rotation_interval_secs"`
+	RotationSchedule string          `json:"rotation_schedule"`
+	Error            json.RawMessage `json:"error"`
+}
+
+// Names implements Source.
+func (o *Own) Names(ctx context.Context, f func(string) error, skip func(name, why string)) error {
+	for after := ""; ; {
+		q := url.Values{"prefix": {o.Prefix}, "limit": {strconv.Itoa(pageSize)}}
+		if after != "" {
+			q.Set("after", after)
+		}
+		answer, err := o.Client.doAt(ctx, http.MethodGet, "/v1/secrets?"+q.Encode(), nil)
+		if err != nil {
+			return fmt.Errorf("list the vault: %w", err)
+		}
+		var page struct {
+			Secrets []secretBody `json:"secrets"`
+			Next    string       `json:"next"`
+		}
+		if json.Unmarshal(answer, &page) != nil {
+			return errForm
+		}
+		for _, s := range page.Secrets {
+			if _, err := core.ParseName(s.Name); err != nil || s.ContentType == "" {
+				skip(s.Name, "the vault cannot show it")
+				continue
+			}
+			o.now = s
+			if err := f(s.Name); err != nil {
+				return err
+			}
+		}
+		if page.Next == "" || page.Next == after {
+			return nil
+		}
+		after = page.Next
+	}
+}
+
+// One returns a source with one secret of the vault.
+func (o *Own) One(ctx context.Context, name string) (Source, error) {
+	answer, err := o.Client.doAt(ctx, http.MethodGet, "/v1/metadata/"+name, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", shown(name), err)
+	}
+	if json.Unmarshal(answer, &o.now) != nil || o.now.Name != name {
+		return nil, errForm
+	}
+	return single{o, name}, nil
+}
+
+type single struct {
+	Source
+	name string
+}
+
+// Names implements Source.
+func (s single) Names(_ context.Context, f func(string) error, _ func(name, why string)) error {
+	return f(s.name)
+}
+
+// Fetch implements Source. The name is the one that Names has called for.
+func (o *Own) Fetch(ctx context.Context, name string) (*Secret, error) {
+	kv := KV{Client: o.Client, read: o.read, current: o.Current}
+	s, err := kv.Fetch(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	s.contentType, s.description = o.now.ContentType, o.now.Description
+	if o.now.RotationInterval > 0 || o.now.RotationSchedule != "" {
+		s.missing = append(s.missing, "its rotation is not exported")
+	}
+	return s, nil
+}
+
+// read returns a version as an object: bytes and text as the KV engine shows them. It is nil if the version is deleted or
+// destroyed. JSON that is no object is refused, because no KV engine can take it back as it was.
+func (o *Own) read(ctx context.Context, name string, version uint64) ([]byte, error) {
+	answer, err := o.Client.doAt(ctx, http.MethodGet, "/v1/secrets/"+name+"?version="+strconv.FormatUint(version, 10), nil)
+	defer envelope.Wipe(answer)
+	if statusOf(err) == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	fields, err := jsonscan.Object(answer, nil)
+	if err != nil {
+		return nil, errForm
+	}
+	return objectOf(fields, core.ContentType(o.now.ContentType))
+}
+
+func objectOf(fields map[string][]byte, ct core.ContentType) ([]byte, error) {
+	text, coded := fields["value"], fields["value_base64"]
+	if !ct.IsJSON() {
+		name, raw := `{"value":`, text
+		if raw == nil {
+			name, raw = `{"value_base64":`, coded
+		}
+		if len(raw) < 2 || raw[0] != '"' {
+			return nil, errForm
+		}
+		out := append(make([]byte, 0, len(name)+len(raw)+1), name...)
+		return append(append(out, raw...), '}'), nil
+	}
+	value, err := jsonscan.Unquote(text)
+	if err != nil {
+		return nil, errForm
+	}
+	if object := bytes.TrimSpace(value); len(object) > 0 && object[0] == '{' {
+		return object, nil
+	}
+	envelope.Wipe(value)
+	return nil, &unfit{"a version is JSON, but no object, which this form cannot hold"}
+}
+
+// reserve makes a secret without a version, with a content type and a description. A KV engine knows neither.
+func (c *Client) reserve(ctx context.Context, name, contentType, description string, s settings) error {
+	made := map[string]any{
+		"name": name, "kind": "manual", "content_type": contentType, "description": description, "without_value": true,
+		"keep_versions": s.MaxVersions - 1, "cas_required": s.CASRequired,
+	}
+	if s.CustomMetadata != nil {
+		made["tags"] = s.CustomMetadata
+	}
+	if s.DeleteVersionAfter != "" {
+		d, err := time.ParseDuration(s.DeleteVersionAfter)
+		if err != nil {
+			return &statusError{status: http.StatusBadRequest, texts: []string{"delete_version_after is no duration"}}
+		}
+		made["delete_version_after_secs"] = int64(d.Seconds())
+	}
+	body, err := json.Marshal(made)
+	if err != nil {
+		return errForm
+	}
+	_, err = c.doAt(ctx, http.MethodPost, "/v1/secrets", body)
+	return err
+}
