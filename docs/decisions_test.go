@@ -14,7 +14,7 @@ import (
 )
 
 // decisionSections lists what each decision has at least, in this order.
-var decisionSections = []string{"Decision"}
+var decisionSections = []string{"Context", "Decision"}
 
 // TestDecisions compares the files of decisions with their index, and checks their form.
 func TestDecisions(t *testing.T) {
