@@ -64,7 +64,7 @@ type Cache struct {
 	entries    map[entryID]*entry
 	used       *list.List // of *entry, the most recently used first
 	flights    map[entryID]*flight
-	queue      refreshQueue
+	due        []dueEntry // the soonest to end first; some may be gone
 	refreshing int
 	count      counts
 
@@ -100,7 +100,6 @@ func NewCache(inner vault.Keeper, c CacheConfig) (*Cache, error) {
 	}
 	k := &Cache{
 		c: c, inner: &meter{inner: inner, now: c.Clock}, entries: map[entryID]*entry{}, used: list.New(), flights: map[entryID]*flight{}}
-	k.queue = newRefreshQueue(k)
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	if c.TTL <= 0 {
 		return k, nil
@@ -258,7 +257,7 @@ func (k *Cache) Close() error {
 	if k.slots != nil {
 		k.mu.Lock()
 		clear(k.entries)
-		k.queue = newRefreshQueue(k)
+		k.due = nil
 		k.used.Init()
 		err = k.slots.free()
 		k.mu.Unlock()

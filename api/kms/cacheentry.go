@@ -3,6 +3,7 @@ package kms
 import (
 	"container/list"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -22,9 +23,7 @@ type entry struct {
 	asked      time.Time // since when the inner keeper owes an answer about it; zero = it does not
 	refresh    time.Time // not before
 	refreshing bool
-	ask        request    // what to ask; only while an answer is owed
-	queue      *entryHeap // where it waits to be asked for; nil = nowhere
-	place      int        // in queue
+	ask        request // what to ask; only while an answer is owed
 }
 
 // end is when e may no longer be used. It is within two TTLs of the last answer that gave the key, because a call
@@ -60,38 +59,76 @@ func (k *Cache) renew(e *entry, begun time.Time) {
 // drop wipes and forgets e; k.mu is held.
 func (k *Cache) drop(e *entry) {
 	k.slots.drop(e.slot)
-	k.queue.remove(e)
 	k.used.Remove(e.at)
 	delete(k.entries, e.id)
 }
 
-// want puts e, which is used with key and kmsContext, among those to be asked for when it is time; k.mu is held. The
-// answer is owed from now on, room or not.
+// want notes that e is used with key and kmsContext, and starts a refresh when it is time; k.mu is held. The answer is
+// owed from now on, even if there is no slot for the call yet. Then refreshDue finds e.
 func (k *Cache) want(e *entry, key vault.WrappedKey, kmsContext map[string]string, now time.Time) {
-	if e.asked.IsZero() && !e.refreshing && !now.Before(e.refresh) {
-		e.asked, e.ask = now, copyOf(key, kmsContext)
-		k.queue.add(e)
+	if !e.asked.IsZero() || e.refreshing || now.Before(e.refresh) {
+		return
 	}
-	k.startRefreshes(now)
+	e.asked, e.ask = now, copyOf(key, kmsContext)
+	if len(k.due) == 0 && k.refreshing < maxRefreshes && !k.closed {
+		k.startRefresh(e, now)
+	}
 }
 
-// startRefreshes starts refreshes that are due, up to maxRefreshes; k.mu is held. It runs at each use and when a
-// refresh ends. It also runs from the sweeper: after an outage, a rarely used key might not be requested again before
-// it expires.
-func (k *Cache) startRefreshes(now time.Time) {
-	for k.refreshing < maxRefreshes && !k.closed {
-		e := k.queue.next(now)
-		if e == nil {
-			return
+// isDue reports whether an answer about e is owed, and can be asked for now; k.mu is held. The sweeper wipes e at its
+// end.
+func (k *Cache) isDue(e *entry, now time.Time) bool {
+	return !e.asked.IsZero() && !e.refreshing && !now.Before(e.refresh) && now.Before(k.end(e))
+}
+
+// refreshDue finds the entries to refresh and starts with them. They are refreshed in the order in which they expire, not
+// in that of their use. After an outage not all of them can be refreshed at once, and a key in frequent use must not
+// displace one that expires before. The sweeper calls refreshDue: a rarely used key might not be used again before it
+// expires.
+func (k *Cache) refreshDue() {
+	k.mu.Lock()
+	found := k.findDue(k.c.Clock())
+	k.mu.Unlock()
+	slices.SortFunc(found, func(a, b dueEntry) int { return a.end.Compare(b.end) }) // readers do not wait for it
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.due = found
+	k.startRefreshes(k.c.Clock())
+}
+
+// dueEntry is an entry to refresh, and when it ends.
+type dueEntry struct {
+	*entry
+	end time.Time
+}
+
+// findDue returns the entries to refresh; k.mu is held.
+func (k *Cache) findDue(now time.Time) (found []dueEntry) {
+	for _, e := range k.entries {
+		if k.isDue(e, now) {
+			found = append(found, dueEntry{e, k.end(e)})
 		}
-		if !now.Before(k.end(e)) {
-			continue // the sweeper wipes it
-		}
-		e.refreshing = true
-		k.refreshing++
-		ask := e.ask
-		k.tasks.Go(func() { k.refreshEntry(e, ask, now) })
 	}
+	return found
+}
+
+// startRefreshes starts refreshes of listed entries, up to maxRefreshes; k.mu is held. It runs when a refresh ends, and
+// when the list is new.
+func (k *Cache) startRefreshes(now time.Time) {
+	for len(k.due) > 0 && k.refreshing < maxRefreshes && !k.closed {
+		e := k.due[0].entry
+		k.due = k.due[1:]
+		if k.entries[e.id] == e && k.isDue(e, now) {
+			k.startRefresh(e, now)
+		}
+	}
+}
+
+func (k *Cache) startRefresh(e *entry, now time.Time) {
+	e.refreshing = true
+	k.refreshing++
+	ask := e.ask
+	k.tasks.Go(func() { k.refreshEntry(e, ask, now) })
 }
 
 // refreshEntry asks for the key of e again and does what the answer says.
@@ -122,7 +159,6 @@ func (k *Cache) refreshEntry(e *entry, r request, begun time.Time) {
 		k.retry(e)
 	case silent:
 		k.retry(e)
-		k.queue.add(e)
 	}
 }
 
@@ -145,9 +181,7 @@ func (k *Cache) sweepUntilClosed() {
 		case <-sweep.C:
 			k.sweep()
 		case <-refresh.C:
-			k.mu.Lock()
-			k.startRefreshes(k.c.Clock())
-			k.mu.Unlock()
+			k.refreshDue()
 		case <-k.ctx.Done():
 			return
 		}
