@@ -55,16 +55,11 @@ func (g *Grant) text(preposition string) string {
 // Grants returns the grants on patterns that the caller may manage or audit. Errors: Unauthenticated, Denied, Unavailable.
 func (v *Vault) Grants(ctx context.Context, c Caller) ([]GrantInfo, error) {
 	a := v.try(c, ActionAccess, "", 0)
-	var out []GrantInfo
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out []GrantInfo, err error) {
 		all, i, err := v.c.Store.ListGrants(ctx, a.by, c.Freshness)
 		out = all
-		return a.found(i, err)
+		return out, a.found(i, err)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // Grant lets a role do actions on a pattern. It needs the right manage on the pattern. Errors: Unauthenticated, Denied,
@@ -102,22 +97,17 @@ func (v *Vault) changeGrant(ctx context.Context, c Caller, action Action, g Gran
 // name, what a role may do. Errors: Unauthenticated, Denied, Invalid, NotFound (no such role), Unavailable.
 func (v *Vault) Explain(ctx context.Context, c Caller, role, name string) (Explanation, error) {
 	a := v.try(c, ActionAccess, name, 0)
-	var out Explanation
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out Explanation, err error) {
 		if _, err := a.parseName(ctx, name); err != nil {
-			return err
+			return out, err
 		}
 		if role != "" {
 			if err := checkRole(role); err != nil {
-				return a.invalid(ctx, err)
+				return out, a.invalid(ctx, err)
 			}
 		}
 		x, i, err := v.c.Store.ExplainAccess(ctx, a.by, role, name, c.Freshness)
 		out = x
-		return a.found(i, err)
+		return out, a.found(i, err)
 	})
-	if err != nil {
-		return Explanation{}, err
-	}
-	return out, nil
 }

@@ -47,29 +47,17 @@ func (v *Vault) BatchRead(ctx context.Context, c Caller, names []string) (Batch,
 	if len(names) <= MaxBatch {
 		a.counts = len(distinct(names))
 	}
-	var out Batch
-	leaves := false
-	defer func() {
-		if !leaves {
-			out.Wipe()
-		}
-	}()
-	err := a.serve(ctx, func(ctx context.Context) (err error) {
+	return perform(ctx, a.serve, func(ctx context.Context) (out Batch, err error) {
 		if err := checkBatch(names); err != nil {
-			return a.invalid(ctx, err)
+			return out, a.invalid(ctx, err)
 		}
 		out, err = a.readBatch(ctx, names, c.Freshness)
 		if err != nil && isRefusal(err) {
-			return err
+			return out, err
 		}
 		a.each, a.allRefused = a.entriesOf(names, out), out.allRefused()
-		return err
+		return out, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	leaves = true
-	return out, nil
 }
 
 func distinct(names []string) map[string]bool {

@@ -35,13 +35,12 @@ func (v *Vault) Update(ctx context.Context, c Caller, r UpdateRequest) (Secret, 
 	defer envelope.Wipe(r.Value)
 	a := v.try(c, ActionUpdate, r.Name, recordedVersion(r.Expected))
 	a.change = true
-	var made Secret
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (made Secret, err error) {
 		name, err := r.parse()
 		if err != nil {
-			return a.invalid(ctx, err)
+			return made, a.invalid(ctx, err)
 		}
-		return a.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
+		err = a.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
 			if s.CASRequired && r.Expected == AnyVersion {
 				return core.Wrap(core.Invalid, ErrConditionRequired, "an update of this secret must name the version it replaces: its cas_required is on")
 			}
@@ -55,11 +54,8 @@ func (v *Vault) Update(ctx context.Context, c Caller, r UpdateRequest) (Secret, 
 			made, err = v.appendVersion(ctx, s, nv, r.Value, a.author())
 			return err
 		})
+		return made, err
 	})
-	if err != nil {
-		return Secret{}, err
-	}
-	return made, nil
 }
 
 func (r *UpdateRequest) parse() (core.Name, error) {
@@ -99,21 +95,17 @@ type RotateRequest struct {
 func (v *Vault) Rotate(ctx context.Context, c Caller, r RotateRequest) (Secret, error) {
 	a := v.try(c, ActionRotate, r.Name, recordedVersion(r.Expected))
 	a.change = true
-	var made Secret
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (made Secret, err error) {
 		n, err := a.parseName(ctx, r.Name)
 		if err != nil {
-			return err
+			return made, err
 		}
-		return a.onCurrent(ctx, n, r.Expected, func(s Secret) (err error) {
+		err = a.onCurrent(ctx, n, r.Expected, func(s Secret) (err error) {
 			made, err = v.rotate(ctx, s, r.Reschedule, a.author())
 			return err
 		})
+		return made, err
 	})
-	if err != nil {
-		return Secret{}, err
-	}
-	return made, nil
 }
 
 func (v *Vault) rotate(ctx context.Context, s Secret, reschedule bool, by Author) (Secret, error) {
@@ -191,20 +183,19 @@ func (v *Vault) Destroy(ctx context.Context, c Caller, name string, expected uin
 func (v *Vault) delete(ctx context.Context, c Caller, name string, expected uint64, destroy bool) (core.Position, error) {
 	a := v.try(c, ActionDelete, name, recordedVersion(expected))
 	a.change = true
-	var at core.Position
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (at core.Position, err error) {
 		n, err := a.parseName(ctx, name)
 		if err != nil {
-			return err
+			return at, err
 		}
-		return a.onPresent(ctx, n, expected, func(s Secret, _ error) (err error) {
+		err = a.onPresent(ctx, n, expected, func(s Secret, _ error) (err error) {
 			// What is corrupt can be deleted: nothing is made of it.
 			x := Deletion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Destroy: destroy}
 			at, err = v.c.Store.DeleteSecret(ctx, x, a.author())
 			return err
 		})
+		return at, err
 	})
-	return at, err
 }
 
 // onCurrent runs change on what the primary says is current. With a named

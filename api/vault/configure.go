@@ -31,16 +31,15 @@ type ConfigureRequest struct {
 func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Secret, error) {
 	a := v.try(c, ActionConfigure, r.Name, recordedVersion(r.Expected))
 	a.change = true
-	var made Secret
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (made Secret, err error) {
 		name, err := a.parseName(ctx, r.Name)
 		if err != nil {
-			return err
+			return made, err
 		}
 		if err := r.Settings.check(); err != nil {
-			return a.invalid(ctx, err)
+			return made, a.invalid(ctx, err)
 		}
-		return a.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
+		err = a.onCurrent(ctx, name, r.Expected, func(s Secret) (err error) {
 			if r.Settings.GeneratePolicy != nil {
 				if err := checkFit(s.Kind, s.ContentType, r.Settings.GeneratePolicy); err != nil {
 					return err
@@ -53,11 +52,8 @@ func (v *Vault) Configure(ctx context.Context, c Caller, r ConfigureRequest) (Se
 			made, err = v.c.Store.ConfigureSecret(ctx, x, a.author())
 			return err
 		})
+		return made, err
 	})
-	if err != nil {
-		return Secret{}, err
-	}
-	return made, nil
 }
 
 // patchTags turns a patch of the tags of s into the tags themselves, which then need the settings to be those of s.
@@ -88,29 +84,24 @@ func (x *Configuration) patchTags(s Secret) error {
 func (v *Vault) Expire(ctx context.Context, c Caller, name string, version uint64, graceSecs int64) (VersionInfo, error) {
 	a := v.try(c, ActionExpire, name, version)
 	a.change = true
-	var out VersionInfo
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out VersionInfo, err error) {
 		n, err := a.parseName(ctx, name)
 		if err != nil {
-			return err
+			return out, err
 		}
 		if version == 0 {
-			return a.invalid(ctx, core.Errorf(core.Invalid, "the version to expire is required"))
+			return out, a.invalid(ctx, core.Errorf(core.Invalid, "the version to expire is required"))
 		}
 		if err := checkPeriod("grace_secs", graceSecs); err != nil {
-			return a.invalid(ctx, err)
+			return out, a.invalid(ctx, err)
 		}
 		s, i, err := v.c.Store.DescribeSecretOnWriter(ctx, a.by, a.entry.Action, n)
 		if err := a.found(i, err); err != nil {
-			return err
+			return out, err
 		}
 		out, err = v.c.Store.ExpireVersion(ctx, Expiry{ID: s.ID, Name: s.Name, Version: version, GraceSecs: graceSecs}, a.author())
-		return err
+		return out, err
 	})
-	if err != nil {
-		return VersionInfo{}, err
-	}
-	return out, nil
 }
 
 func (r *Rotation) check() error {

@@ -36,23 +36,18 @@ func (v *Vault) Create(ctx context.Context, c Caller, r CreateRequest) (Secret, 
 	defer envelope.Wipe(r.Value)
 	a := v.try(c, ActionCreate, r.Name, 0)
 	a.change = true
-	var made Secret
-	err := a.serve(ctx, func(ctx context.Context) (err error) {
+	return perform(ctx, a.serve, func(ctx context.Context) (made Secret, err error) {
 		// First of all, so that no key is made for a caller without the right.
 		if err := a.decide(ctx, onPrimary); err != nil {
-			return err
+			return made, err
 		}
 		if r.WithoutValue {
 			made, err = v.createMetadata(ctx, r, a.author())
 		} else {
 			made, err = v.create(ctx, r, a.author())
 		}
-		return err
+		return made, err
 	})
-	if err != nil {
-		return Secret{}, err
-	}
-	return made, nil
 }
 
 func (v *Vault) create(ctx context.Context, r CreateRequest, by Author) (Secret, error) {

@@ -40,23 +40,18 @@ type DeletedSecrets interface {
 // Invalid, Unavailable.
 func (v *Vault) ListDeleted(ctx context.Context, c Caller, prefix string, limit int) ([]DeletedSecret, error) {
 	a := v.try(c, ActionList, prefix, 0)
-	var out []DeletedSecret
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out []DeletedSecret, err error) {
 		if limit == 0 {
 			limit = DefaultPageSize
 		}
 		prefix, err := checkList(prefix, "", limit)
 		if err != nil {
-			return a.invalid(ctx, err)
+			return out, a.invalid(ctx, err)
 		}
 		var i Identity
 		out, i, err = v.c.Store.ListDeleted(ctx, a.by, prefix, limit, c.Freshness)
-		return a.found(i, err)
+		return out, a.found(i, err)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // Restore brings a deleted secret back as it was. A rotation comes an interval from now, or by the schedule. It needs the

@@ -17,15 +17,10 @@ type Page struct {
 // client address. Errors: Unauthenticated, Denied, Invalid, Unavailable.
 func (v *Vault) List(ctx context.Context, c Caller, prefix, after string, limit int) (Page, error) {
 	a := v.try(c, ActionList, prefix, 0)
-	var out Page
-	err := a.serve(ctx, func(ctx context.Context) (err error) {
+	return perform(ctx, a.serve, func(ctx context.Context) (out Page, err error) {
 		out, err = a.list(ctx, prefix, after, limit, c.Freshness)
-		return err
+		return out, err
 	})
-	if err != nil {
-		return Page{}, err
-	}
-	return out, nil
 }
 
 func (a *attempt) list(ctx context.Context, prefix, after string, limit int, f Freshness) (Page, error) {
@@ -67,20 +62,15 @@ func checkList(prefix, after string, limit int) (string, error) {
 // Errors: Unauthenticated, Denied, Invalid, NotFound, Unavailable.
 func (v *Vault) Describe(ctx context.Context, c Caller, name string) (Secret, error) {
 	a := v.try(c, ActionDescribe, name, 0)
-	var out Secret
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out Secret, err error) {
 		n, err := a.parseName(ctx, name)
 		if err != nil {
-			return err
+			return out, err
 		}
 		var i Identity
 		out, i, err = v.c.Store.DescribeSecret(ctx, a.by, n, c.Freshness)
-		return a.found(i, err)
+		return out, a.found(i, err)
 	})
-	if err != nil {
-		return Secret{}, err
-	}
-	return out, nil
 }
 
 // Versions returns the metadata of every version, newest first, of deleted and destroyed ones too, and none of a secret
@@ -88,21 +78,16 @@ func (v *Vault) Describe(ctx context.Context, c Caller, name string) (Secret, er
 // an allowed client address and any right on the name. Errors: Unauthenticated, Denied, Invalid, NotFound, Unavailable.
 func (v *Vault) Versions(ctx context.Context, c Caller, name string) ([]VersionInfo, error) {
 	a := v.try(c, ActionDescribe, name, 0)
-	var out []VersionInfo
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out []VersionInfo, err error) {
 		n, err := a.parseName(ctx, name)
 		if err != nil {
-			return err
+			return out, err
 		}
 		var i Identity
 		out, i, err = v.c.Store.DescribeVersions(ctx, a.by, n, c.Freshness)
 		if err == nil && len(out) == 0 {
 			_, i, err = v.c.Store.DescribeSecret(ctx, a.by, n, c.Freshness)
 		}
-		return a.found(i, err)
+		return out, a.found(i, err)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }

@@ -24,15 +24,10 @@ type FolderPage struct {
 // Unauthenticated, Denied, Invalid, Unavailable.
 func (v *Vault) Folder(ctx context.Context, c Caller, folder, after string, limit int) (FolderPage, error) {
 	a := v.try(c, ActionList, folder, 0)
-	var out FolderPage
-	err := a.serve(ctx, func(ctx context.Context) (err error) {
+	return perform(ctx, a.serve, func(ctx context.Context) (out FolderPage, err error) {
 		out, err = a.folder(ctx, folder, after, limit, c.Freshness)
-		return err
+		return out, err
 	})
-	if err != nil {
-		return FolderPage{}, err
-	}
-	return out, nil
 }
 
 func (a *attempt) folder(ctx context.Context, folder, after string, limit int, f Freshness) (out FolderPage, err error) {

@@ -66,15 +66,10 @@ func (a *attempt) makeToken(ctx context.Context, r TokenRequest) (made token.Tok
 // ListTokens returns the metadata of every token that is not pruned. Errors: Unavailable.
 func (v *Vault) ListTokens(ctx context.Context, op Operator) ([]TokenInfo, error) {
 	a := v.tryOperator(op, ActionTokenList, "")
-	var out []TokenInfo
-	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) (err error) {
+	return perform(ctx, a.operate(op), func(ctx context.Context) (out []TokenInfo, err error) {
 		out, err = v.allTokens(ctx)
-		return err
+		return out, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 func (v *Vault) allTokens(ctx context.Context) (all []TokenInfo, err error) {
@@ -94,12 +89,10 @@ func (v *Vault) allTokens(ctx context.Context) (all []TokenInfo, err error) {
 // not revoked. Errors: Invalid, NotFound, Unavailable.
 func (v *Vault) OperatorToken(ctx context.Context, op Operator, which string) (TokenInfo, error) {
 	a := v.tryOperator(op, ActionTokenList, which)
-	var out TokenInfo
-	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) (err error) {
+	return perform(ctx, a.operate(op), func(ctx context.Context) (out TokenInfo, err error) {
 		out, err = v.findToken(ctx, which)
-		return err
+		return out, err
 	})
-	return out, err
 }
 
 func (v *Vault) findToken(ctx context.Context, which string) (TokenInfo, error) {
@@ -131,18 +124,16 @@ func errNoToken() error { return core.Errorf(core.NotFound, "no such token") }
 func (v *Vault) ExtendToken(ctx context.Context, op Operator, which string, increment time.Duration) (TokenInfo, error) {
 	a := v.tryOperator(op, ActionTokenRenew, which)
 	a.change = true
-	var out TokenInfo
-	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) error {
+	return perform(ctx, a.operate(op), func(ctx context.Context) (out TokenInfo, err error) {
 		if err := checkIncrement(increment); err != nil {
-			return err
+			return out, err
 		}
 		t, err := v.findToken(ctx, which)
 		if err == nil {
 			out, err = v.c.Store.RenewToken(ctx, t.ID, increment, a.author())
 		}
-		return err
+		return out, err
 	})
-	return out, err
 }
 
 // RevokeToken ends a token, found as by OperatorToken, and all that were made by it: the next request with one of them is
@@ -164,6 +155,13 @@ func (v *Vault) tryOperator(op Operator, action Action, name string) *attempt {
 		Origin: Origin{Node: v.c.Node, Actor: actorCLI + printable(op.Name), RequestID: op.RequestID},
 		Action: action, Name: printable(name),
 	}}
+}
+
+// operate runs an operation of an operator.
+func (a *attempt) operate(op Operator) func(context.Context, func(context.Context) error) error {
+	return func(ctx context.Context, act func(context.Context) error) error {
+		return a.run(ctx, a.admitOperator(op), act)
+	}
 }
 
 func (a *attempt) admitOperator(op Operator) func(context.Context) error {

@@ -24,25 +24,21 @@ type PutRequest struct {
 func (v *Vault) Put(ctx context.Context, c Caller, r PutRequest) (Secret, error) {
 	a := v.try(c, ActionUpdate, r.Name, 0)
 	a.change = true
-	var made Secret
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (made Secret, err error) {
 		name, err := a.parseName(ctx, r.Name)
 		if err != nil {
-			return err
+			return made, err
 		}
 		update := func() (err error) {
 			made, err = a.putVersion(ctx, name, &r)
 			return err
 		}
-		return a.changeOrCreate(ctx, name, update, func() (err error) {
+		err = a.changeOrCreate(ctx, name, update, func() (err error) {
 			made, err = a.putNew(ctx, &r)
 			return err
 		})
+		return made, err
 	})
-	if err != nil {
-		return Secret{}, err
-	}
-	return made, nil
 }
 
 func (a *attempt) putVersion(ctx context.Context, name core.Name, r *PutRequest) (made Secret, err error) {
@@ -89,8 +85,7 @@ func (a *attempt) putNew(ctx context.Context, r *PutRequest) (Secret, error) {
 func (v *Vault) PutMetadata(ctx context.Context, c Caller, settings Settings, made CreateRequest) (Secret, error) {
 	a := v.try(c, ActionConfigure, made.Name, 0)
 	a.change = true
-	var out Secret
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out Secret, err error) {
 		name, err := a.parseName(ctx, made.Name)
 		if err == nil {
 			if err = settings.check(); err != nil {
@@ -98,7 +93,7 @@ func (v *Vault) PutMetadata(ctx context.Context, c Caller, settings Settings, ma
 			}
 		}
 		if err != nil {
-			return err
+			return out, err
 		}
 		configure := func() error {
 			return a.onCurrent(ctx, name, AnyVersion, func(s Secret) (err error) {
@@ -106,16 +101,13 @@ func (v *Vault) PutMetadata(ctx context.Context, c Caller, settings Settings, ma
 				return err
 			})
 		}
-		return a.changeOrCreate(ctx, name, configure, func() (err error) {
+		err = a.changeOrCreate(ctx, name, configure, func() (err error) {
 			made.WithoutValue = true
 			out, err = v.createMetadata(ctx, made, a.author())
 			return err
 		})
+		return out, err
 	})
-	if err != nil {
-		return Secret{}, err
-	}
-	return out, nil
 }
 
 // changeOrCreate changes a secret if it exists, and else makes it, which needs another right. It starts over if the secret

@@ -35,25 +35,13 @@ func (x *Value) Wipe() { envelope.Wipe(x.Plain) }
 // claims to be), Unavailable.
 func (v *Vault) Read(ctx context.Context, c Caller, name string, version uint64) (Value, error) {
 	a := v.try(c, ActionRead, name, version)
-	var out Value
-	leaves := false
-	defer func() {
-		if !leaves {
-			out.Wipe()
-		}
-	}()
-	err := a.serve(ctx, func(ctx context.Context) (err error) {
+	return perform(ctx, a.serve, func(ctx context.Context) (out Value, err error) {
 		out, err = a.read(ctx, name, version, c.Freshness)
 		if err == nil {
 			a.entry.Version = out.Version
 		}
-		return err
+		return out, err
 	})
-	if err != nil {
-		return Value{}, err
-	}
-	leaves = true
-	return out, nil
 }
 
 func (a *attempt) read(ctx context.Context, name string, version uint64, f Freshness) (Value, error) {
@@ -193,16 +181,11 @@ type Verdict struct {
 func (v *Vault) Verify(ctx context.Context, c Caller, name string, candidate []byte) (Verdict, error) {
 	defer envelope.Wipe(candidate)
 	a := v.try(c, ActionVerify, name, 0)
-	var out Verdict
-	err := a.serve(ctx, func(ctx context.Context) (err error) {
+	return perform(ctx, a.serve, func(ctx context.Context) (out Verdict, err error) {
 		out, err = a.verify(ctx, name, candidate, c.Freshness)
 		a.entry.Version = out.Version
-		return err
+		return out, err
 	})
-	if err != nil {
-		return Verdict{}, err
-	}
-	return out, nil
 }
 
 func (a *attempt) verify(ctx context.Context, name string, candidate []byte, f Freshness) (Verdict, error) {

@@ -9,23 +9,11 @@ import (
 func (v *Vault) Recover(ctx context.Context, op Operator, name string, version uint64) (Value, error) {
 	a := v.tryOperator(op, ActionRead, name)
 	a.entry.Version = version
-	var out Value
-	leaves := false
-	defer func() {
-		if !leaves {
-			out.Wipe()
-		}
-	}()
-	err := a.run(ctx, a.admitOperator(op), func(ctx context.Context) (err error) {
+	return perform(ctx, a.operate(op), func(ctx context.Context) (out Value, err error) {
 		out, err = a.read(ctx, name, version, Freshness{})
 		if err == nil {
 			a.entry.Version = out.Version
 		}
-		return err
+		return out, err
 	})
-	if err != nil {
-		return Value{}, err
-	}
-	leaves = true
-	return out, nil
 }

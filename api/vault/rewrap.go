@@ -129,21 +129,16 @@ type RewrapRunner interface {
 // Invalid (the rate, or there is only one master key), Unavailable.
 func (v *Vault) StartRewrap(ctx context.Context, c Caller, rate int) (RewrapStatus, error) {
 	a := v.try(c, ActionRewrap, "", 0)
-	var out RewrapStatus
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out RewrapStatus, err error) {
 		if err := a.decide(ctx, onPrimary); err != nil {
-			return err
+			return out, err
 		}
 		runner, steps, err := a.rewrap()
 		if err == nil {
 			out, err = runner.Start(ctx, steps, rate)
 		}
-		return err
+		return out, err
 	})
-	if err != nil {
-		return RewrapStatus{}, err
-	}
-	return out, nil
 }
 
 // RewrapStatus returns the progress of this process's run. It needs the right manage on all names. Errors:

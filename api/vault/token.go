@@ -121,44 +121,34 @@ type TokenPage struct {
 // every token. limit 0 means DefaultPageSize. Errors: Unauthenticated, Denied, Invalid, Unavailable.
 func (v *Vault) Tokens(ctx context.Context, c Caller, after TokenID, limit int) (TokenPage, error) {
 	a := v.try(c, ActionTokenList, "", 0)
-	var out TokenPage
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out TokenPage, err error) {
 		if limit == 0 {
 			limit = DefaultPageSize
 		}
 		if limit < 1 || limit > MaxPageSize {
-			return a.invalid(ctx, core.Errorf(core.Invalid, "limit is %d, want 1 to %d", limit, MaxPageSize))
+			return out, a.invalid(ctx, core.Errorf(core.Invalid, "limit is %d, want 1 to %d", limit, MaxPageSize))
 		}
 		all, i, err := v.c.Store.ListTokens(ctx, a.by, after, limit+1, c.Freshness)
 		if err := a.found(i, err); err != nil {
-			return err
+			return out, err
 		}
 		out.Tokens = all
 		if len(all) > limit {
 			out.Tokens, out.Next = all[:limit], all[limit-1].ID
 		}
-		return nil
+		return out, nil
 	})
-	if err != nil {
-		return TokenPage{}, err
-	}
-	return out, nil
 }
 
 // Token returns the metadata of a token over which the caller has a say; the zero TokenID is its own. Errors:
 // Unauthenticated, Denied, NotFound, Unavailable.
 func (v *Vault) Token(ctx context.Context, c Caller, id TokenID) (TokenInfo, error) {
 	a := v.try(c, ActionTokenList, "", 0)
-	var out TokenInfo
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out TokenInfo, err error) {
 		t, i, err := v.c.Store.ShowToken(ctx, a.by, id, c.Freshness)
 		out = t
-		return a.found(i, err)
+		return out, a.found(i, err)
 	})
-	if err != nil {
-		return TokenInfo{}, err
-	}
-	return out, nil
 }
 
 // RenewToken moves the end of a token over which the caller has a say to increment from now, within its limits; 0 = its TTL.
@@ -167,21 +157,16 @@ func (v *Vault) Token(ctx context.Context, c Caller, id TokenID) (TokenInfo, err
 func (v *Vault) RenewToken(ctx context.Context, c Caller, id TokenID, increment time.Duration) (TokenInfo, error) {
 	a := v.try(c, ActionTokenRenew, accessorText(id), 0)
 	a.change = true
-	var out TokenInfo
-	err := a.serve(ctx, func(ctx context.Context) (err error) {
+	return perform(ctx, a.serve, func(ctx context.Context) (out TokenInfo, err error) {
 		if err := checkIncrement(increment); err != nil {
-			return a.invalid(ctx, err)
+			return out, a.invalid(ctx, err)
 		}
 		if err := a.decide(ctx, onPrimary); err != nil {
-			return err
+			return out, err
 		}
 		out, err = v.c.Store.RenewToken(ctx, id, increment, a.author())
-		return err
+		return out, err
 	})
-	if err != nil {
-		return TokenInfo{}, err
-	}
-	return out, nil
 }
 
 // EndToken ends a token over which the caller has a say, and all that were made by it: the next request with one of them is
@@ -190,15 +175,13 @@ func (v *Vault) RenewToken(ctx context.Context, c Caller, id TokenID, increment 
 func (v *Vault) EndToken(ctx context.Context, c Caller, id TokenID) (core.Position, error) {
 	a := v.try(c, ActionTokenRevoke, accessorText(id), 0)
 	a.change = true
-	var at core.Position
-	err := a.serve(ctx, func(ctx context.Context) (err error) {
+	return perform(ctx, a.serve, func(ctx context.Context) (at core.Position, err error) {
 		if err := a.decide(ctx, onPrimary); err != nil {
-			return err
+			return at, err
 		}
 		_, at, err = v.c.Store.RevokeToken(ctx, id, a.author())
-		return err
+		return at, err
 	})
-	return at, err
 }
 
 // accessorText is what the record of a failure names.

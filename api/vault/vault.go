@@ -168,6 +168,27 @@ func (a *attempt) run(ctx context.Context, admit, act func(context.Context) erro
 	return err
 }
 
+// perform runs an operation and returns its result, or the zero T beside an error. A result with a method Wipe is wiped
+// when it does not leave, because its record could not be written. run is serve, or its counterpart for other callers.
+func perform[T any](ctx context.Context, run func(context.Context, func(context.Context) error) error, act func(context.Context) (T, error)) (T, error) {
+	var out, none T
+	leaves := false
+	defer func() {
+		if secret, ok := any(&out).(interface{ Wipe() }); ok && !leaves {
+			secret.Wipe()
+		}
+	}()
+	err := run(ctx, func(ctx context.Context) (err error) {
+		out, err = act(ctx)
+		return err
+	})
+	if err != nil {
+		return none, err
+	}
+	leaves = true
+	return out, nil
+}
+
 // settle records how the attempt ended and returns what its caller is told: err,
 // or Unavailable when the record could not be written, because then nothing may
 // leave, not even a refusal. An error that is Unavailable itself keeps its text:

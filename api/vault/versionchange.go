@@ -54,26 +54,22 @@ func (v *Vault) changeVersions(ctx context.Context, c Caller, action Action, nam
 	}
 	a := v.try(c, action, name, recorded)
 	a.change = true
-	var out VersionsChanged
-	err := a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (out VersionsChanged, err error) {
 		n, err := a.parseName(ctx, name)
 		if err != nil {
-			return err
+			return out, err
 		}
 		if err := checkVersions(versions); err != nil {
-			return a.invalid(ctx, err)
+			return out, a.invalid(ctx, err)
 		}
-		return a.onPresent(ctx, n, AnyVersion, func(s Secret, _ error) (err error) {
+		err = a.onPresent(ctx, n, AnyVersion, func(s Secret, _ error) (err error) {
 			// What is corrupt can be deleted: nothing is made of it.
 			x := VersionsChange{ID: s.ID, Name: s.Name, Action: action, Versions: versions}
 			out, err = v.c.Store.ChangeVersions(ctx, x, a.author())
 			return err
 		})
+		return out, err
 	})
-	if err != nil {
-		return VersionsChanged{}, err
-	}
-	return out, nil
 }
 
 func checkVersions(versions []uint64) error {
