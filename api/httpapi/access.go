@@ -27,50 +27,45 @@ type grantsBody struct {
 	Grants []grantBody `json:"grants"`
 }
 
-func (s *server) listGrants(c *gin.Context) {
+func (s *server) listGrants(c *gin.Context) error {
 	_, err := query(c.Request)
 	caller, ferr := s.readerOf(c)
 	if err == nil {
 		err = ferr
 	}
 	if err != nil {
-		s.reject(c, vault.ActionAccess, "", err)
-		return
+		return s.reject(c, vault.ActionAccess, "", err)
 	}
 	all, err := s.Vault.Grants(c.Request.Context(), caller)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	out := grantsBody{Grants: make([]grantBody, len(all))}
 	for i, g := range all {
 		out.Grants[i] = grantBody{Role: g.Role, Pattern: g.Pattern, Action: g.Action, GrantedAt: g.GrantedAt.UTC(), GrantedBy: g.GrantedBy}
 	}
-	s.answer(c, http.StatusOK, out)
+	return s.answer(c, http.StatusOK, out)
 }
 
-func (s *server) grant(c *gin.Context)  { s.changeGrant(c, vault.ActionGrant) }
-func (s *server) revoke(c *gin.Context) { s.changeGrant(c, vault.ActionRevoke) }
+func (s *server) grant(c *gin.Context) error  { return s.changeGrant(c, vault.ActionGrant) }
+func (s *server) revoke(c *gin.Context) error { return s.changeGrant(c, vault.ActionRevoke) }
 
-func (s *server) changeGrant(c *gin.Context, action vault.Action) {
+func (s *server) changeGrant(c *gin.Context, action vault.Action) error {
 	g, err := s.readGrant(c, action)
 	if err == nil {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, action, "", err)
-		return
+		return s.reject(c, action, "", err)
 	}
 	change := s.Vault.Grant
 	if action == vault.ActionRevoke {
 		change = s.Vault.Revoke
 	}
 	if err := change(c.Request.Context(), callerOf(c), g); err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	c.Writer.WriteHeader(http.StatusNoContent)
-	c.Writer.WriteHeaderNow()
+	return answerNothing(c)
 }
 
 func (s *server) readGrant(c *gin.Context, action vault.Action) (g vault.Grant, err error) {
@@ -112,7 +107,7 @@ type accessLine struct {
 	How     string      `json:"how,omitempty"`
 }
 
-func (s *server) explainAccess(c *gin.Context) {
+func (s *server) explainAccess(c *gin.Context) error {
 	q, err := query(c.Request, "name", "role")
 	name := q.Get("name")
 	if err == nil && q.Has("role") && q.Get("role") == "" {
@@ -123,17 +118,15 @@ func (s *server) explainAccess(c *gin.Context) {
 		err = ferr
 	}
 	if err != nil {
-		s.reject(c, vault.ActionAccess, name, err)
-		return
+		return s.reject(c, vault.ActionAccess, name, err)
 	}
 	x, err := s.Vault.Explain(c.Request.Context(), caller, q.Get("role"), name)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	out := accessBody{Role: x.Role, Name: name, Actions: make([]accessLine, len(x.Lines))}
 	for i, l := range x.Lines {
 		out.Actions[i] = accessLine(l)
 	}
-	s.answer(c, http.StatusOK, out)
+	return s.answer(c, http.StatusOK, out)
 }

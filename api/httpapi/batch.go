@@ -26,7 +26,7 @@ const (
 
 var batchFields = []string{"names"}
 
-func (s *server) batchRead(c *gin.Context) {
+func (s *server) batchRead(c *gin.Context) error {
 	caller, err := s.readerOf(c)
 	var names []string
 	if err == nil {
@@ -36,23 +36,21 @@ func (s *server) batchRead(c *gin.Context) {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, vault.ActionRead, "", err)
-		return
+		return s.reject(c, vault.ActionRead, "", err)
 	}
 	ctx := c.Request.Context()
 	leave, err := s.batches.take(ctx, caller.Addr)
 	if err != nil {
-		s.reject(c, vault.ActionRead, "", core.Wrap(core.Unavailable, errors.Join(err, ctx.Err()), "%s", tooManyBatches(err)))
-		return
+		return s.reject(c, vault.ActionRead, "", core.Wrap(core.Unavailable, errors.Join(err, ctx.Err()), "%s", tooManyBatches(err)))
 	}
 	defer leave()
 	results, err := s.Vault.BatchRead(ctx, caller, names)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	defer results.Wipe()
 	s.answerBatch(c, results)
+	return nil
 }
 
 func tooManyBatches(why error) string {

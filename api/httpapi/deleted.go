@@ -29,7 +29,7 @@ type deletedListBody struct {
 	Secrets []deletedBody `json:"secrets"`
 }
 
-func (s *server) listDeleted(c *gin.Context) {
+func (s *server) listDeleted(c *gin.Context) error {
 	q, err := query(c.Request, "prefix", "limit")
 	limit := 0
 	if err == nil {
@@ -41,13 +41,11 @@ func (s *server) listDeleted(c *gin.Context) {
 	}
 	caller, ferr := s.readerOf(c)
 	if err = cmp.Or(err, ferr); err != nil {
-		s.reject(c, vault.ActionList, q.Get("prefix"), err)
-		return
+		return s.reject(c, vault.ActionList, q.Get("prefix"), err)
 	}
 	all, err := s.Vault.ListDeleted(c.Request.Context(), caller, q.Get("prefix"), limit)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	out := deletedListBody{Secrets: make([]deletedBody, len(all))}
 	for i, d := range all {
@@ -56,34 +54,29 @@ func (s *server) listDeleted(c *gin.Context) {
 			CreatedAt: d.CreatedAt.UTC(), DeletedAt: d.DeletedAt.UTC(), RestorableUntil: d.RestorableUntil.UTC(),
 		}
 	}
-	s.answer(c, http.StatusOK, out)
+	return s.answer(c, http.StatusOK, out)
 }
 
-func (s *server) restore(c *gin.Context) {
+func (s *server) restore(c *gin.Context) error {
 	if _, err := query(c.Request); err != nil {
-		s.reject(c, vault.ActionRestore, "", err)
-		return
+		return s.reject(c, vault.ActionRestore, "", err)
 	}
 	made, err := s.Vault.Restore(c.Request.Context(), callerOf(c), c.Param("id"))
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	c.Writer.Header().Set("Location", secretsPath+string(made.Name))
-	s.answerSecret(c, http.StatusOK, made)
+	return s.answerSecret(c, http.StatusOK, made)
 }
 
-func (s *server) destroyDeleted(c *gin.Context) {
+func (s *server) destroyDeleted(c *gin.Context) error {
 	if _, err := query(c.Request); err != nil {
-		s.reject(c, vault.ActionDestroy, "", err)
-		return
+		return s.reject(c, vault.ActionDestroy, "", err)
 	}
 	at, err := s.Vault.DestroyDeleted(c.Request.Context(), callerOf(c), c.Param("id"))
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	setPosition(c, at)
-	c.Writer.WriteHeader(http.StatusNoContent)
-	c.Writer.WriteHeaderNow()
+	return answerNothing(c)
 }

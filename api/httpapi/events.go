@@ -55,7 +55,7 @@ func (b *Bell) Next() <-chan struct{} {
 
 // events streams changes until the client or the server goes. A stream that cannot look any more is ended: its client
 // comes back, here or at another node, and says where it was.
-func (s *server) events(c *gin.Context) {
+func (s *server) events(c *gin.Context) error {
 	prefix, after, err := eventsQuery(c.Request)
 	if err == nil {
 		var leave func()
@@ -66,23 +66,22 @@ func (s *server) events(c *gin.Context) {
 		}
 	}
 	if err != nil {
-		s.reject(c, vault.ActionWatch, prefix, err)
-		return
+		return s.reject(c, vault.ActionWatch, prefix, err)
 	}
 	w, err := s.Vault.Watch(c.Request.Context(), callerOf(c), prefix, after)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	if c.Request.Method == http.MethodHead {
 		c.Writer.Header().Set("Content-Type", "text/event-stream")
 		c.Writer.WriteHeader(http.StatusOK)
-		return
+		return nil
 	}
 	st := &stream{s: s, w: w, out: c.Writer, control: http.NewResponseController(c.Writer)}
 	if err := st.run(stateOf(c).unbounded); err != nil {
 		s.Log.InfoContext(c.Request.Context(), "event stream ended", "cause", err.Error(), "request_id", callerOf(c).RequestID)
 	}
+	return nil
 }
 
 func (s *server) tooManyStreams(why error) string {

@@ -10,7 +10,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-func (s *server) expire(c *gin.Context, name string) {
+func (s *server) expire(c *gin.Context, name string) error {
 	body, err := s.readJSON(c, vault.ActionExpire)
 	defer func() { envelope.Wipe(body) }()
 	var version, grace int64
@@ -21,16 +21,14 @@ func (s *server) expire(c *gin.Context, name string) {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, vault.ActionExpire, name, err)
-		return
+		return s.reject(c, vault.ActionExpire, name, err)
 	}
 	v, err := s.Vault.Expire(c.Request.Context(), callerOf(c), name, uint64(version), grace)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	setPosition(c, v.Position)
-	s.answer(c, http.StatusOK, versionBodyOf(v))
+	return s.answer(c, http.StatusOK, versionBodyOf(v))
 }
 
 func decodeExpire(body []byte) (version, grace int64, err error) {

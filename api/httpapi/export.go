@@ -43,11 +43,10 @@ type auditLine struct {
 
 // exportAudit sends the audit line by line. What fails on the way cuts the connection, so that the client does not take
 // what it has for all there is; it goes on after the last line that it got.
-func (s *server) exportAudit(c *gin.Context) {
+func (s *server) exportAudit(c *gin.Context) error {
 	after, limit, err := exportQuery(c.Request)
 	if err != nil {
-		s.reject(c, vault.ActionAudit, "", err)
-		return
+		return s.reject(c, vault.ActionAudit, "", err)
 	}
 	leave := func() {}
 	defer func() { leave() }()
@@ -60,8 +59,7 @@ func (s *server) exportAudit(c *gin.Context) {
 		return nil
 	})
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	if c.Request.Method == http.MethodHead {
 		limit = 1 // finds out whether the records can be read; all of them would be read for nothing
@@ -69,11 +67,11 @@ func (s *server) exportAudit(c *gin.Context) {
 	if err := s.sendExport(c, e, limit); err != nil {
 		s.Log.InfoContext(c.Request.Context(), "audit export ended", "cause", err.Error(), "request_id", callerOf(c).RequestID)
 		if !c.Writer.Written() {
-			s.fail(c, err)
-			return
+			return err
 		}
 		panic(http.ErrAbortHandler)
 	}
+	return nil
 }
 
 func (s *server) tooManyExports(why error) string {

@@ -18,15 +18,14 @@ type probeBody struct {
 	Conditions []string `json:"conditions,omitempty"`
 }
 
-// health tells that the process answers, and nothing else.
-func (s *server) health(c *gin.Context) {
-	s.answer(c, http.StatusOK, probeBody{Status: "ok"})
+// health says that the process answers, and nothing else.
+func (s *server) health(c *gin.Context) error {
+	return s.answer(c, http.StatusOK, probeBody{Status: "ok"})
 }
 
-// ready tells which part is missing and why, in the words that clients get of a request that failed for it: the answer
-// goes to anybody. More is in the log. A degraded node stays in the balance: it serves what others cannot
-// serve better.
-func (s *server) ready(c *gin.Context) {
+// ready says which part is missing and why, in the words of the answer to a request that failed for it, because every
+// client may read it. The log has more. A degraded node stays behind the load balancer: no other node serves better.
+func (s *server) ready(c *gin.Context) error {
 	out := probeBody{Status: "ready", Checks: map[string]string{}, Causes: map[string]string{}}
 	status := http.StatusOK
 	for _, check := range s.Vault.Ready(c.Request.Context()) {
@@ -51,12 +50,13 @@ func (s *server) ready(c *gin.Context) {
 	if status != http.StatusOK {
 		c.Writer.Header().Set("Retry-After", "1")
 	}
-	s.answer(c, status, out)
+	return s.answer(c, status, out)
 }
 
-func (s *server) openAPI(c *gin.Context) {
+func (s *server) openAPI(c *gin.Context) error {
 	c.Writer.Header().Set("Content-Type", "application/yaml")
 	c.Writer.Header().Set("Content-Length", strconv.Itoa(len(docs.OpenAPI)))
 	c.Writer.WriteHeader(http.StatusOK)
 	_, _ = c.Writer.Write(docs.OpenAPI)
+	return nil
 }

@@ -87,38 +87,37 @@ func secretIDBodyOf(s vault.SecretIDInfo) secretIDBody {
 }
 
 func (s *server) loginRoutes(e *gin.Engine) {
-	get := func(path string, h gin.HandlerFunc) {
-		e.GET(path, h)
-		e.HEAD(path, h)
+	get := func(path string, h handler) {
+		e.GET(path, s.handle(h))
+		e.HEAD(path, s.handle(h))
 	}
 	get("/v1/auth", s.listLoginMethods)
 	get("/v1/auth/:mount", s.showLoginMethod)
-	e.PUT("/v1/auth/:mount", s.patient, s.putLoginMethod)
-	e.DELETE("/v1/auth/:mount", s.patient, s.deleteLoginMethod)
+	e.PUT("/v1/auth/:mount", s.patient, s.handle(s.putLoginMethod))
+	e.DELETE("/v1/auth/:mount", s.patient, s.handle(s.deleteLoginMethod))
 	get("/v1/auth/:mount/roles", s.listLoginRoles)
 	get("/v1/auth/:mount/roles/:role", s.showLoginRole)
-	e.PUT("/v1/auth/:mount/roles/:role", s.patient, s.putLoginRole)
-	e.DELETE("/v1/auth/:mount/roles/:role", s.patient, s.deleteLoginRole)
-	e.POST("/v1/auth/:mount/roles/:role/revoke", s.patient, s.endBatchTokens)
+	e.PUT("/v1/auth/:mount/roles/:role", s.patient, s.handle(s.putLoginRole))
+	e.DELETE("/v1/auth/:mount/roles/:role", s.patient, s.handle(s.deleteLoginRole))
+	e.POST("/v1/auth/:mount/roles/:role/revoke", s.patient, s.handle(s.endBatchTokens))
 	get("/v1/auth/:mount/roles/:role/secret-ids", s.listSecretIDs)
-	e.POST("/v1/auth/:mount/roles/:role/secret-ids", s.patient, s.createSecretID)
-	e.DELETE("/v1/auth/:mount/roles/:role/secret-ids/:accessor", s.patient, s.deleteSecretID)
-	e.POST("/v1/admin/token-key", s.patient, s.rotateTokenKey)
+	e.POST("/v1/auth/:mount/roles/:role/secret-ids", s.patient, s.handle(s.createSecretID))
+	e.DELETE("/v1/auth/:mount/roles/:role/secret-ids/:accessor", s.patient, s.handle(s.deleteSecretID))
+	e.POST("/v1/admin/token-key", s.patient, s.handle(s.rotateTokenKey))
 }
 
 func (s *server) loginAdmin(c *gin.Context) vault.LoginAdmin { return s.Vault.LoginAdmin(callerOf(c)) }
 
-// loginLists returns what lists are read with; ok is false when the request was rejected.
-func (s *server) loginLists(c *gin.Context) (l vault.LoginAdmin, ok bool) {
+// loginLists returns what lists are read with.
+func (s *server) loginLists(c *gin.Context) (vault.LoginAdmin, error) {
 	caller, err := s.readerOf(c)
 	if err == nil {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, vault.ActionAuthList, mountAndRole(c), err)
-		return l, false
+		return vault.LoginAdmin{}, s.reject(c, vault.ActionAuthList, mountAndRole(c), err)
 	}
-	return s.Vault.LoginAdmin(caller), true
+	return s.Vault.LoginAdmin(caller), nil
 }
 
 // mountAndRole is what a record names: the mount, and the role if there is one.
@@ -130,10 +129,9 @@ func mountAndRole(c *gin.Context) string {
 }
 
 // configureLogin reads the body of a change and makes it. A body is needed unless optional.
-func configureLogin[T any](s *server, c *gin.Context, reject func(*gin.Context, vault.Action, error), fields []string, optional bool, change func(object) (T, error)) (out T, ok bool) {
+func configureLogin[T any](s *server, c *gin.Context, reject func(*gin.Context, vault.Action, error) error, fields []string, optional bool, change func(object) (T, error)) (out T, err error) {
 	o := object{}
 	var body []byte
-	var err error
 	if !optional || c.Request.ContentLength != 0 {
 		body, err = s.readJSON(c, vault.ActionAuthConfigure)
 		defer func() { envelope.Wipe(body) }()
@@ -145,24 +143,18 @@ func configureLogin[T any](s *server, c *gin.Context, reject func(*gin.Context, 
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		reject(c, vault.ActionAuthConfigure, err)
-		return out, false
+		return out, reject(c, vault.ActionAuthConfigure, err)
 	}
 	out, err = change(o)
 	if bad, is := err.(*badField); is {
-		reject(c, vault.ActionAuthConfigure, bad.err)
-		return out, false
+		return out, reject(c, vault.ActionAuthConfigure, bad.err)
 	}
-	if err != nil {
-		s.fail(c, err)
-		return out, false
-	}
-	return out, true
+	return out, err
 }
 
 // rejectLogin is reject for a request about a login method or one of its roles.
-func (s *server) rejectLogin(c *gin.Context, action vault.Action, err error) {
-	s.reject(c, action, mountAndRole(c), err)
+func (s *server) rejectLogin(c *gin.Context, action vault.Action, err error) error {
+	return s.reject(c, action, mountAndRole(c), err)
 }
 
 // badField is an error in the body, about which the door has not heard yet.
@@ -171,49 +163,48 @@ type badField struct{ err error }
 func (e *badField) Error() string { return e.err.Error() }
 
 // listed answers a list.
-func listed[T, B any](s *server, c *gin.Context, field string, all []T, err error, body func(T) B) {
+func listed[T, B any](s *server, c *gin.Context, field string, all []T, err error, body func(T) B) error {
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	bodies := make([]B, 0, len(all))
 	for _, x := range all {
 		bodies = append(bodies, body(x))
 	}
-	s.answer(c, http.StatusOK, map[string][]B{field: bodies})
+	return s.answer(c, http.StatusOK, map[string][]B{field: bodies})
 }
 
-// noQuery reports whether a change has no query, and rejects it otherwise.
-func (s *server) noQuery(c *gin.Context) bool {
+// noQuery rejects a change that has a query.
+func (s *server) noQuery(c *gin.Context) error {
 	if _, err := query(c.Request); err != nil {
-		s.reject(c, vault.ActionAuthConfigure, mountAndRole(c), err)
-		return false
+		return s.reject(c, vault.ActionAuthConfigure, mountAndRole(c), err)
 	}
-	return true
+	return nil
 }
 
-func (s *server) listLoginMethods(c *gin.Context) {
-	if l, ok := s.loginLists(c); ok {
-		all, err := l.Methods(c.Request.Context())
-		listed(s, c, "methods", all, err, loginMethodBodyOf)
+func (s *server) listLoginMethods(c *gin.Context) error {
+	l, err := s.loginLists(c)
+	if err != nil {
+		return err
 	}
+	all, err := l.Methods(c.Request.Context())
+	return listed(s, c, "methods", all, err, loginMethodBodyOf)
 }
 
-func (s *server) showLoginMethod(c *gin.Context) {
-	l, ok := s.loginLists(c)
-	if !ok {
-		return
+func (s *server) showLoginMethod(c *gin.Context) error {
+	l, err := s.loginLists(c)
+	if err != nil {
+		return err
 	}
 	m, err := l.Method(c.Request.Context(), c.Param("mount"))
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answer(c, http.StatusOK, loginMethodBodyOf(m))
+	return s.answer(c, http.StatusOK, loginMethodBodyOf(m))
 }
 
-func (s *server) putLoginMethod(c *gin.Context) {
-	m, ok := configureLogin(s, c, s.rejectLogin, loginMethodFields, false, func(o object) (m vault.LoginMethod, err error) {
+func (s *server) putLoginMethod(c *gin.Context) error {
+	m, err := configureLogin(s, c, s.rejectLogin, loginMethodFields, false, func(o object) (m vault.LoginMethod, err error) {
 		m = vault.LoginMethod{Mount: c.Param("mount"), Config: copyOf(o["config"])}
 		kind, err := o.text("kind")
 		if err == nil {
@@ -225,57 +216,52 @@ func (s *server) putLoginMethod(c *gin.Context) {
 		m.Kind = vault.LoginKind(kind)
 		return s.loginAdmin(c).PutMethod(c.Request.Context(), m)
 	})
-	if ok {
-		s.answer(c, http.StatusOK, loginMethodBodyOf(m))
+	if err != nil {
+		return err
 	}
+	return s.answer(c, http.StatusOK, loginMethodBodyOf(m))
 }
 
 // copyOf is a part of a body that outlives it.
 func copyOf(raw []byte) json.RawMessage { return append(json.RawMessage(nil), raw...) }
 
-func (s *server) deleteLoginMethod(c *gin.Context) {
-	if !s.noQuery(c) {
-		return
+func (s *server) deleteLoginMethod(c *gin.Context) error {
+	if err := s.noQuery(c); err != nil {
+		return err
 	}
-	s.done(c, s.loginAdmin(c).DeleteMethod(c.Request.Context(), c.Param("mount")))
+	if err := s.loginAdmin(c).DeleteMethod(c.Request.Context(), c.Param("mount")); err != nil {
+		return err
+	}
+	return answerNothing(c)
 }
 
-// done answers a change that has nothing to show.
-func (s *server) done(c *gin.Context, err error) {
+func (s *server) listLoginRoles(c *gin.Context) error {
+	l, err := s.loginLists(c)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	c.Status(http.StatusNoContent)
-	c.Writer.WriteHeaderNow()
+	all, err := l.Roles(c.Request.Context(), c.Param("mount"))
+	return listed(s, c, "roles", all, err, loginRoleBodyOf)
 }
 
-func (s *server) listLoginRoles(c *gin.Context) {
-	if l, ok := s.loginLists(c); ok {
-		all, err := l.Roles(c.Request.Context(), c.Param("mount"))
-		listed(s, c, "roles", all, err, loginRoleBodyOf)
-	}
-}
-
-func (s *server) showLoginRole(c *gin.Context) {
-	l, ok := s.loginLists(c)
-	if !ok {
-		return
+func (s *server) showLoginRole(c *gin.Context) error {
+	l, err := s.loginLists(c)
+	if err != nil {
+		return err
 	}
 	r, err := l.Role(c.Request.Context(), c.Param("mount"), c.Param("role"))
-	s.answerLoginRole(c, r, err)
+	return s.answerLoginRole(c, r, err)
 }
 
-func (s *server) answerLoginRole(c *gin.Context, r vault.LoginRole, err error) {
+func (s *server) answerLoginRole(c *gin.Context, r vault.LoginRole, err error) error {
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answer(c, http.StatusOK, loginRoleBodyOf(r))
+	return s.answer(c, http.StatusOK, loginRoleBodyOf(r))
 }
 
-func (s *server) putLoginRole(c *gin.Context) {
-	r, ok := configureLogin(s, c, s.rejectLogin, loginRoleFields, false, func(o object) (vault.LoginRole, error) {
+func (s *server) putLoginRole(c *gin.Context) error {
+	r, err := configureLogin(s, c, s.rejectLogin, loginRoleFields, false, func(o object) (vault.LoginRole, error) {
 		r, err := decodeLoginRole(o)
 		if err != nil {
 			return r, &badField{err}
@@ -283,9 +269,7 @@ func (s *server) putLoginRole(c *gin.Context) {
 		r.Mount, r.Name = c.Param("mount"), c.Param("role")
 		return s.loginAdmin(c).PutRole(c.Request.Context(), r)
 	})
-	if ok {
-		s.answer(c, http.StatusOK, loginRoleBodyOf(r))
-	}
+	return s.answerLoginRole(c, r, err)
 }
 
 func decodeLoginRole(o object) (r vault.LoginRole, err error) {
@@ -326,29 +310,31 @@ func secondsOf(o object, field string, def time.Duration) (time.Duration, error)
 	return time.Duration(secs) * time.Second, err
 }
 
-func (s *server) deleteLoginRole(c *gin.Context) {
-	if !s.noQuery(c) {
-		return
+func (s *server) deleteLoginRole(c *gin.Context) error {
+	if err := s.noQuery(c); err != nil {
+		return err
 	}
-	s.done(c, s.loginAdmin(c).DeleteRole(c.Request.Context(), c.Param("mount"), c.Param("role")))
+	if err := s.loginAdmin(c).DeleteRole(c.Request.Context(), c.Param("mount"), c.Param("role")); err != nil {
+		return err
+	}
+	return answerNothing(c)
 }
 
-func (s *server) endBatchTokens(c *gin.Context) {
-	if !s.noQuery(c) {
-		return
+func (s *server) endBatchTokens(c *gin.Context) error {
+	if err := s.noQuery(c); err != nil {
+		return err
 	}
 	r, err := s.loginAdmin(c).EndBatchTokens(c.Request.Context(), c.Param("mount"), c.Param("role"))
-	s.answerLoginRole(c, r, err)
+	return s.answerLoginRole(c, r, err)
 }
 
-func (s *server) rotateTokenKey(c *gin.Context) {
-	if !s.noQuery(c) {
-		return
+func (s *server) rotateTokenKey(c *gin.Context) error {
+	if err := s.noQuery(c); err != nil {
+		return err
 	}
 	id, err := s.loginAdmin(c).RotateTokenKey(c.Request.Context())
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answer(c, http.StatusOK, map[string]core.SecretID{"id": core.SecretID(id)})
+	return s.answer(c, http.StatusOK, map[string]core.SecretID{"id": core.SecretID(id)})
 }

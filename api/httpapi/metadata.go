@@ -9,17 +9,15 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
-func (s *server) list(c *gin.Context) {
+func (s *server) list(c *gin.Context) error {
 	prefix, after, limit, err := listQuery(c.Request)
 	caller, ferr := s.readerOf(c)
 	if err = cmp.Or(err, ferr); err != nil {
-		s.reject(c, vault.ActionList, prefix, err)
-		return
+		return s.reject(c, vault.ActionList, prefix, err)
 	}
 	page, err := s.Vault.List(c.Request.Context(), caller, prefix, after, limit)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	out := listBody{Secrets: make([]any, len(page.Secrets)), Next: page.Next}
 	for i, m := range page.Secrets {
@@ -29,41 +27,37 @@ func (s *server) list(c *gin.Context) {
 		}
 		out.Secrets[i] = bodyOf(m.Secret)
 	}
-	s.answer(c, http.StatusOK, out)
+	return s.answer(c, http.StatusOK, out)
 }
 
-func (s *server) describe(c *gin.Context) {
+func (s *server) describe(c *gin.Context) error {
 	name := nameOf(c)
 	_, err := query(c.Request)
 	caller, ferr := s.readerOf(c)
 	if err = cmp.Or(err, ferr); err != nil {
-		s.reject(c, vault.ActionDescribe, name, err)
-		return
+		return s.reject(c, vault.ActionDescribe, name, err)
 	}
 	m, err := s.Vault.Describe(c.Request.Context(), caller, name)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answerMetadata(c, m)
+	return s.answerMetadata(c, m)
 }
 
-func (s *server) versions(c *gin.Context) {
+func (s *server) versions(c *gin.Context) error {
 	name := nameOf(c)
 	_, err := query(c.Request)
 	caller, ferr := s.readerOf(c)
 	if err = cmp.Or(err, ferr); err != nil {
-		s.reject(c, vault.ActionDescribe, name, err)
-		return
+		return s.reject(c, vault.ActionDescribe, name, err)
 	}
 	list, err := s.Vault.Versions(c.Request.Context(), caller, name)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	out := versionsBody{Name: name, Versions: make([]versionBody, len(list))}
 	for i, v := range list {
 		out.Versions[i] = versionBodyOf(v)
 	}
-	s.answer(c, http.StatusOK, out)
+	return s.answer(c, http.StatusOK, out)
 }

@@ -100,6 +100,18 @@ func retryAfter(err error) string {
 	return strconv.Itoa(int(secs))
 }
 
+// handler answers a request, or returns the error to answer with.
+type handler func(*gin.Context) error
+
+// handle is the one place where the error of a handler becomes an answer.
+func (s *server) handle(h handler) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if err := h(c); err != nil {
+			s.fail(c, err)
+		}
+	}
+}
+
 // fail answers err.
 func (s *server) fail(c *gin.Context, err error) {
 	if x := stateOf(c).other; x != nil {

@@ -106,13 +106,20 @@ type verdictBody struct {
 }
 
 // answer sends v as JSON. v holds no secret value.
-func (s *server) answer(c *gin.Context, status int, v any) {
+func (s *server) answer(c *gin.Context, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
-		s.fail(c, core.Wrap(core.Internal, err, "encode the answer"))
-		return
+		return core.Wrap(core.Internal, err, "encode the answer")
 	}
 	send(c, status, body)
+	return nil
+}
+
+// answerNothing answers a change that has nothing to show.
+func answerNothing(c *gin.Context) error {
+	c.Writer.WriteHeader(http.StatusNoContent)
+	c.Writer.WriteHeaderNow()
+	return nil
 }
 
 func send(c *gin.Context, status int, body []byte) {
@@ -124,13 +131,14 @@ func send(c *gin.Context, status int, body []byte) {
 }
 
 // answerValue sends a value, and wipes the buffer it was put together in.
-func (s *server) answerValue(c *gin.Context, v vault.Value) {
+func (s *server) answerValue(c *gin.Context, v vault.Value) error {
 	body := appendValue(make([]byte, 0, valueRoom(&v)), &v)
 	defer envelope.Wipe(body)
 	if v.Version == v.CurrentVersion {
 		c.Writer.Header()["Etag"] = []string{etag(v.Version)}
 	}
 	send(c, http.StatusOK, body)
+	return nil
 }
 
 // valueRoom is enough for appendValue: a buffer that is outgrown would stay unwiped.

@@ -39,7 +39,7 @@ type rewrapFailure struct {
 	Error   string `json:"error"`
 }
 
-func (s *server) answerRewrap(c *gin.Context, status int, r vault.RewrapStatus) {
+func (s *server) answerRewrap(c *gin.Context, status int, r vault.RewrapStatus) error {
 	b := rewrapBody{
 		State: r.State, Key: r.Key, Total: r.Total, Moved: r.Moved, Skipped: r.Skipped, Failed: r.Failed, Remaining: r.Remaining,
 		Error: r.Error, BegunAt: orNil(r.Begun), EndedAt: orNil(r.Ended),
@@ -50,22 +50,20 @@ func (s *server) answerRewrap(c *gin.Context, status int, r vault.RewrapStatus) 
 	if f := r.LastFailed; f.Name != "" {
 		b.LastFailed = &rewrapFailure{Name: string(f.Name), Version: f.Version, Error: f.Error}
 	}
-	s.answer(c, status, b)
+	return s.answer(c, status, b)
 }
 
 // startRewrap answers 202, whether it began the run or found it running. There may be no body.
-func (s *server) startRewrap(c *gin.Context) {
+func (s *server) startRewrap(c *gin.Context) error {
 	rate, err := s.rewrapRate(c)
 	if err != nil {
-		s.reject(c, vault.ActionRewrap, "", err)
-		return
+		return s.reject(c, vault.ActionRewrap, "", err)
 	}
 	r, err := s.Vault.StartRewrap(c.Request.Context(), callerOf(c), rate)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answerRewrap(c, http.StatusAccepted, r)
+	return s.answerRewrap(c, http.StatusAccepted, r)
 }
 
 // rewrapRate is 0 when none is asked for.
@@ -89,11 +87,10 @@ func (s *server) rewrapRate(c *gin.Context) (int, error) {
 	return int(rate), err
 }
 
-func (s *server) rewrapStatus(c *gin.Context) {
+func (s *server) rewrapStatus(c *gin.Context) error {
 	r, err := s.Vault.RewrapStatus(c.Request.Context(), callerOf(c))
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answerRewrap(c, http.StatusOK, r)
+	return s.answerRewrap(c, http.StatusOK, r)
 }

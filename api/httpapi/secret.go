@@ -18,13 +18,13 @@ const secretsPath = "/v1/secrets/"
 // nameOf returns the secret's name in the path, unchecked; "" where there is none.
 func nameOf(c *gin.Context) string { return strings.TrimPrefix(c.Param("name"), "/") }
 
-// reject hands a request that could not be decoded to the door, which decides
-// whether the caller may know so much.
-func (s *server) reject(c *gin.Context, action vault.Action, name string, err error) {
-	s.fail(c, s.Vault.Reject(c.Request.Context(), callerOf(c), action, name, err))
+// reject hands a request that could not be decoded to the door, which decides whether the caller may know so much. It
+// returns the error to answer with.
+func (s *server) reject(c *gin.Context, action vault.Action, name string, err error) error {
+	return s.Vault.Reject(c.Request.Context(), callerOf(c), action, name, err)
 }
 
-func (s *server) create(c *gin.Context) {
+func (s *server) create(c *gin.Context) error {
 	body, err := s.readJSON(c, vault.ActionCreate)
 	defer func() { envelope.Wipe(body) }()
 	var r vault.CreateRequest
@@ -36,50 +36,46 @@ func (s *server) create(c *gin.Context) {
 	}
 	if err != nil {
 		envelope.Wipe(r.Value)
-		s.reject(c, vault.ActionCreate, r.Name, err)
-		return
+		return s.reject(c, vault.ActionCreate, r.Name, err)
 	}
 	made, err := s.Vault.Create(c.Request.Context(), callerOf(c), r)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	c.Writer.Header().Set("Location", secretsPath+string(made.Name))
-	s.answerSecret(c, http.StatusCreated, made)
+	return s.answerSecret(c, http.StatusCreated, made)
 }
 
-func (s *server) answerSecret(c *gin.Context, status int, m vault.Secret) {
-	s.answerTagged(c, status, m, etag(m.CurrentVersion))
+func (s *server) answerSecret(c *gin.Context, status int, m vault.Secret) error {
+	return s.answerTagged(c, status, m, etag(m.CurrentVersion))
 }
 
-func (s *server) answerMetadata(c *gin.Context, m vault.Secret) {
-	s.answerTagged(c, http.StatusOK, m, metadataTag(m))
+func (s *server) answerMetadata(c *gin.Context, m vault.Secret) error {
+	return s.answerTagged(c, http.StatusOK, m, metadataTag(m))
 }
 
-func (s *server) answerTagged(c *gin.Context, status int, m vault.Secret, tag string) {
+func (s *server) answerTagged(c *gin.Context, status int, m vault.Secret, tag string) error {
 	c.Writer.Header().Set("ETag", tag)
 	setPosition(c, m.Position)
-	s.answer(c, status, bodyOf(m))
+	return s.answer(c, status, bodyOf(m))
 }
 
-func (s *server) read(c *gin.Context) {
+func (s *server) read(c *gin.Context) error {
 	name := nameOf(c)
 	version, err := versionQuery(c.Request)
 	caller, ferr := s.readerOf(c)
 	if err = cmp.Or(err, ferr); err != nil {
-		s.reject(c, vault.ActionRead, name, err)
-		return
+		return s.reject(c, vault.ActionRead, name, err)
 	}
 	v, err := s.Vault.Read(c.Request.Context(), caller, name, version)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	defer v.Wipe()
-	s.answerValue(c, v)
+	return s.answerValue(c, v)
 }
 
-func (s *server) update(c *gin.Context) {
+func (s *server) update(c *gin.Context) error {
 	name := nameOf(c)
 	body, err := s.readJSON(c, vault.ActionUpdate)
 	defer func() { envelope.Wipe(body) }()
@@ -97,19 +93,17 @@ func (s *server) update(c *gin.Context) {
 	}
 	if err != nil {
 		envelope.Wipe(r.Value)
-		s.reject(c, vault.ActionUpdate, name, err)
-		return
+		return s.reject(c, vault.ActionUpdate, name, err)
 	}
 	r.Name = name
 	made, err := s.Vault.Update(c.Request.Context(), callerOf(c), r)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answerSecret(c, http.StatusOK, made)
+	return s.answerSecret(c, http.StatusOK, made)
 }
 
-func (s *server) remove(c *gin.Context) {
+func (s *server) remove(c *gin.Context) error {
 	name := nameOf(c)
 	m, err := expected(c.Request.Header, true)
 	remove := s.Vault.Delete
@@ -122,49 +116,42 @@ func (s *server) remove(c *gin.Context) {
 		}
 	}
 	if err != nil {
-		s.reject(c, vault.ActionDelete, name, err)
-		return
+		return s.reject(c, vault.ActionDelete, name, err)
 	}
 	at, err := remove(c.Request.Context(), callerOf(c), name, m.version)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	setPosition(c, at)
-	c.Writer.WriteHeader(http.StatusNoContent)
-	c.Writer.WriteHeaderNow()
+	return answerNothing(c)
 }
 
 // postToSecret does the operation that the last segment names. A secret may itself
 // be called "a/rotate": its operations are at a/rotate/rotate and a/rotate/verify.
-func (s *server) postToSecret(c *gin.Context) {
+func (s *server) postToSecret(c *gin.Context) error {
 	name := nameOf(c)
 	if base, ok := strings.CutSuffix(name, "/rotate"); ok {
 		defer s.extend(c)()
-		s.rotate(c, base)
-		return
+		return s.rotate(c, base)
 	}
 	if base, ok := strings.CutSuffix(name, "/verify"); ok {
-		s.verify(c, base)
-		return
+		return s.verify(c, base)
 	}
 	if base, ok := strings.CutSuffix(name, "/expire"); ok {
 		defer s.extend(c)()
-		s.expire(c, base)
-		return
+		return s.expire(c, base)
 	}
 	for op, change := range versionChanges {
 		if base, ok := strings.CutSuffix(name, op); ok {
 			defer s.extend(c)()
-			s.changeVersions(c, base, change)
-			return
+			return s.changeVersions(c, base, change)
 		}
 	}
 	c.Writer.Header().Set("Allow", "DELETE, GET, HEAD, PUT")
-	s.fail(c, methodNotAllowed())
+	return methodNotAllowed()
 }
 
-func (s *server) rotate(c *gin.Context, name string) {
+func (s *server) rotate(c *gin.Context, name string) error {
 	m, err := expected(c.Request.Header, false)
 	var r vault.RotateRequest
 	if err == nil {
@@ -174,16 +161,14 @@ func (s *server) rotate(c *gin.Context, name string) {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, vault.ActionRotate, name, err)
-		return
+		return s.reject(c, vault.ActionRotate, name, err)
 	}
 	r.Name, r.Expected = name, m.version
 	made, err := s.Vault.Rotate(c.Request.Context(), callerOf(c), r)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answerSecret(c, http.StatusOK, made)
+	return s.answerSecret(c, http.StatusOK, made)
 }
 
 func (s *server) readRotate(c *gin.Context) (vault.RotateRequest, error) {
@@ -198,7 +183,7 @@ func (s *server) readRotate(c *gin.Context) (vault.RotateRequest, error) {
 	return decodeRotate(body)
 }
 
-func (s *server) verify(c *gin.Context, name string) {
+func (s *server) verify(c *gin.Context, name string) error {
 	body, err := s.readJSON(c, vault.ActionVerify)
 	defer func() { envelope.Wipe(body) }()
 	var candidate []byte
@@ -214,13 +199,11 @@ func (s *server) verify(c *gin.Context, name string) {
 	}
 	if err != nil {
 		envelope.Wipe(candidate)
-		s.reject(c, vault.ActionVerify, name, err)
-		return
+		return s.reject(c, vault.ActionVerify, name, err)
 	}
 	v, err := s.Vault.Verify(c.Request.Context(), caller, name, candidate)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answer(c, http.StatusOK, verdictBody{Valid: v.Valid, Version: v.Version})
+	return s.answer(c, http.StatusOK, verdictBody{Valid: v.Valid, Version: v.Version})
 }

@@ -17,20 +17,18 @@ type secretIDsBody struct {
 	Next      string         `json:"next,omitempty"`
 }
 
-func (s *server) listSecretIDs(c *gin.Context) {
+func (s *server) listSecretIDs(c *gin.Context) error {
 	after, limit, err := secretIDQuery(c.Request)
 	caller, ferr := s.readerOf(c)
 	if err == nil {
 		err = ferr
 	}
 	if err != nil {
-		s.rejectIssue(c, vault.ActionAuthList, err)
-		return
+		return s.rejectIssue(c, vault.ActionAuthList, err)
 	}
 	all, err := s.Vault.LoginAdmin(caller).SecretIDs(c.Request.Context(), c.Param("mount"), c.Param("role"), after, limit)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	b := secretIDsBody{SecretIDs: make([]secretIDBody, 0, len(all))}
 	for _, x := range all {
@@ -39,7 +37,7 @@ func (s *server) listSecretIDs(c *gin.Context) {
 	if len(all) == limit {
 		b.Next = core.SecretID(all[len(all)-1].ID).String()
 	}
-	s.answer(c, http.StatusOK, b)
+	return s.answer(c, http.StatusOK, b)
 }
 
 func secretIDQuery(r *http.Request) (after [16]byte, limit int, err error) {
@@ -69,8 +67,8 @@ func secretIDAccessor(text string) ([16]byte, error) {
 }
 
 // createSecretID answers the one time with the secret id itself.
-func (s *server) createSecretID(c *gin.Context) {
-	b, ok := configureLogin(s, c, s.rejectIssue, secretIDFields, true, func(o object) (b secretIDBody, err error) {
+func (s *server) createSecretID(c *gin.Context) error {
+	b, err := configureLogin(s, c, s.rejectIssue, secretIDFields, true, func(o object) (b secretIDBody, err error) {
 		var r vault.SecretIDRequest
 		if _, given := o["ttl_secs"]; given {
 			if r.TTL, err = secondsOf(o, "ttl_secs", 0); err != nil {
@@ -96,31 +94,33 @@ func (s *server) createSecretID(c *gin.Context) {
 		b.SecretID = made.Reveal()
 		return b, nil
 	})
-	if !ok {
-		return
+	if err != nil {
+		return err
 	}
 	body, err := json.Marshal(b)
 	if err != nil {
-		s.fail(c, core.Wrap(core.Internal, err, "encode the answer"))
-		return
+		return core.Wrap(core.Internal, err, "encode the answer")
 	}
 	defer envelope.Wipe(body)
 	send(c, http.StatusCreated, body)
+	return nil
 }
 
-func (s *server) deleteSecretID(c *gin.Context) {
+func (s *server) deleteSecretID(c *gin.Context) error {
 	accessor, err := secretIDAccessor(c.Param("accessor"))
 	if err == nil {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.rejectIssue(c, vault.ActionAuthConfigure, err)
-		return
+		return s.rejectIssue(c, vault.ActionAuthConfigure, err)
 	}
-	s.done(c, s.loginAdmin(c).DeleteSecretID(c.Request.Context(), c.Param("mount"), c.Param("role"), accessor))
+	if err := s.loginAdmin(c).DeleteSecretID(c.Request.Context(), c.Param("mount"), c.Param("role"), accessor); err != nil {
+		return err
+	}
+	return answerNothing(c)
 }
 
 // rejectIssue is reject for a request about secret ids, which more callers may make than other requests about logins.
-func (s *server) rejectIssue(c *gin.Context, action vault.Action, err error) {
-	s.fail(c, s.Vault.RejectIssue(c.Request.Context(), callerOf(c), action, mountAndRole(c), err))
+func (s *server) rejectIssue(c *gin.Context, action vault.Action, err error) error {
+	return s.Vault.RejectIssue(c.Request.Context(), callerOf(c), action, mountAndRole(c), err)
 }

@@ -15,7 +15,7 @@ var (
 	expireFields = []string{"version", "grace_secs"}
 )
 
-func (s *server) configure(c *gin.Context) {
+func (s *server) configure(c *gin.Context) error {
 	name := nameOf(c)
 	body, err := s.readJSON(c, vault.ActionConfigure)
 	defer func() { envelope.Wipe(body) }()
@@ -32,15 +32,13 @@ func (s *server) configure(c *gin.Context) {
 		r.Expected, r.Revision = m.version, m.revision
 	}
 	if err != nil {
-		s.reject(c, vault.ActionConfigure, name, err)
-		return
+		return s.reject(c, vault.ActionConfigure, name, err)
 	}
 	made, err := s.Vault.Configure(c.Request.Context(), callerOf(c), r)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answerMetadata(c, made)
+	return s.answerMetadata(c, made)
 }
 
 // decodeSettings returns the fields that are given; the others stay as they are.

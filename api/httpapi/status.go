@@ -93,17 +93,15 @@ func auditBodyOf(a *vault.AuditState) *auditBody {
 	}
 }
 
-func (s *server) status(c *gin.Context) {
+func (s *server) status(c *gin.Context) error {
 	if _, err := query(c.Request); err != nil {
-		s.reject(c, vault.ActionStatus, "", err)
-		return
+		return s.reject(c, vault.ActionStatus, "", err)
 	}
 	v, err := s.Vault.Status(c.Request.Context(), callerOf(c))
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answer(c, http.StatusOK, statusBody{
+	return s.answer(c, http.StatusOK, statusBody{
 		Version: v.Version, InRecovery: v.InRecovery, Secrets: v.Secrets, Automatic: v.Automatic, Paused: v.Paused,
 		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
 		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),

@@ -65,25 +65,23 @@ type tokensBody struct {
 	Next   string      `json:"next,omitempty"`
 }
 
-func (s *server) createToken(c *gin.Context) {
+func (s *server) createToken(c *gin.Context) error {
 	r, err := s.readTokenRequest(c)
 	if err == nil {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, vault.ActionTokenCreate, r.Name, err)
-		return
+		return s.reject(c, vault.ActionTokenCreate, r.Name, err)
 	}
 	made, info, err := s.Vault.NewToken(c.Request.Context(), callerOf(c), r)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	body := tokenBodyOf(info)
 	body.Token = made.Reveal()
 	c.Writer.Header().Set("Location", tokensPath+info.ID.String())
 	setPosition(c, info.Position)
-	s.answer(c, http.StatusCreated, body)
+	return s.answer(c, http.StatusCreated, body)
 }
 
 // readTokenRequest returns what could be read even with an error, so that the refusal can be recorded under the name.
@@ -219,20 +217,18 @@ func (o object) networks(field string) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-func (s *server) listTokens(c *gin.Context) {
+func (s *server) listTokens(c *gin.Context) error {
 	after, limit, err := tokensQuery(c.Request)
 	caller, ferr := s.readerOf(c)
 	if err == nil {
 		err = ferr
 	}
 	if err != nil {
-		s.reject(c, vault.ActionTokenList, "", err)
-		return
+		return s.reject(c, vault.ActionTokenList, "", err)
 	}
 	page, err := s.Vault.Tokens(c.Request.Context(), caller, after, limit)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	out := tokensBody{Tokens: make([]tokenBody, len(page.Tokens))}
 	for i, t := range page.Tokens {
@@ -241,7 +237,7 @@ func (s *server) listTokens(c *gin.Context) {
 	if page.Next != (vault.TokenID{}) {
 		out.Next = page.Next.String()
 	}
-	s.answer(c, http.StatusOK, out)
+	return s.answer(c, http.StatusOK, out)
 }
 
 func tokensQuery(r *http.Request) (after vault.TokenID, limit int, err error) {
@@ -271,7 +267,7 @@ func accessorOf(c *gin.Context) (vault.TokenID, error) {
 	return vault.ParseTokenID(c.Param("accessor"))
 }
 
-func (s *server) showToken(c *gin.Context) {
+func (s *server) showToken(c *gin.Context) error {
 	id, err := accessorOf(c)
 	if err == nil {
 		_, err = query(c.Request)
@@ -281,18 +277,16 @@ func (s *server) showToken(c *gin.Context) {
 		err = ferr
 	}
 	if err != nil {
-		s.reject(c, vault.ActionTokenList, "", err)
-		return
+		return s.reject(c, vault.ActionTokenList, "", err)
 	}
 	t, err := s.Vault.Token(c.Request.Context(), caller, id)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
-	s.answer(c, http.StatusOK, tokenBodyOf(t))
+	return s.answer(c, http.StatusOK, tokenBodyOf(t))
 }
 
-func (s *server) renewToken(c *gin.Context) {
+func (s *server) renewToken(c *gin.Context) error {
 	id, err := accessorOf(c)
 	var increment time.Duration
 	if err == nil {
@@ -302,16 +296,14 @@ func (s *server) renewToken(c *gin.Context) {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, vault.ActionTokenRenew, "", err)
-		return
+		return s.reject(c, vault.ActionTokenRenew, "", err)
 	}
 	t, err := s.Vault.RenewToken(c.Request.Context(), callerOf(c), id, increment)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	setPosition(c, t.Position)
-	s.answer(c, http.StatusOK, tokenBodyOf(t))
+	return s.answer(c, http.StatusOK, tokenBodyOf(t))
 }
 
 // readIncrement accepts no body as well.
@@ -333,21 +325,18 @@ func (s *server) readIncrement(c *gin.Context) (d time.Duration, err error) {
 	return d, err
 }
 
-func (s *server) revokeToken(c *gin.Context) {
+func (s *server) revokeToken(c *gin.Context) error {
 	id, err := accessorOf(c)
 	if err == nil {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, vault.ActionTokenRevoke, "", err)
-		return
+		return s.reject(c, vault.ActionTokenRevoke, "", err)
 	}
 	at, err := s.Vault.EndToken(c.Request.Context(), callerOf(c), id)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	setPosition(c, at)
-	c.Writer.WriteHeader(http.StatusNoContent)
-	c.Writer.WriteHeaderNow()
+	return answerNothing(c)
 }

@@ -29,25 +29,23 @@ type versionsChangedBody struct {
 	Versions []uint64 `json:"versions"`
 }
 
-func (s *server) changeVersions(c *gin.Context, name string, change versionChange) {
+func (s *server) changeVersions(c *gin.Context, name string, change versionChange) error {
 	versions, err := s.readVersions(c, change.action)
 	if err == nil {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, change.action, name, err)
-		return
+		return s.reject(c, change.action, name, err)
 	}
 	out, err := change.run(s.Vault, c.Request.Context(), callerOf(c), name, versions)
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	if out.Versions == nil {
 		out.Versions = []uint64{}
 	}
 	setPosition(c, out.Position)
-	s.answer(c, http.StatusOK, versionsChangedBody{Versions: out.Versions})
+	return s.answer(c, http.StatusOK, versionsChangedBody{Versions: out.Versions})
 }
 
 // readVersions returns the versions that a body names; none for a request without a body.
