@@ -96,13 +96,16 @@ func importProblem(f source, imp string) string {
 	if why := peerProblem(f, imp); why != "" {
 		return why
 	}
+	if why := clientProblem(f, imp); why != "" {
+		return why
+	}
 	switch {
 	case underAny(imp, testFolders...) && !f.in("api/vaulttest", "bench"):
 		return "the product uses no part of its tests"
 	case f.in("api/pgtest") && under(imp, module):
 		return "api/pgtest imports nothing of the module, so that every test can use it"
-	case imp == "testing" && !f.in("api/pgtest", "api/vaulttest"):
-		return "testing only in api/pgtest, api/vaulttest and tests"
+	case imp == "testing" && !f.in("api/pgtest", "api/vaulttest", "client/clienttest"):
+		return "testing only in api/pgtest, api/vaulttest, client/clienttest and tests"
 	case underAny(imp, "github.com/gin-gonic", "github.com/gin-contrib") && !f.in("api/httpapi", "bench"):
 		return "gin only in api/httpapi"
 	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/pgcluster", "api/pgtest", "api/vaulttest", "bench"):
@@ -156,6 +159,21 @@ func golibProblem(imp string) string {
 	return "golib imports core, C and the standard library only"
 }
 
+// clientProblem keeps the client small for the programs that import it, and both it and its command outside the server.
+func clientProblem(f source, imp string) string {
+	switch {
+	case under(imp, module+"/client/clienttest"):
+		return "the product uses no part of its tests"
+	case f.in("client/cmd"):
+		if under(imp, module) && !underAny(imp, module+"/client") {
+			return "the command uses the client and nothing else of the module"
+		}
+	case f.in("client") && !isStd(imp) && imp != module+"/client":
+		return "the client uses the standard library only"
+	}
+	return ""
+}
+
 func peerProblem(f source, imp string) string {
 	for _, p := range apiPeers {
 		if under(imp, module+"/"+p) && !f.in(p) && f.in(apiPeers...) {
@@ -169,7 +187,7 @@ func useProblem(f source, use string) string {
 	switch {
 	case f.in("core") && slices.Contains([]string{"time.Now", "time.Since", "time.Until"}, use):
 		return "core has no clock"
-	case slices.Contains(environmentReaders, use) && !f.in("api/config", "api/cmd", "api/pgtest"):
+	case slices.Contains(environmentReaders, use) && !f.in("api/config", "api/cmd", "api/pgtest", "client/cmd"):
 		return "only api/config and cmd read the environment"
 	}
 	return ""
@@ -274,6 +292,12 @@ func TestImportRulesFind(t *testing.T) {
 		file("bench/main.go", "github.com/aws/aws-sdk-go-v2/aws"),
 		file("api/pgcluster/pool.go", module+"/api/vault"),
 		file("api/pgcluster/pool.go", module+"/api/store"),
+		file("client/client.go", module+"/core"),
+		file("client/client.go", "golang.org/x/sys/unix"),
+		file("client/client.go", "testing"),
+		file("client/cmd/hyperion-vault/main.go", module+"/api/vault"),
+		file("client/cmd/hyperion-vault/main.go", module+"/client/clienttest"),
+		use("client/config.go", "os.Getenv"),
 		file("api/store/store.go", "C"),
 		file("api/store/store.go", "github.com/caarlos0/env/v11"),
 		use("api/store/store.go", "os.Getenv"),
@@ -304,6 +328,10 @@ func TestImportRulesFind(t *testing.T) {
 		use("api/config/config.go", "os.LookupEnv"),
 		file("bench/gin.go", "github.com/gin-gonic/gin", "github.com/jackc/pgx/v5", module+"/api/vaulttest"),
 		use("api/audit/journal.go", "time.Now"),
+		file("client/client.go", "net/http", "crypto/tls"),
+		file("client/clienttest/server.go", "testing", module+"/client"),
+		file("client/cmd/hyperion-vault/main.go", "os", "github.com/spf13/cobra", module+"/client"),
+		use("client/cmd/hyperion-vault/main.go", "os.Environ"),
 	}
 	for _, v := range violations(fine) {
 		t.Errorf("false alarm: %s", v)
