@@ -6,19 +6,20 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/backoff"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
 const (
-	// watchAway is how often a part that is missing is looked for, watchReady how often readiness is checked again.
+	// watchAway is the pause between checks while a part is missing, and watchReady the pause while none is.
 	watchAway  = time.Second
 	watchReady = 5 * time.Second
-	// watchLimit bounds one look, so that the first line about a missing part comes soon after the start.
+	// watchLimit bounds one check, so that the first line about a missing part comes soon after the start.
 	watchLimit = 3 * time.Second
 )
 
-// watch logs when the service becomes ready and when it ceases to be, and each condition when it begins and ends: once
-// for each change, not for each try. Which part is missing may alternate while PostgreSQL comes up; that is no change.
+// watch logs when the service becomes ready and when it ceases to be, and each condition when it begins and ends. It
+// logs a change once, not each try. Which part is missing may alternate while PostgreSQL comes up; that is no change.
 func (s *Service) watch(ctx context.Context) {
 	var holds map[string]vault.Condition
 	for known, wasReady := false, false; ; known = true {
@@ -36,11 +37,7 @@ func (s *Service) watch(ctx context.Context) {
 		if ready {
 			wait = watchReady
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !backoff.Sleep(ctx, wait) {
 			return
 		}
 	}
@@ -53,7 +50,7 @@ func (s *Service) missing(ctx context.Context) []vault.Check {
 	return slices.DeleteFunc(s.door.Ready(ctx), func(c vault.Check) bool { return c.Err == nil || c.Degraded && len(c.Conditions) > 0 })
 }
 
-// logConditions logs what has begun and what has ended since before, and returns what holds.
+// logConditions logs which conditions have started or ended since before, and returns those that hold.
 func (s *Service) logConditions(ctx context.Context, before map[string]vault.Condition) map[string]vault.Condition {
 	ctx, cancel := context.WithTimeout(ctx, min(watchLimit, s.cfg.RequestTimeout))
 	defer cancel()
