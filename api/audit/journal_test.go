@@ -1,11 +1,9 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,125 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func read(name string) vault.Entry {
-	return vault.Entry{Origin: vault.Origin{Node: "n", Actor: "reader"}, Action: vault.ActionRead, Name: name, Outcome: vault.OutcomeOK}
-}
-
-// logged collects a log from several goroutines.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// fixture is a journal in a folder of the test's.
-type fixture struct {
-	*Journal
-	t   *testing.T
-	c   Config
-	log *logged
-}
-
-func newFixture(t *testing.T, c Config) *fixture {
-	t.Helper()
-	f := &fixture{t: t, c: c, log: &logged{}}
-	f.c.Dir = filepath.Join(t.TempDir(), "audit")
-	f.c.Log = slog.New(slog.NewTextHandler(f.log, nil))
-	f.open()
-	t.Cleanup(func() { _ = f.Close() })
-	return f
-}
-
-func (f *fixture) open() {
-	f.t.Helper()
-	j, err := Open(f.c)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.Journal = j
-}
-
-// reopen is a restart of the process.
-func (f *fixture) reopen() {
-	f.t.Helper()
-	if err := f.Close(); err != nil {
-		f.t.Fatal(err)
-	}
-	f.open()
-}
-
-func (f *fixture) record(names ...string) {
-	f.t.Helper()
-	for _, n := range names {
-		if err := f.Record(context.Background(), read(n)); err != nil {
-			f.t.Fatal(err)
-		}
-	}
-}
-
-// durableNow makes everything recorded durable, as the next tick would.
-func (f *fixture) durableNow() {
-	f.t.Helper()
-	f.out.mu.Lock()
-	defer f.out.mu.Unlock()
-	if err := f.fsync(); err != nil {
-		f.t.Fatal(err)
-	}
-}
-
-// drain takes everything that has not arrived.
-func (f *fixture) drain() (names []string) {
-	f.t.Helper()
-	f.durableNow()
-	for {
-		b, err := f.nextBatch()
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		if len(b.records) == 0 {
-			return names
-		}
-		for _, r := range b.records {
-			names = append(names, r.Name)
-		}
-		f.arrive(b)
-	}
-}
-
-func (f *fixture) want(names ...string) {
-	f.t.Helper()
-	if got := f.drain(); !slices.Equal(got, names) {
-		f.t.Errorf("the journal holds %q, not %q", got, names)
-	}
-}
-
-func (f *fixture) lastFile() string {
-	f.t.Helper()
-	all, err := filepath.Glob(filepath.Join(f.c.Dir, "*"+segmentSuffix))
-	if err != nil || len(all) == 0 {
-		f.t.Fatal(all, err)
-	}
-	return all[len(all)-1]
-}
 
 func TestJournal(t *testing.T) {
 	for _, always := range []bool{false, true} {
@@ -281,158 +163,6 @@ func TestFolder(t *testing.T) {
 	})
 }
 
-// TestTornEnd cuts the last segment at every byte of its last record: the records before it stay, and the journal goes
-// on where they end.
-func TestTornEnd(t *testing.T) {
-	f := newFixture(t, Config{})
-	f.record("a", "b", "torn")
-	_ = f.Close()
-	whole, err := os.ReadFile(f.lastFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := bytes.LastIndexByte(whole[:len(whole)-1], '\n') + 1
-	ends := [][]byte{append(bytes.Clone(whole[:start]), make([]byte, 5000)...), append(bytes.Clone(whole[:start]), "garbage\nand more\n"...)}
-	for end := start; end < len(whole); end++ {
-		ends = append(ends, whole[:end])
-	}
-	for _, torn := range ends {
-		if err := os.WriteFile(f.lastFile(), torn, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		f.open()
-		f.record("c")
-		f.reopen()
-		f.want("a", "b", "c")
-		_ = f.Close()
-	}
-	if n := strings.Count(f.log.String(), "which was cut off"); n != len(ends)-1 { // one of them ends with a whole record
-		t.Errorf("the log tells of %d cuts, not %d", n, len(ends)-1)
-	}
-}
-
-// written returns a closed journal's only file with 300 lines of size bytes each.
-func written(t *testing.T, size int) (*fixture, []byte) {
-	t.Helper()
-	f := newFixture(t, Config{})
-	for n := range uint64(300) {
-		e := read("")
-		e.Name = strings.Repeat("x", size-len(appendLine(nil, n+1, appendRest(nil, noon, &e)))-len(`,"name":""`))
-		f.must(f.Record(t.Context(), e))
-	}
-	_ = f.Close()
-	whole, err := os.ReadFile(f.lastFile())
-	if err != nil || len(whole) != 300*size {
-		t.Fatal(len(whole), err)
-	}
-	return f, whole
-}
-
-// TestHole: the machine stopped, and of what was not synced some pages are there and earlier ones are not. The journal
-// goes on before the first of them, and its log says what is lost.
-func TestHole(t *testing.T) {
-	for _, size := range []int{128, 131} { // records that begin with sectors, and that do not
-		f, whole := written(t, size)
-		for _, h := range [][2]int{{8192, 12288}, {0, 4096}, {4096, 16384}, {9 * 512, 10 * 512}, {50 * size, 8192}} {
-			b := bytes.Clone(whole)
-			clear(b[h[0]:h[1]])
-			f.must(os.WriteFile(f.lastFile(), b, 0o600))
-			f.open()
-			f.record("after")
-			f.reopen()
-			kept := h[0] / size
-			if got := f.drain(); len(got) != kept+1 || got[kept] != "after" {
-				t.Errorf("zeros from %d to %d: %d records, not %d", h[0], h[1], len(got), kept+1)
-			}
-			_ = f.Close()
-			readable := 300 - (h[1]+size-1)/size
-			if want := fmt.Sprintf("offset=%d bytes=%d from=%d to=300 readable=%d", kept*size, len(whole)-kept*size, kept+1, readable); !strings.Contains(f.log.String(), want) {
-				t.Errorf("the log does not say %q: %s", want, f.log)
-			}
-		}
-	}
-}
-
-// TestHoleOfAnotherKind: what no power loss leaves is damage, in the last segment too.
-func TestHoleOfAnotherKind(t *testing.T) {
-	f, whole := written(t, 131)
-	for what, change := range map[string]func(b []byte){
-		"a byte":                             func(b []byte) { b[8191] = 0 },
-		"zeros that begin within a record":   func(b []byte) { clear(b[8000:8192]) },
-		"zeros that end within a sector":     func(b []byte) { clear(b[8192:9000]) },
-		"zeros for a record":                 func(b []byte) { clear(b[131*50 : 131*51]) },
-		"a sector of something":              func(b []byte) { copy(b[8192:], bytes.Repeat([]byte{'x'}, 512)) },
-		"a sector of something before zeros": func(b []byte) { copy(b[4096:], bytes.Repeat([]byte{'\n'}, 512)); clear(b[8192:12288]) },
-	} {
-		t.Run(what, func(t *testing.T) {
-			b := bytes.Clone(whole)
-			change(b)
-			f.refuses(f.lastFile(), b)
-		})
-	}
-	t.Run("zeros before the last segment", func(t *testing.T) {
-		b := bytes.Clone(whole)
-		clear(b[4096:8192])
-		file := f.lastFile()
-		f.must(os.WriteFile(filepath.Join(f.c.Dir, segmentName(301)), nil, 0o600))
-		f.refuses(file, b)
-	})
-}
-
-// TestDamage changes every byte of the journal but the last record's: none of it goes unseen, and the error says where.
-func TestDamage(t *testing.T) {
-	f := newFixture(t, Config{segmentSize: 300})
-	f.record("a", "b", "c", "d", "e")
-	_ = f.Close()
-	files, _ := filepath.Glob(filepath.Join(f.c.Dir, "*"+segmentSuffix))
-	if len(files) < 2 {
-		t.Fatalf("%d segments", len(files))
-	}
-	for n, file := range files {
-		whole, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		end := len(whole)
-		if n == len(files)-1 {
-			end = bytes.LastIndexByte(whole[:end-1], '\n')
-		}
-		for i := range end {
-			bad := bytes.Clone(whole)
-			bad[i] ^= 0x11
-			f.refuses(file, bad)
-		}
-		f.refuses(file, whole[:max(0, end-1)])
-		if err := os.WriteFile(file, whole, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Remove(files[1]); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(f.c); len(files) > 2 && core.CodeOf(err) != core.Corrupt {
-		t.Errorf("a segment is missing: %v", err)
-	}
-}
-
-func (f *fixture) refuses(file string, contents []byte) {
-	f.t.Helper()
-	if bytes.Count(contents, []byte{'\n'}) == 0 && file == f.lastFile() {
-		return // nothing whole follows: a torn end
-	}
-	if err := os.WriteFile(file, contents, 0o600); err != nil {
-		f.t.Fatal(err)
-	}
-	j, err := Open(f.c)
-	if err == nil {
-		_ = j.Close()
-		f.t.Fatalf("%s was taken", contents)
-	}
-	if core.CodeOf(err) != core.Corrupt || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "at byte ") {
-		f.t.Fatalf("got %v", err)
-	}
-}
-
 func TestFull(t *testing.T) {
 	f := newFixture(t, Config{MaxBytes: 2000})
 	n := 0
@@ -537,13 +267,6 @@ func TestRetention(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(f.c.Dir, "*"+segmentSuffix)); total > 3000+500 || len(files) != len(f.segments) {
 		t.Errorf("%d bytes in %d segments, %d files", total, len(f.segments), len(files))
-	}
-}
-
-func (f *fixture) must(err error) {
-	f.t.Helper()
-	if err != nil {
-		f.t.Fatal(err)
 	}
 }
 

@@ -4,11 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,8 +16,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // size is the number of PostgreSQL nodes, and of etcds.
@@ -50,97 +45,6 @@ type cluster struct {
 	engine *engine           // runs the nodes as containers, if they are
 	roams  bool              // new clients turn to the next node when theirs takes no connection
 	timing string            // how long each step of the start took
-}
-
-// tools are the programs that run.
-type tools struct {
-	etcd, patroni, pgBin, api string
-	etcdAPI                   string // "etcd" (v2) or "etcd3", as Patroni calls them
-}
-
-// network gives every place an address of its own in one random /24 of loopback.
-type network struct {
-	base                            string // "127.3.9."
-	pg, rest, api, etcd, etcdServer int
-}
-
-func (n network) addr(host, port int) string {
-	return net.JoinHostPort(n.base+strconv.Itoa(host), strconv.Itoa(port))
-}
-
-// newNetwork finds a /24 and ports on which nobody listens, on all addresses either.
-func newNetwork() (network, error) {
-	n := network{base: fmt.Sprintf("127.%d.%d.", 2+mathrand.IntN(250), mathrand.IntN(250))}
-	for _, p := range []struct {
-		port  *int
-		first int
-	}{{&n.pg, 6432}, {&n.rest, 8008}, {&n.api, 8200}, {&n.etcd, 2379}, {&n.etcdServer, 2380}} {
-		*p.port = p.first
-		for ; *p.port < p.first+200; *p.port += 3 {
-			ln, err := net.Listen("tcp", n.addr(1, *p.port))
-			if err == nil {
-				_ = ln.Close()
-				break
-			}
-		}
-		if *p.port >= p.first+200 {
-			return n, fmt.Errorf("no free port from %d on", p.first)
-		}
-	}
-	return n, nil
-}
-
-// findTools says what is missing.
-func findTools() (tools, error) {
-	var t tools
-	var err, missing error
-	if t.patroni, err = exec.LookPath("patroni"); err != nil {
-		missing = errors.Join(missing, err)
-	} else if t.etcdAPI, err = chooseEtcdAPI(t.patroni); err != nil {
-		missing = errors.Join(missing, err)
-	}
-	if t.etcd, err = exec.LookPath("etcd"); err != nil {
-		missing = errors.Join(missing, err)
-	}
-	out, err := exec.Command(pgConfig(), "--bindir", "--pkglibdir").Output()
-	dirs := strings.Fields(string(out))
-	if err != nil || len(dirs) != 2 {
-		return t, errors.Join(missing, fmt.Errorf("%s does not say where PostgreSQL is: %w", pgConfig(), err))
-	}
-	t.pgBin = dirs[0]
-	for _, f := range []string{filepath.Join(dirs[0], "postgres"), filepath.Join(dirs[1], "hyperion_vault.so")} {
-		if _, err := os.Stat(f); err != nil {
-			missing = errors.Join(missing, err)
-		}
-	}
-	return t, missing
-}
-
-// chooseEtcdAPI is "etcd3" unless Patroni is older than 3.0.3. There a primary that was frozen and wakes writes itself
-// over whoever has become the primary meanwhile, without comparing, and acknowledged writes are lost: these tests found
-// it. With the older API it compares. HV_CLUSTER_ETCD overrides, to see that.
-func chooseEtcdAPI(patroni string) (string, error) {
-	if v := os.Getenv("HV_CLUSTER_ETCD"); v != "" {
-		return v, nil
-	}
-	out, err := exec.Command(patroni, "--version").Output()
-	var major, minor, patch int
-	if _, serr := fmt.Sscanf(string(out), "patroni %d.%d.%d", &major, &minor, &patch); err != nil || serr != nil {
-		return "", fmt.Errorf("patroni --version says %q: %w", out, errors.Join(err, serr))
-	}
-	if major*10000+minor*100+patch < 30003 {
-		return "etcd", nil
-	}
-	return "etcd3", nil
-}
-
-func pgConfig() string {
-	for _, name := range []string{"HV_PG_CONFIG", "PG_CONFIG"} {
-		if v := os.Getenv(name); v != "" {
-			return v
-		}
-	}
-	return "pg_config"
 }
 
 // newCluster starts everything and returns when it is whole, with the extension, a service role and an admin token.
@@ -322,93 +226,6 @@ func (c *cluster) startPatronis() error {
 	return c.awaitWhole()
 }
 
-// member is a line of Patroni's view of the cluster.
-type member struct {
-	Name, Role, State string
-	Timeline          int
-}
-
-// members asks the Patronis in turn, on their own addresses, and returns the first answer.
-func (c *cluster) members() []member {
-	for _, n := range c.nodes {
-		var view struct{ Members []member }
-		if err := n.rest(http.MethodGet, "/cluster", nil, &view); err == nil && len(view.Members) > 0 {
-			return view.Members
-		}
-	}
-	return nil
-}
-
-// leader is who Patroni says is the primary and runs, or nil.
-func (c *cluster) leader() *node {
-	for _, m := range c.members() {
-		if m.Role == "leader" && m.State == "running" {
-			return c.node(m.Name)
-		}
-	}
-	return nil
-}
-
-func (c *cluster) node(name string) *node {
-	for _, n := range c.nodes {
-		if n.name == name {
-			return n
-		}
-	}
-	return nil
-}
-
-// others returns the nodes that are not n.
-func (c *cluster) others(n *node) (rest []*node) {
-	for _, o := range c.nodes {
-		if o != n {
-			rest = append(rest, o)
-		}
-	}
-	return rest
-}
-
-// awaitWhole returns when one node is the primary, two follow it, and as many of them as should acknowledge commits.
-func (c *cluster) awaitWhole() error {
-	var last error
-	if await(settling, func() bool { last = c.whole(); return last == nil }) {
-		return nil
-	}
-	return fmt.Errorf("the cluster is not whole after %s: %w; Patroni sees %v", settling, last, c.members())
-}
-
-func (c *cluster) whole() error {
-	l := c.leader()
-	if l == nil {
-		return errors.New("there is no primary")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	conn, err := l.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	var streaming, waits, acknowledging int
-	var recovery bool
-	err = conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE state = 'streaming'), count(*) FILTER (WHERE sync_state <> 'async'),
-		(current_setting('synchronous_standby_names') <> '')::int, pg_is_in_recovery() FROM pg_stat_replication
-		WHERE application_name LIKE 'node_'`).Scan(&streaming, &acknowledging, &waits, &recovery)
-	if err != nil || recovery || streaming != size-1 || acknowledging < waits*(size-1) {
-		return fmt.Errorf("%d stream, %d acknowledge, recovery %t: %w", streaming, acknowledging, recovery, err)
-	}
-	// Patroni fails over only to whom it has written down as synchronous.
-	for _, m := range c.members() {
-		if m.Role == "sync_standby" {
-			return nil
-		}
-	}
-	if waits > 0 {
-		return errors.New("Patroni knows no synchronous standby")
-	}
-	return nil
-}
-
 func (c *cluster) createExtension() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -473,34 +290,6 @@ func (c *cluster) configure(change map[string]any, check, want string) error {
 	return c.awaitWhole()
 }
 
-// query asks one node's PostgreSQL for one value, as superuser.
-func query[T any](n *node, sql string, args ...any) (v T, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	conn, err := n.connect(ctx)
-	if err != nil {
-		return v, err
-	}
-	defer conn.Close(ctx)
-	return v, conn.QueryRow(ctx, sql, args...).Scan(&v)
-}
-
-// queryAll asks one node's PostgreSQL for rows.
-func queryAll[T any](n *node, sql string, args ...any) ([]T, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	conn, err := n.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close(ctx)
-	rows, err := conn.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[T])
-}
-
 // close ends everything and leaves nothing, whatever state it is in.
 func (c *cluster) close() error {
 	for _, l := range c.links {
@@ -535,13 +324,6 @@ func artifacts(name string) string {
 	}
 	fmt.Printf("kept for inspection: %s\n", dir)
 	return dir
-}
-
-func decode(r *http.Response, into any) error {
-	if into == nil {
-		return nil
-	}
-	return json.NewDecoder(r.Body).Decode(into)
 }
 
 // shared is the cluster that the scenarios use one after the other; each leaves it whole.
