@@ -52,7 +52,8 @@ $$;
 COMMENT ON FUNCTION vault.destroy_secret(uuid, bigint, vault.audit_origin, uuid)
     IS 'deletes a secret, if the expected version is current, so that it cannot be restored';
 
-CREATE FUNCTION vault.list_deleted(caller oid, scopes jsonb, prefix text, page_size integer) RETURNS SETOF vault.deleted_secret
+CREATE FUNCTION vault.list_deleted(caller oid, scopes jsonb, prefix text, page_size integer, after_until timestamptz DEFAULT NULL,
+                                   after_id uuid DEFAULT NULL) RETURNS SETOF vault.deleted_secret
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
@@ -63,11 +64,12 @@ BEGIN
         WHERE s.restorable_until > clock_timestamp() AND vault.has_prefix(s.name, list_deleted.prefix)
           AND EXISTS (SELECT FROM vault.visible_names(list_deleted.caller, list_deleted.scopes) v
                       WHERE s.name >= v.first COLLATE "C" AND s.name < v.beyond COLLATE "C")
-        ORDER BY s.restorable_until DESC LIMIT page_size;
+          AND (after_until IS NULL OR (s.restorable_until, s.id) < (after_until, after_id))
+        ORDER BY s.restorable_until DESC, s.id DESC LIMIT page_size;
 END
 $$;
-COMMENT ON FUNCTION vault.list_deleted(oid, jsonb, text, integer)
-    IS 'the deleted secrets below a prefix that a caller may see and that can be restored, the last deleted first';
+COMMENT ON FUNCTION vault.list_deleted(oid, jsonb, text, integer, timestamptz, uuid)
+    IS 'the deleted secrets below a prefix that a caller may see and that can be restored, the last deleted first, from after one on';
 
 CREATE FUNCTION vault.lock_deleted(id uuid) RETURNS vault.secrets
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"cmp"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -27,28 +26,21 @@ type deletedBody struct {
 
 type deletedListBody struct {
 	Secrets []deletedBody `json:"secrets"`
+	Next    string        `json:"next,omitempty"`
 }
 
 func (s *server) listDeleted(c *gin.Context) error {
-	q, err := query(c.Request, "prefix", "limit")
-	limit := 0
-	if err == nil {
-		if q.Has("limit") {
-			if limit, err = strconv.Atoi(q.Get("limit")); err != nil || limit < 1 {
-				err = core.Errorf(core.Invalid, "limit must be a whole number from 1 to %d", vault.MaxPageSize)
-			}
-		}
-	}
+	prefix, after, limit, err := listQuery(c.Request)
 	caller, ferr := s.readerOf(c)
 	if err = cmp.Or(err, ferr); err != nil {
-		return s.reject(c, vault.ActionList, q.Get("prefix"), err)
+		return s.reject(c, vault.ActionList, prefix, err)
 	}
-	all, err := s.Vault.ListDeleted(c.Request.Context(), caller, q.Get("prefix"), limit)
+	page, err := s.Vault.ListDeleted(c.Request.Context(), caller, prefix, after, limit)
 	if err != nil {
 		return err
 	}
-	out := deletedListBody{Secrets: make([]deletedBody, len(all))}
-	for i, d := range all {
+	out := deletedListBody{Secrets: make([]deletedBody, len(page.Secrets)), Next: page.Next}
+	for i, d := range page.Secrets {
 		out.Secrets[i] = deletedBody{
 			ID: d.ID, Name: d.Name, Kind: d.Kind, ContentType: d.ContentType, Description: d.Description, CurrentVersion: d.CurrentVersion,
 			CreatedAt: d.CreatedAt.UTC(), DeletedAt: d.DeletedAt.UTC(), RestorableUntil: d.RestorableUntil.UTC(),

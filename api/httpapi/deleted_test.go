@@ -8,8 +8,8 @@ func TestDeletedSecrets(t *testing.T) {
 	if got := a.want(call{method: "GET", path: "/v1/deleted"}, 200, ""); len(got.json["secrets"].([]any)) != 0 {
 		t.Errorf("%s", got.Body)
 	}
-	a.want(call{method: "GET", path: "/v1/deleted?prefix=a&limit=3"}, 200, "")
-	for _, query := range []string{"?limit=0", "?limit=x", "?limit=1001", "?after=a", "?prefix=a//b"} {
+	a.want(call{method: "GET", path: "/v1/deleted?prefix=a&limit=3&after=1." + none}, 200, "")
+	for _, query := range []string{"?limit=0", "?limit=x", "?limit=1001", "?after=a", "?after=1.", "?after=1.00000000-0000-4000-8000-00000000000A", "?after=-1." + none, "?after=99999999999999999999." + none, "?prefix=a//b"} {
 		a.want(call{method: "GET", path: "/v1/deleted" + query}, 400, "invalid")
 	}
 	a.want(call{method: "GET", path: "/v1/deleted", from: "203.0.113.9:1", noToken: true}, 403, "denied")

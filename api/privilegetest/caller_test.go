@@ -46,6 +46,7 @@ func newMatrix(t *testing.T) *matrix {
 	// Forwarded addresses give every request a client of its own; an old key makes a rewrap possible.
 	env := []string{"VAULT_TRUST_PROXY=127.0.0.1", "VAULT_ALLOWED_IPS=10.0.0.0/8,127.0.0.1",
 		"VAULT_OLD_LOCAL_MASTER_KEY=" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))}
+	db.MustExec(t, "ALTER DATABASE "+db.Name+" SET hyperion_vault.deleted_retention_days = 1")
 	m := &matrix{db: db, client: &http.Client{Transport: &http.Transport{}}}
 	t.Cleanup(m.client.CloseIdleConnections)
 	for role, may := range roles {
@@ -169,6 +170,12 @@ func (m *matrix) fill(t *testing.T, key, text string) *strings.Replacer {
 		m.admin(t, "POST", "/v1/secrets", `{"name":"app/`+key+`","value":"u","grace_period_secs":3600,"generate_policy":{}}`)
 		m.admin(t, "PUT", "/v1/secrets/app/"+key, `{"value":"v"}`)
 		set("name", "app/"+key)
+	}
+	if has("deleted") {
+		name := "app/gone-" + key
+		made := m.admin(t, "POST", "/v1/secrets", `{"name":"`+name+`","value":"v"}`)
+		m.admin(t, "DELETE", "/v1/secrets/"+name, "")
+		set("deleted", made["id"].(string))
 	}
 	if has("accessor") {
 		set("accessor", m.admin(t, "POST", "/v1/tokens", `{"name":"other-`+key+`","role":"vault_admin"}`)["accessor"].(string))

@@ -27,7 +27,7 @@ type row struct {
 }
 
 // Placeholders, each of which stands for something that no other request uses: {name} is a secret below app/ that
-// exists, {new} is a name below app/ that does not, {accessor} a token of vault_admin, {mount} an AppRole method, {role} its role,
+// exists, {new} is a name below app/ that does not, {deleted} the id of a deleted secret below app/, {accessor} a token of vault_admin, {mount} an AppRole method, {role} its role,
 // {secret-id} the accessor of one of its secret ids, {sql-role} a role of PostgreSQL.
 var rows = []row{
 	{route: "GET /v1/secrets", query: "?prefix=seen/", shows: true},
@@ -49,8 +49,10 @@ var rows = []row{
 	{route: "PATCH /v1/metadata/{name}", body: `{"description":"d"}`, match: true},
 	{route: "GET /v1/versions/{name}"},
 	{route: "GET /v1/deleted"},
-	{route: "POST /v1/deleted/{id}/restore", path: "/v1/deleted/00000000-0000-4000-8000-000000000000/restore"},
-	{route: "DELETE /v1/deleted/{id}", path: "/v1/deleted/00000000-0000-4000-8000-000000000000"},
+	{route: "POST /v1/deleted/{id}/restore", path: "/v1/deleted/{deleted}/restore"},
+	{route: "POST /v1/deleted/{id}/restore", note: "missing", path: "/v1/deleted/00000000-0000-4000-8000-000000000000/restore"},
+	{route: "DELETE /v1/deleted/{id}", path: "/v1/deleted/{deleted}"},
+	{route: "DELETE /v1/deleted/{id}", note: "missing", path: "/v1/deleted/00000000-0000-4000-8000-000000000000"},
 	{route: "GET /v1/status"},
 	{route: "GET /v1/events"},
 	{route: "GET /v1/audit", query: "?limit=200", shows: true},

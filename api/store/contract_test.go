@@ -270,10 +270,14 @@ func (s *script) remove(n vault.NewSecret, expected uint64, destroy bool) {
 
 // bin asks for what was deleted.
 func (s *script) bin(n vault.NewSecret) {
-	all, _, err := s.store.ListDeleted(s.ctx, vault.Itself(), string(n.Name), 10, vault.Freshness{})
+	all, _, err := s.store.ListDeleted(s.ctx, vault.Itself(), string(n.Name), vault.DeletedCursor{}, 10, vault.Freshness{})
 	s.note("deleted secrets", err, len(all))
 	for _, d := range all {
 		s.note("deleted", nil, d.Name, d.Kind, d.ContentType, d.Description, d.CurrentVersion, d.RestorableUntil.After(d.DeletedAt))
+	}
+	for _, d := range all {
+		later, _, err := s.store.ListDeleted(s.ctx, vault.Itself(), string(n.Name), vault.DeletedCursor{Until: d.RestorableUntil, ID: d.ID}, 10, vault.Freshness{})
+		s.note("after it", err, len(later))
 	}
 	name, err := s.store.DeletedName(s.ctx, n.ID)
 	s.note("its name", err, name)

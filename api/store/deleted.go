@@ -10,15 +10,16 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-var listDeleted = decided("list", "NULL", "vault.list_deleted(d.role, d.scopes, $4::text, $5::integer)")
+var listDeleted = decided("list", "NULL", "vault.list_deleted(d.role, d.scopes, $4::text, $5::integer, $6::timestamptz, $7::uuid)")
 
 // ListDeleted implements vault.Store. Itself sees what vault_admin sees.
-func (d *DB) ListDeleted(ctx context.Context, by vault.Credential, prefix string, limit int, f vault.Freshness) (
+func (d *DB) ListDeleted(ctx context.Context, by vault.Credential, prefix string, after vault.DeletedCursor, limit int, f vault.Freshness) (
 	[]vault.DeletedSecret, vault.Identity, error,
 ) {
+	until := pgtype.Timestamptz{Time: after.Until, Valid: !after.Until.IsZero()}
 	return decidedRead(ctx, d, f, decidedQuery[vault.DeletedSecret]{
-		by: by, right: "list", sql: listDeleted, args: []any{prefix, int32(limit)}, row: deletedSecret,
-		undecided: "SELECT * FROM vault.list_deleted('vault_admin'::regrole, NULL, $1::text, $2::integer)", legacy: noLegacy,
+		by: by, right: "list", sql: listDeleted, args: []any{prefix, int32(limit), until, [16]byte(after.ID)}, row: deletedSecret,
+		undecided: "SELECT * FROM vault.list_deleted('vault_admin'::regrole, NULL, $1::text, $2::integer, $3::timestamptz, $4::uuid)", legacy: noLegacy,
 	})
 }
 

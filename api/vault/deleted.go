@@ -2,6 +2,9 @@ package vault
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -20,11 +23,44 @@ type DeletedSecret struct {
 	RestorableUntil time.Time
 }
 
+// DeletedCursor is the position of a deleted secret in the list of them. The zero DeletedCursor is before the first.
+type DeletedCursor struct {
+	Until time.Time // in microseconds
+	ID    core.SecretID
+}
+
+// String returns the text that ParseDeletedCursor reads.
+func (c DeletedCursor) String() string { return fmt.Sprintf("%d.%s", c.Until.UnixMicro(), c.ID) }
+
+// ParseDeletedCursor reads a position; "" is the zero DeletedCursor. The error is Invalid.
+func ParseDeletedCursor(s string) (c DeletedCursor, err error) {
+	if s == "" {
+		return c, nil
+	}
+	micros, id, _ := strings.Cut(s, ".")
+	at, err := strconv.ParseInt(micros, 10, 64)
+	if err == nil {
+		c = DeletedCursor{Until: time.UnixMicro(at)}
+		c.ID, err = core.ParseSecretID(id)
+	}
+	const latest = 253402300800 * 1e6 // the year 10000, which no time of PostgreSQL's that is shown reaches
+	if err != nil || at < 0 || at >= latest || c.String() != s {
+		return DeletedCursor{}, core.Errorf(core.Invalid, "after is not what a list of deleted secrets has as next")
+	}
+	return c, nil
+}
+
+// DeletedPage is a part of the list of deleted secrets. Next is the position to continue at, "" at the end.
+type DeletedPage struct {
+	Secrets []DeletedSecret
+	Next    string
+}
+
 // DeletedSecrets is the part of a Store that keeps deleted secrets for a time.
 type DeletedSecrets interface {
 	// ListDeleted returns at most limit deleted secrets that the caller may see and that have the prefix, the last deleted
-	// first. It asks the reader.
-	ListDeleted(ctx context.Context, by Credential, prefix string, limit int, f Freshness) ([]DeletedSecret, Identity, error)
+	// first, from after a position on. It asks the reader.
+	ListDeleted(ctx context.Context, by Credential, prefix string, after DeletedCursor, limit int, f Freshness) ([]DeletedSecret, Identity, error)
 	// DeletedName asks the primary for the name of a deleted secret; NotFound when it cannot be restored. It decides about
 	// nobody.
 	DeletedName(ctx context.Context, id core.SecretID) (core.Name, error)
@@ -36,11 +72,11 @@ type DeletedSecrets interface {
 }
 
 // ListDeleted returns the deleted secrets below a prefix that can be restored and that the caller may do anything with, the
-// last deleted first. limit 0 means DefaultPageSize. It needs an allowed client address. Errors: Unauthenticated, Denied,
-// Invalid, Unavailable.
-func (v *Vault) ListDeleted(ctx context.Context, c Caller, prefix string, limit int) ([]DeletedSecret, error) {
+// last deleted first. after is the Next of the page before, and "" for the first page. limit 0 means DefaultPageSize. It
+// needs an allowed client address. Errors: Unauthenticated, Denied, Invalid, Unavailable.
+func (v *Vault) ListDeleted(ctx context.Context, c Caller, prefix, after string, limit int) (DeletedPage, error) {
 	a := v.try(c, ActionList, prefix, 0)
-	return perform(ctx, a.serve, func(ctx context.Context) (out []DeletedSecret, err error) {
+	return perform(ctx, a.serve, func(ctx context.Context) (out DeletedPage, err error) {
 		if limit == 0 {
 			limit = DefaultPageSize
 		}
@@ -48,8 +84,17 @@ func (v *Vault) ListDeleted(ctx context.Context, c Caller, prefix string, limit 
 		if err != nil {
 			return out, a.invalid(ctx, err)
 		}
+		from, err := ParseDeletedCursor(after)
+		if err != nil {
+			return out, a.invalid(ctx, err)
+		}
 		var i Identity
-		out, i, err = v.c.Store.ListDeleted(ctx, a.by, prefix, limit, c.Freshness)
+		out.Secrets, i, err = v.c.Store.ListDeleted(ctx, a.by, prefix, from, limit+1, c.Freshness) // one more shows that there is more
+		if len(out.Secrets) > limit {
+			out.Secrets = out.Secrets[:limit]
+			last := out.Secrets[limit-1]
+			out.Next = DeletedCursor{last.RestorableUntil, last.ID}.String()
+		}
 		return out, a.found(i, err)
 	})
 }

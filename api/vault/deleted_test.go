@@ -13,11 +13,11 @@ func TestDeletedSecrets(t *testing.T) {
 	ctx := t.Context()
 	list := func() []vault.DeletedSecret {
 		t.Helper()
-		all, err := d.ListDeleted(ctx, d.reader, "", 0)
+		all, err := d.ListDeleted(ctx, d.reader, "", "", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return all
+		return all.Secrets
 	}
 	d.mustCreate(t, "a", "one")
 	if _, err := d.Delete(ctx, d.admin, "a", 1); err != nil || len(list()) != 0 {
@@ -68,6 +68,6 @@ func TestDeletedSecrets(t *testing.T) {
 		_, err = d.Restore(ctx, d.reader, id) // who may do nothing learns nothing
 		wantCode(t, err, core.Unauthenticated)
 	}
-	_, err = d.ListDeleted(ctx, d.reader, "", vault.MaxPageSize+1)
+	_, err = d.ListDeleted(ctx, d.reader, "", "", vault.MaxPageSize+1)
 	wantCode(t, err, core.Invalid)
 }

@@ -144,7 +144,7 @@ func operations() []operation {
 			return err
 		}},
 		{"ListDeleted", vault.ActionList, false, false, func(ctx context.Context, d *door, c vault.Caller) error {
-			_, err := d.ListDeleted(ctx, c, "", 0)
+			_, err := d.ListDeleted(ctx, c, "", "", 0)
 			return err
 		}},
 		{"Read", vault.ActionRead, false, false, func(ctx context.Context, d *door, c vault.Caller) error {

@@ -150,6 +150,7 @@ var planned = []string{
 	`SET hyperion_vault.deleted_retention_days = 1`,
 	`SELECT vault.delete_secret(md5('e$i')::uuid, 2, ` + planOrigin + `)`,
 	`SELECT * FROM vault.list_deleted('vault_admin'::regrole, NULL, '', 10)`,
+	`SELECT * FROM vault.list_deleted('vault_admin'::regrole, NULL, '', 10, 'tomorrow', '00000000-0000-4000-8000-000000000000')`,
 	`SELECT vault.deleted_name(md5('e$i')::uuid)`,
 	`SELECT vault.restore_secret(md5('e$i')::uuid, ` + planOrigin + `)`,
 	`SELECT vault.delete_secret(md5('e$i')::uuid, 2, ` + planOrigin + `)`,

@@ -10,6 +10,7 @@
 #include "hyperion_vault.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_extension.h"
 #include "command.h"
@@ -19,6 +20,7 @@
 #include "runas.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/lsyscache.h"
 
 static HvStatement lock_statement = {
 	"LOCK TABLE vault.secrets IN ACCESS EXCLUSIVE MODE", 0
@@ -26,8 +28,12 @@ static HvStatement lock_statement = {
 static HvStatement exist_statement = {
 	"SELECT FROM vault.secrets WHERE deleted_at IS NULL LIMIT 1", 0
 };
+static HvStatement restorable_statement = {
+	"SELECT FROM vault.secrets WHERE restorable_until > clock_timestamp() LIMIT 1", 0
+};
 static bool looked = false;		/* whether the trigger did, for the present DROP */
 static bool secrets_exist = false;	/* what it saw */
+static bool restorable_exist = false;
 static object_access_hook_type next_hook;
 static ProcessUtility_hook_type next_utility;
 
@@ -59,6 +65,12 @@ ObjectAccess(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot drop extension %s: it holds secrets", HV_EXTENSION_NAME),
 				 errhint("Delete the secrets first. To destroy them: SET hyperion_vault.allow_drop_with_secrets = on;")));
+	if (restorable_exist)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop extension %s: it holds deleted secrets that can be restored", HV_EXTENSION_NAME),
+				 errhint("Destroy them first: SELECT vault.destroy_deleted_secret(id) FROM vault.list_deleted_secrets(); "
+						 "To destroy them with it: SET hyperion_vault.allow_drop_with_secrets = on;")));
 }
 
 static void
@@ -152,6 +164,18 @@ CanReachExtension(Node *command)
 		(IsA(command, DropStmt) && castNode(DropStmt, command)->behavior == DROP_CASCADE);
 }
 
+/*
+ * Whether the schema is of a version that can restore deleted secrets: an update may be about to come.
+ */
+static bool
+KeepsDeleted(void)
+{
+	Oid			schema = get_namespace_oid("vault", true);
+	Oid			secrets = OidIsValid(schema) ? get_relname_relid("secrets", schema) : InvalidOid;
+
+	return OidIsValid(secrets) && get_attnum(secrets, "restorable_until") != InvalidAttrNumber;
+}
+
 PG_FUNCTION_INFO_V1(hv_guard_drop);
 
 /*
@@ -176,6 +200,12 @@ hv_guard_drop(PG_FUNCTION_ARGS)
 		HvOwnerRun(&lock_statement, &none);
 	HvOwnerRun(&exist_statement, &none);
 	secrets_exist = SPI_processed > 0;
+	restorable_exist = false;
+	if (!secrets_exist && KeepsDeleted())
+	{
+		HvOwnerRun(&restorable_statement, &none);
+		restorable_exist = SPI_processed > 0;
+	}
 	looked = true;
 	SPI_finish();
 	PG_RETURN_NULL();

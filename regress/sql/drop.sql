@@ -194,6 +194,22 @@ DROP EXTENSION hyperion_vault;
 SELECT vault.delete_secret('drop/d', 3);
 SELECT await_audit();
 SELECT action, secret_name, version, outcome, code FROM vault.audit('drop/') WHERE action <> 'audit' ORDER BY at, id;
+-- what can be restored keeps it, and what cannot any more does not
+BEGIN;
+SET LOCAL hyperion_vault.deleted_retention_days = 1;
+SELECT vault.create_secret('drop/e', 'restorable') > 0, vault.delete_secret('drop/e', 1);
+SAVEPOINT restorable;
+DROP EXTENSION hyperion_vault;
+ROLLBACK TO restorable;
+UPDATE vault.secrets SET restorable_until = clock_timestamp() WHERE name = 'drop/e';
+DROP EXTENSION hyperion_vault;
+ROLLBACK;
+BEGIN;
+SET LOCAL hyperion_vault.deleted_retention_days = 1;
+SELECT vault.create_secret('drop/f', 'restorable') > 0, vault.delete_secret('drop/f', 1);
+SELECT count(vault.destroy_deleted_secret(id)) FROM vault.list_deleted_secrets();
+DROP EXTENSION hyperion_vault;
+ROLLBACK;
 DROP EXTENSION hyperion_vault;
 -- the role stays: it is the cluster's, and other databases may have the extension
 SELECT count(*) FROM pg_roles WHERE rolname = 'vault_owner';

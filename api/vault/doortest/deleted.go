@@ -1,6 +1,7 @@
 package doortest
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"time"
@@ -31,7 +32,9 @@ func (s *Store) end(x *secret, destroy bool) {
 }
 
 // ListDeleted implements vault.Store.
-func (s *Store) ListDeleted(_ context.Context, by vault.Credential, prefix string, limit int, f vault.Freshness) ([]vault.DeletedSecret, vault.Identity, error) {
+func (s *Store) ListDeleted(_ context.Context, by vault.Credential, prefix string, after vault.DeletedCursor, limit int, f vault.Freshness) (
+	[]vault.DeletedSecret, vault.Identity, error,
+) {
 	leave, err := s.enter("ListDeleted")
 	defer leave()
 	if err != nil {
@@ -44,7 +47,7 @@ func (s *Store) ListDeleted(_ context.Context, by vault.Credential, prefix strin
 	}
 	var out []vault.DeletedSecret
 	for _, d := range s.bin {
-		if x := d.secret.info; d.until.After(s.Now()) && core.HasPrefix(x.Name, prefix) && s.sees(by, x.Name) && len(out) < limit {
+		if x := d.secret.info; d.until.After(s.Now()) && core.HasPrefix(x.Name, prefix) && s.sees(by, x.Name) && len(out) < limit && isAfter(d, after) {
 			out = append(out, vault.DeletedSecret{
 				ID: x.ID, Name: x.Name, Kind: x.Kind, ContentType: x.ContentType, Description: x.Description,
 				CurrentVersion: x.CurrentVersion, CreatedAt: x.CreatedAt, DeletedAt: d.at, RestorableUntil: d.until,
@@ -52,6 +55,12 @@ func (s *Store) ListDeleted(_ context.Context, by vault.Credential, prefix strin
 		}
 	}
 	return out, who, nil
+}
+
+// isAfter reports whether a deleted secret comes after a position of the list.
+func isAfter(d deleted, at vault.DeletedCursor) bool {
+	until, id := d.until.UnixMicro(), d.secret.info.ID
+	return at.Until.IsZero() || until < at.Until.UnixMicro() || until == at.Until.UnixMicro() && bytes.Compare(id[:], at.ID[:]) < 0
 }
 
 func (s *Store) inBin(id core.SecretID) (int, error) {
