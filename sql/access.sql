@@ -125,6 +125,11 @@ AS $$
                  ('manage', 'vault.create_secret_id(text,text,interval,bigint,cidr[])'),
                  ('manage', 'vault.destroy_secret_id(text,text,uuid)'), ('manage', 'vault.login_method_list()'),
                  ('manage', 'vault.login_role_list(text)'), ('manage', 'vault.secret_id_list(text,text)'),
+                 ('manage', 'vault.create_role_template(text,regrole[],interval,interval,text,integer,jsonb,regrole,boolean,integer)'),
+                 ('manage', 'vault.drop_role_template(text)'), ('manage', 'vault.role_templates()'), ('create', 'vault.role_templates()'),
+                 ('audit', 'vault.role_templates()'), ('create', 'vault.issue_role(text,interval)'),
+                 ('create', 'vault.renew_lease(uuid,interval)'), ('manage', 'vault.renew_lease(uuid,interval)'),
+                 ('list', 'vault.revoke_lease(uuid)'), ('list', 'vault.leases(text)'),
                  ('audit', 'vault.access_list()'), ('audit', 'vault.who_may(text,text)'),
                  ('audit', 'vault.explain_access(regrole,text)'), ('audit', 'vault.status()'), ('audit', 'vault.audit_after(bigint,integer)'),
                  ('audit', 'vault.audit(text,timestamptz,integer,timestamptz)')) AS f(action, signature)

@@ -390,6 +390,7 @@ CREATE TABLE vault.audit_log (
         CHECK (action IN ('create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe',
                           'configure', 'expire', 'delete_version', 'undelete_version', 'destroy_version', 'restore', 'destroy', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show',
                           'token_renew', 'login', 'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'audit_prune',
+                          'template_configure', 'template_list', 'lease_issue', 'lease_renew', 'lease_revoke', 'lease_end', 'lease_list',
                           'malformed')),
     secret_name text,
     version bigint,

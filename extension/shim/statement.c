@@ -70,6 +70,7 @@ HvNames(const char *text)
 {
 	return text != NULL &&
 		(HvFind(text, "create_secret") != NULL || HvFind(text, "update_secret") != NULL ||
+		 HvFind(text, "issue_role_as") != NULL ||
 		 (HvFind(text, "vault") != NULL && HvFind(text, "verify") != NULL) ||
 		 CallsVerify(text) || HvFind(text, "u&\"") != NULL);
 }

@@ -32,6 +32,7 @@ typedef struct HvSupervision
 	Oid			database;		/* of the supervisor that ran last; InvalidOid = none has */
 	Latch	   *latch;			/* its latch; NULL while none runs */
 	pg_atomic_uint32 changed;	/* 1 = a change was committed there since the supervisor looked last */
+	pg_atomic_uint32 leases;	/* 1 = leases were revoked there since the supervisor looked last */
 } HvSupervision;
 
 static HvSupervision *supervision = NULL;	/* NULL when the library is not preloaded */
@@ -60,6 +61,7 @@ Startup(void)
 		memset(supervision, 0, sizeof(*supervision));
 		SpinLockInit(&supervision->mutex);
 		pg_atomic_init_u32(&supervision->changed, 0);
+		pg_atomic_init_u32(&supervision->leases, 0);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -143,22 +145,41 @@ HvNoteSupervisor(void)
 }
 
 /*
- * Note that a change has been committed in this database, and wake the supervisor if it does not know yet. Nobody does
- * where the library is not preloaded, and in another database: followers look by themselves. Never ereports.
+ * Set a word for the supervisor of this database, and wake it if the word is new. Never ereports.
  */
-void
-HvNoteChange(void)
+static void
+Wake(pg_atomic_uint32 *word)
 {
 	Latch	   *latch;
 
-	if (supervision == NULL || supervision->database != MyDatabaseId ||
-		pg_atomic_exchange_u32(&supervision->changed, 1) != 0)
+	if (supervision->database != MyDatabaseId || pg_atomic_exchange_u32(word, 1) != 0)
 		return;
 	SpinLockAcquire(&supervision->mutex);
 	latch = supervision->latch;
 	SpinLockRelease(&supervision->mutex);
 	if (latch != NULL)			/* of a slot for processes, which outlives the process; to wake its next one does no harm */
 		SetLatch(latch);
+}
+
+/*
+ * Note that a change has been committed in this database, and wake the supervisor if it does not know yet. Nobody does
+ * where the library is not preloaded, and in another database: followers look by themselves. Never ereports.
+ */
+void
+HvNoteChange(void)
+{
+	if (supervision != NULL)
+		Wake(&supervision->changed);
+}
+
+/*
+ * The same for leases that were revoked. A pass finds them in any case.
+ */
+void
+HvNoteLeaseEnd(void)
+{
+	if (supervision != NULL)
+		Wake(&supervision->leases);
 }
 
 /*
@@ -177,6 +198,15 @@ void
 HvTakeChanges(void)
 {
 	(void) pg_atomic_exchange_u32(&supervision->changed, 0);
+}
+
+/*
+ * Whether leases have been revoked since this was asked last.
+ */
+bool
+HvTakeLeaseEnds(void)
+{
+	return pg_atomic_read_u32(&supervision->leases) != 0 && pg_atomic_exchange_u32(&supervision->leases, 0) != 0;
 }
 
 PG_FUNCTION_INFO_V1(hv_supervisor_state);

@@ -13,5 +13,7 @@ extern void HvNoteSupervisor(void);
 extern void HvNoteChange(void);
 extern bool HvChanged(void);
 extern void HvTakeChanges(void);
+extern void HvNoteLeaseEnd(void);
+extern bool HvTakeLeaseEnds(void);
 
 #endif

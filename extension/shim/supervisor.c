@@ -15,7 +15,10 @@
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "commands/extension.h"
+#include "leasedrole.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "runas.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
@@ -80,6 +83,7 @@ typedef struct HvSaid
 	char	   *last;
 } HvSaid;
 
+static bool has_leases = false; /* the last pass found a schema that has them: an older one may wait for its update */
 static HvSaid trouble = {LOG, NULL};	/* why there is no pass */
 static HvSaid exposure = {WARNING, NULL};	/* what is wrong with the owner */
 
@@ -260,6 +264,18 @@ Supervise(void)
 }
 
 /*
+ * Whether the schema has leases.
+ */
+static bool
+FindLeases(void)
+{
+	Oid			types[1] = {INT4OID};
+	List	   *name = list_make2(makeString(HV_SCHEMA_NAME), makeString("ending_leases"));
+
+	return OidIsValid(LookupFuncName(name, 1, types, true));
+}
+
+/*
  * One pass, in a transaction; true when there is more to do at once.
  */
 static bool
@@ -267,6 +283,7 @@ Pass(void)
 {
 	bool		more = false;
 	bool		passed;
+	bool		found;
 
 	SetCurrentStatementStartTimestamp();
 	if (HvSessionSettingsChanged())
@@ -278,13 +295,16 @@ Pass(void)
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED; /* whatever the database's default: a pass skips what is locked, and sees it then */
 	PushActiveSnapshot(GetTransactionSnapshot());
+	has_leases = false;
 	passed = OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true));
 	if (!passed)
 		NoteTrouble(psprintf("database \"%s\" does not have the extension", HvDatabase));
 	else
 		more = Supervise();
+	found = passed && FindLeases();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	has_leases = found;
 	if (passed)
 		NoteTrouble(NULL);
 	/* A worker has no end of a command that would do it, and autovacuum goes by this. */
@@ -342,6 +362,16 @@ Guarded(bool (*work) (void), MemoryContext context)
 	return more;
 }
 
+/*
+ * End the leases that end.
+ */
+static void
+EndLeases(MemoryContext context)
+{
+	while (has_leases && Guarded(HvEndLeases, context))
+		(void) FollowReload();
+}
+
 static double
 MillisecondsSince(instr_time then)
 {
@@ -368,6 +398,8 @@ Rest(MemoryContext context)
 
 		if (left <= 0)
 			return;
+		if (HvTakeLeaseEnds())
+			EndLeases(context);
 		if (HvChanged())
 		{
 			double		pause = ANNOUNCE_MS - MillisecondsSince(announced);
@@ -401,7 +433,10 @@ HvSupervisorMain(Datum arg)
 	context = AllocSetContextCreate(TopMemoryContext, "hyperion_vault supervisor", ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
-		if (Guarded(Pass, context))
+		bool		more = Guarded(Pass, context);
+
+		EndLeases(context);
+		if (more)
 			(void) FollowReload();
 		else
 			Rest(context);

@@ -329,6 +329,60 @@ CREATE TABLE vault.token_keys (
     created_at timestamptz NOT NULL CONSTRAINT token_keys_created_at_key UNIQUE
 );
 
+-- Leased roles.
+CREATE TABLE vault.role_templates (
+    name text COLLATE "C" CONSTRAINT role_templates_pkey PRIMARY KEY
+        CONSTRAINT role_templates_name_len CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 255),
+    definer vault.grantee NOT NULL,  -- roles are made with its rights
+    member_of vault.grantee[] NOT NULL,
+    ttl_secs bigint NOT NULL CONSTRAINT role_templates_ttl_range CHECK (ttl_secs BETWEEN 1 AND 315360000),
+    max_ttl_secs bigint NOT NULL CONSTRAINT role_templates_max_ttl_range CHECK (max_ttl_secs BETWEEN ttl_secs AND 315360000),
+    role_prefix text NOT NULL
+        CONSTRAINT role_templates_role_prefix_form CHECK (role_prefix ~ '^[a-z][a-z0-9_]{0,39}$' AND role_prefix !~ '^pg_'),
+    connection_limit integer NOT NULL CONSTRAINT role_templates_connection_limit_range CHECK (connection_limit >= -1),
+    settings jsonb NOT NULL CONSTRAINT role_templates_settings_object CHECK (pg_catalog.jsonb_typeof(settings) = 'object'
+                                                                             AND pg_catalog.octet_length(settings::text) <= 8192),
+    drop_owned boolean NOT NULL,
+    reassign_to vault.grantee,  -- null: nothing that a role owns is given to another
+    max_leases integer NOT NULL CONSTRAINT role_templates_max_leases_range CHECK (max_leases BETWEEN 1 AND 1000000),
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+-- A lease that has ended has no row: the audit has its end.
+CREATE TABLE vault.role_leases (
+    id uuid CONSTRAINT role_leases_pkey PRIMARY KEY,
+    template text COLLATE "C" NOT NULL,
+    role_name text COLLATE "C" NOT NULL,
+    holder vault.grantee NOT NULL,  -- the role that was made
+    role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,
+    issuer vault.grantee NOT NULL,  -- the role that asked for it
+    issued_to text NOT NULL,  -- the actor of the audit
+    token uuid,  -- which asked for it, and ends it; null: no stored token did
+    drop_owned boolean NOT NULL,
+    reassign_to vault.grantee,
+    ttl_secs bigint NOT NULL,
+    issued_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    max_expires_at timestamptz NOT NULL,
+    ending text CONSTRAINT role_leases_ending_known CHECK (ending IN ('expired', 'revoked', 'token')),  -- null: it lasts
+    next_attempt_at timestamptz,
+    attempts integer NOT NULL DEFAULT 0,
+    last_error text CONSTRAINT role_leases_last_error_len CHECK (pg_catalog.octet_length(last_error) <= 1024),
+    CONSTRAINT role_leases_attempt_when_ending CHECK ((ending IS NULL) = (next_attempt_at IS NULL))
+);
+CREATE INDEX role_leases_expires_at_idx ON vault.role_leases (expires_at) WHERE ending IS NULL;
+CREATE INDEX role_leases_next_attempt_at_idx ON vault.role_leases (next_attempt_at) WHERE ending IS NOT NULL;
+CREATE INDEX role_leases_token_idx ON vault.role_leases (token) WHERE token IS NOT NULL AND ending IS NULL;
+CREATE INDEX role_leases_template_idx ON vault.role_leases (template, id);
+
+ALTER TABLE vault.role_templates ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.role_leases ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON vault.role_templates TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.role_leases TO vault_owner USING (true) WITH CHECK (true);
+SELECT pg_catalog.pg_extension_config_dump('vault.role_templates', '');
+SELECT pg_catalog.pg_extension_config_dump('vault.role_leases', 'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+
 -- What the two other indexes of the log were for.
 CREATE TABLE vault.sent_changes (
     change uuid CONSTRAINT sent_changes_pkey PRIMARY KEY,
@@ -355,7 +409,8 @@ ALTER TABLE vault.audit_log DROP CONSTRAINT audit_log_action_known,
         'create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe', 'configure', 'expire',
         'delete_version', 'undelete_version', 'destroy_version', 'restore', 'destroy', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
         'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
-        'audit_gap', 'audit_prune', 'malformed'));
+        'audit_gap', 'audit_prune', 'template_configure', 'template_list', 'lease_issue', 'lease_renew',
+        'lease_revoke', 'lease_end', 'lease_list', 'malformed'));
 DROP INDEX vault.audit_log_journal_key;
 DROP INDEX vault.audit_log_secret_name_idx;
 ALTER INDEX vault.audit_log_at_idx RENAME TO audit_log_0_at_id_idx;
@@ -386,7 +441,8 @@ CREATE TABLE vault.audit_log (
         'create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe', 'configure', 'expire',
         'delete_version', 'undelete_version', 'destroy_version', 'restore', 'destroy', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
         'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
-        'audit_gap', 'audit_prune', 'malformed')),
+        'audit_gap', 'audit_prune', 'template_configure', 'template_list', 'lease_issue', 'lease_renew',
+        'lease_revoke', 'lease_end', 'lease_list', 'malformed')),
     secret_name text,
     version bigint,
     outcome text NOT NULL

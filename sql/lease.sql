@@ -1,0 +1,362 @@
+
+-- Leased roles: a template says what a login role may be made as, and each lease is such a role with an end. The password is
+-- made where it is handed out, by the backend or the API. It is stored nowhere: the row of a lease knows the role only.
+
+CREATE TABLE vault.role_templates (
+    name text COLLATE "C" CONSTRAINT role_templates_pkey PRIMARY KEY
+        CONSTRAINT role_templates_name_len CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 255),
+    definer vault.grantee NOT NULL,  -- roles are made with its rights
+    member_of vault.grantee[] NOT NULL,
+    ttl_secs bigint NOT NULL CONSTRAINT role_templates_ttl_range CHECK (ttl_secs BETWEEN 1 AND 315360000),
+    max_ttl_secs bigint NOT NULL CONSTRAINT role_templates_max_ttl_range CHECK (max_ttl_secs BETWEEN ttl_secs AND 315360000),
+    role_prefix text NOT NULL
+        CONSTRAINT role_templates_role_prefix_form CHECK (role_prefix ~ '^[a-z][a-z0-9_]{0,39}$' AND role_prefix !~ '^pg_'),
+    connection_limit integer NOT NULL CONSTRAINT role_templates_connection_limit_range CHECK (connection_limit >= -1),
+    settings jsonb NOT NULL CONSTRAINT role_templates_settings_object CHECK (pg_catalog.jsonb_typeof(settings) = 'object'
+                                                                             AND pg_catalog.octet_length(settings::text) <= 8192),
+    drop_owned boolean NOT NULL,
+    reassign_to vault.grantee,  -- null: nothing that a role owns is given to another
+    max_leases integer NOT NULL CONSTRAINT role_templates_max_leases_range CHECK (max_leases BETWEEN 1 AND 1000000),
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+-- A lease that has ended has no row: the audit has its end.
+CREATE TABLE vault.role_leases (
+    id uuid CONSTRAINT role_leases_pkey PRIMARY KEY,
+    template text COLLATE "C" NOT NULL,
+    role_name text COLLATE "C" NOT NULL,
+    holder vault.grantee NOT NULL,  -- the role that was made
+    role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,
+    issuer vault.grantee NOT NULL,  -- the role that asked for it
+    issued_to text NOT NULL,  -- the actor of the audit
+    token uuid,  -- which asked for it, and ends it; null: no stored token did
+    drop_owned boolean NOT NULL,
+    reassign_to vault.grantee,
+    ttl_secs bigint NOT NULL,
+    issued_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    max_expires_at timestamptz NOT NULL,
+    ending text CONSTRAINT role_leases_ending_known CHECK (ending IN ('expired', 'revoked', 'token')),  -- null: it lasts
+    next_attempt_at timestamptz,
+    attempts integer NOT NULL DEFAULT 0,
+    last_error text CONSTRAINT role_leases_last_error_len CHECK (pg_catalog.octet_length(last_error) <= 1024),
+    CONSTRAINT role_leases_attempt_when_ending CHECK ((ending IS NULL) = (next_attempt_at IS NULL))
+);
+CREATE INDEX role_leases_expires_at_idx ON vault.role_leases (expires_at) WHERE ending IS NULL;
+CREATE INDEX role_leases_next_attempt_at_idx ON vault.role_leases (next_attempt_at) WHERE ending IS NOT NULL;
+CREATE INDEX role_leases_token_idx ON vault.role_leases (token) WHERE token IS NOT NULL AND ending IS NULL;
+CREATE INDEX role_leases_template_idx ON vault.role_leases (template, id);
+
+ALTER TABLE vault.role_templates ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.role_leases ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON vault.role_templates TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.role_leases TO vault_owner USING (true) WITH CHECK (true);
+SELECT pg_catalog.pg_extension_config_dump('vault.role_templates', '');
+SELECT pg_catalog.pg_extension_config_dump('vault.role_leases', 'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+
+-- What PostgreSQL does with roles, without SQL text. These are the owner's alone.
+CREATE FUNCTION vault.make_leased_role(definer oid, role_name text, verifier text, valid_until timestamptz, connection_limit integer,
+                                       member_of oid[], settings jsonb) RETURNS oid
+AS 'MODULE_PATHNAME', 'hv_make_leased_role' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.make_leased_role(oid, text, text, timestamptz, integer, oid[], jsonb)
+    IS 'makes a login role with the rights of another role; a null verifier: without a password';
+CREATE FUNCTION vault.prolong_leased_role(definer oid, role oid, valid_until timestamptz) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_prolong_leased_role' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.prolong_leased_role(oid, oid, timestamptz) IS 'sets until when a password is valid, with the rights of another role';
+CREATE FUNCTION vault.shut_leased_role(role oid) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_shut_leased_role' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION vault.shut_leased_role(oid) IS 'takes from a leased role that it can log in, and wakes the supervisor after the commit';
+
+-- Templates
+
+CREATE FUNCTION vault.roles_of(holders vault.grantee[]) RETURNS oid[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT coalesce(array_agg(coalesce(vault.role_of(h)::oid, 0::oid) ORDER BY n), '{}') FROM unnest(holders) WITH ORDINALITY u (h, n) $$;
+COMMENT ON FUNCTION vault.roles_of(vault.grantee[]) IS 'the roles of several grantees; 0 for one that is missing';
+
+CREATE FUNCTION vault.holder_name(holder vault.grantee) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT coalesce(vault.plain_role(vault.role_of(holder)), vault.missing_name(holder)) $$;
+COMMENT ON FUNCTION vault.holder_name(vault.grantee) IS 'the name of a grantee''s role; null: it was dropped';
+
+CREATE FUNCTION vault.random_suffix() RETURNS text
+LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT substring(encode(sha256(uuid_send(gen_random_uuid())), 'hex'), 1, 20) $$;
+COMMENT ON FUNCTION vault.random_suffix() IS 'what makes the name of a leased role its own';
+
+CREATE FUNCTION vault.check_template(t vault.role_templates) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wrong text := CASE
+        WHEN t.ttl_secs IS NULL OR t.ttl_secs NOT BETWEEN 1 AND 315360000 THEN 'the lifetime of a lease must be between 1 and 315360000 seconds'
+        WHEN t.max_ttl_secs IS NULL OR t.max_ttl_secs NOT BETWEEN t.ttl_secs AND 315360000
+            THEN 'the longest lifetime of a lease must be between its lifetime and 315360000 seconds'
+        WHEN t.role_prefix IS NULL OR t.role_prefix !~ '^[a-z][a-z0-9_]{0,39}$' OR t.role_prefix ~ '^pg_'
+            THEN 'a role_prefix is 1 to 40 of a-z 0-9 _, begins with a letter, and not with pg_'
+        WHEN t.connection_limit IS NULL OR t.connection_limit < -1 THEN 'a connection_limit is -1 for none, or a number'
+        WHEN t.max_leases IS NULL OR t.max_leases NOT BETWEEN 1 AND 1000000 THEN 'max_leases must be between 1 and 1000000'
+        WHEN t.settings IS NULL OR jsonb_typeof(t.settings) <> 'object' OR octet_length(t.settings::text) > 8192
+             OR t.settings @? 'strict $.* ? (@.type() != "string")' THEN 'settings must be a JSON object of texts, of 8192 bytes at most'
+        WHEN t.drop_owned IS NULL THEN 'drop_owned must not be null'
+        WHEN cardinality(t.member_of) > 64 THEN 'a template has 64 groups at most'
+        WHEN t.reassign_to IS NOT NULL AND t.drop_owned THEN 'what a role owns is either dropped or given to another role'
+        -- Else a function of the leased role would run with the rights of a role that it was no member of.
+        WHEN t.reassign_to IS NOT NULL AND NOT vault.role_of(t.reassign_to) = ANY (vault.roles_of(t.member_of))
+            THEN 'reassign_to must be one of the groups of the template' END;
+BEGIN
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION '%', wrong USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM vault.check_role(vault.role_of(h)) FROM unnest(t.member_of) h;
+END
+$$;
+COMMENT ON FUNCTION vault.check_template(vault.role_templates) IS 'raises unless this can be a template';
+
+CREATE FUNCTION vault.make_role_of(t vault.role_templates, role_name text, verifier text, valid_until timestamptz) RETURNS oid
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    definer oid := (SELECT r.oid FROM pg_roles r WHERE r.oid = vault.role_of(t.definer));
+BEGIN
+    IF definer IS NULL THEN
+        RAISE EXCEPTION 'the role that defined the template "%" is missing', t.name USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Create the template again as a role that may make such roles.';
+    END IF;
+    RETURN vault.make_leased_role(definer, make_role_of.role_name, verifier, valid_until, t.connection_limit,
+                                  vault.roles_of(t.member_of), t.settings);
+END
+$$;
+COMMENT ON FUNCTION vault.make_role_of(vault.role_templates, text, text, timestamptz) IS 'makes the role of a template, with the rights of its definer';
+
+CREATE FUNCTION vault.try_template(t vault.role_templates) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- PostgreSQL's own rules, and not a copy of them: such a role is made, and unmade.
+    PERFORM vault.make_role_of(t, t.role_prefix || '_' || vault.random_suffix(), NULL, clock_timestamp());
+    RAISE EXCEPTION 'it can be made' USING ERRCODE = 'VT900';
+EXCEPTION WHEN SQLSTATE 'VT900' THEN
+    NULL;
+END
+$$;
+COMMENT ON FUNCTION vault.try_template(vault.role_templates) IS 'raises unless the definer of a template may make its roles';
+
+CREATE FUNCTION vault.template_of(t vault.role_templates) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_build_object('name', t.name, 'definer', vault.holder_name(t.definer),
+                              'member_of', coalesce((SELECT jsonb_agg(vault.holder_name(h) ORDER BY n) FROM unnest(t.member_of) WITH ORDINALITY u (h, n)), '[]'),
+                              'ttl_secs', t.ttl_secs, 'max_ttl_secs', t.max_ttl_secs, 'role_prefix', t.role_prefix,
+                              'connection_limit', t.connection_limit, 'settings', t.settings, 'drop_owned', t.drop_owned,
+                              'reassign_to', vault.holder_name(t.reassign_to), 'max_leases', t.max_leases,
+                              'created_at', t.created_at, 'updated_at', t.updated_at)
+$$;
+COMMENT ON FUNCTION vault.template_of(vault.role_templates) IS 'a template as it is shown';
+
+CREATE FUNCTION vault.put_template(t vault.role_templates, origin vault.audit_origin) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM vault.check_template(t);
+    PERFORM vault.try_template(t);
+    t.created_at := clock_timestamp();
+    t.updated_at := t.created_at;
+    INSERT INTO vault.role_templates AS x SELECT t.*
+    ON CONFLICT ON CONSTRAINT role_templates_pkey DO UPDATE
+    SET definer = excluded.definer, member_of = excluded.member_of, ttl_secs = excluded.ttl_secs, max_ttl_secs = excluded.max_ttl_secs,
+        role_prefix = excluded.role_prefix, connection_limit = excluded.connection_limit, settings = excluded.settings,
+        drop_owned = excluded.drop_owned, reassign_to = excluded.reassign_to, max_leases = excluded.max_leases,
+        updated_at = excluded.updated_at
+    RETURNING x.* INTO t;
+    PERFORM vault.append_audit(origin, 'template_configure', t.name, NULL, 'ok', '', NULL,
+                               vault.template_of(t) - '{name,created_at,updated_at}'::text[]);
+    RETURN vault.template_of(t);
+END
+$$;
+COMMENT ON FUNCTION vault.put_template(vault.role_templates, vault.audit_origin) IS 'makes or replaces a template, once the caller may';
+
+CREATE FUNCTION vault.new_template(name text, definer oid, member_of oid[], ttl_secs bigint, max_ttl_secs bigint, role_prefix text,
+                                   connection_limit integer, settings jsonb, drop_owned boolean, reassign_to oid,
+                                   max_leases integer) RETURNS vault.role_templates
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT ROW(name, vault.hold(definer::regrole), ARRAY(SELECT vault.hold(m::regrole) FROM unnest(member_of) WITH ORDINALITY u (m, n) ORDER BY n),
+               ttl_secs, max_ttl_secs,
+               coalesce(role_prefix, rtrim(left('lease_' || regexp_replace(lower(name), '[^a-z0-9]+', '_', 'g'), 40), '_')),
+               connection_limit, settings, drop_owned, vault.hold(reassign_to::regrole), max_leases, NULL, NULL)::vault.role_templates
+$$;
+COMMENT ON FUNCTION vault.new_template(text, oid, oid[], bigint, bigint, text, integer, jsonb, boolean, oid, integer) IS 'a template to be made';
+
+CREATE FUNCTION vault.delete_template(name text, origin vault.audit_origin) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM vault.role_templates t WHERE t.name = delete_template.name;
+    IF NOT FOUND THEN
+        PERFORM vault.raise_no_template(delete_template.name);
+    END IF;
+    PERFORM vault.append_audit(origin, 'template_configure', delete_template.name, NULL, 'ok', '', NULL, '{"deleted": true}');
+END
+$$;
+COMMENT ON FUNCTION vault.delete_template(text, vault.audit_origin) IS 'deletes a template; its leases last until they end, and cannot be renewed';
+
+CREATE FUNCTION vault.raise_no_template(name text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'role template "%" does not exist', raise_no_template.name USING ERRCODE = 'undefined_object';
+END
+$$;
+COMMENT ON FUNCTION vault.raise_no_template(text) IS 'raises that there is no such template';
+
+-- Leases
+
+CREATE FUNCTION vault.lease_of(l vault.role_leases) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_build_object('id', l.id, 'template', l.template, 'role', l.role_name, 'issuer', vault.holder_name(l.issuer),
+                              'issued_to', split_part(l.issued_to, E'\x1f', 1), 'token', l.token, 'ttl_secs', l.ttl_secs,
+                              'issued_at', l.issued_at, 'expires_at', l.expires_at, 'max_expires_at', l.max_expires_at,
+                              'ending', l.ending, 'attempts', l.attempts, 'next_attempt_at', l.next_attempt_at, 'last_error', l.last_error)
+$$;
+COMMENT ON FUNCTION vault.lease_of(vault.role_leases) IS 'a lease as it is shown';
+
+CREATE FUNCTION vault.prepare_lease(template text, ttl_secs bigint, token_ends timestamptz) RETURNS vault.role_leases
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stamp timestamptz := clock_timestamp();
+    t vault.role_templates;
+    l vault.role_leases;
+BEGIN
+    PERFORM vault.require_writable();
+    SELECT * INTO t FROM vault.role_templates x WHERE x.name = prepare_lease.template FOR SHARE;
+    IF NOT FOUND THEN
+        PERFORM vault.raise_no_template(prepare_lease.template);
+    ELSIF prepare_lease.ttl_secs NOT BETWEEN 1 AND 315360000 THEN
+        RAISE EXCEPTION 'the lifetime of a lease must be between 1 and 315360000 seconds' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF (SELECT count(*) FROM (SELECT FROM vault.role_leases x WHERE x.template = t.name LIMIT t.max_leases) counted) >= t.max_leases THEN
+        RAISE EXCEPTION 'role template "%" has % leases already', t.name, t.max_leases USING ERRCODE = 'configuration_limit_exceeded',
+            HINT = 'Wait until some end, revoke some, or raise max_leases.';
+    END IF;
+    l.id := gen_random_uuid();
+    l.template := t.name;
+    l.role_name := t.role_prefix || '_' || vault.random_suffix();
+    l.ttl_secs := least(coalesce(prepare_lease.ttl_secs, t.ttl_secs), t.max_ttl_secs);
+    l.issued_at := stamp;
+    l.max_expires_at := least(stamp + make_interval(secs => t.max_ttl_secs), prepare_lease.token_ends);
+    l.expires_at := least(stamp + make_interval(secs => l.ttl_secs), l.max_expires_at);
+    l.drop_owned := t.drop_owned;
+    l.reassign_to := t.reassign_to;
+    RETURN l;
+END
+$$;
+COMMENT ON FUNCTION vault.prepare_lease(text, bigint, timestamptz) IS 'a lease that may be issued now, whose template stays as it is until the commit';
+
+CREATE FUNCTION vault.store_lease(l vault.role_leases, verifier text, issuer oid, origin vault.audit_origin) RETURNS vault.role_leases
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    t vault.role_templates := (SELECT x FROM vault.role_templates x WHERE x.name = l.template);
+    made oid;
+BEGIN
+    BEGIN
+        made := vault.make_role_of(t, l.role_name, verifier, l.expires_at);
+    EXCEPTION WHEN insufficient_privilege THEN
+        -- It is not the caller who lacks a privilege.
+        RAISE EXCEPTION 'role "%", which defined the role template "%", may not make such a role any more',
+            vault.holder_name(t.definer), t.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = SQLERRM,
+                  HINT = 'Give that role CREATEROLE and the groups back, or create the template again as a role that has them.';
+    END;
+    INSERT INTO vault.role_leases AS x (id, template, role_name, holder, issuer, issued_to, token, drop_owned, reassign_to, ttl_secs,
+                                        issued_at, expires_at, max_expires_at)
+    VALUES (l.id, l.template, l.role_name, vault.hold(made::regrole), vault.hold(store_lease.issuer::regrole), origin.actor,
+            vault.accessor_in(origin.actor), l.drop_owned, l.reassign_to, l.ttl_secs, l.issued_at, l.expires_at, l.max_expires_at)
+    RETURNING x.* INTO l;
+    PERFORM vault.append_audit(origin, 'lease_issue', l.template, NULL, 'ok', '', NULL,
+                               jsonb_build_object('lease', l.id, 'role', l.role_name, 'expires_at', l.expires_at));
+    RETURN l;
+END
+$$;
+COMMENT ON FUNCTION vault.store_lease(vault.role_leases, text, oid, vault.audit_origin) IS 'makes the role of a lease and records both';
+
+CREATE FUNCTION vault.found_lease(caller oid, scopes jsonb, lease uuid, wanted text) RETURNS vault.role_leases
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    l vault.role_leases;
+BEGIN
+    SELECT * INTO l FROM vault.role_leases x WHERE x.id = found_lease.lease FOR NO KEY UPDATE;
+    -- One that is somebody else's reads as if there were none.
+    IF NOT FOUND OR l.ending IS NOT NULL OR l.expires_at <= clock_timestamp()
+       OR NOT vault.lease_allows(l, found_lease.caller, found_lease.scopes, found_lease.wanted) THEN
+        RAISE EXCEPTION 'no such lease' USING ERRCODE = 'undefined_object';
+    END IF;
+    RETURN l;
+END
+$$;
+COMMENT ON FUNCTION vault.found_lease(oid, jsonb, uuid, text) IS 'a lease over which a role has a say, locked; raises as if there were none';
+
+CREATE FUNCTION vault.lease_allows(l vault.role_leases, caller oid, scopes jsonb, wanted text) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT vault.refusal(caller, scopes, 'manage', l.template) IS NULL
+        OR vault.role_of(l.issuer) = caller
+           AND (wanted <> 'renew' AND scopes IS NULL OR vault.refusal(caller, scopes, 'create', l.template) IS NULL)
+$$;
+COMMENT ON FUNCTION vault.lease_allows(vault.role_leases, oid, jsonb, text)
+    IS 'whether a role may renew, revoke or see a lease: its own, which it renews by the right to issue it, or by the right to manage the template';
+
+CREATE FUNCTION vault.extend_lease(caller oid, scopes jsonb, lease uuid, increment_secs bigint, origin vault.audit_origin)
+RETURNS vault.role_leases
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    l vault.role_leases;
+    t vault.role_templates;
+BEGIN
+    PERFORM vault.require_writable();
+    IF extend_lease.increment_secs NOT BETWEEN 1 AND 315360000 THEN
+        RAISE EXCEPTION 'the increment must be between 1 and 315360000 seconds' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    l := vault.found_lease(extend_lease.caller, extend_lease.scopes, extend_lease.lease, 'renew');
+    SELECT * INTO t FROM vault.role_templates x WHERE x.name = l.template FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the template of the lease does not exist any more: it cannot be renewed' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    UPDATE vault.role_leases x
+    SET expires_at = least(clock_timestamp() + make_interval(secs => coalesce(extend_lease.increment_secs, l.ttl_secs)), l.max_expires_at)
+    WHERE x.id = l.id RETURNING x.* INTO l;
+    PERFORM vault.prolong_leased_role(vault.role_of(t.definer), l.role, l.expires_at);
+    PERFORM vault.append_audit(origin, 'lease_renew', l.template, NULL, 'ok', '', NULL,
+                               jsonb_build_object('lease', l.id, 'role', l.role_name, 'expires_at', l.expires_at));
+    RETURN l;
+END
+$$;
+COMMENT ON FUNCTION vault.extend_lease(oid, jsonb, uuid, bigint, vault.audit_origin)
+    IS 'moves the end of a lease, within its longest lifetime; null: by its lifetime';
+
+CREATE FUNCTION vault.finish_lease(caller oid, scopes jsonb, lease uuid, origin vault.audit_origin) RETURNS vault.role_leases
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    l vault.role_leases;
+BEGIN
+    PERFORM vault.require_writable();
+    l := vault.found_lease(finish_lease.caller, finish_lease.scopes, finish_lease.lease, 'revoke');
+    UPDATE vault.role_leases x SET ending = 'revoked', next_attempt_at = clock_timestamp() WHERE x.id = l.id RETURNING x.* INTO l;
+    PERFORM vault.shut_leased_role(l.role);
+    PERFORM vault.append_audit(origin, 'lease_revoke', l.template, NULL, 'ok', '', NULL,
+                               jsonb_build_object('lease', l.id, 'role', l.role_name));
+    RETURN l;
+END
+$$;
+COMMENT ON FUNCTION vault.finish_lease(oid, jsonb, uuid, vault.audit_origin)
+    IS 'revokes a lease: its role logs in no longer from the commit on, and the supervisor ends its sessions and drops it';

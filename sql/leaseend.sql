@@ -1,0 +1,101 @@
+
+-- The ends of leases, by the supervisor. It runs these as the owner, and acts on the roles itself (shim/leaseend.c): first a
+-- role can log in no longer, then its sessions end, then it is dropped together with its row, in one transaction.
+
+CREATE FUNCTION vault.ending_leases(batch integer) RETURNS TABLE (lease uuid, role oid)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    stamp timestamptz := clock_timestamp();
+BEGIN
+    -- What has once ended does not come back, however the clock is set.
+    UPDATE vault.role_leases l SET ending = 'expired', next_attempt_at = stamp
+    WHERE l.id IN (SELECT x.id FROM vault.role_leases x WHERE x.ending IS NULL AND x.expires_at <= stamp
+                   ORDER BY x.expires_at LIMIT batch FOR NO KEY UPDATE SKIP LOCKED);
+    UPDATE vault.role_leases l SET ending = 'token', next_attempt_at = stamp
+    WHERE l.id IN (SELECT x.id FROM vault.role_leases x JOIN vault.tokens t ON t.id = x.token
+                   WHERE x.token IS NOT NULL AND x.ending IS NULL AND LEAST(t.revoked_at, t.expires_at) <= stamp
+                   LIMIT batch FOR NO KEY UPDATE OF x SKIP LOCKED);
+    -- A clock that was ahead has left times that would be waited for: an attempt comes after ten minutes at most.
+    UPDATE vault.role_leases l SET next_attempt_at = stamp
+    WHERE l.ending IS NOT NULL AND l.next_attempt_at > stamp + interval '11 minutes';
+    RETURN QUERY SELECT l.id, (SELECT r.oid FROM pg_roles r WHERE r.oid = l.role AND r.rolname = l.role_name)
+                 FROM vault.role_leases l
+                 WHERE l.ending IS NOT NULL AND l.next_attempt_at <= stamp
+                 ORDER BY l.next_attempt_at LIMIT batch FOR NO KEY UPDATE SKIP LOCKED;
+END
+$$;
+COMMENT ON FUNCTION vault.ending_leases(integer) IS 'the leases that are to be ended now, locked, with their roles; a null role is not there by its name';
+
+CREATE FUNCTION vault.lease_to_drop(lease uuid)
+RETURNS TABLE (role oid, role_name text, drop_owned boolean, reassign_to text)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    l vault.role_leases;
+    renamed text;
+BEGIN
+    SELECT * INTO l FROM vault.role_leases x
+    WHERE x.id = lease_to_drop.lease AND x.ending IS NOT NULL FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT vault.shown_name(r.rolname) INTO renamed FROM pg_roles r WHERE r.oid = l.role AND r.rolname <> l.role_name;
+    IF FOUND THEN
+        RAISE EXCEPTION 'role "%" is called "%" now, so it is left alone', l.role_name, renamed
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF l.reassign_to IS NOT NULL
+          AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = vault.role_of(l.reassign_to)) THEN
+        RAISE EXCEPTION 'the role that was to own what role "%" owns is missing', l.role_name
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF l.reassign_to IS NOT NULL AND NOT pg_has_role(l.role, vault.role_of(l.reassign_to), 'MEMBER') THEN
+        -- It was a member when it was made. Else a function of its would run with rights that it never had.
+        RAISE EXCEPTION 'role "%" is no member of role "%" any more, so nothing is given to that', l.role_name, vault.holder_name(l.reassign_to)
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    RETURN QUERY SELECT r.oid, l.role_name, l.drop_owned, vault.holder_name(l.reassign_to)
+                 FROM (SELECT) one LEFT JOIN pg_roles r ON r.oid = l.role;
+END
+$$;
+COMMENT ON FUNCTION vault.lease_to_drop(uuid)
+    IS 'what becomes of the role of a lease that ends, locked; no row: somebody else ends it; a null role was dropped already; raises for a role that was changed';
+
+CREATE FUNCTION vault.drop_lease(lease uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    l vault.role_leases;
+BEGIN
+    DELETE FROM vault.role_leases x WHERE x.id = drop_lease.lease RETURNING * INTO STRICT l;
+    PERFORM vault.append_audit(ROW((vault.local_origin()).node, 'supervisor', NULL, NULL, NULL)::vault.audit_origin, 'lease_end', l.template,
+                               NULL, 'ok', '', NULL, jsonb_build_object('lease', l.id, 'role', l.role_name, 'cause', l.ending, 'attempts', l.attempts + 1));
+END
+$$;
+COMMENT ON FUNCTION vault.drop_lease(uuid) IS 'deletes a lease that has ended and records its end';
+
+CREATE FUNCTION vault.fail_lease(lease uuid, why text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- 1, 2, 4 … 512 seconds, and then ten minutes
+    UPDATE vault.role_leases x
+    SET attempts = least(x.attempts + 1, 1000000), last_error = convert_from(substring(convert_to(left(why, 250), 'UTF8'), 1, 1024), 'UTF8'),
+        next_attempt_at = clock_timestamp() + make_interval(secs => least(600, 2 ^ least(x.attempts, 10)))
+    WHERE x.id = fail_lease.lease;
+END
+$$;
+COMMENT ON FUNCTION vault.fail_lease(uuid, text) IS 'notes why a lease could not be ended, and when that is tried again';
+
+-- How many leases there are, for the status.
+CREATE FUNCTION vault.lease_counts(OUT active bigint, OUT ending bigint, OUT failing bigint, OUT last_error text)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NULL),
+           (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NOT NULL),
+           (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NOT NULL AND l.last_error IS NOT NULL),
+           (SELECT l.last_error FROM vault.role_leases l WHERE l.ending IS NOT NULL AND l.last_error IS NOT NULL
+            ORDER BY l.next_attempt_at DESC LIMIT 1)
+$$;
+COMMENT ON FUNCTION vault.lease_counts() IS 'how many leases last, are to be ended, and could not be ended when that was tried, and why';
