@@ -31,6 +31,7 @@ var sqlGroups = []struct{ heading, functions string }{
 		"missing.sql: missing_grants adopt_grants forget_grants"},
 	{"Tokens and logins", "token.sql: create_token token_list renew_token revoke_token; loginpeople.sql: set_login_method drop_login_method " +
 		"login_method_list set_login_role drop_login_role login_role_list revoke_batch_tokens create_secret_id destroy_secret_id secret_id_list"},
+	{"Leased roles", "leaserest.sql: create_role_template drop_role_template role_templates issue_role renew_lease revoke_lease leases"},
 	{"Audit and operation", "auditlook.sql: audit audit_after; auditprune.sql: prune_audit; status.sql: status; " +
 		"service.sql: grant_service_role revoke_service_role"},
 }

@@ -13,10 +13,6 @@ BEGIN
     UPDATE vault.role_leases l SET ending = 'expired', next_attempt_at = stamp
     WHERE l.id IN (SELECT x.id FROM vault.role_leases x WHERE x.ending IS NULL AND x.expires_at <= stamp
                    ORDER BY x.expires_at LIMIT batch FOR NO KEY UPDATE SKIP LOCKED);
-    UPDATE vault.role_leases l SET ending = 'token', next_attempt_at = stamp
-    WHERE l.id IN (SELECT x.id FROM vault.role_leases x JOIN vault.tokens t ON t.id = x.token
-                   WHERE x.token IS NOT NULL AND x.ending IS NULL AND LEAST(t.revoked_at, t.expires_at) <= stamp
-                   LIMIT batch FOR NO KEY UPDATE OF x SKIP LOCKED);
     -- A clock that was ahead has left times that would be waited for: an attempt comes after ten minutes at most.
     UPDATE vault.role_leases l SET next_attempt_at = stamp
     WHERE l.ending IS NOT NULL AND l.next_attempt_at > stamp + interval '11 minutes';
@@ -88,14 +84,31 @@ END
 $$;
 COMMENT ON FUNCTION vault.fail_lease(uuid, text) IS 'notes why a lease could not be ended, and when that is tried again';
 
--- How many leases there are, for the status.
-CREATE FUNCTION vault.lease_counts(OUT active bigint, OUT ending bigint, OUT failing bigint, OUT last_error text)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION vault.revoke_leases_of(ended uuid[]) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NULL),
-           (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NOT NULL),
-           (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NOT NULL AND l.last_error IS NOT NULL),
-           (SELECT l.last_error FROM vault.role_leases l WHERE l.ending IS NOT NULL AND l.last_error IS NOT NULL
-            ORDER BY l.next_attempt_at DESC LIMIT 1)
+DECLARE
+    l vault.role_leases;
+BEGIN
+    FOR l IN SELECT x.* FROM vault.role_leases x WHERE x.token = ANY (ended) AND x.ending IS NULL FOR NO KEY UPDATE LOOP
+        UPDATE vault.role_leases x SET ending = 'token', next_attempt_at = clock_timestamp() WHERE x.id = l.id;
+        PERFORM vault.shut_leased_role(l.role);
+    END LOOP;
+END
 $$;
-COMMENT ON FUNCTION vault.lease_counts() IS 'how many leases last, are to be ended, and could not be ended when that was tried, and why';
+COMMENT ON FUNCTION vault.revoke_leases_of(uuid[]) IS 'revokes the leases that were issued to tokens which end';
+
+CREATE FUNCTION vault.end_leases_of_expired(last_pass_at timestamptz, stamp timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- The tokens that have expired since the last pass, and some more for a clock that was set.
+    UPDATE vault.role_leases l SET ending = 'token', next_attempt_at = end_leases_of_expired.stamp
+    WHERE l.id IN (SELECT x.id FROM vault.tokens t JOIN vault.role_leases x ON x.token = t.id
+                   WHERE LEAST(t.revoked_at, t.expires_at) <= end_leases_of_expired.stamp
+                     AND LEAST(t.revoked_at, t.expires_at) > least(coalesce(last_pass_at, '-infinity'), end_leases_of_expired.stamp) - interval '1 minute'
+                     AND x.token IS NOT NULL AND x.ending IS NULL
+                   FOR NO KEY UPDATE OF x SKIP LOCKED);
+END
+$$;
+COMMENT ON FUNCTION vault.end_leases_of_expired(timestamptz, timestamptz) IS 'ends the leases that were issued to tokens which have expired';

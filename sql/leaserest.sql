@@ -95,7 +95,7 @@ AS $$ SELECT vault.store_lease(vault.prepare_lease(template, extract(epoch FROM 
 COMMENT ON FUNCTION vault.issue_lease(text, interval, text, oid, vault.audit_origin) IS 'issues a lease to an SQL role that may have it';
 
 CREATE FUNCTION vault.issue_role(template text, ttl interval DEFAULT NULL,
-                                 OUT lease uuid, OUT username text, OUT password text, OUT expires_at timestamptz)
+                                 OUT lease uuid, OUT username text, OUT password text, OUT expires_at timestamptz) RETURNS record
 AS 'MODULE_PATHNAME', 'hv_issue_role' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.issue_role(text, interval)
     IS 'Makes a login role from a template, until its lease ends. The password is shown only this once, and stored nowhere.';
@@ -114,13 +114,10 @@ RETURNS TABLE (lease uuid, template text, role text, issuer text, issued_to text
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
-DECLARE
-    caller oid := vault.outer_role();
 BEGIN
     RETURN QUERY SELECT l.id, l.template, l.role_name, vault.holder_name(l.issuer), split_part(l.issued_to, E'\x1f', 1), l.issued_at,
                         l.expires_at, l.max_expires_at, l.ending, l.attempts, l.next_attempt_at, l.last_error
-                 FROM vault.role_leases l
-                 WHERE (leases.of_template IS NULL OR l.template = leases.of_template) AND vault.lease_visible(l, caller, NULL)
+                 FROM vault.leases_for(vault.outer_role(), NULL, NULL, leases.of_template, NULL, NULL) l
                  ORDER BY l.template, l.issued_at, l.id;
 END
 $$;
@@ -181,6 +178,32 @@ END
 $$;
 COMMENT ON FUNCTION vault.revoke_lease_as(bytea, inet, jsonb, uuid, text, text) IS 'vault.revoke_lease() by REST';
 
+CREATE FUNCTION vault.leases_for(caller oid, scopes jsonb, lease uuid, template text, after uuid, page_size integer)
+RETURNS SETOF vault.role_leases
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    beyond uuid := coalesce(leases_for.after, '00000000-0000-0000-0000-000000000000');
+BEGIN
+    IF leases_for.lease IS NOT NULL THEN
+        RETURN QUERY SELECT l.* FROM vault.role_leases l WHERE l.id = leases_for.lease AND vault.lease_visible(l, caller, scopes);
+    ELSIF leases_for.template IS NOT NULL THEN
+        RETURN QUERY SELECT l.* FROM vault.role_leases l
+                     WHERE l.template = leases_for.template AND l.id > beyond AND vault.lease_visible(l, caller, scopes)
+                     ORDER BY l.id LIMIT page_size;
+    ELSIF EXISTS (SELECT FROM vault.visible_names(caller, scopes, '{manage,audit}')) THEN
+        RETURN QUERY SELECT l.* FROM vault.role_leases l WHERE l.id > beyond AND vault.lease_visible(l, caller, scopes)
+                     ORDER BY l.id LIMIT page_size;
+    ELSE
+        RETURN QUERY SELECT l.* FROM vault.role_leases l
+                     WHERE vault.role_of(l.issuer) = caller AND l.id > beyond AND vault.lease_visible(l, caller, scopes)
+                     ORDER BY vault.role_of(l.issuer), l.id LIMIT page_size;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.leases_for(oid, jsonb, uuid, text, uuid, integer) IS 'a page of the leases that a role may see';
+
 CREATE FUNCTION vault.leases_as(fingerprint bytea, address inet, claims jsonb, lease uuid, template text, after uuid, page_size integer)
 RETURNS TABLE (cause text, actor text, acting text, found jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -190,12 +213,9 @@ DECLARE
     d vault.decision := vault.decide(leases_as.fingerprint, leases_as.address, leases_as.claims, 'self', NULL);
 BEGIN
     RETURN QUERY SELECT d.cause, d.actor, d.acting, s.found FROM (SELECT) one LEFT JOIN LATERAL (
-                     SELECT vault.lease_of(l) AS found FROM vault.role_leases l
-                     WHERE d.cause IS NULL AND (leases_as.lease IS NULL OR l.id = leases_as.lease)
-                       AND (leases_as.template IS NULL OR l.template = leases_as.template)
-                       AND l.id > coalesce(leases_as.after, '00000000-0000-0000-0000-000000000000')
-                       AND vault.lease_visible(l, d.role, d.scopes)
-                     ORDER BY l.id LIMIT leases_as.page_size) s ON true;
+                     SELECT vault.lease_of(l) AS found
+                     FROM vault.leases_for(d.role, d.scopes, leases_as.lease, leases_as.template, leases_as.after, leases_as.page_size) l
+                     WHERE d.cause IS NULL) s ON true;
 END
 $$;
 COMMENT ON FUNCTION vault.leases_as(bytea, inet, jsonb, uuid, text, uuid, integer)

@@ -20,6 +20,7 @@ BEGIN
     deleted_now := vault.delete_due(stamp, batch);
     purged_now := vault.purge_due(stamp, batch);
     missed_now := vault.miss_due(stamp, batch);
+    PERFORM vault.end_leases_of_expired((SELECT p.last_pass_at FROM vault.supervisor_passes p), stamp);
     PERFORM vault.pass_over_done(stamp, batch);
     INSERT INTO vault.rotation_jobs (secret_id, due_at, deadline_at, next_attempt_at, created_at)
     SELECT s.id, s.next_rotation_at, s.next_rotation_at + make_interval(secs => vault.clamped(s.rotation_window_secs, 0, 31536000)), stamp, stamp

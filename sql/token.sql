@@ -201,6 +201,7 @@ BEGIN
     UPDATE vault.tokens x SET revoked_at = clock_timestamp()
     WHERE x.id = ANY (ARRAY(SELECT d FROM vault.descendants(t.id) d)) AND x.revoked_at IS NULL;
     GET DIAGNOSTICS ended = ROW_COUNT;
+    PERFORM vault.revoke_leases_of(ARRAY(SELECT d FROM vault.descendants(t.id) d));
     PERFORM vault.append_audit(origin, 'token_revoke', t.name, NULL, 'ok', '', NULL,
                                jsonb_build_object('accessor', t.id, 'descendants', ended - 1));
     RETURN ended;

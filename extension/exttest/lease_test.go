@@ -14,7 +14,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 )
 
-const leasesLeft = "SELECT ((SELECT count(*) FROM vault.role_leases) + (SELECT count(*) FROM pg_roles WHERE rolname LIKE 'lease_%'))::int"
+const leasesLeft = "SELECT ((SELECT count(*) FROM vault.role_leases) + (SELECT count(*) FROM pg_roles WHERE rolname LIKE 'lease%'))::int"
 
 // leaseBench is a server with a supervisor that makes a pass each second, a template "app/reader", and an agent.
 type leaseBench struct {
@@ -342,4 +342,30 @@ func (c loginCluster) hold(role, password string) (*pgx.Conn, error) {
 	}
 	conf.User, conf.Password = role, password
 	return pgx.ConnectConfig(context.Background(), conf)
+}
+
+func TestLeasesEndWithTheirToken(t *testing.T) {
+	b := newLeaseBench(t)
+	const issue = `SELECT vault.issue_role_as(sha256($1::bytea), '127.0.0.1', NULL, 'app/reader', 600, $2, 'here', 'r')->>'role'`
+	const verifier = "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	revoked := get[string](b.session, "SELECT vault.create_token('app', 'revoked')")
+	expiring := get[string](b.session, "SELECT vault.create_token('app', 'expiring', '3 seconds')")
+	lasting := get[string](b.session, "SELECT vault.create_token('app', 'lasting')")
+	roles := map[string]string{}
+	for _, token := range []string{revoked, expiring, lasting} {
+		roles[token] = get[string](b.session, issue, []byte(token), verifier)
+	}
+	b.exec("SELECT vault.revoke_token((SELECT accessor FROM vault.token_list() WHERE name = 'revoked'))")
+	if get[bool](b.session, "SELECT bool_or(rolcanlogin) FROM pg_roles WHERE rolname = $1", roles[revoked]) {
+		t.Error("a lease of a revoked token logs in")
+	}
+	for _, token := range []string{revoked, expiring} {
+		pgtest.Eventually(t, "the lease ends", func() bool {
+			return get[int](b.session, "SELECT count(*)::int FROM pg_roles WHERE rolname = $1", roles[token]) == 0
+		})
+	}
+	passes(t, b.session)
+	if n := get[int](b.session, "SELECT count(*)::int FROM pg_roles WHERE rolname = $1 AND rolcanlogin", roles[lasting]); n != 1 {
+		t.Error("the lease of another token has ended")
+	}
 }

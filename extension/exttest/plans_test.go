@@ -55,6 +55,11 @@ var filledSQL = []string{
 	VALUES (pg_temp.id(1), 'approle', 'app', vault.hold('vault_admin'), 3600, 7200, now(), now(), now())`,
 	`INSERT INTO vault.secret_ids (id, login_role, fingerprint, created_at, expires_at)
 	SELECT pg_temp.id(i), pg_temp.id(i % 100), sha256(('s' || i)::bytea), now(), now() + interval '1 day' FROM generate_series(1, 2000) i`,
+	`INSERT INTO vault.role_templates SELECT (vault.new_template('fill/' || i, 'postgres'::regrole, '{}', 60, 60, NULL, -1, '{}', false, NULL, 100)).name,
+		vault.hold('postgres'), '{}', 60, 60, 'x', -1, '{}', false, NULL, 100, now(), now() FROM generate_series(1, 2000) i`,
+	`INSERT INTO vault.role_leases (id, template, role_name, holder, issuer, issued_to, token, drop_owned, ttl_secs, issued_at, expires_at, max_expires_at)
+	SELECT pg_temp.id(i), 'fill/' || i % 200, 'r' || i, vault.hold('vault_owner'), vault.hold('vault_owner'), 'x', pg_temp.id(i), false,
+		60, now(), now() + interval '1 hour', now() + interval '1 hour' FROM generate_series(1, 4000) i`,
 	`INSERT INTO vault.audit_journals (journal, node, last_sequence, created_at, shipped_at) VALUES (pg_temp.id(1), 'node', 0, now(), now())`,
 	`VACUUM ANALYZE`,
 }
@@ -173,6 +178,22 @@ var planned = []string{
 	`SELECT vault.skip_audit(md5('2')::uuid, 'node', 100 * $i)`,
 	`SELECT vault.create_token('vault_admin', 'made$i')`,
 	`SELECT vault.revoke_token((SELECT id FROM vault.tokens WHERE name = 'made$i' AND method = 'token' AND revoked_at IS NULL))`,
+	`SELECT vault.create_role_template('app/t$i', '{}')`,
+	`SELECT * FROM vault.issue_role('app/t$i')`,
+	`SELECT vault.renew_lease((SELECT id FROM vault.role_leases WHERE template = 'app/t$i' LIMIT 1))`,
+	`SELECT * FROM vault.leases('app/t$i')`,
+	`SELECT vault.revoke_lease((SELECT id FROM vault.role_leases WHERE template = 'app/t$i' AND ending IS NULL LIMIT 1))`,
+	`SELECT vault.issue_role_as(` + planToken + `, 'app/t$i', 60, 'SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$' || rpad('', 43, 'a') || '=:' || rpad('', 43, 'a') || '=', 'here', 'r')`,
+	`SELECT * FROM vault.leases_as(` + planToken + `, NULL, NULL, NULL, 10)`,
+	`SELECT * FROM vault.leases_for('pg_monitor'::regrole, NULL, NULL, NULL, NULL, 10)`,
+	`SELECT * FROM vault.templates_as(` + planToken + `, NULL, NULL, 10)`,
+	`SELECT vault.revoke_leases_of(ARRAY[md5('4')::uuid])`,
+	`SELECT vault.ending_leases(100)`,
+	`SELECT vault.fail_lease((SELECT id FROM vault.role_leases WHERE template = 'app/t$i' AND ending IS NOT NULL LIMIT 1), 'why')`,
+	`SELECT vault.lease_to_drop((SELECT id FROM vault.role_leases WHERE template = 'app/t$i' AND ending IS NOT NULL LIMIT 1))`,
+	`SELECT vault.drop_lease((SELECT id FROM vault.role_leases WHERE template = 'app/t$i' AND ending IS NOT NULL LIMIT 1))`,
+	`SELECT vault.drop_role_template('app/t$i')`,
+	`SELECT * FROM vault.role_templates()`,
 	`SELECT * FROM vault.list_login_methods()`,
 	`SELECT * FROM vault.list_token_keys()`,
 	`SELECT vault.read_secret('kept')`,
@@ -182,6 +203,7 @@ var planned = []string{
 
 // readsMuch are parts of statements that read a table to its end, and why that is right.
 var readsMuch = map[string]string{
+	"vault.template_visible(vault.outer_role()":          "all templates are listed",
 	"a.secrets - m.secrets":                              "all secrets are counted once, when the supervisor has started",
 	"vault.has_prefix(l.secret_name, audit.name_prefix)": "the audit is read by time, also for the records of a name",
 }

@@ -375,6 +375,7 @@ CREATE INDEX role_leases_expires_at_idx ON vault.role_leases (expires_at) WHERE 
 CREATE INDEX role_leases_next_attempt_at_idx ON vault.role_leases (next_attempt_at) WHERE ending IS NOT NULL;
 CREATE INDEX role_leases_token_idx ON vault.role_leases (token) WHERE token IS NOT NULL AND ending IS NULL;
 CREATE INDEX role_leases_template_idx ON vault.role_leases (template, id);
+CREATE INDEX role_leases_issuer_idx ON vault.role_leases (vault.role_of(issuer), id);
 
 ALTER TABLE vault.role_templates ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.role_leases ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
