@@ -369,3 +369,43 @@ func TestLeasesEndWithTheirToken(t *testing.T) {
 		t.Error("the lease of another token has ended")
 	}
 }
+
+// TestLeaseLeavesNothingInTheLog issues a lease by SQL, and by what the API sends, under the settings that log most, also where
+// that fails after the verifier was given.
+func TestLeaseLeavesNothingInTheLog(t *testing.T) {
+	b := newLeaseBench(t, "log_statement = 'all'", "log_min_duration_statement = 0", "log_min_messages = debug1", "log_error_verbosity = verbose",
+		"log_parameter_max_length = -1", "log_parameter_max_length_on_error = -1", "debug_print_parse = on", "debug_print_rewritten = on",
+		"debug_print_plan = on", "log_min_error_statement = debug5")
+	b.exec("LOAD 'auto_explain'")
+	b.exec("SET auto_explain.log_min_duration = 0")
+	b.exec("SET auto_explain.log_nested_statements = on")
+	b.exec("SET auto_explain.log_verbose = on")
+	const issue = `SELECT vault.issue_role_as(sha256($1::bytea), '127.0.0.1', NULL, $2, 600, $3, 'here', 'r')`
+	const verifier = "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$MARKERAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	var secrets []string
+	for range 7 { // also with the plan that is kept
+		l := b.issue(b.session, "app/reader", nil)
+		var stored string
+		if err := b.QueryRow(bounded(t), "SELECT rolpassword FROM pg_authid WHERE rolname = $1", l.username).Scan(&stored); err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, l.password, stored)
+	}
+	token := get[string](b.session, "SELECT vault.create_token('app', 'one')")
+	for range 7 {
+		b.exec(issue, []byte(token), "app/reader", verifier)
+	}
+	wantError(t, b.try(issue, []byte(token), "app/missing", verifier), "42704", "does not exist")
+	wantError(t, b.try(issue, []byte(token), "app/reader", verifier+"MARKER"), "22023", "verifier")
+	b.exec("ALTER ROLE dba NOCREATEROLE")
+	wantError(t, b.try(issue, []byte(token), "app/reader", verifier), "55000", "may not make")
+	log := b.c.logText(t)
+	if !strings.Contains(log, "SELECT rolpassword FROM pg_authid") || !strings.Contains(log, "withheld by hyperion_vault") {
+		t.Fatal("the log has no statements: this test finds nothing")
+	}
+	for _, secret := range append(secrets, "MARKER") {
+		if i := strings.Index(log, secret); i >= 0 {
+			t.Errorf("the log has a password or a verifier: %q", log[max(0, i-600):i+100])
+		}
+	}
+}
