@@ -108,8 +108,8 @@ func importProblem(f source, imp string) string {
 		return "testing only in api/pgtest, api/vaulttest, client/clienttest and tests"
 	case underAny(imp, "github.com/gin-gonic", "github.com/gin-contrib") && !f.in("api/httpapi", "bench"):
 		return "gin only in api/httpapi"
-	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/pgcluster", "api/pgtest", "api/vaulttest", "bench"):
-		return "pgx only in api/store, api/pgcluster and the harness of tests"
+	case underAny(imp, "github.com/jackc") && !f.in("api/store", "api/pgcluster", "api/migrate/supabase", "api/pgtest", "api/vaulttest", "bench"):
+		return "pgx only in api/store, api/pgcluster, api/migrate/supabase and the harness of tests"
 	case f.in("api/exchange", "api/jsonscan") && under(imp, module+"/api") && imp != module+"/api/vault":
 		return "transports share it, so it knows none of them"
 	case f.in("api/pgcluster", "api/backoff") && under(imp, module+"/api") && !under(imp, module+"/api/backoff"):

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
+	"github.com/hyperiondb/hyperion-vault/api/jsonscan"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -34,6 +36,23 @@ type Secret struct {
 type mark struct {
 	number  uint64
 	created string
+}
+
+// Refuse returns a secret that is not moved.
+func Refuse(why string) *Secret { return &Secret{refused: why} }
+
+// Text returns a secret with one version, which is text; nil is none. The value stays the caller's.
+func Text(value []byte, description string) *Secret {
+	switch {
+	case value == nil:
+		return Refuse("it has no value")
+	case !utf8.Valid(value):
+		return Refuse("its value is not text in UTF-8")
+	}
+	const name = `{"value":`
+	object := append(make([]byte, 0, len(name)+jsonscan.QuotedLen(value)+1), name...)
+	object = append(jsonscan.AppendQuoted(object, value), '}')
+	return &Secret{contentType: string(core.Text), description: description, values: [][]byte{object}, marks: []mark{{number: 1}}}
 }
 
 // Wipe wipes the values.

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hyperiondb/hyperion-vault/api/migrate"
+	"github.com/hyperiondb/hyperion-vault/api/migrate/supabase"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
@@ -26,6 +27,7 @@ type importFlags struct {
 	sourceTokenFile  string
 	sourceMount      string
 	prefix, identity string
+	sourceSchema     string
 }
 
 func newImportCommand(p program) *cobra.Command {
@@ -33,9 +35,10 @@ func newImportCommand(p program) *cobra.Command {
 	c := &cobra.Command{
 		Use: "import --from KIND [FILE]", Short: "Bring secrets from Vault, OpenBao or a file into this vault", Args: cobra.MaximumNArgs(1),
 		Long: "Bring secrets into this vault, through the API of --address. KIND is vault or openbao (a KV engine of version 2, with all\n" +
-			"versions that can be read and the custom metadata), json (what \"export\" writes, or an object of names and objects) or dotenv\n" +
+			"versions that can be read and the custom metadata), supabase (the extension supabase_vault in a database), json (what \"export\" writes, or an object of names and objects) or dotenv\n" +
 			"(one secret of KEY=value lines). A file that is sealed with age needs --identity. The source of vault and openbao is what\n" +
-			"VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT and VAULT_NAMESPACE say.\n" +
+			"VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT and VAULT_NAMESPACE say. That of supabase is what PGHOST, PGDATABASE and psql's other\n" +
+			"variables say.\n" +
 			"What is there already is left alone, so a run that was interrupted can be started again. Each secret has a line on standard\n" +
 			"error, and the report goes to standard output. Exit code 0: everything is there. 1: something is not, and the report says what.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,13 +49,14 @@ func newImportCommand(p program) *cobra.Command {
 		},
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.from, "from", "", "vault, openbao, json or dotenv")
+	flags.StringVar(&f.from, "from", "", "vault, openbao, supabase, json or dotenv")
 	f.register(flags, "import into")
 	flags.StringVar(&f.below, "below", "", "what the names get before them, and a slash")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "write newer versions, and settings, where a secret differs")
 	flags.StringVar(&f.name, "name", "", "name of the secret that a dotenv file becomes")
 	flags.StringVar(&f.sourceTokenFile, "source-token-file", "", "file of mode 0600 with the source's token, in place of VAULT_TOKEN")
 	flags.StringVar(&f.sourceMount, "source-mount", "secret", "mount of the source's KV engine")
+	flags.StringVar(&f.sourceSchema, "source-schema", "", "schema of supabase_vault, as in supabase_vault")
 	flags.StringVar(&f.identity, "identity", "", "identity file of age, as age-keygen writes it, for a FILE that is sealed")
 	flags.StringVar(&f.prefix, "prefix", "", "names of the source to import: those that begin with it and a slash; none = all")
 	return c
@@ -62,10 +66,14 @@ func newImportCommand(p program) *cobra.Command {
 func (f *importFlags) check(args []string) error {
 	isFile := f.from == "json" || f.from == "dotenv"
 	switch {
-	case !isFile && f.from != "vault" && f.from != "openbao":
-		return errors.New("--from wants vault, openbao, json or dotenv")
+	case !isFile && f.from != "vault" && f.from != "openbao" && f.from != "supabase":
+		return errors.New("--from wants vault, openbao, supabase, json or dotenv")
 	case isFile != (len(args) == 1):
-		return errors.New("json and dotenv need a FILE, and vault and openbao take none")
+		return errors.New("json and dotenv need a FILE, and the others take none")
+	case f.prefix != "" && f.from != "vault" && f.from != "openbao":
+		return errors.New("--prefix is for vault and openbao")
+	case (f.from == "supabase") != (f.sourceSchema != ""):
+		return errors.New("--source-schema is needed for supabase, and is for nothing else")
 	case (f.from == "dotenv") != (f.name != ""):
 		return errors.New("--name is needed for dotenv, and is for nothing else")
 	case f.identity != "" && !isFile:
@@ -88,7 +96,7 @@ func (p program) importFrom(ctx context.Context, f importFlags) error {
 		return failed(err)
 	}
 	defer target.Close()
-	source, done, err := p.source(f)
+	source, done, err := p.source(ctx, f)
 	if err != nil {
 		return failed(err)
 	}
@@ -108,7 +116,14 @@ func (p program) importFrom(ctx context.Context, f importFlags) error {
 }
 
 // source opens what --from says; done closes it and wipes its values.
-func (p program) source(f importFlags) (s migrate.Source, done func(), err error) {
+func (p program) source(ctx context.Context, f importFlags) (s migrate.Source, done func(), err error) {
+	if f.from == "supabase" {
+		s, err := supabase.Open(ctx, f.sourceSchema)
+		if err != nil {
+			return nil, nil, fmt.Errorf("the source: %w", err)
+		}
+		return s, s.Close, nil
+	}
 	if f.file == "" {
 		client, err := p.sourceClient(f)
 		if err != nil {

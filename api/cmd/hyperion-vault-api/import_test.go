@@ -224,6 +224,8 @@ func TestImportCalls(t *testing.T) {
 		"--from wants":           full,
 		"need a FILE":            append([]string{"--from", "json"}, full...),
 		"take none":              append([]string{"--from", "vault", "file"}, full...),
+		"--source-schema is":     append([]string{"--from", "supabase"}, full...),
+		"--prefix is for":        append([]string{"--from", "json", "file", "--prefix", "x"}, full...),
 		"--name is needed":       append([]string{"--from", "dotenv", "file"}, full...),
 		"is for nothing else":    append([]string{"--from", "json", "file", "--name", "x"}, full...),
 		"needs --address and --": {"--from", "vault"},
