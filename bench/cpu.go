@@ -38,7 +38,7 @@ type cpuMeter struct {
 	others     []process
 }
 
-// newCPUMeter finds the servers on this machine: PostgreSQL, whoever listens on addr, and the second process.
+// newCPUMeter finds the servers on this machine: PostgreSQL, the process that listens on addr, and the second process.
 func newCPUMeter(ctx context.Context, db *database, addr string, second int) (*cpuMeter, error) {
 	var backend int
 	if err := db.pool.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&backend); err != nil {

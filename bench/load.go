@@ -155,7 +155,7 @@ var (
 	headEnd   = []byte("\r\n\r\n")
 )
 
-// complete reports whether b is one whole answer: it looks at no more of it than that takes.
+// complete reports whether b is one whole answer: it reads no more of it than that takes.
 func complete(b []byte) (bool, error) {
 	head := bytes.Index(b, headEnd)
 	if head < 0 {

@@ -1,6 +1,6 @@
 // Command bench measures what the vault costs: secrets read and written per second by REST and by SQL, beside the
-// floors they stand on, measured in the same run on the same machine. A rate says little on a machine nobody else
-// has; the ratio to its floor says how much of it the vault takes.
+// floors they stand on, measured in the same run on the same machine. A rate says little on a shared
+// machine; the ratio to its floor says how much of it the vault takes.
 //
 // It wants a running API and the PostgreSQL behind it on this machine (scripts/bench.sh starts fresh ones) and takes
 // them by flags; PG* variables mean what they mean to libpq. The load comes from this process and shares the machine's

@@ -100,7 +100,7 @@ func (m measurement) run(ctx context.Context, start, end time.Time, ended func()
 	return slices.Concat(samples...), context.Cause(ctx)
 }
 
-// sample repeats one worker's operation until end and keeps the durations of those begun after start.
+// sample repeats one worker's operation until end and keeps the durations of those that began after start.
 func sample(ctx context.Context, op func() error, start, end time.Time) (kept []time.Duration, err error) {
 	for ctx.Err() == nil {
 		from := time.Now()

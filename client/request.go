@@ -123,7 +123,7 @@ func (c *Client) tries(ctx context.Context, r *call) ([]byte, error) {
 func mayRepeat(r *call, err *Error) bool {
 	switch {
 	case err.Code == TooMany:
-		return true // it was refused before it was looked at
+		return true // it was refused before it was read
 	case err.Code == Unavailable, err.Code == Unreachable:
 		return !r.quiet && (r.repeatable || neverSent(err.cause))
 	}

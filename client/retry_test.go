@@ -88,7 +88,7 @@ func TestRetryAfterIsRespected(t *testing.T) {
 	if took := time.Since(start); took < time.Second {
 		t.Errorf("it came back after %v, and was told to wait a second", took)
 	}
-	// A longer wait than the caller has is not begun.
+	// A longer wait than the caller has is not startedAt.
 	s.RefuseNext(5, 20)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

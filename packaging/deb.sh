@@ -68,7 +68,7 @@ build_inside() {
 		unshare --net -- sh -c 'cd "$0" && dpkg-buildpackage -b -d -us -uc' "${tree#"$CHROOT"}"
 }
 
-# collect FOLDER: what was built, into DEB_DIR/NAME, in place of an older version.
+# collect DIRECTORY: what was built, into DEB_DIR/NAME, in place of an older version.
 collect() {
 	local out=$DEB_DIR/$NAME deb package
 	mkdir -p "$out"

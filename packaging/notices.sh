@@ -6,7 +6,7 @@
 find_go
 cd "$ROOT"
 
-# notice NAME FOLDER: the license files of a module.
+# notice NAME DIRECTORY: the license files of a module.
 notice() {
 	local file found=''
 	for file in "$2"/LICENSE* "$2"/LICENCE* "$2"/COPYING* "$2"/NOTICE*; do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs "Make the repository yourself" of docs/INSTALL.md as it is printed, in a copy of the tree and with a throw-away
-# key. The packages lie in DEB_DIR afterwards, for the tests that follow; the repository is looked at and goes.
+# key. The packages lie in DEB_DIR afterwards, for the tests that follow; the repository is checked and removed.
 # shellcheck source=../scripts/lib/base.sh
 . "$(dirname "$0")/../scripts/lib/base.sh"
 # shellcheck source=../scripts/lib/chroot.sh

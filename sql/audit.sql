@@ -88,7 +88,7 @@ $$;
 COMMENT ON FUNCTION vault.look_at_audit(text) IS 'records that the audit is read; raises where that cannot be recorded';
 
 -- The journals of the nodes. Each record has a number in its journal, without gaps; the row of the journal says up to
--- which one they have arrived. Whoever ships holds that row, so records arrive once and in their order.
+-- which one they have arrived. A shipper holds that row, so records arrive once and in their order.
 
 CREATE FUNCTION vault.audit_journal(journal uuid) RETURNS TABLE (last_sequence bigint, last_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -1,5 +1,5 @@
 
--- Who may look at the audit sees the records of the names that it may audit; with that action on *, all records.
+-- A role that may read the audit sees the records of the names that it may audit; with that action on *, all records.
 
 CREATE FUNCTION vault.require_auditor() RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -11,7 +11,7 @@ DECLARE
 BEGIN
     SELECT * INTO present FROM vault.audit_numbering n;
     SELECT l.at INTO began FROM vault.audit_log l WHERE l.part = present.part ORDER BY l.id LIMIT 1;
-    -- Eight parts are as long as records are kept, 30 days each as long as nobody has said so; four are for those that are
+    -- Eight parts are as long as records are kept, 30 days each unless the settings differ; four are for those that are
     -- being filled and pruned.
     IF began IS NULL OR began > clock_timestamp() - coalesce(present.keep, interval '240 days') / 8 THEN
         RETURN;

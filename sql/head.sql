@@ -13,8 +13,8 @@ END
 $$;
 
 -- Every object belongs to vault_owner: no login, no attribute, no membership in either direction, so that a
--- function that runs with its rights can reach the vault and nothing else. A role of that name that somebody
--- could log in as, or that somebody is a member of, would be a back door: it is refused.
+-- function that runs with its rights can reach the vault and nothing else. A role of that name that a client
+-- could log in as, or that another role is a member of, would be a back door: it is refused.
 DO $$
 DECLARE
     found pg_catalog.pg_roles;

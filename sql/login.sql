@@ -31,7 +31,7 @@ BEGIN
     IF config IS NULL OR jsonb_typeof(config) <> 'object' THEN
         RAISE EXCEPTION 'config must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- A misspelt restriction must not be taken for none.
+    -- A misspelt restriction must not count as none.
     SELECT k INTO unknown FROM jsonb_object_keys(config) k WHERE k <> ALL (known) LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'config has the unknown member "%"', unknown USING ERRCODE = 'invalid_parameter_value',

@@ -295,7 +295,7 @@ BEGIN
         SET expires_at = stamp + make_interval(secs => s.grace_period_secs)
         WHERE v.secret_id = s.id AND v.version = s.current_version - 1;
     END IF;
-    -- What vault.sweep_versions() deletes, and a version without grace that nobody keeps: it need not be marked before.
+    -- What vault.sweep_versions() deletes, and a version without grace that is not kept: it need not be marked before.
     DELETE FROM vault.secret_versions v
     WHERE v.secret_id = s.id AND v.version < s.current_version - s.keep_versions
       AND (v.expired OR v.expires_at <= clock_timestamp() OR (v.expires_at IS NULL AND s.grace_period_secs = 0));
@@ -377,7 +377,7 @@ $$;
 COMMENT ON FUNCTION vault.delete_secret(uuid, bigint, vault.audit_origin, uuid)
     IS 'deletes a secret, if the expected version is current, and frees its name; the versions are kept while it can be restored';
 
--- Without SET, so that the planner can expand it. Only a superseded version expires: one that does is not taken for the
+-- Without SET, so that the planner can expand it. Only a superseded version expires: one that does is not the
 -- current one.
 CREATE FUNCTION vault.readable_versions(names text[], version bigint) RETURNS SETOF vault.stored_value
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -399,7 +399,7 @@ $$;
 COMMENT ON FUNCTION vault.readable_versions(text[], bigint)
     IS 'what vault.read_sealed() returns, for statements that bring their own way to plan';
 
--- The planner takes a plan for these very names to be cheaper than the one it has, and made it anew at every call:
+-- The planner takes a plan for these very names to be cheaper than the one it has, and made it again at every call:
 -- four fifths of the time of a read. The kept plan must be the one by index whatever size the tables had when it was made.
 CREATE FUNCTION vault.read_sealed(names text[], version bigint) RETURNS SETOF vault.stored_value
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp

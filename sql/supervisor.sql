@@ -240,7 +240,7 @@ DECLARE
     young vault.changes;
 BEGIN
     -- From the start on, in the order of places: what a place is followed by is kept as long as the place. The last one
-    -- stays: whoever has seen it misses nothing.
+    -- stays: a client that has seen it misses nothing.
     SELECT * INTO young FROM vault.changes c WHERE c.at >= prune_changes.before AND isfinite(c.at) ORDER BY c.xid, c.id LIMIT 1;
     DELETE FROM vault.changes c WHERE (c.xid, c.id) < (
         SELECT l.xid, l.id FROM vault.changes l

@@ -1,8 +1,8 @@
 
--- Tables. Nobody but the owner holds a privilege on them, and row security is forced, so that even a mistaken
+-- Tables. No role but the owner holds a privilege on them, and row security is forced, so that even a mistaken
 -- GRANT shows no rows.
 
--- What a change of a value does not touch is checked by one function. PostgreSQL parses the text of every CHECK anew for each
+-- What a change of a value does not touch is checked by one function. PostgreSQL parses the text of every CHECK again for each
 -- statement that changes a row: with one for each column, that was a quarter of an update.
 CREATE FUNCTION vault.settings_fit(name text, kind text, content_type text, description text, tags jsonb,
                                    generate_policy jsonb, rotation_interval_secs bigint, rotation_schedule text,
@@ -17,7 +17,7 @@ BEGIN
        AND octet_length(content_type) BETWEEN 1 AND 255
        AND octet_length(description) <= 1024
        AND jsonb_typeof(tags) = 'object' AND octet_length(tags::text) <= 49152
-       -- strict: else the filter would look at the members of an array, and not at the array
+       -- strict: else the filter would check the members of an array, and not at the array
        AND NOT tags @? 'strict $.* ? (@.type() != "string")'
        AND jsonb_array_length(jsonb_path_query_array(tags, 'strict $.*', '{}', true)) <= 64
        AND (generate_policy IS NULL
@@ -81,7 +81,7 @@ CREATE INDEX secrets_restorable_until_idx ON vault.secrets (restorable_until) WH
 CREATE UNIQUE INDEX secrets_first_version_key ON vault.secrets (name, first_version);
 
 -- No table refers to another: pg_restore loads them in any order, and checks a reference as the owner with row security
--- off, which fails. The functions keep every row with its secret, and nobody else can write.
+-- off, which fails. The functions keep every row with its secret, and no other role can write.
 CREATE TABLE vault.secret_versions (
     secret_id uuid NOT NULL,
     version bigint NOT NULL CONSTRAINT secret_versions_version_positive CHECK (version >= 1),
@@ -135,7 +135,7 @@ CREATE FUNCTION vault.shown_name(name name) RETURNS text
 AS 'MODULE_PATHNAME', 'hv_shown_name' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vault.shown_name(name) IS 'a name as text; each byte that is no UTF-8 as \xHH';
 
--- Whose a grant is. A role, not its name: a role that is renamed keeps its grants, one that is dropped leaves them to nobody.
+-- Whose a grant is. A role, not its name: a role that is renamed keeps its grants, one that is dropped leaves them to no role.
 -- A dump holds the name; where that role is missing, the restored grant is set aside (shim/grantee.c).
 CREATE TYPE vault.grantee;
 CREATE FUNCTION vault.grantee_in(cstring) RETURNS vault.grantee
@@ -209,7 +209,7 @@ CREATE UNIQUE INDEX access_grants_key ON vault.access_grants (grantee, pattern, 
 CREATE INDEX access_grants_pattern_idx ON vault.access_grants (pattern);
 
 -- Which of the grants that are made with the extension were taken back. A dump has these rows: where it is restored,
--- CREATE EXTENSION has made the grants anew, and they must not come back to life.
+-- CREATE EXTENSION has made the grants again, and they must not come back to life.
 CREATE TABLE vault.revoked_defaults (
     role_name text COLLATE "C" NOT NULL,
     action text NOT NULL,
@@ -289,7 +289,7 @@ CREATE TABLE vault.token_keys (
     created_at timestamptz NOT NULL CONSTRAINT token_keys_created_at_key UNIQUE
 );
 
--- One row per secret and due time, for ever unique: that is what makes a rotation happen once.
+-- One row per secret and due time, permanently unique: that is what makes a rotation happen once.
 CREATE TABLE vault.rotation_jobs (
     id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid() CONSTRAINT rotation_jobs_pkey PRIMARY KEY,
     secret_id uuid NOT NULL,
@@ -375,7 +375,7 @@ CREATE TABLE vault.audit_numbering (
     keep interval  -- what vault.prune_audit() was last called with; null: never called
 );
 
--- The log has twelve parts, which are always there: a reader, a dump and an insert never depend on a part that somebody must
+-- The log has twelve parts, which are always there: a reader, a dump and an insert never depend on a part that a person must
 -- have made in time. vault.start_audit_part() moves on to an empty part now and then, and vault.prune_audit() empties a part
 -- whose records are all old enough.
 CREATE TABLE vault.audit_log (
@@ -493,7 +493,7 @@ SELECT pg_catalog.pg_extension_config_dump('vault.login_roles',
 SELECT pg_catalog.pg_extension_config_dump('vault.secret_ids',
     'WHERE login_role IN (SELECT id FROM vault.login_roles WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles))');
 SELECT pg_catalog.pg_extension_config_dump('vault.token_keys', '');
--- The grants of a role that was dropped are nobody's.
+-- The grants of a role that was dropped belong to no role.
 SELECT pg_catalog.pg_extension_config_dump('vault.access_grants',
     'WHERE builtin IS NULL AND (grantee IS NULL OR grantee IN (SELECT oid FROM pg_catalog.pg_roles))');
 SELECT pg_catalog.pg_extension_config_dump('vault.revoked_defaults', '');

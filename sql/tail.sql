@@ -1,5 +1,5 @@
 
--- Last: everything belongs to vault_owner, and nobody else holds anything, whatever the default privileges of
+-- Last: everything belongs to vault_owner, and no other role holds anything, whatever the default privileges of
 -- the installing role are.
 DO $$
 DECLARE
@@ -18,7 +18,7 @@ BEGIN
         WHERE t.typnamespace = 'vault'::pg_catalog.regnamespace AND (c.relkind = 'c' OR t.typtype = 'b' AND t.typelem = 0)
     LOOP
         EXECUTE pg_catalog.format('ALTER TYPE %s OWNER TO vault_owner', item.name);
-        -- With USAGE, anybody's table could have a column of it and stand in the way of an upgrade. (Not so for
+        -- With USAGE, any role's table could have a column of it and stand in the way of an upgrade. (Not so for
         -- the row types of the tables: pg_dump knows no privileges of those and would warn.)
         EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', item.name);
     END LOOP;
@@ -62,7 +62,7 @@ BEGIN
 END
 $$;
 
--- What everybody starts with: an administrator does everything, and whoever has an allowed address and no token reads and
+-- The first grants: an administrator does everything, and a client with an allowed address and no token reads and
 -- verifies. Both can be taken back by vault.revoke_access().
 DO $$
 DECLARE

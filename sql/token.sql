@@ -193,7 +193,7 @@ DECLARE
     ended bigint;
 BEGIN
     PERFORM vault.require_writable();
-    -- Whoever makes a child meanwhile waits for this lock by its foreign hand, or is found below.
+    -- A caller that makes a child meanwhile waits for this lock by its foreign hand, or is found below.
     SELECT * INTO t FROM vault.tokens x WHERE x.id = end_token.accessor FOR UPDATE;
     IF NOT FOUND OR t.revoked_at IS NOT NULL THEN
         RAISE EXCEPTION 'no such token' USING ERRCODE = 'undefined_object';

@@ -3,7 +3,7 @@
 // behind the socket writes the record before the key leaves.
 //
 // Who may connect is decided by the kernel's word on the peer's user (SO_PEERCRED), beside the file mode: only the
-// users listed, and nobody implicitly, neither root nor the user of this process. The peers are trusted to say which
+// users listed, and no other user implicitly, neither root nor the user of this process. The peers are trusted to say which
 // role asks; they are PostgreSQL.
 //
 // The package never logs what a frame holds, the request id apart, and wipes keys and frames once they are answered.

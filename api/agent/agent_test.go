@@ -763,10 +763,10 @@ func TestStartSocketFile(t *testing.T) {
 		}
 		try(t, p, core.Invalid, "is not a socket")
 	})
-	t.Run("ErrFolderMissing", func(t *testing.T) {
+	t.Run("ErrDirectoryMissing", func(t *testing.T) {
 		try(t, filepath.Join(shortDir(t), "no", "such", "a.sock"), core.Invalid, "cannot create the directory")
 	})
-	t.Run("ErrFolderOpen", func(t *testing.T) {
+	t.Run("ErrDirectoryOpen", func(t *testing.T) {
 		for _, mode := range []os.FileMode{0o777, 0o777 | os.ModeSticky} {
 			p := path(t)
 			if err := os.Chmod(filepath.Dir(p), mode); err != nil {
@@ -793,9 +793,9 @@ func TestStartSocketFile(t *testing.T) {
 		}
 	})
 	// Without the lock of the folder, one who starts may remove what another has just made.
-	t.Run("ErrFolderLocked", func(t *testing.T) {
+	t.Run("ErrDirectoryLocked", func(t *testing.T) {
 		p := stale(t)
-		unlock, err := lockFolder(filepath.Dir(p))
+		unlock, err := lockDir(filepath.Dir(p))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -115,7 +115,7 @@ func (c *conn) handle(ctx context.Context, req *frame.Request) (resp *frame.Resp
 	return dispatch(ctx, c.s.c.Door, req)
 }
 
-// logFailure writes what the operator has to mend. What a caller did wrong is in the audit log, not here.
+// logFailure writes what the operator has to fix. What a caller did wrong is in the audit log, not here.
 func (c *conn) logFailure(req *frame.Request, err error) {
 	switch core.CodeOf(err) {
 	case core.Internal, core.Unavailable, core.Corrupt:

@@ -21,7 +21,7 @@ const (
 	folderMode = 0o755
 	// probeTimeout is how long a process behind an existing socket file has to take a connection.
 	probeTimeout = time.Second
-	// lockTimeout is how long another process that is starting in the same folder is waited for.
+	// lockTimeout is how long another process that is starting in the same directory is waited for.
 	lockTimeout = 2 * time.Second
 )
 
@@ -36,13 +36,13 @@ type socket struct {
 type fileID struct{ dev, ino uint64 }
 
 // listen makes the socket file, mode 0660, owned by group where this process may give it away (-1: no wish). Its
-// folder is made, mode 0755, when only that last part of the path is missing: under /run nothing outlives a boot.
+// directory is made, mode 0755, when only that last part of the path is missing: under /run nothing outlives a boot.
 func listen(path string, group int, log *slog.Logger) (*socket, error) {
-	folder := filepath.Dir(path)
-	if err := prepareFolder(folder); err != nil {
+	dir := filepath.Dir(path)
+	if err := prepareDir(dir); err != nil {
 		return nil, err
 	}
-	unlock, err := lockFolder(folder)
+	unlock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (s *socket) claim(group int, log *slog.Logger) error {
 	return nil
 }
 
-// close stops listening and removes the file, unless somebody put another one in its place.
+// close stops listening and removes the file, unless another process has replaced it.
 func (s *socket) close() error {
 	err := s.ln.Close()
 	if id, ierr := identify(s.path); ierr == nil && id == s.id {
@@ -101,31 +101,31 @@ func identify(path string) (fileID, error) {
 	return fileID{dev: uint64(st.Dev), ino: st.Ino}, nil
 }
 
-// prepareFolder refuses a folder in which every user may put a socket: backends would take keys from whoever did. The sticky
+// prepareDir refuses a directory in which every user may put a socket: backends would take keys from its owner. The sticky
 // bit keeps others from replacing ours, not from being first while there is none.
-func prepareFolder(folder string) error {
-	err := os.Mkdir(folder, folderMode)
+func prepareDir(dir string) error {
+	err := os.Mkdir(dir, folderMode)
 	if err == nil {
-		err = os.Chmod(folder, folderMode) // whatever the umask is
+		err = os.Chmod(dir, folderMode) // whatever the umask is
 	} else if errors.Is(err, fs.ErrExist) {
 		err = nil
 	}
 	if err != nil {
-		return core.Wrap(core.Invalid, err, "the key agent cannot create the directory of its socket: create %s for this process's user", folder)
+		return core.Wrap(core.Invalid, err, "the key agent cannot create the directory of its socket: create %s for this process's user", dir)
 	}
-	info, err := os.Stat(folder)
+	info, err := os.Stat(dir)
 	if err != nil {
 		return core.Wrap(core.Invalid, err, "the key agent cannot check the directory of its socket")
 	}
 	if info.Mode().Perm()&0o002 != 0 {
-		return core.Errorf(core.Invalid, "every user can write to the key agent's directory %s", folder)
+		return core.Errorf(core.Invalid, "every user can write to the key agent's directory %s", dir)
 	}
 	return nil
 }
 
-// lockFolder keeps two starting agents from taking each other's socket for a stale one. It is held while starting only.
-func lockFolder(folder string) (unlock func(), err error) {
-	f, err := os.Open(folder)
+// lockDir keeps two starting agents from taking each other's socket for a stale one. It is held while starting only.
+func lockDir(dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
 	if err != nil {
 		return nil, core.Wrap(core.Invalid, err, "the key agent cannot open the directory of its socket")
 	}
@@ -141,12 +141,12 @@ func lockFolder(folder string) (unlock func(), err error) {
 		case <-tick.C:
 		case <-ctx.Done():
 			_ = f.Close()
-			return nil, core.Wrap(core.Unavailable, err, "another process holds the lock of the directory %s", folder)
+			return nil, core.Wrap(core.Unavailable, err, "another process holds the lock of the directory %s", dir)
 		}
 	}
 }
 
-// clearStale removes a socket file that a dead agent left. A file on which anybody answers, or that is no socket, stays.
+// clearStale removes a socket file that a dead agent left. A file on which a process answers, or that is no socket, stays.
 func clearStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -62,9 +62,9 @@ func (realDisk) SyncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// lockFolder creates the directory if needed, checks that it belongs to this process alone, and locks it. The lock
+// lockDir creates the directory if needed, checks that it belongs to this process alone, and locks it. The lock
 // lasts until the returned file is closed or the process ends.
-func lockFolder(dir string) (*os.File, error) {
+func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, folderError(dir, err, "the directory cannot be created")
 	}

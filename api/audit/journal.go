@@ -113,7 +113,7 @@ type group struct {
 // damaged. The caller calls Close.
 func Open(c Config) (*Journal, error) {
 	c.complete()
-	lock, err := lockFolder(c.Dir)
+	lock, err := lockDir(c.Dir)
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func TestJournalClosed(t *testing.T) {
 	f.want("a")
 }
 
-func TestFolder(t *testing.T) {
+func TestDirectory(t *testing.T) {
 	t.Run("ErrTwoProcesses", func(t *testing.T) {
 		f := newFixture(t, Config{})
 		_, err := Open(f.c)

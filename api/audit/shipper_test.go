@@ -65,7 +65,7 @@ func TestShipperRests(t *testing.T) {
 				f.must(f.Record(t.Context(), slices.Repeat([]vault.Entry{read("a")}, 100)...))
 			}
 			f.durableNow()
-			begun := time.Now()
+			startedAt := time.Now()
 			s := f.ship(p)
 			if stop {
 				f.must(f.flush(s))
@@ -73,7 +73,7 @@ func TestShipperRests(t *testing.T) {
 			for len(p.names()) < count*maxBatch {
 				time.Sleep(takes / 10)
 			}
-			if got := time.Since(begun); got < want || got > want+takes {
+			if got := time.Since(startedAt); got < want || got > want+takes {
 				t.Errorf("%s: %d batches took %s, not %s", what, count, got, want)
 			}
 			f.must(f.flush(s))

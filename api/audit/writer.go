@@ -88,7 +88,7 @@ func (j *Journal) tell(err error) {
 
 // commit writes a group, all of it or nothing.
 func (j *Journal) commit(g *group) error {
-	if err := j.mend(); err != nil {
+	if err := j.repair(); err != nil {
 		return err
 	}
 	if g.n == 0 {
@@ -189,8 +189,8 @@ func (j *Journal) probe() error {
 	return errors.Join(err, j.tidy())
 }
 
-// mend fixes what an earlier failure left. On error it is still there.
-func (j *Journal) mend() error {
+// repair fixes what an earlier failure left. On error it is still there.
+func (j *Journal) repair() error {
 	if j.out.adrift {
 		j.out.mu.Lock()
 		defer j.out.mu.Unlock()

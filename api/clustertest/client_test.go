@@ -52,7 +52,7 @@ func (c *client) do(name string, in input) entry { return c.doAt(name, in, "", 0
 // doAt does so for a local read that presents the LSN at which version was written.
 func (c *client) doAt(name string, in input, lsn string, version uint64) entry {
 	c.seq++
-	e := entry{Name: name, Client: c.id, Node: c.node.i, In: in, LSN: lsn, AtLeast: version, RequestID: fmt.Sprintf("%s-%d-%d", c.tag, c.seq, c.h.begun.UnixNano())}
+	e := entry{Name: name, Client: c.id, Node: c.node.i, In: in, LSN: lsn, AtLeast: version, RequestID: fmt.Sprintf("%s-%d-%d", c.tag, c.seq, c.h.startedAt.UnixNano())}
 	e.Call = c.h.now()
 	r := c.send(&e)
 	e.Return = c.h.now()

@@ -77,11 +77,11 @@ func (c *cluster) start() error {
 		{"user", c.findUser}, {"network", c.findNetwork}, {"build", c.build}, {"etcd", c.startEtcds}, {"nodes", c.makeNodes},
 		{"patroni", c.startPatronis}, {"extension", c.createExtension}, {"api", c.startAPIs},
 	} {
-		begun := time.Now()
+		startedAt := time.Now()
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
-		c.timing += fmt.Sprintf(" %s %.1f s", step.name, time.Since(begun).Seconds())
+		c.timing += fmt.Sprintf(" %s %.1f s", step.name, time.Since(startedAt).Seconds())
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func (e entry) keyed() bool { return e.change() && e.In.Kind != remove }
 
 // history is what all clients did. Its methods may be called by several goroutines.
 type history struct {
-	begun time.Time
+	startedAt time.Time
 
 	mu      sync.Mutex
 	entries []entry
@@ -94,9 +94,9 @@ type mark struct {
 	what string
 }
 
-func newHistory() *history { return &history{begun: time.Now()} }
+func newHistory() *history { return &history{startedAt: time.Now()} }
 
-func (h *history) now() time.Duration { return time.Since(h.begun) }
+func (h *history) now() time.Duration { return time.Since(h.startedAt) }
 
 func (h *history) add(e entry) {
 	h.mu.Lock()

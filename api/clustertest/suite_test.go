@@ -47,12 +47,12 @@ func TestClusterMore(t *testing.T) {
 // first with the start of the cluster.
 func runSteps(t *testing.T, steps []step) {
 	need(t)
-	begun, took := time.Now(), ""
+	startedAt, took := time.Now(), ""
 	for _, s := range steps {
 		from := time.Now()
 		if t.Run(s.name, s.run); time.Since(from) >= time.Second { // else -run has left it out
 			took += fmt.Sprintf(" %s %.0f,", s.name, time.Since(from).Seconds())
 		}
 	}
-	fmt.Printf("CLUSTER %s took, in seconds:%s %.0f in all\n", strings.TrimPrefix(t.Name(), "Test"), took, time.Since(begun).Seconds())
+	fmt.Printf("CLUSTER %s took, in seconds:%s %.0f in all\n", strings.TrimPrefix(t.Name(), "Test"), took, time.Since(startedAt).Seconds())
 }

@@ -199,7 +199,7 @@ func fenced(t *testing.T, c *cluster) {
 		on, err := query[bool](p, "SELECT current_setting('transaction_read_only')::boolean AND NOT pg_is_in_recovery()")
 		return err == nil && on
 	}
-	// What had begun before may end: from the second observation that is alike on, nothing may change.
+	// What had startedAt before may end: from the second observation that is alike on, nothing may change.
 	last := ""
 	if !await(settling, isFenced) || !await(settling, func() bool {
 		before := last

@@ -1,7 +1,7 @@
 // Package config turns the environment into one checked Config. It is the only reader of the environment in
 // the API process: everything else receives values.
 //
-// Every mistake is reported at once, so that an operator mends all of them in one turn, and the process does not
+// Every mistake is reported at once, so that an operator fixes all of them in one turn, and the process does not
 // start with a half-understood setting. Secrets (VAULT_PG_PASSWORD, VAULT_LOCAL_MASTER_KEY, VAULT_OLD_LOCAL_MASTER_KEY) are never printed, not
 // even when they are malformed.
 package config
@@ -34,7 +34,7 @@ type Config struct {
 	Listen []Address
 	bare   []bool // for each of them: it was given without a scheme
 	TLS    APITLS
-	// AllowedIPs may read secrets. The zero List allows nobody.
+	// AllowedIPs may read secrets. The zero List allows no client.
 	AllowedIPs allowlist.List
 	// AnonymousRead lets callers without a token read what the role vault_anonymous may.
 	AnonymousRead bool
@@ -81,7 +81,7 @@ type Config struct {
 
 // Postgres is how the database is reached.
 type Postgres struct {
-	// Hosts are host, host:port, [IPv6]:port or the absolute folder of a unix socket, in the order they are tried.
+	// Hosts are host, host:port, [IPv6]:port or the absolute directory of a unix socket, in the order they are tried.
 	// Never empty.
 	Hosts []string
 	// Port is for every host without one of its own.
@@ -101,7 +101,7 @@ type KMS struct {
 	Mode string
 	// KeyID names the key of AWS KMS by id, ARN or alias; never empty in aws mode, not used in local mode.
 	KeyID string
-	// MasterKey is 32 bytes in local mode, else empty. Whoever loaded the Config wipes it once a Keeper has it.
+	// MasterKey is 32 bytes in local mode, else empty. The caller of Load wipes it once a Keeper has it.
 	MasterKey Secret
 	// CacheTTL is how long a data key that AWS KMS unwrapped may be kept; 0 keeps none.
 	CacheTTL time.Duration
@@ -115,7 +115,7 @@ type KMS struct {
 
 // OldKMS says which master keys open data keys beside the one of KMS, and wrap none.
 type OldKMS struct {
-	// MasterKey is 32 bytes or empty. Whoever loaded the Config wipes it once a Keeper has it.
+	// MasterKey is 32 bytes or empty. The caller of Load wipes it once a Keeper has it.
 	MasterKey Secret
 	// KeyID is the ARN of a key of AWS KMS; empty = none.
 	KeyID string
@@ -135,7 +135,7 @@ type Agent struct {
 
 // Audit is the journal in which audit records stand until they have arrived at the primary.
 type Audit struct {
-	// Dir is the absolute path of its folder, which no other process may use.
+	// Dir is the absolute path of its directory, which no other process may use.
 	Dir string
 	// SyncAlways makes every answer wait for an fsync; else one begins within 200 ms.
 	SyncAlways bool

@@ -38,7 +38,7 @@ func setKeyID(c *Config, v string) error {
 	return nil
 }
 
-// setRecoveryRecipient looks at the form only: what it means is judged where it is used.
+// setRecoveryRecipient checks the form only: what it means is judged where it is used.
 func setRecoveryRecipient(c *Config, v string) error {
 	odd := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
 	if len(v) != 62 || !strings.HasPrefix(v, "age1") || strings.ContainsFunc(v, odd) {
@@ -91,7 +91,7 @@ func setOldProfile(c *Config, v string) error {
 	return nil
 }
 
-// setOldEndpoint looks at the form only; the keeper refuses what would cross a network in the clear.
+// setOldEndpoint checks the form only; the keeper refuses what would cross a network in the clear.
 func setOldEndpoint(c *Config, v string) error {
 	u, err := url.Parse(v)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {

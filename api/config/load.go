@@ -199,7 +199,7 @@ func (l *loader) checkAWS() {
 	}
 }
 
-// checkReads warns of an allowlist that allows nobody: safe, but seldom meant.
+// checkReads warns of an allowlist that allows no client: safe, but rarely intended.
 func (l *loader) checkReads() {
 	const name = "VAULT_ALLOWED_IPS"
 	if l.cfg.AllowedIPs.Len() == 0 && !l.failed(name) {

@@ -65,9 +65,9 @@ func (s *server) readBody(c *gin.Context, action vault.Action, limit int64) ([]b
 
 // bodyPace gives a body its limit, and more as it comes: a drip earns nothing, and a slow line is not cut off.
 type bodyPace struct {
-	control *http.ResponseController
-	begun   time.Time
-	limit   time.Duration
+	control   *http.ResponseController
+	startedAt time.Time
+	limit     time.Duration
 }
 
 func newBodyPace(w http.ResponseWriter, limit time.Duration) bodyPace {
@@ -76,7 +76,7 @@ func newBodyPace(w http.ResponseWriter, limit time.Duration) bodyPace {
 
 // allow sets the limit of what comes after n bytes. A transport without limits has none to set.
 func (p bodyPace) allow(n int) {
-	_ = p.control.SetReadDeadline(p.begun.Add(p.limit + time.Duration(n)*time.Second/slowRate))
+	_ = p.control.SetReadDeadline(p.startedAt.Add(p.limit + time.Duration(n)*time.Second/slowRate))
 }
 
 // end takes the limit away. Where there is no body, net/http watches the connection already and takes the limit for its end:

@@ -240,7 +240,7 @@ func (l *connections) forget(x *connection) {
 	}
 }
 
-// vouch notes that the connection of ctx carries a request with a right: it is no stranger's any more.
+// vouch notes that the connection of ctx carries a request with a right: it no longer belongs to a stranger.
 func vouch(ctx context.Context) {
 	x, ok := ctx.Value(connectionKey{}).(*connection)
 	if !ok {

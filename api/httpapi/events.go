@@ -53,7 +53,7 @@ func (b *Bell) Next() <-chan struct{} {
 	return b.next
 }
 
-// events streams changes until the client or the server goes. A stream that cannot look any more is ended: its client
+// events streams changes until the client or the server goes. A stream that can no longer poll is ended: its client
 // comes back, here or at another node, and says where it was.
 func (s *server) events(c *gin.Context) error {
 	prefix, after, err := eventsQuery(c.Request)
@@ -210,7 +210,7 @@ func (st *stream) look(ctx context.Context) error {
 	return nil
 }
 
-// id is an event without data: clients show it to nobody and remember the place.
+// id is an event without data: clients show it to no user and remember the id.
 func (st *stream) id() string { return "id: " + eventID(st.w.Place()) + "\n\n" }
 
 func (st *stream) send(text string) error {

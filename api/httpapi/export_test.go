@@ -158,14 +158,14 @@ func TestExportsThatAreNotTaken(t *testing.T) {
 		}
 	}
 	unknown := otherToken(t)
-	begun, release := make(chan struct{}, 16), make(chan struct{})
+	startedAt, release := make(chan struct{}, 16), make(chan struct{})
 	var all sync.WaitGroup
 	for client := range 4 { // each has a share, and no more
 		for range 2 {
-			all.Go(func() { ask(client, a.token, stuck{httptest.NewRecorder(), begun, release}) })
+			all.Go(func() { ask(client, a.token, stuck{httptest.NewRecorder(), startedAt, release}) })
 		}
 		for range 2 {
-			<-begun
+			<-startedAt
 		}
 		want(client, a.token, 503, "this client runs 2 exports of the audit already")
 		want(client, unknown, 401, "unauthenticated")

@@ -70,11 +70,11 @@ func newTarget(t testing.TB) target {
 // measure returns how long 100 requests of either client take, every fourth on a new connection.
 func (x target) measure(t testing.TB) time.Duration {
 	t.Helper()
-	begun := time.Now()
+	startedAt := time.Now()
 	for range 25 {
 		x.askEach(t)
 	}
-	return time.Since(begun)
+	return time.Since(startedAt)
 }
 
 // askEach asks four times as either client, on one new connection. Each must succeed.

@@ -147,15 +147,15 @@ func TestMalformed(t *testing.T) {
 
 // counts is a Meter that keeps what it is told.
 type counts struct {
-	mu    sync.Mutex
-	begun int
-	ended []string
+	mu        sync.Mutex
+	startedAt int
+	ended     []string
 }
 
 func (m *counts) Begin() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.begun++
+	m.startedAt++
 }
 
 func (m *counts) End(method, route string, _ int, _ time.Duration) {
@@ -181,8 +181,8 @@ func TestRoutesOfTheMeter(t *testing.T) {
 			a.do(call{method: method, path: path})
 		}
 	}
-	if m.begun != len(m.ended) || m.begun == 0 {
-		t.Errorf("%d began, %d ended", m.begun, len(m.ended))
+	if m.startedAt != len(m.ended) || m.startedAt == 0 {
+		t.Errorf("%d began, %d ended", m.startedAt, len(m.ended))
 	}
 	for _, e := range m.ended {
 		if _, route, _ := strings.Cut(e, " "); !known[route] {

@@ -86,12 +86,12 @@ func (s *secure) meanwhile(flood func()) {
 		if n%4 == 0 {
 			tr.CloseIdleConnections()
 		}
-		begun := time.Now()
+		startedAt := time.Now()
 		if err := s.read(client); err != nil {
 			s.t.Errorf("an honest request: %v", err)
 			break
 		}
-		slowest = max(slowest, time.Since(begun))
+		slowest = max(slowest, time.Since(startedAt))
 		select {
 		case <-over:
 			done = true
@@ -137,8 +137,8 @@ func TestHalfOpenHandshakes(t *testing.T) {
 					return
 				}
 				defer func() { _ = c.Close() }()
-				begun := time.Now()
-				_ = c.SetReadDeadline(begun.Add(bound))
+				startedAt := time.Now()
+				_ = c.SetReadDeadline(startedAt.Add(bound))
 				switch i % 3 {
 				case 1:
 					_, _ = c.Write(greeting[:len(greeting)/2])
@@ -147,7 +147,7 @@ func TestHalfOpenHandshakes(t *testing.T) {
 					defer stop()
 				}
 				_, _ = io.Copy(io.Discard, c)
-				if time.Since(begun) >= bound {
+				if time.Since(startedAt) >= bound {
 					kept.Add(1)
 				}
 			})

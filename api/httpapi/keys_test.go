@@ -92,9 +92,9 @@ func TestRewrapPace(t *testing.T) {
 	for limit := time.Now().Add(10 * time.Second); ; <-time.After(10 * time.Millisecond) {
 		got := a.want(call{method: "GET", path: "/v1/admin/rewrap"}, 200, "")
 		if got.json["state"] == "done" {
-			begun, berr := time.Parse(time.RFC3339, got.json["begun_at"].(string))
+			startedAt, berr := time.Parse(time.RFC3339, got.json["begun_at"].(string))
 			ended, eerr := time.Parse(time.RFC3339, got.json["ended_at"].(string))
-			if took := ended.Sub(begun); berr != nil || eerr != nil || took < 450*time.Millisecond || got.json["moved"] != 3.0 {
+			if took := ended.Sub(startedAt); berr != nil || eerr != nil || took < 450*time.Millisecond || got.json["moved"] != 3.0 {
 				t.Errorf("took %s: %s", took, got.Body)
 			}
 			return

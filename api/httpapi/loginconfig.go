@@ -70,7 +70,7 @@ func loginRoleBodyOf(r vault.LoginRole) loginRoleBody {
 }
 
 type secretIDBody struct {
-	SecretID   string        `json:"secret_id,omitempty"` // once, to whoever made it
+	SecretID   string        `json:"secret_id,omitempty"` // once, to the caller that made it
 	Accessor   core.SecretID `json:"secret_id_accessor"`
 	UsesLeft   *int64        `json:"uses_left"` // null: any number
 	BoundCIDRs []string      `json:"bound_cidrs,omitempty"`

@@ -32,7 +32,7 @@ type state struct {
 	other *exchange.Exchange
 }
 
-// Headers of every answer, shared by all: nobody writes to what they hold.
+// Headers of every answer, shared by all: no code writes to what they hold.
 var (
 	nosniff = []string{"nosniff"}
 	noStore = []string{"no-store"}
@@ -60,7 +60,7 @@ func (s *server) begin(c *gin.Context) {
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
 	if len(c.Request.TransferEncoding) > 0 {
-		// net/http has dropped a Content-Length that came with it, on which somebody before us may have relied: what
+		// net/http has dropped a Content-Length that came with it, on which a proxy before us may have relied: what
 		// follows on this connection may be what that one took for a body.
 		h["Connection"] = closeIt
 	}
@@ -74,7 +74,7 @@ func (s *server) begin(c *gin.Context) {
 	c.Next()
 }
 
-// vouchFor keeps the connection of a request that was let in, whatever came of it, from being taken for a stranger's.
+// vouchFor keeps the connection of a request that was let in, whatever came of it, from counting as a stranger's.
 func (s *server) vouchFor(c *gin.Context) {
 	if x := stateOf(c).other; x != nil && x.Public {
 		return
@@ -142,7 +142,7 @@ func isRequestID(s string) bool {
 }
 
 // presented returns the token of the Authorization header or of X-Vault-Token, which clients of other vaults send. Two
-// different ones are an error: whoever sends a second one by mistake must not act as the holder of the first.
+// different ones are an error: a client that sends a second one by mistake must not act as the holder of the first.
 func presented(h http.Header) (vault.Bearer, error) {
 	inAuthorization, other := bearer(h), h[headerToken]
 	if len(other) == 0 {

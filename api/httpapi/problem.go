@@ -82,7 +82,7 @@ func (s *server) problemOf(c *gin.Context, err error) problem {
 	switch {
 	case p.Status < http.StatusInternalServerError && !refusedUs(err):
 	case stateOf(c).unbounded.Err() != nil:
-		// What was cut short for a client that went away is no fault here, and nobody hears of it any more.
+		// What was cut short for a client that went away is no fault here, and no client reads the answer.
 		s.Log.InfoContext(c.Request.Context(), "the client went away", "code", p.Code, "cause", err.Error(), "request_id", id)
 	case s.repeats.Take(s.Log, err, id):
 	default:

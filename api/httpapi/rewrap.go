@@ -42,7 +42,7 @@ type rewrapFailure struct {
 func (s *server) answerRewrap(c *gin.Context, status int, r vault.RewrapStatus) error {
 	b := rewrapBody{
 		State: r.State, Key: r.Key, Total: r.Total, Moved: r.Moved, Skipped: r.Skipped, Failed: r.Failed, Remaining: r.Remaining,
-		Error: r.Error, BegunAt: orNil(r.Begun), EndedAt: orNil(r.Ended),
+		Error: r.Error, BegunAt: orNil(r.StartedAt), EndedAt: orNil(r.Ended),
 	}
 	for _, k := range r.Under {
 		b.Under = append(b.Under, keyCount(k))

@@ -33,7 +33,7 @@ type Config struct {
 	ReadPrimary    bool          // reads ask the primary unless they say otherwise; false = this node
 	MaxValueLen    int           // bytes; bounds the body; 0 = core.DefaultMaxValueLen
 	Meter          Meter         // told of every request; nil = none is
-	Metrics        http.Handler  // answers /metrics, to anybody; nil = there is none
+	Metrics        http.Handler  // answers /metrics, to every client; nil = there is none
 
 	Warnings []Warning // what the status says of this node's settings
 	// AnonymousWarning, if set, is what the status says while callers without a token may read every secret.
@@ -179,7 +179,7 @@ type ServerConfig struct {
 	MaxConns       int           // connections at a time, a quarter of them from one client; 0 = 4096
 	SlowLimit      time.Duration // how long a body or an answer may stand still; 0 = 10 s
 	// Known reports whether an address may read. Others are strangers, who have the smaller share of the connections and
-	// lose theirs first. nil = nobody is a stranger.
+	// lose theirs first. nil = no client is a stranger.
 	Known func(netip.Addr) bool
 }
 

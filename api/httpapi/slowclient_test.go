@@ -33,17 +33,17 @@ func TestSlowReaders(t *testing.T) {
 	}
 	t.Run("one that stops", func(t *testing.T) {
 		connect()
-		begun := time.Now()
+		startedAt := time.Now()
 		if err := <-ended; err == nil {
 			t.Error("all of it was sent to a client that takes nothing")
 		}
-		if took := time.Since(begun); took > 20*limit {
+		if took := time.Since(startedAt); took > 20*limit {
 			t.Errorf("it was cut off after %s, the limit is %s", took, limit)
 		}
 	})
 	t.Run("one that moves", func(t *testing.T) {
 		c := connect()
-		begun, got, buf := time.Now(), 0, make([]byte, 256<<10)
+		startedAt, got, buf := time.Now(), 0, make([]byte, 256<<10)
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for {
@@ -54,9 +54,9 @@ func TestSlowReaders(t *testing.T) {
 			<-tick.C
 		}
 		if err := <-ended; err != nil || got < size {
-			t.Errorf("%d bytes in %s: %v", got, time.Since(begun), err)
+			t.Errorf("%d bytes in %s: %v", got, time.Since(startedAt), err)
 		}
-		if took := time.Since(begun); took < limit {
+		if took := time.Since(startedAt); took < limit {
 			t.Errorf("it took %s, which shows nothing", took)
 		}
 	})

@@ -196,12 +196,12 @@ func TestConnectionsAreBounded(t *testing.T) {
 // stuck is an answer that its client does not take.
 type stuck struct {
 	*httptest.ResponseRecorder
-	begun   chan<- struct{}
-	release <-chan struct{}
+	startedAt chan<- struct{}
+	release   <-chan struct{}
 }
 
 func (s stuck) Write(b []byte) (int, error) {
-	s.begun <- struct{}{}
+	s.startedAt <- struct{}{}
 	<-s.release
 	return s.ResponseRecorder.Write(b)
 }
@@ -217,7 +217,7 @@ func TestBatchesThatAreNotTaken(t *testing.T) {
 		r.Header.Set("Content-Type", "application/json")
 		a.ServeHTTP(w, r)
 	}
-	begun, release := make(chan struct{}, 16), make(chan struct{})
+	startedAt, release := make(chan struct{}, 16), make(chan struct{})
 	var all sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -232,10 +232,10 @@ func TestBatchesThatAreNotTaken(t *testing.T) {
 	}
 	for client := range 4 { // each has a share, and no more
 		for range 4 {
-			all.Go(func() { ask(t.Context(), client, stuck{httptest.NewRecorder(), begun, release}) })
+			all.Go(func() { ask(t.Context(), client, stuck{httptest.NewRecorder(), startedAt, release}) })
 		}
 		for range 4 {
-			<-begun
+			<-startedAt
 		}
 		full(client, "too many batch reads of this client at once")
 		if client < 3 {

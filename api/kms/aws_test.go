@@ -311,12 +311,12 @@ func TestAWSDeadline(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.Always(f)
 			defer s.Always()
-			begun := time.Now()
+			startedAt := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
 			_, err := k.Unwrap(ctx, key.WrappedKey, ctxA)
 			wantErr(t, err, core.Unavailable, key)
-			if took := time.Since(begun); took > 2*time.Second {
+			if took := time.Since(startedAt); took > 2*time.Second {
 				t.Errorf("took %s", took)
 			}
 		})

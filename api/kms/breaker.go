@@ -154,11 +154,11 @@ func (b *breaker) attempt(ctx context.Context, in middleware.FinalizeInput, next
 	if !ok {
 		return middleware.FinalizeOutput{}, middleware.Metadata{}, errResting
 	}
-	begun := time.Now()
+	startedAt := time.Now()
 	result := context.Canceled // what a panic leaves: nothing is known
 	defer func() { b.done(turn, result) }()
 	out, meta, err := next.HandleFinalize(ctx, in)
-	took := time.Since(begun)
+	took := time.Since(startedAt)
 	why := err
 	if b.limit > 0 && took >= b.limit && cutOff(err) {
 		why = errHung

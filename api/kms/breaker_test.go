@@ -49,12 +49,12 @@ func (b *broken) burst(t *testing.T, n int) time.Duration {
 	var longest atomic.Int64
 	for range n {
 		wg.Go(func() {
-			begun := time.Now()
+			startedAt := time.Now()
 			_, err := b.Unwrap(t.Context(), b.key.WrappedKey, ctxA)
 			if core.CodeOf(err) != core.Unavailable || verdictOf(err) != silent {
 				t.Errorf("%v", err)
 			}
-			for took := int64(time.Since(begun)); ; {
+			for took := int64(time.Since(startedAt)); ; {
 				if old := longest.Load(); took <= old || longest.CompareAndSwap(old, took) {
 					return
 				}
@@ -110,9 +110,9 @@ func TestBreaker(t *testing.T) {
 // recovers waits for the first answer: a probe that hangs, the rest after it, and the next one.
 func (b *broken) recovers(t *testing.T) {
 	t.Helper()
-	begun := time.Now()
+	startedAt := time.Now()
 	for b.Check(t.Context()) != nil {
-		if time.Since(begun) > breakerLongest+2*time.Second {
+		if time.Since(startedAt) > breakerLongest+2*time.Second {
 			t.Fatal("not closed in time")
 		}
 		<-time.After(10 * time.Millisecond)
@@ -128,9 +128,9 @@ func TestBreakerFlapping(t *testing.T) {
 	for slice := 100 * time.Millisecond; slice <= time.Second; slice += 100 * time.Millisecond {
 		t.Run(slice.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b, begun := newBreaker(nil), time.Now()
+				b, startedAt := newBreaker(nil), time.Now()
 				kms := middleware.FinalizeHandlerFunc(func(context.Context, middleware.FinalizeInput) (out middleware.FinalizeOutput, meta middleware.Metadata, err error) {
-					if time.Since(begun)/slice%2 == 0 {
+					if time.Since(startedAt)/slice%2 == 0 {
 						err = io.ErrUnexpectedEOF // the connection broke
 					}
 					elapse(time.Millisecond)
@@ -140,7 +140,7 @@ func TestBreakerFlapping(t *testing.T) {
 				var wg sync.WaitGroup
 				for range 8 {
 					wg.Go(func() {
-						for time.Since(begun) < time.Minute {
+						for time.Since(startedAt) < time.Minute {
 							if _, _, err := b.attempt(t.Context(), middleware.FinalizeInput{}, kms); err == nil {
 								good.Add(1)
 							}
@@ -199,12 +199,12 @@ func TestBreakerRests(t *testing.T) {
 // await waits for the next try, which must be one only, and returns it and how long that took.
 func (b *breaker) await(t *testing.T) (turn uint64, took time.Duration) {
 	t.Helper()
-	for begun := time.Now(); ; elapse(time.Millisecond) {
+	for startedAt := time.Now(); ; elapse(time.Millisecond) {
 		if n, ok := b.allow(); ok {
 			if _, two := b.allow(); two {
 				t.Fatal("two tries at once")
 			}
-			return n, time.Since(begun)
+			return n, time.Since(startedAt)
 		}
 	}
 }

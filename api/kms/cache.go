@@ -203,13 +203,13 @@ func (k *Cache) call(r request, tried *attempts) ([]byte, error) {
 }
 
 func (k *Cache) fetch(id entryID, f *flight, r request) {
-	begun := k.c.Clock()
+	startedAt := k.c.Clock()
 	plain, err := k.call(r, f.tried)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.flights, id)
 	if err == nil && !k.closed {
-		k.keep(id, plain, begun)
+		k.keep(id, plain, startedAt)
 	}
 	f.key, f.err, f.ended = plain, err, true
 	if f.waiting == 0 {

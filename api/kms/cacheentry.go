@@ -35,8 +35,8 @@ func (k *Cache) end(e *entry) time.Time {
 	return e.given.Add(k.c.TTL)
 }
 
-// keep stores a copy of plain, which was asked for at begun; k.mu is held.
-func (k *Cache) keep(id entryID, plain []byte, begun time.Time) {
+// keep stores a copy of plain, which was asked for at startedAt; k.mu is held.
+func (k *Cache) keep(id entryID, plain []byte, startedAt time.Time) {
 	if e := k.entries[id]; e != nil {
 		k.drop(e)
 	}
@@ -45,15 +45,15 @@ func (k *Cache) keep(id entryID, plain []byte, begun time.Time) {
 		k.count.evicted++
 	}
 	e := &entry{id: id, slot: k.slots.put(plain)}
-	k.renew(e, begun)
+	k.renew(e, startedAt)
 	e.at = k.used.PushFront(e)
 	k.entries[id] = e
 }
 
 // renew starts the TTL of e again. Keys that were fetched together are refreshed apart.
-func (k *Cache) renew(e *entry, begun time.Time) {
-	e.given, e.asked, e.ask = begun, time.Time{}, request{}
-	e.refresh = begun.Add(k.c.TTL/2 - rand.N(k.c.TTL/16+1))
+func (k *Cache) renew(e *entry, startedAt time.Time) {
+	e.given, e.asked, e.ask = startedAt, time.Time{}, request{}
+	e.refresh = startedAt.Add(k.c.TTL/2 - rand.N(k.c.TTL/16+1))
 }
 
 // drop wipes and forgets e; k.mu is held.
@@ -132,7 +132,7 @@ func (k *Cache) startRefresh(e *entry, now time.Time) {
 }
 
 // refreshEntry asks for the key of e again and does what the answer says.
-func (k *Cache) refreshEntry(e *entry, r request, begun time.Time) {
+func (k *Cache) refreshEntry(e *entry, r request, startedAt time.Time) {
 	plain, err := k.call(r, &attempts{})
 	defer envelope.Wipe(plain)
 	k.mu.Lock()
@@ -150,7 +150,7 @@ func (k *Cache) refreshEntry(e *entry, r request, begun time.Time) {
 	switch verdictOf(err) {
 	case yes:
 		copy(k.slots.key(e.slot), plain)
-		k.renew(e, begun)
+		k.renew(e, startedAt)
 	case no:
 		k.drop(e)
 		k.count.revoked++

@@ -213,8 +213,8 @@ func mustID(i int) entryID {
 func use(t *testing.T, k *Cache, d time.Duration) time.Duration {
 	t.Helper()
 	w, _ := wrapped(0)
-	begun := time.Now()
-	for time.Since(begun) < d {
+	startedAt := time.Now()
+	for time.Since(startedAt) < d {
 		got, err := k.Unwrap(t.Context(), w, ctxA)
 		if err != nil {
 			break
@@ -222,7 +222,7 @@ func use(t *testing.T, k *Cache, d time.Duration) time.Duration {
 		envelope.Wipe(got)
 		elapse(ttl / 100)
 	}
-	return time.Since(begun)
+	return time.Since(startedAt)
 }
 
 // slowly makes every Unwrap take d and then fail with err, if it is not nil.

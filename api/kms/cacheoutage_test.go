@@ -48,7 +48,7 @@ func TestCacheOutage(t *testing.T) {
 		}
 		elapse(ttl / 2)
 		s.slowly(defaultCallTimeout, errAway)
-		for begun := time.Now(); time.Since(begun) < outage; elapse(ttl / 16) {
+		for startedAt := time.Now(); time.Since(startedAt) < outage; elapse(ttl / 16) {
 			for i := range 200 {
 				mustGet(t, k, i)
 			}
@@ -182,14 +182,14 @@ func TestCacheShares(t *testing.T) {
 	})
 	cacheTest(t, "HangsNoLongerThanACall", CacheConfig{TTL: ttl, CallTimeout: 7 * time.Second}, func(t *testing.T, k *Cache, s *service) {
 		s.holdAll()
-		begun := time.Now()
+		startedAt := time.Now()
 		wantAway(t, k, 0)
-		if took := time.Since(begun); took != 7*time.Second {
+		if took := time.Since(startedAt); took != 7*time.Second {
 			t.Errorf("took %s", took)
 		}
-		begun = time.Now()
-		if _, err := k.Generate(t.Context(), ctxA); core.CodeOf(err) != core.Unavailable || time.Since(begun) != 7*time.Second {
-			t.Errorf("Generate: %v after %s", err, time.Since(begun))
+		startedAt = time.Now()
+		if _, err := k.Generate(t.Context(), ctxA); core.CodeOf(err) != core.Unavailable || time.Since(startedAt) != 7*time.Second {
+			t.Errorf("Generate: %v after %s", err, time.Since(startedAt))
 		}
 	})
 }
@@ -205,12 +205,12 @@ func TestCacheClose(t *testing.T) {
 			wg.Go(func() { wantAway(t, k, 1) })
 		}
 		synctest.Wait()
-		begun := time.Now()
+		startedAt := time.Now()
 		if err := k.Close(); err != nil {
 			t.Fatal(err)
 		}
 		wg.Wait()
-		if time.Since(begun) != 0 {
+		if time.Since(startedAt) != 0 {
 			t.Error("Close waited for a call's own end")
 		}
 		if err := k.Close(); err != nil {

@@ -46,23 +46,23 @@ type meter struct {
 }
 
 func (m *meter) Generate(ctx context.Context, kmsContext map[string]string) (vault.DataKey, error) {
-	begun := m.now()
+	startedAt := m.now()
 	key, err := m.inner.Generate(ctx, kmsContext)
-	m.count(&m.generate, begun, err)
+	m.count(&m.generate, startedAt, err)
 	return key, err
 }
 
 func (m *meter) Unwrap(ctx context.Context, key vault.WrappedKey, kmsContext map[string]string) ([]byte, error) {
-	begun := m.now()
+	startedAt := m.now()
 	plain, err := m.inner.Unwrap(ctx, key, kmsContext)
-	m.count(&m.unwrap, begun, err)
+	m.count(&m.unwrap, startedAt, err)
 	return plain, err
 }
 
 func (m *meter) Check(ctx context.Context) error {
-	begun := m.now()
+	startedAt := m.now()
 	err := m.inner.Check(ctx)
-	m.count(&m.check, begun, err)
+	m.count(&m.check, startedAt, err)
 	return err
 }
 
@@ -73,9 +73,9 @@ func (m *meter) doubtful() bool {
 	return m.generate.doubtful || m.unwrap.doubtful
 }
 
-func (m *meter) count(s *CallStats, begun time.Time, err error) {
+func (m *meter) count(s *CallStats, startedAt time.Time, err error) {
 	now := m.now()
-	took := now.Sub(begun)
+	took := now.Sub(startedAt)
 	bucket := 0
 	for bucket < len(LatencyBounds) && took > LatencyBounds[bucket] {
 		bucket++

@@ -42,11 +42,11 @@ func TestCacheCheck(t *testing.T) {
 func TestCacheCheckHanging(t *testing.T) {
 	asks := func(t *testing.T, k *Cache, most time.Duration, code core.Code) {
 		t.Helper()
-		begun := time.Now()
+		startedAt := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // as the door does
 		defer cancel()
-		if err := k.Check(ctx); core.CodeOf(err) != code || time.Since(begun) > most {
-			t.Errorf("%v after %s, want %q within %s", err, time.Since(begun), code, most)
+		if err := k.Check(ctx); core.CodeOf(err) != code || time.Since(startedAt) > most {
+			t.Errorf("%v after %s, want %q within %s", err, time.Since(startedAt), code, most)
 		}
 	}
 	cacheTest(t, "AfterAnAnswer", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {

@@ -69,9 +69,9 @@ func (k *Cache) Rewrap(ctx context.Context, key vault.WrappedKey, to string, kms
 	if err != nil {
 		return vault.WrappedKey{}, err
 	}
-	begun := k.c.Clock()
+	startedAt := k.c.Clock()
 	made, err := r.Rewrap(ctx, key, to, kmsContext)
-	k.inner.count(&k.inner.rewrap, begun, err)
+	k.inner.count(&k.inner.rewrap, startedAt, err)
 	return made, err
 }
 

@@ -61,7 +61,7 @@ func CheckRole(kind vault.LoginKind, method, config json.RawMessage) error {
 	return core.Errorf(core.Invalid, "a login method is of kind approle, jwt or cert")
 }
 
-// decode reads one JSON object with known members only: a misspelt restriction must not be taken for none. Empty and
+// decode reads one JSON object with known members only: a misspelt restriction must not count as none. Empty and
 // null are the empty object.
 func decode(config json.RawMessage, into any) error {
 	if len(config) > MaxConfigLen {

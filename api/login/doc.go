@@ -2,6 +2,6 @@
 // client certificate of its TLS connection. It parses the settings of login methods and their roles, and fetches and
 // caches the keys of issuers.
 //
-// Only asymmetric signatures are accepted, never "none" or HMAC, so a public key cannot be taken for a shared secret.
+// Only asymmetric signatures are accepted, never "none" or HMAC, so a public key cannot serve as a shared secret.
 // Nothing here logs a credential, and no error holds one.
 package login

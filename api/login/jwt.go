@@ -12,7 +12,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
-// MaxJWTLen bounds a JWT that is looked at.
+// MaxJWTLen bounds a JWT that is parsed.
 const MaxJWTLen = 16 << 10
 
 func refuse(cause vault.LoginCause) error { return &vault.LoginRefusal{Cause: cause} }

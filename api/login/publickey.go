@@ -21,7 +21,7 @@ const (
 	maxKeys    = 64 // of one issuer
 )
 
-// parseStaticKeys reads public keys in PEM. A private key is refused by name, so that nobody stores one.
+// parseStaticKeys reads public keys in PEM. A private key is refused by name, so that no administrator stores one.
 func parseStaticKeys(texts []string) ([]jose.JSONWebKey, error) {
 	if len(texts) > maxKeys {
 		return nil, core.Errorf(core.Invalid, "static_keys has %d elements, the limit is %d", len(texts), maxKeys)

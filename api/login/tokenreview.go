@@ -119,7 +119,7 @@ func (r *review) ask(ctx context.Context, raw string, audiences []string) (statu
 	return out.Status, nil
 }
 
-// ownToken is read anew each time: Kubernetes replaces the file before its token ends.
+// ownToken is read again each time: Kubernetes replaces the file before its token ends.
 func (r *review) ownToken() (string, error) {
 	if !r.f.local {
 		return "", core.Errorf(core.Unavailable, "token_review_token_file is set, and this node reads no local file for a login method (VAULT_LOGIN_LOCAL_KEYS)")

@@ -15,7 +15,7 @@ import (
 const ageIntro = "age-encryption.org/"
 
 // Sealed returns a writer of an age file for recipients (age1…), which is whole once it is closed. Closing it leaves w
-// open. An error quotes no recipient: somebody may have given the private key.
+// open. An error quotes no recipient: the user may have given the private key.
 func Sealed(w io.Writer, recipients []string) (io.WriteCloser, error) {
 	var all []age.Recipient
 	for _, text := range recipients {

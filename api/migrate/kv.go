@@ -59,7 +59,7 @@ func (c *Client) check(ctx context.Context) error {
 
 const pageSize = 1000
 
-// list returns what is directly below a folder. Vault knows no pages and answers with everything at once, which shows in
+// list returns what is directly below a prefix. Vault knows no pages and answers with everything at once, which shows in
 // keys that come a second time.
 func (c *Client) list(ctx context.Context, folder string) (keys []string, err error) {
 	seen := map[string]bool{}

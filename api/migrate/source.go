@@ -21,7 +21,7 @@ type Source interface {
 	Fetch(ctx context.Context, name string) (*Secret, error)
 }
 
-// Secret is one secret of a source. Whoever has it wipes its values.
+// Secret is one secret of a source. Its holder wipes its values.
 type Secret struct {
 	settings    settings
 	contentType string // what this project stores it as; "" = what a KV engine stores
@@ -86,7 +86,7 @@ func (k *KV) Names(ctx context.Context, f func(string) error, skip func(name, wh
 	return k.walk(ctx, folder, keys, f, skip)
 }
 
-// walk goes through a folder. A folder with a name that we refuse is left out as a whole, which bounds the depth as well.
+// walk goes through a prefix. A prefix with a name that we refuse is left out as a whole, which bounds the depth as well.
 func (k *KV) walk(ctx context.Context, folder string, keys []string, f func(string) error, skip func(name, why string)) error {
 	for _, key := range keys {
 		name := folder + key

@@ -83,8 +83,8 @@ func (s *socket) Close() error {
 	return err
 }
 
-// giveUp reports a failure to connect, at the last address. Nobody else may hear of it: connecting goes on in the
-// background when whoever wanted the connection has left.
+// giveUp reports a failure to connect, at the last address. No other code may report it: connecting goes on in the
+// background when the caller that wanted the connection has left.
 func (l *connState) giveUp() {
 	l.mu.Lock()
 	lost := !l.up && l.addressesLeft <= 0
@@ -121,7 +121,7 @@ func setUserTimeout(_ context.Context, network, _ string, raw syscall.RawConn) e
 	return err
 }
 
-// cut closes the socket under pgx, so that whoever waits for an answer stops waiting. The server goes on with what it
+// cut closes the socket under pgx, so that a caller that waits for an answer stops waiting. The server goes on with what it
 // got.
 func (l *connState) cut() {
 	l.mu.Lock()

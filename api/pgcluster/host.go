@@ -10,7 +10,7 @@ import (
 )
 
 // How long a host is passed over after it failed. One that refuses is asked again soon, since that costs little and it
-// may have been promoted; one that keeps its clients waiting, ever more seldom.
+// may have been promoted; one that keeps its clients waiting, less and less often.
 const (
 	shortSkip   = 200 * time.Millisecond
 	longSkip    = 5 * time.Second
@@ -23,7 +23,7 @@ type Host struct {
 	Index int             // its place there
 	conn  *pgx.ConnConfig // for this host alone; nothing in it changes
 
-	probing sync.Mutex // one look at a time whether it answers
+	probing sync.Mutex // one check at a time whether it answers
 
 	// Guarded by the mutex of hosts.
 	skipUntil     time.Time // until then others are tried first
@@ -107,11 +107,11 @@ func (h *hostList) noteAnswer(x *Host) {
 }
 
 // noteFailure notes that x is not what is wanted, or silent, since a time; that holds for all connections to it. It is
-// ignored if x has answered somebody since.
-func (h *hostList) noteFailure(x *Host, begun time.Time, silent bool) {
+// ignored if x has answered another caller since.
+func (h *hostList) noteFailure(x *Host, startedAt time.Time, silent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if x.answeredAt.After(begun) {
+	if x.answeredAt.After(startedAt) {
 		return
 	}
 	x.failedAt = time.Now()
@@ -119,11 +119,11 @@ func (h *hostList) noteFailure(x *Host, begun time.Time, silent bool) {
 }
 
 // noteUnreachable notes that a connection to x could not be made, which says nothing about those that there are.
-func (h *hostList) noteUnreachable(x *Host, begun time.Time) {
+func (h *hostList) noteUnreachable(x *Host, startedAt time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !x.answeredAt.After(begun) {
-		h.skip(x, time.Since(begun) >= slowFailure)
+	if !x.answeredAt.After(startedAt) {
+		h.skip(x, time.Since(startedAt) >= slowFailure)
 	}
 }
 
@@ -162,7 +162,7 @@ func (h *hostList) current() *Host {
 }
 
 // noteTimeline notes the timeline of a primary; false when a newer one has been seen: promotion begins a new timeline, so that
-// server was cut off, and what it says and takes is not the cluster's any more.
+// server was cut off, and what it says and takes is no longer the cluster's.
 func (h *hostList) noteTimeline(timeline uint32) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -62,10 +62,10 @@ func TestHosts(t *testing.T) {
 	})
 	t.Run("AnAnswerIsNewer", func(t *testing.T) {
 		h, a, _, _ := names(false)
-		begun := time.Now().Add(-time.Millisecond)
+		startedAt := time.Now().Add(-time.Millisecond)
 		h.noteAnswer(a)
-		h.noteFailure(a, begun, true)
-		h.noteUnreachable(a, begun)
+		h.noteFailure(a, startedAt, true)
+		h.noteUnreachable(a, startedAt)
 		want(h, a)
 	})
 	t.Run("Timelines", func(t *testing.T) {

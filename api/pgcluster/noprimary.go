@@ -9,7 +9,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// refusalHolds is how long the last refusal of a server is taken for its present state.
+// refusalHolds is how long the last refusal of a server counts as its present state.
 const refusalHolds = 2 * time.Second
 
 // refusals of a server that answers, with what is told of them.
@@ -39,11 +39,11 @@ func (h *hostList) noteRefusal(x *Host, err error) {
 	}
 }
 
-// forgetRefusal is for a server that could not be connected to, unless it has refused since begun.
-func (h *hostList) forgetRefusal(x *Host, begun time.Time) {
+// forgetRefusal is for a server that could not be connected to, unless it has refused since startedAt.
+func (h *hostList) forgetRefusal(x *Host, startedAt time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if x.refusedAt.Before(begun) {
+	if x.refusedAt.Before(startedAt) {
 		x.refusal = nil
 	}
 }

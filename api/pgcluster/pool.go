@@ -213,7 +213,7 @@ func (p *Pool) prepare(ctx context.Context, c *pgx.Conn) (bool, error) {
 	if !idle && p.showsEnough(l.host) {
 		return true, nil
 	}
-	begun := time.Now()
+	startedAt := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	var err error
@@ -231,7 +231,7 @@ func (p *Pool) prepare(ctx context.Context, c *pgx.Conn) (bool, error) {
 		return false, ctx.Err()
 	}
 	if bounded.Err() != nil {
-		p.hosts.noteFailure(l.host, begun, true)
+		p.hosts.noteFailure(l.host, startedAt, true)
 	}
 	return false, nil
 }

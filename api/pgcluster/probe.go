@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// suspicion is how long a server may be silent before somebody looks whether it answers at all.
+	// suspicion is how long a server may be silent before a probe checks whether it answers at all.
 	suspicion = time.Second
 	// probeTimeout bounds that look, which is a connection of its own.
 	probeTimeout = time.Second
-	// homeInterval is how often a reader that had to fall back looks whether a better host is there again.
+	// homeInterval is how often a reader that had to fall back checks whether a better host is there again.
 	homeInterval = time.Second
 	// catchUp is how long a reader that comes home waits for the server to replay what has been shown meanwhile.
 	catchUp = 500 * time.Millisecond
-	// surveyInterval is how often a writer that is in use looks at the other hosts.
+	// surveyInterval is how often a writer that is in use checks the other hosts.
 	surveyInterval = 5 * time.Second
 )
 
@@ -50,16 +50,16 @@ func (p *Pool) probe(x *Host, coming bool) error {
 	return c.Close(ctx)
 }
 
-// answers reports whether a host answers anybody. A refusal is an answer too.
+// answers reports whether a host answers at all. A refusal is an answer too.
 func (p *Pool) answers(x *Host) bool {
 	x.probing.Lock()
 	defer x.probing.Unlock()
-	begun := time.Now()
+	startedAt := time.Now()
 	answered, failed := p.hosts.lastSeen(x)
-	if begun.Sub(answered) < suspicion/2 {
+	if startedAt.Sub(answered) < suspicion/2 {
 		return true
 	}
-	if failed.After(answered) && begun.Sub(failed) < suspicion/2 {
+	if failed.After(answered) && startedAt.Sub(failed) < suspicion/2 {
 		return false
 	}
 	err := p.probe(x, false)
@@ -67,12 +67,12 @@ func (p *Pool) answers(x *Host) bool {
 		p.hosts.noteAnswer(x)
 		return true
 	}
-	p.hosts.noteFailure(x, begun, true)
+	p.hosts.noteFailure(x, startedAt, true)
 	return false
 }
 
-// survey looks whether one of the other hosts is a primary, of a newer timeline perhaps. It does so at most once in a
-// while, whoever asks.
+// survey checks whether one of the other hosts is a primary, of a newer timeline perhaps. It does so at most once in a
+// while, however many callers ask.
 func (p *Pool) survey(known *Host) {
 	p.surveying.Lock()
 	defer p.surveying.Unlock()
@@ -89,7 +89,7 @@ func (p *Pool) survey(known *Host) {
 	p.surveyedAt = time.Now()
 }
 
-// surveySoon has somebody survey, in the background, when it is time: a server that was cut off and knows nothing of a
+// surveySoon starts a survey in the background when it is time: a server that was cut off and knows nothing of a
 // new primary answers reads quickly, so silence does not give it away.
 func (p *Pool) surveySoon(known *Host) {
 	p.mu.Lock()

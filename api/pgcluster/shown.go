@@ -104,7 +104,7 @@ func (p *Pool) noteShown(x *Host, at core.LSN) {
 func (p *Pool) noteReached(x *Host, at core.LSN, back bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	x.reached = at // which may be less than before: it can have been copied anew
+	x.reached = at // which may be less than before: it can have been copied again
 	if back {
 		p.shown.floor = min(p.shown.floor, at)
 	}
@@ -150,7 +150,7 @@ func QueryOn[T any](ctx context.Context, p *Pool, c *pgx.Conn, sql string, args 
 	return pgx.CollectRows(rows, row)
 }
 
-// SendBatch asks the questions of a batch in one go, and for the position up to which their answers can show the log. Nobody
+// SendBatch asks the questions of a batch in one go, and for the position up to which their answers can show the log. No caller
 // gets an answer before that is noted.
 func (p *Pool) SendBatch(ctx context.Context, c *pgx.Conn, b *pgx.Batch) error {
 	var at *string
@@ -203,13 +203,13 @@ func (p *Pool) checkReader(ctx context.Context, x *Host, pc *pgconn.PgConn, leni
 // awaitShown asks a server where it stands, and whether that is behind. It waits a moment for one that reads are about to
 // come home to: what has been shown goes on while they are elsewhere, and a standby is always a little late.
 func (p *Pool) awaitShown(ctx context.Context, x *Host, pc *pgconn.PgConn, coming bool) (s Standing, behind bool, err error) {
-	begun := time.Now()
+	startedAt := time.Now()
 	for pause := firstReplayWait; ; pause = min(2*pause, longReplayWait) {
 		if s, err = queryStanding(ctx, pc); err != nil {
 			return s, false, err
 		}
 		behind = p.IsBehind(s)
-		awaited := s.InRecovery && (coming || p.hosts.expectsReads(x)) && time.Since(begun) < catchUp
+		awaited := s.InRecovery && (coming || p.hosts.expectsReads(x)) && time.Since(startedAt) < catchUp
 		if !behind || !awaited || !backoff.Sleep(ctx, pause) {
 			return s, behind, nil
 		}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// watchdog cuts a connection whose server does not answer anybody any more, or which keeps its user waiting for too long.
+// watchdog cuts a connection whose server no longer answers any caller, or which keeps its user waiting for too long.
 // A commit may wait for a standby for as long as it takes: that alone is no reason, as long as the server answers others.
 type watchdog struct {
 	p     *Pool

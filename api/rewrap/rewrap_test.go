@@ -235,7 +235,7 @@ func TestRewrapRefused(t *testing.T) {
 		m := &mover{fail: lost(code)}
 		rewrapTest(t, name, m, func(t *testing.T, d *door) {
 			lose(t, d, 3)
-			begun := time.Now()
+			startedAt := time.Now()
 			// A second run does not stop there either, and has nothing done: all that is left is refused.
 			for _, state := range []vault.RewrapState{vault.RewrapPartial, vault.RewrapFailed} {
 				s, err := d.Rewrap(t.Context(), operator, 1000, nil)
@@ -243,7 +243,7 @@ func TestRewrapRefused(t *testing.T) {
 					t.Errorf("%+v, %v", s, err)
 				}
 			}
-			if took := time.Since(begun); took > 2*time.Second {
+			if took := time.Since(startedAt); took > 2*time.Second {
 				t.Errorf("took %s: what is refused was asked for again and again", took)
 			}
 			if moved, failed, _ := countRecords(d); moved != 247 || failed != 6 {
@@ -337,7 +337,7 @@ func TestRewrapRate(t *testing.T) {
 	for rate, want := range map[int]time.Duration{0: 12500 * time.Millisecond, 10: 25 * time.Second, 50: 5 * time.Second} {
 		rewrapTest(t, want.String(), &mover{slow: 250 * time.Millisecond}, func(t *testing.T, d *door) {
 			s, err := d.Rewrap(t.Context(), operator, rate, nil)
-			if took := s.Ended.Sub(s.Begun); err != nil || took < want*95/100 || took > want*105/100 {
+			if took := s.Ended.Sub(s.StartedAt); err != nil || took < want*95/100 || took > want*105/100 {
 				t.Errorf("250 took %s, want %s; %v", took, want, err)
 			}
 		})

@@ -57,7 +57,7 @@ func (j *Job) newRun(ctx context.Context, steps vault.RewrapSteps, perSecond int
 	}
 	return &run{
 		steps: steps, now: j.now, pace: newPace(perSecond), progress: progress,
-		status: vault.RewrapStatus{State: vault.RewrapRunning, Key: current, Begun: j.now()},
+		status: vault.RewrapStatus{State: vault.RewrapRunning, Key: current, StartedAt: j.now()},
 		left:   map[versionID]struct{}{}, refused: map[string]int{},
 	}, nil
 }

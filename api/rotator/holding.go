@@ -22,7 +22,7 @@ type holding struct {
 
 // start renews until stop is called, which waits for the last renewal.
 func (h *holding) start(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a stop of the process finishes what has begun
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a stop of the process finishes what has started
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
 		for backoff.Sleep(ctx, h.r.c.Lease/3) {

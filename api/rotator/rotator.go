@@ -103,7 +103,7 @@ func (r *Rotator) Wake() {
 	}
 }
 
-// Run rotates until ctx ends. Then it claims nothing more, gives back what it has not begun, finishes what it has,
+// Run rotates until ctx ends. Then it claims nothing more, gives back what it has not started, finishes what it has,
 // which takes at most Timeout, and returns.
 func (r *Rotator) Run(ctx context.Context) {
 	var listening sync.WaitGroup
@@ -138,7 +138,7 @@ func (r *Rotator) listen(ctx context.Context) {
 
 // look does what there is to do, then waits for the next reason to look.
 func (r *Rotator) look(ctx context.Context) {
-	begun := time.Now()
+	startedAt := time.Now()
 	r.forgetRetries()
 	// A stop must not cut a statement in two; it ends the wait below.
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
@@ -154,13 +154,13 @@ func (r *Rotator) look(ctx context.Context) {
 		}
 	}
 	if sick {
-		backoff.Sleep(ctx, sickRest) // whoever wakes it meanwhile: others take on what it has given back
+		backoff.Sleep(ctx, sickRest) // even if it is woken meanwhile: others take on what it has given back
 	}
 	backoff.SleepOr(ctx, r.untilNext(sick), r.awake)
-	backoff.Sleep(ctx, restBetween-time.Since(begun))
+	backoff.Sleep(ctx, restBetween-time.Since(startedAt))
 }
 
-// untilNext returns after what time to look again when nobody wakes it.
+// untilNext returns after what time to poll again when nothing wakes it.
 func (r *Rotator) untilNext(sick bool) time.Duration {
 	if sick {
 		return 0
@@ -192,18 +192,18 @@ func (r *Rotator) forgetRetries() {
 }
 
 // batch claims and works on one batch; it returns the size of it, and whether what all rotations need is away: then what
-// was not begun was given back, and there is no use in going on at once.
+// was not started was given back, and there is no use in going on at once.
 func (r *Rotator) batch(ctx context.Context) (n int, sick bool) {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
 	defer cancel()
 	// A name for every claiming: the same process must not take its own slow rotation over.
-	worker, begun := r.c.Node+"/"+rand.Text(), time.Now()
+	worker, startedAt := r.c.Node+"/"+rand.Text(), time.Now()
 	claims, err := r.c.Door.ClaimRotations(work, worker, r.c.Lease, r.c.Batch)
 	r.said.warn(ctx, r.c.Log, "claim", "cannot claim rotations", err)
 	var workers errgroup.Group
 	workers.SetLimit(r.c.Workers)
 	var away atomic.Bool
-	held := &holding{r: r, worker: worker, renewed: begun}
+	held := &holding{r: r, worker: worker, renewed: startedAt}
 	if len(claims) > 0 {
 		defer held.start(ctx)()
 	}

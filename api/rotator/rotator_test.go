@@ -79,9 +79,9 @@ func TestNotificationsWithoutEnd(t *testing.T) {
 func TestListensAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Duration
-		begun := time.Now()
+		startedAt := time.Now()
 		_, stop := start(t, rotator.Config{Door: &door{}, Poll: time.Hour, Listen: func(context.Context, func()) error {
-			at = append(at, time.Since(begun))
+			at = append(at, time.Since(startedAt))
 			return errors.New("the connection went away")
 		}})
 		time.Sleep(2 * time.Minute)
@@ -185,15 +185,15 @@ func TestPanicIsLogged(t *testing.T) {
 
 func TestStopFinishesAndGivesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		begun, finish := make(chan struct{}), make(chan struct{})
+		startedAt, finish := make(chan struct{}), make(chan struct{})
 		d := &door{complete: func(ctx context.Context, c vault.Claim) error {
-			begun <- struct{}{}
+			startedAt <- struct{}{}
 			<-finish
-			return ctx.Err() // a stop must not reach a rotation that has begun
+			return ctx.Err() // a stop must not reach a rotation that has startedAt
 		}}
 		d.add("a", "b", "c")
 		_, stop := start(t, rotator.Config{Door: d, Workers: 1})
-		<-begun
+		<-startedAt
 		stopped := make(chan struct{})
 		go func() { stop(); close(stopped) }()
 		synctest.Wait()
@@ -204,7 +204,7 @@ func TestStopFinishesAndGivesBack(t *testing.T) {
 }
 
 // TestClaimsAreRenewed: a batch may take longer than the lease as long as the renewals succeed. Without them, what was not
-// begun is given back.
+// startedAt is given back.
 func TestClaimsAreRenewed(t *testing.T) {
 	for name, c := range map[string]struct {
 		renew func() error

@@ -225,14 +225,14 @@ func (s *storm) killUntil(ctx context.Context, nodes []*process) {
 
 func (s *storm) startNode(i int) (*process, string) {
 	s.t.Helper()
-	begun := time.Now()
+	startedAt := time.Now()
 	p := s.startChild("serve", fmt.Sprintf("VAULT_NODE_NAME=node%d", i+1),
 		"VAULT_AUDIT_DIR="+filepath.Join(s.journals, fmt.Sprint(i+1)), "VAULT_AGENT_SOCKET="+s.socket(i))
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(pgtest.Patience); time.Now().Before(deadline); <-tick.C {
 		if addr, _, ok := strings.Cut(p.out.String(), "\n"); ok {
-			s.slowest = max(s.slowest, time.Since(begun))
+			s.slowest = max(s.slowest, time.Since(startedAt))
 			return p, "http://" + addr
 		}
 	}

@@ -18,7 +18,7 @@ const appendAudit = `SELECT pg_catalog.count(vault.append_audit(
 
 // AppendAudit implements vault.Store. Records whose answer got lost are not sent
 // again, since they could then be there twice: the operations they belong to fail. So they do at once
-// when there is no primary: whoever waits has waited for one already.
+// when there is no primary: the caller has waited for one already.
 func (d *DB) AppendAudit(ctx context.Context, entries []vault.Entry) error {
 	columns := make([][]any, 10)
 	for _, e := range entries {

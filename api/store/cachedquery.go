@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// look is the last answer to a question that anybody may ask as often as he likes, and that costs.
-type look[T any] struct {
+// cachedQuery keeps the last answer of an expensive query that unauthenticated clients can trigger.
+type cachedQuery[T any] struct {
 	mu  sync.Mutex
 	at  time.Time
 	got T
 	err error
 }
 
-// get returns an answer no older than every. Whoever asked first may leave; the answer is everybody's.
-func (l *look[T]) get(ctx context.Context, every time.Duration, ask func(context.Context) (T, error)) (T, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if time.Since(l.at) >= every {
-		l.got, l.err = ask(context.WithoutCancel(ctx))
-		l.at = time.Now()
+// get returns an answer that is no older than every. A query goes on when the caller that started it leaves, because its
+// answer is for alq.
+func (q *cachedQuery[T]) get(ctx context.Context, every time.Duration, query func(context.Context) (T, error)) (T, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if time.Since(q.at) >= every {
+		q.got, q.err = query(context.WithoutCancel(ctx))
+		q.at = time.Now()
 	}
-	return l.got, l.err
+	return q.got, q.err
 }

@@ -31,7 +31,7 @@ type change[T any] struct {
 	collect func(pgx.Rows) (T, error)
 	// landed looks, on the primary, whether exactly this change is there. With it
 	// the change may be sent again after a lost answer: sent twice it must take
-	// effect once. nil means that nobody can tell.
+	// effect once. nil means that this cannot be known.
 	landed func(ctx context.Context) (T, bool, error)
 	// at, if set, receives where the primary's log stood after the change, unless the primary is gone by then.
 	at *core.Position
@@ -67,7 +67,7 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 	defer cancel()
 	var none T
 	var last error
-	begun := time.Now()
+	startedAt := time.Now()
 	lost := false // an answer
 	for try := 0; ; try++ {
 		out, f, err := sendInTurn(ctx, d, c)
@@ -91,7 +91,7 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 		if out, settled, err := settle(ctx, d, c, f, lost, last); settled {
 			return out, err
 		}
-		if hopeless := d.hopeless(begun); hopeless != nil && !lost {
+		if hopeless := d.hopeless(startedAt); hopeless != nil && !lost {
 			return none, hopeless
 		}
 		if !pause(ctx, try) || d.writer.IsClosing() {

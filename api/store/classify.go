@@ -175,7 +175,7 @@ func permanent(err error) bool {
 }
 
 // conclusive reports whether a refusal comes from what the change asks for or from the rows it would have changed. Any
-// other one, as of a lock that somebody holds, says nothing about an earlier try whose answer was lost: that may be who
+// other one, as of a lock that another session holds, says nothing about an earlier try whose answer was lost: that may be who
 // holds the lock.
 func conclusive(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
@@ -183,7 +183,7 @@ func conclusive(err error) bool {
 		return false
 	}
 	if _, refused := causeOf(err); refused {
-		return false // decided before the rows were looked at
+		return false // decided before the rows were read
 	}
 	if pg.ConstraintName == constraintFirstVersion {
 		return true

@@ -27,7 +27,7 @@ const (
 )
 
 // sharedReads answers reads of current versions. Requests that wait at the same moment share one query, which starts
-// after the last of them arrived: nobody gets anything older than his question, and nothing is kept. A request that
+// after the last of them arrived. So no answer is older than its request, and nothing is kept. A request that
 // finds a query free to start is asked at once. Safe for concurrent use; the zero sharedReads is not usable.
 type sharedReads struct {
 	ask askFunc
@@ -99,7 +99,7 @@ type batch struct {
 }
 
 // read returns the rows of a name's current version: usually one, none when there is no such secret or the caller may not
-// read it. The rows may be shared with other requesters, so nobody writes to what they hold. It returns at once when ctx
+// read it. The rows may be shared with other requesters, so no caller writes to what they hold. It returns at once when ctx
 // ends.
 func (s *sharedReads) read(ctx context.Context, what readQuestion) (readAnswer, error) {
 	if !what.by.HasToken() {
@@ -119,7 +119,7 @@ func (s *sharedReads) read(ctx context.Context, what readQuestion) (readAnswer, 
 	}
 }
 
-// leave takes back a question. A query that nobody waits for any more is ended.
+// leave takes back a question. A query that no caller waits for is ended.
 func (s *sharedReads) leave(q *request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +132,7 @@ func (s *sharedReads) leave(q *request) {
 	}
 }
 
-// start lets a query begin if somebody waits and there is a place; the mutex is held.
+// start lets a query begin if a request waits and there is a slot; the mutex is held.
 func (s *sharedReads) start() {
 	if len(s.waiting) > 0 && s.prompt < maxPrompt && s.queries < maxQueries {
 		s.prompt++
@@ -141,7 +141,7 @@ func (s *sharedReads) start() {
 	}
 }
 
-// run asks for those who wait until nobody does, or until a query of its own was slow and gave its place away.
+// run sends queries for the requests that wait until none does, or until one of its queries was slow and gave its slot away.
 func (s *sharedReads) run() {
 	for s.runOne() {
 	}
@@ -234,7 +234,7 @@ func (s *sharedReads) answer(ctx context.Context, x *batch) {
 		return
 	}
 	for _, r := range results {
-		if a := answers[r.question]; a != nil { // the answer to any other question is nobody's
+		if a := answers[r.question]; a != nil { // any other question is of no request
 			a.take(r)
 		}
 	}

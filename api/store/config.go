@@ -34,7 +34,7 @@ const (
 // Config says where the database is. Printing it shows no password.
 type Config struct {
 	// Hosts in order of preference for reads: "host", "host:port", "[v6]:port", a
-	// bare IPv6 address, or the absolute path of a unix-socket folder.
+	// bare IPv6 address, or the absolute path of a unix-socket directory.
 	Hosts    []string
 	Port     int // for hosts without one; 0 = 5432
 	User     string

@@ -35,7 +35,7 @@ const standing = `SELECT r, $1::text IS NULL OR coalesce(CASE WHEN r
 		ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 8))::bit(32)::bigint END
 	FROM pg_catalog.pg_is_in_recovery() r`
 
-// standingArgs asks a position without a timeline of nobody who is known to be on an older one than some primary.
+// standingArgs checks a position without a timeline against the newest timeline seen, so a server on an older one is refused.
 func (d *DB) standingArgs(at core.Position) []any {
 	if at == (core.Position{}) {
 		return []any{nil, int64(0)}
@@ -83,13 +83,13 @@ func readLocal[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) 
 
 // readReplayed asks the reader, again and again while it is a standby that may still get to the position in time.
 func readReplayed[T any](ctx context.Context, d *DB, at core.Position, p pick[T]) ([]T, error) {
-	begun := time.Now()
+	startedAt := time.Now()
 	for look := firstReplayWait; ; look = min(2*look, longReplayWait) {
 		out, inRecovery, err := standingRead(ctx, d.reader, d.standingArgs(at), p)
 		if err == nil || !errors.Is(err, pgcluster.ErrBehind) || errors.Is(err, errOlderTimeline) || !inRecovery {
 			return out, err
 		}
-		left := d.lsnWait - time.Since(begun)
+		left := d.lsnWait - time.Since(startedAt)
 		if left <= 0 || !backoff.Sleep(ctx, min(look, left)) {
 			return nil, err
 		}

@@ -217,9 +217,9 @@ func TestPositionOfAnotherHistory(t *testing.T) {
 // stands asks anew.
 func stands(t *testing.T, d *DB) vault.Replication {
 	t.Helper()
-	d.look.mu.Lock()
-	d.look.at = time.Time{}
-	d.look.mu.Unlock()
+	d.replicated.mu.Lock()
+	d.replicated.at = time.Time{}
+	d.replicated.mu.Unlock()
 	at, err := d.Replication(t.Context())
 	must(t, err)
 	return at

@@ -45,11 +45,11 @@ func TestHeldRowsOfAsManySecretsAsConnections(t *testing.T) {
 	s.until(fmt.Sprintf("SELECT count(*) = %d FROM pg_stat_activity WHERE wait_event_type = 'Lock'", most))
 	var slowest time.Duration
 	for i := range 3 {
-		begun := time.Now()
+		startedAt := time.Now()
 		ctx, done := context.WithTimeout(t.Context(), d.bound)
 		err := only(d.CreateSecret(ctx, newSecret(fmt.Sprint("free/", i)), origin("z")))
 		done()
-		took := time.Since(begun)
+		took := time.Since(startedAt)
 		if slowest = max(slowest, took); err != nil {
 			t.Errorf("a change of another secret: %s after %s", core.MessageOf(err), took)
 		}

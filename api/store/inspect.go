@@ -63,7 +63,7 @@ const inspectQuery = `SELECT pg_is_in_recovery(), coalesce((SELECT extversion FR
 		WHERE n.nspname = 'vault' AND p.proname IN ('create_secret', 'read_sealed', 'append_audit', 'ship_audit', 'claim_rotations', 'api_protocols')
 			AND p.prosecdef), false)`
 
-// Inspect looks at the first host of c, which is this node's. The error is about c; what is wrong with the server is in
+// Inspect checks the first host of c, which is this node's. The error is about c; what is wrong with the server is in
 // the Inspection. It takes no longer than c.ConnectTimeout and as long again.
 func Inspect(ctx context.Context, c Config) (Inspection, error) {
 	c = c.withDefaults()
@@ -104,13 +104,13 @@ func (in *Inspection) look(ctx context.Context, conf *pgx.ConnConfig) error {
 			return in.Mismatch
 		}
 	}
-	begun := time.Now()
+	startedAt := time.Now()
 	var theirs time.Time
 	if err := conn.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&theirs); err != nil {
 		return err
 	}
-	took := time.Since(begun)
-	in.Skew, in.Doubt = theirs.Sub(begun.Add(took/2)).Round(time.Millisecond), took/2
+	took := time.Since(startedAt)
+	in.Skew, in.Doubt = theirs.Sub(startedAt.Add(took/2)).Round(time.Millisecond), took/2
 	return nil
 }
 

@@ -66,7 +66,7 @@ func (l *lastChange) due() bool {
 	return true
 }
 
-// checkChanges returns why the last change failed, as long as changes do. Only then, and seldom, it writes: rows that
+// checkChanges returns why the last change failed, as long as changes do. Only then, and rarely, it writes: rows that
 // vault.probe_write() takes back itself.
 func (d *DB) checkChanges(ctx context.Context) error {
 	if d.lastChange.due() {

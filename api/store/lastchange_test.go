@@ -35,9 +35,9 @@ func TestFencedPrimary(t *testing.T) {
 			t.Fatal("the setting does not arrive")
 		}
 	}
-	begun := time.Now()
+	startedAt := time.Now()
 	_, err := d.CreateSecret(t.Context(), newSecret("b"), origin("x"))
-	if took := time.Since(begun); core.CodeOf(err) != core.Unavailable || !strings.Contains(core.MessageOf(err), "read-only, as by a fence") ||
+	if took := time.Since(startedAt); core.CodeOf(err) != core.Unavailable || !strings.Contains(core.MessageOf(err), "read-only, as by a fence") ||
 		!strings.Contains(core.MessageOf(err), " since ") || took > 20*time.Second {
 		t.Errorf("after %s: %v", took, err)
 	}

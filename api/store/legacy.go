@@ -11,7 +11,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// Schemas of protocol 1 (release 0.1.0) decide about nobody. While a cluster is upgraded, this program serves them as the
+// Schemas of protocol 1 (release 0.1.0) decide about no caller. While a cluster is upgraded, this program serves them as the
 // program of that release did: it compares admin tokens itself, and lets every caller read whose address may.
 
 // decidingProtocol is the first protocol whose schemas decide.

@@ -20,7 +20,7 @@ const (
 const listenCheck = 15 * time.Second
 
 // Listen connects to the primary, outside the pools, and calls heard with "" once it listens, and then with the channel
-// of every notification. It returns when ctx ends or the connection is of no use any more, always with an error; what
+// of every notification. It returns when ctx ends or the connection is no longer usable, always with an error; what
 // is notified between two calls is lost.
 func (d *DB) Listen(ctx context.Context, heard func(channel string)) error {
 	bounded, cancel := context.WithTimeout(ctx, d.bound)

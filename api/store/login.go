@@ -151,7 +151,7 @@ func (d *DB) PutTokenKey(ctx context.Context, k vault.TokenKey, expected [16]byt
 }
 
 // configuring is a change of what logins are configured with. Each may be sent twice: it sets a state, or says that it is
-// not there any more.
+// no longer there.
 func configuring[T any](text signedText, by vault.Author, args []any, row pgx.RowToFunc[T]) change[T] {
 	return loginChange(text.by(by, "manage", "", args), by, row)
 }

@@ -167,7 +167,7 @@ func (d *DB) SecretIDs(ctx context.Context, by vault.Credential, mount, name str
 var putSecretID = signed("SELECT "+secretIDList+` FROM vault.put_secret_id($1::uuid, $2::text, $3::text, $4::bytea, $5::bigint, $6::bigint,
 	$7::cidr[], ORIGIN) x`, 7)
 
-// PutSecretID implements vault.Logins. After a lost answer it fails: the text of the secret id is not known to anybody then.
+// PutSecretID implements vault.Logins. After a lost answer it fails: the text of the secret id is lost then.
 func (d *DB) PutSecretID(ctx context.Context, mount, name string, s vault.NewSecretID, by vault.Author) (vault.SecretIDInfo, error) {
 	var cidrs any
 	if len(s.BoundCIDRs) > 0 {

@@ -24,9 +24,9 @@ func TestReaderFallsBackAndComesHome(t *testing.T) {
 		t.Error("reads are not on the first host")
 	}
 	b.stop()
-	begun := time.Now()
+	startedAt := time.Now()
 	a.mustRead(d, "a")
-	if took := time.Since(begun); took > 2*time.Second {
+	if took := time.Since(startedAt); took > 2*time.Second {
 		t.Errorf("it took %s to fall back from a server that is gone", took)
 	}
 	b.restart()
@@ -53,7 +53,7 @@ func TestReaderHangs(t *testing.T) {
 	}
 	all.Wait()
 	w.hang()
-	begun := time.Now()
+	startedAt := time.Now()
 	for range 40 { // more than there are places in the pool
 		all.Go(func() {
 			if _, err := sealedRows(d, t.Context(), []core.Name{"a"}, 0, vault.Freshness{}); err != nil {
@@ -62,13 +62,13 @@ func TestReaderHangs(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(startedAt); took > 5*time.Second {
 		t.Errorf("reads took %s past a host that hangs", took)
 	}
-	t.Logf("reads past a host that hangs took %s", time.Since(begun).Round(time.Millisecond))
-	begun = time.Now()
+	t.Logf("reads past a host that hangs took %s", time.Since(startedAt).Round(time.Millisecond))
+	startedAt = time.Now()
 	a.mustRead(d, "a")
-	if took := time.Since(begun); took > time.Second {
+	if took := time.Since(startedAt); took > time.Second {
 		t.Errorf("the next read took %s: the host that hangs is asked again", took)
 	}
 }
@@ -86,13 +86,13 @@ func TestHungConnections(t *testing.T) {
 	must(t, err)
 	thaw := w.hangOpen()
 	defer thaw()
-	begun := time.Now()
+	startedAt := time.Now()
 	made, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("once"))
 	must(t, err)
 	if made.CurrentVersion != 2 || made.Position.LSN == 0 {
 		t.Errorf("%+v", made)
 	}
-	t.Logf("a change on a connection that hangs took %s", time.Since(begun).Round(time.Millisecond))
+	t.Logf("a change on a connection that hangs took %s", time.Since(startedAt).Round(time.Millisecond))
 	thaw()
 	must(t, d.CheckWriter(ctx))
 	if got := value[int64](s, "SELECT max(version) FROM vault.secret_versions"); got != 2 || s.audited("once") != 1 {

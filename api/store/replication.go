@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	// lookBound is what the question to the primary may take: nobody waits for a primary to appear here.
-	lookBound = time.Second
-	// lookEvery is how long an answer is good for. Metrics are read by anybody, as often as he likes.
-	lookEvery = time.Second
+	// primaryBound is what the question to the primary may take: no caller waits here for a primary to appear.
+	primaryBound = time.Second
+	// replicationEvery is how long an answer is good for. Any client may read metrics, at any rate.
+	replicationEvery = time.Second
 )
 
 // Replication implements vault.Replicated. What it says may be a second old.
 func (d *DB) Replication(ctx context.Context) (vault.Replication, error) {
-	return d.look.get(ctx, lookEvery, d.replication)
+	return d.replicated.get(ctx, replicationEvery, d.replication)
 }
 
 const whereIsReader = pgcluster.StandingColumns + `,
 	coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()), 0)::float8`
 
 func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*lookBound)
+	ctx, cancel := context.WithTimeout(ctx, 2*primaryBound)
 	defer cancel()
 	var age float64
 	var at pgcluster.Standing
@@ -75,7 +75,7 @@ func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
 
 // primaryLSN asks the primary, if there is one, where its log stands.
 func (d *DB) primaryLSN(ctx context.Context) (core.LSN, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookBound)
+	ctx, cancel := context.WithTimeout(ctx, primaryBound)
 	defer cancel()
 	rows, err := readPrimary(ctx, d, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text", nil, pgx.RowTo[string])
 	if err != nil {

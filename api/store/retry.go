@@ -91,11 +91,11 @@ func readPrimary[T any](ctx context.Context, d *DB, sql string, args []any, row 
 
 // readPrimaryAt is readPrimary that does not believe a server either which is behind the
 // position: one that is frozen and woken again takes itself for the primary for a while. How
-// long it looks for a better one is bounded, since anybody may ask for any position.
+// long it looks for a better one is bounded, since any client may ask for any position.
 func readPrimaryAt[T any](ctx context.Context, d *DB, at core.Position, p pick[T]) ([]T, error) {
 	ctx, cancel := d.withBound(ctx)
 	defer cancel()
-	begun := time.Now()
+	startedAt := time.Now()
 	var last error
 	for try := 0; ; try++ {
 		known := d.writer.Timeline()
@@ -111,16 +111,16 @@ func readPrimaryAt[T any](ctx context.Context, d *DB, at core.Position, p pick[T
 		if permanent(err) || !transient(err) && (try >= updateTries || !missesFunction(err)) || ctx.Err() != nil {
 			break
 		}
-		if none := d.hopeless(begun); none != nil {
+		if none := d.hopeless(startedAt); none != nil {
 			return nil, none
 		}
 		if errors.Is(err, errOlderTimeline) {
 			d.writer.Survey()
 			if d.writer.Timeline() > known {
-				continue // somebody else has been promoted
+				continue // another server has been promoted
 			}
 		}
-		if errors.Is(err, pgcluster.ErrBehind) && time.Since(begun) >= d.lsnWait {
+		if errors.Is(err, pgcluster.ErrBehind) && time.Since(startedAt) >= d.lsnWait {
 			break
 		}
 		if demoted(err) {
@@ -136,9 +136,9 @@ func readPrimaryAt[T any](ctx context.Context, d *DB, at core.Position, p pick[T
 // hopeAfter is how long a change waits for a primary when every server answers and none takes changes.
 const hopeAfter = 700 * time.Millisecond
 
-// hopeless is noPrimary for a change or a read of the primary that has waited since begun.
-func (d *DB) hopeless(begun time.Time) error {
-	if time.Since(begun) < hopeAfter {
+// hopeless is noPrimary for a change or a read of the primary that has waited since startedAt.
+func (d *DB) hopeless(startedAt time.Time) error {
+	if time.Since(startedAt) < hopeAfter {
 		return nil
 	}
 	_, err := d.writer.NoPrimary()

@@ -49,7 +49,7 @@ func (d *DB) CountWrapped(ctx context.Context, current string) ([]vault.KeyCount
 const rewrapVersion = `SELECT vault.rewrap_version($1::uuid, $2::bigint, $3::text, $4::bytea, $5::text, $6::bytea,
 	ROW($7::text, $8::text, $9::text, $10::inet, $11::text)::vault.audit_origin)`
 
-// RewrapVersion implements vault.Store. A lost answer is Unavailable: whoever asks again learns by false, or by the
+// RewrapVersion implements vault.Store. A lost answer is Unavailable: a caller that asks again learns by false, or by the
 // list, that it was done.
 func (d *DB) RewrapVersion(ctx context.Context, k vault.StoredKey, w vault.WrappedKey, o vault.Origin) (bool, error) {
 	args := []any{[16]byte(k.ID), int64(k.Version), k.Key.KeyID, k.Key.Wrapped, w.KeyID, w.Wrapped}

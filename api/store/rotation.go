@@ -59,7 +59,7 @@ func (d *DB) ConfigureSecret(ctx context.Context, c vault.Configuration, by vaul
 }
 
 // changeID is recorded with a change that leaves nothing else by which it could be told from another's: the settings are
-// anybody's, and a request's id is what its client says.
+// unspecific, and a request's id is what its client says.
 type changeID = [16]byte
 
 func newChangeID() (id changeID) {

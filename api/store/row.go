@@ -68,7 +68,7 @@ func policyArg(p *generate.Policy) (any, error) {
 	return b, nil
 }
 
-// Rows. They may have been edited by hand, so nothing is taken for granted but
+// Rows. They may have been edited by hand, so nothing is assumed but
 // what the column types say.
 
 func secretRow(r pgx.CollectableRow) (vault.Secret, error) {

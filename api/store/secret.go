@@ -87,7 +87,7 @@ func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, by vault.Aut
 }
 
 // landed reports whether the version with this very nonce is stored. A nonce is
-// random and used once, so no other change can be taken for this one. Only another
+// random and used once, so no other change can look like this one. Only another
 // in its place shows that it was not made, be it of another secret, since no version of a name is made twice: a version
 // that is gone may have been it.
 func (d *DB) landed(ctx context.Context, id core.SecretID, name core.Name, version uint64, nonce []byte) (vault.Secret, bool, error) {

@@ -19,14 +19,14 @@ type DB struct {
 	bound          time.Duration // of a call whose context has no deadline
 	changeBound    time.Duration // of such a change
 	lsnWait        time.Duration // how long a read waits for the reader to replay
-	look           look[vault.Replication]
-	counts         look[vault.Status]
+	replicated     cachedQuery[vault.Replication]
+	counts         cachedQuery[vault.Status]
 	shares         shares  // of the writer's connections
 	primaryReads   *places // for the reads of clients on the writer's connections
-	supervised     look[supervision]
+	supervised     cachedQuery[supervision]
 	lastChange     lastChange
-	commits        look[commits] // of the primary
-	current        sharedReads   // of current versions, from the reader
+	commits        cachedQuery[commits] // of the primary
+	current        sharedReads          // of current versions, from the reader
 }
 
 var (

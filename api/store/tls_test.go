@@ -142,10 +142,10 @@ func TestTLS(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), text) {
 					t.Errorf("%+v: %q, %v; want the error %s", x.tls, got, err, text)
 				}
-				begun := time.Now()
+				startedAt := time.Now()
 				code(t, d.CheckWriter(t.Context()), core.Unavailable)
-				if strings.Contains(text, "certificate") && time.Since(begun) > 2*time.Second {
-					t.Errorf("%+v: told after %s", x.tls, time.Since(begun))
+				if strings.Contains(text, "certificate") && time.Since(startedAt) > 2*time.Second {
+					t.Errorf("%+v: told after %s", x.tls, time.Since(startedAt))
 				}
 				continue
 			}

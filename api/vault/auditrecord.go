@@ -40,11 +40,11 @@ const (
 	ActionAccess      Action = "access" // asks who may do what, and why
 	ActionGrant       Action = "grant"
 	ActionRevoke      Action = "revoke"
-	ActionAudit       Action = "audit"       // a look at the records
+	ActionAudit       Action = "audit"       // a read of the records
 	ActionAuditPrune  Action = "audit_prune" // only by SQL
 
 	ActionRewrap       Action = "rewrap"        // without a name: the whole run; with one: a version of it
-	ActionRewrapStatus Action = "rewrap_status" // a look at it
+	ActionRewrapStatus Action = "rewrap_status" // a read of its progress
 
 	ActionMalformed Action = "malformed" // stands for a record that the audit log does not take
 )

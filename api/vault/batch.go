@@ -26,7 +26,7 @@ type BatchResult struct {
 	Err   error  // as of Read, or TooLarge: the values before it left no room
 }
 
-// Batch is what BatchRead returns. Positions of the same name share their plaintext. Whoever receives it calls Wipe.
+// Batch is what BatchRead returns. Positions of the same name share their plaintext. The receiver calls Wipe.
 type Batch []BatchResult
 
 // Wipe overwrites every plaintext.
@@ -39,7 +39,7 @@ func (b Batch) Wipe() {
 // BatchRead returns the current versions of 1 to MaxBatch names, one result for each position. It needs an allowed
 // client address, and each position the right read on its name. Each name gets an audit record of its own, all of them written before anything is returned; a caller
 // who is refused, or asks for too many, gets one without a name. Together the values are at most MaxBatchBytes: what
-// does not fit any more is TooLarge, and can be asked for again. The caller wipes the result, and bounds how many there are
+// no longer fits is TooLarge, and can be asked for again. The caller wipes the result, and bounds how many there are
 // at a time. Errors of the whole:
 // Unauthenticated, Denied, Invalid, Unavailable and what else the store answers for all names at once.
 func (v *Vault) BatchRead(ctx context.Context, c Caller, names []string) (Batch, error) {

@@ -62,12 +62,12 @@ func (v *Vault) Watch(ctx context.Context, c Caller, prefix string, after *Place
 type News struct {
 	Changes []Change // in their order, each once
 	More    bool     // there may be more at once
-	// Reset: the changes after the place are not all to be had any more, or it is none of this history, as after a
-	// failover that lost it or a restore. The watch goes on from now; whoever follows has to look again.
+	// Reset: some changes after the position are no longer there, or it is not of this history, as after a
+	// failover that lost it or a restore. The watch goes on from now; a follower has to read everything again.
 	Reset bool
 }
 
-// Next returns the changes since the last call, also those committed late. None is no error. The right is decided anew.
+// Next returns the changes since the last call, also those committed late. None is no error. The right is decided again.
 // Errors: Unauthenticated, Denied, Unavailable.
 func (w *Watch) Next(ctx context.Context) (News, error) {
 	page, _, err := w.v.c.Store.ChangesSince(ctx, w.by, w.place, maxChanges)

@@ -61,8 +61,8 @@ type DeletedSecrets interface {
 	// ListDeleted returns at most limit deleted secrets that the caller may see and that have the prefix, the last deleted
 	// first, from after a position on. It asks the reader.
 	ListDeleted(ctx context.Context, by Credential, prefix string, after DeletedCursor, limit int, f Freshness) ([]DeletedSecret, Identity, error)
-	// DeletedName asks the primary for the name of a deleted secret; NotFound when it cannot be restored. It decides about
-	// nobody.
+	// DeletedName asks the primary for the name of a deleted secret; NotFound when it cannot be restored. It decides
+	// about no caller.
 	DeletedName(ctx context.Context, id core.SecretID) (core.Name, error)
 	// RestoreSecret brings a deleted secret back, for which its author needs the right create on the name. NotFound when it
 	// cannot be restored; Exists when the name was used again.

@@ -33,7 +33,7 @@ type AuditRecord struct {
 // AuditLog is the part of Store that reads the audit.
 type AuditLog interface {
 	// AuditAfter returns at most limit records after an id, in the order of ids, and only those before which no record
-	// can appear any more, of names that the caller may audit. It asks the reader.
+	// can still appear, of names that the caller may audit. It asks the reader.
 	AuditAfter(ctx context.Context, by Credential, after int64, limit int) ([]AuditRecord, Identity, error)
 }
 
@@ -65,7 +65,7 @@ func (v *Vault) ExportAudit(ctx context.Context, c Caller, after int64, begin fu
 }
 
 // Next returns the next records, at most limit of them and at most MaxExport; none when there are no more by now.
-// The right is decided anew. Errors: Unauthenticated, Denied, Unavailable; the next call then goes on at the same place.
+// The right is decided again. Errors: Unauthenticated, Denied, Unavailable; the next call then goes on at the same place.
 func (e *Export) Next(ctx context.Context, limit int) ([]AuditRecord, error) {
 	page, _, err := e.v.c.Store.AuditAfter(ctx, e.by, e.after, min(limit, MaxExport))
 	if err == nil && len(page) > 0 {

@@ -32,7 +32,7 @@ type ExplanationLine struct {
 	Action  string
 	Allowed bool
 	Cause   Cause  // why not; "" when it is allowed
-	Grantee string // who was granted it; "" = nobody
+	Grantee string // who was granted it; "" = no role
 	Pattern string
 	How     string // "granted", "inherited" or "superuser"; "" = not at all
 }

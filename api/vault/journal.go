@@ -25,15 +25,15 @@ var (
 )
 
 // JournalLink is a connection to the primary by which a journal's records arrive in the audit log, each once. It is
-// for one goroutine. After an error it is of no use any more but to be closed; the records may have arrived or not.
+// for one goroutine. After an error it can only be closed; the records may have arrived or not.
 type JournalLink interface {
 	// Arrived returns the number and the time of the last record that has arrived. 0: none has. The time is zero where
-	// the primary does not have that record any more.
+	// the primary no longer has that record.
 	Arrived(ctx context.Context, id JournalID) (last uint64, at time.Time, err error)
 	// Ship appends records with numbers in a row, all or none, leaving out what has arrived, and returns the last that
 	// then has. Errors: Unavailable, Invalid when the primary finds one malformed, ErrJournalGap, ErrJournalForked.
 	Ship(ctx context.Context, id JournalID, node string, records []Journaled) (last uint64, err error)
-	// Skip makes the primary go on after a record that this node does not have any more, and leave a record of that.
+	// Skip makes the primary go on after a record that this node no longer has, and leave a record of that.
 	Skip(ctx context.Context, id JournalID, node string, lastMissing uint64) (last uint64, err error)
 	Close()
 }

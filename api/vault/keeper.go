@@ -10,7 +10,7 @@ type WrappedKey struct {
 	Wrapped []byte
 }
 
-// DataKey is a new data key. Whoever receives it wipes Plain.
+// DataKey is a new data key. The receiver wipes Plain.
 type DataKey struct {
 	Plain []byte
 	WrappedKey
@@ -32,6 +32,6 @@ type Keeper interface {
 // Holder is a Keeper that can go on without its key service for a while.
 type Holder interface {
 	Keeper
-	// Held is how many data keys Unwrap could return now without asking anybody.
+	// Held is how many data keys Unwrap could return now without a call.
 	Held() int
 }

@@ -94,13 +94,13 @@ func TestPutStartsOver(t *testing.T) {
 	}
 }
 
-func TestFolder(t *testing.T) {
+func TestChildren(t *testing.T) {
 	d := newDoor(t)
 	for _, name := range []string{"a/" + strings.Repeat("z", 253), "a/b/c", "a/b/d", "a0", "a", "a-1", "b/x"} {
 		d.mustCreate(t, name, "v")
 	}
 	for _, c := range []struct {
-		folder, after string
+		prefix, after string
 		limit         int
 		keys          string
 		more          bool
@@ -108,13 +108,13 @@ func TestFolder(t *testing.T) {
 		{"", "", 0, "a a-1 a/ a0 b/", false}, {"", "", 2, "a a-1", true}, {"", "a-1", 2, "a/ a0", true}, {"", "a/", 0, "a0 b/", false},
 		{"a/", "", 1, "b/", true}, {"a/", "b/", 0, strings.Repeat("z", 253), false}, {"none/", "", 0, "", false}, {"", "b/", 1, "", false},
 	} {
-		p, err := d.Folder(t.Context(), d.reader, c.folder, c.after, c.limit)
+		p, err := d.Children(t.Context(), d.reader, c.prefix, c.after, c.limit)
 		if err != nil || strings.Join(p.Keys, " ") != c.keys || p.More != c.more {
-			t.Errorf("%q after %q, %d: %v %v %v", c.folder, c.after, c.limit, p.Keys, p.More, err)
+			t.Errorf("%q after %q, %d: %v %v %v", c.prefix, c.after, c.limit, p.Keys, p.More, err)
 		}
 	}
 	for _, bad := range []string{"a", "/", "a//", "../"} {
-		if _, err := d.Folder(t.Context(), d.reader, bad, "", 0); core.CodeOf(err) != core.Invalid {
+		if _, err := d.Children(t.Context(), d.reader, bad, "", 0); core.CodeOf(err) != core.Invalid {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// Value is an opened version. Whoever receives it calls Wipe.
+// Value is an opened version. The receiver calls Wipe.
 type Value struct {
 	Name           core.Name
 	Kind           core.Kind
@@ -120,7 +120,7 @@ func (a *attempt) readAgain(ctx context.Context, n core.Name, version uint64, f 
 	return rows, err
 }
 
-// Gone is in the chain of the NotFound error of a read of a current version that is deleted or destroyed. Whoever gets it may
+// Gone is in the chain of the NotFound error of a read of a current version that is deleted or destroyed. Its caller may
 // read the name, so it may know the metadata too.
 type Gone struct {
 	Secret  Secret

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// checkTimeout bounds one check: whoever asks for readiness wants an answer soon, also about a server that is silent.
+// checkTimeout bounds one check: a probe of readiness needs an answer soon, also about a server that is silent.
 const checkTimeout = 2 * time.Second
 
 // Check is one part of readiness.

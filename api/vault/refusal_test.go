@@ -118,14 +118,14 @@ func TestRefusalsAreBounded(t *testing.T) {
 		d.store.FailWith(func(string) error { queries.Add(1); return nil })
 		defer d.store.FailWith(nil)
 		var all sync.WaitGroup
-		begun := time.Now()
+		startedAt := time.Now()
 		for i := range 50 {
 			guess := vault.Caller{Addr: stranger.Addr, Bearer: vault.Bearer(fmt.Sprintf("hvt_%042dA", i))}
 			all.Go(func() { _, _ = d.Delete(t.Context(), guess, "a", 0) })
 		}
 		all.Wait()
 		// One at once, and one more for each pause between two.
-		if n, most := queries.Load(), 2+time.Since(begun)/(50*time.Millisecond); n > int64(most) {
+		if n, most := queries.Load(), 2+time.Since(startedAt)/(50*time.Millisecond); n > int64(most) {
 			t.Errorf("%d queries, want at most %d", n, most)
 		}
 	})

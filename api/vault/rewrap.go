@@ -76,7 +76,7 @@ type RewrapStatus struct {
 	Under      []KeyCount // the master keys that those are under, as last counted; never changed once it is here
 	LastFailed RewrapFailure
 	Error      string    // why it ended, when it is not done
-	Begun      time.Time // zero = never
+	StartedAt  time.Time // zero = never
 	Ended      time.Time // zero = not yet
 }
 

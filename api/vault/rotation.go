@@ -75,11 +75,11 @@ type Rotations interface {
 	// current one.
 	ExpireVersion(ctx context.Context, x Expiry, by Author) (VersionInfo, error)
 
-	// ClaimRotations takes on at most limit due rotations for the time of the lease. Nobody else gets them before it
-	// ends. A lost answer leaves claims that nobody knows of until then.
+	// ClaimRotations takes on at most limit due rotations for the time of the lease. No other process gets them before it
+	// ends. A lost answer leaves claims that no process knows of until then.
 	ClaimRotations(ctx context.Context, worker string, lease time.Duration, limit int) ([]Claim, error)
 	// CompleteRotation stores the version and ends the job, in one transaction. ErrClaimLost when the
-	// lease ended and somebody else went on, or the rotation was called off; Stale when r.Expected is not current.
+	// lease ended and another process went on, or the rotation was called off; Stale when r.Expected is not current.
 	CompleteRotation(ctx context.Context, r RotatedVersion, o Origin) (Secret, error)
 	// FailRotation gives a claim back with the reason and returns when it is tried again.
 	FailRotation(ctx context.Context, f RotationFailure, o Origin) (time.Time, error)
@@ -95,7 +95,7 @@ type Rotations interface {
 
 	// FailPlans keeps why schedules could not be planned, as they were seen at a time, so that they make room for others.
 	FailPlans(ctx context.Context, failures []PlanFailure, seen time.Time) error
-	// ChangesSince looks at no more than limit changes after a place, in their order, and returns those that the caller
+	// ChangesSince reads no more than limit changes after a place, in their order, and returns those that the caller
 	// may see.
 	ChangesSince(ctx context.Context, by Credential, after Place, limit int) (ChangePage, Identity, error)
 	// KnowsPlace reports what the primary knows of a place.
@@ -111,5 +111,5 @@ type Rotations interface {
 // ErrClaimLost is in the chain of the error of a worker whose claim is no longer its own.
 var ErrClaimLost = core.Errorf(core.Stale, "the claim on the rotation is lost")
 
-// IsClaimLost reports whether err means that the rotation is somebody else's by now, or was called off.
+// IsClaimLost reports whether err means that the rotation belongs to another process by now, or was called off.
 func IsClaimLost(err error) bool { return errors.Is(err, ErrClaimLost) }

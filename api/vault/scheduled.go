@@ -21,7 +21,7 @@ const (
 	StepClaimed = "claimed" // the database knows whose it is
 	StepKey     = "key"     // a data key was made
 	StepSealed  = "sealed"  // nothing of the new value is stored yet
-	StepStored  = "stored"  // committed, and nobody was told
+	StepStored  = "stored"  // committed, and not reported yet
 )
 
 func (v *Vault) step(name string) {
@@ -98,7 +98,7 @@ func (v *Vault) explainWaiting(all []Condition) []Condition {
 	return all
 }
 
-// CompleteRotation makes and stores the new value of a claim. It starts over when somebody else changes the secret
+// CompleteRotation makes and stores the new value of a claim. It starts over when another caller changes the secret
 // meanwhile. With ErrClaimLost in the error there is nothing left to do; any other error is for FailRotation.
 func (v *Vault) CompleteRotation(ctx context.Context, c Claim) (Secret, error) {
 	for try := 1; ; try++ {
@@ -143,7 +143,7 @@ func (v *Vault) completeRotation(ctx context.Context, c Claim) (Secret, error) {
 }
 
 // FailRotation gives a claim back and returns when it is tried again. cause must hold no value; what the operator
-// gets to see of it is the text for clients. With ErrClaimLost in the error somebody else has it already.
+// gets to see of it is the text for clients. With ErrClaimLost in the error another process has it already.
 func (v *Vault) FailRotation(ctx context.Context, c Claim, cause error) (time.Time, error) {
 	f := RotationFailure{Claim: c, Reason: core.MessageOf(cause), Code: core.CodeOf(cause)}
 	return v.c.Store.FailRotation(ctx, f, v.rotatorOrigin(c.Worker))

@@ -39,7 +39,7 @@ type SQLUnwrap struct {
 }
 
 // SQLAttempt is an attempt that the backend itself refused or failed, or a list
-// or a look at the audit, which need no key and so come to their record only this way.
+// or a read of the audit, which need no key and so come to their record only this way.
 type SQLAttempt struct {
 	Action  Action
 	Name    string
@@ -192,7 +192,7 @@ func (v *Vault) unwrapEach(ctx context.Context, items []SQLItem, keys []SQLKey) 
 	})
 }
 
-// RecordForSQL records an attempt that the backend refused or that failed there, a list, or a look at the audit.
+// RecordForSQL records an attempt that the backend refused or that failed there, a list, or a read of the audit.
 // Errors: Denied, Invalid, Unavailable.
 func (v *Vault) RecordForSQL(ctx context.Context, c SQLCaller, t SQLAttempt) error {
 	a := v.trySQL(c, t.Action, t.Name, t.Version)

@@ -60,8 +60,8 @@ type Status struct {
 	Paused      int64
 	Due         int64     // rotations whose time has come
 	OverdueSecs int64     // of the one waiting longest
-	Queued      int64     // jobs that nobody works on
-	Claimed     int64     // jobs that somebody works on
+	Queued      int64     // jobs that no process works on
+	Claimed     int64     // jobs that a process works on
 	Failing     int64     // jobs that have failed and are tried again
 	Unplanned   int64     // secrets with a schedule whose next time is not computed yet
 	Missed      int64     // jobs of the last 30 days whose window passed

@@ -37,7 +37,7 @@ type Store interface {
 	// no such secret.
 	ChangeVersions(ctx context.Context, x VersionsChange, by Author) (VersionsChanged, error)
 	// FirstVersion asks the primary at which version a new secret of that name begins: 1, or the one after the last
-	// that the name ever had. Exists when the name is taken. It decides about nobody.
+	// that the name ever had. Exists when the name is taken. It decides about no caller.
 	FirstVersion(ctx context.Context, name core.Name) (uint64, error)
 	// AppendVersion stores version v.Expected+1; Stale when v.Expected is not current. What a change of the value leaves as
 	// it is, is not all in the answer: FirstVersion, CASRequired and DeleteVersionAfterSecs are zero.
@@ -53,7 +53,7 @@ type Store interface {
 	Passing(ctx context.Context, callers []Credential) ([]Credential, error)
 
 	// ReadSealed returns the given version of a name (0 = the current one), none when there is none. It asks the reader.
-	// Nobody writes to what the rows hold: callers who ask for the same at one moment may share it.
+	// No caller writes to what the rows hold: callers who ask for the same at one moment may share it.
 	ReadSealed(ctx context.Context, by Credential, name core.Name, version uint64, f Freshness) ([]StoredValue, Identity, error)
 	// ReadEach returns the current version of each of several different names, in
 	// their order. Ciphertexts are at most room bytes in all: names that leave none are
@@ -64,7 +64,7 @@ type Store interface {
 	// first; none when there is no such secret. It asks the reader.
 	ReadVerifiable(ctx context.Context, by Credential, name core.Name, f Freshness) ([]StoredValue, Identity, error)
 	// ReadSealedOnWriter asks the primary for the current version, as a part of a change; NotFound when absent. It decides
-	// about nobody.
+	// about no caller.
 	ReadSealedOnWriter(ctx context.Context, name core.Name) (StoredValue, error)
 	// DescribeSecret asks the reader; NotFound when absent.
 	DescribeSecret(ctx context.Context, by Credential, name core.Name, f Freshness) (Secret, Identity, error)

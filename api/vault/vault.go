@@ -33,7 +33,7 @@ type Config struct {
 	Store         Store
 	Keeper        Keeper
 	Recorder      Recorder
-	Allow         allowlist.List // who may read at first (SetAllow); the zero List allows nobody
+	Allow         allowlist.List // who may read at first (SetAllow); the zero List allows no client
 	Quota         quota.Limits   // at first (SetQuota)
 	AnonymousOff  bool           // at first, callers without a token may not read (SetAnonymous)
 	Node          string         // this node, as audit records name it
@@ -41,7 +41,7 @@ type Config struct {
 	MaxValueLen   int            // bytes of plaintext; 0 = core.DefaultMaxValueLen
 	RecordTimeout time.Duration  // bound of one audit record; 0 = 5 s
 	Clock         Clock          // nil = the system's clock
-	Logins        Logins         // nil = nobody can log in, and batch tokens are not valid
+	Logins        Logins         // nil = no client can log in, and batch tokens are not valid
 	Verifier      LoginVerifier  // required beside Logins
 	Rewraps       RewrapRunner   // nil = data keys cannot be moved to another master key
 	// Step, for tests, is called between the steps of a due rotation. nil = not.
@@ -258,7 +258,7 @@ func outcomeOf(code core.Code) Outcome {
 }
 
 // recordable returns what an audit record names: nothing where a name, or the
-// prefix of a list, a watch or a look at the audit, is none. What stands there may be a value in the wrong place.
+// prefix of a list, a watch or a read of the audit, is none. What stands there may be a value in the wrong place.
 // What was to be granted or revoked is put together by vault.grant_access and its siblings, of parts they have checked.
 func recordable(action Action, name string) string {
 	switch action {

@@ -68,7 +68,7 @@ func (f fields) warnings(known ...string) []string {
 	return []string{fmt.Sprintf("Endpoint ignored these unrecognized parameters: %v", ignored)}
 }
 
-// printable cuts a name of a client's choice and leaves it nothing that could be taken for something else.
+// printable cuts a name of a client's choice and leaves it nothing that could pass for something else.
 func printable(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

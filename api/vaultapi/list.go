@@ -14,23 +14,23 @@ type keysBody struct {
 	Keys []string `json:"keys"`
 }
 
-// list answers what is directly below a folder: names, and further folders with a final slash.
+// list answers what is directly below a prefix: names, and further prefixes with a final slash.
 func (a *API) list(r *request) error {
-	folder := strings.TrimSuffix(r.rest, "/")
-	if folder != "" {
-		folder += "/"
+	prefix := strings.TrimSuffix(r.rest, "/")
+	if prefix != "" {
+		prefix += "/"
 	}
 	limit, err := limitOf(r.Request)
 	caller, ferr := r.Reader()
 	if err = cmp.Or(err, ferr); err != nil {
 		return a.reject(r, err)
 	}
-	page, err := a.vault.Folder(r.Request.Context(), caller, folder, queryValue(r.Request, "after"), limit)
+	page, err := a.vault.Children(r.Request.Context(), caller, prefix, queryValue(r.Request, "after"), limit)
 	switch {
 	case err != nil:
 		return err
 	case page.More && limit == 0:
-		return invalid("there are more than %d keys: use the parameters limit and after", vault.MaxFolderKeys)
+		return invalid("there are more than %d keys: use the parameters limit and after", vault.MaxChildren)
 	case len(page.Keys) == 0:
 		return core.Errorf(core.NotFound, "nothing is there")
 	}
@@ -45,8 +45,8 @@ func limitOf(r *http.Request) (int, error) {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n > vault.MaxFolderKeys {
-		return 0, invalid("invalid limit: it is a whole number of at most %d", vault.MaxFolderKeys)
+	if err != nil || n > vault.MaxChildren {
+		return 0, invalid("invalid limit: it is a whole number of at most %d", vault.MaxChildren)
 	}
 	return max(n, 0), nil
 }

@@ -91,7 +91,7 @@ func (a *API) oneMount(r *request) error {
 	return r.answerTwice(a.mountBody())
 }
 
-// visibleMounts is for user interfaces, which ask before anybody has logged in: then they see none.
+// visibleMounts is for user interfaces, which ask before their user has logged in: then they see none.
 func (a *API) visibleMounts(r *request) error {
 	type visible struct {
 		Auth   map[string]mountBody `json:"auth"`

@@ -186,7 +186,7 @@ func (a *API) endToken(r *request, by vault.Caller, id vault.TokenID, warnings [
 	return nil
 }
 
-// holder returns the caller with the token that a body names. Whoever has the text of a token may do all that its holder
+// holder returns the caller with the token that a body names. A caller with the text of a token may do all that its holder
 // may; the caller needs a valid one of its own beside it.
 func (a *API) holder(r *request, f fields) (vault.Caller, error) {
 	text, err := f.text("token")

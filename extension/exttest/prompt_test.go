@@ -41,17 +41,17 @@ func TestInterruptPromptly(t *testing.T) {
 				victim := c.connect(t, db.Name, vaulttest.Superuser)
 				pid := victim.pid()
 				done := victim.background(sql)
-				// A cancel that comes before the statement has begun ends nothing.
-				pgtest.Eventually(t, "the statement has begun", func() bool {
+				// A cancel that comes before the statement has startedAt ends nothing.
+				pgtest.Eventually(t, "the statement has startedAt", func() bool {
 					return get[bool](admin, "SELECT coalesce(state = 'active', false) FROM pg_stat_activity WHERE pid = $1", pid)
 				})
 				<-time.After(time.Duration(rand.IntN(40)) * time.Millisecond) // anywhere within it
-				begun := time.Now()
+				startedAt := time.Now()
 				admin.exec("SELECT "+how+"($1)", pid)
 				if err := within(t, pgtest.Patience, done); err == nil {
 					t.Fatalf("%s ended by itself", name)
 				}
-				took[name] = append(took[name], time.Since(begun))
+				took[name] = append(took[name], time.Since(startedAt))
 				_ = victim.Close(t.Context())
 			}
 		}

@@ -201,11 +201,11 @@ func TestSupervisorGoesOn(t *testing.T) {
 		}
 	})
 	t.Run("and the server stops at once", func(t *testing.T) {
-		begun := time.Now()
+		startedAt := time.Now()
 		if out, err := c.program(t, "pg_ctl", "-D", c.Data(), "-m", "fast", "-w", "-t", "15", "stop"); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		if took := time.Since(begun); took > 10*time.Second {
+		if took := time.Since(startedAt); took > 10*time.Second {
 			t.Errorf("it took %s", took)
 		}
 	})

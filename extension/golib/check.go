@@ -102,7 +102,7 @@ func HvgCheckField(policy C.HvBytes, automatic C.int, contentType, value C.HvByt
 	})
 }
 
-// HvgReplace fills out with current, whose one field named by policy is generated anew.
+// HvgReplace fills out with current, whose one field named by policy is generated again.
 //
 //export HvgReplace
 func HvgReplace(policy, current C.HvBytes, out *C.HvBuf, failure *C.HvError) C.int {

@@ -18,7 +18,7 @@ import (
 )
 
 func init() {
-	// A trace of Go frames in the server log helps nobody there and may show arguments.
+	// A trace of Go frames in the server log helps no reader there and may show arguments.
 	debug.SetTraceback("none")
 	// One call at a time comes from a backend; more Ps would only be more threads in every session.
 	runtime.GOMAXPROCS(1)

@@ -43,7 +43,7 @@ Disconnect(void)
 }
 
 /*
- * Make what waits for the connection: to make it anew for each wait, as WaitLatchOrSocket() does, takes six system calls.
+ * Make what waits for the connection: to make it again for each wait, as WaitLatchOrSocket() does, takes six system calls.
  * May ereport.
  */
 static void
@@ -224,7 +224,7 @@ Converse(HvBytes request, HvBytes *body, TimestampTz deadline)
 
 /*
  * Whether the kept connection is open and silent, as it has to be between two questions: bytes that lie there were
- * not asked for, and would be taken for the next answer.
+ * not asked for, and would be read as the next answer.
  */
 static bool
 Silent(void)
@@ -236,7 +236,7 @@ Silent(void)
 
 /*
  * Send a framed request and return the body of the answer, in wipe-on-reset memory of the current context. May
- * ereport. A kept connection that the agent has closed meanwhile (it was restarted) is opened anew, once.
+ * ereport. A kept connection that the agent has closed meanwhile (it was restarted) is opened again, once.
  */
 HvBytes
 HvAgentExchange(HvBytes request)

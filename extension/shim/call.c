@@ -133,7 +133,7 @@ HvRecordFailure(HvCall *call, int sqlstate)
 
 	if (code == NULL)
 		return;
-	/* What the abort will do first, for nobody may wait on our locks on shared memory while we wait for the agent. */
+	/* What the abort will do first, because no backend may wait on our locks on shared memory while we wait for the agent. */
 	LWLockReleaseAll();
 	PG_TRY();
 	{

@@ -53,13 +53,13 @@ CountWaitingCommits(TimestampTz *since)
 	{
 		LocalPgBackendStatus *local = pgstat_get_local_beentry_by_index(i);
 		PGPROC	   *proc = local == NULL ? NULL : BackendPidGetProc(local->backendStatus.st_procpid);
-		TimestampTz begun;
+		TimestampTz entered_at;
 
 		if (proc == NULL || ((volatile PGPROC *) proc)->wait_event_info != WAIT_EVENT_SYNC_REP)
 			continue;
-		begun = local->backendStatus.st_state_start_timestamp;
-		if (waiting++ == 0 || begun < *since)
-			*since = begun;
+		entered_at = local->backendStatus.st_state_start_timestamp;
+		if (waiting++ == 0 || entered_at < *since)
+			*since = entered_at;
 	}
 	return waiting;
 }

@@ -1,11 +1,11 @@
 /*
  * dropguard.c: keeps DROP EXTENSION from destroying secrets.
  *
- * Two halves. An event trigger of the extension fires before any command that can drop it and looks whether there
+ * Two halves. An event trigger of the extension fires before any command that can drop it and checks whether there
  * are secrets; being a call of this library, it also has it loaded. A hook refuses when the extension itself is
  * about to be dropped, by whatever way the command came to it (CASCADE, DROP OWNED). Neither is enough: when the
  * hook runs, the tables may be gone; and the trigger does not know what a CASCADE will reach. Triggers can be turned
- * off, so the hook lets go only what the trigger has looked at for this very command.
+ * off, so the hook allows only what the trigger has checked for this very command.
  */
 #include "hyperion_vault.h"
 
@@ -192,7 +192,7 @@ hv_guard_drop(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("not called by the event trigger manager")));
 	command = ((EventTriggerData *) fcinfo->context)->parsetree;
-	/* Who may not drop it does not touch its tables: a lock of anybody's would keep those waiting who change them. */
+	/* A user who cannot drop the extension must not lock its tables: that would block every writer. */
 	if (!OwnsExtension() || !CanReachExtension(command))
 		PG_RETURN_NULL();
 	SPI_connect();

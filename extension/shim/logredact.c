@@ -190,7 +190,7 @@ EmitLog(ErrorData *edata)
 }
 
 /*
- * Say that a function which takes a value is entered: from here on the text of the statement is nobody's.
+ * Say that a function which takes a value is entered: from here on no log may show the text of the statement.
  */
 void
 HvLogEnter(const char *function)

@@ -2,7 +2,7 @@
  * queryid.c: keeps plaintext out of what collects statements by their query id.
  *
  * pg_stat_statements keeps texts in a file. It replaces the constants of a query, but not those of most commands around
- * one (EXPLAIN, CREATE TABLE AS, DECLARE, COPY, DO, CALL), and not when an entry is made anew at the end of a statement
+ * one (EXPLAIN, CREATE TABLE AS, DECLARE, COPY, DO, CALL), and not when an entry is made again at the end of a statement
  * that was parsed before. What has the query id 0 is collected by nothing. The id is set where the statement is analyzed,
  * and everything else takes it from there; modules call the hook of those that were loaded before them first, so the order
  * of shared_preload_libraries does not matter.
@@ -23,7 +23,7 @@ static post_parse_analyze_hook_type next_hook;
 
 /*
  * Whether a statement has to do with a value: it names a function that takes one, runs a prepared statement or a cursor
- * that does, or comes after one in the same string or function. A command may also call a function of somebody's that
+ * that does, or comes after one in the same string or function. A command may also call a function of another user that
  * does; a query may, too, but there the constants are replaced.
  */
 static bool

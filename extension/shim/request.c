@@ -108,7 +108,7 @@ HvBeginRequest(StringInfo frame, const HvOrigin *origin, char op)
 }
 
 /*
- * The request that was begun, with its length in front.
+ * The request that was started, with its length in front.
  */
 HvBytes
 HvEndRequest(StringInfo frame)

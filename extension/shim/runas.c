@@ -105,7 +105,7 @@ HvOwnerRun(HvStatement *statement, const HvParams *params)
 void
 HvOwnerLook(HvStatement *statement, const HvParams *params)
 {
-	/* Of no catalog, and so taken anew; GetLatestSnapshot() would refuse while parallel workers run. */
+	/* Of no catalog, and so taken again; GetLatestSnapshot() would refuse while parallel workers run. */
 	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
 	Run(statement, params, true);
 	PopActiveSnapshot();

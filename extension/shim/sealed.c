@@ -298,7 +298,7 @@ HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const
 
 /*
  * Make a sealed value the current version, after the one that the lock found; returns it. The binding's version is
- * the new one. The schedule stays, or starts anew from now.
+ * the new one. The schedule stays, or starts again from now.
  */
 int64
 HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed, bool reschedule)

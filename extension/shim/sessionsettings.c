@@ -53,7 +53,7 @@ StoredSettings(void)
 bool
 HvSessionSettingsChanged(void)
 {
-	static char *begun = NULL;
+	static char *first = NULL;
 	char	   *now;
 	bool		changed;
 
@@ -61,9 +61,9 @@ HvSessionSettingsChanged(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	now = StoredSettings();
 	PopActiveSnapshot();
-	if (begun == NULL)
-		begun = MemoryContextStrdup(TopMemoryContext, now);
-	changed = strcmp(begun, now) != 0;
+	if (first == NULL)
+		first = MemoryContextStrdup(TopMemoryContext, now);
+	changed = strcmp(first, now) != 0;
 	CommitTransactionCommand();
 	return changed;
 }

@@ -43,7 +43,7 @@ CheckAgentSocket(char **newval, void **extra, GucSource source)
 }
 
 /*
- * Define the settings. None may be set by an ordinary role: whoever chose the socket would choose the keys that an
+ * Define the settings. None may be set by an ordinary role: a role that chose the socket would choose the keys that an
  * application's SECURITY DEFINER function seals with. Safe in the postmaster.
  */
 void

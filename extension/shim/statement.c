@@ -103,7 +103,7 @@ IdentifierAt(const char *at)
 }
 
 /*
- * Whether a prepared statement or a cursor names such a function. Only memory is looked at: the transaction may be
+ * Whether a prepared statement or a cursor names such a function. Only memory is read: the transaction may be
  * aborted.
  */
 static bool

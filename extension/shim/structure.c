@@ -2,7 +2,7 @@
  * structure.c: refuses commands that would change whose the vault's tables are, tie other tables to them, or hold them.
  *
  * Another owner, or none of the row security, opens the rows to those to whom a later GRANT gives the table. A table that
- * inherits from one of the vault's adds its rows to it: whoever owns it makes grants and tokens. A foreign key to one
+ * inherits from one of the vault's adds its rows to it: its owner can make grants and tokens. A foreign key to one
  * keeps rows from being deleted, and tells which exist. Only superusers can do these, and hardly on purpose. CLUSTER and
  * REINDEX of one table are for members of pg_maintain as well; in a transaction that is left open they would stop all.
  */
@@ -170,7 +170,7 @@ HvCheckRewrite(Node *command)
 
 /*
  * ereport if a command would change whose the tables are, or what is tied to them. Not in the extension's own scripts, and
- * not where pg_upgrade makes everything anew. PostgreSQL refuses it to all but superusers and the owner. May read the
+ * not where pg_upgrade makes everything again. PostgreSQL refuses it to all but superusers and the owner. May read the
  * catalogs.
  */
 void

@@ -231,7 +231,7 @@ HvLauncherMain(Datum arg)
 }
 
 /*
- * Say what makes the owner of the vault somebody's to become: nothing of PostgreSQL's forbids it later on.
+ * Log what lets another role become the owner of the vault: nothing of PostgreSQL's forbids it later on.
  */
 static void
 LookAtOwner(void)
@@ -383,7 +383,7 @@ MillisecondsSince(instr_time then)
 }
 
 /*
- * Wait until the next pass is due, and announce changes meanwhile. By a clock that nobody sets.
+ * Wait until the next pass is due, and announce changes meanwhile. By a clock that cannot be set.
  */
 static void
 Rest(MemoryContext context)

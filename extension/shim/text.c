@@ -36,7 +36,7 @@ HvTextBytes(const text *t)
 
 /*
  * A name of the catalogs or of the machine, zero-terminated. Each byte that is no UTF-8 is shown as \xHH, in two capital
- * digits, for what is not valid text would stop whoever reads the row. Palloc'd if there is one.
+ * digits, for what is not valid text would stop every reader of the row. Palloc'd if there is one.
  */
 HvBytes
 HvShown(const char *name)

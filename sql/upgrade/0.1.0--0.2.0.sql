@@ -570,7 +570,7 @@ INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by
 SELECT vault.hold(d.role::pg_catalog.regrole), '*', a, pg_catalog.clock_timestamp(), 'CREATE EXTENSION', d.role
 FROM (VALUES ('vault_admin', vault.all_actions()), ('vault_anonymous', '{read,verify}')) d (role, actions), pg_catalog.unnest(d.actions) a;
 GRANT USAGE ON SCHEMA vault TO vault_admin, vault_anonymous;
--- Made anew with the comment that they had.
+-- Made again with the comment that they had.
 COMMENT ON FUNCTION vault.audit(text, timestamptz, integer, timestamptz)
     IS 'the newest audit records since a time and before another, oldest first by the time of the operation';
 COMMENT ON FUNCTION vault.audit_after(bigint, integer)

@@ -162,13 +162,13 @@ func BenchmarkChange(b *testing.B) {
 	b.Run("alone", func(b *testing.B) { alone = measure(b, c) })
 	b.Run("shipping", func(b *testing.B) {
 		left := backlog(b, db, 600_000)
-		before, begun := left(), time.Now()
+		before, startedAt := left(), time.Now()
 		median := measure(b, c)
 		if left() == 0 {
 			b.Fatal("the backlog ended before the changes")
 		}
 		b.ReportMetric(float64(median)/float64(alone), "x-alone")
-		b.ReportMetric(float64(before-left())/time.Since(begun).Seconds(), "shipped/s")
+		b.ReportMetric(float64(before-left())/time.Since(startedAt).Seconds(), "shipped/s")
 	})
 }
 
@@ -176,11 +176,11 @@ func BenchmarkChange(b *testing.B) {
 func measure(b *testing.B, c *client) time.Duration {
 	var all []time.Duration
 	for b.Loop() {
-		begun := time.Now()
+		startedAt := time.Now()
 		if err := c.change(b.Context()); err != nil {
 			b.Fatal(err)
 		}
-		all = append(all, time.Since(begun))
+		all = append(all, time.Since(startedAt))
 	}
 	slices.Sort(all)
 	median := all[len(all)/2]

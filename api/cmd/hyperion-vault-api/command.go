@@ -126,7 +126,7 @@ func newSettingsCommand(p program) *cobra.Command {
 }
 
 // completionNeedsShell makes the library's command an error where it would print its help, and succeed, in place of a
-// script that somebody evaluates.
+// script that a shell evaluates.
 func completionNeedsShell(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

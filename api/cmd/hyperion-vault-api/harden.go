@@ -7,7 +7,7 @@ import (
 )
 
 // harden closes the ways by which memory of this process could get to a disk or to another process of the same user: no
-// core dumps, no ptrace or /proc/PID/mem, and files and sockets for nobody else unless said otherwise. It comes first,
+// core dumps, no ptrace or /proc/PID/mem, and files and sockets for this user only unless said otherwise. It comes first,
 // before there is any key. None of it needs a right, so a failure is fatal.
 //
 // There is no mlockall: it would count the whole address space that Go reserves against RLIMIT_MEMLOCK and make the

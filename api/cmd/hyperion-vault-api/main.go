@@ -48,7 +48,7 @@ func collectLess() {
 }
 
 // untilSignal returns a context that the first signal to stop cancels. Before it does, it gives the signals their
-// default action back, so that whoever sees the process stopping can end it with a second one: signal.NotifyContext
+// default action back, so that a user who sees the process stopping can end it with a second one: signal.NotifyContext
 // cancels first and would swallow a second signal that is quick.
 func untilSignal() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())

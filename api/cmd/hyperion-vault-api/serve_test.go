@@ -243,11 +243,11 @@ func TestServeStopsInTime(t *testing.T) {
 		_, _, _ = request("POST", url+"/v1/secrets", token, `{"name":"a","value":"x"}`)
 	}()
 	p.wait(t, 1, "not ready, trying again")
-	begun := time.Now()
+	startedAt := time.Now()
 	p.signal(t, syscall.SIGTERM)
 	code := p.exit(t)
 	<-answered
-	if took := time.Since(begun); code != 1 || took > 6*time.Second {
+	if took := time.Since(startedAt); code != 1 || took > 6*time.Second {
 		t.Errorf("exit %d after %s", code, took)
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/store"
 )
 
-// maxSkew is how far two clocks may be apart: the end of a grace is decided by the clock of whoever answers.
+// maxSkew is how far two clocks may be apart: the clock of the node that answers decides the end of a grace.
 const maxSkew = 2 * time.Second
 
-// checkDatabase looks at the first of VAULT_PG_HOSTS, which is this node's server.
+// checkDatabase checks the first of VAULT_PG_HOSTS, which is this node's server.
 func (n *node) checkDatabase(ctx context.Context) Report {
 	in, err := store.Inspect(ctx, service.StoreConfig(n.cfg))
 	if err != nil {

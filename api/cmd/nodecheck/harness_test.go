@@ -37,9 +37,9 @@ func start(t *testing.T, db *vaulttest.DB, env ...string) *node {
 // check runs the check with env before the settings of the node.
 func (n *node) check(env ...string) nodecheck.Report {
 	n.t.Helper()
-	begun := time.Now()
+	startedAt := time.Now()
 	r := nodecheck.Run(context.Background(), func() []string { return append(env, n.env...) }, n.options)
-	if took := time.Since(begun); took > nodecheck.Limit+5*time.Second {
+	if took := time.Since(startedAt); took > nodecheck.Limit+5*time.Second {
 		n.t.Errorf("the check took %s", took)
 	}
 	for _, f := range r.Findings {

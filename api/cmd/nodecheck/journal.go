@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkJournal looks whether the service can write its audit journal. It leaves the journal alone: a running service has it.
+// checkJournal checks whether the service can write its audit journal. It leaves the journal alone: a running service has it.
 func (n *node) checkJournal(context.Context) Report {
 	dir := n.cfg.Audit.Dir
 	create := fmt.Sprintf("install -d -m 700 -o %s -g %d %s", quote(n.service.name), n.service.gid, quote(dir))
@@ -52,7 +52,7 @@ func (n *node) checkSpace(dir string) Report {
 	return finding(fmt.Sprintf("the disk of the audit journal's directory %s is full", dir), "df -h "+quote(dir))
 }
 
-// checkAllowed warns of a list that allows nobody.
+// checkAllowed warns of a list that allows no client.
 func (n *node) checkAllowed(context.Context) Report {
 	if n.cfg.AllowedIPs.Len() > 0 {
 		return Report{}

@@ -46,12 +46,12 @@ func TestHangs(t *testing.T) {
 		release := make(chan struct{})
 		hangs := func(*node, context.Context) Report { <-release; return Report{} }
 		speaks := func(*node, context.Context) Report { return finding("something", "true") }
-		begun := time.Now()
+		startedAt := time.Now()
 		r := (&node{}).runAll(t.Context(), []part{{"one", hangs}, {"two", speaks}, {"three", hangs}})
 		close(release)
-		if time.Since(begun) > Limit+2*time.Second || len(r.Findings) != 3 || !strings.HasPrefix(r.Findings[0].What, "one did not answer") ||
+		if time.Since(startedAt) > Limit+2*time.Second || len(r.Findings) != 3 || !strings.HasPrefix(r.Findings[0].What, "one did not answer") ||
 			r.Findings[1].What != "something" || !strings.HasPrefix(r.Findings[2].What, "three did not answer") {
-			t.Errorf("after %s: %q", time.Since(begun), r.Findings)
+			t.Errorf("after %s: %q", time.Since(startedAt), r.Findings)
 		}
 	})
 }

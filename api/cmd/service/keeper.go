@@ -13,7 +13,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// openKeeper returns the keeper that c asks for; whoever gets it closes it. Only AWS's keys are kept for a while: a
+// openKeeper returns the keeper that c asks for; the caller closes it. Only AWS's keys are kept for a while: a
 // local master key is never away, so keeping what it unwraps would cost safety and gain nothing.
 func openKeeper(ctx context.Context, c config.Config, log *slog.Logger) (*kms.Cache, error) {
 	present, err := openPresent(ctx, c, log)

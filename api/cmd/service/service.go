@@ -53,7 +53,7 @@ type Service struct {
 }
 
 // Open makes every part, opens the sockets and wipes the secrets of cfg, whatever comes of it. PostgreSQL need not be
-// there: the Service is then not ready and keeps trying. Whoever gets a Service closes it. An error says which address
+// there: the Service is then not ready and keeps trying. The caller closes it. An error says which address
 // or setting is at fault, and nothing is left open.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Service, error) {
 	defer cfg.Wipe()
@@ -272,7 +272,7 @@ func (s *Service) Close(ctx context.Context) error {
 	if s.db != nil {
 		note("database connections were cut off", s.db.Close(ctx))
 	}
-	// Nothing has a connection any more, so this takes no time, but for a call of the key service: that keeps the keys.
+	// Nothing has a connection now, so this takes no time, but for a call of the key service: that keeps the keys.
 	grace, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
 	if err := s.awaitBeside(grace); err != nil {

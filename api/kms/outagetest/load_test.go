@@ -50,9 +50,9 @@ func TestLoadThroughOutage(t *testing.T) {
 	b.keptAll(l)
 	before := measure()
 	b.kms.TakeCalls()
-	begun := time.Now()
+	startedAt := time.Now()
 	worst := b.away(l, r)
-	outage, asked := time.Since(begun), len(b.kms.TakeCalls())
+	outage, asked := time.Since(startedAt), len(b.kms.TakeCalls())
 	if n := b.metric("dek_cache_overdue_keys"); n < secrets/50 {
 		t.Errorf("%v keys have outlived their TTL: the outage was too short to show anything", n)
 	}
@@ -158,17 +158,17 @@ func (b *bench) away(l *load, r *rotations) usage {
 	b.t.Helper()
 	var worst usage
 	r.exec("UPDATE vault.secrets SET next_rotation_at = clock_timestamp() WHERE name LIKE 'due/%'")
-	begun := time.Now()
+	startedAt := time.Now()
 	for i, way := range []string{"hanging", "throttling", "5xx", "refused"} {
 		outages[way](b.kms)
-		for time.Since(begun) < time.Duration(i)*loadStep+loadStep*3/4 {
+		for time.Since(startedAt) < time.Duration(i)*loadStep+loadStep*3/4 {
 			worst = worst.max(measure())
 			l.runFor(time.Second / 4)
 		}
 		if a := b.do("GET", "/v1/secrets/cold", ""); a.status != 503 || a.took > deadline+2*time.Second {
 			b.t.Errorf("%s: a cold read: %d in %s", way, a.status, a.took)
 		}
-		l.runFor(time.Until(begun.Add(time.Duration(i+1) * loadStep)))
+		l.runFor(time.Until(startedAt.Add(time.Duration(i+1) * loadStep)))
 	}
 	return worst
 }
@@ -269,14 +269,14 @@ func (b *bench) refusals(t *testing.T, n int) {
 // back reads until KMS is asked again: after a probe that hung to its end, and a second.
 func (b *bench) back(t *testing.T) {
 	t.Helper()
-	begun := time.Now()
+	startedAt := time.Now()
 	for b.do("GET", "/v1/secrets/cold/0", "").status != 200 {
-		if time.Since(begun) > attempt+time.Second+2*time.Second {
+		if time.Since(startedAt) > attempt+time.Second+2*time.Second {
 			t.Fatal("not back in time")
 		}
 		<-time.After(10 * time.Millisecond)
 	}
-	t.Logf("back after %s", time.Since(begun).Round(time.Millisecond))
+	t.Logf("back after %s", time.Since(startedAt).Round(time.Millisecond))
 }
 
 // coldReads reads n secrets at once; each must answer with status. It returns how long the longest took, and how many

@@ -67,7 +67,7 @@ type answer struct {
 
 // do is safe for several goroutines. An error is status 0.
 func (b *bench) do(method, path, body string) answer {
-	begun := time.Now()
+	startedAt := time.Now()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, b.api.URL+path, strings.NewReader(body))
 	if err != nil {
 		return answer{text: err.Error()}
@@ -86,7 +86,7 @@ func (b *bench) do(method, path, body string) answer {
 	if err != nil {
 		return answer{text: err.Error()}
 	}
-	a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After"), took: time.Since(begun), text: string(text)}
+	a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After"), took: time.Since(startedAt), text: string(text)}
 	_ = json.Unmarshal(text, &a.body)
 	return a
 }
