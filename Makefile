@@ -96,7 +96,7 @@ endif
 # asyncpreemptoff: Go's preemption signal is the signal PostgreSQL's latches are woken by (docs/decisions/0004).
 # The header that cgo generates is not used: the shim declares what it calls.
 GOLIB_LDFLAGS = -s -w -X runtime.godebugDefault=asyncpreemptoff=1
-# Folders count as well: a file taken away changes only them.
+# Directories count as well: a removed file changes only them.
 $(GOLIB): $(shell find core extension/golib -type d -o -name '*.go' ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
 	$(GO) build -buildvcs=false -buildmode=c-shared -trimpath -ldflags "$(GOLIB_LDFLAGS)" -o $@ ./extension/golib
 	@rm -f hyperion_vault_go.h
@@ -105,7 +105,7 @@ $(GOLIB): $(shell find core extension/golib -type d -o -name '*.go' ! -name '*_t
 $(API): $(shell find api core docs ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(EXTVERSION)" -o $@ ./api/cmd/hyperion-vault-api
 
-install: install-golib ## install the extension into PostgreSQL's folders (PG_CONFIG, DESTDIR); not the API
+install: install-golib ## install the extension into PostgreSQL's directories (PG_CONFIG, DESTDIR); not the API
 install-golib: all
 	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)'
 	$(INSTALL_SHLIB) $(GOLIB) '$(DESTDIR)$(pkglibdir)/$(GOLIB)'
@@ -113,7 +113,7 @@ install-golib: all
 install-api: $(API) ## install hyperion-vault-api into BINDIR (DESTDIR)
 	install -D -m 755 $(API) '$(DESTDIR)$(BINDIR)/hyperion-vault-api'
 
-uninstall: uninstall-golib ## remove what install put into PostgreSQL's folders
+uninstall: uninstall-golib ## remove what install put into PostgreSQL's directories
 .PHONY: uninstall-golib
 uninstall-golib:
 	rm -f '$(DESTDIR)$(pkglibdir)/$(GOLIB)'

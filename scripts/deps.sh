@@ -36,7 +36,7 @@ apt_install() {
 		apt-get install -y --no-install-recommends "$@"
 }
 
-# Installing a server package makes and starts a cluster "main" on port 5432 unless told otherwise; somebody who
+# Installing a server package makes and starts a cluster "main" on port 5432 unless told otherwise; a user who
 # tries this project did not ask for that. The drop-in goes again, so that the next package is as it always was.
 install_server() {
 	local major=$1 conf=/etc/postgresql-common/createcluster.d/hyperion-vault.conf rc=0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts a private PostgreSQL with the extension, and the API with its key agent, under DEV_DIR. Run it as often as
-# you like: what runs already is left alone, what changed is started anew, what crashed comes back with its data.
+# you like: what runs already is left alone, what changed is started again, what crashed comes back with its data.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 # shellcheck source=lib/postgres.sh
@@ -124,7 +124,7 @@ build_all
 install_extension
 install -d -m 711 "$DEV_DIR" || die "$DEV_DIR is not ours to write" "was it made by another user, by sudo make up?"
 dev_lock
-CLUSTER=$(cluster_folder "$DEV_DIR")
+CLUSTER=$(cluster_dir "$DEV_DIR")
 cluster_create
 choose_ports
 server_settings

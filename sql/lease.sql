@@ -293,7 +293,7 @@ DECLARE
     l vault.role_leases;
 BEGIN
     SELECT * INTO l FROM vault.role_leases x WHERE x.id = found_lease.lease FOR NO KEY UPDATE;
-    -- One that is somebody else's reads as if there were none.
+    -- A lease of another role reads as if there were none.
     IF NOT FOUND OR l.ending IS NOT NULL OR l.expires_at <= clock_timestamp()
        OR NOT vault.lease_allows(l, found_lease.caller, found_lease.scopes, found_lease.wanted) THEN
         RAISE EXCEPTION 'no such lease' USING ERRCODE = 'undefined_object';

@@ -6,7 +6,7 @@
 // when HV_CLUSTER is set ("make test-cluster", "make soak"); the checker's own tests always run. docs/CLUSTER.md says
 // what they show.
 //
-// What runs is private: one temporary folder, addresses of its own in 127.0.0.0/8, no system service, nothing as root.
+// What runs is private: one temporary directory, addresses of its own in 127.0.0.0/8, no system service, nothing as root.
 // A guardian process ends all of it should the test process die.
 //
 // TestContainers ("make e2e") does the same to the nodes of docker/docker-compose.yml. It is here and not in a package of

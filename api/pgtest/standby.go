@@ -28,7 +28,7 @@ func (c *Cluster) NewStandby(t testing.TB, settings ...string) *Cluster {
 		if err := s.close(); err != nil {
 			t.Error(err)
 		}
-		if c.run != nil { // else it would keep WAL for nobody
+		if c.run != nil { // else it would keep WAL for no standby
 			c.mustExec(t, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active AND slot_name = '"+slot+"'")
 		}
 	})

@@ -91,7 +91,7 @@ func run(svc *service.Service, limit time.Duration) func() error {
 	})
 }
 
-// Environ returns the environment for a server of d, with the agent's socket in a new folder of the test's; a later
+// Environ returns the environment for a server of d, with the agent's socket in a new directory of the test's; a later
 // entry of env replaces the harness's own.
 func (d *DB) Environ(t testing.TB, env ...string) []string {
 	t.Helper()

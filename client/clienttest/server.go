@@ -185,7 +185,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(a.body)
 }
 
-// refuse answers what is refused before it is looked at.
+// refuse answers what is refused before it is read.
 func (s *Server) refuse(r *http.Request) (answer, bool) {
 	switch {
 	case r.URL.Path == "/healthz":

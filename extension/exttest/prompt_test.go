@@ -41,8 +41,8 @@ func TestInterruptPromptly(t *testing.T) {
 				victim := c.connect(t, db.Name, vaulttest.Superuser)
 				pid := victim.pid()
 				done := victim.background(sql)
-				// A cancel that comes before the statement has startedAt ends nothing.
-				pgtest.Eventually(t, "the statement has startedAt", func() bool {
+				// A cancel that comes before the statement has started ends nothing.
+				pgtest.Eventually(t, "the statement has started", func() bool {
 					return get[bool](admin, "SELECT coalesce(state = 'active', false) FROM pg_stat_activity WHERE pid = $1", pid)
 				})
 				<-time.After(time.Duration(rand.IntN(40)) * time.Millisecond) // anywhere within it

@@ -162,7 +162,7 @@ Wake(pg_atomic_uint32 *word)
 }
 
 /*
- * Note that a change has been committed in this database, and wake the supervisor if it does not know yet. Nobody does
+ * Note that a change has been committed in this database, and wake the supervisor if it does not know yet. No process does
  * where the library is not preloaded, and in another database: followers look by themselves. Never ereports.
  */
 void
@@ -192,7 +192,7 @@ HvChanged(void)
 }
 
 /*
- * Take the changes so far: what is committed from now on is noted anew.
+ * Take the changes so far: what is committed from now on is noted again.
  */
 void
 HvTakeChanges(void)

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# One API process beside a private cluster. The caller sets CLUSTER (its folder) and exports the process's VAULT_*
+# One API process beside a private cluster. The caller sets CLUSTER (its directory) and exports the process's VAULT_*
 # settings. Wants base.sh and postgres.sh.
 #
 # The process runs as the server's OS user: the agent's socket is for that user alone.

@@ -8,7 +8,7 @@ build_all() {
 	quietly "make build" make -C "$ROOT" --no-print-directory build
 }
 
-# installed_is_current: PostgreSQL's folders hold exactly what was built.
+# installed_is_current: PostgreSQL's directories hold exactly what was built.
 installed_is_current() {
 	local lib share script
 	lib=$("$PG_CONFIG" --pkglibdir)
@@ -21,7 +21,7 @@ installed_is_current() {
 		cmp -s "$ROOT/control/hyperion_vault.control" "$share/hyperion_vault.control"
 }
 
-# install_extension: make install, with sudo only where the folders are not ours to write.
+# install_extension: make install, with sudo only where the directories are not ours to write.
 install_extension() {
 	installed_is_current && return
 	local run=()

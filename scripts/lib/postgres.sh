@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# A private PostgreSQL cluster of one folder: never the system's. The caller sets CLUSTER (the folder) and PG_PORT,
+# A private PostgreSQL cluster of one directory: never the system's. The caller sets CLUSTER (the directory) and PG_PORT,
 # and may set CLUSTER_SETTINGS (lines for postgresql.conf). Wants base.sh.
 #
-# The server refuses to run as root: root's cluster runs as the user postgres (or nobody), so CLUSTER has to be a
-# folder which that user can reach. cluster_folder finds one.
+# The server refuses to run as root: root's cluster runs as the user postgres (or "nobody"), so CLUSTER has to be a
+# directory which that user can reach. cluster_dir finds one.
 
 PG_CONFIG=${PG_CONFIG:-pg_config}
 export PG_CONFIG
@@ -21,7 +21,7 @@ server_user() {
 	fi
 }
 
-# as_server COMMAND...: as server_user, in a folder it can enter. setpriv execs, so "$!" is the command's own pid.
+# as_server COMMAND...: as server_user, in a directory it can enter. setpriv execs, so "$!" is the command's own pid.
 as_server() {
 	local user
 	user=$(server_user)
@@ -32,9 +32,9 @@ as_server() {
 	fi
 }
 
-# cluster_folder FOLDER: makes FOLDER/home, the server user's own. Where that user cannot reach it (a clone below
-# /root, say) or a socket's path would be too long for the system (107 bytes), it is a link to a folder elsewhere.
-cluster_folder() {
+# cluster_dir DIR: makes DIR/home, the server user's own. Where that user cannot reach it (a clone below
+# /root, say) or a socket's path would be too long for the system (107 bytes), it is a link to a directory elsewhere.
+cluster_dir() {
 	local dir=$1 home=$1/home id base
 	if [ ! -e "$home" ]; then
 		rm -f "$home" # a link to nothing
@@ -77,7 +77,7 @@ cluster_create() {
 	as_server mkdir -p "$CLUSTER/run" "$CLUSTER/log"
 	as_server chmod 700 "$CLUSTER/run" "$CLUSTER/log"
 	as_server rm -rf "$CLUSTER/pg"
-	# The socket lies in a folder that only the server user (and root) can enter, so trust there gives nothing away.
+	# The socket lies in a directory that only the server user (and root) can enter, so trust there gives nothing away.
 	quietly initdb as_server "$(pg_bin initdb)" -D "$CLUSTER/pg" -U postgres -E UTF8 --locale=C.UTF-8 -N \
 		--auth-local=trust --auth-host=scram-sha-256
 	as_server tee -a "$CLUSTER/pg/postgresql.conf" >/dev/null <<<"include 'private.conf'"
@@ -100,7 +100,7 @@ cluster_configure() {
 	E
 }
 
-# cluster_start: idempotent; a server older than the installed library is started anew, since it holds the old one.
+# cluster_start: idempotent; a server older than the installed library is started again, since it holds the old one.
 cluster_start() {
 	if cluster_running; then
 		local since lib
@@ -134,7 +134,7 @@ cluster_stop() {
 			as_server "$(pg_bin pg_ctl)" -D "$CLUSTER/pg" -m immediate -w -t 30 stop >/dev/null 2>&1 || true
 	fi
 	! cluster_running || die "PostgreSQL (pid $pid) does not stop" "its log is $CLUSTER/log/postgres.log"
-	# Killed: its segment of System V shared memory outlives it. Only one that nobody is attached to is removed.
+	# Killed: its segment of System V shared memory outlives it. Only one without an attached process is removed.
 	if [ -f "$CLUSTER/pg/postmaster.pid" ]; then
 		wait_for 10 cluster_detached "$shmid" || die "processes of a killed PostgreSQL still run"
 		if [ -n "$shmid" ]; then as_server ipcrm -m "$shmid" 2>/dev/null || true; fi

@@ -14,7 +14,7 @@ const (
 	AnonymousRole = "vault_anonymous"
 )
 
-// role is a role of the database. Renaming it changes nothing else; a dropped one is not in the list of roles any more.
+// role is a role of the database. Renaming it changes nothing else; a dropped one is no longer in the list of roles.
 type role struct {
 	name string
 	in   []*role

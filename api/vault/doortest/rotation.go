@@ -13,7 +13,7 @@ import (
 type job struct {
 	id       vault.JobID
 	due      time.Time
-	worker   string // "" = nobody has it
+	worker   string // "" = no worker has it
 	until    time.Time
 	attempts int
 	retry    time.Time

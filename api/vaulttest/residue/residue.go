@@ -1,6 +1,6 @@
 // Package residue counts the copies of a value in the memory of the test process. A test passes a random value through
 // the code, drops everything that it holds itself, and sees whether the code has wiped what it held. A copy that was
-// dropped without a wipe stays in memory until the garbage collector has given it to somebody else, so the collector is
+// dropped without a wipe stays in memory until the garbage collector has given it to other code, so the collector is
 // off meanwhile. It knows nothing of what it looks for, and imports nothing of the product.
 package residue
 
@@ -69,7 +69,7 @@ func prepare(t testing.TB, n int) *Value {
 	return v
 }
 
-// mapped returns memory that no count looks at.
+// mapped returns memory that no count reads.
 func (v *Value) mapped() []byte {
 	v.t.Helper()
 	b, err := syscall.Mmap(-1, 0, pageSize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
