@@ -21,11 +21,19 @@ type site struct {
 	*vaulttest.Server
 	db               *vaulttest.DB
 	roleID, secretID string
+	standby          bool // its database is one
 }
 
+// newSite makes a site, whose clients are served by a standby within TestStandbySuite.
 func newSite(t *testing.T, env ...string) *site {
 	t.Helper()
-	return newSiteOn(t, vaulttest.NewDB(t), env...)
+	if suite.standby == nil {
+		return newSiteOn(t, vaulttest.NewDB(t), env...)
+	}
+	db := vaulttest.NewDBIn(t, suite.primary)
+	s := newSiteOn(t, db, env...)
+	s.Server, s.standby = vaulttest.NewServer(t, db.On(suite.standby), env...), true
+	return s
 }
 
 func newSiteOn(t *testing.T, db *vaulttest.DB, env ...string) *site {

@@ -1,6 +1,7 @@
 package clienttest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +12,7 @@ import (
 func python(t *testing.T, s *site, script string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/usr/bin/python3", "-c", script)
-	cmd.Env = append(os.Environ(), "ADDR="+s.URL, "TOKEN="+s.AdminToken, "ROLE_ID="+s.roleID, "SECRET_ID="+s.secretID)
+	cmd.Env = append(os.Environ(), "ADDR="+s.URL, fmt.Sprintf("STANDBY=%t", s.standby), "TOKEN="+s.AdminToken, "ROLE_ID="+s.roleID, "SECRET_ID="+s.secretID)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -58,7 +59,7 @@ assert kv.read_secret_metadata("app/db")["data"]["max_versions"] == 5
 kv.delete_metadata_and_all_versions("app/db")
 fails(lambda: kv.read_secret_version("other/x"), hvac.exceptions.Forbidden, "permission denied")
 assert c.sys.is_initialized() and not c.sys.is_sealed()
-assert c.sys.read_health_status(method="GET")["standby"] is False
+assert c.sys.read_health_status(method="GET")["standby"] is (os.environ["STANDBY"] == "true")
 assert c.sys.read_health_status().status_code == 200
 assert c.sys.list_mounted_secrets_engines()["data"]["secret/"]["type"] == "kv"
 c.auth.token.renew_self()

@@ -152,7 +152,7 @@ func TestVaultSystem(t *testing.T) {
 	client := newVaultClient(t, s)
 	h, err := client.Sys().Health()
 	ok(t, err)
-	if !h.Initialized || h.Sealed || h.Standby {
+	if !h.Initialized || h.Sealed || h.Standby != s.standby {
 		t.Fatalf("%+v", h)
 	}
 	seal, err := client.Sys().SealStatus()
