@@ -69,7 +69,7 @@ func TestStandbyWithoutPrimary(t *testing.T) {
 	standby := c.NewStandby(t)
 	onPrimary := newSiteOn(t, db)
 	s := *onPrimary
-	s.Server, s.standby = vaulttest.NewServer(t, db.On(standby), "VAULT_WRITE_TIMEOUT_SECS=2"), true
+	s.Server, s.standby = vaulttest.NewServer(t, db.On(standby), "VAULT_REQUEST_TIMEOUT_SECS=5", "VAULT_WRITE_TIMEOUT_SECS=5"), true
 	s.MustCreate(t, "app/text", "plain")
 	client := newVaultClient(t, &s)
 	login(t, &s, client)
