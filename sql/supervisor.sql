@@ -12,6 +12,7 @@ DECLARE
     deleted_now bigint;
     purged_now bigint;
     missed_now bigint;
+    ended_now bigint;
     enqueued_now bigint;
     counted vault.supervisor_passes;
 BEGIN
@@ -38,6 +39,7 @@ BEGIN
     PERFORM vault.prune_changes(stamp - interval '7 days', counted.counted_to);
     PERFORM vault.prune_tokens(stamp - interval '7 days', batch);
     PERFORM vault.prune_logins(stamp - interval '7 days', batch);
+    ended_now := vault.prune_wrapped(stamp, batch);
     INSERT INTO vault.supervisor_passes (last_pass_at, enqueued, expired, counted_to, counted_at, secrets, automatic)
     VALUES (stamp, enqueued_now, expired_now, counted.counted_to, counted.counted_at, counted.secrets, counted.automatic)
     ON CONFLICT ON CONSTRAINT supervisor_passes_pkey
@@ -47,7 +49,7 @@ BEGIN
     IF enqueued_now > 0 THEN
         NOTIFY hyperion_vault_rotation;
     END IF;
-    RETURN greatest(expired_now, deleted_now, purged_now, missed_now, enqueued_now);
+    RETURN greatest(expired_now, deleted_now, purged_now, missed_now, enqueued_now, ended_now);
 END
 $$;
 COMMENT ON FUNCTION vault.supervise(integer, boolean)

@@ -289,6 +289,31 @@ CREATE TABLE vault.token_keys (
     created_at timestamptz NOT NULL CONSTRAINT token_keys_created_at_key UNIQUE
 );
 
+-- Answers that wait for the holder of a wrapping token: sealed, each under a data key of its own, and taken once. Not dumped:
+-- where a dump is restored, an answer that was taken meanwhile would be there again.
+CREATE TABLE vault.wrapped_answers (
+    id uuid CONSTRAINT wrapped_answers_pkey PRIMARY KEY,
+    fingerprint bytea NOT NULL CONSTRAINT wrapped_answers_fingerprint_key UNIQUE
+        CONSTRAINT wrapped_answers_fingerprint_len CHECK (pg_catalog.octet_length(fingerprint) = 32),
+    owner text NOT NULL,  -- the actor that had it wrapped, by whom they are bounded
+    secret_name text,  -- that the answer is about; null: none
+    path text NOT NULL CONSTRAINT wrapped_answers_path_len CHECK (pg_catalog.octet_length(path) BETWEEN 1 AND 2048),
+    envelope_version smallint NOT NULL,
+    kms_key_id text NOT NULL
+        CONSTRAINT wrapped_answers_kms_key_id_len CHECK (pg_catalog.octet_length(kms_key_id) BETWEEN 1 AND 2048),
+    wrapped_dek bytea NOT NULL
+        CONSTRAINT wrapped_answers_wrapped_dek_len CHECK (pg_catalog.octet_length(wrapped_dek) BETWEEN 1 AND 6144),
+    nonce bytea NOT NULL CONSTRAINT wrapped_answers_nonce_len CHECK (pg_catalog.octet_length(nonce) = 24),
+    ciphertext bytea NOT NULL
+        CONSTRAINT wrapped_answers_ciphertext_len CHECK (pg_catalog.octet_length(ciphertext) BETWEEN 17 AND 2097168),
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+ALTER TABLE vault.wrapped_answers ALTER COLUMN ciphertext SET STORAGE EXTERNAL;
+CREATE INDEX wrapped_answers_public_id_idx ON vault.wrapped_answers (pg_catalog.substring(fingerprint, 1, 8));
+CREATE INDEX wrapped_answers_owner_idx ON vault.wrapped_answers (owner);
+CREATE INDEX wrapped_answers_expires_at_idx ON vault.wrapped_answers (expires_at);
+
 -- One row per secret and due time, permanently unique: that is what makes a rotation happen once.
 CREATE TABLE vault.rotation_jobs (
     id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid() CONSTRAINT rotation_jobs_pkey PRIMARY KEY,
@@ -389,7 +414,7 @@ CREATE TABLE vault.audit_log (
         CONSTRAINT audit_log_action_known
         CHECK (action IN ('create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe',
                           'configure', 'expire', 'delete_version', 'undelete_version', 'destroy_version', 'restore', 'destroy', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show',
-                          'token_renew', 'login', 'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'audit_prune',
+                          'token_renew', 'login', 'auth_configure', 'auth_list', 'wrap', 'unwrap', 'wrap_lookup', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status', 'audit_gap', 'audit_prune',
                           'template_configure', 'template_list', 'lease_issue', 'lease_renew', 'lease_revoke', 'lease_end', 'lease_list',
                           'malformed')),
     secret_name text,
@@ -444,6 +469,7 @@ ALTER TABLE vault.tokens ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_methods ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_ids ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.token_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.wrapped_answers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_roles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.revoked_defaults ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.access_grants ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -462,6 +488,7 @@ CREATE POLICY owner_only ON vault.tokens TO vault_owner USING (true) WITH CHECK 
 CREATE POLICY owner_only ON vault.login_methods TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.secret_ids TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.token_keys TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.wrapped_answers TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.login_roles TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.revoked_defaults TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.access_grants TO vault_owner USING (true) WITH CHECK (true);

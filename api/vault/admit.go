@@ -21,6 +21,8 @@ func (v *Vault) preliminary(c Caller, by Credential, malformed error, action Act
 		return nil // what it presents is in its body
 	case isRead(action) && !v.allow.Load().Allows(c.Addr):
 		return refuse(CauseAddress, core.Denied, "this client address is not allowed to read")
+	case byWrapping(action):
+		return nil // the token is in the body, or is that of the caller and no token otherwise
 	case malformed != nil:
 		return malformed
 	case by.HasToken():
@@ -35,7 +37,7 @@ func (v *Vault) preliminary(c Caller, by Credential, malformed error, action Act
 
 func isRead(action Action) bool {
 	switch action {
-	case ActionRead, ActionVerify, ActionList, ActionDescribe, ActionStatus, ActionWatch, ActionAccess:
+	case ActionRead, ActionVerify, ActionList, ActionDescribe, ActionStatus, ActionWatch, ActionAccess, ActionUnwrap, ActionWrapLookup:
 		return true
 	}
 	return false

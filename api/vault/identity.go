@@ -119,6 +119,7 @@ var rights = map[Action]string{
 	ActionDeleteVersion: "delete", ActionUndeleteVersion: "update", ActionDestroyVersion: "delete",
 	ActionRestore: "create", ActionDestroy: "delete",
 	ActionTokenRenew: RightSelf, ActionTokenList: RightSelf, ActionAccess: RightSelf,
+	ActionWrap: RightSelf, ActionUnwrap: RightSelf, ActionWrapLookup: RightSelf,
 }
 
 // RightOf returns what the store decides about an action. An action that is not known is management, so that a forgotten

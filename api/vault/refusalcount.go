@@ -12,16 +12,17 @@ import (
 const (
 	CauseTokenMissing   Cause = "token_missing" // the action needs one, or VAULT_ANONYMOUS_READ is off
 	CauseTokenMalformed Cause = "token_malformed"
-	CauseAddress        Cause = "address"   // not in VAULT_ALLOWED_IPS
-	CauseTransport      Cause = "transport" // a web page, a foreign host, an unnamed proxy
-	CauseRationed       Cause = "rationed"  // the client was refused too often
+	CauseAddress        Cause = "address"        // not in VAULT_ALLOWED_IPS
+	CauseTransport      Cause = "transport"      // a web page, a foreign host, an unnamed proxy
+	CauseWrapping       Cause = "wrapping_token" // its answer is not there, or was taken
+	CauseRationed       Cause = "rationed"       // the client was refused too often
 	causeOther          Cause = "other"
 )
 
 // RefusalCauses are all that Refusals counts, in the order of its answer.
 var RefusalCauses = []Cause{
 	CauseTokenMissing, CauseTokenMalformed, CauseTokenUnknown, CauseTokenExpired, CauseTokenRevoked, CauseTokenAddress, CauseRoleMissing,
-	CauseScope, CauseGrant, CauseAddress, CauseTransport, CauseRationed, causeOther,
+	CauseScope, CauseGrant, CauseAddress, CauseTransport, CauseWrapping, CauseRationed, causeOther,
 }
 
 // refused is an error that keeps why a caller was refused, which its text does not say.

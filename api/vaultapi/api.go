@@ -6,6 +6,7 @@
 package vaultapi
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
@@ -145,7 +146,8 @@ func (a *API) Serve(x *exchange.Exchange) {
 func (a *API) serve(x *exchange.Exchange) error {
 	e, mount, rest := a.find(x.Request.URL.Path)
 	r := &request{Exchange: x, op: operationOf(x.Request), mount: mount, rest: rest}
-	if err := checkHeaders(x); err != nil {
+	ttl, err := wrapTTL(x.Request.Header)
+	if err = cmp.Or(checkHeaders(x), err); err != nil {
 		x.Public = true
 		return a.reject(r, err)
 	}
@@ -157,7 +159,13 @@ func (a *API) serve(x *exchange.Exchange) error {
 		return a.reject(r, errUnsupported())
 	}
 	x.Public = o.public
-	return o.run(a, r)
+	switch {
+	case ttl == 0 || o.public: // what every client may know is not wrapped
+		return o.run(a, r)
+	case o.action == vault.ActionUnwrap || o.action == vault.ActionWrapLookup:
+		return a.reject(r, invalid("the answer of this path is not wrapped"))
+	}
+	return a.runWrapped(r, o, ttl)
 }
 
 // reject hands a request that cannot be served to the door, which decides whether the caller may know so much.
@@ -176,8 +184,8 @@ func actionOr(action vault.Action) vault.Action {
 	return action
 }
 
-// checkHeaders refuses what would have to change the answer and is not supported: a client that asks for a wrapped
-// answer must not get the value in the clear, and a request for another namespace must not act in this one.
+// checkHeaders refuses what would have to change the answer and is not supported: a request for another namespace must not
+// act in this one.
 func checkHeaders(x *exchange.Exchange) error {
 	h := x.Request.Header
 	if ns := strings.Trim(h.Get(headerNamespace), "/ "); ns != "" && ns != "root" {
@@ -185,9 +193,6 @@ func checkHeaders(x *exchange.Exchange) error {
 			x.Writer.Header().Set(headerNamespace, h.Get(headerNamespace))
 		}
 		return failure(http.StatusNotFound, core.NotFound, "namespace not found")
-	}
-	if v := h.Get(headerWrapTTL); v != "" && v != "0" && v != "0s" {
-		return failure(http.StatusBadRequest, core.Invalid, "response wrapping is not supported")
 	}
 	for name := range h {
 		if strings.HasPrefix(name, headerInlineAuth) {

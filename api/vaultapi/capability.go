@@ -40,7 +40,8 @@ func (a *API) capabilities(r *request) error {
 // ownPaths are what every holder of a token may do.
 var ownPaths = map[string][]string{
 	"auth/token/lookup-self": {"read"}, "auth/token/renew-self": {"update"}, "auth/token/revoke-self": {"update"},
-	"sys/capabilities-self": {"update"},
+	"sys/capabilities-self": {"update"}, "sys/wrapping/wrap": {"update"}, "sys/wrapping/unwrap": {"update"},
+	"sys/wrapping/rewrap": {"update"}, "sys/wrapping/lookup": {"read", "update"},
 }
 
 var nothing = []string{"deny"}

@@ -133,6 +133,12 @@ func exactEndpoints() map[string]*endpoint {
 		add(path, path, opUpdate, operation{action: action, run: run})
 	}
 	update("sys/capabilities-self", vault.ActionAccess, (*API).capabilities)
+	const wrapping = "sys/wrapping/"
+	update(wrapping+"wrap", vault.ActionWrap, (*API).wrapData)
+	update(wrapping+"unwrap", vault.ActionUnwrap, (*API).unwrap)
+	update(wrapping+"rewrap", vault.ActionUnwrap, (*API).rewrap)
+	update(wrapping+"lookup", vault.ActionWrapLookup, (*API).lookupWrapping)
+	add(wrapping+"lookup", wrapping+"lookup", opRead, operation{action: vault.ActionWrapLookup, run: (*API).lookupWrapping})
 	tokenEndpoints(update, add)
 	return out
 }

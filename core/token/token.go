@@ -54,6 +54,16 @@ const SecretIDPrefix = "hvi_"
 // NewSecretID is New for a secret id of an AppRole. A secret id is not a token, and Parse refuses it.
 func NewSecretID(rand io.Reader) (Token, error) { return newText(SecretIDPrefix, rand) }
 
+// WrappingPrefix starts every wrapping token.
+const WrappingPrefix = "hvw_"
+
+// NewWrapping is New for a wrapping token, which takes one wrapped answer once. It is not a token otherwise, and Parse
+// refuses it.
+func NewWrapping(rand io.Reader) (Token, error) { return newText(WrappingPrefix, rand) }
+
+// ParseWrapping is Parse for a wrapping token, and refuses every other kind.
+func ParseWrapping(s string) (Token, error) { return parseText(WrappingPrefix, s) }
+
 func newText(prefix string, rand io.Reader) (Token, error) {
 	raw := make([]byte, Size)
 	defer envelope.Wipe(raw)
@@ -67,11 +77,13 @@ func newText(prefix string, rand io.Reader) (Token, error) {
 // Parse returns the token that s spells. Each token has one spelling: no padding,
 // no space, and no unused bits set in the last character. Anything else is an
 // Unauthenticated error with a constant text that contains nothing of s.
-func Parse(s string) (Token, error) {
-	if len(s) != len(Prefix)+encoding.EncodedLen(Size) || s[:len(Prefix)] != Prefix {
+func Parse(s string) (Token, error) { return parseText(Prefix, s) }
+
+func parseText(prefix, s string) (Token, error) {
+	if len(s) != len(prefix)+encoding.EncodedLen(Size) || s[:len(prefix)] != prefix {
 		return Token{}, malformed()
 	}
-	raw, err := encoding.DecodeString(s[len(Prefix):])
+	raw, err := encoding.DecodeString(s[len(prefix):])
 	defer envelope.Wipe(raw)
 	// The decoder skips line breaks, so the length of what it found counts too.
 	if err != nil || len(raw) != Size {

@@ -60,6 +60,9 @@ var filledSQL = []string{
 	`INSERT INTO vault.role_leases (id, template, role_name, holder, issuer, issued_to, token, drop_owned, ttl_secs, issued_at, expires_at, max_expires_at)
 	SELECT pg_temp.id(i), 'fill/' || i % 200, 'r' || i, vault.hold('vault_owner'), vault.hold('vault_owner'), 'x', pg_temp.id(i), false,
 		60, now(), now() + interval '1 hour', now() + interval '1 hour' FROM generate_series(1, 4000) i`,
+	`INSERT INTO vault.wrapped_answers (id, fingerprint, owner, path, envelope_version, kms_key_id, wrapped_dek, nonce, ciphertext, created_at, expires_at)
+	SELECT pg_temp.id(i), sha256(('w' || i)::bytea), 'role:' || i % 20, 'p', 1, 'k', '\x01', decode(repeat('ab', 24), 'hex'), decode(repeat('cd', 40), 'hex'),
+		now(), now() + interval '1 day' FROM generate_series(1, 4000) i`,
 	`INSERT INTO vault.audit_journals (journal, node, last_sequence, created_at, shipped_at) VALUES (pg_temp.id(1), 'node', 0, now(), now())`,
 	`VACUUM ANALYZE`,
 }
@@ -196,6 +199,9 @@ var planned = []string{
 	`SELECT * FROM vault.role_templates()`,
 	`SELECT * FROM vault.list_login_methods()`,
 	`SELECT * FROM vault.list_token_keys()`,
+	`SELECT * FROM vault.wrap_answer(md5('w$i')::uuid, sha256('x$i'), 'a', 'p', ` + planSealed + `, 60, NULL, NULL, ` + planOrigin + `)`,
+	`SELECT * FROM vault.read_wrapped(sha256('x$i'))`,
+	`SELECT vault.unwrap_answer(sha256('x$i'), NULL, ` + planOrigin + `)`,
 	`SELECT vault.read_secret('kept')`,
 	`SELECT vault.update_secret('kept', 'next', NULL)`,
 	`SELECT vault.list_secrets('new')`,

@@ -385,6 +385,29 @@ SELECT pg_catalog.pg_extension_config_dump('vault.role_templates', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.role_leases', 'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
 
 -- What the two other indexes of the log were for.
+CREATE TABLE vault.wrapped_answers (
+    id uuid CONSTRAINT wrapped_answers_pkey PRIMARY KEY,
+    fingerprint bytea NOT NULL CONSTRAINT wrapped_answers_fingerprint_key UNIQUE
+        CONSTRAINT wrapped_answers_fingerprint_len CHECK (pg_catalog.octet_length(fingerprint) = 32),
+    owner text NOT NULL,  -- the actor that had it wrapped, by whom they are bounded
+    secret_name text,  -- that the answer is about; null: none
+    path text NOT NULL CONSTRAINT wrapped_answers_path_len CHECK (pg_catalog.octet_length(path) BETWEEN 1 AND 2048),
+    envelope_version smallint NOT NULL,
+    kms_key_id text NOT NULL
+        CONSTRAINT wrapped_answers_kms_key_id_len CHECK (pg_catalog.octet_length(kms_key_id) BETWEEN 1 AND 2048),
+    wrapped_dek bytea NOT NULL
+        CONSTRAINT wrapped_answers_wrapped_dek_len CHECK (pg_catalog.octet_length(wrapped_dek) BETWEEN 1 AND 6144),
+    nonce bytea NOT NULL CONSTRAINT wrapped_answers_nonce_len CHECK (pg_catalog.octet_length(nonce) = 24),
+    ciphertext bytea NOT NULL
+        CONSTRAINT wrapped_answers_ciphertext_len CHECK (pg_catalog.octet_length(ciphertext) BETWEEN 17 AND 2097168),
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+ALTER TABLE vault.wrapped_answers ALTER COLUMN ciphertext SET STORAGE EXTERNAL;
+CREATE INDEX wrapped_answers_public_id_idx ON vault.wrapped_answers (pg_catalog.substring(fingerprint, 1, 8));
+CREATE INDEX wrapped_answers_owner_idx ON vault.wrapped_answers (owner);
+CREATE INDEX wrapped_answers_expires_at_idx ON vault.wrapped_answers (expires_at);
+
 CREATE TABLE vault.sent_changes (
     change uuid CONSTRAINT sent_changes_pkey PRIMARY KEY,
     at timestamptz NOT NULL
@@ -409,7 +432,7 @@ ALTER TABLE vault.audit_log DROP CONSTRAINT audit_log_action_known,
     ADD CONSTRAINT audit_log_action_known CHECK (action IN (
         'create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe', 'configure', 'expire',
         'delete_version', 'undelete_version', 'destroy_version', 'restore', 'destroy', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
-        'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
+        'auth_configure', 'auth_list', 'wrap', 'unwrap', 'wrap_lookup', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
         'audit_gap', 'audit_prune', 'template_configure', 'template_list', 'lease_issue', 'lease_renew',
         'lease_revoke', 'lease_end', 'lease_list', 'malformed'));
 DROP INDEX vault.audit_log_journal_key;
@@ -441,7 +464,7 @@ CREATE TABLE vault.audit_log (
         CONSTRAINT audit_log_action_known CHECK (action IN (
         'create', 'read', 'update', 'delete', 'rotate', 'verify', 'list', 'describe', 'configure', 'expire',
         'delete_version', 'undelete_version', 'destroy_version', 'restore', 'destroy', 'status', 'watch', 'token_create', 'token_revoke', 'token_list', 'token_show', 'token_renew', 'login',
-        'auth_configure', 'auth_list', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
+        'auth_configure', 'auth_list', 'wrap', 'unwrap', 'wrap_lookup', 'access', 'grant', 'revoke', 'audit', 'rewrap', 'rewrap_status',
         'audit_gap', 'audit_prune', 'template_configure', 'template_list', 'lease_issue', 'lease_renew',
         'lease_revoke', 'lease_end', 'lease_list', 'malformed')),
     secret_name text,
@@ -492,6 +515,7 @@ ALTER TABLE vault.sent_changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURI
 ALTER TABLE vault.login_methods ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_ids ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.token_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.wrapped_answers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_roles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.revoked_defaults ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON vault.audit_log TO vault_owner USING (true) WITH CHECK (true);
@@ -499,6 +523,7 @@ CREATE POLICY owner_only ON vault.sent_changes TO vault_owner USING (true) WITH 
 CREATE POLICY owner_only ON vault.login_methods TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.secret_ids TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.token_keys TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.wrapped_answers TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.login_roles TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.revoked_defaults TO vault_owner USING (true) WITH CHECK (true);
 SELECT pg_catalog.pg_extension_config_dump('vault.tokens',

@@ -58,7 +58,7 @@ func TestAppRoleLogin(t *testing.T) {
 		}
 	})
 	t.Run("ErrWrapping", func(t *testing.T) {
-		if status, answer := do(t, "POST", r.s.URL+"/v1/auth/approle/login", body, header{"X-Vault-Wrap-TTL": "60s"}); status != 400 {
+		if status, answer := do(t, "POST", r.s.URL+"/v1/auth/approle/login", body, header{"X-Vault-Wrap-TTL": "60x"}); status != 400 {
 			t.Errorf("%d %s", status, answer)
 		}
 		if status, answer := do(t, "POST", r.s.URL+"/v1/auth/approle/login", body, header{"X-Vault-Namespace": "team"}); status != 404 {

@@ -62,6 +62,9 @@ assert c.sys.is_initialized() and not c.sys.is_sealed()
 assert c.sys.read_health_status(method="GET")["standby"] is (os.environ["STANDBY"] == "true")
 assert c.sys.read_health_status().status_code == 200
 assert c.sys.list_mounted_secrets_engines()["data"]["secret/"]["type"] == "kv"
+w = c.write("sys/wrapping/wrap", wrap_ttl="1m", k="v")["wrap_info"]["token"]
+assert c.sys.unwrap(w)["data"] == {"k": "v"}
+fails(lambda: c.sys.unwrap(w), hvac.exceptions.InvalidRequest, "wrapping token is not valid or does not exist")
 c.auth.token.renew_self()
 c.logout(revoke_token=True)
 `)
