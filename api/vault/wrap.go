@@ -197,7 +197,7 @@ func (v *Vault) Unwrap(ctx context.Context, c Caller, wrapping Bearer) (answer [
 	return answer, at, nil
 }
 
-// RewrapAnswer takes the answer of a wrapping token, and keeps it anew under another for as long as it was to wait at first.
+// RewrapAnswer takes the answer of a wrapping token, and keeps it again under another for as long as it was to wait at first.
 // Errors: as of Unwrap and Wrap.
 func (v *Vault) RewrapAnswer(ctx context.Context, c Caller, wrapping Bearer) (token.Token, Wrapped, error) {
 	a := v.try(c, ActionUnwrap, "", 0)

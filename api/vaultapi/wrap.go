@@ -162,7 +162,7 @@ func (a *API) unwrap(r *request) error {
 	})
 }
 
-// rewrap has the wrapped answer wrapped anew, under another token.
+// rewrap has the wrapped answer wrapped again, under another token.
 func (a *API) rewrap(r *request) error {
 	return a.onWrapped(r, func(by vault.Caller, wrapping vault.Bearer, _ fields) error {
 		made, w, err := a.vault.RewrapAnswer(r.Request.Context(), by, wrapping)
