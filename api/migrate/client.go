@@ -166,14 +166,25 @@ func (c *Client) doAt(ctx context.Context, method, path string, body []byte) ([]
 		}
 		texts := textsOf(answer)
 		envelope.Wipe(answer)
-		later := status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
-		if !later || try == maxTries {
+		if !isPassing(method, status) || try == maxTries {
 			return nil, &statusError{status: status, texts: texts}
 		}
 		if err := c.wait(ctx, pause(header, try)); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// isPassing reports whether a request may be answered otherwise later. A proxy that got no answer does not know whether a
+// change was made, so only what changes nothing is sent again then.
+func isPassing(method string, status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return true
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		return method == http.MethodGet
+	}
+	return false
 }
 
 // pause is how long to wait before another try.
@@ -203,6 +214,9 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (in
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := readAll(resp.Body, resp.ContentLength, maxAnswer)
+	if errors.Is(err, errTooLarge) {
+		return 0, nil, nil, &unfit{"an answer has " + err.Error()}
+	}
 	if err != nil {
 		return 0, nil, nil, fmt.Errorf("the answer broke off: %w", err)
 	}
@@ -220,7 +234,7 @@ func unreachable(ctx context.Context, err error) error {
 	if o, ok := errors.AsType[*net.OpError](err); ok {
 		err = o
 	}
-	return fmt.Errorf("the server cannot be reached: %w", err)
+	return errors.New("the server cannot be reached: " + printable(err.Error())) // a certificate may have any name
 }
 
 func textsOf(answer []byte) (texts []string) {
@@ -235,6 +249,8 @@ func textsOf(answer []byte) (texts []string) {
 	})
 	return texts
 }
+
+var errTooLarge = errors.New("over")
 
 // readAll reads up to limit bytes, and wipes what it outgrows. length is how much is expected, if that is known.
 func readAll(r io.Reader, length, limit int64) ([]byte, error) {
@@ -252,7 +268,7 @@ func readAll(r io.Reader, length, limit int64) ([]byte, error) {
 			return buf, nil
 		}
 		if err == nil && int64(len(buf)) > limit {
-			err = fmt.Errorf("it has over %d bytes", limit)
+			err = fmt.Errorf("%w %d bytes", errTooLarge, limit)
 		}
 		if err != nil {
 			envelope.Wipe(buf)

@@ -15,10 +15,16 @@ type Sink interface {
 	Close() error
 }
 
-// unfit is why a form cannot have a secret.
+// unfit is why a secret cannot be moved.
 type unfit struct{ why string }
 
 func (u *unfit) Error() string { return u.why }
+
+// isOfOne reports whether an error is about one secret, so that the others are moved all the same.
+func isOfOne(err error) bool {
+	_, ok := errors.AsType[*unfit](err)
+	return ok || errors.Is(err, errForm)
+}
 
 // Exporter writes the secrets of Source to Sink. It writes a line for each secret to Progress. No line has a value.
 type Exporter struct {
@@ -40,6 +46,10 @@ func (ex *Exporter) Run(ctx context.Context) (Report, error) {
 
 func (ex *Exporter) one(ctx context.Context, r *log, name string) error {
 	s, err := ex.Source.Fetch(ctx, name)
+	if isOfOne(err) {
+		r.refuse(name, err.Error())
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("the source: %s: %w", shown(name), err)
 	}
@@ -52,8 +62,8 @@ func (ex *Exporter) one(ctx context.Context, r *log, name string) error {
 		return nil
 	}
 	err = ex.Sink.Put(name, s)
-	if u, ok := errors.AsType[*unfit](err); ok {
-		r.refuse(name, u.why)
+	if isOfOne(err) {
+		r.refuse(name, err.Error())
 		return nil
 	}
 	if err != nil {

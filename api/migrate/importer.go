@@ -67,6 +67,10 @@ func (im *Importer) one(ctx context.Context, name string) error {
 		return nil
 	}
 	s, err := im.Source.Fetch(ctx, name)
+	if isOfOne(err) {
+		im.refuse(name, err.Error())
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("the source: %s: %w", shown(name), err)
 	}
@@ -79,6 +83,9 @@ func (im *Importer) one(ctx context.Context, name string) error {
 		return nil
 	}
 	err = im.put(ctx, target, s)
+	if statusOf(err) == http.StatusBadRequest { // a write that was sent again may have been made at first
+		err = im.put(ctx, target, s)
+	}
 	if e, ok := errors.AsType[*statusError](err); ok && refusal(e.status) {
 		im.refuse(target, im.reason(e))
 		return nil

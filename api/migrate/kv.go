@@ -60,32 +60,32 @@ func (c *Client) check(ctx context.Context) error {
 const pageSize = 1000
 
 // list returns what is directly below a prefix. Vault knows no pages and answers with everything at once, which shows in
-// keys that come a second time.
-func (c *Client) list(ctx context.Context, folder string) (keys []string, err error) {
+// a page without a new key.
+func (c *Client) list(ctx context.Context, prefix string) (keys []string, err error) {
 	seen := map[string]bool{}
 	for after := ""; ; after = keys[len(keys)-1] {
 		q := url.Values{"list": {"true"}, "limit": {strconv.Itoa(pageSize)}}
 		if after != "" {
 			q.Set("after", after)
 		}
-		page, err := c.page(ctx, folder, q)
+		page, err := c.page(ctx, prefix, q)
 		if err != nil && (after == "" || statusOf(err) != http.StatusNotFound) {
 			return nil, err
 		}
+		known := len(keys)
 		for _, k := range page {
-			if seen[k] {
-				return keys, nil
+			if !seen[k] {
+				keys, seen[k] = append(keys, k), true
 			}
-			keys, seen[k] = append(keys, k), true
 		}
-		if len(page) != pageSize {
+		if len(page) != pageSize || len(keys) == known {
 			return keys, nil
 		}
 	}
 }
 
-func (c *Client) page(ctx context.Context, folder string, q url.Values) ([]string, error) {
-	answer, err := c.do(ctx, http.MethodGet, "/metadata/"+folder+"?"+q.Encode(), nil)
+func (c *Client) page(ctx context.Context, prefix string, q url.Values) ([]string, error) {
+	answer, err := c.do(ctx, http.MethodGet, "/metadata/"+prefix+"?"+q.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}

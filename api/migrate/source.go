@@ -69,52 +69,76 @@ type KV struct {
 
 // Names implements Source.
 func (k *KV) Names(ctx context.Context, f func(string) error, skip func(name, why string)) error {
-	folder, err := core.ParsePrefix(strings.TrimSuffix(k.Prefix, "/"))
+	prefix, err := core.ParsePrefix(strings.TrimSuffix(k.Prefix, "/"))
 	if err != nil {
 		return err
 	}
-	if folder != "" {
-		folder += "/"
+	if prefix != "" {
+		prefix += "/"
 	}
-	keys, err := k.Client.list(ctx, folder)
+	keys, err := k.Client.list(ctx, prefix)
 	switch {
 	case statusOf(err) == http.StatusNotFound:
 		return fmt.Errorf("the source has nothing at this mount and prefix")
 	case err != nil:
 		return fmt.Errorf("list the source: %w", err)
 	}
-	return k.walk(ctx, folder, keys, f, skip)
+	w := walk{KV: k, f: f, skip: skip}
+	return w.below(ctx, prefix, keys)
 }
 
-// walk goes through a prefix. A prefix with a name that we refuse is left out as a whole, which bounds the depth as well.
-func (k *KV) walk(ctx context.Context, folder string, keys []string, f func(string) error, skip func(name, why string)) error {
+// maxSkipped bounds the names of a source that cannot be secrets here. A source that lists itself below itself has no end.
+const maxSkipped = 100_000
+
+// walk goes through the names of a KV engine.
+type walk struct {
+	*KV
+	f       func(string) error
+	skip    func(name, why string)
+	skipped int
+}
+
+// below calls f with what is below a prefix. A prefix that we refuse is left out as a whole, which bounds the depth as well.
+func (w *walk) below(ctx context.Context, prefix string, keys []string) error {
 	for _, key := range keys {
-		name := folder + key
-		bare, isFolder := strings.CutSuffix(name, "/")
+		name := prefix + key
+		bare, isPrefix := strings.CutSuffix(name, "/")
 		if _, err := core.ParseName(bare); err != nil {
-			skip(name, core.MessageOf(err))
-			continue
-		}
-		if !isFolder {
-			if err := f(name); err != nil {
+			if err := w.refuse(name, core.MessageOf(err)); err != nil {
 				return err
 			}
 			continue
 		}
-		below, err := k.Client.list(ctx, name)
-		switch s := statusOf(err); {
-		case s == http.StatusForbidden:
-			skip(name, "the source does not let the token list it")
-			continue
-		case s == http.StatusNotFound: // it was emptied meanwhile
-			continue
-		case err != nil:
-			return fmt.Errorf("list the source: %w", err)
+		next := w.f
+		if isPrefix {
+			next = func(name string) error { return w.enter(ctx, name) }
 		}
-		if err := k.walk(ctx, name, below, f, skip); err != nil {
+		if err := next(name); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// enter goes through one prefix.
+func (w *walk) enter(ctx context.Context, prefix string) error {
+	keys, err := w.Client.list(ctx, prefix)
+	switch s := statusOf(err); {
+	case s == http.StatusForbidden:
+		return w.refuse(prefix, "the source does not let the token list it")
+	case s == http.StatusNotFound: // it was emptied meanwhile
+		return nil
+	case err != nil:
+		return fmt.Errorf("list the source: %w", err)
+	}
+	return w.below(ctx, prefix, keys)
+}
+
+func (w *walk) refuse(name, why string) error {
+	if w.skipped++; w.skipped > maxSkipped {
+		return fmt.Errorf("the source lists over %d names that cannot be moved; move one prefix after the other", maxSkipped)
+	}
+	w.skip(name, why)
 	return nil
 }
 
