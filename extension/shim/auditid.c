@@ -38,7 +38,7 @@ static struct
  * postmaster: no.
  */
 static int64
-FetchBase(Oid table, TimeLineID timeline)
+FetchIdBase(Oid table, TimeLineID timeline)
 {
 	HvParams	params = {0};
 	bool		isnull[2];
@@ -65,14 +65,14 @@ FetchBase(Oid table, TimeLineID timeline)
 }
 
 static int64
-Base(void)
+IdBase(void)
 {
 	Oid			table = get_relname_relid("audit_numbering", get_namespace_oid("vault", false));
 	TimeLineID	timeline = GetWALInsertionTimeLine();
 
 	if (OidIsValid(table) && kept.table == table && kept.timeline == timeline)
 		return kept.base;
-	return FetchBase(table, timeline);
+	return FetchIdBase(table, timeline);
 }
 
 PG_FUNCTION_INFO_V1(hv_next_audit_id);
@@ -84,7 +84,7 @@ Datum
 hv_next_audit_id(PG_FUNCTION_ARGS)
 {
 	FullTransactionId transaction = GetTopFullTransactionId();
-	int64		base = Base();
+	int64		base = IdBase();
 
 	if (!FullTransactionIdEquals(counted.transaction, transaction))
 	{

@@ -58,7 +58,7 @@ HvInSchema(const RangeVar *relation, Oid schema)
 }
 
 static bool
-NamesIt(List *schemas)
+NamesVaultSchema(List *schemas)
 {
 	ListCell   *cell;
 
@@ -80,7 +80,7 @@ CheckGrant(GrantStmt *grant)
 
 	if (!grant->is_grant || grant->targtype == ACL_TARGET_DEFAULTS || !OidIsValid(schema = HvSchema()))
 		return;
-	if (grant->targtype == ACL_TARGET_ALL_IN_SCHEMA && NamesIt(grant->objects))
+	if (grant->targtype == ACL_TARGET_ALL_IN_SCHEMA && NamesVaultSchema(grant->objects))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_GRANT_OPERATION),
 				 errmsg("cannot grant privileges on everything in schema " HV_SCHEMA_NAME),
@@ -98,7 +98,7 @@ CheckGrant(GrantStmt *grant)
 	foreach(cell, grant->privileges)
 		creates |= lfirst_node(AccessPriv, cell)->priv_name == NULL ||
 			strcmp(lfirst_node(AccessPriv, cell)->priv_name, "create") == 0;
-	if (grant->objtype == OBJECT_SCHEMA && creates && NamesIt(grant->objects))
+	if (grant->objtype == OBJECT_SCHEMA && creates && NamesVaultSchema(grant->objects))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_GRANT_OPERATION),
 				 errmsg("cannot grant CREATE on schema " HV_SCHEMA_NAME),
@@ -106,7 +106,7 @@ CheckGrant(GrantStmt *grant)
 }
 
 static bool
-IsOwner(const RoleSpec *role)
+IsVaultOwner(const RoleSpec *role)
 {
 	if (role->roletype == ROLESPEC_PUBLIC)
 		return false;
@@ -116,12 +116,12 @@ IsOwner(const RoleSpec *role)
 }
 
 static bool
-HasOwner(List *roles)
+HasVaultOwner(List *roles)
 {
 	ListCell   *cell;
 
 	foreach(cell, roles)
-		if (IsOwner(lfirst_node(RoleSpec, cell)))
+		if (IsVaultOwner(lfirst_node(RoleSpec, cell)))
 			return true;
 	return false;
 }
@@ -140,7 +140,7 @@ static void
 CheckGrantRole(GrantRoleStmt *grant)
 {
 	ListCell   *cell;
-	bool		concerns = HasOwner(grant->grantee_roles);
+	bool		concerns = HasVaultOwner(grant->grantee_roles);
 
 	foreach(cell, grant->granted_roles)
 		concerns |= lfirst_node(AccessPriv, cell)->priv_name != NULL &&
@@ -164,7 +164,7 @@ CheckOptions(bool owner, List *options, bool adds)
 
 		if (strcmp(name, "addroleto") == 0 || strcmp(name, "rolemembers") == 0 || strcmp(name, "adminmembers") == 0)
 		{
-			if (adds && (owner || HasOwner((List *) option->arg)))
+			if (adds && (owner || HasVaultOwner((List *) option->arg)))
 				RefuseMembership();
 		}
 		else if (owner && option->arg != NULL && strcmp(name, "inherit") != 0 && strcmp(name, "validUntil") != 0 &&
@@ -273,7 +273,7 @@ IsInVault(GrantStmt *grant)
 	ListCell   *cell;
 
 	if (grant->objtype == OBJECT_SCHEMA)
-		return NamesIt(grant->objects);
+		return NamesVaultSchema(grant->objects);
 	if (grant->objtype != OBJECT_FUNCTION)
 		return false;
 	foreach(cell, grant->objects)
@@ -335,7 +335,7 @@ HvCheckCommand(Node *command)
 		CheckOptions(strcmp(((CreateRoleStmt *) command)->role, HV_OWNER_NAME) == 0,
 					 ((CreateRoleStmt *) command)->options, true);
 	else if (IsA(command, AlterRoleStmt))
-		CheckOptions(IsOwner(((AlterRoleStmt *) command)->role), ((AlterRoleStmt *) command)->options,
+		CheckOptions(IsVaultOwner(((AlterRoleStmt *) command)->role), ((AlterRoleStmt *) command)->options,
 					 ((AlterRoleStmt *) command)->action > 0);
 	else if (IsA(command, RenameStmt))
 		CheckRename((RenameStmt *) command);

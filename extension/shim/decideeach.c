@@ -46,7 +46,7 @@ typedef struct Entry
 } Entry;
 
 static HTAB *
-NewTable(int n)
+MakeDecisionTable(int n)
 {
 	HASHCTL		control = {.keysize = PATTERN_SIZE, .entrysize = sizeof(Entry), .hcxt = CurrentMemoryContext};
 
@@ -57,7 +57,7 @@ NewTable(int n)
  * The entry of the first len bytes of a name, perhaps with a star behind them; made if action is HASH_ENTER.
  */
 static Entry *
-Look(HTAB *table, HvBytes name, size_t len, bool star, HASHACTION action)
+FindDecision(HTAB *table, HvBytes name, size_t len, bool star, HASHACTION action)
 {
 	char		text[PATTERN_SIZE];
 	bool		known;
@@ -81,14 +81,14 @@ Look(HTAB *table, HvBytes name, size_t len, bool star, HASHACTION action)
  * Look up every pattern that selects a name, as hv_matching_patterns() makes them; whether one of them holds.
  */
 static bool
-LookPatterns(HTAB *table, HvBytes name, HASHACTION action)
+FindPatterns(HTAB *table, HvBytes name, HASHACTION action)
 {
-	bool		holds = Look(table, name, name.len, false, action)->holds;
+	bool		holds = FindDecision(table, name, name.len, false, action)->holds;
 
-	holds |= Look(table, name, 0, true, action)->holds;
+	holds |= FindDecision(table, name, 0, true, action)->holds;
 	for (size_t i = 0; i < name.len; i++)
 		if (name.data[i] == '/')
-			holds |= Look(table, name, i + 1, true, action)->holds;
+			holds |= FindDecision(table, name, i + 1, true, action)->holds;
 	return holds;
 }
 
@@ -134,14 +134,14 @@ MarkRows(HTAB *table, bool as_deleted)
 static void
 DecideEach(HvCall *call, HvItem *items, int n)
 {
-	HTAB	   *patterns = NewTable(n);
+	HTAB	   *patterns = MakeDecisionTable(n);
 	HvParams	params = {0};
 
 	if (HvIsSuperuser(call->role))
 		return;
 	for (int i = 0; i < n; i++)
 		if (items[i].plain)
-			(void) LookPatterns(patterns, items[i].name, HASH_ENTER);
+			(void) FindPatterns(patterns, items[i].name, HASH_ENTER);
 	SPI_connect();
 	HvAdd(&params, ObjectIdGetDatum(call->role));
 	HvAddText(&params, HvLiteral(call->action));
@@ -150,7 +150,7 @@ DecideEach(HvCall *call, HvItem *items, int n)
 	MarkRows(patterns, false);
 	SPI_finish();
 	for (int i = 0; i < n; i++)
-		if (items[i].plain && !LookPatterns(patterns, items[i].name, HASH_FIND))
+		if (items[i].plain && !FindPatterns(patterns, items[i].name, HASH_FIND))
 			HvFail(&items[i], ERRCODE_INSUFFICIENT_PRIVILEGE,
 				   psprintf("permission denied to read secret \"%s\"", (const char *) items[i].name.data));
 	hash_destroy(patterns);
@@ -172,7 +172,7 @@ FetchEach(HvCall *call, HTAB *names)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HvBytes		name = HvColumnBytes(SPI_tuptable->vals[i], HV_STORED_NAME);
-		Entry	   *entry = Look(names, name, name.len, false, HASH_FIND);
+		Entry	   *entry = FindDecision(names, name, name.len, false, HASH_FIND);
 
 		entry->holds = true;
 		HvReadStored(SPI_tuptable->vals[i], &entry->found.id, &entry->found.content_type, &entry->found.stored);
@@ -205,7 +205,7 @@ ExplainMissing(HTAB *missing, HvItem *items, int n)
 
 		if (items[i].sqlstate != 0 || items[i].found)
 			continue;
-		entry = Look(missing, items[i].name, items[i].name.len, false, HASH_FIND);
+		entry = FindDecision(missing, items[i].name, items[i].name.len, false, HASH_FIND);
 		if (entry->deleted)
 			HvFail(&items[i], ERRCODE_UNDEFINED_OBJECT, psprintf("secret \"%s\" has no current version", name));
 		else if (entry->holds)
@@ -221,13 +221,13 @@ ExplainMissing(HTAB *missing, HvItem *items, int n)
 void
 HvFindEach(HvCall *call, HvItem *items, int n)
 {
-	HTAB	   *names = NewTable(n);
-	HTAB	   *missing = NewTable(16);
+	HTAB	   *names = MakeDecisionTable(n);
+	HTAB	   *missing = MakeDecisionTable(16);
 
 	DecideEach(call, items, n);
 	for (int i = 0; i < n; i++)
 		if (items[i].sqlstate == 0)
-			(void) Look(names, items[i].name, items[i].name.len, false, HASH_ENTER);
+			(void) FindDecision(names, items[i].name, items[i].name.len, false, HASH_ENTER);
 	if (hash_get_num_entries(names) > 0)
 		FetchEach(call, names);
 	for (int i = 0; i < n; i++)
@@ -236,13 +236,13 @@ HvFindEach(HvCall *call, HvItem *items, int n)
 
 		if (items[i].sqlstate != 0)
 			continue;
-		entry = Look(names, items[i].name, items[i].name.len, false, HASH_FIND);
+		entry = FindDecision(names, items[i].name, items[i].name.len, false, HASH_FIND);
 		items[i].found = entry->holds;
 		items[i].id = entry->found.id;
 		items[i].content_type = entry->found.content_type;
 		items[i].stored = entry->found.stored;
 		if (!entry->holds)
-			(void) Look(missing, items[i].name, items[i].name.len, false, HASH_ENTER);
+			(void) FindDecision(missing, items[i].name, items[i].name.len, false, HASH_ENTER);
 	}
 	ExplainMissing(missing, items, n);
 	hash_destroy(names);

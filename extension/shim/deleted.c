@@ -38,7 +38,7 @@ static HvStatement list_statement = {
 };
 
 static Datum
-Destroy(HvCall *call, FunctionCallInfo fcinfo)
+DestroySecret(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvLocked	locked;
 	HvParams	params = {0};
@@ -94,7 +94,7 @@ AddDeleted(HvParams *params, HvCall *call, FunctionCallInfo fcinfo)
 }
 
 static Datum
-Restore(HvCall *call, FunctionCallInfo fcinfo)
+RestoreSecret(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvParams	params = {0};
 	int64		version;
@@ -144,7 +144,7 @@ ListDeleted(HvCall *call, FunctionCallInfo fcinfo)
 	return (Datum) 0;
 }
 
-HV_FUNCTION(hv_destroy_secret, "delete", Destroy)
-HV_FUNCTION(hv_restore_secret, "restore", Restore)
+HV_FUNCTION(hv_destroy_secret, "delete", DestroySecret)
+HV_FUNCTION(hv_restore_secret, "restore", RestoreSecret)
 HV_FUNCTION(hv_destroy_deleted_secret, "destroy", DestroyDeleted)
 HV_FUNCTION(hv_list_deleted_secrets, "list", ListDeleted)

@@ -41,7 +41,7 @@ static ProcessUtility_hook_type next_utility;
  * Refuse to drop the extension while secrets exist, or may exist without being seen. May ereport.
  */
 static void
-ObjectAccess(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
+OnObjectAccess(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
 	if (next_hook)
 		next_hook(access, class, object, sub, arg);
@@ -74,7 +74,7 @@ ObjectAccess(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 }
 
 static void
-NextUtility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,
+RunNextUtility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,
 			ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
 	(next_utility ? next_utility : standard_ProcessUtility) (statement, text, read_only_tree, context, params,
@@ -86,7 +86,7 @@ NextUtility(PlannedStmt *statement, const char *text, bool read_only_tree, Proce
  * within it, or before it.
  */
 static void
-Utility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,
+OnUtility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,
 		ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
 	bool		outer = looked;
@@ -96,13 +96,13 @@ Utility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUt
 		return;
 	if (!IsA(statement->utilityStmt, DropStmt) && !IsA(statement->utilityStmt, DropOwnedStmt))
 	{
-		NextUtility(statement, text, read_only_tree, context, params, environment, dest, completion);
+		RunNextUtility(statement, text, read_only_tree, context, params, environment, dest, completion);
 		return;
 	}
 	looked = false;
 	PG_TRY();
 	{
-		NextUtility(statement, text, read_only_tree, context, params, environment, dest, completion);
+		RunNextUtility(statement, text, read_only_tree, context, params, environment, dest, completion);
 	}
 	PG_FINALLY();
 	{
@@ -118,9 +118,9 @@ void
 HvGuardInit(void)
 {
 	next_hook = object_access_hook;
-	object_access_hook = ObjectAccess;
+	object_access_hook = OnObjectAccess;
 	next_utility = ProcessUtility_hook;
-	ProcessUtility_hook = Utility;
+	ProcessUtility_hook = OnUtility;
 }
 
 static bool

@@ -62,7 +62,7 @@ PutItem(StringInfo frame, const HvItem *item)
 }
 
 static const unsigned char *
-Take(Cursor *cursor, size_t len)
+TakeRaw(Cursor *cursor, size_t len)
 {
 	const unsigned char *taken = cursor->at;
 
@@ -79,13 +79,13 @@ Take(Cursor *cursor, size_t len)
 static HvBytes
 TakeBytes(Cursor *cursor)
 {
-	const unsigned char *head = Take(cursor, sizeof(uint32));
+	const unsigned char *head = TakeRaw(cursor, sizeof(uint32));
 	uint32		len = 0;
 
 	if (head != NULL)
 		memcpy(&len, head, sizeof(len));
 	len = pg_ntoh32(len);
-	return (HvBytes) {Take(cursor, len), len};
+	return (HvBytes) {TakeRaw(cursor, len), len};
 }
 
 /*
@@ -132,7 +132,7 @@ HvExchangeEach(HvCall *call, HvSpan span)
 		PutItem(&frame, &span.items[i]);
 	body = HvAgentExchange(HvEndRequest(&frame));
 	cursor = (Cursor) {body.data, body.len, false};
-	head = Take(&cursor, sizeof(success) + sizeof(count));
+	head = TakeRaw(&cursor, sizeof(success) + sizeof(count));
 	cursor.broken |= head == NULL || memcmp(head, success, sizeof(success)) != 0 ||
 		memcmp(head + sizeof(success), &count, sizeof(count)) != 0;
 	for (int i = 0; i < span.n && !cursor.broken; i++)

@@ -19,7 +19,7 @@
 #define MISSING	'?'				/* a name follows */
 
 static Datum
-Make(char kind, const void *data, Size len)
+MakeGrantee(char kind, const void *data, Size len)
 {
 	bytea	   *made = palloc(VARHDRSZ + 1 + len);
 
@@ -33,7 +33,7 @@ Make(char kind, const void *data, Size len)
  * The OID of the role; InvalidOid if it is missing.
  */
 static Oid
-Role(const bytea *grantee)
+GranteeRole(const bytea *grantee)
 {
 	Oid			role;
 
@@ -47,7 +47,7 @@ Role(const bytea *grantee)
  * The name that stands in a text: one identifier, quoted or not. Palloc'd.
  */
 static char *
-Parse(const char *text)
+ParseRoleName(const char *text)
 {
 #if PG_VERSION_NUM >= 160000
 	List	   *names = stringToQualifiedNameList(text, NULL);
@@ -67,16 +67,16 @@ hv_grantee_in(PG_FUNCTION_ARGS)
 {
 	const char *text = PG_GETARG_CSTRING(0);
 	bool		missing = *text == MISSING;
-	char	   *name = Parse(text + missing);
+	char	   *name = ParseRoleName(text + missing);
 	Oid			role = missing ? InvalidOid : get_role_oid(name, true);
 
 	if (OidIsValid(role))
-		return Make(HELD, &role, sizeof(role));
+		return MakeGrantee(HELD, &role, sizeof(role));
 	ereport(WARNING,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("role %s is missing here: a grant of it to secrets is set aside", quote_identifier(name)),
 			 errhint("List what is set aside: SELECT * FROM vault.missing_grants();")));
-	return Make(MISSING, name, strlen(name));
+	return MakeGrantee(MISSING, name, strlen(name));
 }
 
 PG_FUNCTION_INFO_V1(hv_grantee_out);
@@ -85,7 +85,7 @@ Datum
 hv_grantee_out(PG_FUNCTION_ARGS)
 {
 	bytea	   *grantee = PG_GETARG_BYTEA_PP(0);
-	Oid			role = Role(grantee);
+	Oid			role = GranteeRole(grantee);
 	char	   *name = OidIsValid(role) ? GetUserNameFromId(role, true) : NULL;
 	const char *shown = name == NULL ? NULL : (const char *) HvShown(name).data;
 
@@ -110,7 +110,7 @@ hv_hold(PG_FUNCTION_ARGS)
 {
 	Oid			role = PG_GETARG_OID(0);
 
-	return Make(HELD, &role, sizeof(role));
+	return MakeGrantee(HELD, &role, sizeof(role));
 }
 
 PG_FUNCTION_INFO_V1(hv_role_of);
@@ -121,7 +121,7 @@ PG_FUNCTION_INFO_V1(hv_role_of);
 Datum
 hv_role_of(PG_FUNCTION_ARGS)
 {
-	Oid			role = Role(PG_GETARG_BYTEA_PP(0));
+	Oid			role = GranteeRole(PG_GETARG_BYTEA_PP(0));
 
 	if (!OidIsValid(role))
 		PG_RETURN_NULL();
@@ -138,7 +138,7 @@ hv_missing_name(PG_FUNCTION_ARGS)
 {
 	bytea	   *grantee = PG_GETARG_BYTEA_PP(0);
 
-	if (OidIsValid(Role(grantee)))
+	if (OidIsValid(GranteeRole(grantee)))
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(VARDATA_ANY(grantee) + 1, VARSIZE_ANY_EXHDR(grantee) - 1));
 }

@@ -43,7 +43,7 @@ HvEntered(void)
  * not such types; it does not matter what else is in that class, but a missing privilege is not.
  */
 static HvFailure
-Failure(const ErrorData *edata)
+FailureOf(const ErrorData *edata)
 {
 	int			category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
 
@@ -62,7 +62,7 @@ Failure(const ErrorData *edata)
  * Whether an entry is of a statement that has to do with a value.
  */
 static bool
-Concerns(const ErrorData *edata)
+EntryConcernsValue(const ErrorData *edata)
 {
 	const char *texts[] = {
 		debug_query_string, edata->message, edata->detail, edata->hint, edata->context, edata->internalquery
@@ -72,7 +72,7 @@ Concerns(const ErrorData *edata)
 	if (HvEntered())
 		return true;
 	for (int i = 0; i < lengthof(statements); i++)
-		if (HvSlips(statements[i], Failure(edata)))
+		if (HvSlips(statements[i], FailureOf(edata)))
 			return true;
 	for (int i = 0; i < lengthof(texts); i++)
 		if (HvNames(texts[i]) || HvRunsNaming(texts[i]))
@@ -125,7 +125,7 @@ FixedText(const ErrorData *edata)
  * of what is under way: they would put their text into ours, and that would be replaced in its turn, and so on.
  */
 static void
-Replace(ErrorData *edata)
+ReplaceEntry(ErrorData *edata)
 {
 	ErrorContextCallback *callbacks = error_context_stack;
 	char	   *text;
@@ -175,11 +175,11 @@ EmitLog(ErrorData *edata)
 		pfree(edata->detail_log);
 		edata->detail_log = NULL;
 	}
-	if (IsUnderPostmaster && Concerns(edata))
+	if (IsUnderPostmaster && EntryConcernsValue(edata))
 	{
 		if (!IsHarmless(edata))
 		{
-			Replace(edata);
+			ReplaceEntry(edata);
 			return;
 		}
 		edata->hide_stmt = true;

@@ -33,7 +33,7 @@ HvCheckSettings(const HvSettings *settings)
  * Arguments 1 to 10 are the settings, in their order.
  */
 static Datum
-Configure(HvCall *call, FunctionCallInfo fcinfo)
+ConfigureSecret(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvSettings	settings;
 	HvBytes		policy;
@@ -52,7 +52,7 @@ Configure(HvCall *call, FunctionCallInfo fcinfo)
 }
 
 static Datum
-Expire(HvCall *call, FunctionCallInfo fcinfo)
+ExpireVersion(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvLocked	locked;
 
@@ -67,7 +67,7 @@ Expire(HvCall *call, FunctionCallInfo fcinfo)
 }
 
 static Datum
-Delete(HvCall *call, FunctionCallInfo fcinfo)
+DeleteSecret(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvLocked	locked;
 
@@ -94,9 +94,9 @@ ListSecrets(HvCall *call, FunctionCallInfo fcinfo)
 	return (Datum) 0;
 }
 
-HV_FUNCTION(hv_configure_secret, "configure", Configure)
-HV_FUNCTION(hv_expire_version, "expire", Expire)
-HV_FUNCTION(hv_delete_secret, "delete", Delete)
+HV_FUNCTION(hv_configure_secret, "configure", ConfigureSecret)
+HV_FUNCTION(hv_expire_version, "expire", ExpireVersion)
+HV_FUNCTION(hv_delete_secret, "delete", DeleteSecret)
 HV_FUNCTION(hv_list_secrets, "list", ListSecrets)
 
 PG_FUNCTION_INFO_V1(hv_check_pattern);

@@ -27,16 +27,16 @@ static post_parse_analyze_hook_type next_hook;
  * does; a query may, too, but there the constants are replaced.
  */
 static bool
-Concerns(const char *text, bool command)
+StatementConcernsValue(const char *text, bool command)
 {
 	return HvEntered() || (text != NULL && (HvNames(text) || HvRunsNaming(text) ||
 											(command && HvCallsNaming(text, HV_CALL_DEPTH))));
 }
 
 static void
-Analyze(ParseState *state, Query *query, HvJumble *jumble)
+OnParseAnalyze(ParseState *state, Query *query, HvJumble *jumble)
 {
-	if (query->queryId != 0 && Concerns(state->p_sourcetext, query->utilityStmt != NULL))
+	if (query->queryId != 0 && StatementConcernsValue(state->p_sourcetext, query->utilityStmt != NULL))
 		query->queryId = 0;
 	if (next_hook)
 		next_hook(state, query, jumble);
@@ -49,5 +49,5 @@ void
 HvQueryIdInit(void)
 {
 	next_hook = post_parse_analyze_hook;
-	post_parse_analyze_hook = Analyze;
+	post_parse_analyze_hook = OnParseAnalyze;
 }

@@ -25,7 +25,7 @@
  * NULL while it has never been connected.
  */
 static char *
-Upstream(bool *connected)
+UpstreamAddress(bool *connected)
 {
 	char		host[NI_MAXHOST];
 	int			port;
@@ -44,7 +44,7 @@ static void
 RefuseOnStandby(void)
 {
 	bool		connected;
-	char	   *upstream = Upstream(&connected);
+	char	   *upstream = UpstreamAddress(&connected);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
@@ -92,7 +92,7 @@ hv_require_writable(PG_FUNCTION_ARGS)
  * asks: as in vault.local_origin(), that is the session's role.
  */
 static void
-Describe(HvCall *call, FunctionCallInfo fcinfo)
+DescribeChange(HvCall *call, FunctionCallInfo fcinfo)
 {
 	char	   *target = PG_ARGISNULL(1) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	HvBytes		shown = HvShown(target);
@@ -108,7 +108,7 @@ Describe(HvCall *call, FunctionCallInfo fcinfo)
 static Datum
 AdmitChange(HvCall *call, FunctionCallInfo fcinfo)
 {
-	Describe(call, fcinfo);
+	DescribeChange(call, fcinfo);
 	HvRequireWritable();
 	PG_RETURN_VOID();
 }
@@ -116,7 +116,7 @@ AdmitChange(HvCall *call, FunctionCallInfo fcinfo)
 static Datum
 RecordLook(HvCall *call, FunctionCallInfo fcinfo)
 {
-	Describe(call, fcinfo);
+	DescribeChange(call, fcinfo);
 	HvRecord(call, "ok", "");
 	PG_RETURN_VOID();
 }
@@ -138,7 +138,7 @@ hv_record_failure(PG_FUNCTION_ARGS)
 	RequireArg(fcinfo, 0, "action");
 	RequireArg(fcinfo, 2, "state");
 	HvBegin(&call, "");
-	Describe(&call, fcinfo);
+	DescribeChange(&call, fcinfo);
 	state = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	if (strlen(state) != 5)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("state must be an SQLSTATE")));

@@ -20,13 +20,13 @@
 #include "utils/regproc.h"
 
 static bool
-IsOwner(void)
+IsVaultOwner(void)
 {
 	return has_privs_of_role(GetUserId(), get_role_oid(HV_OWNER_NAME, true));
 }
 
 static void
-Refuse(const char *what)
+RefuseStructure(const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -58,27 +58,27 @@ CheckCreate(CreateStmt *create, Oid schema)
 
 	foreach(cell, create->inhRelations)
 		if (HvInSchema(lfirst_node(RangeVar, cell), schema))
-			Refuse("inherit from a table of");
+			RefuseStructure("inherit from a table of");
 	foreach(cell, create->tableElts)
 		ties |= IsA(lfirst(cell), ColumnDef) && TiesByKey(lfirst_node(ColumnDef, cell)->constraints, schema);
 	if (ties)
-		Refuse("refer to a table of");
+		RefuseStructure("refer to a table of");
 }
 
 static void
 CheckPart(AlterTableCmd *part, bool ours, Oid schema)
 {
 	if (part->subtype == AT_AddInherit && HvInSchema(castNode(RangeVar, part->def), schema))
-		Refuse("inherit from a table of");
+		RefuseStructure("inherit from a table of");
 	if (!ours &&
 		((part->subtype == AT_AddConstraint && TiesByKey(list_make1(part->def), schema)) ||
 		 (part->subtype == AT_AddColumn && TiesByKey(castNode(ColumnDef, part->def)->constraints, schema))))
-		Refuse("refer to a table of");
+		RefuseStructure("refer to a table of");
 	if (ours && part->subtype == AT_ChangeOwner &&
 		get_rolespec_oid(part->newowner, true) != get_role_oid(HV_OWNER_NAME, true))
-		Refuse("change the owner of a table of");
+		RefuseStructure("change the owner of a table of");
 	if (ours && (part->subtype == AT_DisableRowSecurity || part->subtype == AT_NoForceRowSecurity))
-		Refuse("turn off row security of a table of");
+		RefuseStructure("turn off row security of a table of");
 }
 
 static void
@@ -110,7 +110,7 @@ CheckOwner(AlterOwnerStmt *alter, Oid schema)
 		ours = OidIsValid(function) && get_func_namespace(function) == schema;
 	}
 	if (ours)
-		Refuse("change the owner of");
+		RefuseStructure("change the owner of");
 }
 
 static void
@@ -120,7 +120,7 @@ CheckReassign(ReassignOwnedStmt *reassign)
 
 	foreach(cell, reassign->roles)
 		if (get_rolespec_oid(lfirst_node(RoleSpec, cell), true) == get_role_oid(HV_OWNER_NAME, true))
-			Refuse("change the owner of what is in");
+			RefuseStructure("change the owner of what is in");
 }
 
 /*
@@ -130,7 +130,7 @@ CheckReassign(ReassignOwnedStmt *reassign)
 static void
 CheckRewrite(const RangeVar *relation, Oid schema)
 {
-	if (relation == NULL || superuser() || IsOwner() ||
+	if (relation == NULL || superuser() || IsVaultOwner() ||
 		!HvInSchema(relation, schema))
 		return;
 	ereport(ERROR,
@@ -181,7 +181,7 @@ HvCheckStructure(Node *command)
 	if (creating_extension || IsBinaryUpgrade ||
 		(!IsA(command, CreateStmt) && !IsA(command, AlterTableStmt) && !IsA(command, AlterOwnerStmt) &&
 		 !IsA(command, ReassignOwnedStmt)) ||
-		!OidIsValid(schema = HvSchema()) || !(superuser() || IsOwner()))
+		!OidIsValid(schema = HvSchema()) || !(superuser() || IsVaultOwner()))
 		return;
 	if (IsA(command, CreateStmt))
 		CheckCreate((CreateStmt *) command, schema);

@@ -40,7 +40,7 @@ static shmem_request_hook_type previous_request = NULL;
 static shmem_startup_hook_type previous_startup = NULL;
 
 static void
-Request(void)
+OnShmemRequest(void)
 {
 	if (previous_request)
 		previous_request();
@@ -48,7 +48,7 @@ Request(void)
 }
 
 static void
-Startup(void)
+OnShmemStartup(void)
 {
 	bool		found;
 
@@ -75,9 +75,9 @@ HvSupervisionInit(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	previous_request = shmem_request_hook;
-	shmem_request_hook = Request;
+	shmem_request_hook = OnShmemRequest;
 	previous_startup = shmem_startup_hook;
-	shmem_startup_hook = Startup;
+	shmem_startup_hook = OnShmemStartup;
 }
 
 /*
@@ -148,7 +148,7 @@ HvNoteSupervisor(void)
  * Set a word for the supervisor of this database, and wake it if the word is new. Never ereports.
  */
 static void
-Wake(pg_atomic_uint32 *word)
+WakeSupervisor(pg_atomic_uint32 *word)
 {
 	Latch	   *latch;
 
@@ -169,7 +169,7 @@ void
 HvNoteChange(void)
 {
 	if (supervision != NULL)
-		Wake(&supervision->changed);
+		WakeSupervisor(&supervision->changed);
 }
 
 /*
@@ -179,7 +179,7 @@ void
 HvNoteLeaseEnd(void)
 {
 	if (supervision != NULL)
-		Wake(&supervision->leases);
+		WakeSupervisor(&supervision->leases);
 }
 
 /*

@@ -69,7 +69,7 @@ FollowReload(void)
  * Wait for the latch, or the time. Also handles a reload; true if there was one.
  */
 static bool
-Idle(long ms)
+WaitOnLatch(long ms)
 {
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
@@ -114,7 +114,7 @@ NoteTrouble(const char *reason)
 }
 
 static void
-Worker(BackgroundWorker *worker, const char *function, const char *type)
+FillWorker(BackgroundWorker *worker, const char *function, const char *type)
 {
 	memset(worker, 0, sizeof(*worker));
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -135,7 +135,7 @@ HvSupervisorInit(void)
 
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
-	Worker(&worker, "HvLauncherMain", "hyperion_vault launcher");
+	FillWorker(&worker, "HvLauncherMain", "hyperion_vault launcher");
 	worker.bgw_restart_time = RESTART_SECS;
 	RegisterBackgroundWorker(&worker);
 }
@@ -187,7 +187,7 @@ RunSupervisor(void)
 {
 	BackgroundWorker worker;
 
-	Worker(&worker, "HvSupervisorMain", "hyperion_vault supervisor");
+	FillWorker(&worker, "HvSupervisorMain", "hyperion_vault supervisor");
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&worker, &supervisor))
@@ -226,7 +226,7 @@ HvLauncherMain(Datum arg)
 			NoteTrouble(message);
 			pfree(message);
 		}
-		(void) Idle(RESTART_SECS * 1000L);
+		(void) WaitOnLatch(RESTART_SECS * 1000L);
 	}
 }
 
@@ -246,7 +246,7 @@ LookAtOwner(void)
  * vault.supervise(), between the start and the end of a transaction; true when there is more to do at once.
  */
 static bool
-Supervise(void)
+CallSupervise(void)
 {
 	HvParams	params = {0};
 	bool		more;
@@ -279,7 +279,7 @@ FindLeases(void)
  * One pass, in a transaction; true when there is more to do at once.
  */
 static bool
-Pass(void)
+MakePass(void)
 {
 	bool		more = false;
 	bool		passed;
@@ -300,7 +300,7 @@ Pass(void)
 	if (!passed)
 		NoteTrouble(psprintf("database \"%s\" does not have the extension", HvDatabase));
 	else
-		more = Supervise();
+		more = CallSupervise();
 	found = passed && FindLeases();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -318,7 +318,7 @@ Pass(void)
  * notification is, so its commit need not wait for the disk or a standby while it holds up those of others.
  */
 static bool
-Announce(void)
+AnnounceChanges(void)
 {
 	HvTakeChanges();
 	SetCurrentStatementStartTimestamp();
@@ -333,7 +333,7 @@ Announce(void)
  * Some work whose error is logged once and does not end the worker; what it returns, false after an error.
  */
 static bool
-Guarded(bool (*work) (void), MemoryContext context)
+RunGuarded(bool (*work) (void), MemoryContext context)
 {
 	volatile bool more = false;
 
@@ -368,7 +368,7 @@ Guarded(bool (*work) (void), MemoryContext context)
 static void
 EndLeases(MemoryContext context)
 {
-	while (has_leases && Guarded(HvEndLeases, context))
+	while (has_leases && RunGuarded(HvEndLeases, context))
 		(void) FollowReload();
 }
 
@@ -386,7 +386,7 @@ MillisecondsSince(instr_time then)
  * Wait until the next pass is due, and announce changes meanwhile. By a clock that cannot be set.
  */
 static void
-Rest(MemoryContext context)
+WaitForNextPass(MemoryContext context)
 {
 	static instr_time announced;	/* when something was, last */
 	instr_time	begun;
@@ -406,13 +406,13 @@ Rest(MemoryContext context)
 
 			if (pause <= 0)
 			{
-				(void) Guarded(Announce, context);
+				(void) RunGuarded(AnnounceChanges, context);
 				INSTR_TIME_SET_CURRENT(announced);
 				continue;
 			}
 			left = Min(left, pause);
 		}
-		if (Idle((long) left + 1))
+		if (WaitOnLatch((long) left + 1))
 			return;
 	}
 }
@@ -433,12 +433,12 @@ HvSupervisorMain(Datum arg)
 	context = AllocSetContextCreate(TopMemoryContext, "hyperion_vault supervisor", ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
-		bool		more = Guarded(Pass, context);
+		bool		more = RunGuarded(MakePass, context);
 
 		EndLeases(context);
 		if (more)
 			(void) FollowReload();
 		else
-			Rest(context);
+			WaitForNextPass(context);
 	}
 }
