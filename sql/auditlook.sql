@@ -15,10 +15,13 @@ $$;
 COMMENT ON FUNCTION vault.require_auditor() IS 'raises unless the calling role may audit some name';
 
 CREATE FUNCTION vault.audited_names(caller oid, scopes jsonb, OUT everything boolean, OUT lows text[], OUT highs text[])
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
     SELECT coalesce(bool_or(v.first = '' AND v.beyond = '~'), false), array_agg(v.first ORDER BY v.first), array_agg(v.beyond ORDER BY v.first)
-    FROM vault.visible_names(caller, scopes, '{audit}') v
+    INTO everything, lows, highs
+    FROM vault.visible_names(caller, scopes, '{audit}') v;
+END
 $$;
 COMMENT ON FUNCTION vault.audited_names(oid, jsonb)
     IS 'the names whose records a caller may see, as ranges without their end; records of no name sees who audits everything';

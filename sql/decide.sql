@@ -16,6 +16,16 @@ AS 'MODULE_PATHNAME', 'hv_matching_patterns' LANGUAGE C IMMUTABLE STRICT PARALLE
 COMMENT ON FUNCTION vault.matching_patterns(text)
     IS 'every pattern that selects a name, by vault.pattern_matches(): itself, * and a prefix for each slash';
 
+CREATE FUNCTION vault.patterns_of_names(names text[]) RETURNS text[]
+AS 'MODULE_PATHNAME', 'hv_patterns_of_names' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vault.patterns_of_names(text[])
+    IS 'every pattern that selects at least one of several names: the vault.matching_patterns() of each';
+
+CREATE FUNCTION vault.is_superuser(role oid) RETURNS boolean
+AS 'MODULE_PATHNAME', 'hv_is_superuser' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION vault.is_superuser(oid)
+    IS 'whether a role is a superuser by what is committed now; false where there is no such role, or null';
+
 -- Without SET, so that the planner can expand it and finds the grants by index.
 CREATE FUNCTION vault.granting(caller oid, wanted text, patterns text[]) RETURNS SETOF vault.access_grants
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -34,7 +44,7 @@ CREATE FUNCTION vault.may(caller oid, wanted text, target text) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
-    RETURN EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND r.rolsuper)
+    RETURN vault.is_superuser(caller)
         OR EXISTS (SELECT FROM vault.granting(caller, wanted, vault.matching_patterns(target)));
 END
 $$;
@@ -92,58 +102,73 @@ $$;
 COMMENT ON FUNCTION vault.scopes_allow(jsonb, text, text) IS 'whether every scope of a token allows an action on a name';
 
 -- Below a prefix 'a/' are the names from 'a/' to 'a0', the byte after '/'; no character of a name is above 'z' or below '-'.
-CREATE FUNCTION vault.pattern_range(pattern text, OUT first text, OUT beyond text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+-- Without SET, so that the planner can expand it.
+CREATE FUNCTION vault.pattern_range(pattern text) RETURNS TABLE (first text, beyond text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
 AS $$
-    SELECT CASE WHEN pattern = '*' THEN '' WHEN right(pattern, 2) = '/*' THEN left(pattern, -1) ELSE pattern END,
-           CASE WHEN pattern = '*' THEN '~' WHEN right(pattern, 2) = '/*' THEN left(pattern, -2) || '0' ELSE pattern || '!' END
+    SELECT CASE WHEN pattern OPERATOR(pg_catalog.=) '*' THEN ''
+                WHEN pg_catalog.right(pattern, 2) OPERATOR(pg_catalog.=) '/*' THEN pg_catalog.left(pattern, -1)
+                ELSE pattern END,
+           CASE WHEN pattern OPERATOR(pg_catalog.=) '*' THEN '~'
+                WHEN pg_catalog.right(pattern, 2) OPERATOR(pg_catalog.=) '/*' THEN pg_catalog.concat(pg_catalog.left(pattern, -2), '0')
+                ELSE pg_catalog.concat(pattern, '!') END
 $$;
 COMMENT ON FUNCTION vault.pattern_range(text) IS 'the names that a pattern selects, as a range of byte order without its end';
 
+-- In PL/pgSQL, which keeps the plan: a function in SQL is planned at each call.
 CREATE FUNCTION vault.granted_ranges(caller oid, actions text[]) RETURNS TABLE (action text, low text, high text)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
-    SELECT a.action, '', '~' FROM unnest(actions) a (action)
-    WHERE EXISTS (SELECT FROM pg_roles r WHERE r.oid = caller AND r.rolsuper)
-    UNION ALL
-    SELECT g.action, p.first, p.beyond
-    FROM vault.grants() g CROSS JOIN LATERAL vault.pattern_range(g.pattern) p
-    WHERE g.action = ANY (actions) AND pg_has_role(caller, g.grantee, 'USAGE')
+#variable_conflict use_column
+BEGIN
+    IF vault.is_superuser(granted_ranges.caller) THEN
+        RETURN QUERY SELECT a.action, '', '~' FROM unnest(granted_ranges.actions) a (action);
+    END IF;
+    RETURN QUERY
+        SELECT g.action, p.first, p.beyond
+        FROM vault.grants() g CROSS JOIN LATERAL vault.pattern_range(g.pattern) p
+        WHERE g.action = ANY (granted_ranges.actions) AND pg_has_role(granted_ranges.caller, g.grantee, 'USAGE');
+END
 $$;
 COMMENT ON FUNCTION vault.granted_ranges(oid, text[]) IS 'the names on which a role may do each action, grant by grant';
 
+-- Without SET, so that the planner can expand it.
 CREATE FUNCTION vault.scoped_ranges(scopes jsonb) RETURNS TABLE (n bigint, action text, low text, high text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 5
 AS $$
     SELECT s.n, a.action, p.first, p.beyond
-    FROM jsonb_array_elements(scopes) WITH ORDINALITY s (scope, n)
-    CROSS JOIN LATERAL jsonb_array_elements(s.scope) e (entry)
-    CROSS JOIN LATERAL jsonb_array_elements_text(e.entry -> 'actions') a (action)
-    CROSS JOIN LATERAL vault.pattern_range(e.entry ->> 'pattern') p
+    FROM pg_catalog.jsonb_array_elements(scopes) WITH ORDINALITY s (scope, n)
+    CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(s.scope) e (entry)
+    CROSS JOIN LATERAL pg_catalog.jsonb_array_elements_text(e.entry OPERATOR(pg_catalog.->) 'actions') a (action)
+    CROSS JOIN LATERAL vault.pattern_range(e.entry OPERATOR(pg_catalog.->>) 'pattern') p
 $$;
 COMMENT ON FUNCTION vault.scoped_ranges(jsonb) IS 'the names on which each scope of a token allows each action';
 
 CREATE FUNCTION vault.common_ranges(caller oid, scopes jsonb, actions text[]) RETURNS TABLE (low text, high text)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
+#variable_conflict use_column
+BEGIN
     -- Of two ranges of patterns either one has the other in it or they are apart. So what all scopes and some grant have in
     -- common is made of ranges of theirs.
-    WITH granted AS MATERIALIZED (SELECT * FROM vault.granted_ranges(caller, actions)),
-         scoped AS MATERIALIZED (SELECT * FROM vault.scoped_ranges(scopes))
-    SELECT c.low, c.high
-    FROM (SELECT g.action, g.low, g.high FROM granted g UNION SELECT s.action, s.low, s.high FROM scoped s) c
-    WHERE EXISTS (SELECT FROM granted g
-                  WHERE g.action = c.action AND g.low COLLATE "C" <= c.low AND c.high COLLATE "C" <= g.high)
-      AND NOT EXISTS (SELECT FROM generate_series(1, jsonb_array_length(scopes)) x (k)
-                      WHERE NOT EXISTS (SELECT FROM scoped s WHERE s.n = x.k AND s.action = c.action
-                                                              AND s.low COLLATE "C" <= c.low AND c.high COLLATE "C" <= s.high))
+    RETURN QUERY
+        WITH granted AS MATERIALIZED (SELECT * FROM vault.granted_ranges(common_ranges.caller, common_ranges.actions)),
+             scoped AS MATERIALIZED (SELECT * FROM vault.scoped_ranges(common_ranges.scopes))
+        SELECT c.low, c.high
+        FROM (SELECT g.action, g.low, g.high FROM granted g UNION SELECT s.action, s.low, s.high FROM scoped s) c
+        WHERE EXISTS (SELECT FROM granted g
+                      WHERE g.action = c.action AND g.low COLLATE "C" <= c.low AND c.high COLLATE "C" <= g.high)
+          AND NOT EXISTS (SELECT FROM generate_series(1, jsonb_array_length(common_ranges.scopes)) x (k)
+                          WHERE NOT EXISTS (SELECT FROM scoped s WHERE s.n = x.k AND s.action = c.action
+                                                                  AND s.low COLLATE "C" <= c.low AND c.high COLLATE "C" <= s.high));
+END
 $$;
 COMMENT ON FUNCTION vault.common_ranges(oid, jsonb, text[]) IS 'the names on which a grant and every scope of a token allow the same action';
 
 -- For all names at once: to ask vault.may of each takes seconds where there are many.
 CREATE FUNCTION vault.visible_names(caller oid, scopes jsonb DEFAULT NULL, actions text[] DEFAULT vault.all_actions())
 RETURNS TABLE (first text, beyond text)
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 5 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE

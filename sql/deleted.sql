@@ -55,7 +55,7 @@ COMMENT ON FUNCTION vault.destroy_secret(uuid, bigint, vault.audit_origin, uuid)
 CREATE FUNCTION vault.list_deleted(caller oid, scopes jsonb, prefix text, page_size integer, after_until timestamptz DEFAULT NULL,
                                    after_id uuid DEFAULT NULL) RETURNS SETOF vault.deleted_secret
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan SET jit = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 BEGIN
     RETURN QUERY

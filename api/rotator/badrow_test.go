@@ -81,6 +81,7 @@ BEGIN
 	FOR c IN SELECT conrelid::regclass AS t, conname FROM pg_constraint WHERE connamespace = 'vault'::regnamespace AND contype = 'c' AND coninhcount = 0 LOOP
 		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.t, c.conname);
 	END LOOP;
+	ALTER TABLE vault.secrets DISABLE TRIGGER secrets_settings_fit;
 	FOR c IN SELECT a.attrelid::regclass AS t, a.attname FROM pg_attribute a WHERE a.attrelid = 'vault.secrets'::regclass AND a.attnotnull AND a.attnum > 1 LOOP
 		EXECUTE format('ALTER TABLE %s ALTER %I DROP NOT NULL', c.t, c.attname);
 	END LOOP;

@@ -35,7 +35,7 @@ func TestClassify(t *testing.T) {
 		{"VT001", "", 0, core.Stale, "server text"},
 		{"22023", "", 0, core.Invalid, "server text"},
 		{"0LP01", "", 0, core.Invalid, "server text"},
-		{"23514", "secret_versions_nonce_len", 0, core.Invalid, "secret_versions_nonce_len"},
+		{"23514", "secret_versions_fit", 0, core.Invalid, "secret_versions_fit"},
 		{"22021", "", 0, core.Invalid, "refused a field"},
 		{"42501", "", 0, core.Unavailable, "see vault.grant_service_role"},
 		{"XX001", "", 0, core.Corrupt, "corrupted"},

@@ -412,7 +412,7 @@ func TestMalformedRows(t *testing.T) {
 	s.sql("app", `ALTER TABLE vault.secret_versions ALTER created_at DROP NOT NULL;
 		ALTER TABLE vault.secrets DROP CONSTRAINT secrets_current_version_range, ALTER kind DROP NOT NULL;
 		UPDATE vault.secret_versions SET created_at = 'infinity' FROM vault.secrets s WHERE s.id = secret_id AND s.name = 'infinite';
-		ALTER TABLE vault.secret_versions DROP CONSTRAINT secret_versions_version_positive;
+		ALTER TABLE vault.secret_versions DROP CONSTRAINT secret_versions_fit;
 		UPDATE vault.secret_versions SET version = -1 FROM vault.secrets s WHERE s.id = secret_id AND s.name = 'negative';
 		UPDATE vault.secrets SET current_version = -1 WHERE name = 'negative';
 		UPDATE vault.secrets SET kind = NULL WHERE name = 'kindless'`)

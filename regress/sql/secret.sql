@@ -575,11 +575,11 @@ FROM unnest('{ciphertext,wrapped_dek}'::text[]) col,
 SELECT edited(format('UPDATE vault.secret_versions SET wrapped_dek = ''\x00'' WHERE secret_id = %L', :'a'));
 SELECT edited(format('UPDATE vault.secret_versions SET kms_key_id = ''other'' WHERE secret_id = %L', :'a'));
 SELECT edited(format('UPDATE vault.secret_versions SET kms_key_id = kms_key_id || ''x'' WHERE secret_id = %L', :'a'));
-SELECT edited(format('ALTER TABLE vault.secret_versions DROP CONSTRAINT secret_versions_envelope_known;
+SELECT edited(format('ALTER TABLE vault.secret_versions DROP CONSTRAINT secret_versions_fit;
                       UPDATE vault.secret_versions SET envelope_version = 2 WHERE secret_id = %L', :'a'));
-SELECT edited(format('ALTER TABLE vault.secret_versions DROP CONSTRAINT secret_versions_nonce_len;
+SELECT edited(format('ALTER TABLE vault.secret_versions DROP CONSTRAINT secret_versions_fit;
                       UPDATE vault.secret_versions SET nonce = substr(nonce, 2) WHERE secret_id = %L', :'a'));
-SELECT edited(format('ALTER TABLE vault.secret_versions DROP CONSTRAINT secret_versions_ciphertext_len;
+SELECT edited(format('ALTER TABLE vault.secret_versions DROP CONSTRAINT secret_versions_fit;
                       UPDATE vault.secret_versions SET ciphertext = '''' WHERE secret_id = %L', :'a'));
 SELECT edited(format('ALTER TABLE vault.secret_versions ALTER COLUMN nonce DROP NOT NULL;
                       UPDATE vault.secret_versions SET nonce = NULL WHERE secret_id = %L', :'a'));
