@@ -24,10 +24,12 @@ var onStandby = map[string]func(*testing.T){
 	"TestVaultKV": TestVaultKV, "TestVaultSystem": TestVaultSystem, "TestVaultToken": TestVaultToken, "TestVaultTraps": TestVaultTraps,
 	"TestOpenBao": TestOpenBao, "TestVaultClientGo": TestVaultClientGo, "TestConsulTemplate": TestConsulTemplate, "TestHvac": TestHvac,
 	"TestAnsible": TestAnsible, "TestReplay": TestReplay, "TestRotatingSecret": TestRotatingSecret, "TestBatchToken": TestBatchToken,
+	"TestWrapping": TestWrapping, "TestWrappedLogin": TestWrappedLogin, "TestWrappingTraps": TestWrappingTraps, "TestWrappingIsBounded": TestWrappingIsBounded,
+	"TestWebhookRecipe": TestWebhookRecipe,
 }
 
 // onPrimaryOnly are the other tests.
-var onPrimaryOnly = []string{"TestMain", "TestStandby", "TestStandbySuite", "TestStandbyWithoutPrimary", "TestInconsistent"}
+var onPrimaryOnly = []string{"TestMain", "TestStandby", "TestStandbySuite", "TestStandbyWithoutPrimary", "TestInconsistent", "TestUnwrapOnce"}
 
 // TestStandbySuite runs all clients against a node whose database is a standby. A commit waits until the standby shows it: few
 // of the clients say what they have to read.
