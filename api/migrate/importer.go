@@ -103,13 +103,13 @@ func refusal(status int) bool {
 
 // put brings the target to what s has.
 func (im *Importer) put(ctx context.Context, name string, s *Secret) error {
-	t, err := im.look(ctx, name)
+	t, err := im.readPresent(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer wipeAll(t.values)
 	wanted := s.values
-	if most := im.room(&t); len(wanted) > most {
+	if most := im.capacity(&t); len(wanted) > most {
 		im.lose(name, fmt.Sprintf("its oldest %d versions are more than the vault keeps of it", len(wanted)-most))
 		wanted = wanted[len(wanted)-most:]
 	}
@@ -145,16 +145,16 @@ type present struct {
 	values   [][]byte
 }
 
-// room returns how many versions fit: what is there keeps its settings.
-func (im *Importer) room(t *present) int {
+// capacity returns how many versions fit: what is there keeps its settings.
+func (im *Importer) capacity(t *present) int {
 	if t.exists && !im.Overwrite {
 		return t.keeps
 	}
 	return maxVersions
 }
 
-// look reads what the target has.
-func (im *Importer) look(ctx context.Context, name string) (t present, err error) {
+// readPresent reads what the target has.
+func (im *Importer) readPresent(ctx context.Context, name string) (t present, err error) {
 	m, err := im.Target.metadata(ctx, name)
 	if statusOf(err) == http.StatusNotFound {
 		return present{whole: true}, nil

@@ -141,8 +141,8 @@ func (c *Client) read(ctx context.Context, name string, version uint64) ([]byte,
 
 // write stores an object if version is the current one, 0 for none, and returns the version that it has now.
 func (c *Client) write(ctx context.Context, name string, object []byte, version uint64) (uint64, error) {
-	const room = 64
-	body := append(make([]byte, 0, len(object)+room), `{"options":{"cas":`...)
+	const frame = 64
+	body := append(make([]byte, 0, len(object)+frame), `{"options":{"cas":`...)
 	body = strconv.AppendUint(body, version, 10)
 	body = append(append(append(body, `},"data":`...), object...), '}')
 	defer envelope.Wipe(body)

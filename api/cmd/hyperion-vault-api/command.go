@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -53,13 +54,23 @@ func report(w io.Writer, path string, err error) int {
 		}
 		return exitUsage
 	}
-	fmt.Fprintln(w, "error:", saidOnce(err.Error()))
+	fmt.Fprintln(w, "error:", printable(saidOnce(err.Error())))
 	var f *failure
 	if errors.As(err, &f) {
 		return f.exit
 	}
 	fmt.Fprintf(w, "hint: \"%s --help\" shows the usage\n", strings.TrimSuffix(path, " help"))
 	return exitUsage
+}
+
+// printable leaves a text nothing that a terminal obeys: a server that fails may say anything.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // saidOnce leaves out lines that an earlier one has said: what fails for a reason cannot be recorded for the same one, and a

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -79,4 +80,12 @@ func TestHelpOfEveryCommand(t *testing.T) {
 			t.Errorf("help of %q nosuch: exit %d\nstdout: %s\nstderr: %s", words, code, stdout, stderr)
 		}
 	})
+}
+
+// TestErrorsArePrintable: what a server says reaches a terminal as text and as nothing else.
+func TestErrorsArePrintable(t *testing.T) {
+	var out bytes.Buffer
+	if code := report(&out, "hyperion-vault-api", failed(errors.New("a\x1b[2J\u009b1mü\nb\x00"))); code != exitFailed || out.String() != "error: a?[2J?1mü\nb?\n" {
+		t.Errorf("exit %d, %q", code, out.String())
+	}
 }
