@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"filippo.io/age"
@@ -283,7 +284,55 @@ func TestExportPlaces(t *testing.T) {
 	}
 	_, stderr := e.export(t, 1, "--to", "json", "--plaintext", "--output", link)
 	has(t, stderr, "is there already")
+	e.fullDisk(t, args)
 	e.terminal(t, args)
+}
+
+// fullDisk exports to a device that takes nothing.
+func (e *exporter) fullDisk(t *testing.T, args []string) {
+	t.Helper()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	for _, how := range [][]string{{"--plaintext"}, {"--recipient", e.recipient}} {
+		var stderr bytes.Buffer
+		cmd := command("main", nil, append(args, how...)...)
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		if _ = cmd.Run(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "no space left on device") {
+			t.Errorf("%v: %s", cmd.ProcessState, &stderr)
+		}
+	}
+}
+
+// TestExportInterrupted: an export that is stopped leaves no file, and one that is killed leaves a file that is not complete.
+func TestExportInterrupted(t *testing.T) {
+	e := newExporter(t)
+	for i := range 80 {
+		must(t, e.source, "PUT", fmt.Sprintf("data/app/%02d", i), value(i))
+	}
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		file := filepath.Join(t.TempDir(), "export")
+		p := launch(t, nil, "export", "--address", e.source.URL, "--token-file", private(t, e.source.AdminToken), "--to", "json", "--recipient", e.recipient, "--output", file)
+		p.waitLine(t, "app/10: ")
+		p.signal(t, s)
+		<-p.exited
+		_, err := os.Stat(file)
+		if s == syscall.SIGTERM {
+			if !os.IsNotExist(err) || p.cmd.ProcessState.ExitCode() != 1 {
+				t.Errorf("%v, %v", p.cmd.ProcessState, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := call(t, nil, append(e.flags, "--from", "json", "--identity", e.identity, file)...)
+		if code != 1 {
+			t.Errorf("half an export: exit %d, %s", code, stderr)
+		}
+	}
 }
 
 func (e *exporter) terminal(t *testing.T, args []string) {
