@@ -62,6 +62,17 @@ func TestUpgradedCatalog(t *testing.T) {
 	})
 }
 
+// TestDropOfAnEarlierRelease drops an extension that was not updated yet: what guards it knows the columns of that schema only.
+func TestDropOfAnEarlierRelease(t *testing.T) {
+	c := startCluster(t, true)
+	n := 0
+	forEachRelease(t, c, func(t *testing.T, version string) {
+		n++
+		_, admin := c.install(t, fmt.Sprintf("drop_%d", n), version)
+		admin.exec("DROP EXTENSION hyperion_vault")
+	})
+}
+
 // TestUpgradeTakesOverAnIndex builds the index of the audit log by name before the update, as docs/UPGRADE.md says. The
 // update must not build another one.
 func TestUpgradeTakesOverAnIndex(t *testing.T) {
