@@ -18,6 +18,7 @@ BINDIR ?= /usr/local/bin
 export PG_CONFIG GO DEV_DIR MAJORS DEB_VERSION
 
 API = bin/hyperion-vault-api
+CLI = bin/hyperion-vault
 GOLIB = hyperion_vault_go.so
 
 # The order in which the parts make the schema script.
@@ -72,13 +73,13 @@ endif
 
 ##@ Build
 
-.PHONY: help all build install uninstall install-golib install-api
+.PHONY: help all build install uninstall install-golib install-api install-cli
 help: ## list every target (this text)
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@printf '\nVariables: PG_CONFIG DESTDIR GO DEV_DIR API_PORT PG_PORT VAULT_* AWS_* FUZZTIME MINUTES SEED BINDIR MAJORS\n'
 
-build: all $(API) ## build the extension (C shim, Go library, SQL script) and hyperion-vault-api
+build: all $(API) $(CLI) ## build the extension (C shim, Go library, SQL script), hyperion-vault-api and hyperion-vault
 
 all: $(GOLIB)
 
@@ -105,13 +106,19 @@ $(GOLIB): $(shell find core extension/golib -type d -o -name '*.go' ! -name '*_t
 $(API): $(shell find api core docs ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(EXTVERSION)" -o $@ ./api/cmd/hyperion-vault-api
 
-install: install-golib ## install the extension into PostgreSQL's directories (PG_CONFIG, DESTDIR); not the API
+$(CLI): $(shell find client ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(EXTVERSION)" -o $@ ./client/cmd/hyperion-vault
+
+install: install-golib ## install the extension into PostgreSQL's directories (PG_CONFIG, DESTDIR); not the API and the command
 install-golib: all
 	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)'
 	$(INSTALL_SHLIB) $(GOLIB) '$(DESTDIR)$(pkglibdir)/$(GOLIB)'
 
 install-api: $(API) ## install hyperion-vault-api into BINDIR (DESTDIR)
 	install -D -m 755 $(API) '$(DESTDIR)$(BINDIR)/hyperion-vault-api'
+
+install-cli: $(CLI) ## install hyperion-vault into BINDIR (DESTDIR)
+	install -D -m 755 $(CLI) '$(DESTDIR)$(BINDIR)/hyperion-vault'
 
 uninstall: uninstall-golib ## remove what install put into PostgreSQL's directories
 .PHONY: uninstall-golib

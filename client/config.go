@@ -88,7 +88,7 @@ func (c *Config) readSwitches(env map[string]string) error {
 		case err != nil:
 			return fmt.Errorf("%s is neither true nor false", name)
 		case on && name == "VAULT_SKIP_VERIFY":
-			return errors.New("VAULT_SKIP_VERIFY is not supported, because anybody could then read what you send; set VAULT_CACERT to the certificate of the server's authority")
+			return errors.New("VAULT_SKIP_VERIFY is not supported, because others could then read what you send; set VAULT_CACERT to the certificate of the server's authority")
 		case on:
 			c.PlainHTTP = true
 		}

@@ -22,7 +22,7 @@ type ListOptions struct {
 
 const (
 	firstPage = 100
-	fullPage  = 1000
+	fullPage  = 500
 )
 
 // List returns the metadata of secrets, by name in byte order, one page after the other. A secret that cannot be shown
