@@ -23,7 +23,7 @@ GOLIB = hyperion_vault_go.so
 
 # The order in which the parts make the schema script.
 SQL_PARTS = sql/head.sql sql/types.sql sql/tables.sql sql/access.sql sql/missing.sql sql/decide.sql sql/sealed.sql sql/versions.sql sql/deleted.sql sql/audit.sql sql/auditlook.sql sql/auditprune.sql sql/rotation.sql \
-	sql/supervisor.sql sql/status.sql sql/token.sql sql/rest.sql sql/tokenrest.sql sql/login.sql sql/secretid.sql sql/wrapped.sql sql/loginpeople.sql sql/lease.sql sql/leaseend.sql sql/leaserest.sql sql/protocol1.sql sql/service.sql sql/rewrap.sql sql/plaintext.sql sql/tail.sql
+	sql/role.sql sql/supervisor.sql sql/status.sql sql/token.sql sql/rest.sql sql/tokenrest.sql sql/login.sql sql/secretid.sql sql/wrapped.sql sql/loginpeople.sql sql/lease.sql sql/leaseend.sql sql/leaserest.sql sql/protocol1.sql sql/service.sql sql/rewrap.sql sql/plaintext.sql sql/tail.sql
 SQL_SCRIPT = sql/hyperion_vault--$(EXTVERSION).sql
 
 EXTENSION = control/hyperion_vault

@@ -107,12 +107,13 @@ AS $$
                  ('list', 'list_deleted_secrets'), ('create', 'restore_secret'), ('delete', 'destroy_secret'), ('delete', 'destroy_deleted_secret'),
                  ('update', 'update_secret'), ('update', 'configure_secret'), ('rotate', 'expire_version'),
                  ('delete', 'delete_secret'), ('rotate', 'rotate_secret'),
-                 ('verify', 'verify'), ('verify', 'verify_version'), ('list', 'list_secrets')) AS f(action, name) ON f.name = p.proname
+                 ('update', 'bind_role'), ('update', 'bind_role_pair'), ('update', 'unbind_role'), ('create', 'import_role'),
+                 ('rotate', 'repair_role'), ('verify', 'verify'), ('verify', 'verify_version'), ('list', 'list_secrets')) AS f(action, name) ON f.name = p.proname
     WHERE p.pronamespace = 'vault'::regnamespace AND f.action = $1
     UNION ALL
     -- By their arguments: functions of the sealed path have some of these names.
     SELECT f.signature::regprocedure
-    FROM (VALUES ('manage', 'vault.grant_access(regrole,text,text[])'), ('manage', 'vault.revoke_access(regrole,text,text[])'),
+    FROM (VALUES ('list', 'vault.bound_roles(text)'), ('manage', 'vault.grant_access(regrole,text,text[])'), ('manage', 'vault.revoke_access(regrole,text,text[])'),
                  ('manage', 'vault.missing_grants()'), ('manage', 'vault.adopt_grants(text,regrole)'),
                  ('manage', 'vault.forget_grants(text)'), ('manage', 'vault.token_list()'),
                  ('manage', 'vault.create_token(regrole,text,interval,interval,boolean,jsonb,cidr[])'),

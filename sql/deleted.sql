@@ -18,6 +18,7 @@ DECLARE
     stamp timestamptz := clock_timestamp();
     keeps boolean := retention > '0';
 BEGIN
+    PERFORM vault.refuse_if_bound(s);
     DELETE FROM vault.rotation_jobs j WHERE j.secret_id = s.id AND j.state IN ('queued', 'claimed');
     IF keeps THEN
         -- What is restored with the secret has its very time of deletion.

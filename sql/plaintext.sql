@@ -78,7 +78,7 @@ $$;
 COMMENT ON FUNCTION vault.versions_for(oid, text) IS 'the versions of a secret on which a role may do anything at all';
 
 -- The caller's right was decided before, by vault.require: here it would be by the transaction's snapshot.
-CREATE FUNCTION vault.lock_for(target text, expected_version bigint) RETURNS vault.secret_info
+CREATE FUNCTION vault.lock_row_for(target text, expected_version bigint) RETURNS vault.secrets
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -91,11 +91,25 @@ BEGIN
     ELSIF s.current_version <> expected_version THEN
         PERFORM vault.raise_stale(target, s.current_version, expected_version);
     END IF;
+    RETURN s;
+END
+$$;
+COMMENT ON FUNCTION vault.lock_row_for(text, bigint)
+    IS 'locks a secret that a role may change; a null expected version takes whatever is current; null if there is none';
+
+CREATE FUNCTION vault.lock_for(target text, expected_version bigint) RETURNS vault.secret_info
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets := vault.lock_row_for(lock_for.target, lock_for.expected_version);
+BEGIN
+    IF s.id IS NULL THEN
+        RETURN NULL;
+    END IF;
     RETURN vault.info_of(s);
 END
 $$;
-COMMENT ON FUNCTION vault.lock_for(text, bigint)
-    IS 'locks a secret that a role may change; a null expected version takes whatever is current; null if there is none';
+COMMENT ON FUNCTION vault.lock_for(text, bigint) IS 'the same for the library of the version before';
 
 CREATE FUNCTION vault.raise_missing(target text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

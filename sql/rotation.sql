@@ -20,6 +20,10 @@ BEGIN
     END IF;
     PERFORM vault.check_settings(s.kind, settings);
     PERFORM vault.check_version_settings(more);
+    IF s.bound AND more.delete_version_after_secs > 0 THEN
+        RAISE EXCEPTION 'secret "%" is the password of a role: its versions cannot be deleted by themselves', s.name
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     settings.rotation_time_zone := coalesce(settings.rotation_time_zone, s.rotation_time_zone);
     rescheduled := settings.rotation_interval_secs IS DISTINCT FROM s.rotation_interval_secs
         OR settings.rotation_schedule IS DISTINCT FROM s.rotation_schedule
@@ -153,6 +157,9 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'secret "%" has no version %', s.name, expire_version.version
             USING ERRCODE = 'undefined_object';
+    END IF;
+    IF s.bound THEN
+        PERFORM vault.retire_role(s, v.version, v.expires_at);
     END IF;
     PERFORM vault.sweep_versions(s);
     PERFORM vault.append_audit(origin, 'expire', s.name, v.version, 'ok', '', change,

@@ -17,7 +17,7 @@ AS $$
     SELECT ROW(s.id, s.name, s.kind, s.content_type, s.description, s.tags, s.rotation_interval_secs,
                s.grace_period_secs, s.generate_policy, s.current_version, s.next_rotation_at, s.rotation_schedule,
                s.rotation_time_zone, s.rotation_window_secs, s.rotation_paused, s.keep_versions, s.created_at,
-               s.updated_at, s.settings_revision, s.first_version, s.cas_required, s.delete_version_after_secs)::vault.secret_state
+               s.updated_at, s.settings_revision, s.first_version, s.cas_required, s.delete_version_after_secs, s.bound)::vault.secret_state
 $$;
 COMMENT ON FUNCTION vault.state_of(vault.secrets) IS 'the public part of a row';
 
@@ -303,6 +303,9 @@ BEGIN
         PERFORM vault.supersede_deleted(s, stamp);
     END IF;
     PERFORM vault.insert_version(s, supersede.sealed, stamp);
+    IF s.bound THEN
+        details := coalesce(details, '{}') || vault.set_role_password(s, stamp);
+    END IF;
     PERFORM vault.note_change(origin, supersede.action, s.id, s.name, s.current_version, supersede.details);
     RETURN s;
 END

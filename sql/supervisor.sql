@@ -33,6 +33,7 @@ BEGIN
     FOR SHARE OF s SKIP LOCKED  -- one that is being paused or rescheduled comes in the next pass, as it then is
     ON CONFLICT DO NOTHING;
     GET DIAGNOSTICS enqueued_now = ROW_COUNT;
+    PERFORM vault.check_drift(stamp, batch);
     DELETE FROM vault.rotation_jobs j WHERE j.finished_at < stamp - interval '30 days';
     PERFORM vault.start_audit_part();
     counted := vault.counted_now(stamp);

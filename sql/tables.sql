@@ -83,7 +83,7 @@ BEGIN
              '{create,read,update,delete,rotate,verify,list,describe,configure,expire,delete_version,
               undelete_version,destroy_version,restore,destroy,status,watch,token_create,token_revoke,
               token_list,token_show,token_renew,login,auth_configure,auth_list,wrap,unwrap,
-              wrap_lookup,access,grant,revoke,audit,rewrap,rewrap_status,audit_gap,audit_prune,
+              wrap_lookup,access,grant,revoke,bind_role,unbind_role,repair_role,role_drift,audit,rewrap,rewrap_status,audit_gap,audit_prune,
               template_configure,template_list,lease_issue,lease_renew,lease_revoke,lease_end,
               lease_list,malformed}')
        AND outcome OPERATOR(pg_catalog.=) ANY ('{ok,denied,failed,unknown}')
@@ -121,6 +121,7 @@ CREATE TABLE vault.secrets (
     delete_version_after_secs bigint,  -- null: a version is not deleted by itself
     has_deleted boolean NOT NULL DEFAULT false,  -- vault.deleted_versions may have rows of it: a change looks there only then
     restorable_until timestamptz,  -- of a deleted secret; null: it cannot be restored
+    bound boolean NOT NULL DEFAULT false,  -- vault.role_bindings has rows of it: a change looks there only then
     -- One less than the first version: there is none yet.
     CONSTRAINT secrets_current_version_range CHECK (current_version >= first_version - 1)
 );
@@ -242,6 +243,37 @@ CREATE INDEX tokens_public_id_idx ON vault.tokens (pg_catalog.substring(fingerpr
 CREATE UNIQUE INDEX tokens_name_key ON vault.tokens (name) WHERE revoked_at IS NULL AND method = 'token';
 CREATE INDEX tokens_parent_idx ON vault.tokens (parent) WHERE parent IS NOT NULL;
 CREATE INDEX tokens_end_idx ON vault.tokens (LEAST(revoked_at, expires_at));
+
+-- The roles of PostgreSQL whose password a secret is: one, or two in turn. A role is noted as it was when it was bound: the
+-- vault sets no password of one that is not that role any more, or has got more attributes.
+CREATE TABLE vault.role_bindings (
+    secret_id uuid NOT NULL,
+    place smallint NOT NULL CONSTRAINT role_bindings_place_known CHECK (place IN (1, 2)),
+    holder vault.grantee NOT NULL,
+    role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,  -- null: missing
+    role_name text COLLATE "C" NOT NULL,
+    attributes text[] NOT NULL,
+    shared_role regrole,  -- that both roles of a pair are members of; null: not noted
+    version bigint,  -- the last one that is its password; null: none is
+    auto_repair boolean NOT NULL,
+    bound_at timestamptz NOT NULL,
+    bound_by text NOT NULL,
+    checked_at timestamptz,
+    drift text,  -- as vault.role_drift() said it last; null: nothing
+    drift_since timestamptz,
+    CONSTRAINT role_bindings_pkey PRIMARY KEY (secret_id, place)
+);
+CREATE UNIQUE INDEX role_bindings_role_key ON vault.role_bindings (role);
+CREATE INDEX role_bindings_checked_at_idx ON vault.role_bindings (checked_at NULLS FIRST);
+
+-- The verifiers that the vault has given to bound roles, as pg_authid has them unless somebody else has changed them. Not dumped:
+-- no dump of one database has the passwords of roles.
+CREATE TABLE vault.role_verifiers (
+    secret_id uuid NOT NULL,
+    place smallint NOT NULL,
+    verifier text NOT NULL,
+    CONSTRAINT role_verifiers_pkey PRIMARY KEY (secret_id, place)
+);
 
 CREATE TABLE vault.access_grants (
     holder vault.grantee NOT NULL,
@@ -512,6 +544,8 @@ ALTER TABLE vault.secrets ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_versions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.deleted_versions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.tokens ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.role_bindings ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.role_verifiers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_methods ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_ids ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.token_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -531,6 +565,8 @@ CREATE POLICY owner_only ON vault.secrets TO vault_owner USING (true) WITH CHECK
 CREATE POLICY owner_only ON vault.secret_versions TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.deleted_versions TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.tokens TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.role_bindings TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.role_verifiers TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.login_methods TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.secret_ids TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.token_keys TO vault_owner USING (true) WITH CHECK (true);
@@ -559,6 +595,8 @@ SELECT pg_catalog.pg_extension_config_dump('vault.secrets', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.secret_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.deleted_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.tokens',
+    'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_catalog.pg_extension_config_dump('vault.role_bindings',
     'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
 SELECT pg_catalog.pg_extension_config_dump('vault.login_methods', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.login_roles',

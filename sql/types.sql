@@ -87,7 +87,8 @@ CREATE TYPE vault.secret_state AS (
     settings_revision bigint,
     first_version bigint,
     cas_required boolean,
-    delete_version_after_secs bigint
+    delete_version_after_secs bigint,
+    bound boolean
 );
 COMMENT ON TYPE vault.secret_state IS 'what may be known of a secret without its value, and where its versions begin';
 
@@ -124,6 +125,26 @@ CREATE TYPE vault.version_state AS (
     delete_at timestamptz
 );
 COMMENT ON TYPE vault.version_state IS 'one version without its value, which may be deleted or destroyed';
+
+CREATE TYPE vault.binding_options AS (
+    auto_repair boolean
+);
+COMMENT ON TYPE vault.binding_options IS 'what may be chosen for a binding to a role; null: the default';
+
+CREATE TYPE vault.binding_info AS (
+    name text,
+    role text,
+    pair boolean,
+    current boolean,
+    version bigint,
+    state text,
+    drift_since timestamptz,
+    valid_until timestamptz,
+    auto_repair boolean,
+    bound_at timestamptz,
+    bound_by text
+);
+COMMENT ON TYPE vault.binding_info IS 'one role whose password a secret is';
 
 CREATE TYPE vault.stored_value AS (
     secret_id uuid,

@@ -191,6 +191,9 @@ BEGIN
     IF wanted IS NULL THEN  -- an empty list names none: it is what a search found
         wanted := ARRAY[s.current_version];
     END IF;
+    IF s.current_version = ANY (wanted) AND change_versions.action <> 'undelete_version' THEN
+        PERFORM vault.refuse_if_bound(s);
+    END IF;
     changed := CASE change_versions.action
         WHEN 'delete_version' THEN vault.delete_versions_of(s, wanted, stamp)
         WHEN 'undelete_version' THEN vault.undelete_versions_of(s, wanted, stamp)

@@ -56,6 +56,7 @@ func templateOf(c *gin.Context) (template, suffix string) {
 // templates are the document's spelling of gin's.
 var templates = map[string]string{
 	"/v1/secrets/*name": "/v1/secrets/{name}", "/v1/metadata/*name": "/v1/metadata/{name}", "/v1/versions/*name": "/v1/versions/{name}",
+	"/v1/roles/*name": "/v1/roles/{name}",
 	"/v1/tokens/:accessor": "/v1/tokens/{accessor}", "/v1/tokens/:accessor/renew": "/v1/tokens/{accessor}/renew",
 	"/v1/deleted/:id": "/v1/deleted/{id}", "/v1/deleted/:id/restore": "/v1/deleted/{id}/restore",
 	"/v1/auth/:mount": "/v1/auth/{mount}", "/v1/auth/:mount/roles": "/v1/auth/{mount}/roles",
@@ -98,6 +99,10 @@ var actions = map[string]vault.Action{
 	"PUT /v1/grants":                            vault.ActionGrant,
 	"DELETE /v1/grants":                         vault.ActionRevoke,
 	"GET /v1/access":                            vault.ActionAccess,
+	"GET /v1/roles":                             vault.ActionList,
+	"PUT /v1/roles/{name}":                      vault.ActionBindRole,
+	"DELETE /v1/roles/{name}":                   vault.ActionUnbindRole,
+	"POST /v1/roles/{name}":                     vault.ActionRepairRole,
 
 	"GET /v1/auth":                                               vault.ActionAuthList,
 	"GET /v1/auth/{mount}":                                       vault.ActionAuthList,

@@ -21,6 +21,8 @@ const (
 	stateClaimLost        = "VT002"
 	stateJournalGap       = "VT003"
 	stateJournalForked    = "VT004"
+	stateNeedsVerifier    = "VT005"
+	stateRoleChanged      = "VT006"
 	stateUndefinedObject  = "42704"
 	stateUniqueViolation  = "23505"
 	stateCheckViolation   = "23514"
@@ -99,11 +101,13 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 		return core.Wrap(core.NotFound, cause, "no such secret, version, token or role")
 	case stateUniqueViolation:
 		return classifyUnique(pg, cause)
-	case stateStale, stateInvalidParameter, stateInvalidGrant:
+	case stateStale, stateInvalidParameter, stateInvalidGrant, stateRoleChanged:
 		// Texts of the vault schema's own: names, versions and limits, no values.
 		return core.Wrap(codeOfState[pg.Code], cause, "%s", pg.Message)
 	case stateClaimLost:
 		return core.Wrap(core.Stale, vault.ErrClaimLost, "%s", pg.Message)
+	case stateNeedsVerifier:
+		return core.Wrap(core.Stale, vault.ErrBound, "the secret was bound to a role meanwhile: try again")
 	case stateJournalGap:
 		return core.Wrap(core.Unavailable, vault.ErrJournalGap, "%s", pg.Message)
 	case stateJournalForked:
@@ -120,7 +124,7 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 	return core.Wrap(v.code, cause, "%s", v.text)
 }
 
-var codeOfState = map[string]core.Code{stateStale: core.Stale, stateInvalidParameter: core.Invalid, stateInvalidGrant: core.Invalid}
+var codeOfState = map[string]core.Code{stateStale: core.Stale, stateInvalidParameter: core.Invalid, stateInvalidGrant: core.Invalid, stateRoleChanged: core.Invalid}
 
 func classifyUnique(pg *pgconn.PgError, cause error) error {
 	switch pg.ConstraintName {

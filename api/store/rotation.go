@@ -22,7 +22,7 @@ const configureSettings = `($1::uuid, $2::bigint,
 var (
 	configureSecret = signed("SELECT * FROM vault.change_settings"+configureSettings+"ROW($15::boolean, $16::bigint)::vault.version_settings, ORIGIN, $13::uuid, $14::bigint)", 16)
 	// configureLegacy has the columns of vault.secret_state too.
-	configureLegacy = signed("SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint FROM vault.configure_secret"+configureSettings+"ORIGIN, $13::uuid, $14::bigint) i", 14)
+	configureLegacy = signed("SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint, NULL::boolean FROM vault.configure_secret"+configureSettings+"ORIGIN, $13::uuid, $14::bigint) i", 14)
 )
 
 // ConfigureSecret implements vault.Store. After a lost answer it returns the settings as they are by then, perhaps after
@@ -140,12 +140,17 @@ const claimRotations = `SELECT c.job_id, c.due_at, c.claimed_at, c.attempts, (c.
 
 // ClaimRotations implements vault.Store.
 func (d *DB) ClaimRotations(ctx context.Context, worker string, lease time.Duration, limit int) ([]vault.Claim, error) {
-	return perform(ctx, d, change[[]vault.Claim]{
+	claims, err := perform(ctx, d, change[[]vault.Claim]{
 		sql: claimRotations, args: []any{worker, int32(lease / time.Second), int32(limit)},
 		collect: func(rows pgx.Rows) ([]vault.Claim, error) {
 			return pgx.CollectRows(rows, func(r pgx.CollectableRow) (vault.Claim, error) { return claimRow(r, worker) })
 		},
 	})
+	if err == nil && len(claims) > 0 {
+		// One that is not known to be bound fails as stale, and is looked up then: the claims are held in any case.
+		_ = d.boundAmong(ctx, claims)
+	}
+	return claims, err
 }
 
 // claimRow reads one claim. The claims are committed by now: one that is malformed must not lose the others.
@@ -176,9 +181,13 @@ const completeRotation = `SELECT * FROM vault.complete_rotation($1::uuid, $2::te
 func (d *DB) CompleteRotation(ctx context.Context, r vault.RotatedVersion, o vault.Origin) (vault.Secret, error) {
 	s := r.Claim.Secret
 	args := []any{[16]byte(r.Claim.Job), r.Claim.Worker, int64(r.Expected)}
-	args = append(append(args, sealedArgs(r.Sealed)...), timeArg(r.NextAt))
+	args = append(append(append(args, sealedArgs(r.Sealed)...), timeArg(r.NextAt)), originArgs(o)...)
+	sql := completeRotation
+	if r.Verifier != "" {
+		sql, args = completeWithVerifier, append(args, [16]byte(s.ID), r.Verifier)
+	}
 	return perform(ctx, d, change[vault.Secret]{
-		secret: string(s.Name), sql: completeRotation, args: append(args, originArgs(o)...), row: secretRow,
+		secret: string(s.Name), sql: sql, args: args, row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, s.ID, s.Name, r.Expected+1, r.Sealed.Nonce)
 		},

@@ -91,7 +91,7 @@ func stateRow(r pgx.CollectableRow) (vault.Secret, error) {
 // secretState reads one row of vault.secret_state.
 func secretState(scan scanner) (vault.SecretResult, bool, error) {
 	var f secretFields
-	if err := scan(append(f.targets(), &f.first, &f.guarded, &f.deleteAfter)...); err != nil {
+	if err := scan(append(f.targets(), &f.first, &f.guarded, &f.deleteAfter, &f.bound)...); err != nil {
 		return vault.SecretResult{}, false, err
 	}
 	return f.result(), f.id.Valid || f.name.Valid, nil
@@ -120,6 +120,7 @@ type secretFields struct {
 
 	first   pgtype.Int8
 	guarded pgtype.Bool
+	bound   pgtype.Bool
 
 	deleteAfter pgtype.Int8
 }
@@ -163,6 +164,7 @@ func (f *secretFields) result() vault.SecretResult {
 	}
 	// A schema of protocol 1 has no secret without a version, and none that requires a condition.
 	s.FirstVersion, s.CASRequired, s.DeleteVersionAfterSecs = uint64(max(f.first.Int64, 0)), f.guarded.Bool, f.deleteAfter.Int64
+	s.Bound = f.bound.Bool
 	s.CreatedAt, s.UpdatedAt, s.SettingsRevision = f.created.Time, f.updated.Time, uint64(f.revision.Int64)
 	if err := json.Unmarshal(f.tags, &s.Tags); err != nil {
 		out.Err = core.Wrap(core.Corrupt, err, "the stored tags of %s are malformed", name)

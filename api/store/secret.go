@@ -17,7 +17,7 @@ const (
 		$20::jsonb)::vault.secret_settings, `
 	createGuarded = "SELECT * FROM vault.store_secret" + createSealed + `ROW($21::boolean, $22::bigint)::vault.version_settings, ORIGIN)`
 	// createLegacy has the columns of vault.secret_state too.
-	createLegacy = "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint FROM vault.create_secret" + createSealed + "ORIGIN) i"
+	createLegacy = "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint, NULL::boolean FROM vault.create_secret" + createSealed + "ORIGIN) i"
 )
 
 var createSecret, createSecretLegacy = signed(createGuarded, 22), signed(createLegacy, 20)
@@ -78,8 +78,12 @@ func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, by vault.Aut
 	args = append(args, sealedArgs(v.Sealed)...)
 	right := vault.RightOf(v.Action)
 	args = append(args, string(v.Action), v.Description, tags, v.GracePeriodSecs, v.Reschedule)
+	text := appendVersion
+	if v.Verifier != "" {
+		text, args = appendWithVerifier, append(args, v.Verifier)
+	}
 	return performSecret(ctx, d, change[vault.Secret]{
-		secret: string(v.Name), text: appendVersion.by(by, right, string(v.Name), args), refusal: refusalTo(by, right), row: secretRow,
+		secret: string(v.Name), text: text.by(by, right, string(v.Name), args), refusal: refusalTo(by, right), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, v.ID, v.Name, v.Expected+1, v.Sealed.Nonce)
 		},
@@ -216,7 +220,7 @@ func (d *DB) ReadVerifiable(ctx context.Context, by vault.Credential, name core.
 const (
 	describeSecret = "SELECT * FROM vault.describe_state($1::text)"
 	// describeLegacy has the columns of vault.secret_state too.
-	describeLegacy = "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint FROM vault.describe_secret($1::text) i"
+	describeLegacy = "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint, NULL::boolean FROM vault.describe_secret($1::text) i"
 )
 
 // describing is describeSecret for those who may do an action with the name.
@@ -270,7 +274,7 @@ func oneSecret(rows []vault.SecretResult, err error) (vault.Secret, error) {
 const (
 	describeSecrets = `SELECT x.* FROM vault.describe_secrets($1::text, $2::text, $3::integer) i
 	CROSS JOIN LATERAL vault.describe_state(i.name) x ORDER BY x.name COLLATE "C"`
-	describeSecretsLegacy = "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint FROM vault.describe_secrets($1::text, $2::text, $3::integer) i"
+	describeSecretsLegacy = "SELECT i.*, NULL::bigint, NULL::boolean, NULL::bigint, NULL::boolean FROM vault.describe_secrets($1::text, $2::text, $3::integer) i"
 )
 
 var listing = decided("list", "NULL", "vault.describe_visible(d.role, d.scopes, $4::text, $5::text, $6::integer)")

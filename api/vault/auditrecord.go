@@ -32,6 +32,12 @@ const (
 	ActionRestore Action = "restore"
 	ActionDestroy Action = "destroy"
 
+	// Of the roles of PostgreSQL whose passwords secrets are.
+	ActionBindRole   Action = "bind_role"
+	ActionUnbindRole Action = "unbind_role"
+	ActionRepairRole Action = "repair_role"
+	ActionRoleDrift  Action = "role_drift" // the supervisor has found one that is not as the vault has made it
+
 	ActionWatch       Action = "watch"
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRenew  Action = "token_renew"

@@ -109,13 +109,17 @@ func (v *Vault) Rotate(ctx context.Context, c Caller, r RotateRequest) (Secret, 
 }
 
 func (v *Vault) rotate(ctx context.Context, s Secret, reschedule bool, by Author) (Secret, error) {
-	value, err := v.nextValue(ctx, s)
+	role, err := v.roleOf(ctx, s)
+	if err != nil {
+		return Secret{}, err
+	}
+	value, err := v.nextValueFor(ctx, s, role)
 	defer envelope.Wipe(value)
 	if err != nil {
 		return Secret{}, err
 	}
 	nv := NewVersion{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Action: ActionRotate, Reschedule: reschedule}
-	return v.appendVersion(ctx, s, nv, value, by)
+	return v.appendFor(ctx, s, role, nv, value, by)
 }
 
 // nextValue returns the value that a rotation of s makes current. The caller wipes it.
@@ -156,14 +160,26 @@ func (v *Vault) currentValue(ctx context.Context, s Secret) ([]byte, error) {
 }
 
 func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, value []byte, by Author) (Secret, error) {
+	role, err := v.roleOf(ctx, s)
+	if err != nil {
+		return Secret{}, err
+	}
+	return v.appendFor(ctx, s, role, nv, value, by)
+}
+
+// appendFor is appendVersion of a secret that is bound to role, or to none.
+func (v *Vault) appendFor(ctx context.Context, s Secret, role *NextRole, nv NewVersion, value []byte, by Author) (_ Secret, err error) {
+	if nv.Verifier, err = role.verifier(s.ContentType, value); err != nil {
+		return Secret{}, err
+	}
 	b := envelope.Binding{ID: s.ID, Name: s.Name, Version: nv.Expected + 1, ContentType: s.ContentType}
-	var err error
 	if nv.Sealed, err = v.seal(ctx, b, value); err != nil {
 		return Secret{}, err
 	}
 	made, err := v.c.Store.AppendVersion(ctx, nv, by)
 	if err == nil {
 		made.FirstVersion, made.CASRequired, made.DeleteVersionAfterSecs = s.FirstVersion, s.CASRequired, s.DeleteVersionAfterSecs
+		made.Bound = s.Bound
 	}
 	return made, err
 }

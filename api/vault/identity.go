@@ -117,7 +117,7 @@ var rights = map[Action]string{
 	ActionVerify: "verify", ActionList: "list", ActionDescribe: "list", ActionConfigure: "update", ActionExpire: "rotate",
 	ActionStatus: "status", ActionWatch: "watch", ActionAudit: "audit", ActionTokenCreate: RightSelf, ActionTokenRevoke: RightSelf,
 	ActionDeleteVersion: "delete", ActionUndeleteVersion: "update", ActionDestroyVersion: "delete",
-	ActionRestore: "create", ActionDestroy: "delete",
+	ActionRestore: "create", ActionDestroy: "delete", ActionBindRole: "update", ActionUnbindRole: "update", ActionRepairRole: "rotate",
 	ActionTokenRenew: RightSelf, ActionTokenList: RightSelf, ActionAccess: RightSelf,
 	ActionWrap: RightSelf, ActionUnwrap: RightSelf, ActionWrapLookup: RightSelf,
 }

@@ -45,6 +45,7 @@ type RotatedVersion struct {
 	Expected uint64 // the version it replaces; must be current
 	Sealed   SealedValue
 	NextAt   time.Time // the next time of a schedule; zero for an interval, which the database computes
+	Verifier string    // of the password that the value is, if the secret is bound to a role
 }
 
 // RotationFailure gives a claim back.

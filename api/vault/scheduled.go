@@ -124,12 +124,19 @@ func (v *Vault) completeRotation(ctx context.Context, c Claim) (Secret, error) {
 	if err != nil {
 		return Secret{}, err
 	}
-	value, err := v.nextValue(ctx, s)
+	role, err := v.roleOf(ctx, s)
+	if err != nil {
+		return Secret{}, err
+	}
+	value, err := v.nextValueFor(ctx, s, role)
 	defer envelope.Wipe(value)
 	if err != nil {
 		return Secret{}, err
 	}
 	r := RotatedVersion{Claim: c, Expected: s.CurrentVersion, NextAt: next}
+	if r.Verifier, err = role.verifier(s.ContentType, value); err != nil {
+		return Secret{}, err
+	}
 	b := envelope.Binding{ID: s.ID, Name: s.Name, Version: s.CurrentVersion + 1, ContentType: s.ContentType}
 	if r.Sealed, err = v.seal(ctx, b, value); err != nil {
 		return Secret{}, err

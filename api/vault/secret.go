@@ -46,6 +46,7 @@ type NewVersion struct {
 	Tags            map[string]string // nil keeps the stored ones
 	GracePeriodSecs *int64            // nil keeps the stored one
 	Reschedule      bool              // the next rotation comes as if one had been due now
+	Verifier        string            // of the password that the value is, if the secret is bound to a role
 }
 
 // Deletion is what DeleteSecret deletes.
@@ -71,6 +72,8 @@ type Secret struct {
 	CASRequired          bool // each update of the value must name the version it replaces
 	// DeleteVersionAfterSecs is how long after its creation a new version is deleted by itself; 0 = never.
 	DeleteVersionAfterSecs int64
+	// Bound: the value is the password of a role of PostgreSQL, which a change of it sets. Not known of a claimed rotation.
+	Bound bool
 	// FirstVersion is where the versions of this secret begin: a name that was used before has had the lower numbers.
 	FirstVersion     uint64
 	CurrentVersion   uint64    // one less than FirstVersion: it has no version yet

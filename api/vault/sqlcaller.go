@@ -120,7 +120,7 @@ func (u *SQLUnwrap) check() error {
 		return err
 	}
 	switch {
-	case (u.Action == ActionRead || u.Action == ActionRotate) && len(u.Keys) == 1:
+	case (u.Action == ActionRead || u.Action == ActionRotate || u.Action == ActionBindRole || u.Action == ActionRepairRole) && len(u.Keys) == 1:
 	case u.Action == ActionVerify && len(u.Keys) >= 1 && len(u.Keys) <= MaxUnwrap:
 	default:
 		return core.Errorf(core.Invalid, "%d keys cannot be unwrapped at once for this action", len(u.Keys))
@@ -214,7 +214,7 @@ func (t *SQLAttempt) check() error {
 	switch t.Action {
 	case ActionCreate, ActionRead, ActionUpdate, ActionDelete, ActionRotate, ActionVerify, ActionList, ActionDescribe,
 		ActionDeleteVersion, ActionUndeleteVersion, ActionDestroyVersion, ActionRestore, ActionDestroy, ActionConfigure, ActionExpire, ActionGrant, ActionRevoke, ActionAudit, ActionAuditPrune,
-		ActionAuthConfigure, ActionTokenCreate, ActionTokenRenew, ActionTokenRevoke:
+		ActionBindRole, ActionUnbindRole, ActionRepairRole, ActionAuthConfigure, ActionTokenCreate, ActionTokenRenew, ActionTokenRevoke:
 	default:
 		return core.Errorf(core.Invalid, "that action is not an SQL caller's")
 	}

@@ -80,6 +80,7 @@ type Store interface {
 
 	Rotations
 	DeletedSecrets
+	Roles
 
 	// AppendAudit inserts records on the primary, all or none, in their order.
 	AppendAudit(ctx context.Context, entries []Entry) error

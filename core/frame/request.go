@@ -3,11 +3,12 @@ package frame
 import (
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// The actions of an OpUnwrap are read, verify and rotate. The outcomes of an
+// The actions of an OpUnwrap are read, verify, rotate, bind_role and repair_role. The outcomes of an
 // OpRecord are the three below. An OpRecord may report a success only for a list
 // and for a query of the audit. These need no key, so no other request could record
 // them.
@@ -15,6 +16,8 @@ const (
 	ActionRead    = "read"
 	ActionVerify  = "verify"
 	ActionRotate  = "rotate"
+	ActionBind    = "bind_role"
+	ActionRepair  = "repair_role"
 	ActionList    = "list"
 	ActionAudit   = "audit"
 	OutcomeOK     = "ok"
@@ -46,7 +49,7 @@ type Request struct {
 	Op     Op
 	Origin Origin
 
-	// Action: for OpUnwrap ActionRead, ActionVerify or ActionRotate; for OpRecord the audit's
+	// Action: for OpUnwrap one of those above; for OpRecord the audit's
 	// word for the attempt, a-z and _.
 	Action string
 	// Name: for OpUnwrap the secret's name, by the rules of core.Name; for OpRecord
@@ -248,7 +251,7 @@ func problemTarget(id core.SecretID, version uint64) string {
 
 func (r *Request) problemUnwrap() string {
 	switch {
-	case r.Action != ActionRead && r.Action != ActionVerify && r.Action != ActionRotate:
+	case !slices.Contains([]string{ActionRead, ActionVerify, ActionRotate, ActionBind, ActionRepair}, r.Action):
 		return "action is none that needs a key"
 	case len(r.Keys) == 0 || len(r.Keys) > MaxKeys:
 		return "number of keys is out of range"

@@ -10,7 +10,7 @@ import (
 )
 
 // abiHash is of what HV_ABI_VERSION numbers, without comments and blanks.
-const abiHash = "1 ad29c8a6ee5e9991"
+const abiHash = "2 7795ae3fd6f2d813"
 
 // A border that changed under the same number would be called wrongly by a server that has not been restarted since
 // the package was upgraded.

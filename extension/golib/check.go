@@ -116,6 +116,26 @@ func HvgReplace(policy, current C.HvBytes, out *C.HvBuf, failure *C.HvError) C.i
 	})
 }
 
+// HvgLogin fills out with the user and the password that a value has; the user is empty if the value names none.
+//
+//export HvgLogin
+func HvgLogin(contentType, value C.HvBytes, username, password *C.HvBuf, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		user, secret, err := generate.Login(core.ContentType(text(contentType)), view(value))
+		return usePlain(secret, err, func(secret []byte) { *username, *password = give([]byte(user)), give(secret) })
+	})
+}
+
+// HvgSetUsername fills out with a JSON value whose field username names another user.
+//
+//export HvgSetUsername
+func HvgSetUsername(value, username C.HvBytes, out *C.HvBuf, failure *C.HvError) C.int {
+	return guarded(failure, func() error {
+		changed, err := generate.SetField(view(value), "username", text(username))
+		return usePlain(changed, err, func(changed []byte) { *out = give(changed) })
+	})
+}
+
 // HvgCheckSchedule checks a cron schedule.
 //
 //export HvgCheckSchedule

@@ -15,7 +15,7 @@
  * Number of this border. A package upgrade replaces the Go library while running servers keep the shim that they have
  * preloaded, so the shim compares the two. Raise it with every change of this file or of HvGoCalls in golib.h.
  */
-#define HV_ABI_VERSION 1
+#define HV_ABI_VERSION 2
 
 /* borrowed bytes; data may be NULL when len is 0 */
 typedef struct HvBytes

@@ -105,6 +105,8 @@ HvAuditCode(int sqlstate)
 		return "exists";
 	if (sqlstate == HV_ERRCODE_STALE)
 		return "stale";
+	if (sqlstate == HV_ERRCODE_ROLE_CHANGED)
+		return "invalid";
 	if (sqlstate == ERRCODE_DATA_CORRUPTED)
 		return "corrupt";
 	if (sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED)

@@ -31,6 +31,8 @@ static const struct
 	{"HvgPolicyField", offsetof(HvGoCalls, policy_field)},
 	{"HvgCheckField", offsetof(HvGoCalls, check_field)},
 	{"HvgReplace", offsetof(HvGoCalls, replace)},
+	{"HvgLogin", offsetof(HvGoCalls, login)},
+	{"HvgSetUsername", offsetof(HvGoCalls, set_username)},
 	{"HvgCheckSchedule", offsetof(HvGoCalls, check_schedule)},
 	{"HvgCheckValue", offsetof(HvGoCalls, check_value)},
 	{"HvgCheckText", offsetof(HvGoCalls, check_text)},

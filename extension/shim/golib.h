@@ -17,6 +17,8 @@ typedef struct HvGoCalls
 	int			(*policy_field) (HvBytes policy, int *replaces, HvError *failure);
 	int			(*check_field) (HvBytes policy, int automatic, HvBytes content_type, HvBytes value, HvError *failure);
 	int			(*replace) (HvBytes policy, HvBytes current, HvBuf *out, HvError *failure);
+	int			(*login) (HvBytes content_type, HvBytes value, HvBuf *username, HvBuf *password, HvError *failure);
+	int			(*set_username) (HvBytes value, HvBytes username, HvBuf *out, HvError *failure);
 	int			(*check_schedule) (HvBytes schedule, HvError *failure);
 	int			(*check_value) (HvBytes content_type, HvBytes value, int64_t limit, HvError *failure);
 	int			(*check_text) (HvBytes content_type, int given, HvError *failure);

@@ -103,20 +103,23 @@ HvScramVerifier(HvBytes password)
 	return verifier;
 }
 
+bool
+HvIsScram(const char *verifier)
+{
+	return verifier != NULL && get_password_type(verifier) == PASSWORD_TYPE_SCRAM_SHA_256 && strlen(verifier) <= 512;
+}
+
 void
 HvCheckVerifier(const char *verifier)
 {
-	if (get_password_type(verifier) != PASSWORD_TYPE_SCRAM_SHA_256 || strlen(verifier) > 512)
+	if (!HvIsScram(verifier))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the verifier of a password must be one of SCRAM-SHA-256")));
 }
 
-/*
- * Name and stored password of a role, palloc'd; the password is NULL if it has none. ereports if there is no such role.
- */
-static char *
-StoredPassword(Oid role, char **stored)
+char *
+HvStoredVerifier(Oid role, char **stored)
 {
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	Datum		password;
@@ -135,7 +138,7 @@ StoredPassword(Oid role, char **stored)
 }
 
 bool
-HvPasswordIs(Oid role, HvBytes password)
+HvStoredIs(const char *name, const char *stored, HvBytes password)
 {
 	Scratch		scratch;
 	volatile bool is = false;
@@ -143,12 +146,9 @@ HvPasswordIs(Oid role, HvBytes password)
 	BeginScratch(&scratch);
 	PG_TRY();
 	{
-		char	   *stored;
-		char	   *name = StoredPassword(role, &stored);
 		const char *why = NULL;
 
-		if (stored != NULL)
-			is = plain_crypt_verify(name, stored, PasswordString(password), &why) == STATUS_OK;
+		is = plain_crypt_verify(name, stored, PasswordString(password), &why) == STATUS_OK;
 	}
 	PG_CATCH();
 	{
@@ -158,6 +158,15 @@ HvPasswordIs(Oid role, HvBytes password)
 	PG_END_TRY();
 	EndScratch(&scratch);
 	return is;
+}
+
+bool
+HvPasswordIs(Oid role, HvBytes password)
+{
+	char	   *stored;
+	char	   *name = HvStoredVerifier(role, &stored);
+
+	return stored != NULL && HvStoredIs(name, stored, password);
 }
 
 void

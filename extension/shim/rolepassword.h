@@ -23,9 +23,24 @@
 extern char *HvScramVerifier(HvBytes password);
 
 /*
+ * Whether a text is a verifier of SCRAM-SHA-256.
+ */
+extern bool HvIsScram(const char *verifier);
+
+/*
+ * Name and stored verifier of a role, palloc'd; the verifier is NULL if it has none. ereports if there is no such role.
+ */
+extern char *HvStoredVerifier(Oid role, char **verifier);
+
+/*
  * ereport unless a text is a SCRAM-SHA-256 verifier that this server takes.
  */
 extern void HvCheckVerifier(const char *verifier);
+
+/*
+ * Whether a stored verifier of a role, of whatever kind, is one of a password.
+ */
+extern bool HvStoredIs(const char *name, const char *verifier, HvBytes password);
 
 /*
  * Whether the role's present password is this one, computed from pg_authid without logging in. False for a role without a

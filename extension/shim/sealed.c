@@ -23,6 +23,11 @@ static HvStatement lock_statement = {
 	" FROM vault.lock_for($1, $2) i WHERE i.id IS NOT NULL",
 	2, {TEXTOID, INT8OID}
 };
+static HvStatement lock_row_statement = {
+	"SELECT i.id, i.content_type, i.current_version, i.kind, i.generate_policy, i.bound"
+	" FROM vault.lock_row_for($1, $2) i WHERE i.id IS NOT NULL",
+	2, {TEXTOID, INT8OID}
+};
 static HvStatement missing_statement = {
 	"SELECT vault.raise_missing($1)", 1, {TEXTOID}
 };
@@ -220,6 +225,20 @@ RaiseMissing(HvCall *call)
 }
 
 /*
+ * Whether the schema knows of roles that secrets are bound to.
+ */
+static bool
+HasBindings(void)
+{
+	static bool has = false;
+	Oid			types[] = {TEXTOID, INT8OID};
+
+	if (!has)
+		has = HvHasFunction("lock_row_for", types, lengthof(types));
+	return has;
+}
+
+/*
  * Lock the secret that the caller wants to change, by the right to do so. ereports if it may not, there is none, the
  * expected version is stale, or the transaction's snapshot is. Palloc'd in the call's context.
  */
@@ -232,12 +251,13 @@ HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocke
 	HvBytes		kind;
 	bool		isnull;
 	Datum		policy;
+	bool		has_bindings = HasBindings();
 
 	HvRequire(call, wanted);
 	SPI_connect();
 	HvAddText(&params, call->name);
 	HvAddNullable(&params, expected_version);
-	HvOwnerRun(&lock_statement, &params);
+	HvOwnerRun(has_bindings ? &lock_row_statement : &lock_statement, &params);
 	if (SPI_processed != 1)
 		RaiseMissing(call);
 
@@ -250,6 +270,7 @@ HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocke
 	locked->automatic = strcmp((const char *) kind.data, "automatic") == 0;
 	policy = SPI_getbinval(row, SPI_tuptable->tupdesc, 5, &isnull);
 	locked->policy = isnull ? (HvBytes) {NULL, 0} : HvJsonText(policy);
+	locked->bound = has_bindings && DatumGetBool(Column(row, 6));
 	MemoryContextSwitchTo(spi);
 	SPI_finish();
 }

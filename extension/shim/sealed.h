@@ -33,6 +33,7 @@ typedef struct HvLocked
 	HvBytes		policy;			/* JSON; empty for none */
 	bool		automatic;
 	int64		current_version;
+	bool		bound;			/* to a role of PostgreSQL */
 } HvLocked;
 
 /* the columns of vault.secret_settings, in their order */
@@ -67,6 +68,9 @@ extern ArrayType *HvReadableNames(HvCall *call, HvBytes prefix);
 extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);
 extern HvBytes HvJsonText(Datum json);
 extern HvBytes HvNewId(void);	/* secret.c */
+extern void HvSealValue(HvCall *call, HvBinding *binding, HvBytes value, HvStored *stored);	/* secret.c */
+extern HvBytes HvOpenFirst(HvCall *call, HvOpenable *found);	/* secret.c */
+extern bool HvHasFunction(const char *name, const Oid *types, int n);	/* versions.c */
 extern HvBytes HvContentTypeArg(FunctionCallInfo fcinfo, int arg);	/* secret.c */
 extern void HvRequireCondition(HvCall *call);	/* versions.c */
 extern void HvAddOrigin(HvParams *params, const HvCall *call);

@@ -13,6 +13,7 @@
 #include "open.h"
 #include "readonly.h"
 #include "request.h"
+#include "rolebinding.h"
 #include "sealed.h"
 #include "secretmem.h"
 #include "text.h"
@@ -38,8 +39,8 @@ HvNewId(void)
 /*
  * Seal a value under a new data key. The parts are palloc'd; the key is wiped.
  */
-static void
-SealValue(HvCall *call, HvBinding *binding, HvBytes value, HvStored *stored)
+void
+HvSealValue(HvCall *call, HvBinding *binding, HvBytes value, HvStored *stored)
 {
 	HvBuf		request = {NULL, 0};
 	HvBytes		body;
@@ -146,12 +147,12 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 				 errhint("A value is generated only for an automatic secret.")));
 	binding = (HvBinding) {HvNewId(), call->name, HvFirstVersion(call), content_type};
 	HV_CALL_GO(check_field, policy, IsAutomatic(Arg(fcinfo, 2)), binding.content_type, value);
-	SealValue(call, &binding, value, &stored);
+	HvSealValue(call, &binding, value, &stored);
 	return Int64GetDatum(HvInsertSecret(call, &binding, Arg(fcinfo, 2), &settings, &stored));
 }
 
 /*
- * Seal a value as the next version of a locked secret.
+ * Seal a value as the next version of a locked secret. If that is bound to a role, the verifier of the role's password is ready.
  */
 static Datum
 Supersede(HvCall *call, const HvLocked *locked, HvBytes value, bool reschedule)
@@ -159,7 +160,9 @@ Supersede(HvCall *call, const HvLocked *locked, HvBytes value, bool reschedule)
 	HvBinding	binding = {locked->id, call->name, locked->current_version + 1, locked->content_type};
 	HvStored	stored;
 
-	SealValue(call, &binding, value, &stored);
+	if (locked->bound)
+		HvOfferPassword(call, locked, value);
+	HvSealValue(call, &binding, value, &stored);
 	return Int64GetDatum(HvAppendVersion(call, &binding, &stored, reschedule));
 }
 
@@ -188,8 +191,8 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 /*
  * The value of one version, the first found; the caller wipes it.
  */
-static HvBytes
-OpenFirst(HvCall *call, HvOpenable *found)
+HvBytes
+HvOpenFirst(HvCall *call, HvOpenable *found)
 {
 	HvBinding	binding = {found->id, call->name, found->versions[0].version, found->content_type};
 	HvBytes		body = Unwrap(call, &binding, found->versions, 1);
@@ -217,7 +220,7 @@ NextValue(HvCall *call, const HvLocked *locked)
 	HvFindOpenable(call, &found);
 	if (found.versions[0].version != locked->current_version)
 		elog(ERROR, "a locked secret has changed");
-	current = OpenFirst(call, &found);
+	current = HvOpenFirst(call, &found);
 	HV_CALL_GO(replace, locked->policy, current, &next);
 	HvSecretWipe(current.data);
 	return HvTakeBuf(&next);
@@ -227,6 +230,7 @@ static Datum
 Rotate(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvLocked	locked;
+	HvBytes		value;
 
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
@@ -236,7 +240,10 @@ Rotate(HvCall *call, FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("secret \"%s\" is manual and has no generate_policy", (const char *) call->name.data),
 				 errhint("Give it a new value with vault.update_secret().")));
-	return Supersede(call, &locked, NextValue(call, &locked), !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
+	value = NextValue(call, &locked);
+	if (locked.bound)
+		value = HvForNextRole(&locked, value);
+	return Supersede(call, &locked, value, !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
 }
 
 /*

@@ -71,6 +71,7 @@ HvNames(const char *text)
 	return text != NULL &&
 		(HvFind(text, "create_secret") != NULL || HvFind(text, "update_secret") != NULL ||
 		 HvFind(text, "issue_role_as") != NULL ||
+		 HvFind(text, "import_role") != NULL || HvFind(text, "with_verifier") != NULL || HvFind(text, "offer_verifier") != NULL ||
 		 (HvFind(text, "vault") != NULL && HvFind(text, "verify") != NULL) ||
 		 CallsVerify(text) || HvFind(text, "u&\"") != NULL);
 }
@@ -223,7 +224,8 @@ HvSlips(const char *text, HvFailure failure)
 {
 	static const char *const ours[] = {
 		"read_secret", "rotate_secret", "configure_secret", "delete_secret", "list_secrets", "expire_version",
-		"delete_versions", "undelete_versions", "destroy_versions", "set_version_settings", "list_versions", "create_metadata"
+		"delete_versions", "undelete_versions", "destroy_versions", "set_version_settings", "list_versions", "create_metadata",
+		"bind_role", "repair_role"
 	};
 
 	if (text == NULL || (!HoldsLiteral(text) && (failure == HV_NO_FAILURE || strchr(text, '$') == NULL)))

@@ -42,6 +42,16 @@ static HvStatement list_statement = {
 };
 
 /*
+ * Whether the schema has a function. It may be older than this library, until ALTER EXTENSION UPDATE.
+ */
+bool
+HvHasFunction(const char *name, const Oid *types, int n)
+{
+	return SearchSysCacheExists3(PROCNAMEARGSNSP, CStringGetDatum(name), PointerGetDatum(buildoidvector(types, n)),
+								 ObjectIdGetDatum(get_namespace_oid(HV_SCHEMA_NAME, false)));
+}
+
+/*
  * ereport if the secret of the call's name requires each update to name the version that it replaces. A schema that is
  * older than this library has no such secret.
  */
@@ -51,9 +61,7 @@ HvRequireCondition(HvCall *call)
 	HvParams	params = {0};
 	Oid			types[] = {TEXTOID};
 
-	if (!SearchSysCacheExists3(PROCNAMEARGSNSP, CStringGetDatum("require_condition"),
-							   PointerGetDatum(buildoidvector(types, lengthof(types))),
-							   ObjectIdGetDatum(get_namespace_oid(HV_SCHEMA_NAME, false))))
+	if (!HvHasFunction("require_condition", types, lengthof(types)))
 		return;
 	SPI_connect();
 	HvAddText(&params, call->name);

@@ -172,6 +172,9 @@ func (s *Store) CompleteRotation(_ context.Context, r vault.RotatedVersion, o va
 	if err != nil {
 		return vault.Secret{}, err
 	}
+	if err := x.setPassword(r.Verifier); err != nil {
+		return vault.Secret{}, err
+	}
 	s.reschedule(x)
 	if x.info.RotationIntervalSecs == 0 {
 		x.info.NextRotationAt = r.NextAt

@@ -47,6 +47,7 @@ type secret struct {
 	info     vault.Secret
 	versions []version
 	corrupt  bool // its row cannot be read
+	binding  *binding
 
 	planFailed string // why its schedule could not be planned
 }
@@ -222,6 +223,9 @@ func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, by vault.Au
 	}
 	if n.Description != nil {
 		x.info.Description = *n.Description
+	}
+	if err := x.setPassword(n.Verifier); err != nil {
+		return vault.Secret{}, err
 	}
 	if n.Tags != nil {
 		x.info.Tags = n.Tags
