@@ -245,7 +245,7 @@ CREATE INDEX tokens_parent_idx ON vault.tokens (parent) WHERE parent IS NOT NULL
 CREATE INDEX tokens_end_idx ON vault.tokens (LEAST(revoked_at, expires_at));
 
 -- The roles of PostgreSQL whose password a secret is: one, or two in turn. A role is noted as it was when it was bound: the
--- vault sets no password of one that is not that role any more, or has got more attributes.
+-- vault sets no password of one that is no longer that role, or has got more attributes.
 CREATE TABLE vault.role_bindings (
     secret_id uuid NOT NULL,
     place smallint NOT NULL CONSTRAINT role_bindings_place_known CHECK (place IN (1, 2)),
@@ -266,7 +266,7 @@ CREATE TABLE vault.role_bindings (
 CREATE UNIQUE INDEX role_bindings_role_key ON vault.role_bindings (role);
 CREATE INDEX role_bindings_checked_at_idx ON vault.role_bindings (checked_at NULLS FIRST);
 
--- The verifiers that the vault has given to bound roles, as pg_authid has them unless somebody else has changed them. Not dumped:
+-- The verifiers that the vault has given to bound roles, as pg_authid has them unless they were changed elsewhere. Not dumped:
 -- no dump of one database has the passwords of roles.
 CREATE TABLE vault.role_verifiers (
     secret_id uuid NOT NULL,

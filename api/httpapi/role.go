@@ -34,20 +34,18 @@ type boundRolesBody struct {
 	Roles []boundRoleBody `json:"roles"`
 }
 
-func (s *server) listRoles(c *gin.Context) {
+func (s *server) listRoles(c *gin.Context) error {
 	q, err := query(c.Request, "prefix")
 	caller, ferr := s.readerOf(c)
 	if err == nil {
 		err = ferr
 	}
 	if err != nil {
-		s.reject(c, vault.ActionList, q.Get("prefix"), err)
-		return
+		return s.reject(c, vault.ActionList, q.Get("prefix"), err)
 	}
 	all, err := s.Vault.BoundRoles(c.Request.Context(), caller, q.Get("prefix"))
 	if err != nil {
-		s.fail(c, err)
-		return
+		return err
 	}
 	out := boundRolesBody{Roles: make([]boundRoleBody, len(all))}
 	for i, b := range all {
@@ -59,19 +57,21 @@ func (s *server) listRoles(c *gin.Context) {
 			out.Roles[i].Version = &b.Version
 		}
 	}
-	s.answer(c, http.StatusOK, out)
+	return s.answer(c, http.StatusOK, out)
 }
 
-func (s *server) bindRole(c *gin.Context) {
+func (s *server) bindRole(c *gin.Context) error {
 	r, err := s.readRole(c)
 	if err == nil {
 		_, err = query(c.Request)
 	}
 	if err != nil {
-		s.reject(c, vault.ActionBindRole, nameOf(c), err)
-		return
+		return s.reject(c, vault.ActionBindRole, nameOf(c), err)
 	}
-	s.changedRole(c, s.Vault.BindRole(c.Request.Context(), callerOf(c), r))
+	if err := s.Vault.BindRole(c.Request.Context(), callerOf(c), r); err != nil {
+		return err
+	}
+	return answerNothing(c)
 }
 
 func (s *server) readRole(c *gin.Context) (r vault.RoleRequest, err error) {
@@ -103,27 +103,22 @@ func (s *server) readRole(c *gin.Context) (r vault.RoleRequest, err error) {
 	return r, err
 }
 
-func (s *server) unbindRole(c *gin.Context) {
+func (s *server) unbindRole(c *gin.Context) error {
 	if _, err := query(c.Request); err != nil {
-		s.reject(c, vault.ActionUnbindRole, nameOf(c), err)
-		return
+		return s.reject(c, vault.ActionUnbindRole, nameOf(c), err)
 	}
-	s.changedRole(c, s.Vault.UnbindRole(c.Request.Context(), callerOf(c), nameOf(c)))
+	if err := s.Vault.UnbindRole(c.Request.Context(), callerOf(c), nameOf(c)); err != nil {
+		return err
+	}
+	return answerNothing(c)
 }
 
-func (s *server) repairRole(c *gin.Context) {
+func (s *server) repairRole(c *gin.Context) error {
 	if _, err := query(c.Request); err != nil {
-		s.reject(c, vault.ActionRepairRole, nameOf(c), err)
-		return
+		return s.reject(c, vault.ActionRepairRole, nameOf(c), err)
 	}
-	s.changedRole(c, s.Vault.RepairRole(c.Request.Context(), callerOf(c), nameOf(c)))
-}
-
-func (s *server) changedRole(c *gin.Context, err error) {
-	if err != nil {
-		s.fail(c, err)
-		return
+	if err := s.Vault.RepairRole(c.Request.Context(), callerOf(c), nameOf(c)); err != nil {
+		return err
 	}
-	c.Writer.WriteHeader(http.StatusNoContent)
-	c.Writer.WriteHeaderNow()
+	return answerNothing(c)
 }

@@ -56,7 +56,7 @@ func templateOf(c *gin.Context) (template, suffix string) {
 // templates are the document's spelling of gin's.
 var templates = map[string]string{
 	"/v1/secrets/*name": "/v1/secrets/{name}", "/v1/metadata/*name": "/v1/metadata/{name}", "/v1/versions/*name": "/v1/versions/{name}",
-	"/v1/roles/*name": "/v1/roles/{name}",
+	"/v1/roles/*name":      "/v1/roles/{name}",
 	"/v1/tokens/:accessor": "/v1/tokens/{accessor}", "/v1/tokens/:accessor/renew": "/v1/tokens/{accessor}/renew",
 	"/v1/deleted/:id": "/v1/deleted/{id}", "/v1/deleted/:id/restore": "/v1/deleted/{id}/restore",
 	"/v1/auth/:mount": "/v1/auth/{mount}", "/v1/auth/:mount/roles": "/v1/auth/{mount}/roles",

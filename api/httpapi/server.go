@@ -165,9 +165,9 @@ func (s *server) routes(e *gin.Engine) {
 	e.DELETE("/v1/grants", s.patient, s.handle(s.revoke))
 	get("/v1/access", s.explainAccess)
 	get("/v1/roles", s.listRoles)
-	e.PUT("/v1/roles/*name", s.patient, s.bindRole)
-	e.DELETE("/v1/roles/*name", s.patient, s.unbindRole)
-	e.POST("/v1/roles/*name", s.patient, s.repairRole)
+	e.PUT("/v1/roles/*name", s.patient, s.handle(s.bindRole))
+	e.DELETE("/v1/roles/*name", s.patient, s.handle(s.unbindRole))
+	e.POST("/v1/roles/*name", s.patient, s.handle(s.repairRole))
 	s.loginRoutes(e)
 }
 

@@ -55,8 +55,8 @@ type BoundRole struct {
 
 // Roles is the part of a Store that binds secrets to roles.
 type Roles interface {
-	// NextRole asks the primary about a bound secret; Invalid when its role is not what it was when it was bound. It decides
-	// about nobody.
+	// NextRole asks the primary about a bound secret; Invalid when its role is not what it was when it was bound. It
+	// decides about no caller.
 	NextRole(ctx context.Context, id core.SecretID) (NextRole, error)
 	// IterationsOfRoles returns how many iterations the verifiers of the primary have.
 	IterationsOfRoles(ctx context.Context) (int, error)
