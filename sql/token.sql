@@ -134,7 +134,7 @@ $$;
 COMMENT ON FUNCTION vault.login_token(uuid, vault.new_token, vault.audit_origin) IS 'stores the token that a login issues, within what its login role allows';
 
 CREATE FUNCTION vault.descendants(id uuid) RETURNS SETOF uuid
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 AS $$
     WITH RECURSIVE below AS (
         SELECT descendants.id AS id

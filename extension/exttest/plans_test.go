@@ -1,6 +1,7 @@
 package exttest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -63,7 +64,7 @@ var filledSQL = []string{
 	`INSERT INTO vault.wrapped_answers (id, fingerprint, owner, path, envelope_version, kms_key_id, wrapped_dek, nonce, ciphertext, created_at, expires_at)
 	SELECT pg_temp.id(i), sha256(('w' || i)::bytea), 'role:' || i % 20, 'p', 1, 'k', '\x01', decode(repeat('ab', 24), 'hex'), decode(repeat('cd', 40), 'hex'),
 		now(), now() + interval '1 day' FROM generate_series(1, 4000) i`,
-	`INSERT INTO vault.audit_journals (journal, node, last_sequence, created_at, shipped_at) VALUES (pg_temp.id(1), 'node', 0, now(), now())`,
+	`INSERT INTO vault.audit_journals (journal, node, last_sequence, created_at, shipped_at) VALUES (pg_temp.id(1), 'node', 0, now(), now()) ON CONFLICT DO NOTHING`,
 	`VACUUM ANALYZE`,
 }
 
@@ -229,6 +230,7 @@ var readsMuch = map[string]string{
 	"vault.template_visible(vault.outer_role()":          "all templates are listed",
 	"a.secrets - m.secrets":                              "all secrets are counted once, when the supervisor has started",
 	"vault.has_prefix(l.secret_name, audit.name_prefix)": "the audit is read by time, also for the records of a name",
+	"c.xid >= counted_changes.since":                     "what has changed since the last count is counted",
 }
 
 // TestPlans sends the statements of the product to a filled vault. None of them reads a table to its end: neither by a
@@ -273,32 +275,83 @@ var youngReads = []string{
 	`SELECT vault.decide(NULL, '127.0.0.1', NULL, 'read', 'fill/1/1')`,
 }
 
-// TestPlansOfAYoungVault reads often enough from an empty vault for the plans to be kept, and fills it in the same session.
-// The kept plans still find each secret by index: until PostgreSQL has analyzed the tables, it has no other.
+// young reports whether TestPlansOfAYoungVault looks at the plans of a statement. A pass of the supervisor and the status are not waited for,
+// and PostgreSQL analyzes the tables a minute after they were filled.
+func young(sql string) bool {
+	return !strings.Contains(sql, "vault.supervise(") && !strings.Contains(sql, "vault.status()")
+}
+
+// TestPlansOfAYoungVault sends the statements of the product to an empty vault, often enough for the plans to be kept, and
+// fills it in the same session. The kept plans still find each row by index: until PostgreSQL has analyzed the tables, it
+// has no other.
 func TestPlansOfAYoungVault(t *testing.T) {
 	b := newBench(t, startCluster(t, true, explained...))
 	fill := filledSQL[:len(filledSQL)-1]
-	plans := b.plansOf(t, slices.Concat(slices.Repeat(youngReads, 7), fill, youngReads), 1)
+	plans := b.plansSent(t, fill, slices.Concat(youngReads, planned))
 	b.exec("ANALYZE")
 	grown := grownTables(b.session)
+	var faults []string
 	for _, p := range plans {
-		if slices.Contains(fill, p.Query) {
-			continue
-		}
 		for _, fault := range p.Plan.faults(grown) {
-			t.Errorf("%s:\n%.600s", fault, p.Query)
+			if !p.mayReadMuch() {
+				faults = append(faults, fmt.Sprintf("%s:\n%.600s", fault, p.Query))
+			}
 		}
+	}
+	slices.Sort(faults)
+	for _, f := range slices.Compact(faults) {
+		t.Error(f)
 	}
 }
 
-// plansOf sends the statements so many times, in turn, and returns their plans. They are shown to the client: in the log the
-// library withholds them.
-func (b *bench) plansOf(t *testing.T, statements []string, times int) (out []loggedPlan) {
+// plansSent sends the statements to an empty vault seven times, then what fills it, then the statements once more. It returns
+// the plans of that last time. In the empty vault some of them fail for want of what they name.
+func (b *bench) plansSent(t *testing.T, fill, statements []string) []loggedPlan {
+	t.Helper()
+	const times = 7
+	s, plans := b.explainedSession(t)
+	for i := 1; i <= times; i++ {
+		for _, sql := range statements {
+			_ = s.try(numbered(sql, i))
+		}
+	}
+	for _, sql := range fill {
+		s.exec(sql)
+	}
+	var kept []loggedPlan
+	for _, sql := range statements {
+		*plans = nil
+		s.exec(numbered(sql, times+1))
+		if young(sql) {
+			kept = append(kept, *plans...)
+		}
+	}
+	return kept
+}
+
+// plansOf sends the statements so many times, in turn, and returns their plans.
+func (b *bench) plansOf(t *testing.T, statements []string, times int) []loggedPlan {
+	t.Helper()
+	s, plans := b.explainedSession(t)
+	for i := 1; i <= times; i++ {
+		for _, sql := range statements {
+			s.exec(numbered(sql, i))
+		}
+	}
+	return *plans
+}
+
+func numbered(sql string, i int) string { return strings.ReplaceAll(sql, "$i", strconv.Itoa(i)) }
+
+// explainedSession makes a session, and the list that the plans of its statements are added to. They are shown to the
+// client: in the log the library withholds them.
+func (b *bench) explainedSession(t *testing.T) (*session, *[]loggedPlan) {
 	t.Helper()
 	conf, err := pgx.ParseConfig(b.c.DSN(b.db, "postgres"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	var plans []loggedPlan
 	conf.RuntimeParams["client_min_messages"] = "log"
 	conf.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		_, plan, found := strings.Cut(n.Message, "  plan:\n")
@@ -309,20 +362,14 @@ func (b *bench) plansOf(t *testing.T, statements []string, times int) (out []log
 		if err := json.Unmarshal([]byte(plan), &p); err != nil {
 			t.Errorf("a plan is not understood: %v\n%.500s", err, plan)
 		}
-		out = append(out, p)
+		plans = append(plans, p)
 	}
 	conn, err := pgx.ConnectConfig(bounded(t), conf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(bounded(t))
-	s := &session{Conn: conn, t: t}
-	for i := 1; i <= times; i++ {
-		for _, sql := range statements {
-			s.exec(strings.ReplaceAll(sql, "$i", strconv.Itoa(i)))
-		}
-	}
-	return out
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return &session{Conn: conn, t: t}, &plans
 }
 
 // notPlanned are functions that no statement of this test calls, and why.
