@@ -21,7 +21,7 @@ func Sealed(w io.Writer, recipients []string) (io.WriteCloser, error) {
 	for _, text := range recipients {
 		r, err := age.ParseRecipients(strings.NewReader(text))
 		if err != nil || len(r) != 1 {
-			return nil, errors.New("a recipient is a public key of age, as in age1...")
+			return nil, errors.New("a recipient is a public key of age, which begins with age1")
 		}
 		all = append(all, r...)
 	}
