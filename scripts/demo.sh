@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to a working vault: installs what is missing, builds, starts a private server (scripts/up.sh), then
-# does the main job for real, by REST and by SQL. Every command is printed before it runs, and every answer is checked.
+# does the main job for real, by the command, by REST and by SQL. Every command is printed before it runs, and every answer is checked.
 # Run it as often as you like; it leaves the server running.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
@@ -47,9 +47,11 @@ unset PGPASSWORD PGSERVICE PGOPTIONS
 # A file keeps the admin token out of the process list.
 ADMIN=$DEV_DIR/admin.header
 # So does one for the token of the application, readable by this user alone.
-APP=$DEV_DIR/app.header
-rm -f "$APP" "$APP.json"
-install -m 600 /dev/null "$APP" && install -m 600 /dev/null "$APP.json"
+APP=$DEV_DIR/app.token
+rm -f "$APP"
+install -m 600 /dev/null "$APP"
+export PATH=$ROOT/bin:$PATH VAULT_TOKEN=$VAULT_ADMIN_TOKEN
+unset VAULT_CACERT VAULT_CAPATH VAULT_CLIENT_CERT VAULT_CLIENT_KEY VAULT_SKIP_VERIFY
 forget demo/db/password demo/api-key demo/kv
 psql -Xq <<-'E'
 	DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
@@ -58,82 +60,93 @@ E
 # shellcheck disable=SC2034 # shown commands use it
 SINCE=$(psql -XAtc 'SELECT now()')
 
-explain "Create a secret by REST. The admin token is in the header file \$ADMIN."
-show '"current_version":1' <<'E'
-curl -sS "$VAULT_ADDR/v1/secrets" -H @"$ADMIN" --json '{"name":"demo/db/password","kind":"manual","value":"correct-horse-battery"}' | jq -c '{name, kind, current_version}'
+explain "Create a secret. The command has its token from VAULT_TOKEN; a person logs in with \"hyperion-vault login\"."
+show 'has version 1$' <<'E'
+printf %s correct-horse-battery | hyperion-vault put demo/db/password
 E
 
-explain "Read it by REST: no token, but the client's address must be allowed (VAULT_ALLOWED_IPS)."
+explain "Read it, by the command and by REST."
+show '^correct-horse-battery' <<'E'
+hyperion-vault get demo/db/password; echo
+E
 show '"value":"correct-horse-battery"' <<'E'
-curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password" | jq -c '{name, version, value}'
+curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password" -H @"$ADMIN" | jq -c '{name, version, value}'
 E
 
 explain "Read it by SQL: a role may do what it is granted, on the names it is granted."
-show '^granted$' <<'E'
-psql -Xq -o /dev/null -c "SELECT vault.grant_access('app', 'demo/*', '{read,verify}')" && echo granted
+show 'is granted to app$' <<'E'
+hyperion-vault grant app 'demo/*' read verify
 E
 show '^correct-horse-battery$' <<'E'
 psql -XAt -U app -c "SELECT vault.read_secret('demo/db/password')"
 E
 
-explain "A token acts as a role, so the same grants decide by REST. It is shown once; here it goes to a header file, \$APP."
-show '"role":"app"' <<'E'
-curl -sS "$VAULT_ADDR/v1/tokens" -H @"$ADMIN" --json "{\"name\":\"demo-$(date +%s%N)\",\"role\":\"app\",\"ttl_secs\":3600}" >"$APP.json"; jq -r '"Authorization: Bearer \(.token)"' "$APP.json" >"$APP"; jq -c '{name, role, accessor, expires_at}' "$APP.json"
+explain "A token acts as a role, so the same grants decide by REST. It is shown once; here it goes to a file, \$APP."
+show '^kept$' <<'E'
+hyperion-vault token create "demo-$(date +%s%N)" --role app --ttl 1h -o raw >"$APP" && echo kept
 E
-show '"value":"correct-horse-battery"' <<'E'
-curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password" -H @"$APP" | jq -c '{name, version, value}'
+show '^correct-horse-battery' <<'E'
+VAULT_TOKEN=$(cat "$APP") hyperion-vault get demo/db/password; echo
 E
-show '403' <<'E'
-curl -sS "$VAULT_ADDR/v1/secrets/other/secret" -H @"$APP" | jq -c '{status, title, detail}'
+show '^error: read other/secret' <<'E'
+VAULT_TOKEN=$(cat "$APP") hyperion-vault get other/secret
 E
-show '"action":"read","allowed":true,"grantee":"app"' <<'E'
-curl -sS "$VAULT_ADDR/v1/access?name=demo/db/password" -H @"$APP" | jq -c '.actions[0]'
+show '^read.yes' <<'E'
+hyperion-vault who-may demo/db/password --role app
 E
-show '^204$' <<'E'
-curl -sS -o /dev/null -w '%{http_code}\n' -X DELETE "$VAULT_ADDR/v1/tokens/$(jq -r .accessor "$APP.json")" -H @"$ADMIN"
+show '^revoked' <<'E'
+VAULT_TOKEN=$(cat "$APP") hyperion-vault token revoke self >/dev/null && echo revoked
 E
-show '401' <<'E'
-curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password" -H @"$APP" | jq -c '{status, title, detail}'
+show 'not valid any longer' <<'E'
+VAULT_TOKEN=$(cat "$APP") hyperion-vault get demo/db/password
+E
+
+explain "Give it to a program, and to no file and no argument."
+show '^the program has correct-horse-battery$' <<'E'
+hyperion-vault exec -e DB_PASSWORD=demo/db/password -- sh -c 'echo "the program has $DB_PASSWORD"'
 E
 
 explain "Verify a candidate without reading the secret, both ways."
-show '"valid":true' <<'E'
-curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password/verify" --json '{"value":"correct-horse-battery"}'; echo
+show '^valid: it is version 1$' <<'E'
+printf %s correct-horse-battery | hyperion-vault verify demo/db/password
 E
-show '"valid":false' <<'E'
-curl -sS "$VAULT_ADDR/v1/secrets/demo/db/password/verify" --json '{"value":"wrong"}'; echo
+show '^not valid$' <<'E'
+printf %s wrong | hyperion-vault verify demo/db/password
 E
 show '^t$' <<'E'
 psql -XAt -U app -c "SELECT vault.verify('demo/db/password', 'correct-horse-battery')"
 E
 
-explain "Update it, naming the version you replace. If that version is no longer current, the API answers 412 and changes nothing."
-show '"current_version":2' <<'E'
-curl -sS -X PUT "$VAULT_ADDR/v1/secrets/demo/db/password" -H @"$ADMIN" -H 'If-Match: "1"' --json '{"value":"second-value"}' | jq -c '{name, current_version}'
+explain "Update it, naming the version you replace. If that version is no longer current, nothing is changed."
+show 'has version 2$' <<'E'
+printf %s second-value | hyperion-vault put demo/db/password --if-version 1
 E
-show '412' <<'E'
-curl -sS -X PUT "$VAULT_ADDR/v1/secrets/demo/db/password" -H @"$ADMIN" -H 'If-Match: "1"' --json '{"value":"third-value"}' | jq -c '{status, title, detail}'
+show 'hint: another change was faster' <<'E'
+printf %s third-value | hyperion-vault put demo/db/password --if-version 1
 E
 
 explain "An automatic secret: the vault makes its value. After a rotation the old one verifies until its grace is over."
-show '"current_version":1' <<'E'
-curl -sS "$VAULT_ADDR/v1/secrets" -H @"$ADMIN" --json '{"name":"demo/api-key","kind":"automatic","rotation_interval_secs":86400,"grace_period_secs":3600}' | jq -c '{name, kind, current_version, next_rotation_at}'
+show 'has version 1$' <<'E'
+hyperion-vault put demo/api-key --automatic --interval 1d --grace 1h
 E
 show '^[A-Za-z0-9]{32}$' <<'E'
-OLD=$(curl -sS "$VAULT_ADDR/v1/secrets/demo/api-key" | jq -r .value); echo "$OLD"
+OLD=$(hyperion-vault get demo/api-key); echo "$OLD"
 E
-show '"current_version":2' <<'E'
-curl -sS -X POST "$VAULT_ADDR/v1/secrets/demo/api-key/rotate" -H @"$ADMIN" | jq -c '{name, current_version}'
+show 'has version 2$' <<'E'
+hyperion-vault rotate demo/api-key
 E
 show '^[A-Za-z0-9]{32}$' <<'E'
-NEW=$(curl -sS "$VAULT_ADDR/v1/secrets/demo/api-key" | jq -r .value); echo "$NEW"
+NEW=$(hyperion-vault get demo/api-key); echo "$NEW"
 E
 [ "${OLD:?}" != "${NEW:?}" ] || die "the rotation made the same value again"
-show '"valid":true' <<'E'
-jq -n --arg v "$OLD" '{value: $v}' | curl -sS "$VAULT_ADDR/v1/secrets/demo/api-key/verify" --json @-; echo
+show '^valid: it is version 1$' <<'E'
+printf %s "$OLD" | hyperion-vault verify demo/api-key
 E
-show '"valid":true' <<'E'
-jq -n --arg v "$NEW" '{value: $v}' | curl -sS "$VAULT_ADDR/v1/secrets/demo/api-key/verify" --json @-; echo
+show '^valid: it is version 2$' <<'E'
+printf %s "$NEW" | hyperion-vault verify demo/api-key
+E
+show 'current$' <<'E'
+hyperion-vault versions demo/api-key
 E
 
 explain "Refused: a name outside the grant, a change without a token. (A role without any grant never gets as far.)"
@@ -151,7 +164,7 @@ explain "Clients of Vault and OpenBao read and write the same secrets, unmodifie
 if client=$(command -v bao || command -v vault); then
 	# shellcheck disable=SC2034 # shown commands use it
 	CLIENT=${client##*/}
-	export VAULT_TOKEN=$VAULT_ADMIN_TOKEN BAO_TOKEN=$VAULT_ADMIN_TOKEN BAO_ADDR=$VAULT_ADDR
+	export BAO_TOKEN=$VAULT_ADMIN_TOKEN BAO_ADDR=$VAULT_ADDR
 	show 'third-value' <<'E'
 $CLIENT kv put -mount=secret demo/kv password=third-value >/dev/null && $CLIENT kv get -mount=secret -field=password demo/kv
 E
@@ -190,7 +203,7 @@ cat <<E
 ${BOLD}The vault is running.$PLAIN Go on with
 
   . $dir/env                  # VAULT_ADDR, VAULT_ADMIN_TOKEN, PGHOST, PGPORT, PGUSER, PGDATABASE
-  curl "\$VAULT_ADDR/v1/secrets" -H @$dir/admin.header
+  VAULT_TOKEN=\$VAULT_ADMIN_TOKEN bin/hyperion-vault ls
   psql                        # as superuser; psql -U app as the role of this demo
 
 and stop it with
