@@ -62,6 +62,19 @@ func (v *Vault) Grants(ctx context.Context, c Caller) ([]GrantInfo, error) {
 	})
 }
 
+// AdmitManager returns a refusal unless the caller has the right manage on all names. Errors: Unauthenticated, Denied,
+// Unavailable.
+func (v *Vault) AdmitManager(ctx context.Context, c Caller) error {
+	a := v.try(c, ActionAccess, "", 0)
+	return a.serve(ctx, func(ctx context.Context) error {
+		i, err := v.c.Store.Decide(ctx, a.by, "manage", "", onPrimary)
+		if err == nil {
+			err = i.Refusal(a.by, "manage")
+		}
+		return a.found(i, err)
+	})
+}
+
 // Grant lets a role do actions on a pattern. It needs the right manage on the pattern. Errors: Unauthenticated, Denied,
 // Invalid, NotFound (no such role), Unavailable.
 func (v *Vault) Grant(ctx context.Context, c Caller, g Grant) error {

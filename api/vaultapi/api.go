@@ -49,7 +49,7 @@ type API struct {
 	exact     map[string]*endpoint
 	kv        map[string]*endpoint // by the first segment below the mount
 	auth      map[string]*endpoint // below the mount of a login method, with names as *
-	logins    bool                 // are all that is served
+	onlyAuth  bool                 // logins are all that is served
 	pace      pace
 }
 
@@ -57,7 +57,7 @@ var _ exchange.Protocol = (*API)(nil)
 
 // New returns the protocol, served below /v1/.
 func New(c Config) *API {
-	a := &API{vault: c.Vault, mount: c.Mount, clock: c.Clock, maxValue: c.MaxValueLen, logins: c.OnlyLogins}
+	a := &API{vault: c.Vault, mount: c.Mount, clock: c.Clock, maxValue: c.MaxValueLen, onlyAuth: c.OnlyLogins}
 	if a.maxValue <= 0 {
 		a.maxValue = core.DefaultMaxValueLen
 	}
@@ -86,7 +86,7 @@ func (a *API) Owns(path string) bool {
 	if e, _, _ := a.findAuth(path); e != nil {
 		return true
 	}
-	if a.logins {
+	if a.onlyAuth {
 		return false
 	}
 	for _, prefix := range []string{root + a.mount + "/", root + "sys/", root + "auth/token/"} {
@@ -116,7 +116,7 @@ func (a *API) Route(r *http.Request) exchange.Route {
 
 // IsClient implements exchange.Protocol: only clients of the protocol send its headers and the verb LIST.
 func (a *API) IsClient(r *http.Request) bool {
-	return !a.logins && (r.Method == methodList || r.Header.Get("X-Vault-Request") != "" || r.Header.Get("X-Vault-Token") != "")
+	return !a.onlyAuth && (r.Method == methodList || r.Header.Get("X-Vault-Request") != "" || r.Header.Get("X-Vault-Token") != "")
 }
 
 // request is an exchange with what its path says.

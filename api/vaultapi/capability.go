@@ -98,6 +98,8 @@ func translate(first string, lines []vault.ExplanationLine) []string {
 		out["create"], out["update"], out["patch"], out["delete"] = may["create"], may["update"], may["update"], may["delete"]
 	case "delete", "destroy":
 		out["update"] = may["delete"]
+	case "subkeys":
+		out["read"] = may["read"]
 	case "undelete":
 		out["update"] = may["update"]
 	}

@@ -59,12 +59,16 @@ func appendData(dst []byte, requestID string, v *vault.Value, now time.Time) []b
 	dst = append(dst, `,"lease_id":"","renewable":false,"lease_duration":`...)
 	dst = strconv.AppendInt(dst, leaseOf(v, now), 10)
 	dst = appendObject(append(dst, `,"data":{"data":`...), v)
-	dst = append(append(dst, `,"metadata":{"created_time":"`...), timeText(v.CreatedAt)...)
+	dst = appendMetadata(append(dst, `,"metadata":`...), v)
+	return append(dst, `},"wrap_info":null,"warnings":null,"auth":null}`...)
+}
+
+// appendMetadata appends what an answer says of the version that it has.
+func appendMetadata(dst []byte, v *vault.Value) []byte {
+	dst = append(append(dst, `{"created_time":"`...), timeText(v.CreatedAt)...)
 	dst = append(append(dst, `","custom_metadata":`...), customMetadata(v.Tags)...)
-	dst = append(dst, `,"deletion_time":"`...)
-	dst = append(dst, `","destroyed":false,"version":`...)
-	dst = strconv.AppendUint(dst, v.Version, 10)
-	return append(dst, `}},"wrap_info":null,"warnings":null,"auth":null}`...)
+	dst = append(dst, `,"deletion_time":"","destroyed":false,"version":`...)
+	return append(strconv.AppendUint(dst, v.Version, 10), '}')
 }
 
 // appendObject appends a value as an object: a JSON object as it is, a text as {"value": …}, bytes as {"value_base64": …}.

@@ -208,3 +208,20 @@ func TestLease(t *testing.T) {
 	s.want(200, "POST", "/v1/secrets/auto/rotate", "")
 	s.is(s.want(200, "GET", data+"auto?version=1", ""), "lease_duration", "0")
 }
+
+func TestSubkeys(t *testing.T) {
+	s := newServer(t)
+	s.want(200, "PUT", "/v1/secret/data/a", `{"data":{"b":{"c":{"d":"`+marker+`"},"e":[{"f":1}]},"g":"`+marker+`","h":{}}}`)
+	got := s.want(200, "GET", "/v1/secret/subkeys/a", "")
+	s.is(got, "data.subkeys", `{"b":{"c":{"d":null},"e":null},"g":null,"h":null}`)
+	s.is(got, "data.metadata.version", `1`)
+	if strings.Contains(got.Body.String(), marker) {
+		t.Error("a value is shown")
+	}
+	s.is(s.want(200, "GET", "/v1/secret/subkeys/a?depth=1", ""), "data.subkeys", `{"b":null,"g":null,"h":null}`)
+	s.is(s.want(200, "GET", "/v1/secret/subkeys/a?depth=0&version=1", ""), "data.subkeys.b.c", `{"d":null}`)
+	for _, q := range []string{"depth=-1", "depth=x", "version=-1"} {
+		s.want(400, "GET", "/v1/secret/subkeys/a?"+q, "")
+	}
+	s.fails(404, `[]`, "GET", "/v1/secret/subkeys/none", "")
+}

@@ -123,3 +123,19 @@ func (r *request) answerTwice(data any) error {
 	sendJSON(r.Exchange, http.StatusOK, top)
 	return nil
 }
+
+// authMounts answers the login methods, and that tokens are there.
+func (a *API) authMounts(r *request) error {
+	methods, err := a.logins(r).Methods(r.Request.Context())
+	if err != nil {
+		return err
+	}
+	all := map[string]mountBody{"token/": a.tokenMount()}
+	for _, m := range methods {
+		id := idOf("auth", a.clusterID, m.Mount)
+		all[m.Mount+"/"] = mountBody{
+			Type: string(m.Kind), Options: map[string]string{}, Accessor: "auth_" + string(m.Kind) + "_" + id[:8], UUID: id, Description: m.Description,
+		}
+	}
+	return r.answerTwice(all)
+}

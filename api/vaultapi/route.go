@@ -100,6 +100,9 @@ func kvEndpoints() map[string]*endpoint {
 			opPatch:  named(vault.ActionConfigure, (*API).patchMetadata),
 			opDelete: named(vault.ActionDelete, (*API).deleteMetadata),
 		}},
+		"subkeys": {template: "/v1/{kv}/subkeys/{path}", ops: map[op]operation{
+			opRead: named(vault.ActionRead, (*API).readSubkeys),
+		}},
 		"config": {template: "/v1/{kv}/config", ops: map[op]operation{
 			opRead: {action: vault.ActionList, run: (*API).readConfig},
 		}},
@@ -129,6 +132,7 @@ func exactEndpoints() map[string]*endpoint {
 	look("sys/mounts/*", "sys/mounts/{mount}", (*API).oneMount)
 	add("sys/internal/ui/mounts", "sys/internal/ui/mounts", opRead, operation{public: true, run: (*API).visibleMounts})
 	look("sys/internal/ui/mounts/*", "sys/internal/ui/mounts/{path}", (*API).preflight)
+	add("sys/auth", "sys/auth", opRead, operation{action: vault.ActionAuthList, run: (*API).authMounts})
 	update := func(path string, action vault.Action, run func(*API, *request) error) {
 		add(path, path, opUpdate, operation{action: action, run: run})
 	}
@@ -140,16 +144,50 @@ func exactEndpoints() map[string]*endpoint {
 	update(wrapping+"lookup", vault.ActionWrapLookup, (*API).lookupWrapping)
 	add(wrapping+"lookup", wrapping+"lookup", opRead, operation{action: vault.ActionWrapLookup, run: (*API).lookupWrapping})
 	tokenEndpoints(update, add)
+	policyEndpoints(add)
 	return out
 }
 
 // authEndpoints are the paths below the mount of a login method, without their final slash. A name in them is *.
 func authEndpoints(onlyLogins bool) map[string]*endpoint {
 	const mount = "/v1/auth/{mount}/"
-	return map[string]*endpoint{
+	out := map[string]*endpoint{
 		"login": {template: mount + "login", ops: map[op]operation{
 			opUpdate: {action: vault.ActionLogin, run: (*API).login},
 		}},
+	}
+	if onlyLogins {
+		return out
+	}
+	add := func(path string, ops map[op]operation) {
+		out[path] = &endpoint{template: mount + strings.Replace(path, "*", "{name}", 1), ops: ops}
+	}
+	shows := func(run func(*API, *request) error) operation {
+		return operation{action: vault.ActionAuthList, run: run}
+	}
+	changes := func(run func(*API, *request) error) operation {
+		return operation{action: vault.ActionAuthConfigure, run: run}
+	}
+	add("role", map[op]operation{opList: shows((*API).listAppRoles)})
+	add("role/*", map[op]operation{
+		opRead: shows((*API).readAppRole), opUpdate: changes((*API).writeAppRole), opDelete: changes((*API).deleteAppRole),
+	})
+	add("role/*/role-id", map[op]operation{opRead: shows((*API).readRoleID)})
+	add("role/*/secret-id", map[op]operation{opList: shows((*API).listSecretIDs), opUpdate: changes((*API).createSecretID)})
+	add("role/*/secret-id-accessor/lookup", map[op]operation{opUpdate: shows((*API).lookupSecretID)})
+	add("role/*/secret-id-accessor/destroy", map[op]operation{opUpdate: changes((*API).destroySecretID)})
+	return out
+}
+
+func policyEndpoints(add func(string, string, op, operation)) {
+	list := operation{action: vault.ActionAccess, run: (*API).policies}
+	add("sys/policies/acl", "sys/policies/acl", opList, list)
+	add("sys/policy", "sys/policy", opList, list)
+	add("sys/policy", "sys/policy", opRead, list)
+	for _, prefix := range []string{"sys/policies/acl/", "sys/policy/"} {
+		add(prefix+"*", prefix+"{name}", opRead, operation{action: vault.ActionAccess, run: (*API).readPolicy})
+		add(prefix+"*", prefix+"{name}", opUpdate, operation{action: vault.ActionGrant, run: (*API).writePolicy})
+		add(prefix+"*", prefix+"{name}", opDelete, operation{action: vault.ActionRevoke, run: (*API).deletePolicy})
 	}
 }
 
@@ -173,7 +211,7 @@ func tokenEndpoints(update func(string, vault.Action, func(*API, *request) error
 // find returns the endpoint of a path, nil if there is none, the mount of a login method in it, and the name in it or
 // what follows its fixed part.
 func (a *API) find(path string) (e *endpoint, mount, rest string) {
-	if e, mount, rest = a.findAuth(path); e != nil || a.logins {
+	if e, mount, rest = a.findAuth(path); e != nil || a.onlyAuth {
 		return e, mount, rest
 	}
 	below, ok := strings.CutPrefix(path, root)
@@ -200,7 +238,7 @@ func (a *API) find(path string) (e *endpoint, mount, rest string) {
 }
 
 // prefixes are the fixed parts of the paths that are neither below a mount nor exact.
-var prefixes = []string{"sys/mounts/", "sys/internal/ui/mounts/"}
+var prefixes = []string{"sys/mounts/", "sys/internal/ui/mounts/", "sys/policies/acl/", "sys/policy/"}
 
 // findAuth is find for what is below the mount of a login method.
 func (a *API) findAuth(path string) (e *endpoint, mount, name string) {

@@ -157,9 +157,9 @@ func TestUnknown(t *testing.T) {
 	s := newServer(t)
 	s.fails(404, `["no handler for route \"other/x\". route entry not found."]`, "GET", "/v1/other/x", "")
 	s.fails(404, `["no handler for route \"auth/userpass/login/alice\". route entry not found."]`, "PUT", "/v1/auth/userpass/login/alice", `{"password":"x"}`)
-	s.fails(404, `["1 error occurred:\n\t* unsupported path\n\n"]`, "GET", "/v1/sys/policies/acl/x", "")
+	s.fails(404, `["1 error occurred:\n\t* unsupported path\n\n"]`, "GET", "/v1/sys/policies/rgp/x", "")
 	s.fails(404, `["1 error occurred:\n\t* unsupported path\n\n"]`, "PUT", "/v1/sys/wrapping/pubkey", "")
-	s.fails(404, `["no handler for route \"secret/subkeys/a\". route entry not found."]`, "GET", "/v1/secret/subkeys/a", "")
+	s.fails(404, `["no handler for route \"secret/detailed-metadata/a\". route entry not found."]`, "GET", "/v1/secret/detailed-metadata/a", "")
 	for _, c := range [][2]string{{"DELETE", "/v1/sys/health"}, {"LIST", data + "a"}, {"OPTIONS", data + "a"}, {"GET", "/v1/secret/delete/a"}, {"PATCH", self + "renew-self"}} {
 		s.fails(405, `["1 error occurred:\n\t* unsupported operation\n\n"]`, c[0], c[1], "")
 	}

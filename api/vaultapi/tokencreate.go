@@ -136,12 +136,15 @@ func nameOfToken(display string) string {
 }
 
 // roleOf returns the one policy that is asked for, "" for that of the caller.
-func roleOf(f fields) (string, error) {
-	policies, err := f.texts("policies")
+func roleOf(f fields) (string, error) { return policyOf(f, "policies") }
+
+// policyOf returns the one policy in a list, "" for none. Policies of every token do not count.
+func policyOf(f fields, name string) (string, error) {
+	policies, err := f.texts(name)
 	if err != nil {
 		return "", err
 	}
-	policies = slices.DeleteFunc(policies, func(p string) bool { return p == "" || p == "default" })
+	policies = slices.DeleteFunc(strings.Split(strings.Join(policies, ","), ","), func(p string) bool { return p == "" || p == "default" })
 	switch slices.Sort(policies); len(slices.Compact(policies)) {
 	case 0:
 		return "", nil
