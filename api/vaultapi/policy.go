@@ -77,7 +77,7 @@ func (a *API) readPolicy(r *request) error {
 	return nil
 }
 
-// policyOwned refuses to change what administrators have: there would be nobody left to give it back.
+// policyOwned refuses to change what administrators have: no caller would be left to give it back.
 func policyOwned(name string) error {
 	if name == "vault_admin" || name == "root" {
 		return invalid("cannot update or delete the policy %q", name)
