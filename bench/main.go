@@ -138,6 +138,8 @@ func restReads(o options, rest *rest, beside *served) (all []measurement) {
 			measurement{name: at("REST read with a token"), load: reads(o.addr, runName, rest.token, o.secrets, n), floors: []string{at("REST read")}},
 			// The promise: at most 1.15 of the same read by our own route.
 			measurement{name: at("KV read with a token"), load: kvReads(o.addr, runName, rest.token, o.secrets, n), floors: []string{at("REST read with a token")}},
+			// The promise: a thousand a second.
+			measurement{name: at("JWT login, batch token"), load: rest.logins(n), floors: floors},
 			measurement{name: at("REST read, no audit"), load: reads(beside.bare, beside.run, "", o.secrets, n), floors: floors},
 		)
 	}

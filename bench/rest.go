@@ -27,6 +27,7 @@ type rest struct {
 	secrets     int
 	value       string
 	next        atomic.Int64
+	login       []byte // a request
 }
 
 // newREST makes the secrets that are read.
@@ -46,7 +47,7 @@ func newREST(ctx context.Context, o options) (*rest, error) {
 			return nil, fmt.Errorf("create secrets to read: %w", err)
 		}
 	}
-	return r, nil
+	return r, r.openLogins(c)
 }
 
 func (r *rest) create(name string) []byte {
