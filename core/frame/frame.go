@@ -14,12 +14,17 @@
 //	 unwrap      action name id count(version key-id wrapped)...
 //	 record      action name version outcome code
 //	 read-each   count(name code [id version key-id wrapped])...
+//	 lease       name id version key-id wrapped seconds file
 //	response     version op code fields
 //	 failure     message
 //	 generate    key key-id wrapped
 //	 unwrap      count(key)...
 //	 record
 //	 read-each   count(code (key | message))...
+//	 lease       key milliseconds file
+//
+// With the answer to a lease comes, as SCM_RIGHTS, the descriptor of its file, unless the request already named that
+// file. To it the backend appends the records of the reads that it makes with the leased key (AppendLeasedRead).
 //
 // Parsing is strict. Every field has a limit and a form, and nothing may follow the
 // last field. What parses encodes to the same bytes again. Parsing never panics.
@@ -59,6 +64,8 @@ const (
 	// for a wrapped data key, in bytes.
 	MaxKeyIDLen   = 2048
 	MaxWrappedLen = 6144
+	// MaxLeaseSecs is the longest lease of a key that a backend may ask for.
+	MaxLeaseSecs = 3600
 )
 
 // Op is what a request asks for. The zero Op is none: only the failure answer to
@@ -77,6 +84,9 @@ const (
 	// reports those that the backend refused. It is at the same time an audit
 	// record of each.
 	OpReadEach Op = 4
+	// OpLease asks for the data key of one version to read, and to keep it for a while. It is at the same time the audit
+	// record of the read that asks.
+	OpLease Op = 5
 )
 
 // String returns the operation's name.
@@ -90,6 +100,8 @@ func (op Op) String() string {
 		return "record"
 	case OpReadEach:
 		return "read-each"
+	case OpLease:
+		return "lease"
 	}
 	return "none"
 }

@@ -68,7 +68,19 @@ func goodRequests() []*frame.Request {
 		readEachRequest(1),
 		readEachRequest(frame.MaxItems),
 		with(readEachRequest(2), func(r *frame.Request) { r.Items[1] = frame.Item{Name: "../x", Code: core.Denied} }),
+		leaseRequest(),
+		with(leaseRequest(), func(r *frame.Request) { r.LeaseSecs, r.File = frame.MaxLeaseSecs, 1<<64-1 }),
 	}
+}
+
+func leaseRequest() *frame.Request {
+	return &frame.Request{
+		Op: frame.OpLease, Origin: origin(), Name: "db/password", ID: testID, Keys: []frame.WrappedKey{key(3)}, LeaseSecs: 60,
+	}
+}
+
+func leaseResponse() *frame.Response {
+	return &frame.Response{Op: frame.OpLease, Keys: keys(1), LeaseMillis: 60000, File: 2}
 }
 
 func readEachRequest(n int) *frame.Request {
@@ -114,7 +126,8 @@ func failure(op frame.Op) *frame.Response {
 
 func goodResponses() []*frame.Response {
 	return []*frame.Response{
-		readEachResponse(1), readEachResponse(frame.MaxItems),
+		readEachResponse(1), readEachResponse(frame.MaxItems), leaseResponse(), failure(frame.OpLease),
+		with(leaseResponse(), func(r *frame.Response) { r.LeaseMillis, r.File = 0, 0 }),
 		with(readEachResponse(2), func(r *frame.Response) {
 			r.Results[0] = frame.Result{Code: core.Corrupt, Msg: strings.Repeat("m", frame.MaxItemMsgLen)}
 		}),
@@ -206,7 +219,7 @@ func badRequests() map[string]*frame.Request {
 	one := func() *frame.Request { return unwrapRequest(key(1)) }
 	return map[string]*frame.Request{
 		"no op":                    {Origin: origin()},
-		"op 5":                     {Op: 5, Origin: origin()},
+		"op 6":                     {Op: 6, Origin: origin()},
 		"no database":              of(generateRequest(), func(r *frame.Request) { r.Origin.Database = "" }),
 		"long database":            of(generateRequest(), func(r *frame.Request) { r.Origin.Database = long }),
 		"database not UTF-8":       of(generateRequest(), func(r *frame.Request) { r.Origin.Database = "\xff" }),
@@ -254,6 +267,16 @@ func badRequests() map[string]*frame.Request {
 		"record without code":      of(recordRequest(), func(r *frame.Request) { r.Code = "" }),
 		"record with unknown code": of(recordRequest(), func(r *frame.Request) { r.Code = "conflict" }),
 		"record with items":        of(recordRequest(), func(r *frame.Request) { r.Items = readEachRequest(1).Items }),
+		"lease without a key":      of(leaseRequest(), func(r *frame.Request) { r.Keys = nil }),
+		"lease of two keys":        of(leaseRequest(), func(r *frame.Request) { r.Keys = append(r.Keys, key(4)) }),
+		"lease with action":        of(leaseRequest(), func(r *frame.Request) { r.Action = "read" }),
+		"lease of no name":         of(leaseRequest(), func(r *frame.Request) { r.Name = "a//b" }),
+		"lease without id":         of(leaseRequest(), func(r *frame.Request) { r.ID = core.SecretID{} }),
+		"lease with version":       of(leaseRequest(), func(r *frame.Request) { r.Version = 1 }),
+		"lease of no time":         of(leaseRequest(), func(r *frame.Request) { r.LeaseSecs = 0 }),
+		"lease too long":           of(leaseRequest(), func(r *frame.Request) { r.LeaseSecs = frame.MaxLeaseSecs + 1 }),
+		"unwrap with lease":        of(one(), func(r *frame.Request) { r.LeaseSecs = 1 }),
+		"unwrap with file":         of(one(), func(r *frame.Request) { r.File = 1 }),
 		"no items":                 readEachRequest(0),
 		"too many items":           readEachRequest(frame.MaxItems + 1),
 		"item of no name":          of(readEachRequest(2), func(r *frame.Request) { r.Items[1].Name = "../x" }),
@@ -329,8 +352,8 @@ func TestBadResponsesAreNotSent(t *testing.T) {
 	of := func(r *frame.Response, change func(*frame.Response)) *frame.Response { return with(r, change) }
 	for name, r := range map[string]*frame.Response{
 		"nothing":                  {},
-		"op 5":                     {Op: 5},
-		"op 5 failed":              {Op: 5, Code: core.Denied},
+		"op 6":                     {Op: 6},
+		"op 6 failed":              {Op: 6, Code: core.Denied},
 		"unknown code":             {Op: frame.OpRecord, Code: "conflict"},
 		"message on success":       {Op: frame.OpRecord, Msg: "fine"},
 		"long message":             of(failure(0), func(r *frame.Response) { r.Msg = strings.Repeat("m", 1025) }),
@@ -347,6 +370,13 @@ func TestBadResponsesAreNotSent(t *testing.T) {
 		"generate not wrapped":     of(generateResponse(), func(r *frame.Response) { r.Wrapped = nil }),
 		"unwrap without keys":      unwrapResponse(0),
 		"unwrap with results":      of(unwrapResponse(1), func(r *frame.Response) { r.Results = readEachResponse(1).Results }),
+		"lease without key":        of(leaseResponse(), func(r *frame.Response) { r.Keys = nil }),
+		"lease of two keys":        of(leaseResponse(), func(r *frame.Response) { r.Keys = keys(2) }),
+		"lease without file":       of(leaseResponse(), func(r *frame.Response) { r.File = 0 }),
+		"lease of no time":         of(leaseResponse(), func(r *frame.Response) { r.LeaseMillis = 0 }),
+		"lease too long":           of(leaseResponse(), func(r *frame.Response) { r.LeaseMillis = frame.MaxLeaseSecs*1000 + 1 }),
+		"lease failed":             of(leaseResponse(), func(r *frame.Response) { r.Code, r.Keys = core.Denied, nil }),
+		"unwrap with lease":        of(unwrapResponse(1), func(r *frame.Response) { r.LeaseMillis, r.File = 1, 1 }),
 		"no results":               readEachResponse(0),
 		"too many results":         readEachResponse(frame.MaxItems + 1),
 		"results with keys":        of(readEachResponse(1), func(r *frame.Response) { r.Keys = keys(1) }),
@@ -376,7 +406,7 @@ func TestForgedResponsesAreRefused(t *testing.T) {
 		"version only":       "\x01",
 		"protocol version":   "\x02" + unwrap[1:],
 		"op 0 success":       "\x01\x00\x00\x00\x00\x00",
-		"op 5 failed":        "\x01\x05" + body(failure(0))[2:],
+		"op 6 failed":        "\x01\x06" + body(failure(0))[2:],
 		"code":               strings.Replace(body(failure(0)), "denied", "Denied", 1),
 		"two keys, one told": unwrap + unwrap[10:],
 		"count 2":            strings.Replace(unwrap, "\x00\x00\x00\x01\x00\x00\x00\x20", "\x00\x00\x00\x02\x00\x00\x00\x20", 1),
@@ -570,7 +600,7 @@ func TestReadBodyWipesWhatItRead(t *testing.T) {
 }
 
 func TestOpString(t *testing.T) {
-	for op, want := range map[frame.Op]string{0: "none", 1: "generate", 2: "unwrap", 3: "record", 4: "read-each", 5: "none"} {
+	for op, want := range map[frame.Op]string{0: "none", 1: "generate", 2: "unwrap", 3: "record", 4: "read-each", 5: "lease", 6: "none"} {
 		if op.String() != want {
 			t.Errorf("Op %d is %s, want %s", op, op, want)
 		}

@@ -52,15 +52,15 @@ type Request struct {
 	// Action: for OpUnwrap one of those above; for OpRecord the audit's
 	// word for the attempt, a-z and _.
 	Action string
-	// Name: for OpUnwrap the secret's name, by the rules of core.Name; for OpRecord
+	// Name: for OpUnwrap and OpLease the secret's name, by the rules of core.Name; for OpRecord
 	// what the caller named, at most core.MaxNameLen bytes of text and perhaps not
 	// a name at all.
 	Name string
-	// ID: for OpGenerate and OpUnwrap the secret's id, not zero.
+	// ID: for OpGenerate, OpUnwrap and OpLease the secret's id, not zero.
 	ID core.SecretID
 	// Version: for OpGenerate from 1; for OpRecord 0 when the attempt named none.
 	Version uint64
-	// Keys: for OpUnwrap 1 to MaxKeys wrapped keys.
+	// Keys: for OpUnwrap 1 to MaxKeys wrapped keys; for OpLease one.
 	Keys []WrappedKey
 	// Outcome: for OpRecord OutcomeDenied or OutcomeFailed; OutcomeOK for ActionList and ActionAudit.
 	Outcome string
@@ -68,6 +68,10 @@ type Request struct {
 	Code core.Code
 	// Items: for OpReadEach 1 to MaxItems names.
 	Items []Item
+	// LeaseSecs: for OpLease how long the backend would keep the key, 1 to MaxLeaseSecs.
+	LeaseSecs uint64
+	// File: for OpLease the number of the file whose descriptor the backend has; 0 = it has none.
+	File uint64
 }
 
 // AppendRequest appends the whole frame of r, length included, to dst. A request
@@ -101,6 +105,15 @@ func AppendRequest(dst []byte, r *Request) ([]byte, error) {
 		e.strings(r.Outcome, string(r.Code))
 	case OpReadEach:
 		e.items(r.Items)
+	case OpLease:
+		k := &r.Keys[0]
+		e.strings(r.Name)
+		e.raw(r.ID[:])
+		e.u64(k.Version)
+		e.strings(k.KeyID)
+		e.bytes(k.Wrapped)
+		e.u64(r.LeaseSecs)
+		e.u64(r.File)
 	}
 	return e.b, nil
 }
@@ -121,6 +134,8 @@ func (r *Request) size() int {
 		n += sizeOf(r.Action, r.Name) + 8 + sizeOf(r.Outcome, string(r.Code))
 	case OpReadEach:
 		n += sizeOfItems(r.Items)
+	case OpLease:
+		n += sizeOf(r.Name, r.Keys[0].KeyID) + len(r.ID) + 8 + 4 + len(r.Keys[0].Wrapped) + 8 + 8
 	}
 	return n
 }
@@ -151,6 +166,10 @@ func ParseRequest(body []byte) (*Request, error) {
 		r.Outcome, r.Code = d.string(), core.Code(d.string())
 	case OpReadEach:
 		r.Items = d.items()
+	case OpLease:
+		r.Name, r.ID = d.string(), d.id()
+		r.Keys = []WrappedKey{{Version: d.u64(), KeyID: d.string(), Wrapped: d.bytes()}}
+		r.LeaseSecs, r.File = d.u64(), d.u64()
 	default:
 		return nil, core.Errorf(core.Invalid, "agent request: unknown operation")
 	}
@@ -194,6 +213,8 @@ func (r *Request) problem() string {
 		return r.problemRecord()
 	case OpReadEach:
 		return r.problemItems()
+	case OpLease:
+		return r.problemLease()
 	}
 	return "unknown operation"
 }
@@ -221,18 +242,20 @@ func (o Origin) problem() string {
 // problemUnused refuses fields that the operation would not send. Code that set
 // one expects it to arrive.
 func (r *Request) problemUnused() string {
-	record, unwrap := r.Op == OpRecord, r.Op == OpUnwrap
+	record, unwrap, lease := r.Op == OpRecord, r.Op == OpUnwrap, r.Op == OpLease
 	switch {
-	case !unwrap && !record && (r.Action != "" || r.Name != ""):
+	case !unwrap && !record && (r.Action != "" || (r.Name != "" && !lease)):
 		return "action or name is set, which the operation does not have"
 	case record && !r.ID.IsZero():
 		return "secret id is set, which the operation does not have"
-	case unwrap && r.Version != 0:
+	case (unwrap || lease) && r.Version != 0:
 		return "version is set, which the operation has in its keys"
-	case !unwrap && len(r.Keys) != 0:
+	case !unwrap && !lease && len(r.Keys) != 0:
 		return "keys are set, which the operation does not have"
 	case r.Op != OpReadEach && len(r.Items) != 0:
 		return "items are set, which the operation does not have"
+	case !lease && (r.LeaseSecs != 0 || r.File != 0):
+		return "lease is set, which the operation does not have"
 	case !record && (r.Outcome != "" || r.Code != ""):
 		return "outcome or code is set, which the operation does not have"
 	}
@@ -250,10 +273,22 @@ func problemTarget(id core.SecretID, version uint64) string {
 }
 
 func (r *Request) problemUnwrap() string {
-	switch {
-	case !slices.Contains([]string{ActionRead, ActionVerify, ActionRotate, ActionBind, ActionRepair}, r.Action):
+	if !slices.Contains([]string{ActionRead, ActionVerify, ActionRotate, ActionBind, ActionRepair}, r.Action) {
 		return "action is none that needs a key"
-	case len(r.Keys) == 0 || len(r.Keys) > MaxKeys:
+	}
+	return r.problemWanted(MaxKeys)
+}
+
+func (r *Request) problemLease() string {
+	if r.LeaseSecs == 0 || r.LeaseSecs > MaxLeaseSecs {
+		return "duration of a lease is out of range"
+	}
+	return r.problemWanted(1)
+}
+
+// problemWanted checks the name, the id and the keys of a secret, of which there are at most so many.
+func (r *Request) problemWanted(most int) string {
+	if len(r.Keys) == 0 || len(r.Keys) > most {
 		return "number of keys is out of range"
 	}
 	if _, err := core.ParseName(r.Name); err != nil {

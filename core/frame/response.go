@@ -15,7 +15,7 @@ type Response struct {
 	// Msg is for the SQL caller; only with a Code; at most MaxMsgLen bytes of text.
 	Msg string
 	// Keys are the plain data keys, envelope.KeySize bytes each: one for
-	// OpGenerate, one for each wrapped key and in their order for OpUnwrap.
+	// OpGenerate and OpLease, one for each wrapped key and in their order for OpUnwrap.
 	Keys [][]byte
 	// KeyID and Wrapped are, for OpGenerate, the wrapping key and the wrapped
 	// form of the new key.
@@ -23,6 +23,10 @@ type Response struct {
 	Wrapped []byte
 	// Results are, for OpReadEach, one for each item and in their order.
 	Results []Result
+	// LeaseMillis is, for OpLease, how long the backend may keep the key; 0 = for this read only. At most MaxLeaseSecs.
+	LeaseMillis uint64
+	// File is, for OpLease, the number of the file for the records of leased reads; 0 beside a LeaseMillis of 0.
+	File uint64
 }
 
 // AppendResponse appends the whole frame of r, length included, to dst. dst grows at
@@ -51,6 +55,10 @@ func AppendResponse(dst []byte, r *Response) ([]byte, error) {
 		}
 	case r.Op == OpReadEach:
 		e.results(r.Results)
+	case r.Op == OpLease:
+		e.bytes(r.Keys[0])
+		e.u64(r.LeaseMillis)
+		e.u64(r.File)
 	}
 	return e.b, nil
 }
@@ -67,6 +75,8 @@ func (r *Response) size() int {
 		n += 4 + len(r.Keys)*(4+envelope.KeySize)
 	case r.Op == OpReadEach:
 		n += sizeOfResults(r.Results)
+	case r.Op == OpLease:
+		n += 4 + envelope.KeySize + 8 + 8
 	}
 	return n
 }
@@ -96,6 +106,9 @@ func ParseResponse(body []byte) (*Response, error) {
 		}
 	case r.Op == OpReadEach:
 		r.Results = d.results()
+	case r.Op == OpLease:
+		r.Keys = [][]byte{d.bytes()}
+		r.LeaseMillis, r.File = d.u64(), d.u64()
 	}
 	if !d.done() {
 		return nil, core.Errorf(core.Unavailable, "agent response: length does not fit the fields")
@@ -122,7 +135,7 @@ func (r *Response) Wipe() {
 // problem returns the first rule that r breaks, or "".
 func (r *Response) problem() string {
 	switch {
-	case r.Op > OpReadEach:
+	case r.Op > OpLease:
 		return "unknown operation"
 	case r.Code != "":
 		return r.problemFailure()
@@ -130,12 +143,16 @@ func (r *Response) problem() string {
 		return "message without a code"
 	case r.Op != OpReadEach && len(r.Results) != 0:
 		return "results are set, which the operation does not have"
+	case r.Op != OpLease && (r.LeaseMillis != 0 || r.File != 0):
+		return "lease is set, which the operation does not have"
 	case r.Op == OpGenerate:
 		return r.problemGenerate()
 	case r.KeyID != "" || len(r.Wrapped) != 0:
 		return "wrapped key is set, which the operation does not have"
 	case r.Op == OpUnwrap:
 		return problemKeys(r.Keys)
+	case r.Op == OpLease:
+		return r.problemLease()
 	case len(r.Keys) != 0:
 		return "keys are set, which the operation does not have"
 	case r.Op == OpReadEach:
@@ -152,7 +169,7 @@ func (r *Response) problemFailure() string {
 		return "code is unknown"
 	case !isText(r.Msg, MaxMsgLen):
 		return "message is too long or not text"
-	case len(r.Keys) != 0 || r.KeyID != "" || len(r.Wrapped) != 0 || len(r.Results) != 0:
+	case len(r.Keys) != 0 || r.KeyID != "" || len(r.Wrapped) != 0 || len(r.Results) != 0 || r.LeaseMillis != 0 || r.File != 0:
 		return "keys are set beside a code"
 	}
 	return ""
@@ -166,6 +183,16 @@ func (r *Response) problemGenerate() string {
 		return p
 	}
 	return problemWrapped(r.KeyID, r.Wrapped)
+}
+
+func (r *Response) problemLease() string {
+	switch {
+	case len(r.Keys) != 1:
+		return "number of keys is not one"
+	case r.LeaseMillis > MaxLeaseSecs*1000 || (r.LeaseMillis == 0) != (r.File == 0):
+		return "duration or file of a lease is out of range"
+	}
+	return problemKeys(r.Keys)
 }
 
 func problemKeys(keys [][]byte) string {
