@@ -36,9 +36,14 @@ type Config struct {
 	Retention time.Duration    // of arrived records; 0 = 10 min
 	Log       *slog.Logger     // nil = slog.Default()
 	Clock     func() time.Time // nil = the system's
+	Node      string           // in the records of leased reads
+	// EndLeases is called when the records of leased reads cannot be taken over: no backend may keep a leased key. It may
+	// be called often, and from any goroutine. nil = there are no leases.
+	EndLeases func()
 
 	disk        disk  // nil = the real one
 	segmentSize int64 // 0 = by MaxBytes
+	leasedSize  int64 // 0 = maxLeasedFile
 }
 
 func (c *Config) complete() {
@@ -56,6 +61,9 @@ func (c *Config) complete() {
 	}
 	if c.disk == nil {
 		c.disk = realDisk{}
+	}
+	if c.leasedSize <= 0 {
+		c.leasedSize = maxLeasedFile
 	}
 	if c.segmentSize <= 0 {
 		c.segmentSize = max(minSegment, min(maxSegment, c.MaxBytes/16))
@@ -77,6 +85,8 @@ type Journal struct {
 	running   sync.WaitGroup
 
 	out outlet // the writer's and the syncer's
+
+	leased leasedFiles
 
 	mu       sync.Mutex
 	waiting  *group
@@ -102,8 +112,9 @@ var _ vault.Journal = (*Journal)(nil)
 
 // group is records that share a write.
 type group struct {
-	rests []byte // each with LF
-	n     int    // of them; 0 = try whether one could be written
+	rests []byte      // each with LF
+	n     int         // of them; 0 = try whether one could be written
+	taken vault.Taken // the last that was taken from a file of leased reads
 	done  chan struct{}
 	err   error // once done is closed
 }
@@ -125,7 +136,12 @@ func Open(c Config) (*Journal, error) {
 		_ = lock.Close()
 		return nil, err
 	}
+	if err := j.loadLeased(); err != nil {
+		_ = errors.Join(j.out.close(), lock.Close())
+		return nil, err
+	}
 	j.running.Go(j.write)
+	j.running.Go(j.takeOften)
 	if !c.Always {
 		j.running.Go(j.syncOften)
 	}
@@ -216,13 +232,22 @@ func (g *group) wait(ctx context.Context) error {
 
 // join copies n records into the group that the writer takes next; refusals as in hasRoom.
 func (j *Journal) join(rests []byte, n int, refusals bool) (*group, error) {
+	return j.joinAs(rests, n, refusals, vault.Taken{})
+}
+
+// joinAs is join. t says where the last of the records was taken from, if they are of leased reads.
+func (j *Journal) joinAs(rests []byte, n int, refusals bool, t vault.Taken) (*group, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
 		return nil, core.Errorf(core.Unavailable, "the audit journal is closed")
 	}
+	size := int64(len(rests) + n*lineOverhead)
+	if t.File != 0 {
+		size = max(0, size-j.leased.waiting.Load()) // they wait already
+	}
 	if n > 0 {
-		if err := j.hasRoom(int64(len(rests)+n*lineOverhead), refusals); err != nil {
+		if err := j.hasRoom(size, refusals); err != nil {
 			return nil, err
 		}
 	}
@@ -231,6 +256,9 @@ func (j *Journal) join(rests []byte, n int, refusals bool) (*group, error) {
 	}
 	g := j.waiting
 	g.rests, g.n = append(g.rests, rests...), g.n+n
+	if t.File != 0 {
+		g.taken = t
+	}
 	signal(j.wake)
 	return g, nil
 }
@@ -259,17 +287,20 @@ func (j *Journal) AuditState() vault.AuditState {
 	oldest := j.oldest()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return vault.AuditState{
+	s := vault.AuditState{
 		Pending: j.next - 1 - j.arrived.last, PendingBytes: j.pending, MaxBytes: j.c.MaxBytes,
 		OldestPending: oldest, Recorded: j.next - j.began, Refused: j.refused, Shipped: j.shipped,
 		LastShippedAt: j.lastShipped, LastShipError: j.shipError,
 	}
+	j.leasedState(&s)
+	return s
 }
 
 // Stop refuses further records. It returns when the records under way are durable or have failed. The Shipper can still
 // ship what is in the journal. Stop may be called more than once.
 func (j *Journal) Stop() {
 	j.once.Do(func() {
+		j.stopLeases()
 		j.mu.Lock()
 		j.closed = true
 		j.mu.Unlock()
@@ -281,7 +312,7 @@ func (j *Journal) Stop() {
 // Close stops the journal and releases the directory. Close the Shipper first. A second Close returns an error.
 func (j *Journal) Close() error {
 	j.Stop()
-	return errors.Join(j.out.close(), j.lock.Close())
+	return errors.Join(j.leased.close(), j.out.close(), j.lock.Close())
 }
 
 func signal(c chan struct{}) {

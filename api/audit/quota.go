@@ -52,6 +52,7 @@ func (j *Journal) hasRoom(size int64, refusals bool) error {
 	if j.waiting != nil {
 		size += int64(len(j.waiting.rests) + j.waiting.n*lineOverhead)
 	}
+	size += j.leased.waiting.Load()
 	if !j.all.takes(j.pending, size, j.c.Log, j.c.Dir) {
 		return core.Wrap(core.Unavailable, vault.ErrJournalFull, "the audit journal is full: its records cannot be brought to the primary")
 	}

@@ -164,7 +164,7 @@ func (j *Journal) endOf(n uint64, at time.Time) (int64, error) {
 			return 0, vault.ErrJournalForked
 		}
 		for _, r := range b.records[n-b.records[0].Sequence+1:] {
-			end -= int64(len(appendLine(nil, r.Sequence, appendRest(nil, r.At, &r.Entry))))
+			end -= int64(len(appendJournaled(nil, &r)))
 		}
 		return end, nil
 	}
@@ -184,7 +184,9 @@ func (j *Journal) confirmed() {
 		}
 	}
 	for len(j.segments) > 1 && !j.segments[0].arrivedAt.IsZero() && now.Sub(j.segments[0].arrivedAt) >= j.c.Retention {
-		j.drop()
+		if !j.drop() {
+			return
+		}
 	}
 }
 
@@ -197,7 +199,9 @@ func (j *Journal) dropForSpace() {
 	}
 	for len(j.segments) > 1 && total > j.c.MaxBytes && j.segments[0].last <= j.arrived.last {
 		total -= j.segments[0].size
-		j.drop()
+		if !j.drop() {
+			return
+		}
 	}
 }
 
@@ -206,17 +210,26 @@ func (j *Journal) dropArrived() (dropped bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for len(j.segments) > 1 && j.segments[0].last <= j.arrived.last {
-		j.drop()
+		if !j.drop() {
+			return dropped
+		}
 		dropped = true
 	}
 	return dropped
 }
 
-func (j *Journal) drop() {
+// drop removes the first segment; false if it has to stay, because the files of leased reads cannot note what it says.
+func (j *Journal) drop() bool {
+	if err := j.noteTaken(j.segments[0]); err != nil {
+		j.c.Log.Error("a file of leased reads cannot be written, so that a segment of the audit journal has to stay",
+			"directory", j.c.Dir, "error", err.Error())
+		return false
+	}
 	if err := j.c.disk.Remove(j.path(j.segments[0].first)); err != nil {
 		j.c.Log.Warn("a segment of the audit journal that has arrived cannot be removed", "directory", j.c.Dir, "error", err.Error())
 	}
 	j.segments = j.segments[1:]
+	return true
 }
 
 // oldest returns the time of the oldest record that has not arrived; zero if there is none, or if it cannot be read.

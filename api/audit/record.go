@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -23,7 +24,8 @@ import (
 //
 //	17d3f9a1 {"seq":7,"at":"2026-11-24T09:30:00.000001Z","node":"node1","actor":"reader","ip":"192.0.2.7","action":"read","name":"db/password","version":3,"outcome":"ok","request":"…"}
 //
-// There is one spelling of every record.
+// The record of a leased read ends with "leased":"FILE:OFFSET" in addition, which says where it was taken from. There is
+// one spelling of every record.
 
 const (
 	sumLen     = 8
@@ -61,6 +63,48 @@ func appendRest(b []byte, at time.Time, e *vault.Entry) []byte {
 	b = appendText(b, "code", string(e.Code))
 	b = appendText(b, "request", e.Origin.RequestID)
 	return append(b, '}')
+}
+
+const leasedMember = `,"leased":"`
+
+// appendTaken gives a rest the member that says where it was taken from.
+func appendTaken(rest []byte, t vault.Taken) []byte {
+	if t.File == 0 {
+		return rest
+	}
+	b := append(rest[:len(rest)-1], leasedMember...)
+	b = append(strconv.AppendUint(b, t.File, 10), ':')
+	return append(strconv.AppendInt(b, t.End, 10), `"}`...)
+}
+
+// takenOf returns where the record of a line without LF was taken from; zero for a record that came another way. No text
+// of a line holds a quotation mark without a backslash, so only the member itself looks like it.
+func takenOf(line []byte) (t vault.Taken) {
+	rest, ok := bytes.CutSuffix(line, []byte(`"}`))
+	if !ok {
+		return t
+	}
+	i := bytes.LastIndex(rest, []byte(leasedMember))
+	if i < 0 {
+		return t
+	}
+	return parseTaken(string(rest[i+len(leasedMember):]))
+}
+
+// parseTaken reads FILE:OFFSET; zero for anything else.
+func parseTaken(text string) vault.Taken {
+	file, end, _ := strings.Cut(text, ":")
+	f, ferr := strconv.ParseUint(file, 10, 63)
+	e, eerr := strconv.ParseInt(end, 10, 64)
+	if ferr != nil || eerr != nil || e < 0 {
+		return vault.Taken{}
+	}
+	return vault.Taken{File: f, End: e}
+}
+
+// appendJournaled appends the line of a record.
+func appendJournaled(b []byte, r *vault.Journaled) []byte {
+	return appendLine(b, r.Sequence, appendTaken(appendRest(nil, r.At, &r.Entry), r.Taken))
 }
 
 // appendText appends a member unless it is empty. What PostgreSQL's text cannot hold, NUL and invalid UTF-8, is shown
@@ -147,6 +191,7 @@ type members struct {
 	Outcome string `json:"outcome"`
 	Code    string `json:"code"`
 	Request string `json:"request"`
+	Leased  string `json:"leased"`
 }
 
 // parseLine reads a line without LF. It takes nothing that would be written in another way.
@@ -163,7 +208,7 @@ func parseLine(line []byte) (vault.Journaled, error) {
 	if err != nil {
 		return r, errLine
 	}
-	r = vault.Journaled{Sequence: m.Seq, At: at, Entry: vault.Entry{
+	r = vault.Journaled{Sequence: m.Seq, At: at, Taken: parseTaken(m.Leased), Entry: vault.Entry{
 		Origin: vault.Origin{Node: m.Node, Actor: m.Actor, SessionRole: m.Session, RequestID: m.Request},
 		Action: vault.Action(m.Action), Name: m.Name, Version: m.Version,
 		Outcome: vault.Outcome(m.Outcome), Code: core.Code(m.Code),
@@ -173,7 +218,7 @@ func parseLine(line []byte) (vault.Journaled, error) {
 			return vault.Journaled{}, errLine
 		}
 	}
-	again := appendLine(make([]byte, 0, len(line)+1), r.Sequence, appendRest(nil, r.At, &r.Entry))
+	again := appendJournaled(make([]byte, 0, len(line)+1), &r)
 	if !bytes.Equal(again[:len(again)-1], line) {
 		return vault.Journaled{}, errLine
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -24,6 +25,19 @@ type segment struct {
 	first, last uint64 // last is first-1 while it is empty
 	size        int64  // bytes of the records first to last
 	arrivedAt   time.Time
+	// taken says up to where the files of leased reads were taken into the segment, by the number of the file.
+	taken map[uint64]int64
+}
+
+// took notes that the segment has a record of a leased read.
+func (s *segment) took(t vault.Taken) {
+	if t.File == 0 {
+		return
+	}
+	if s.taken == nil {
+		s.taken = map[uint64]int64{}
+	}
+	s.taken[t.File] = max(s.taken[t.File], t.End)
 }
 
 func segmentName(first uint64) string { return fmt.Sprintf("%020d%s", first, segmentSuffix) }
@@ -133,6 +147,7 @@ func (s *segment) scan(dir string, next uint64) (torn tornEnd, err error) {
 		}
 		s.last++
 		s.size += int64(len(line))
+		s.took(takenOf(line[:len(line)-1]))
 	}
 	if next != 0 && s.last+1 != next {
 		return torn, damaged(path, s.size, fmt.Sprintf("records %d to %d are missing", s.last+1, next-1))

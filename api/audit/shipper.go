@@ -240,7 +240,7 @@ func (s *Shipper) shipOne(ctx context.Context, one []vault.Journaled) error {
 	}
 	r := one[0]
 	s.c.Log.Error("an audit record is not one that the primary takes; the audit log gets a record of that in its place", "error", err.Error(),
-		"record", string(appendLine(nil, r.Sequence, appendRest(nil, r.At, &r.Entry))))
+		"record", string(appendJournaled(nil, &r)))
 	return s.send(ctx, []vault.Journaled{{Sequence: r.Sequence, At: r.At, Entry: vault.Entry{
 		Origin: vault.Origin{Node: s.c.Node, Actor: "journal"}, Action: vault.ActionMalformed,
 		Outcome: vault.OutcomeFailed, Code: core.Invalid,

@@ -103,6 +103,7 @@ func (j *Journal) commit(g *group) error {
 	}
 	j.mu.Lock()
 	s := j.open
+	s.took(g.taken)
 	s.size, s.last = s.size+int64(len(buf)), s.last+uint64(g.n)
 	j.next += uint64(g.n)
 	j.pending += int64(len(buf))
@@ -259,6 +260,9 @@ func (j *Journal) rotate() error {
 func (j *Journal) recycle() error {
 	next := j.path(j.next)
 	if !j.out.adrift {
+		if err := j.noteTaken(j.open); err != nil {
+			return err
+		}
 		if err := j.c.disk.Rename(j.path(j.open.first), next+newSuffix); err != nil {
 			return err
 		}

@@ -13,7 +13,15 @@ type JournalID [16]byte
 type Journaled struct {
 	Sequence uint64    // from 1, without gaps
 	At       time.Time // by the node's clock, to the microsecond
+	Taken    Taken     // of a leased read
 	Entry
+}
+
+// Taken is where a journal found the record of a leased read: in which of the files that backends write to, and at
+// which byte the record ends. The zero Taken is of a record that came another way.
+type Taken struct {
+	File uint64 // from 1
+	End  int64
 }
 
 // Errors that a JournalLink returns beside those of a Store, and Denied when the API's role may not ship.
@@ -48,6 +56,9 @@ type AuditState struct {
 	Refused       uint64    // records that could not be written, by this process
 	Shipped       uint64    // by this process
 	LastShippedAt time.Time // when the primary last took or confirmed records; zero = never
+	Leased        uint64    // records of leased reads that were taken, by this process
+	LeasedBytes   int64     // in the files of leased reads, not taken yet
+	LeasedDamaged uint64    // pieces of these files that were no records, by this process
 	LastShipError string    // "" = the last attempt went well; else unavailable, denied, forked, damaged or internal
 }
 

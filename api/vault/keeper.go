@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"time"
 )
 
 // WrappedKey is a data key as stored: useless without the keeper.
@@ -34,4 +35,11 @@ type Holder interface {
 	Keeper
 	// Held is how many data keys Unwrap could return now without a call.
 	Held() int
+}
+
+// Leaser is a Keeper that says for how long a backend may keep a data key.
+type Leaser interface {
+	Keeper
+	// LeaseOf returns that for a key that Unwrap has just returned; 0 = not at all.
+	LeaseOf(key WrappedKey, kmsContext map[string]string) time.Duration
 }

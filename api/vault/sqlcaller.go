@@ -231,11 +231,7 @@ func (t *SQLAttempt) check() error {
 }
 
 func (v *Vault) trySQL(c SQLCaller, action Action, name string, version uint64) *attempt {
-	o := Origin{
-		Node: v.c.Node, Actor: actorRole + c.Role, SessionRole: c.SessionRole, RequestID: c.RequestID,
-	}
-	o.ClientIP, _ = parseClientAddr(c.ClientAddr)
-	return &attempt{v: v, entry: Entry{Origin: o, Action: action, Name: recordable(action, name), Version: version}}
+	return &attempt{v: v, entry: Entry{Origin: originOf(v.c.Node, c), Action: action, Name: recordable(action, name), Version: version}}
 }
 
 // admitSQL refuses what is not from a backend of this process's database: its
