@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -38,8 +39,18 @@ type Door interface {
 	UnwrapForSQL(context.Context, vault.SQLCaller, vault.SQLUnwrap) ([][]byte, error)
 	// ReadEachForSQL returns the plain keys of many secrets in the order asked; the agent wipes them.
 	ReadEachForSQL(context.Context, vault.SQLCaller, []vault.SQLItem) ([]vault.SQLKey, error)
+	// LeaseForSQL returns the plain key of a read, which the agent wipes, and for how long the backend may keep it.
+	LeaseForSQL(context.Context, vault.SQLCaller, vault.SQLUnwrap) ([]byte, time.Duration, error)
 	// RecordForSQL records what a backend refused or failed.
 	RecordForSQL(context.Context, vault.SQLCaller, vault.SQLAttempt) error
+}
+
+// Leases gives backends the file in which they record what they read with leased keys; *audit.Journal is one. It is safe
+// for concurrent use.
+type Leases interface {
+	// LeasedReads returns the number of the file and, unless the backend has it already, a descriptor that the agent
+	// closes. 0 = there are no leases at the moment.
+	LeasedReads(have uint64) (number uint64, f *os.File, err error)
 }
 
 // Config is what a Server is made of. Door, Socket and Peers are required.
@@ -47,6 +58,7 @@ type Config struct {
 	Door   Door
 	Socket string   // absolute path, at most 107 bytes
 	Peers  []string // OS users who may connect: names or numeric ids
+	Leases Leases   // nil = keys are not leased
 
 	MaxConns       int           // connections at a time, one for each backend; 0 = DefaultMaxConns
 	FrameTimeout   time.Duration // from a frame's first byte to its last, either way; 0 = DefaultFrameTimeout
@@ -68,6 +80,7 @@ type Server struct {
 	mu      sync.Mutex
 	closing bool
 	conns   map[*conn]struct{}
+	revoked uint64 // how often leases have ended
 
 	repeats vault.Repeats
 }
@@ -225,7 +238,7 @@ func (s *Server) begin(c *conn) bool {
 	if s.closing {
 		return false
 	}
-	c.busy = true
+	c.busy, c.seen = true, s.revoked
 	return true
 }
 
@@ -234,7 +247,27 @@ func (s *Server) end(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.busy = false
-	return !s.closing
+	return !s.closing && !(c.leased && c.seen != s.revoked)
+}
+
+// EndLeases closes every connection whose backend has leased keys, which makes the backend wipe them. One that is being
+// answered is closed after its answer. The backend connects again when it next needs a key.
+func (s *Server) EndLeases() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revoked++
+	for c := range s.conns {
+		if c.leased && !c.busy {
+			_ = c.net.Close()
+		}
+	}
+}
+
+// lend marks c as one whose backend has leased keys.
+func (s *Server) lend(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.leased = true
 }
 
 func (s *Server) isClosing() bool {

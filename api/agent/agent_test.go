@@ -61,6 +61,11 @@ type fakeDoor struct {
 	unwrap   func(context.Context, vault.SQLCaller, vault.SQLUnwrap) ([][]byte, error)
 	each     func(context.Context, vault.SQLCaller, []vault.SQLItem) ([]vault.SQLKey, error)
 	record   func(context.Context, vault.SQLCaller, vault.SQLAttempt) error
+	lease    func(context.Context, vault.SQLCaller, vault.SQLUnwrap) ([]byte, time.Duration, error)
+}
+
+func (d *fakeDoor) LeaseForSQL(ctx context.Context, c vault.SQLCaller, u vault.SQLUnwrap) ([]byte, time.Duration, error) {
+	return d.lease(ctx, c, u)
 }
 
 func (d *fakeDoor) ReadEachForSQL(ctx context.Context, c vault.SQLCaller, items []vault.SQLItem) ([]vault.SQLKey, error) {

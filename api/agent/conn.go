@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -19,9 +20,14 @@ const keepBuf = 4 << 10
 
 // conn is one backend's connection: one frame after the other, each answered before the next is read.
 type conn struct {
-	s    *Server
-	net  net.Conn
-	busy bool // from a frame's first byte to the end of its answer; guarded by Server.mu
+	s   *Server
+	net net.Conn
+
+	// Server.mu guards what follows.
+
+	busy   bool   // from a frame's first byte to the end of its answer
+	leased bool   // the backend has been given a key to keep
+	seen   uint64 // Server.revoked when it became busy
 }
 
 // serve answers frames until the peer leaves, sends garbage or the server closes. An idle connection has no deadline:
@@ -100,7 +106,7 @@ func (c *conn) answer(body []byte) bool {
 		resp = failure(req.Op, err)
 	}
 	c.s.c.Log.Debug("key agent answered", "op", req.Op, "code", resp.Code, "took", time.Since(started))
-	return c.send(resp) == nil
+	return c.sendWith(resp, c.attachment(req, resp)) == nil
 }
 
 // handle turns a panic into an error: the request fails, the process and the other backends go on. The panic's value
@@ -128,7 +134,13 @@ func (c *conn) logFailure(req *frame.Request, err error) {
 
 // send writes one response and wipes it and the bytes it was encoded to, whether or not the peer took them.
 // AppendResponse makes its one buffer before it copies keys into it, so there is no third place.
-func (c *conn) send(resp *frame.Response) error {
+func (c *conn) send(resp *frame.Response) error { return c.sendWith(resp, nil) }
+
+// sendWith is send, with the descriptor of a file, which it closes. nil = without.
+func (c *conn) sendWith(resp *frame.Response, f *os.File) error {
+	if f != nil {
+		defer f.Close()
+	}
 	out, err := frame.AppendResponse(nil, resp)
 	resp.Wipe() // before the write, which may take as long as the peer likes
 	if err != nil {
@@ -141,8 +153,11 @@ func (c *conn) send(resp *frame.Response) error {
 	if err := c.net.SetWriteDeadline(time.Now().Add(c.s.c.FrameTimeout)); err != nil {
 		return err
 	}
-	_, err = c.net.Write(out)
-	return err
+	if f == nil {
+		_, err = c.net.Write(out)
+		return err
+	}
+	return writeWith(c.net, out, f)
 }
 
 // refuseFrame answers what could not be read as a request, if the peer may still be there.

@@ -21,6 +21,8 @@ func dispatch(ctx context.Context, door Door, req *frame.Request) (*frame.Respon
 		return unwrap(ctx, door, caller, req)
 	case frame.OpReadEach:
 		return readEach(ctx, door, caller, req)
+	case frame.OpLease:
+		return lease(ctx, door, caller, req)
 	case frame.OpRecord:
 		return &frame.Response{Op: req.Op}, door.RecordForSQL(ctx, caller, vault.SQLAttempt{
 			Action: vault.Action(req.Action), Name: req.Name, Version: req.Version,

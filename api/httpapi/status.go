@@ -78,6 +78,9 @@ type auditBody struct {
 	Recorded      uint64     `json:"recorded"`
 	Refused       uint64     `json:"refused"`
 	Shipped       uint64     `json:"shipped"`
+	Leased        uint64     `json:"leased"`
+	LeasedBytes   int64      `json:"leased_waiting_bytes"`
+	LeasedDamaged uint64     `json:"leased_damaged"`
 	LastShippedAt *time.Time `json:"last_shipped_at,omitempty"`
 	LastShipError string     `json:"last_ship_error,omitempty"`
 }
@@ -89,7 +92,7 @@ func auditBodyOf(a *vault.AuditState) *auditBody {
 	return &auditBody{
 		Pending: a.Pending, PendingBytes: a.PendingBytes, MaxBytes: a.MaxBytes, OldestPending: orNil(a.OldestPending),
 		Recorded: a.Recorded, Refused: a.Refused, Shipped: a.Shipped, LastShippedAt: orNil(a.LastShippedAt),
-		LastShipError: a.LastShipError,
+		LastShipError: a.LastShipError, Leased: a.Leased, LeasedBytes: a.LeasedBytes, LeasedDamaged: a.LeasedDamaged,
 	}
 }
 

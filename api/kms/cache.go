@@ -34,6 +34,11 @@ type CacheConfig struct {
 	// CallTimeout bounds one call. A call made for several callers has no other limit, because their own deadlines do
 	// not count for it. 0 = 10 s.
 	CallTimeout time.Duration
+	// Unkept is how long a backend may keep a data key if this cache keeps none. It is 0 unless the inner keeper holds
+	// its master key itself, which can then open the data key at any time.
+	Unkept time.Duration
+	// Revoked is called after the inner keeper has said that a key must not be used. nil = nothing is called.
+	Revoked func()
 	// Clock returns the time; nil = time.Now.
 	Clock vault.Clock
 }
@@ -205,6 +210,9 @@ func (k *Cache) call(r request, tried *attempts) ([]byte, error) {
 func (k *Cache) fetch(id entryID, f *flight, r request) {
 	startedAt := k.c.Clock()
 	plain, err := k.call(r, f.tried)
+	if verdictOf(err) == no && core.CodeOf(err) != core.Corrupt { // a damaged row says nothing about other keys
+		k.tellRevoked()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.flights, id)

@@ -16,6 +16,9 @@ var (
 	auditRecorded = describe("audit_recorded_total", "Audit records written to the journal.")
 	auditRefused  = describe("audit_refused_total", "Audit records that could not be written, so their operations were refused.")
 	auditShipped  = describe("audit_shipped_total", "Audit records that arrived at the primary.")
+	auditLeased   = describe("audit_leased_total", "Audit records of reads by SQL with leased keys that were taken into the journal.")
+	auditWaiting  = describe("audit_leased_waiting_bytes", "Size of the records of reads with leased keys that are not in the journal yet.")
+	auditTorn     = describe("audit_leased_damaged_total", "Pieces in the files of leased reads that were no records.")
 	auditLast     = describe("audit_last_shipped_timestamp_seconds", "Time when the primary last accepted or confirmed audit records. 0 means never.")
 	auditFailing  = describe("audit_ship_failing", "1 while audit records do not arrive at the primary, by class of the failure.", "class")
 )
@@ -26,7 +29,7 @@ type audit struct{ state func() vault.AuditState }
 // Describe implements prometheus.Collector.
 func (a audit) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		auditPending, auditBytes, auditMax, auditOldest, auditRecorded, auditRefused, auditShipped, auditLast, auditFailing,
+		auditPending, auditBytes, auditMax, auditOldest, auditRecorded, auditRefused, auditShipped, auditLeased, auditWaiting, auditTorn, auditLast, auditFailing,
 	} {
 		ch <- d
 	}
@@ -48,6 +51,9 @@ func (a audit) Collect(ch chan<- prometheus.Metric) {
 	count(auditRecorded, s.Recorded)
 	count(auditRefused, s.Refused)
 	count(auditShipped, s.Shipped)
+	count(auditLeased, s.Leased)
+	gauge(auditWaiting, float64(s.LeasedBytes))
+	count(auditTorn, s.LeasedDamaged)
 	gauge(auditLast, seconds(s.LastShippedAt))
 	if s.LastShipError != "" {
 		gauge(auditFailing, 1, s.LastShipError)

@@ -28,7 +28,7 @@ func stats() kms.Stats {
 
 func journal() vault.AuditState {
 	return vault.AuditState{
-		Pending: 11, PendingBytes: 12, MaxBytes: 13, OldestPending: time.UnixMilli(2500), Recorded: 14, Refused: 15, Shipped: 16,
+		Pending: 11, PendingBytes: 12, MaxBytes: 13, OldestPending: time.UnixMilli(2500), Recorded: 14, Refused: 15, Shipped: 16, Leased: 44, LeasedBytes: 45, LeasedDamaged: 46,
 		LastShippedAt: time.UnixMilli(3500), LastShipError: "unavailable",
 	}
 }
@@ -102,6 +102,7 @@ func TestHandler(t *testing.T) {
 		"hyperion_vault_audit_pending_records 11", "hyperion_vault_audit_pending_bytes 12", "hyperion_vault_audit_max_pending_bytes 13",
 		"hyperion_vault_audit_oldest_pending_timestamp_seconds 2.5", "hyperion_vault_audit_recorded_total 14",
 		"hyperion_vault_audit_refused_total 15", "hyperion_vault_audit_shipped_total 16",
+		"hyperion_vault_audit_leased_total 44", "hyperion_vault_audit_leased_waiting_bytes 45", "hyperion_vault_audit_leased_damaged_total 46",
 		"hyperion_vault_audit_last_shipped_timestamp_seconds 3.5", `hyperion_vault_audit_ship_failing{class="unavailable"} 1`,
 		"hyperion_vault_pg_in_recovery 1", "hyperion_vault_pg_reader_home 1", "hyperion_vault_pg_primary_answers 1",
 		"hyperion_vault_rotations_due 21", "hyperion_vault_rotations_overdue_seconds 22", "hyperion_vault_rotations_claimed 23",

@@ -33,6 +33,7 @@ func (d *DB) AwaitAudit(t testing.TB) {
 // AwaitAudit is DB.AwaitAudit for this server alone.
 func (s *Server) AwaitAudit(t testing.TB) {
 	t.Helper()
+	pgtest.Eventually(t, "the records of leased reads are taken", func() bool { return s.audit().LeasedBytes == 0 })
 	made := s.audit().Recorded
 	pgtest.Eventually(t, "the audit records arrive at the primary", func() bool {
 		now := s.audit()

@@ -6,16 +6,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/config"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
+	"github.com/hyperiondb/hyperion-vault/core/frame"
 )
 
 // openKeeper returns the keeper that c asks for; the caller closes it. Only AWS's keys are kept for a while: a
 // local master key is never away, so keeping what it unwraps would cost safety and gain nothing.
-func openKeeper(ctx context.Context, c config.Config, log *slog.Logger) (*kms.Cache, error) {
+// revoked is called when a key service says that a key must not be used any more; nil = nothing is called.
+func openKeeper(ctx context.Context, c config.Config, log *slog.Logger, revoked func()) (*kms.Cache, error) {
 	present, err := openPresent(ctx, c, log)
 	if err != nil {
 		return nil, err
@@ -28,9 +31,11 @@ func openKeeper(ctx context.Context, c config.Config, log *slog.Logger) (*kms.Ca
 	if len(former) > 0 {
 		keeper = kms.NewSuccession(present, former...)
 	}
-	cc := kms.CacheConfig{CallTimeout: c.RequestTimeout}
+	cc := kms.CacheConfig{CallTimeout: c.RequestTimeout, Revoked: revoked}
 	if c.KMS.Mode == config.KMSAWS || c.KMS.Old.KeyID != "" {
 		cc.TTL = c.KMS.CacheTTL
+	} else {
+		cc.Unkept = frame.MaxLeaseSecs * time.Second
 	}
 	cache, err := recoverable(c, keeper, cc)
 	if err == nil && !cache.Locked() {
@@ -92,7 +97,7 @@ func openLocal(master []byte, log *slog.Logger) (kms.Holder, error) {
 
 // TryKey makes a data key of no secret and unwraps it again, as c asks for. It takes no longer than ctx; the secrets of c are not wiped.
 func TryKey(ctx context.Context, c config.Config) error {
-	k, err := openKeeper(ctx, c, slog.New(slog.DiscardHandler))
+	k, err := openKeeper(ctx, c, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return err
 	}

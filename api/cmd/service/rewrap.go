@@ -16,7 +16,7 @@ import (
 // closes it. The secrets of cfg are wiped.
 func OpenWithKeys(ctx context.Context, cfg config.Config, log *slog.Logger) (*vault.Vault, func() error, error) {
 	defer cfg.Wipe()
-	keeper, err := openKeeper(ctx, cfg, log)
+	keeper, err := openKeeper(ctx, cfg, log, nil)
 	if err != nil {
 		return nil, nil, err
 	}

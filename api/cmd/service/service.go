@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/agent"
@@ -39,7 +40,8 @@ type Service struct {
 	ship    *audit.Shipper
 	door    *vault.Vault
 	rewraps *rewrap.Job
-	agent   *agent.Server // nil when switched off
+	agent   *agent.Server                // nil when switched off
+	lender  atomic.Pointer[agent.Server] // the same, for what runs before it and beside it
 	http    *http.Server
 	lns     []listener
 	cert    *certificate.Source // nil without TLS
@@ -70,7 +72,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Service, e
 }
 
 func (s *Service) open(ctx context.Context) (err error) {
-	if s.keeper, err = openKeeper(ctx, s.cfg, s.log); err != nil {
+	if s.keeper, err = openKeeper(ctx, s.cfg, s.log, s.endLeases); err != nil {
 		return err
 	}
 	if s.db, err = store.Open(ctx, StoreConfig(s.cfg)); err != nil {
@@ -108,6 +110,7 @@ func StoreConfig(c config.Config) store.Config {
 func (s *Service) openJournal() (err error) {
 	s.audit, err = audit.Open(audit.Config{
 		Dir: s.cfg.Audit.Dir, Always: s.cfg.Audit.SyncAlways, MaxBytes: s.cfg.Audit.MaxBytes, Log: s.log,
+		Node: s.cfg.NodeName, EndLeases: s.endLeases,
 	})
 	if err != nil {
 		return err
@@ -171,9 +174,17 @@ func (s *Service) startAgent() (err error) {
 		return nil
 	}
 	s.agent, err = agent.Start(agent.Config{
-		Door: s.door, Socket: s.cfg.Agent.Socket, Peers: s.cfg.Agent.Peers, RequestTimeout: s.cfg.RequestTimeout, Log: s.log,
+		Door: s.door, Socket: s.cfg.Agent.Socket, Peers: s.cfg.Agent.Peers, Leases: s.audit, RequestTimeout: s.cfg.RequestTimeout, Log: s.log,
 	})
+	s.lender.Store(s.agent)
 	return err
+}
+
+// endLeases has every backend wipe the data keys that it keeps.
+func (s *Service) endLeases() {
+	if a := s.lender.Load(); a != nil {
+		a.EndLeases()
+	}
 }
 
 // policyOf returns what the transport is told of c.
