@@ -153,7 +153,11 @@ func TestAgentWrongNumberOfKeys(t *testing.T) {
 			for i := range keys {
 				keys[i] = random(32)
 			}
-			return encode(&frame.Response{Op: frame.OpUnwrap, Keys: keys})
+			op := frame.OpUnwrap
+			if n == 1 && r.Op == frame.OpLease {
+				op = r.Op
+			}
+			return encode(&frame.Response{Op: op, Keys: keys})
 		}))
 		state, part := "08006", "the key agent sent an answer to another question"
 		if n == 1 {
@@ -176,7 +180,7 @@ func TestAgentWrongNumberOfKeys(t *testing.T) {
 func TestAgentWrongKey(t *testing.T) {
 	b := newBench(t, sharedCluster(t))
 	b.agent.behave(replace(b.agent, func(_ *frame.Request, r *frame.Response) []byte {
-		if r.Op == frame.OpUnwrap {
+		if r.Op == frame.OpUnwrap || r.Op == frame.OpLease {
 			r.Keys = [][]byte{random(32)}
 		}
 		return encode(r)

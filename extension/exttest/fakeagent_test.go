@@ -159,6 +159,15 @@ func (a *fakeAgent) answer(r *frame.Request) *frame.Response {
 		key, wrapped := random(32), random(48)
 		a.keys[string(wrapped)] = key
 		return &frame.Response{Op: r.Op, Keys: [][]byte{key}, KeyID: "fake:1", Wrapped: wrapped}
+	case frame.OpLease: // lends nothing: to the tests it is the read that it is
+		read := *r
+		read.Op, read.Action, read.LeaseSecs, read.File = frame.OpUnwrap, frame.ActionRead, 0, 0
+		a.records = append(a.records, &read)
+		key := a.keys[string(r.Keys[0].Wrapped)]
+		if key == nil {
+			return &frame.Response{Op: r.Op, Code: core.Corrupt, Msg: "no such key"}
+		}
+		return &frame.Response{Op: r.Op, Keys: [][]byte{key}}
 	case frame.OpUnwrap:
 		resp := &frame.Response{Op: r.Op}
 		for _, k := range r.Keys {

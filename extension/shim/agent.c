@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include "agent.h"
+#include "keylease.h"
 #include "secretmem.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
@@ -27,10 +28,27 @@ static char agent_path[sizeof(((struct sockaddr_un *) 0)->sun_path)];	/* what ag
 static bool midway = false;		/* a request was sent whose answer was not read whole */
 static WaitEventSet *waits = NULL;	/* latch, postmaster, agent_sock; kept as long as the connection */
 static int	sock_position;		/* of agent_sock in it */
+static int	descriptor = -1;	/* that came with the last answer */
 
+/*
+ * Close what came with an answer and was not taken.
+ */
+static void
+DropDescriptor(void)
+{
+	if (descriptor >= 0)
+		close(descriptor);
+	descriptor = -1;
+}
+
+/*
+ * Close the connection, and wipe the keys that it lent.
+ */
 static void
 Disconnect(void)
 {
+	HvDropLeases();
+	DropDescriptor();
 	if (agent_sock == PGINVALID_SOCKET)
 		return;
 	if (waits != NULL)
@@ -170,6 +188,33 @@ Send(HvBytes request, TimestampTz deadline)
 }
 
 /*
+ * recv(), with the descriptor that may come along.
+ */
+static ssize_t
+ReceiveSome(unsigned char *to, size_t len)
+{
+	union
+	{
+		struct cmsghdr align;
+		char		space[CMSG_SPACE(sizeof(int))];
+	}			control;
+	struct iovec part = {.iov_base = to, .iov_len = len};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space)
+	};
+	ssize_t		n = recvmsg(agent_sock, &message, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *with = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+	if (with != NULL && with->cmsg_level == SOL_SOCKET && with->cmsg_type == SCM_RIGHTS &&
+		with->cmsg_len == CMSG_LEN(sizeof(int)))
+	{
+		DropDescriptor();
+		memcpy(&descriptor, CMSG_DATA(with), sizeof(int));
+	}
+	return n;
+}
+
+/*
  * Receive len bytes; false when the agent closed the connection before.
  */
 static bool
@@ -179,7 +224,7 @@ Receive(unsigned char *to, size_t len, TimestampTz deadline)
 
 	while (have < len)
 	{
-		ssize_t		n = recv(agent_sock, to + have, len - have, 0);
+		ssize_t		n = ReceiveSome(to + have, len - have);
 
 		if (n > 0)
 			have += n;
@@ -235,6 +280,56 @@ Silent(void)
 }
 
 /*
+ * The descriptor that came with the last answer, which is the caller's to close; -1 when none did.
+ */
+int
+HvAgentTakeDescriptor(void)
+{
+	int			taken = descriptor;
+
+	descriptor = -1;
+	return taken;
+}
+
+/*
+ * Whether the agent still has the connection, as far as can be said while a conversation may be under way. Safe in a signal
+ * handler.
+ */
+bool
+HvAgentIsThere(void)
+{
+	return agent_sock != PGINVALID_SOCKET && (midway || Silent());
+}
+
+/*
+ * Whether the connection may be used: it is whole and silent, and to the agent that is set.
+ */
+static bool
+IsUsable(void)
+{
+	/* An earlier call may have left by an error in the middle; its answer must not become ours. */
+	return !midway && strcmp(agent_path, HvAgentSocket) == 0 && Silent();
+}
+
+/*
+ * Whether the keys that came over the connection may still be used.
+ */
+bool
+HvAgentLends(void)
+{
+	return agent_sock != PGINVALID_SOCKET && IsUsable();
+}
+
+/*
+ * Close the connection, and wipe the keys that it lent.
+ */
+void
+HvAgentDisconnect(void)
+{
+	Disconnect();
+}
+
+/*
  * Send a framed request and return the body of the answer, in wipe-on-reset memory of the current context. May
  * ereport. A kept connection that the agent has closed meanwhile (it was restarted) is opened again, once.
  */
@@ -244,8 +339,7 @@ HvAgentExchange(HvBytes request)
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HvAgentTimeoutMs);
 	HvBytes		body = {NULL, 0};
 
-	/* An earlier call may have left by an error in the middle; its answer must not become ours. */
-	if (agent_sock != PGINVALID_SOCKET && (midway || strcmp(agent_path, HvAgentSocket) != 0 || !Silent()))
+	if (agent_sock != PGINVALID_SOCKET && !IsUsable())
 		Disconnect();
 	for (;;)
 	{

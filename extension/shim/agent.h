@@ -7,5 +7,9 @@
 #include "hyperion_vault.h"
 
 extern HvBytes HvAgentExchange(HvBytes request);
+extern int	HvAgentTakeDescriptor(void);
+extern bool HvAgentIsThere(void);
+extern bool HvAgentLends(void);
+extern void HvAgentDisconnect(void);
 
 #endif

@@ -7,6 +7,7 @@
 #include "call.h"
 #include "commands/dbcommands.h"
 #include "golib.h"
+#include "keylease.h"
 #include "secretmem.h"
 #include "miscadmin.h"
 #include "request.h"
@@ -177,6 +178,7 @@ HvRun(const char *action, HvBody body, FunctionCallInfo fcinfo)
 	{
 		ErrorData  *failure;
 
+		HvEndLeaseUse();
 		MemoryContextSwitchTo(call.context);
 		failure = CopyErrorData();
 		FlushErrorState();

@@ -36,6 +36,7 @@
 /* settings.c */
 extern char *HvAgentSocket;
 extern int	HvAgentTimeoutMs;
+extern int	HvKeyLeaseSecs;
 extern int	HvMaxValueBytes;
 extern bool HvAllowDrop;
 extern bool HvAllowUnsafeGrants;

@@ -11,6 +11,8 @@
 #include "port/pg_bswap.h"
 #include "secretmem.h"
 #include "request.h"
+#include "golib.h"
+#include "utils/builtins.h"
 
 /* as in core/envelope */
 #define ENVELOPE_VERSION	1
@@ -53,6 +55,23 @@ HvAnswerOf(const unsigned char *key)
 	memcpy(body + sizeof(success), numbers, sizeof(numbers));
 	memcpy(body + sizeof(success) + sizeof(numbers), key, HV_KEY_LEN);
 	return (HvBytes) {body, len};
+}
+
+/*
+ * Open a value with the key in the answer of the agent by Go, which says why if it cannot. Palloc'd.
+ */
+bytea *
+HvOpenByGo(HvBytes body, HvBinding *binding, HvStored *stored)
+{
+	HvBuf		opened = {NULL, 0};
+	HvBytes		value;
+	bytea	   *result;
+
+	HV_CALL_GO(open, body, binding, stored, &opened);
+	value = HvTakeBuf(&opened);
+	result = (bytea *) cstring_to_text_with_len((const char *) value.data, value.len);
+	HvSecretWipe(value.data);
+	return result;
 }
 
 #if defined(USE_OPENSSL) && __has_include(<openssl/evp.h>)

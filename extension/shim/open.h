@@ -10,6 +10,7 @@
 
 extern const unsigned char *HvPlainKey(HvBytes body, int i, int n);
 extern HvBytes HvAnswerOf(const unsigned char *key);
+extern bytea *HvOpenByGo(HvBytes body, HvBinding *binding, HvStored *stored);
 extern bytea *HvOpenPlain(const unsigned char *key, const HvBinding *binding, const HvStored *stored);
 
 #endif

@@ -16,8 +16,12 @@
 /* the decision and the fetch in one, as vault.may() decides; no row for what is refused or missing */
 static HvStatement readable_statement = {
 	"SELECT " HV_STORED_COLUMNS " FROM vault.readable_versions(ARRAY[$3], $4) v"
-	" WHERE $5 OR EXISTS (SELECT FROM vault.granting($1, $2, vault.matching_patterns($3)))",
-	5, {OIDOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}, true
+	" WHERE EXISTS (SELECT FROM vault.granting($1, $2, vault.matching_patterns($3)))",
+	4, {OIDOID, TEXTOID, TEXTOID, INT8OID}, true
+};
+/* the same for a superuser, who may read everything */
+static HvStatement present_statement = {
+	"SELECT " HV_STORED_COLUMNS " FROM vault.readable_versions(ARRAY[$1], $2) v", 2, {TEXTOID, INT8OID}, true
 };
 static HvStatement openable_statement = {
 	"SELECT " HV_STORED_COLUMNS " FROM vault.sealed_for($1, $2, $3, $4) v",
@@ -47,15 +51,16 @@ FindVersions(HvStatement *statement, HvCall *call, HvOpenable *found)
 	MemoryContext spi;
 
 	SPI_connect();
-	HvAdd(&params, ObjectIdGetDatum(call->role));
-	HvAddText(&params, HvLiteral(call->action));
+	if (statement != &present_statement)
+	{
+		HvAdd(&params, ObjectIdGetDatum(call->role));
+		HvAddText(&params, HvLiteral(call->action));
+	}
 	HvAddText(&params, call->name);
 	if (call->version == 0)
 		HvAddNull(&params);
 	else
 		HvAdd(&params, Int64GetDatum(call->version));
-	if (statement->nparams > params.n)
-		HvAdd(&params, BoolGetDatum(HvIsSuperuser(call->role)));
 	HvOwnerLook(statement, &params);
 
 	spi = MemoryContextSwitchTo(call->context);
@@ -102,7 +107,9 @@ HasReadableVersions(void)
 void
 HvFindReadable(HvCall *call, HvOpenable *found)
 {
-	if (!HasReadableVersions() || FindVersions(&readable_statement, call, found) < 1)
+	HvStatement *statement = HvIsSuperuser(call->role) ? &present_statement : &readable_statement;
+
+	if (!HasReadableVersions() || FindVersions(statement, call, found) < 1)
 		HvFindOpenable(call, found);
 }
 

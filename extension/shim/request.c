@@ -58,12 +58,21 @@ Between(HvBytes bytes, size_t least, size_t most)
 	return bytes.len >= least && bytes.len <= most;
 }
 
+/*
+ * Whether a caller's description is plainly within its limits.
+ */
+bool
+HvIsPlainOrigin(const HvOrigin *origin)
+{
+	return Between(origin->database, 1, MAX_TEXT) && Between(origin->role, 1, MAX_TEXT) &&
+		Between(origin->session_role, 0, MAX_TEXT) && Between(origin->client_addr, 0, MAX_TEXT) &&
+		Between(origin->request_id, 0, MAX_REQUEST_ID_LEN);
+}
+
 static bool
 IsPlain(const HvOrigin *origin, const HvStored *stored, int n)
 {
-	if (n < 1 || n > HV_KEYS_PER_REQUEST || !Between(origin->database, 1, MAX_TEXT) || !Between(origin->role, 1, MAX_TEXT) ||
-		!Between(origin->session_role, 0, MAX_TEXT) || !Between(origin->client_addr, 0, MAX_TEXT) ||
-		!Between(origin->request_id, 0, MAX_REQUEST_ID_LEN))
+	if (n < 1 || n > HV_KEYS_PER_REQUEST || !HvIsPlainOrigin(origin))
 		return false;
 	for (int i = 0; i < n; i++)
 		if (stored[i].version < 1 || !Between(stored[i].key_id, 1, MAX_KEY_ID_LEN) ||
@@ -76,6 +85,13 @@ static void
 Put32(StringInfo to, uint32 value)
 {
 	value = pg_hton32(value);
+	appendBinaryStringInfo(to, (const char *) &value, sizeof(value));
+}
+
+static void
+Put64(StringInfo to, uint64 value)
+{
+	value = pg_hton64(value);
 	appendBinaryStringInfo(to, (const char *) &value, sizeof(value));
 }
 
@@ -137,12 +153,32 @@ HvPlainUnwrapRequest(const HvOrigin *origin, HvBytes action, const HvBinding *bi
 	Put32(&frame, (uint32) n);
 	for (int i = 0; i < n; i++)
 	{
-		uint64		version = pg_hton64((uint64) stored[i].version);
-
-		appendBinaryStringInfo(&frame, (const char *) &version, sizeof(version));
+		Put64(&frame, (uint64) stored[i].version);
 		HvPut(&frame, stored[i].key_id);
 		HvPut(&frame, stored[i].wrapped);
 	}
+	return HvEndRequest(&frame);
+}
+
+/*
+ * The framed request for the data key of a version, to be kept for so long; file is the number of the file of leased reads
+ * that is open, 0 for none. Palloc'd; empty when a field is not as it has to be.
+ */
+HvBytes
+HvPlainLeaseRequest(const HvOrigin *origin, const HvBinding *binding, const HvStored *stored, uint64 secs, uint64 file)
+{
+	StringInfoData frame;
+
+	if (!IsPlain(origin, stored, 1))
+		return (HvBytes) {NULL, 0};
+	HvBeginRequest(&frame, origin, HV_OP_LEASE);
+	HvPut(&frame, binding->name);
+	appendBinaryStringInfo(&frame, (const char *) binding->id.data, HV_ID_LEN);
+	Put64(&frame, (uint64) stored->version);
+	HvPut(&frame, stored->key_id);
+	HvPut(&frame, stored->wrapped);
+	Put64(&frame, secs);
+	Put64(&frame, file);
 	return HvEndRequest(&frame);
 }
 

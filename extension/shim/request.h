@@ -12,6 +12,7 @@
 #define HV_PROTOCOL_VERSION	1
 #define HV_OP_UNWRAP		2
 #define HV_OP_READ_EACH		4
+#define HV_OP_LEASE			5
 
 extern void HvPut(StringInfo to, HvBytes bytes);
 extern void HvBeginRequest(StringInfo frame, const HvOrigin *origin, char op);
@@ -22,5 +23,8 @@ extern bool HvIsReadableText(HvBytes content_type);
 extern void HvCheckReadableText(HvBytes content_type);
 extern HvBytes HvPlainUnwrapRequest(const HvOrigin *origin, HvBytes action, const HvBinding *binding,
 									const HvStored *stored, int n);
+extern HvBytes HvPlainLeaseRequest(const HvOrigin *origin, const HvBinding *binding, const HvStored *stored, uint64 secs,
+								   uint64 file);
+extern bool HvIsPlainOrigin(const HvOrigin *origin);
 
 #endif

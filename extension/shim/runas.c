@@ -80,7 +80,10 @@ Run(HvStatement *statement, const HvParams *params, bool read_only)
 	if (statement->plan == NULL)
 		Prepare(statement);
 	if (statement->by_index && !IsPlanned(statement))
+	{
 		SetLocally("enable_seqscan", "off");
+		SetLocally("enable_bitmapscan", "off");	/* which takes two nodes to find what one does */
+	}
 	rc = SPI_execute_plan(statement->plan, (Datum *) params->values, params->nulls, read_only, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));

@@ -10,6 +10,7 @@
 #include "arg.h"
 #include "call.h"
 #include "golib.h"
+#include "keylease.h"
 #include "open.h"
 #include "readonly.h"
 #include "request.h"
@@ -247,33 +248,33 @@ Rotate(HvCall *call, FunctionCallInfo fcinfo)
 }
 
 /*
- * The value of the one version found, as a text or bytea. Go opens what C did not, and says why if it cannot.
+ * The value of the one version found, as a text or bytea: with a leased key, one to lease, or one for this read only.
  */
-static Datum
+static bytea *
 OpenResult(HvCall *call, HvOpenable *found)
 {
-	HvBinding	binding = {found->id, call->name, found->versions[0].version, found->content_type};
-	HvBytes		body = Unwrap(call, &binding, found->versions, 1);
-	bytea	   *result = HvOpenPlain(HvPlainKey(body, 0, 1), &binding, found->versions);
-	HvBuf		opened = {NULL, 0};
-	HvBytes		value;
+	HvStored   *stored = found->versions;
+	HvBinding	binding = {found->id, call->name, stored->version, found->content_type};
+	bytea	   *result = HvOpenLeased(call, &binding, stored);
+	HvBytes		body;
 
 	if (result == NULL)
-	{
-		HV_CALL_GO(open, body, &binding, found->versions, &opened);
-		value = HvTakeBuf(&opened);
-		result = cstring_to_text_with_len((const char *) value.data, value.len);
-		HvSecretWipe(value.data);
-	}
+		result = HvOpenLeasing(call, &binding, stored);
+	if (result != NULL)
+		return result;
+	body = Unwrap(call, &binding, stored, 1);
+	result = HvOpenPlain(HvPlainKey(body, 0, 1), &binding, stored);
+	if (result == NULL)
+		result = HvOpenByGo(body, &binding, stored);
 	HvSecretWipe(body.data);
-	return PointerGetDatum(result);
+	return result;
 }
 
 static Datum
 Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 {
 	HvOpenable	found;
-	Datum		result;
+	bytea	   *result;
 
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
@@ -290,7 +291,7 @@ Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 		HvCheckReadableText(found.content_type);
 	result = OpenResult(call, &found);
 	HvLogGive();
-	return result;
+	return PointerGetDatum(result);
 }
 
 /*

@@ -10,11 +10,14 @@
 
 #define HV_DEFAULT_AGENT_SOCKET		"/run/hyperion-vault/agent.sock"
 #define HV_DEFAULT_AGENT_TIMEOUT	5000
+#define HV_DEFAULT_KEY_LEASE		60
+#define HV_MAX_KEY_LEASE			3600	/* as core/frame.MaxLeaseSecs */
 #define HV_DEFAULT_MAX_VALUE		(64 * 1024)
 #define HV_MAX_MAX_VALUE			(1024 * 1024)
 
 char	   *HvAgentSocket;
 int			HvAgentTimeoutMs;
+int			HvKeyLeaseSecs;
 int			HvMaxValueBytes;
 bool		HvAllowDrop;
 bool		HvAllowUnsafeGrants;
@@ -57,6 +60,10 @@ HvSettingsInit(void)
 							"How long a function waits for the key agent.",
 							NULL, &HvAgentTimeoutMs, HV_DEFAULT_AGENT_TIMEOUT, 1, 600000,
 							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("hyperion_vault.key_lease_secs",
+							"How long a session may keep a data key that it has read with; 0: it keeps none.",
+							NULL, &HvKeyLeaseSecs, HV_DEFAULT_KEY_LEASE, 0, HV_MAX_KEY_LEASE,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("hyperion_vault.max_value_bytes",
 							"The longest value, before sealing, that a function accepts.",
 							NULL, &HvMaxValueBytes, HV_DEFAULT_MAX_VALUE, 1, HV_MAX_MAX_VALUE,
