@@ -34,7 +34,7 @@ type leasedFiles struct {
 	mu      sync.Mutex // locked after Journal.mu
 	files   []*leasedFile
 	next    uint64 // number of the next file
-	stopped bool   // no backend gets a file any more
+	stopped bool   // no backend gets a file from now on
 	revoked bool   // the last attempt to take failed, so that leases have ended
 
 	waiting atomic.Int64 // bytes that could not be taken the last time

@@ -28,7 +28,7 @@ const (
 )
 
 // leasedFile is a file of leased reads. Backends append to it by a descriptor that they share with this process and
-// that is locked (flock) as long as one of them has it. So a file that can be locked has no writer any more.
+// that is locked (flock) as long as one of them has it. So a file that can be locked has no writer left.
 type leasedFile struct {
 	number uint64
 	path   string
@@ -156,7 +156,7 @@ func parseNote(b []byte) int64 {
 	return n
 }
 
-// unwritten reports whether no process can append to the file any more.
+// unwritten reports whether no process is left that can append to the file.
 func (l *leasedFile) unwritten() bool {
 	return l.shared == nil && unix.Flock(int(l.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }

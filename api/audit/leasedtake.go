@@ -30,7 +30,7 @@ func (j *Journal) takeOften() {
 	}
 }
 
-// stopLeases takes what there is and gives no backend a file any more. What backends append later waits for the next
+// stopLeases takes what there is. No backend gets a file from then on. What backends append later waits for the next
 // start.
 func (j *Journal) stopLeases() {
 	j.leased.mu.Lock()
@@ -109,7 +109,7 @@ func (j *Journal) takeFrom(l *leasedFile) (left int64, err error) {
 	}
 }
 
-// takeLast takes over the rest of a file that has no writer any more. What is left then was cut off.
+// takeLast takes over the rest of a file that has no writer left. What is left then was cut off.
 func (j *Journal) takeLast(l *leasedFile) (left int64, err error) {
 	if left, err = j.takeFrom(l); err != nil || left == 0 {
 		return left, err

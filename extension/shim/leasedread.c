@@ -27,7 +27,7 @@ typedef struct LeaseAnswer
 } LeaseAnswer;
 
 /*
- * Open a value with a leased key and record the read. NULL if there is no lease, or it is of no use any more: then the agent
+ * Open a value with a leased key and record the read. NULL if there is no lease, or it is no longer of use: then the agent
  * is asked. Palloc'd.
  */
 bytea *

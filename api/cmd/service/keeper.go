@@ -17,7 +17,7 @@ import (
 
 // openKeeper returns the keeper that c asks for; the caller closes it. Only AWS's keys are kept for a while: a
 // local master key is never away, so keeping what it unwraps would cost safety and gain nothing.
-// revoked is called when a key service says that a key must not be used any more; nil = nothing is called.
+// revoked is called when a key service says that a key must no longer be used; nil = nothing is called.
 func openKeeper(ctx context.Context, c config.Config, log *slog.Logger, revoked func()) (*kms.Cache, error) {
 	present, err := openPresent(ctx, c, log)
 	if err != nil {
