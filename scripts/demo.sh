@@ -10,7 +10,7 @@
 BOLD='' PLAIN=''
 if [ -t 1 ]; then BOLD=$'\e[1m' PLAIN=$'\e[0m'; fi
 OUT=$(mktemp)
-trap 'rm -f "$OUT"' EXIT
+trap 'touch "$OUT.stop" && wait; rm -f "$OUT" "$OUT".*' EXIT
 
 # explain TEXT: what comes next.
 explain() { printf '\n%s# %s%s\n' "$BOLD" "$*" "$PLAIN"; }
@@ -52,10 +52,13 @@ rm -f "$APP"
 install -m 600 /dev/null "$APP"
 export PATH=$ROOT/bin:$PATH VAULT_TOKEN=$VAULT_ADMIN_TOKEN
 unset VAULT_CACERT VAULT_CAPATH VAULT_CLIENT_CERT VAULT_CLIENT_KEY VAULT_SKIP_VERIFY
-forget demo/db/password demo/api-key demo/kv
+forget demo/db/password demo/api-key demo/kv demo/shop
 psql -Xq <<-'E'
 	DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 	DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+	DO $$ BEGIN CREATE ROLE shop; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+	DO $$ BEGIN CREATE ROLE shop_a LOGIN IN ROLE shop; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+	DO $$ BEGIN CREATE ROLE shop_b LOGIN IN ROLE shop; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 E
 # shellcheck disable=SC2034 # shown commands use it
 SINCE=$(psql -XAtc 'SELECT now()')
@@ -158,6 +161,44 @@ curl -sS -X DELETE "$VAULT_ADDR/v1/secrets/demo/db/password" -H 'If-Match: *' | 
 E
 show 'ERROR: .*denied for schema vault' <<'E'
 psql -X -U stranger -c "SELECT vault.read_secret('demo/db/password')"
+E
+
+explain "The passwords of two PostgreSQL roles that take turns. A rotation changes secret and password in one transaction."
+show '^bound$' <<'E'
+psql -Xq -o /dev/null <<'SQL' && echo bound
+SELECT vault.create_secret('demo/shop', '{"username": "shop_a", "password": "change-me"}'::text, 'automatic', 'application/json',
+  rotation_interval_secs => 86400, grace_period_secs => 3600, generate_policy => '{"json_field": "password"}');
+SELECT vault.bind_role_pair('demo/shop', 'shop_a', 'shop_b', 'shop');
+SQL
+E
+
+# reconnect: reads the current credential and logs in with it over TCP, again and again, until $OUT.stop is there. Each try
+# is a line in $OUT.logins: the user and what came of it.
+reconnect() {
+	local credential user
+	while [ ! -e "$OUT.stop" ]; do
+		credential=$(hyperion-vault get demo/shop)
+		user=$(jq -r .username <<<"$credential")
+		if PGPASSWORD=$(jq -r .password <<<"$credential") psql -XAtqw -h 127.0.0.1 -U "$user" -c 'SELECT 1' >/dev/null 2>"$OUT.refusal"; then
+			echo "$user ok"
+		else
+			echo "$user failed: $(cat "$OUT.refusal")"
+		fi
+	done >"$OUT.logins"
+}
+# logged_in USER: the client has logged in as USER last.
+logged_in() { tail -n 1 "$OUT.logins" 2>/dev/null | grep -q "^$1 ok"; }
+
+explain "A client reads the credential and logs in, again and again, while the password is rotated four times."
+reconnect &
+for user in shop_b shop_a shop_b shop_a; do
+	show '.' <<<'hyperion-vault rotate demo/shop'
+	wait_for 20 logged_in "$user" || die "the client did not log in as $user: $(tail -n 1 "$OUT.logins")"
+done
+touch "$OUT.stop"
+wait
+show '^logins: .*failed logins: 0$' <<'E'
+echo "logins: $(grep -c ' ok$' "$OUT.logins"), failed logins: $(grep -c ' failed' "$OUT.logins")"
 E
 
 explain "Clients of Vault and OpenBao read and write the same secrets, unmodified."
