@@ -79,7 +79,7 @@ func TestRetriesFitTheDeadline(t *testing.T) {
 	k, s := startAWS(t, 1000)
 	key := mustGenerate(t, k, ctxA)
 	s.Always(kmstest.Throttled)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
 	_, err := k.Unwrap(ctx, key.WrappedKey, ctxA)
 	if ctx.Err() != nil {
