@@ -87,10 +87,7 @@ func secretIDBodyOf(s vault.SecretIDInfo) secretIDBody {
 }
 
 func (s *server) loginRoutes(e *gin.Engine) {
-	get := func(path string, h handler) {
-		e.GET(path, s.handle(h))
-		e.HEAD(path, s.handle(h))
-	}
+	get := s.getter(e)
 	get("/v1/auth", s.listLoginMethods)
 	get("/v1/auth/:mount", s.showLoginMethod)
 	e.PUT("/v1/auth/:mount", s.patient, s.handle(s.putLoginMethod))

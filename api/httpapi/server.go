@@ -74,8 +74,8 @@ type server struct {
 	repeats vault.Repeats
 }
 
-// New returns the handler of all routes. It is safe for concurrent use.
-func New(c Config) http.Handler {
+// complete fills in the defaults.
+func (c *Config) complete() {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -106,6 +106,11 @@ func New(c Config) http.Handler {
 	if c.WatchPoll <= 0 {
 		c.WatchPoll = defaultWatchPoll
 	}
+}
+
+// New returns the handler of all routes. It is safe for concurrent use.
+func New(c Config) http.Handler {
+	c.complete()
 	s := &server{
 		Config: c, maxBody: int64(c.MaxValueLen)/3*4 + bodySlack, streams: newShares(c.MaxStreams),
 		batches: newShares(maxBatches), exports: newShares(maxExports),
@@ -126,10 +131,7 @@ func (s *server) routes(e *gin.Engine) {
 	e.Use(s.begin, s.recover, s.guard)
 	e.NoRoute(s.noRoute)
 	e.NoMethod(s.noMethod)
-	get := func(path string, h handler) { // HEAD does the same and is recorded the same; net/http leaves the body out
-		e.GET(path, s.handle(h))
-		e.HEAD(path, s.handle(h))
-	}
+	get := s.getter(e)
 	get(pathHealth, s.health)
 	get(pathReady, s.ready)
 	if s.Metrics != nil {
@@ -137,6 +139,14 @@ func (s *server) routes(e *gin.Engine) {
 		e.HEAD(pathMetrics, gin.WrapH(s.Metrics))
 	}
 	get(pathOpenAPI, s.openAPI)
+	s.secretRoutes(e)
+	s.accessRoutes(e)
+	s.loginRoutes(e)
+}
+
+// secretRoutes are about secrets, and about the node that keeps them.
+func (s *server) secretRoutes(e *gin.Engine) {
+	get := s.getter(e)
 	e.POST("/v1/secrets", s.patient, s.handle(s.create))
 	get("/v1/secrets", s.list)
 	get("/v1/secrets/*name", s.read)
@@ -155,6 +165,11 @@ func (s *server) routes(e *gin.Engine) {
 	get("/v1/deleted", s.listDeleted)
 	e.POST("/v1/deleted/:id/restore", s.patient, s.handle(s.restore))
 	e.DELETE("/v1/deleted/:id", s.patient, s.handle(s.destroyDeleted))
+}
+
+// accessRoutes are about who may do what.
+func (s *server) accessRoutes(e *gin.Engine) {
+	get := s.getter(e)
 	e.POST("/v1/tokens", s.patient, s.handle(s.createToken))
 	get("/v1/tokens", s.listTokens)
 	get("/v1/tokens/:accessor", s.showToken)
@@ -168,7 +183,14 @@ func (s *server) routes(e *gin.Engine) {
 	e.PUT("/v1/roles/*name", s.patient, s.handle(s.bindRole))
 	e.DELETE("/v1/roles/*name", s.patient, s.handle(s.unbindRole))
 	e.POST("/v1/roles/*name", s.patient, s.handle(s.repairRole))
-	s.loginRoutes(e)
+}
+
+// getter registers routes for GET and HEAD. HEAD does the same and is recorded the same, and net/http leaves the body out.
+func (s *server) getter(e *gin.Engine) func(path string, h handler) {
+	return func(path string, h handler) {
+		e.GET(path, s.handle(h))
+		e.HEAD(path, s.handle(h))
+	}
 }
 
 // ServerConfig is what NewServer needs. Handler and Addr are required.
