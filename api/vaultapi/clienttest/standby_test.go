@@ -25,7 +25,7 @@ var onStandby = map[string]func(*testing.T){
 	"TestOpenBao": TestOpenBao, "TestVaultClientGo": TestVaultClientGo, "TestConsulTemplate": TestConsulTemplate, "TestHvac": TestHvac,
 	"TestAnsible": TestAnsible, "TestReplay": TestReplay, "TestRotatingSecret": TestRotatingSecret, "TestBatchToken": TestBatchToken,
 	"TestWrapping": TestWrapping, "TestWrappedLogin": TestWrappedLogin, "TestWrappingTraps": TestWrappingTraps, "TestWrappingIsBounded": TestWrappingIsBounded,
-	"TestWebhookRecipe": TestWebhookRecipe,
+	"TestWebhookRecipe": TestWebhookRecipe, "TestAppRoleAdministration": TestAppRoleAdministration, "TestPolicies": TestPolicies,
 }
 
 // onPrimaryOnly are the other tests.
