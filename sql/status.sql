@@ -216,6 +216,8 @@ BEGIN
             'supervision', vault.supervision(),
             'failures', vault.failures(),
             'anonymous_reads_all', coalesce(vault.may(to_regrole('vault_anonymous'), 'read', '*'), false))
+        || (SELECT jsonb_build_object('roles_bound', count(*), 'roles_differing', count(*) FILTER (WHERE b.drift IS NOT NULL))
+            FROM vault.role_bindings b)
         || (SELECT jsonb_build_object('secrets', n.secrets, 'automatic', n.automatic) FROM vault.count_secrets() n)
         || (SELECT jsonb_build_object(
                 'due', count(*),

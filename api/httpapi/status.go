@@ -11,21 +11,25 @@ import (
 )
 
 type statusBody struct {
-	Version     string     `json:"version"`
-	InRecovery  bool       `json:"in_recovery"`
-	Secrets     int64      `json:"secrets"`
-	Automatic   int64      `json:"automatic"`
-	Paused      int64      `json:"paused"`
-	Due         int64      `json:"due"`
-	OverdueSecs int64      `json:"overdue_secs"`
-	Queued      int64      `json:"queued"`
-	Claimed     int64      `json:"claimed"`
-	Failing     int64      `json:"failing"`
-	Unplanned   int64      `json:"unplanned"`
-	Missed      int64      `json:"missed"`
-	InGrace     int64      `json:"in_grace"`
-	LastPassAt  *time.Time `json:"last_pass_at,omitempty"`
-	Audit       *auditBody `json:"audit,omitempty"`
+	Version     string `json:"version"`
+	InRecovery  bool   `json:"in_recovery"`
+	Secrets     int64  `json:"secrets"`
+	Automatic   int64  `json:"automatic"`
+	Paused      int64  `json:"paused"`
+	Due         int64  `json:"due"`
+	OverdueSecs int64  `json:"overdue_secs"`
+	Queued      int64  `json:"queued"`
+	Claimed     int64  `json:"claimed"`
+	Failing     int64  `json:"failing"`
+	Unplanned   int64  `json:"unplanned"`
+	Missed      int64  `json:"missed"`
+	InGrace     int64  `json:"in_grace"`
+
+	RolesBound     int64 `json:"roles_bound"`
+	RolesDiffering int64 `json:"roles_differing"`
+
+	LastPassAt *time.Time `json:"last_pass_at,omitempty"`
+	Audit      *auditBody `json:"audit,omitempty"`
 
 	EventsHeldSecs int64           `json:"events_held_secs"`
 	Failures       []failureBody   `json:"failures"`
@@ -107,7 +111,7 @@ func (s *server) status(c *gin.Context) error {
 	return s.answer(c, http.StatusOK, statusBody{
 		Version: v.Version, InRecovery: v.InRecovery, Secrets: v.Secrets, Automatic: v.Automatic, Paused: v.Paused,
 		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
-		Missed: v.Missed, InGrace: v.InGrace, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
+		Missed: v.Missed, InGrace: v.InGrace, RolesBound: v.RolesBound, RolesDiffering: v.RolesDiffering, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
 		Unplanned: v.Unplanned, EventsHeldSecs: v.EventsHeldSecs, Failures: failureBodies(v.Failures),
 		Replication: replicationBodyOf(v.Replication), Warnings: s.warnings(&v), Waiting: waitingBodies(v.Waiting), Conditions: conditionBodies(v.Conditions),
 	})

@@ -13,6 +13,8 @@ var (
 	rotationsOverdue   = describe("rotations_overdue_seconds", "How long the oldest due rotation has been due.")
 	rotationsClaimed   = describe("rotations_claimed", "Rotations that a worker has claimed.")
 	rotationsFailing   = describe("rotations_failing", "Rotations that failed and will be retried. GET /v1/status has the reasons.")
+	rolesBound         = describe("roles_bound", "Roles of PostgreSQL whose passwords secrets are.")
+	rolesDiffering     = describe("roles_differing", "Bound roles that are not as the vault has made them, by the supervisor's last pass.")
 	rotationsMissed    = describe("rotations_missed", "Rotations of the last 30 days whose window passed.")
 	rotationsUnplanned = describe("rotations_unplanned", "Secrets with a schedule whose next time is not computed.")
 	rotationsWaiting   = describe("rotations_waiting", "Due rotations that are not made, by reason. GET /v1/status shows since when.", "reason")
@@ -28,7 +30,7 @@ type rotations struct {
 // Describe implements prometheus.Collector.
 func (r rotations) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		rotationsDue, rotationsOverdue, rotationsClaimed, rotationsFailing, rotationsMissed, rotationsUnplanned, rotationsWaiting, supervisorPass, eventsHeld,
+		rotationsDue, rotationsOverdue, rotationsClaimed, rotationsFailing, rolesBound, rolesDiffering, rotationsMissed, rotationsUnplanned, rotationsWaiting, supervisorPass, eventsHeld,
 	} {
 		ch <- d
 	}
@@ -50,6 +52,8 @@ func (r rotations) Collect(ch chan<- prometheus.Metric) {
 	gauge(rotationsClaimed, float64(s.Claimed))
 	gauge(rotationsFailing, float64(s.Failing))
 	gauge(rotationsMissed, float64(s.Missed))
+	gauge(rolesBound, float64(s.RolesBound))
+	gauge(rolesDiffering, float64(s.RolesDiffering))
 	gauge(rotationsUnplanned, float64(s.Unplanned))
 	waiting := map[string]int64{}
 	for _, w := range s.Waiting {

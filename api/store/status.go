@@ -52,6 +52,8 @@ type statusText struct {
 	Failing        int64      `json:"failing"`
 	Missed         int64      `json:"missed"`
 	InGrace        int64      `json:"in_grace"`
+	RolesBound     int64      `json:"roles_bound"`
+	RolesDiffering int64      `json:"roles_differing"`
 	LastPassAt     *timestamp `json:"last_pass_at"`
 	EventsHeldSecs int64      `json:"events_held_secs"`
 	AnonymousAll   *bool      `json:"anonymous_reads_all"` // not of a schema of protocol 1, where it is so
@@ -116,7 +118,7 @@ func (s *statusText) status(r statusRow) vault.Status {
 	out := vault.Status{
 		Version: s.Version, InRecovery: s.InRecovery, Secrets: s.Secrets, Automatic: s.Automatic, Paused: s.Paused,
 		Unplanned: s.Unplanned, Due: s.Due, OverdueSecs: s.OverdueSecs, Queued: s.Queued, Claimed: s.Claimed, Failing: s.Failing,
-		Missed: s.Missed, InGrace: s.InGrace, LastPassAt: orZero(s.LastPassAt).Time, EventsHeldSecs: max(s.EventsHeldSecs, 0),
+		Missed: s.Missed, InGrace: s.InGrace, RolesBound: s.RolesBound, RolesDiffering: s.RolesDiffering, LastPassAt: orZero(s.LastPassAt).Time, EventsHeldSecs: max(s.EventsHeldSecs, 0),
 		AnonymousReadsAll: s.AnonymousAll == nil || *s.AnonymousAll,
 	}
 	for _, w := range s.Waiting {

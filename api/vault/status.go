@@ -67,6 +67,10 @@ type Status struct {
 	Missed      int64     // jobs of the last 30 days whose window passed
 	InGrace     int64     // superseded versions still valid
 	LastPassAt  time.Time // of the supervisor; zero = never
+
+	RolesBound     int64 // roles of PostgreSQL whose passwords secrets are
+	RolesDiffering int64 // those that are not as the vault has made them, by the supervisor's last pass
+
 	// AnonymousReadsAll: a caller without a token may read every secret, as far as grants decide.
 	AnonymousReadsAll bool
 	// EventsHeldSecs is for how long events have been held up by a transaction that is older than the change they tell.

@@ -2,8 +2,15 @@ package exttest
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 )
 
 // boundBench is a vault on a server that others log in to by TCP.
@@ -310,4 +317,102 @@ func TestPasswordsOfRolesAreNotLogged(t *testing.T) {
 			t.Errorf("the log has %q: %s", secret, log[max(0, at-300):at+60])
 		}
 	}
+}
+
+// awaitGone returns when no process of a server is left whose postmaster was killed.
+func (c cluster) awaitGone(t *testing.T) {
+	t.Helper()
+	pgtest.Eventually(t, "every process of the server has ended", func() bool {
+		all, err := filepath.Glob("/proc/[0-9]*/cwd")
+		return err == nil && !slices.ContainsFunc(all, func(p string) bool {
+			dir, _ := os.Readlink(p)
+			return dir == c.Data()
+		})
+	})
+}
+
+// TestKilledServerKeepsSecretAndPasswordTogether: the server, or a backend, is killed in the middle of rotations. Afterwards
+// the role logs in with what the vault holds.
+func TestKilledServerKeepsSecretAndPasswordTogether(t *testing.T) {
+	b := newBoundBench(t)
+	b.exec("CREATE ROLE app LOGIN")
+	b.exec("SELECT vault.create_secret('app', 'value', 'automatic', rotation_interval_secs => 86400)")
+	b.exec("SELECT vault.bind_role('app', 'app')")
+	versions := get[int64](b.session, "SELECT current_version FROM vault.list_secrets('app')")
+	for round := range 8 {
+		rotating := b.c.connect(t, b.db, "postgres")
+		pid := rotating.pid()
+		done := make(chan int)
+		go func() {
+			made := 0
+			for rotating.try("SELECT vault.rotate_secret('app')") == nil {
+				made++
+			}
+			done <- made
+		}()
+		pgtest.Eventually(t, "some rotations are made", func() bool {
+			return get[int64](b.c.connect(t, b.db, "postgres"), "SELECT current_version FROM vault.list_secrets('app')") > versions+int64(round%3)
+		})
+		if round%2 == 0 {
+			b.c.MustStop(t, syscall.SIGKILL)
+			<-done
+			b.c.awaitGone(t)
+			b.c.MustStart(t)
+		} else {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			<-done
+			pgtest.Eventually(t, "the server has ended all sessions", func() bool { return b.try("SELECT 1") != nil })
+			pgtest.Eventually(t, "the server has recovered", func() bool {
+				conn, err := b.c.dial(t.Context(), b.db, "postgres")
+				if err != nil {
+					return false
+				}
+				defer conn.Close(t.Context())
+				return conn.Ping(t.Context()) == nil
+			})
+		}
+		b.session = b.c.connect(t, b.db, "postgres")
+		versions = get[int64](b.session, "SELECT current_version FROM vault.list_secrets('app')")
+		b.wantLogin("app", b.read("app"))
+		if got := b.state("app"); got != "ok" {
+			t.Errorf("round %d: the state is %s", round, got)
+		}
+	}
+}
+
+// TestStandbyAcceptsWhatItHasReplayed: a standby lets a role in with the password of the version that it holds, and no other.
+func TestStandbyAcceptsWhatItHasReplayed(t *testing.T) {
+	b := newBoundBench(t)
+	b.exec("CREATE ROLE app LOGIN")
+	b.exec("SELECT vault.create_secret('app', 'first value')")
+	b.exec("SELECT vault.bind_role('app', 'app')")
+	addr := fmt.Sprintf("127.251.%d.%d", rand.IntN(250), 1+rand.IntN(250))
+	node := loginCluster{cluster{b.login.NewStandby(t, "listen_addresses = '"+addr+"'")}, addr}
+	standby := node.connect(t, b.db, "postgres")
+	wants := func(password, other string) {
+		t.Helper()
+		if err := node.login("app", password); err != nil {
+			t.Errorf("the standby refuses %q: %v", password, err)
+		}
+		if node.login("app", other) == nil {
+			t.Errorf("the standby accepts %q", other)
+		}
+		if got := get[string](standby, "SELECT vault.read_secret('app')"); got != password {
+			t.Errorf("the standby holds %q, and accepts %q", got, password)
+		}
+	}
+	node.MustCatchUp(t)
+	wants("first value", "second value")
+	standby.exec("SELECT pg_wal_replay_pause()")
+	pgtest.Eventually(t, "replay has paused", func() bool { return get[string](standby, "SELECT pg_get_wal_replay_pause_state()") == "paused" })
+	b.exec("SELECT vault.update_secret('app', 'second value', 1)")
+	b.wantLogin("app", "second value", "first value")
+	wants("first value", "second value")
+	standby.exec("SELECT pg_wal_replay_resume()")
+	node.MustCatchUp(t)
+	wants("second value", "first value")
+	wantError(t, standby.try("SELECT vault.repair_role('app')"), "25006", "standby")
+	wantError(t, standby.try("SELECT vault.bind_role('app', 'app')"), "25006", "standby")
 }

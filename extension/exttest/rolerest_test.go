@@ -102,7 +102,14 @@ func TestBoundRoleByREST(t *testing.T) {
 	if list := b.must(http.StatusOK, "GET", "/v1/roles?prefix=app", "", nil); !strings.Contains(list, `"state":"changed"`) || !strings.Contains(list, `"bound_by":"token:binder"`) {
 		t.Error(list)
 	}
+	b.exec("SELECT vault.supervise(100, true)")
+	if status := b.must(http.StatusOK, "GET", "/v1/status", "", nil); !strings.Contains(status, `"roles_bound":1,"roles_differing":1,`) {
+		t.Error(status)
+	}
 	b.must(http.StatusNoContent, "POST", "/v1/roles/app/db", "", nil)
+	if status := b.must(http.StatusOK, "GET", "/v1/status", "", nil); !strings.Contains(status, `"roles_bound":1,"roles_differing":0,`) {
+		t.Error(status)
+	}
 	b.wantLogin("app", fifth, "by hand")
 	// The doors of Vault's protocol are the same: a new value sets the password, a deletion is refused.
 	b.client.token = admin
