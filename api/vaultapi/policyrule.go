@@ -63,24 +63,9 @@ func collect(by map[string]map[string]capabilities, mount string, r rule) error 
 		}
 		return nil
 	}
-	below, ok := strings.CutPrefix(strings.TrimPrefix(r.path, "/"), mount+"/")
-	if !ok {
-		return invalid("path %q is not below %s/: only the rights on secrets have a counterpart here", printable(r.path), mount)
-	}
-	first, pattern, _ := strings.Cut(below, "/")
-	segments := []string{first}
-	switch {
-	case below == "*":
-		segments, pattern = kvSegments, "*"
-	case first == "+":
-		segments = kvSegments
-	case first == "config" && pattern == "":
-		return nil // which every caller with a right may see, and none may change
-	case !slices.Contains(kvSegments, first):
-		return invalid("path %q has no counterpart here", printable(r.path))
-	}
-	if _, err := core.ParsePattern(pattern); err != nil && (pattern != "" || first != "metadata") {
-		return invalid("path %q: a path ends in a name, in NAME/* or in *, and has no other wildcards", printable(r.path))
+	segments, pattern, err := segmentsOf(mount, r.path)
+	if err != nil || segments == nil {
+		return err
 	}
 	if by[pattern] == nil {
 		by[pattern] = map[string]capabilities{}
@@ -94,6 +79,31 @@ func collect(by map[string]map[string]capabilities, mount string, r rule) error 
 		}
 	}
 	return nil
+}
+
+// segmentsOf returns what a path below the mount is about: kinds of paths and a pattern of names; no kinds for nothing that a
+// grant gives.
+func segmentsOf(mount, path string) (segments []string, pattern string, err error) {
+	below, ok := strings.CutPrefix(strings.TrimPrefix(path, "/"), mount+"/")
+	if !ok {
+		return nil, "", invalid("path %q is not below %s/: only the rights on secrets have a counterpart here", printable(path), mount)
+	}
+	first, pattern, _ := strings.Cut(below, "/")
+	segments = []string{first}
+	switch {
+	case below == "*":
+		segments, pattern = kvSegments, "*"
+	case first == "+":
+		segments = kvSegments
+	case first == "config" && pattern == "":
+		return nil, "", nil // which every caller with a right may see, and none may change
+	case !slices.Contains(kvSegments, first):
+		return nil, "", invalid("path %q has no counterpart here", printable(path))
+	}
+	if _, err := core.ParsePattern(pattern); err != nil && (pattern != "" || first != "metadata") {
+		return nil, "", invalid("path %q: a path ends in a name, in NAME/* or in *, and has no other wildcards", printable(path))
+	}
+	return segments, pattern, nil
 }
 
 // actionsOf returns the actions on one pattern, and refuses capabilities that come only together with others.
