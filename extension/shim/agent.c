@@ -45,7 +45,7 @@ DropDescriptor(void)
  * Close the connection, and wipe the keys that it lent.
  */
 static void
-Disconnect(void)
+CloseConnection(void)
 {
 	HvDropLeases();
 	DropDescriptor();
@@ -65,7 +65,7 @@ Disconnect(void)
  * May ereport.
  */
 static void
-PrepareWaits(void)
+PrepareWaitSet(void)
 {
 	if (waits != NULL)
 		return;
@@ -87,7 +87,7 @@ WaitForSocket(uint32 events, long ms)
 {
 	WaitEvent	happened;
 
-	PrepareWaits();
+	PrepareWaitSet();
 	ModifyWaitEvent(waits, sock_position, events, NULL);
 	if (WaitEventSetWait(waits, ms, &happened, 1, PG_WAIT_EXTENSION) < 1)
 		return 0;
@@ -99,14 +99,14 @@ WaitForSocket(uint32 events, long ms)
  * and the deadline.
  */
 static void
-Wait(uint32 events, long ms, TimestampTz deadline)
+WaitForAgent(uint32 events, long ms, TimestampTz deadline)
 {
 	long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 	int			happened;
 
 	if (left <= 0)
 	{
-		Disconnect();
+		CloseConnection();
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("the key agent did not answer within %d ms", HvAgentTimeoutMs),
@@ -123,7 +123,7 @@ Wait(uint32 events, long ms, TimestampTz deadline)
 }
 
 static void
-Connect(TimestampTz deadline)
+ConnectToAgent(TimestampTz deadline)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
@@ -151,10 +151,10 @@ Connect(TimestampTz deadline)
 			continue;
 		if (save_errno == EAGAIN)	/* backlog full: a unix socket does not queue further */
 		{
-			Wait(0, CONNECT_RETRY_MS, deadline);
+			WaitForAgent(0, CONNECT_RETRY_MS, deadline);
 			continue;
 		}
-		Disconnect();
+		CloseConnection();
 		errno = save_errno;
 		ereport(ERROR,
 				(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
@@ -167,7 +167,7 @@ Connect(TimestampTz deadline)
  * Send all of it; false when the agent closed the connection.
  */
 static bool
-Send(HvBytes request, TimestampTz deadline)
+SendRequest(HvBytes request, TimestampTz deadline)
 {
 	size_t		sent = 0;
 
@@ -178,7 +178,7 @@ Send(HvBytes request, TimestampTz deadline)
 		if (n > 0)
 			sent += n;
 		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			Wait(WL_SOCKET_WRITEABLE, 0, deadline);
+			WaitForAgent(WL_SOCKET_WRITEABLE, 0, deadline);
 		else if (n < 0 && errno == EINTR)
 			CHECK_FOR_INTERRUPTS();
 		else
@@ -218,7 +218,7 @@ ReceiveSome(unsigned char *to, size_t len)
  * Receive len bytes; false when the agent closed the connection before.
  */
 static bool
-Receive(unsigned char *to, size_t len, TimestampTz deadline)
+ReceiveAnswer(unsigned char *to, size_t len, TimestampTz deadline)
 {
 	size_t		have = 0;
 
@@ -229,7 +229,7 @@ Receive(unsigned char *to, size_t len, TimestampTz deadline)
 		if (n > 0)
 			have += n;
 		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			Wait(WL_SOCKET_READABLE, 0, deadline);
+			WaitForAgent(WL_SOCKET_READABLE, 0, deadline);
 		else if (n < 0 && errno == EINTR)
 			CHECK_FOR_INTERRUPTS();
 		else
@@ -242,18 +242,18 @@ Receive(unsigned char *to, size_t len, TimestampTz deadline)
  * One question, one answer over the open connection; false when the agent closed it.
  */
 static bool
-Converse(HvBytes request, HvBytes *body, TimestampTz deadline)
+ExchangeMessages(HvBytes request, HvBytes *body, TimestampTz deadline)
 {
 	uint32		header;
 	unsigned char *data;
 
 	midway = true;
-	if (!Send(request, deadline) || !Receive((unsigned char *) &header, sizeof(header), deadline))
+	if (!SendRequest(request, deadline) || !ReceiveAnswer((unsigned char *) &header, sizeof(header), deadline))
 		return false;
 	body->len = pg_ntoh32(header);
 	if (body->len == 0 || body->len > HV_MAX_FRAME_LEN)
 	{
-		Disconnect();
+		CloseConnection();
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("the key agent sent a frame of an impossible length"),
@@ -261,7 +261,7 @@ Converse(HvBytes request, HvBytes *body, TimestampTz deadline)
 	}
 	data = HvSecretAlloc(body->len);
 	body->data = data;
-	if (!Receive(data, body->len, deadline))
+	if (!ReceiveAnswer(data, body->len, deadline))
 		return false;
 	midway = false;
 	return true;
@@ -272,7 +272,7 @@ Converse(HvBytes request, HvBytes *body, TimestampTz deadline)
  * not asked for, and would be read as the next answer.
  */
 static bool
-Silent(void)
+IsSilent(void)
 {
 	char		unasked;
 
@@ -298,7 +298,7 @@ HvAgentTakeDescriptor(void)
 bool
 HvAgentIsThere(void)
 {
-	return agent_sock != PGINVALID_SOCKET && (midway || Silent());
+	return agent_sock != PGINVALID_SOCKET && (midway || IsSilent());
 }
 
 /*
@@ -308,7 +308,7 @@ static bool
 IsUsable(void)
 {
 	/* An earlier call may have left by an error in the middle; its answer must not become ours. */
-	return !midway && strcmp(agent_path, HvAgentSocket) == 0 && Silent();
+	return !midway && strcmp(agent_path, HvAgentSocket) == 0 && IsSilent();
 }
 
 /*
@@ -326,7 +326,7 @@ HvAgentLends(void)
 void
 HvAgentDisconnect(void)
 {
-	Disconnect();
+	CloseConnection();
 }
 
 /*
@@ -340,16 +340,16 @@ HvAgentExchange(HvBytes request)
 	HvBytes		body = {NULL, 0};
 
 	if (agent_sock != PGINVALID_SOCKET && !IsUsable())
-		Disconnect();
+		CloseConnection();
 	for (;;)
 	{
 		bool		kept = agent_sock != PGINVALID_SOCKET;
 
 		if (!kept)
-			Connect(deadline);
-		if (Converse(request, &body, deadline))
+			ConnectToAgent(deadline);
+		if (ExchangeMessages(request, &body, deadline))
 			return body;
-		Disconnect();
+		CloseConnection();
 		if (!kept)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONNECTION_FAILURE),

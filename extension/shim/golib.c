@@ -118,7 +118,7 @@ CheckABI(void *handle, const char *path)
  * Open the library and look up its exports. May ereport; a library once opened stays, for Go cannot be unloaded.
  */
 static void
-Load(void)
+LoadLibraryOnce(void)
 {
 	char	   *path = LibraryPath();
 	sigset_t	saved;
@@ -186,7 +186,7 @@ HvGo(void)
 	CHECK_FOR_INTERRUPTS();
 
 	HvForbidDumps();
-	Load();
+	LoadLibraryOnce();
 	loaded = true;
 	CHECK_FOR_INTERRUPTS();
 	return &calls;

@@ -86,7 +86,7 @@ static const EVP_CIPHER *stream = NULL;
 static const EVP_CIPHER *sealing = NULL;
 
 static bool
-Prepare(void)
+PrepareCipher(void)
 {
 	if (context != NULL)
 		return true;
@@ -106,7 +106,7 @@ Prepare(void)
 }
 
 static uint32
-Word(const unsigned char *from)
+WordAt(const unsigned char *from)
 {
 	return (uint32) from[0] | (uint32) from[1] << 8 | (uint32) from[2] << 16 | (uint32) from[3] << 24;
 }
@@ -131,7 +131,7 @@ DeriveKey(const unsigned char *key, const unsigned char *nonce, unsigned char *d
 	{
 		const unsigned char *end = i < 4 ? block + 4 * i : block + 32 + 4 * i;
 		const unsigned char *first = i < 4 ? constants + 4 * i : nonce + 4 * (i - 4);
-		uint32		word = Word(end) - Word(first);
+		uint32		word = WordAt(end) - WordAt(first);
 
 		for (int b = 0; b < 4; b++)
 			derived[4 * i + b] = (unsigned char) (word >> (8 * b));
@@ -142,7 +142,7 @@ DeriveKey(const unsigned char *key, const unsigned char *nonce, unsigned char *d
 }
 
 static void
-Append32(StringInfo to, uint32 value)
+AppendLength(StringInfo to, uint32 value)
 {
 	value = pg_hton32(value);
 	appendBinaryStringInfo(to, (const char *) &value, sizeof(value));
@@ -160,10 +160,10 @@ AssociatedData(const HvBinding *binding)
 	initStringInfo(&aad);
 	appendBinaryStringInfo(&aad, AAD_LABEL, sizeof(AAD_LABEL));	/* with its zero byte */
 	appendBinaryStringInfo(&aad, (const char *) binding->id.data, HV_ID_LEN);
-	Append32(&aad, (uint32) binding->name.len);
+	AppendLength(&aad, (uint32) binding->name.len);
 	appendBinaryStringInfo(&aad, (const char *) binding->name.data, (int) binding->name.len);
 	appendBinaryStringInfo(&aad, (const char *) &version, sizeof(version));
-	Append32(&aad, (uint32) binding->content_type.len);
+	AppendLength(&aad, (uint32) binding->content_type.len);
 	appendBinaryStringInfo(&aad, (const char *) binding->content_type.data, (int) binding->content_type.len);
 	return aad;
 }
@@ -172,7 +172,7 @@ AssociatedData(const HvBinding *binding)
  * Decrypt and check the tag. What was decrypted is the caller's to wipe, whether the tag matched or not.
  */
 static bool
-Decrypt(const unsigned char *key, const HvBinding *binding, const HvStored *stored, unsigned char *value, int size)
+DecryptValue(const unsigned char *key, const HvBinding *binding, const HvStored *stored, unsigned char *value, int size)
 {
 	StringInfoData aad = AssociatedData(binding);
 	unsigned char nonce[12] = {0};	/* four zeros, and the last eight bytes */
@@ -206,12 +206,12 @@ HvOpenPlain(const unsigned char *key, const HvBinding *binding, const HvStored *
 	bool		ok;
 
 	if (key == NULL || stored->envelope_version != ENVELOPE_VERSION || stored->nonce.len != NONCE_LEN || size < 0 ||
-		!Prepare())
+		!PrepareCipher())
 		return NULL;
 	result = palloc(VARHDRSZ + size);
 	SET_VARSIZE(result, VARHDRSZ + size);
 	ok = DeriveKey(key, stored->nonce.data, derived) &&
-		Decrypt(derived, binding, stored, (unsigned char *) VARDATA(result), size);
+		DecryptValue(derived, binding, stored, (unsigned char *) VARDATA(result), size);
 	explicit_bzero(derived, sizeof(derived));
 	if (ok)
 		return result;

@@ -13,7 +13,7 @@
 #include "utils/snapmgr.h"
 
 static void
-Prepare(HvStatement *statement)
+PreparePlan(HvStatement *statement)
 {
 	SPIPlanPtr	plan = SPI_prepare_cursor(statement->text, statement->nparams, statement->types,
 										  statement->by_index ? CURSOR_OPT_GENERIC_PLAN : 0);
@@ -64,7 +64,7 @@ TurnRowSecurityOn(void)
  * abort of the (sub)transaction then restores the caller's identity.
  */
 static void
-Run(HvStatement *statement, const HvParams *params, bool read_only)
+RunAsOwner(HvStatement *statement, const HvParams *params, bool read_only)
 {
 	Oid			owner = get_role_oid(HV_OWNER_NAME, false);
 	Oid			caller;
@@ -78,7 +78,7 @@ Run(HvStatement *statement, const HvParams *params, bool read_only)
 	level = NewGUCNestLevel();
 	TurnRowSecurityOn();
 	if (statement->plan == NULL)
-		Prepare(statement);
+		PreparePlan(statement);
 	if (statement->by_index && !IsPlanned(statement))
 	{
 		SetLocally("enable_seqscan", "off");
@@ -97,7 +97,7 @@ Run(HvStatement *statement, const HvParams *params, bool read_only)
 void
 HvOwnerRun(HvStatement *statement, const HvParams *params)
 {
-	Run(statement, params, false);
+	RunAsOwner(statement, params, false);
 }
 
 /*
@@ -110,7 +110,7 @@ HvOwnerLook(HvStatement *statement, const HvParams *params)
 {
 	/* Of no catalog, and so taken again; GetLatestSnapshot() would refuse while parallel workers run. */
 	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
-	Run(statement, params, true);
+	RunAsOwner(statement, params, true);
 	PopActiveSnapshot();
 }
 

@@ -123,7 +123,7 @@ HvAddUuid(HvParams *params, HvBytes id)
  * Column of a row of the last statement, not null.
  */
 static Datum
-Column(HeapTuple row, int column)
+ColumnOf(HeapTuple row, int column)
 {
 	bool		isnull;
 	Datum		value = SPI_getbinval(row, SPI_tuptable->tupdesc, column, &isnull);
@@ -141,7 +141,7 @@ Column(HeapTuple row, int column)
 HvBytes
 HvColumnBytes(HeapTuple row, int column)
 {
-	struct varlena *value = PG_DETOAST_DATUM_PACKED(Column(row, column));
+	struct varlena *value = PG_DETOAST_DATUM_PACKED(ColumnOf(row, column));
 	Size		len = VARSIZE_ANY_EXHDR(value);
 	unsigned char *copy = palloc(len + 1);
 
@@ -151,11 +151,11 @@ HvColumnBytes(HeapTuple row, int column)
 }
 
 static HvBytes
-ColumnUuid(HeapTuple row, int column)
+ColumnUuidOf(HeapTuple row, int column)
 {
 	unsigned char *copy = palloc(HV_ID_LEN);
 
-	memcpy(copy, DatumGetUUIDP(Column(row, column))->data, HV_ID_LEN);
+	memcpy(copy, DatumGetUUIDP(ColumnOf(row, column))->data, HV_ID_LEN);
 	return (HvBytes) {copy, HV_ID_LEN};
 }
 
@@ -176,7 +176,7 @@ HvReturnedVersion(void)
 {
 	if (SPI_processed != 1)
 		elog(ERROR, "a statement returned %lu rows, not one", (unsigned long) SPI_processed);
-	return DatumGetInt64(Column(SPI_tuptable->vals[0], 1));
+	return DatumGetInt64(ColumnOf(SPI_tuptable->vals[0], 1));
 }
 
 /*
@@ -201,10 +201,10 @@ HvRequire(HvCall *call, const char *wanted)
 void
 HvReadStored(HeapTuple row, HvBytes *id, HvBytes *content_type, HvStored *stored)
 {
-	*id = ColumnUuid(row, 1);
+	*id = ColumnUuidOf(row, 1);
 	*content_type = HvColumnBytes(row, 2);
-	stored->version = DatumGetInt64(Column(row, 3));
-	stored->envelope_version = DatumGetInt16(Column(row, 4));
+	stored->version = DatumGetInt64(ColumnOf(row, 3));
+	stored->envelope_version = DatumGetInt16(ColumnOf(row, 4));
 	stored->key_id = HvColumnBytes(row, 5);
 	stored->wrapped = HvColumnBytes(row, 6);
 	stored->nonce = HvColumnBytes(row, 7);
@@ -263,14 +263,14 @@ HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocke
 
 	spi = MemoryContextSwitchTo(call->context);
 	row = SPI_tuptable->vals[0];
-	locked->id = ColumnUuid(row, 1);
+	locked->id = ColumnUuidOf(row, 1);
 	locked->content_type = HvColumnBytes(row, 2);
-	locked->current_version = DatumGetInt64(Column(row, 3));
+	locked->current_version = DatumGetInt64(ColumnOf(row, 3));
 	kind = HvColumnBytes(row, 4);
 	locked->automatic = strcmp((const char *) kind.data, "automatic") == 0;
 	policy = SPI_getbinval(row, SPI_tuptable->tupdesc, 5, &isnull);
 	locked->policy = isnull ? (HvBytes) {NULL, 0} : HvJsonText(policy);
-	locked->bound = has_bindings && DatumGetBool(Column(row, 6));
+	locked->bound = has_bindings && DatumGetBool(ColumnOf(row, 6));
 	MemoryContextSwitchTo(spi);
 	SPI_finish();
 }

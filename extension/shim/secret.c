@@ -73,7 +73,7 @@ GenerateValue(HvBytes policy)
  * The answer of the agent to the request for the data keys of n versions, from the first on.
  */
 static HvBytes
-Unwrap(HvCall *call, HvBinding *binding, HvStored *first, int n)
+UnwrapKeys(HvCall *call, HvBinding *binding, HvStored *first, int n)
 {
 	HvBytes		action = HvLiteral(call->action);
 	HvBytes		plain = HvPlainUnwrapRequest(&call->origin, action, binding, first, n);
@@ -107,7 +107,7 @@ IsAutomatic(NullableDatum kind)
 }
 
 static Datum
-Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
+CreateSecret(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 {
 	HvSettings	settings = {{
 		[HV_DESCRIPTION] = Arg(fcinfo, 4),
@@ -156,7 +156,7 @@ Create(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
  * Seal a value as the next version of a locked secret. If that is bound to a role, the verifier of the role's password is ready.
  */
 static Datum
-Supersede(HvCall *call, const HvLocked *locked, HvBytes value, bool reschedule)
+SupersedeVersion(HvCall *call, const HvLocked *locked, HvBytes value, bool reschedule)
 {
 	HvBinding	binding = {locked->id, call->name, locked->current_version + 1, locked->content_type};
 	HvStored	stored;
@@ -168,7 +168,7 @@ Supersede(HvCall *call, const HvLocked *locked, HvBytes value, bool reschedule)
 }
 
 static Datum
-Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
+UpdateSecret(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 {
 	HvLocked	locked;
 	HvBytes		value;
@@ -186,7 +186,7 @@ Update(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	value = HvValueArg(fcinfo, 1);
 	if (locked.policy.len > 0)
 		HV_CALL_GO(check_field, locked.policy, locked.automatic, locked.content_type, value);
-	return Supersede(call, &locked, value, false);
+	return SupersedeVersion(call, &locked, value, false);
 }
 
 /*
@@ -196,7 +196,7 @@ HvBytes
 HvOpenFirst(HvCall *call, HvOpenable *found)
 {
 	HvBinding	binding = {found->id, call->name, found->versions[0].version, found->content_type};
-	HvBytes		body = Unwrap(call, &binding, found->versions, 1);
+	HvBytes		body = UnwrapKeys(call, &binding, found->versions, 1);
 	HvBuf		opened = {NULL, 0};
 
 	HV_CALL_GO(open, body, &binding, found->versions, &opened);
@@ -228,7 +228,7 @@ NextValue(HvCall *call, const HvLocked *locked)
 }
 
 static Datum
-Rotate(HvCall *call, FunctionCallInfo fcinfo)
+RotateSecret(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvLocked	locked;
 	HvBytes		value;
@@ -244,7 +244,7 @@ Rotate(HvCall *call, FunctionCallInfo fcinfo)
 	value = NextValue(call, &locked);
 	if (locked.bound)
 		value = HvForNextRole(&locked, value);
-	return Supersede(call, &locked, value, !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
+	return SupersedeVersion(call, &locked, value, !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
 }
 
 /*
@@ -262,7 +262,7 @@ OpenResult(HvCall *call, HvOpenable *found)
 		result = HvOpenLeasing(call, &binding, stored);
 	if (result != NULL)
 		return result;
-	body = Unwrap(call, &binding, stored, 1);
+	body = UnwrapKeys(call, &binding, stored, 1);
 	result = HvOpenPlain(HvPlainKey(body, 0, 1), &binding, stored);
 	if (result == NULL)
 		result = HvOpenByGo(body, &binding, stored);
@@ -271,7 +271,7 @@ OpenResult(HvCall *call, HvOpenable *found)
 }
 
 static Datum
-Read(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
+ReadSecret(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 {
 	HvOpenable	found;
 	bytea	   *result;
@@ -318,7 +318,7 @@ MatchedVersion(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 		HvBytes		body;
 
 		binding = (HvBinding) {found.id, call->name, found.versions[i].version, found.content_type};
-		body = Unwrap(call, &binding, found.versions + i, n);
+		body = UnwrapKeys(call, &binding, found.versions + i, n);
 		HV_CALL_GO(verify, body, &binding, found.versions + i, n, candidate, &version);
 		HvSecretWipe(body.data);
 		if (matched == 0)
@@ -330,37 +330,37 @@ MatchedVersion(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 static Datum
 CreateText(HvCall *call, FunctionCallInfo fcinfo)
 {
-	return Create(call, fcinfo, true);
+	return CreateSecret(call, fcinfo, true);
 }
 
 static Datum
 CreateBytes(HvCall *call, FunctionCallInfo fcinfo)
 {
-	return Create(call, fcinfo, false);
+	return CreateSecret(call, fcinfo, false);
 }
 
 static Datum
 UpdateText(HvCall *call, FunctionCallInfo fcinfo)
 {
-	return Update(call, fcinfo, true);
+	return UpdateSecret(call, fcinfo, true);
 }
 
 static Datum
 UpdateBytes(HvCall *call, FunctionCallInfo fcinfo)
 {
-	return Update(call, fcinfo, false);
+	return UpdateSecret(call, fcinfo, false);
 }
 
 static Datum
 ReadText(HvCall *call, FunctionCallInfo fcinfo)
 {
-	return Read(call, fcinfo, true);
+	return ReadSecret(call, fcinfo, true);
 }
 
 static Datum
 ReadBytes(HvCall *call, FunctionCallInfo fcinfo)
 {
-	return Read(call, fcinfo, false);
+	return ReadSecret(call, fcinfo, false);
 }
 
 static Datum
@@ -404,7 +404,7 @@ HV_FUNCTION(hv_read_secret, "read", ReadText)
 HV_FUNCTION(hv_read_secret_bytes, "read", ReadBytes)
 HV_FUNCTION(hv_update_secret, "update", UpdateText)
 HV_FUNCTION(hv_update_secret_bytes, "update", UpdateBytes)
-HV_FUNCTION(hv_rotate_secret, "rotate", Rotate)
+HV_FUNCTION(hv_rotate_secret, "rotate", RotateSecret)
 HV_FUNCTION(hv_verify, "verify", VerifyText)
 HV_FUNCTION(hv_verify_bytes, "verify", VerifyBytes)
 HV_FUNCTION(hv_verify_version, "verify", VerifyVersionText)
