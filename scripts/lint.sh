@@ -127,6 +127,6 @@ check "workflows" "$GO" run "$ACTIONLINT" .github/workflows/*.yml
 if [ "${1:-}" != quick ]; then
 	check "staticcheck" "$GO" run "$STATICCHECK" ./...
 	check "govulncheck" vulnerabilities
-	check "arm64 builds" env GOARCH=arm64 CGO_ENABLED=0 "$GO" build -o /dev/null ./api/cmd/hyperion-vault-api
+	check "arm64 builds" env GOARCH=arm64 CGO_ENABLED=0 "$GO" build -o /dev/null ./api/cmd/hyperion-vault-api ./client/cmd/hyperion-vault
 fi
 exit "$failed"

@@ -33,7 +33,7 @@ import (
 type Server struct {
 	// URL has no slash at its end.
 	URL string
-	// Token is what requests must present.
+	// Token is what requests must present, until ChangeToken.
 	Token string
 
 	t      testing.TB
@@ -45,6 +45,7 @@ type Server struct {
 	lastVersion map[string]int64 // of names that were deleted: no number is used twice
 	events      []event
 	changed     chan struct{} // closed at the next event
+	valid       string        // token
 	down        bool
 	outages     int
 	refusals    int
@@ -59,6 +60,7 @@ func NewServer(t testing.TB) *Server {
 		t: t, Token: "hvt_" + rand.Text() + rand.Text()[:17], secrets: map[string]*secret{}, lastVersion: map[string]int64{},
 		changed: make(chan struct{}), closed: make(chan struct{}), requests: map[string]int{},
 	}
+	s.valid = s.Token
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
 	s.URL = s.http.URL
 	t.Cleanup(func() {
@@ -132,6 +134,13 @@ func (s *Server) RefuseNext(n, retryAfterSecs int) {
 	s.refusals, s.retryAfter = n, retryAfterSecs
 }
 
+// ChangeToken makes another token the valid one, so that the clients of the old one are refused.
+func (s *Server) ChangeToken(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.valid = token
+}
+
 // Requests returns how many requests there were of a method and path, as in "GET /v1/secrets/db/password".
 func (s *Server) Requests(methodAndPath string) int {
 	s.mu.Lock()
@@ -203,7 +212,7 @@ func (s *Server) refuse(r *http.Request) (answer, bool) {
 		a := problem(http.StatusTooManyRequests, "too_many", "clienttest: refused")
 		a.header = map[string]string{"Retry-After": fmt.Sprint(s.retryAfter)}
 		return a, true
-	case bearer(r) != s.Token:
+	case bearer(r) != s.valid:
 		a := problem(http.StatusUnauthorized, "unauthenticated", "a valid token is needed")
 		a.header = map[string]string{"WWW-Authenticate": `Bearer realm="clienttest"`}
 		return a, true

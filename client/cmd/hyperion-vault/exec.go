@@ -30,6 +30,7 @@ func (p *program) execCommand() *cobra.Command {
 
   -e NAME=path           an environment variable; path#field is a field of a value that is a JSON object
   --prefix app/          a variable for each secret below a prefix: app/db/password becomes DB_PASSWORD
+                         none that is set already, and none that makes programs load code, such as LD_PRELOAD
   --env-file FILE        lines NAME=TEXT, where vault:path and vault:path#field stand for secrets
   --file NAME=path       a file of mode 0400 on a memory file system; the variable NAME has its path
 
@@ -102,7 +103,11 @@ func (p *program) sources(ctx context.Context, cl *client.Client, o *execOptions
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, source{variable: variableOf(strings.TrimPrefix(s.Name, below)), path: s.Name})
+			variable := variableOf(strings.TrimPrefix(s.Name, below))
+			if p.variable(variable) != "" || loaderVariable(variable) {
+				return nil, failuref("%s would set the variable %s, which changes how programs run; name it by -e if you want that", s.Name, variable)
+			}
+			all = append(all, source{variable: variable, path: s.Name})
 		}
 	}
 	for i, s := range slices.Concat(o.env, o.files) {
@@ -127,6 +132,17 @@ func (p *program) sources(ctx context.Context, cl *client.Client, o *execOptions
 		return nil, usagef("no secret is named; use -e, --prefix, --env-file or --file")
 	}
 	return all, nil
+}
+
+// loaderVariable reports whether a variable makes programs load code. Who may create a secret below a prefix must not
+// thereby run code in the programs that use it.
+func loaderVariable(name string) bool {
+	for _, start := range []string{"LD_", "GLIBC_", "GCONV_", "PYTHON", "PERL", "RUBY", "NODE_", "JAVA_", "JDK_", "BASH_", "GIT_", "DYLD_"} {
+		if strings.HasPrefix(name, start) {
+			return true
+		}
+	}
+	return slices.Contains([]string{"PATH", "ENV", "IFS", "SHELLOPTS", "PS4", "HOME"}, name)
 }
 
 // variableOf makes a variable's name of a secret's: db/api-key becomes DB_API_KEY.

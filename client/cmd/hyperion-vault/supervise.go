@@ -42,6 +42,7 @@ type supervisor struct {
 	texts [][]byte
 	files *secretFiles
 	child *exec.Cmd
+	lost  chan error // that changes can no longer be followed
 	ended chan error // of the child
 }
 
@@ -89,12 +90,13 @@ func (s *supervisor) follow(ctx context.Context, changed chan struct{}) error {
 	for _, src := range s.all {
 		names[src.path] = src.path != ""
 	}
-	open, refused := make(chan struct{}, 1), make(chan error, 1)
+	open := make(chan struct{}, 1)
+	s.lost = make(chan error, 1)
 	o := client.WatchOptions{Prefix: commonPrefix(s.all), OnConnect: func(string) { notify(open) }}
 	go func() {
 		for e, err := range s.cl.Watch(ctx, o) {
 			if err != nil {
-				refused <- err
+				s.lost <- err
 				return
 			}
 			if e.Reset || names[e.Name] {
@@ -105,7 +107,7 @@ func (s *supervisor) follow(ctx context.Context, changed chan struct{}) error {
 	select {
 	case <-open:
 		return nil
-	case err := <-refused:
+	case err := <-s.lost:
 		return err
 	case <-time.After(connectLimit):
 		return failuref("the stream of changes cannot be opened; without --watch the program can be run once the vault answers")
@@ -188,6 +190,8 @@ func (s *supervisor) loop(ctx context.Context, signals <-chan os.Signal, changed
 			return exitOf(err)
 		case sig := <-signals:
 			s.pass(sig)
+		case err := <-s.lost:
+			s.note("changes can no longer be followed, and the program goes on with what it has: " + err.Error())
 		case <-changed:
 			if due == nil {
 				due = time.After(settle)

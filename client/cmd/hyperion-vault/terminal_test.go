@@ -256,6 +256,22 @@ func TestWatchSignals(t *testing.T) {
 	p.exit(0)
 }
 
+// A token that ends does not end the program, and is reported.
+func TestWatchReportsWhatItLost(t *testing.T) {
+	s := clienttest.NewServer(t)
+	s.Put("a", "x")
+	p := piped(t, s, "exec", "--watch", "-e", "A=a", "--", "sh", "-c", "echo started; while :; do sleep 0.05; done")
+	p.await("started")
+	s.ChangeToken("hvt_other")
+	s.SetDown(true)
+	s.SetDown(false)
+	p.await("can no longer be followed")
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.exit(143)
+}
+
 // A refused stream of events stops the program from being started.
 func TestWatchRefused(t *testing.T) {
 	s := clienttest.NewServer(t)
