@@ -113,10 +113,16 @@ var calls = map[string]func(ctx context.Context, c *client.Client){
 	},
 	"destroySecretID": func(ctx context.Context, c *client.Client) { _ = c.DestroySecretID(ctx, "approle", "ci", id) },
 	"rotateTokenKey":  func(ctx context.Context, c *client.Client) { _, _ = c.RotateTokenKey(ctx) },
-	"openapi":         func(ctx context.Context, c *client.Client) { _, _ = c.OpenAPI(ctx) },
-	"health":          func(ctx context.Context, c *client.Client) { _, _ = c.Health(ctx) },
-	"ready":           func(ctx context.Context, c *client.Client) { _, _ = c.Ready(ctx) },
-	"metrics":         func(ctx context.Context, c *client.Client) { _, _ = c.Metrics(ctx) },
+	"listRoles":       func(ctx context.Context, c *client.Client) { _, _ = c.BoundRoles(ctx, "a/") },
+	"bindRole": func(ctx context.Context, c *client.Client) {
+		_ = c.BindRole(ctx, "a/b", client.RoleBinding{Pair: []string{"r1", "r2"}, SharedRole: "r", AutoRepair: true})
+	},
+	"unbindRole": func(ctx context.Context, c *client.Client) { _ = c.UnbindRole(ctx, "a/b") },
+	"repairRole": func(ctx context.Context, c *client.Client) { _ = c.RepairRole(ctx, "a/b") },
+	"openapi":    func(ctx context.Context, c *client.Client) { _, _ = c.OpenAPI(ctx) },
+	"health":     func(ctx context.Context, c *client.Client) { _, _ = c.Health(ctx) },
+	"ready":      func(ctx context.Context, c *client.Client) { _, _ = c.Ready(ctx) },
+	"metrics":    func(ctx context.Context, c *client.Client) { _, _ = c.Metrics(ctx) },
 }
 
 // recorder keeps the request of a call and answers 404.
