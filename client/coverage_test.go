@@ -71,6 +71,26 @@ var calls = map[string]func(ctx context.Context, c *client.Client){
 			break
 		}
 	},
+	"issueRole": func(ctx context.Context, c *client.Client) { _, _ = c.IssueRole(ctx, "a/b", 60) },
+	"listLeases": func(ctx context.Context, c *client.Client) {
+		for range c.Leases(ctx, "a/b") {
+			break
+		}
+	},
+	"showLease":   func(ctx context.Context, c *client.Client) { _, _ = c.ShowLease(ctx, id) },
+	"renewLease":  func(ctx context.Context, c *client.Client) { _, _ = c.RenewLease(ctx, id, 60) },
+	"revokeLease": func(ctx context.Context, c *client.Client) { _ = c.RevokeLease(ctx, id) },
+	"listRoleTemplates": func(ctx context.Context, c *client.Client) {
+		for range c.RoleTemplates(ctx) {
+			break
+		}
+	},
+	"showRoleTemplate": func(ctx context.Context, c *client.Client) { _, _ = c.ShowRoleTemplate(ctx, "a/b") },
+	"putRoleTemplate": func(ctx context.Context, c *client.Client) {
+		_, _ = c.PutRoleTemplate(ctx, "a/b", client.NewRoleTemplate{MemberOf: []string{"g"}, TTLSecs: 60, MaxTTLSecs: 120, RolePrefix: "x",
+			ConnectionLimit: new(int32(3)), Settings: map[string]string{"search_path": "app"}, ReassignTo: "g", MaxLeases: 10})
+	},
+	"deleteRoleTemplate": func(ctx context.Context, c *client.Client) { _ = c.DeleteRoleTemplate(ctx, "a/b") },
 	"createToken": func(ctx context.Context, c *client.Client) {
 		_, _ = c.CreateToken(ctx, client.NewToken{
 			Name: "n", Role: "r", TTLSecs: new(int64(0)), MaxTTLSecs: 5, Renewable: new(false),

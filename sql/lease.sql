@@ -122,7 +122,7 @@ DECLARE
     definer oid := (SELECT r.oid FROM pg_roles r WHERE r.oid = vault.role_of(t.definer));
 BEGIN
     IF definer IS NULL THEN
-        RAISE EXCEPTION 'the role that defined the template "%" is missing', t.name USING ERRCODE = 'object_not_in_prerequisite_state',
+        RAISE EXCEPTION 'the role that defined the template "%" is missing', t.name USING ERRCODE = 'VT007',
             HINT = 'Create the template again as a role that may make such roles.';
     END IF;
     RETURN vault.make_leased_role(definer, make_role_of.role_name, verifier, valid_until, t.connection_limit,
@@ -240,7 +240,7 @@ BEGIN
     ELSIF prepare_lease.ttl_secs NOT BETWEEN 1 AND 315360000 THEN
         RAISE EXCEPTION 'the lifetime of a lease must be between 1 and 315360000 seconds' USING ERRCODE = 'invalid_parameter_value';
     ELSIF (SELECT count(*) FROM (SELECT FROM vault.role_leases x WHERE x.template = t.name LIMIT t.max_leases) counted) >= t.max_leases THEN
-        RAISE EXCEPTION 'role template "%" has % leases already', t.name, t.max_leases USING ERRCODE = 'configuration_limit_exceeded',
+        RAISE EXCEPTION 'role template "%" has % leases already', t.name, t.max_leases USING ERRCODE = 'VT007',
             HINT = 'Wait until some end, revoke some, or raise max_leases.';
     END IF;
     l.id := gen_random_uuid();
@@ -271,7 +271,7 @@ BEGIN
         -- It is not the caller who lacks a privilege.
         RAISE EXCEPTION 'role "%", which defined the role template "%", may not make such a role any more',
             vault.holder_name(t.definer), t.name
-            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = SQLERRM,
+            USING ERRCODE = 'VT007', DETAIL = SQLERRM,
                   HINT = 'Give that role CREATEROLE and the groups back, or create the template again as a role that has them.';
     END;
     INSERT INTO vault.role_leases AS x (id, template, role_name, holder, issuer, issued_to, token, drop_owned, reassign_to, ttl_secs,

@@ -142,6 +142,7 @@ func (s *server) routes(e *gin.Engine) {
 	s.secretRoutes(e)
 	s.accessRoutes(e)
 	s.loginRoutes(e)
+	s.leaseRoutes(e)
 }
 
 // secretRoutes are about secrets, and about the node that keeps them.

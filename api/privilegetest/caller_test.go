@@ -56,6 +56,9 @@ func newMatrix(t *testing.T) *matrix {
 			db.MustExec(t, fmt.Sprintf("SELECT vault.grant_access('%s', '%s', '%s')", role, strings.Replace(may[0], "app/*", "seen/app", 1), may[1]))
 		}
 	}
+	for _, name := range []string{"app/template", "other/template"} {
+		db.MustExec(t, fmt.Sprintf("SELECT vault.create_role_template('%s', '{}', max_leases => 100000)", name))
+	}
 	closed := vaulttest.NewServer(t, db, append(env, "VAULT_ANONYMOUS_READ=off")...)
 	m.s = vaulttest.NewServer(t, db, env...)
 	m.s.MustCreate(t, "seen/app", "value-of-app")
@@ -184,6 +187,13 @@ func (m *matrix) fill(t *testing.T, key, text string) *strings.Replacer {
 		m.mustRole(t, "hv_priv_grantee")
 		m.admin(t, "PUT", "/v1/grants", `{"role":"hv_priv_grantee","pattern":"app/granted","actions":["read"]}`)
 		set("sql-role", "hv_priv_grantee")
+	}
+	if has("lease") {
+		set("lease", m.admin(t, "POST", "/v1/leases", `{"template":"app/template"}`)["id"].(string))
+	}
+	if has("doomed-template") {
+		m.db.MustExec(t, fmt.Sprintf("SELECT vault.create_role_template('app/%s', '{}')", key))
+		set("doomed-template", "app/"+key)
 	}
 	if has("mount") {
 		path := "/v1/auth/" + key

@@ -28,7 +28,8 @@ type row struct {
 
 // Placeholders, each of which stands for something that no other request uses: {name} is a secret below app/ that
 // exists, {new} is a name below app/ that does not, {deleted} the id of a deleted secret below app/, {accessor} a token of vault_admin, {mount} an AppRole method, {role} its role,
-// {secret-id} the accessor of one of its secret ids, {sql-role} a role of PostgreSQL.
+// {secret-id} the accessor of one of its secret ids, {sql-role} a role of PostgreSQL, {lease} a lease of vault_admin, {doomed-template} a
+// template below app/.
 var rows = []row{
 	{route: "GET /v1/secrets", query: "?prefix=seen/", shows: true},
 	{route: "POST /v1/secrets", body: `{"name":"{new}","value":"v"}`},
@@ -74,6 +75,17 @@ var rows = []row{
 	{route: "DELETE /v1/tokens/{accessor}"},
 	{route: "POST /v1/tokens/{accessor}/renew"},
 	{route: "POST /v1/tokens/{accessor}/renew", note: "its own", path: "/v1/tokens/self/renew"},
+	{route: "POST /v1/leases", body: `{"template":"app/template"}`},
+	{route: "POST /v1/leases", note: "elsewhere", body: `{"template":"other/template"}`},
+	{route: "POST /v1/leases", note: "missing", body: `{"template":"{new}"}`},
+	{route: "GET /v1/leases"},
+	{route: "GET /v1/leases/{id}", path: "/v1/leases/{lease}"},
+	{route: "POST /v1/leases/{id}/renew", path: "/v1/leases/{lease}/renew"},
+	{route: "DELETE /v1/leases/{id}", path: "/v1/leases/{lease}"},
+	{route: "GET /v1/role-templates"},
+	{route: "GET /v1/role-templates/{name}", path: "/v1/role-templates/app/template"},
+	{route: "PUT /v1/role-templates/{name}", path: "/v1/role-templates/{new}", body: `{"member_of":[]}`},
+	{route: "DELETE /v1/role-templates/{name}", path: "/v1/role-templates/{doomed-template}"},
 	{route: "GET /v1/auth"},
 	{route: "GET /v1/auth/{mount}"},
 	{route: "PUT /v1/auth/{mount}", path: "/v1/auth/{mount}-new", body: `{"kind":"approle"}`},

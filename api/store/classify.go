@@ -23,6 +23,7 @@ const (
 	stateJournalForked    = "VT004"
 	stateNeedsVerifier    = "VT005"
 	stateRoleChanged      = "VT006"
+	stateNoLeasedRole     = "VT007" // the template can make no role now
 	stateUndefinedObject  = "42704"
 	stateUniqueViolation  = "23505"
 	stateCheckViolation   = "23514"
@@ -98,10 +99,10 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 	}
 	switch pg.Code {
 	case stateUndefinedObject:
-		return core.Wrap(core.NotFound, cause, "no such secret, version, token or role")
+		return core.Wrap(core.NotFound, cause, "no such secret, version, token, role, template or lease")
 	case stateUniqueViolation:
 		return classifyUnique(pg, cause)
-	case stateStale, stateInvalidParameter, stateInvalidGrant, stateRoleChanged:
+	case stateStale, stateInvalidParameter, stateInvalidGrant, stateRoleChanged, stateNoLeasedRole:
 		// Texts of the vault schema's own: names, versions and limits, no values.
 		return core.Wrap(codeOfState[pg.Code], cause, "%s", pg.Message)
 	case stateClaimLost:
@@ -124,7 +125,7 @@ func (d *DB) classifyServer(pg *pgconn.PgError) error {
 	return core.Wrap(v.code, cause, "%s", v.text)
 }
 
-var codeOfState = map[string]core.Code{stateStale: core.Stale, stateInvalidParameter: core.Invalid, stateInvalidGrant: core.Invalid, stateRoleChanged: core.Invalid}
+var codeOfState = map[string]core.Code{stateStale: core.Stale, stateInvalidParameter: core.Invalid, stateInvalidGrant: core.Invalid, stateRoleChanged: core.Invalid, stateNoLeasedRole: core.Unavailable}
 
 func classifyUnique(pg *pgconn.PgError, cause error) error {
 	switch pg.ConstraintName {

@@ -49,6 +49,15 @@ const (
 	ActionAudit       Action = "audit"       // a read of the records
 	ActionAuditPrune  Action = "audit_prune" // only by SQL
 
+	// Of leased roles.
+	ActionTemplateConfigure Action = "template_configure"
+	ActionTemplateList      Action = "template_list"
+	ActionLeaseIssue        Action = "lease_issue"
+	ActionLeaseRenew        Action = "lease_renew"
+	ActionLeaseRevoke       Action = "lease_revoke"
+	ActionLeaseEnd          Action = "lease_end" // only by the supervisor
+	ActionLeaseList         Action = "lease_list"
+
 	ActionRewrap       Action = "rewrap"        // without a name: the whole run; with one: a version of it
 	ActionRewrapStatus Action = "rewrap_status" // a read of its progress
 

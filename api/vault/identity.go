@@ -120,6 +120,9 @@ var rights = map[Action]string{
 	ActionRestore: "create", ActionDestroy: "delete", ActionBindRole: "update", ActionUnbindRole: "update", ActionRepairRole: "rotate",
 	ActionTokenRenew: RightSelf, ActionTokenList: RightSelf, ActionAccess: RightSelf,
 	ActionWrap: RightSelf, ActionUnwrap: RightSelf, ActionWrapLookup: RightSelf,
+	// On whose lease, or on which template's name, the right is needed, the statement itself decides.
+	ActionLeaseIssue: "create", ActionLeaseRenew: RightSelf, ActionLeaseRevoke: RightSelf, ActionLeaseList: RightSelf,
+	ActionTemplateConfigure: RightSelf, ActionTemplateList: RightSelf,
 }
 
 // RightOf returns what the store decides about an action. An action that is not known is management, so that a forgotten

@@ -44,6 +44,7 @@ type Config struct {
 	Logins        Logins         // nil = no client can log in, and batch tokens are not valid
 	Verifier      LoginVerifier  // required beside Logins
 	Wrapping      Wrapping       // nil = no answer is wrapped
+	Leases        Leases         // nil = there are no leased roles
 	Rewraps       RewrapRunner   // nil = data keys cannot be moved to another master key
 	// Step, for tests, is called between the steps of a due rotation. nil = not.
 	Step func(step string)

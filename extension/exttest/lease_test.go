@@ -202,11 +202,11 @@ func TestTemplateNeedsTheRightsOfItsDefiner(t *testing.T) {
 	// What the definer loses later is refused at the next issue, with the cause.
 	b.exec("ALTER ROLE dba NOCREATEROLE")
 	app := b.c.connect(t, "postgres", "app")
-	wantError(t, app.try("SELECT vault.issue_role('app/reader')"), "55000", "may not make such a role any more")
+	wantError(t, app.try("SELECT vault.issue_role('app/reader')"), "VT007", "may not make such a role any more")
 	b.exec("ALTER ROLE dba CREATEROLE")
 	b.issue(app, "app/reader", nil)
 	b.exec("DROP ROLE readers")
-	wantError(t, app.try("SELECT vault.issue_role('app/reader')"), "55000", "does not exist any more")
+	wantError(t, app.try("SELECT vault.issue_role('app/reader')"), "VT007", "does not exist any more")
 }
 
 func TestLeaseWithObjects(t *testing.T) {
@@ -398,7 +398,7 @@ func TestLeaseLeavesNothingInTheLog(t *testing.T) {
 	wantError(t, b.try(issue, []byte(token), "app/missing", verifier), "42704", "does not exist")
 	wantError(t, b.try(issue, []byte(token), "app/reader", verifier+"MARKER"), "22023", "verifier")
 	b.exec("ALTER ROLE dba NOCREATEROLE")
-	wantError(t, b.try(issue, []byte(token), "app/reader", verifier), "55000", "may not make")
+	wantError(t, b.try(issue, []byte(token), "app/reader", verifier), "VT007", "may not make")
 	log := b.c.logText(t)
 	if !strings.Contains(log, "SELECT rolpassword FROM pg_authid") || !strings.Contains(log, "withheld by hyperion_vault") {
 		t.Fatal("the log has no statements: this test finds nothing")

@@ -29,6 +29,8 @@
 
 /* SQLSTATE of a stale expected version; class VT is the vault's own */
 #define HV_ERRCODE_STALE	MAKE_SQLSTATE('V','T','0','0','1')
+/* of a template that can make no role now */
+#define HV_ERRCODE_NO_ROLE	MAKE_SQLSTATE('V','T','0','0','7')
 
 /* that of a secret whose bound role is not what it was, or that must not be deleted because it is bound */
 #define HV_ERRCODE_ROLE_CHANGED	MAKE_SQLSTATE('V','T','0','0','6')

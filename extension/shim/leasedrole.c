@@ -87,7 +87,7 @@ RoleSpecs(ArrayType *roles)
 
 		if (name == NULL)
 			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					(errcode(HV_ERRCODE_NO_ROLE),
 					 errmsg("a group of the role template does not exist any more"),
 					 errhint("Create the template again with groups that exist.")));
 		specs = lappend(specs, HvRoleSpec(name));

@@ -136,7 +136,7 @@ func (s *Service) closeJournal(ctx context.Context) error {
 func newDoor(c config.Config, db *store.DB, keeper vault.Keeper, recorder vault.Recorder, rewraps vault.RewrapRunner) (*vault.Vault, error) {
 	return vault.New(vault.Config{
 		Store: db, Keeper: keeper, Recorder: recorder, Allow: c.AllowedIPs, AnonymousOff: !c.AnonymousRead, Node: c.NodeName,
-		Database: c.Postgres.Database, MaxValueLen: c.MaxValueLen, Logins: db, Wrapping: db,
+		Database: c.Postgres.Database, MaxValueLen: c.MaxValueLen, Logins: db, Wrapping: db, Leases: db,
 		Quota: c.Quota, Rewraps: rewraps,
 		Verifier: login.New(login.Config{LocalKeys: c.LoginLocalKeys}),
 	})

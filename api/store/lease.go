@@ -1,0 +1,133 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
+)
+
+// The schema shows leases and templates as JSON, so a column that is new needs no other statement here. They are decided about
+// by the functions themselves.
+const (
+	leaseIssue     = "SELECT vault.issue_role_as($4::bytea, $5::inet, $6::jsonb, $1::text, $2::bigint, $3::text, $7::text, $8::text)"
+	leaseRenew     = "SELECT vault.renew_lease_as($3::bytea, $4::inet, $5::jsonb, $1::uuid, $2::bigint, $6::text, $7::text)"
+	leaseRevoke    = "SELECT vault.revoke_lease_as($2::bytea, $3::inet, $4::jsonb, $1::uuid, $5::text, $6::text)"
+	leaseList      = "SELECT l.cause, l.actor, l.acting, l.found FROM vault.leases_as($1::bytea, $2::inet, $3::jsonb, $4::uuid, $5::text, $6::uuid, $7::integer) l"
+	templatePut    = "SELECT vault.put_template_as($3::bytea, $4::inet, $5::jsonb, $1::text, $2::jsonb, $6::text, $7::text)"
+	templateDelete = "SELECT to_jsonb(vault.delete_template_as($2::bytea, $3::inet, $4::jsonb, $1::text, $5::text, $6::text) IS NOT NULL)"
+	templateList   = "SELECT t.cause, t.actor, t.acting, t.template FROM vault.templates_as($1::bytea, $2::inet, $3::jsonb, $4::text, $5::text, $6::integer) t"
+)
+
+var _ vault.Leases = (*DB)(nil)
+
+// jsonRow scans one column of JSON.
+func jsonRow[T any](scan scanner) (out T, ok bool, err error) {
+	var text []byte
+	if err := scan(&text); err != nil || text == nil {
+		return out, false, err
+	}
+	if err := json.Unmarshal(text, &out); err != nil {
+		return out, false, core.Wrap(core.Corrupt, err, "a row is not what this version of the API knows")
+	}
+	return out, true, nil
+}
+
+// leaseChange is a change that only a caller by REST makes, and that a lost answer leaves unknown: a lease whose password did
+// not arrive ends by itself.
+func leaseChange[T any](sql string, by vault.Author, right string, args []any) change[T] {
+	return change[T]{
+		refusal: refusalTo(by, right), row: oneRow(jsonRow[T]),
+		text: func(legacy bool) (string, []any, error) {
+			if legacy || by.By.IsItself() {
+				return "", nil, errLegacy()
+			}
+			return sql, append(append(args[:len(args):len(args)], credentialArgs(by.By)...), by.Node, orNull(by.RequestID)), nil
+		},
+	}
+}
+
+// IssueRole implements vault.Leases.
+func (d *DB) IssueRole(ctx context.Context, template string, ttl time.Duration, verifier string, by vault.Author) (vault.Lease, core.Position, error) {
+	return performAt(ctx, d, leaseChange[vault.Lease](leaseIssue, by, "create", []any{template, orNull(seconds(ttl)), verifier}))
+}
+
+// RenewLease implements vault.Leases. Renewing twice is as renewing once, but for the moment it is counted from.
+func (d *DB) RenewLease(ctx context.Context, id core.SecretID, increment time.Duration, by vault.Author) (vault.Lease, error) {
+	c := leaseChange[vault.Lease](leaseRenew, by, "create", []any{[16]byte(id), orNull(seconds(increment))})
+	c.landed = neverSeen[vault.Lease]
+	return perform(ctx, d, c)
+}
+
+// RevokeLease implements vault.Leases.
+func (d *DB) RevokeLease(ctx context.Context, id core.SecretID, by vault.Author) (vault.Lease, core.Position, error) {
+	return performAt(ctx, d, leaseChange[vault.Lease](leaseRevoke, by, "create", []any{[16]byte(id)}))
+}
+
+// PutRoleTemplate implements vault.Leases. Sent twice it takes effect once.
+func (d *DB) PutRoleTemplate(ctx context.Context, t vault.RoleTemplate, by vault.Author) (vault.RoleTemplate, error) {
+	if t.Settings == nil {
+		t.Settings = map[string]string{}
+	}
+	if t.MemberOf == nil {
+		t.MemberOf = []string{}
+	}
+	spec, err := json.Marshal(struct {
+		vault.RoleTemplate
+		RolePrefix *string `json:"role_prefix"`
+		ReassignTo *string `json:"reassign_to"`
+	}{t, textOrNil(t.RolePrefix), textOrNil(t.ReassignTo)})
+	if err != nil {
+		return vault.RoleTemplate{}, core.Wrap(core.Internal, err, "encode the template")
+	}
+	c := leaseChange[vault.RoleTemplate](templatePut, by, "manage", []any{t.Name, string(spec)})
+	c.landed = neverSeen[vault.RoleTemplate]
+	return perform(ctx, d, c)
+}
+
+func textOrNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// DeleteRoleTemplate implements vault.Leases.
+func (d *DB) DeleteRoleTemplate(ctx context.Context, name string, by vault.Author) error {
+	_, err := perform(ctx, d, leaseChange[bool](templateDelete, by, "manage", []any{name}))
+	return err
+}
+
+// listedLeases is a list that the schema decides about for each row, for a caller by REST.
+func listedLeases[T any](sql string, by vault.Credential, args []any) decidedQuery[T] {
+	return decidedQuery[T]{by: by, right: vault.RightSelf, sql: sql, args: args, row: jsonRow[T], legacy: noLegacy}
+}
+
+// ListLeases implements vault.Leases.
+func (d *DB) ListLeases(ctx context.Context, by vault.Credential, template string, after core.SecretID, limit int, f vault.Freshness) ([]vault.Lease, vault.Identity, error) {
+	return decidedRead(ctx, d, f, listedLeases[vault.Lease](leaseList, by, []any{nil, orNull(template), [16]byte(after), int32(limit)}))
+}
+
+// ShowLease implements vault.Leases. One that the reader does not know may be new.
+func (d *DB) ShowLease(ctx context.Context, by vault.Credential, id core.SecretID, f vault.Freshness) (vault.Lease, vault.Identity, error) {
+	q := listedLeases[vault.Lease](leaseList, by, []any{[16]byte(id), nil, nil, int32(1)})
+	rows, who, err := decidedRead(ctx, d, f, q)
+	if err == nil && who.Cause == "" && len(rows) == 0 && !f.Primary {
+		f.Primary = true
+		rows, who, err = decidedRead(ctx, d, f, q)
+	}
+	if err == nil && len(rows) == 0 {
+		err = core.Errorf(core.NotFound, "no such lease")
+	}
+	if err != nil {
+		return vault.Lease{}, who, err
+	}
+	return rows[0], who, nil
+}
+
+// RoleTemplates implements vault.Leases.
+func (d *DB) RoleTemplates(ctx context.Context, by vault.Credential, name, after string, limit int, f vault.Freshness) ([]vault.RoleTemplate, vault.Identity, error) {
+	return decidedRead(ctx, d, f, listedLeases[vault.RoleTemplate](templateList, by, []any{orNull(name), orNull(after), int32(limit)}))
+}

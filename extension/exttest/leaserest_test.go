@@ -1,0 +1,153 @@
+package exttest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+	vaultclient "github.com/hyperiondb/hyperion-vault/client"
+)
+
+// restBench is a real API before a server that others log in to by TCP, with a supervisor.
+type restBench struct {
+	*session
+	c   loginCluster
+	db  *vaulttest.DB
+	url string
+}
+
+func newRestBench(t *testing.T, env ...string) *restBench {
+	t.Helper()
+	t.Parallel()
+	c := startLoginCluster(t, "hyperion_vault.database = 'hv_1'", "hyperion_vault.scan_interval_secs = 1", "max_connections = 60")
+	db := c.NewDB(t)
+	s := c.connect(t, db.Name, "postgres")
+	s.exec("CREATE ROLE readers")
+	s.exec("CREATE ROLE dba CREATEROLE")
+	if serverVersion(s) >= 160000 {
+		s.exec("GRANT readers TO dba WITH ADMIN OPTION")
+	}
+	s.exec("CREATE ROLE app")
+	s.exec("SELECT vault.grant_access('dba', 'app/*', '{manage}')")
+	s.exec("SELECT vault.grant_access('app', 'app/*', '{create}')")
+	return &restBench{session: s, c: c, db: db, url: vaulttest.NewServer(t, db, env...).URL}
+}
+
+// as is a client with a token of a role.
+func (b *restBench) as(role string) *vaultclient.Client {
+	b.t.Helper()
+	token := get[string](b.session, "SELECT vault.create_token($1::text::regrole, $1 || '-' || gen_random_uuid())", role)
+	c, err := vaultclient.New(vaultclient.Config{Address: b.url, Token: token})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+func (b *restBench) template(t *testing.T, name string, n vaultclient.NewRoleTemplate) {
+	t.Helper()
+	if _, err := b.as("dba").PutRoleTemplate(t.Context(), name, n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLeasesByREST(t *testing.T) {
+	b := newRestBench(t)
+	ctx := context.Background()
+	dba, app := b.as("dba"), b.as("app")
+	made, err := dba.PutRoleTemplate(ctx, "app/reader", vaultclient.NewRoleTemplate{MemberOf: []string{"readers"}, TTLSecs: 600, MaxTTLSecs: 900,
+		Settings: map[string]string{"search_path": "app"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.Definer != "dba" || made.RolePrefix != "lease_app_reader" || made.ConnectionLimit != -1 || made.MaxLeases != 10000 {
+		t.Errorf("the template is %+v", made)
+	}
+	l, err := app.IssueRole(ctx, "app/reader", 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.c.login(l.Username, l.Password); err != nil {
+		t.Fatal(err)
+	}
+	renewed, err := app.RenewLease(ctx, l.ID, 0)
+	if err != nil || !renewed.ExpiresAt.After(l.ExpiresAt.Add(-1)) || renewed.Password != "" {
+		t.Errorf("renewed: %+v, %v", renewed, err)
+	}
+	for who, c := range map[string]*vaultclient.Client{"dba": dba, "app": app} {
+		n := 0
+		for found, err := range c.Leases(ctx, "") {
+			if err != nil || found.ID != l.ID || found.Password != "" || found.Issuer != "app" {
+				t.Errorf("%s sees %+v, %v", who, found, err)
+			}
+			n++
+		}
+		if n != 1 {
+			t.Errorf("%s sees %d leases", who, n)
+		}
+	}
+	if err := app.RevokeLease(ctx, l.ID); err != nil {
+		t.Fatal(err)
+	}
+	if b.c.login(l.Username, l.Password) == nil {
+		t.Error("a revoked lease logs in")
+	}
+	pgtest.Eventually(t, "the role is dropped", func() bool {
+		return get[int](b.session, "SELECT count(*)::int FROM pg_roles WHERE rolname = $1", l.Username) == 0
+	})
+	wantStatus(t, app.RevokeLease(ctx, l.ID), http.StatusNotFound, "")
+	if err := dba.DeleteRoleTemplate(ctx, "app/reader"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = app.IssueRole(ctx, "app/reader", 0)
+	wantStatus(t, err, http.StatusNotFound, "")
+}
+
+func TestLeasesByRESTAreRefused(t *testing.T) {
+	b := newRestBench(t)
+	ctx := context.Background()
+	b.template(t, "app/reader", vaultclient.NewRoleTemplate{MemberOf: []string{"readers"}, MaxLeases: 1})
+	dba, app, admin := b.as("dba"), b.as("app"), b.as("vault_admin")
+	_, err := dba.IssueRole(ctx, "app/reader", 0)
+	wantStatus(t, err, http.StatusForbidden, "")
+	_, err = admin.PutRoleTemplate(ctx, "app/x", vaultclient.NewRoleTemplate{MemberOf: []string{"readers"}})
+	wantStatus(t, err, http.StatusBadRequest, `role "vault_admin" may not make the roles of this template`)
+	_, err = app.PutRoleTemplate(ctx, "app/x", vaultclient.NewRoleTemplate{})
+	wantStatus(t, err, http.StatusForbidden, "")
+	_, err = dba.PutRoleTemplate(ctx, "app/x", vaultclient.NewRoleTemplate{MemberOf: []string{"missing"}})
+	wantStatus(t, err, http.StatusNotFound, "")
+	l, err := app.IssueRole(ctx, "app/reader", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = app.IssueRole(ctx, "app/reader", 0)
+	wantStatus(t, err, http.StatusServiceUnavailable, "has 1 leases already")
+	// Another role does not learn that there is such a lease.
+	b.exec("CREATE ROLE stranger")
+	b.exec("SELECT vault.grant_access('stranger', 'else/*', '{create}')")
+	stranger := b.as("stranger")
+	wantStatus(t, stranger.RevokeLease(ctx, l.ID), http.StatusNotFound, "")
+	_, err = stranger.RenewLease(ctx, l.ID, 0)
+	wantStatus(t, err, http.StatusNotFound, "")
+	_, err = stranger.ShowLease(ctx, l.ID)
+	wantStatus(t, err, http.StatusNotFound, "")
+	b.exec("ALTER ROLE dba NOCREATEROLE")
+	if err := app.RevokeLease(ctx, l.ID); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Eventually(t, "the lease ends", func() bool { return get[int](b.session, "SELECT count(*)::int FROM vault.role_leases") == 0 })
+	_, err = app.IssueRole(ctx, "app/reader", 0)
+	wantStatus(t, err, http.StatusServiceUnavailable, "may not make such a role any more")
+}
+
+func wantStatus(t *testing.T, err error, status int, part string) {
+	t.Helper()
+	var e *vaultclient.Error
+	if !errors.As(err, &e) || e.Status != status || !strings.Contains(err.Error(), part) {
+		t.Errorf("got %v, want status %d with %q", err, status, part)
+	}
+}
