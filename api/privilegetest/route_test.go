@@ -23,6 +23,7 @@ type row struct {
 	body  string
 	path  string // with placeholders, where the route's own are not enough; "" = the route's
 	match bool   // If-Match: *
+	makes bool   // it is a GET that makes something, which HEAD does not
 	shows bool   // the answer shows names or values, so the table says of which secrets
 }
 
@@ -86,6 +87,14 @@ var rows = []row{
 	{route: "GET /v1/role-templates/{name}", path: "/v1/role-templates/app/template"},
 	{route: "PUT /v1/role-templates/{name}", path: "/v1/role-templates/{new}", body: `{"member_of":[]}`},
 	{route: "DELETE /v1/role-templates/{name}", path: "/v1/role-templates/{doomed-template}"},
+	{route: "GET /v1/database/creds/{template}", path: "/v1/database/creds/app/template", makes: true},
+	{route: "PUT /v1/sys/leases/lookup", body: `{"lease_id":"database/creds/app/template/{lease}"}`},
+	{route: "PUT /v1/sys/leases/renew", body: `{"lease_id":"database/creds/app/template/{lease}"}`},
+	{route: "PUT /v1/sys/leases/renew/{lease_id}", path: "/v1/sys/leases/renew/database/creds/app/template/{lease}"},
+	{route: "PUT /v1/sys/leases/revoke", body: `{"lease_id":"database/creds/app/template/{lease}"}`},
+	{route: "PUT /v1/sys/leases/revoke/{lease_id}", path: "/v1/sys/leases/revoke/database/creds/app/template/{lease}"},
+	{route: "PUT /v1/sys/renew", body: `{"lease_id":"database/creds/app/template/{lease}"}`},
+	{route: "PUT /v1/sys/revoke", body: `{"lease_id":"database/creds/app/template/{lease}"}`},
 	{route: "GET /v1/auth"},
 	{route: "GET /v1/auth/{mount}"},
 	{route: "PUT /v1/auth/{mount}", path: "/v1/auth/{mount}-new", body: `{"kind":"approle"}`},

@@ -89,7 +89,7 @@ func (a *API) Owns(path string) bool {
 	if a.onlyAuth {
 		return false
 	}
-	for _, prefix := range []string{root + a.mount + "/", root + "sys/", root + "auth/token/"} {
+	for _, prefix := range []string{root + a.mount + "/", root + "sys/", root + "auth/token/", root + databaseMount + "/"} {
 		if strings.HasPrefix(path, prefix) {
 			return true
 		}

@@ -145,6 +145,7 @@ func exactEndpoints() map[string]*endpoint {
 	add(wrapping+"lookup", wrapping+"lookup", opRead, operation{action: vault.ActionWrapLookup, run: (*API).lookupWrapping})
 	tokenEndpoints(update, add)
 	policyEndpoints(add)
+	leaseEndpoints(update, add)
 	return out
 }
 
@@ -238,7 +239,8 @@ func (a *API) find(path string) (e *endpoint, mount, rest string) {
 }
 
 // prefixes are the fixed parts of the paths that are neither below a mount nor exact.
-var prefixes = []string{"sys/mounts/", "sys/internal/ui/mounts/", "sys/policies/acl/", "sys/policy/"}
+var prefixes = []string{"sys/mounts/", "sys/internal/ui/mounts/", "sys/policies/acl/", "sys/policy/",
+	credsPath, leasesPath + "renew/", leasesPath + "revoke/"}
 
 // findAuth is find for what is below the mount of a login method.
 func (a *API) findAuth(path string) (e *endpoint, mount, name string) {
