@@ -12,15 +12,15 @@ import (
 	vaultclient "github.com/hyperiondb/hyperion-vault/client"
 )
 
-// restBench is a real API before a server that others log in to by TCP, with a supervisor.
-type restBench struct {
+// leaseAPI is a real API before a server that others log in to by TCP, with a supervisor.
+type leaseAPI struct {
 	*session
 	c   loginCluster
 	db  *vaulttest.DB
 	url string
 }
 
-func newRestBench(t *testing.T, env ...string) *restBench {
+func newLeaseAPI(t *testing.T, env ...string) *leaseAPI {
 	t.Helper()
 	t.Parallel()
 	c := startLoginCluster(t, "hyperion_vault.database = 'hv_1'", "hyperion_vault.scan_interval_secs = 1", "max_connections = 60")
@@ -34,11 +34,11 @@ func newRestBench(t *testing.T, env ...string) *restBench {
 	s.exec("CREATE ROLE app")
 	s.exec("SELECT vault.grant_access('dba', 'app/*', '{manage}')")
 	s.exec("SELECT vault.grant_access('app', 'app/*', '{create}')")
-	return &restBench{session: s, c: c, db: db, url: vaulttest.NewServer(t, db, env...).URL}
+	return &leaseAPI{session: s, c: c, db: db, url: vaulttest.NewServer(t, db, env...).URL}
 }
 
 // as is a client with a token of a role.
-func (b *restBench) as(role string) *vaultclient.Client {
+func (b *leaseAPI) as(role string) *vaultclient.Client {
 	b.t.Helper()
 	token := get[string](b.session, "SELECT vault.create_token($1::text::regrole, $1 || '-' || gen_random_uuid())", role)
 	c, err := vaultclient.New(vaultclient.Config{Address: b.url, Token: token})
@@ -48,7 +48,7 @@ func (b *restBench) as(role string) *vaultclient.Client {
 	return c
 }
 
-func (b *restBench) template(t *testing.T, name string, n vaultclient.NewRoleTemplate) {
+func (b *leaseAPI) template(t *testing.T, name string, n vaultclient.NewRoleTemplate) {
 	t.Helper()
 	if _, err := b.as("dba").PutRoleTemplate(t.Context(), name, n); err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func (b *restBench) template(t *testing.T, name string, n vaultclient.NewRoleTem
 }
 
 func TestLeasesByREST(t *testing.T) {
-	b := newRestBench(t)
+	b := newLeaseAPI(t)
 	ctx := context.Background()
 	dba, app := b.as("dba"), b.as("app")
 	made, err := dba.PutRoleTemplate(ctx, "app/reader", vaultclient.NewRoleTemplate{MemberOf: []string{"readers"}, TTLSecs: 600, MaxTTLSecs: 900,
@@ -108,7 +108,7 @@ func TestLeasesByREST(t *testing.T) {
 }
 
 func TestLeasesByRESTAreRefused(t *testing.T) {
-	b := newRestBench(t)
+	b := newLeaseAPI(t)
 	ctx := context.Background()
 	b.template(t, "app/reader", vaultclient.NewRoleTemplate{MemberOf: []string{"readers"}, MaxLeases: 1})
 	dba, app, admin := b.as("dba"), b.as("app"), b.as("vault_admin")
