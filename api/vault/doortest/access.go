@@ -46,7 +46,7 @@ func (s *Store) Grant(_ context.Context, g vault.Grant, by vault.Author) error {
 		return err
 	}
 	if s.role(g.Role) == nil {
-		return core.Errorf(core.NotFound, "no such secret, version, token or role")
+		return core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	s.grant(g)
 	s.record(o, vault.ActionGrant, g.Pattern+" to "+g.Role, 0)
@@ -65,7 +65,7 @@ func (s *Store) Revoke(_ context.Context, g vault.Grant, by vault.Author) error 
 		return err
 	}
 	if s.role(g.Role) == nil || !s.revoke(g) {
-		return core.Errorf(core.NotFound, "no such secret, version, token or role")
+		return core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	s.record(o, vault.ActionRevoke, g.Pattern+" from "+g.Role, 0)
 	return nil
@@ -92,7 +92,7 @@ func (s *Store) ExplainAccess(_ context.Context, by vault.Credential, name, secr
 		about = holder{role: s.role(name)}
 	}
 	if about.role == nil {
-		return vault.Explanation{}, h.Identity, core.Errorf(core.NotFound, "no such secret, version, token or role")
+		return vault.Explanation{}, h.Identity, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	out := vault.Explanation{Role: about.role.name}
 	for _, a := range vault.Grantable {

@@ -66,7 +66,7 @@ func isAfter(d deleted, at vault.DeletedCursor) bool {
 func (s *Store) inBin(id core.SecretID) (int, error) {
 	i := slices.IndexFunc(s.bin, func(d deleted) bool { return d.secret.info.ID == id && d.until.After(s.Now()) })
 	if i < 0 {
-		return 0, core.Errorf(core.NotFound, "no such secret, version, token or role")
+		return 0, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	return i, nil
 }

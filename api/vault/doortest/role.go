@@ -103,7 +103,7 @@ func (s *Store) UnbindRole(_ context.Context, id core.SecretID, name core.Name, 
 	}
 	x := s.secrets[name]
 	if x == nil || x.info.ID != id || x.binding == nil {
-		return core.Errorf(core.NotFound, "no such secret, version, token or role")
+		return core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	x.binding, x.info.Bound = nil, false
 	s.record(o, vault.ActionUnbindRole, string(name), x.info.CurrentVersion)
@@ -126,7 +126,7 @@ func (s *Store) RepairRole(_ context.Context, r vault.RoleRepair, by vault.Autho
 		return err
 	}
 	if x.binding == nil {
-		return core.Errorf(core.NotFound, "no such secret, version, token or role")
+		return core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	x.binding.verifiers[x.binding.Role] = r.Verifier
 	s.record(o, vault.ActionRepairRole, string(r.Name), x.info.CurrentVersion)

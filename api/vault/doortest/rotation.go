@@ -114,7 +114,7 @@ func (s *Store) ExpireVersion(_ context.Context, e vault.Expiry, by vault.Author
 			return ended, nil
 		}
 	}
-	return vault.VersionInfo{}, core.Errorf(core.NotFound, "no such secret, version, token or role")
+	return vault.VersionInfo{}, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 }
 
 // ClaimRotations implements vault.Store, and does the supervisor's part first.

@@ -203,7 +203,7 @@ func (s *Store) current(id core.SecretID, expected uint64) (*secret, error) {
 		}
 		return x, nil
 	}
-	return nil, core.Errorf(core.NotFound, "no such secret, version, token or role")
+	return nil, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 }
 
 // AppendVersion implements vault.Store.

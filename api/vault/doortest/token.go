@@ -57,7 +57,7 @@ func (s *Store) CreateToken(_ context.Context, n vault.NewToken, name string, by
 		}
 	}
 	if t.role == nil {
-		return vault.TokenInfo{}, core.Errorf(core.NotFound, "no such secret, version, token or role")
+		return vault.TokenInfo{}, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	if slices.ContainsFunc(s.tokens, func(x *token) bool { return x.Name == n.Name && x.revoked.IsZero() }) {
 		return vault.TokenInfo{}, core.Errorf(core.Exists, "a token of that name exists")
@@ -145,7 +145,7 @@ func (s *Store) find(by vault.Credential, id vault.TokenID) (*token, error) {
 			return t, nil
 		}
 	}
-	return nil, core.Errorf(core.NotFound, "no such secret, version, token or role")
+	return nil, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 }
 
 // ShowToken implements vault.Store.
@@ -183,7 +183,7 @@ func (s *Store) RenewToken(_ context.Context, id vault.TokenID, increment time.D
 	case err != nil:
 		return vault.TokenInfo{}, err
 	case !t.revoked.IsZero() || !t.expires.IsZero() && !t.expires.After(s.Now()):
-		return vault.TokenInfo{}, core.Errorf(core.NotFound, "no such secret, version, token or role")
+		return vault.TokenInfo{}, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	case !t.Renewable:
 		return vault.TokenInfo{}, core.Errorf(core.Invalid, "the token is not renewable")
 	}
@@ -208,7 +208,7 @@ func (s *Store) RevokeToken(_ context.Context, id vault.TokenID, by vault.Author
 	}
 	t, err := s.find(by.By, id)
 	if err == nil && !t.revoked.IsZero() {
-		err = core.Errorf(core.NotFound, "no such secret, version, token or role")
+		err = core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	if err != nil {
 		return 0, at, err

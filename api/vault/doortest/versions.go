@@ -56,7 +56,7 @@ func (s *Store) ChangeVersions(_ context.Context, c vault.VersionsChange, by vau
 	}
 	x := s.secrets[c.Name]
 	if x == nil || x.info.ID != c.ID {
-		return vault.VersionsChanged{}, core.Errorf(core.NotFound, "no such secret, version, token or role")
+		return vault.VersionsChanged{}, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	wanted := c.Versions
 	if len(wanted) == 0 {
