@@ -361,7 +361,8 @@ func TestStandbyConflict(t *testing.T) {
 		switch fds, kb := descriptors(t, p.there.pid()), statusKB(t, p.there.pid(), "RssAnon"); {
 		case round == 2:
 			open, memory = fds, kb
-		case round > 2 && (fds > open || kb > memory+512):
+		// The file that leased reads are recorded in comes and goes.
+		case round > 2 && (fds > open+1 || kb > memory+512):
 			t.Errorf("round %d: %d descriptors and %d KB, were %d and %d", round, fds, kb, open, memory)
 		}
 	}

@@ -22,9 +22,23 @@ const (
 	candidate = "(CASE WHEN g > 0 THEN $1 END)"
 )
 
-// timed returns by how much the statement is slower with the slower one of two arguments, as the ratio of the medians of
-// many rounds in random order. The statement repeats its work for its second parameter, and is timed in the server.
+// timed returns by how much the statement is slower with the slower one of two arguments. A busy machine makes a difference
+// that another series does not have, so the least one of a few series counts: an early exit is in all of them.
 func (s *session) timed(work string, classes [2][]byte, repeats int) float64 {
+	s.t.Helper()
+	least := s.ratio(work, classes, repeats)
+	for range 4 {
+		if least <= alike {
+			break
+		}
+		least = min(least, s.ratio(work, classes, repeats))
+	}
+	return least
+}
+
+// ratio is that of the medians of many rounds in random order. The statement repeats its work for its second parameter, and
+// is timed in the server.
+func (s *session) ratio(work string, classes [2][]byte, repeats int) float64 {
 	s.t.Helper()
 	var took [2][]float64
 	for range timingRounds {
