@@ -47,8 +47,7 @@ func (c *cluster) restartAPIs(env []string) error {
 // loseKMS takes the key service away: changes that need a key are refused, reads of what is cached go on.
 func loseKMS(k *kmstest.Server) fault {
 	return func(l *load) ([]*node, []string) {
-		l.warmKeys()
-		k.Stop()
+		l.stopKMS(k)
 		gone := l.h.mark("the key service is away")
 		l.readsWithoutKeys(gone)
 		back := l.h.mark("the key service is back")
@@ -63,8 +62,7 @@ func loseKMS(k *kmstest.Server) fault {
 func loseKMSAndPrimary(k *kmstest.Server) fault {
 	return func(l *load) ([]*node, []string) {
 		old := l.primary()
-		l.warmKeys()
-		k.Stop()
+		l.stopKMS(k)
 		at := l.h.mark("the key service is away, and kill -9 of the primary %s", old.name)
 		l.must(old.kill(false))
 		gone := l.h.mark("%s is dead", old.name)
@@ -90,20 +88,35 @@ func (l *load) readsWithoutKeys(gone time.Duration) {
 	}
 }
 
-// warmKeys returns when every node has read several times, and so holds keys with which its reads can go on.
-func (l *load) warmKeys() {
+// stopKMS takes the key service away at a moment at which every node has the key of a current version, so that reads can go
+// on. A change that was under way may replace just those versions; then the service comes back, and is taken away again.
+func (l *load) stopKMS(k *kmstest.Server) {
 	l.t.Helper()
-	if !await(settling, func() bool {
-		reads := make([]int, size)
-		for _, e := range l.h.all() {
-			if e.In.Kind == local && e.Out.Outcome == ok {
-				reads[e.Node]++
-			}
+	for range 20 {
+		back := l.h.mark("the key service is there")
+		if !await(settling, func() bool { return l.readsSince(back) >= 20 }) {
+			l.fail(errors.New("a node does not read"))
 		}
-		return min(reads[0], reads[1], reads[2]) >= 20
-	}) {
-		l.fail(errors.New("a node does not read"))
+		l.awaitKeyed(back)
+		k.Stop()
+		gone := l.h.mark("the key service stops")
+		if await(5*time.Second, func() bool { return l.readsSince(gone) > 0 }) {
+			return
+		}
+		l.must(k.Start())
 	}
+	l.fail(errors.New("no moment was found at which every node had a key"))
+}
+
+// readsSince returns how many reads the node had that had the fewest, of those sent since then that were answered.
+func (l *load) readsSince(then time.Duration) int {
+	reads := make([]int, size)
+	for _, e := range l.h.all() {
+		if e.Call >= then && e.In.Kind == local && e.Out.Outcome == ok {
+			reads[e.Node]++
+		}
+	}
+	return min(reads[0], reads[1], reads[2])
 }
 
 // awaitKeyed returns when clients of every node had changes acknowledged that needed a key, asked for after back.
