@@ -151,6 +151,25 @@ opens() {
 	[ "$(psql_as -c 'SET ROLE app' -c "SELECT vault.read_secret('app/$1')")" = "value-$1" ] || fail "app/$1 reads as something else"
 }
 
+# try_client: the package of the client command, against the installed server.
+try_client() {
+	local name=app/two
+	step "hyperion-vault"
+	export VAULT_ADDR=http://127.0.0.1:8200
+	hyperion-vault-ctl token create "client-$RANDOM" | hyperion-vault login -
+	[ "$(stat -c %a "$HOME/.vault-token")" = 600 ] || fail "the token's file: $(stat -c %a "$HOME/.vault-token")"
+	hyperion-vault status | tee /tmp/status.log
+	present /tmp/status.log
+	printf %s by-the-command | hyperion-vault put "$name"
+	[ "$(hyperion-vault get "$name" -o raw)" = by-the-command ] || fail "$name reads as something else by hyperion-vault"
+	[ "$(psql_as -c "SELECT vault.read_secret('$name')")" = by-the-command ] || fail "$name reads as something else by SQL"
+	refused app/missing hyperion-vault get app/missing
+	bash -n /usr/share/bash-completion/completions/hyperion-vault
+	present /usr/share/zsh/vendor-completions/_hyperion-vault /usr/share/fish/vendor_completions.d/hyperion-vault.fish
+	rm "$HOME/.vault-token"
+	unset VAULT_ADDR
+}
+
 # try_settings_file: what hyperion-vault-ctl makes of a file of settings is what systemd makes of it.
 try_settings_file() {
 	local file=/etc/hyperion-vault/odd.env show=/root/show
@@ -285,6 +304,8 @@ upgrade() {
 	[ "$(version_of "postgresql-$MAJOR-hyperion-vault")" != "$OLD_VERSION" ] || fail "the extension was not upgraded"
 	grep -q 'of the administrator' /etc/hyperion-vault/allowed-ips || fail "the list of addresses was replaced"
 	grep -q '^VAULT_KMS_MODE=local' /etc/hyperion-vault/api.env || fail "the settings were replaced"
+	step "apt-get install hyperion-vault" # 0.1.0 had no such package
+	documented "The command line"
 }
 
 use_upgraded() {
@@ -299,6 +320,7 @@ use_upgraded() {
 	hyperion-vault-ctl check
 	opens one
 	use two
+	try_client
 	try_settings_file
 	step "remove stops it"
 	refused "cannot drop extension hyperion_vault: it holds secrets" psql_as -c 'DROP EXTENSION hyperion_vault'
@@ -318,7 +340,7 @@ remove() {
 	documented Remove | tee /tmp/purge.log
 	grep -q '/var/lib/hyperion-vault/audit is not empty and stays' /tmp/purge.log || fail "purge does not say that the journal stays"
 	present /var/lib/hyperion-vault/audit/journal /etc/credstore/hyperion-vault.api.master-key /etc/credstore/hyperion-vault.api.pg-password
-	absent /etc/hyperion-vault /run/hyperion-vault
+	absent /etc/hyperion-vault /run/hyperion-vault /usr/bin/hyperion-vault /usr/share/bash-completion/completions/hyperion-vault
 	configuration | diff /root/before - || fail "PostgreSQL's configuration was changed"
 	step "purge of what was never used"
 	apt_get install hyperion-vault-api >/dev/null
