@@ -1,0 +1,213 @@
+package exttest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
+)
+
+// pooledBench is a vault behind a PgBouncer that is configured as docs/ROLES.md says.
+type pooledBench struct {
+	*leaseBench
+	addr string
+}
+
+// newPooledBench starts PgBouncer with another auth_query than the documented one unless that is empty.
+func newPooledBench(t *testing.T, query string) *pooledBench {
+	t.Helper()
+	bin, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		bin, err = exec.LookPath("/usr/sbin/pgbouncer") // not in every PATH
+	}
+	if err != nil {
+		t.Skip("pgbouncer is not installed: ", err) // as in the chroots of other versions; "make test" allows no skip
+	}
+	b := &pooledBench{leaseBench: newLeaseBench(t)}
+	ini := ""
+	for _, block := range blocksOf(t, "../../docs/ROLES.md") {
+		switch {
+		case block.lang == "sql" && strings.Contains(block.text, "CREATE ROLE pgbouncer"):
+			runSQL(t, b.c.cluster, "postgres", block.text)
+		case block.lang == "ini":
+			ini += block.text
+		}
+	}
+	if query != "" {
+		b.exec("ALTER ROLE pgbouncer SUPERUSER")
+		ini += "auth_query = " + query + "\n"
+	}
+	b.start(bin, ini)
+	return b
+}
+
+func (b *pooledBench) start(bin, ini string) {
+	b.t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	pgtest.Must(b.t, err)
+	b.addr = ln.Addr().String()
+	_, port, _ := net.SplitHostPort(b.addr)
+	pgtest.Must(b.t, ln.Close())
+	dir := b.c.MustMakeDir(b.t)
+	path, users := filepath.Join(dir, "pgbouncer.ini"), filepath.Join(dir, "users")
+	pgtest.Must(b.t, os.WriteFile(users, []byte(`"pgbouncer" "change-me"`+"\n"), 0o644))
+	pgtest.Must(b.t, os.WriteFile(path, fmt.Appendf(nil, "[databases]\n* = host=%s port=%d\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
+		"unix_socket_dir =\nauth_file = %s\npool_mode = transaction\nserver_login_retry = 1\nquery_wait_timeout = 10\n%s", b.c.addr, pgtest.Port, port, users, ini), 0o644))
+	cmd := b.c.Command(bin, "-q", path)
+	pgtest.Must(b.t, cmd.Start())
+	b.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	pgtest.Eventually(b.t, "pgbouncer listens", func() bool {
+		c, err := net.Dial("tcp", b.addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+}
+
+// open logs in by PgBouncer.
+func (b *pooledBench) open(role, password string) (*pgx.Conn, error) {
+	conf, err := pgx.ParseConfig("postgres://" + b.addr + "/postgres?sslmode=disable&default_query_exec_mode=simple_protocol")
+	if err != nil {
+		return nil, err
+	}
+	conf.User, conf.Password = role, password
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
+	defer cancel()
+	return pgx.ConnectConfig(ctx, conf)
+}
+
+// user queries as whom a client is connected, which needs a connection to the server.
+func user(c *pgx.Conn) (name string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
+	defer cancel()
+	err = c.QueryRow(ctx, "SELECT session_user::text").Scan(&name)
+	return name, err
+}
+
+// use logs in by PgBouncer and runs a query.
+func (b *pooledBench) use(role, password string) error {
+	c, err := b.open(role, password)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	name, err := user(c)
+	if err == nil && name != role {
+		b.t.Errorf("%s is connected as %s", role, name)
+	}
+	return err
+}
+
+func (b *pooledBench) wantUse(role, password string, want bool) {
+	b.t.Helper()
+	if err := b.use(role, password); (err == nil) != want {
+		b.t.Errorf("%s through pgbouncer: %v", role, err)
+	}
+}
+
+func (b *pooledBench) read(name string) string {
+	b.t.Helper()
+	return get[string](b.session, "SELECT vault.read_secret($1)", name)
+}
+
+func TestPgbouncerFollowsABoundRole(t *testing.T) {
+	b := newPooledBench(t, "")
+	b.exec("CREATE ROLE reports LOGIN")
+	b.exec("SELECT vault.create_secret('reports/db', $1::text)", "first value")
+	b.exec("SELECT vault.bind_role('reports/db', 'reports')")
+	b.wantUse("reports", "first value", true)
+	old, err := b.open("reports", "first value")
+	pgtest.Must(t, err)
+	defer func() { _ = old.Close(context.Background()) }()
+	b.exec("SELECT vault.update_secret('reports/db', $1::text, 1)", "second value")
+	if _, err := user(old); err != nil {
+		t.Error("a client that stays connected:", err)
+	}
+	b.wantUse("reports", "first value", false)
+	b.exec("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'reports'")
+	b.wantUse("reports", "second value", true)
+	if _, err := user(old); err != nil {
+		t.Error("a client that stays connected, after another one has logged in:", err)
+	}
+	b.wantUse("postgres", "", false)
+}
+
+// TestPgbouncerNeedsALoginAfterARotation: what PgBouncer has of a role is of the last login.
+func TestPgbouncerNeedsALoginAfterARotation(t *testing.T) {
+	b := newPooledBench(t, "")
+	b.exec("CREATE ROLE reports LOGIN")
+	b.exec("SELECT vault.create_secret('reports/db', $1::text)", "first value")
+	b.exec("SELECT vault.bind_role('reports/db', 'reports')")
+	old, err := b.open("reports", "first value")
+	pgtest.Must(t, err)
+	_, err = user(old)
+	pgtest.Must(t, err)
+	b.exec("SELECT vault.update_secret('reports/db', $1::text, 1)", "second value")
+	b.exec("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'reports'")
+	if _, err := user(old); err == nil {
+		t.Error("a new connection to the server is made with the old password")
+	}
+	pgtest.Eventually(t, "a login with the new password works", func() bool { return b.use("reports", "second value") == nil })
+}
+
+func TestPgbouncerEndsPairsAndLeases(t *testing.T) {
+	b := newPooledBench(t, "")
+	b.pair()
+	b.wantUse("shop_a", "one", true)
+	b.exec("SELECT vault.rotate_secret('shop/db')")
+	password := get[string](b.session, "SELECT vault.read_secret('shop/db')::jsonb ->> 'password'")
+	b.wantUse("shop_b", password, true)
+	b.wantUse("shop_a", "one", true) // in its grace
+	b.exec("SELECT vault.expire_version('shop/db', 1)")
+	b.wantUse("shop_a", "one", false)
+	b.wantUse("shop_b", password, true)
+
+	app := b.c.connect(t, "postgres", "app")
+	l := b.issue(app, "app/reader", nil)
+	c, err := b.open(l.username, l.password)
+	pgtest.Must(t, err)
+	defer func() { _ = c.Close(context.Background()) }()
+	_, err = user(c)
+	pgtest.Must(t, err)
+	app.exec("SELECT vault.revoke_lease($1::text::uuid)", l.id)
+	b.gone(l)
+	if _, err := user(c); err == nil {
+		t.Error("a client that stays connected uses a lease that has ended")
+	}
+	b.wantUse(l.username, l.password, false)
+}
+
+// pair binds shop/db to shop_a, which has the password "one", and shop_b.
+func (b *pooledBench) pair() {
+	b.exec("CREATE ROLE shop")
+	b.exec("CREATE ROLE shop_a LOGIN IN ROLE shop")
+	b.exec("CREATE ROLE shop_b LOGIN IN ROLE shop")
+	b.exec(`SELECT vault.create_secret('shop/db', '{"username": "shop_a", "password": "one"}'::text, content_type => 'application/json',
+		grace_period_secs => 3600, generate_policy => '{"json_field": "password"}')`)
+	b.exec("SELECT vault.bind_role_pair('shop/db', 'shop_a', 'shop_b', 'shop')")
+}
+
+// TestPgbouncersOldQueryMissesTheEnd: the query that docs/ROLES.md warns of lets a role in whose password has ended.
+func TestPgbouncersOldQueryMissesTheEnd(t *testing.T) {
+	b := newPooledBench(t, "SELECT usename, passwd FROM pg_shadow WHERE usename=$1")
+	b.pair()
+	b.wantUse("shop_a", "one", true)
+	b.exec("SELECT vault.rotate_secret('shop/db')")
+	b.exec("SELECT vault.expire_version('shop/db', 1)")
+	b.wantUse("shop_a", "one", true)
+	if b.c.login("shop_a", "one") == nil {
+		t.Error("the server itself lets it in")
+	}
+}
