@@ -170,6 +170,8 @@ func clientProblem(f source, imp string) string {
 		}
 	case f.in("client") && !isStd(imp) && imp != module+"/client":
 		return "the client uses the standard library only"
+	case f.in("hvsql") && !isStd(imp) && imp != module+"/client":
+		return "hvsql imports no driver: it uses the standard library and the client"
 	}
 	return ""
 }
@@ -298,6 +300,10 @@ func TestImportRulesFind(t *testing.T) {
 		file("client/cmd/hyperion-vault/main.go", module+"/api/vault"),
 		file("client/cmd/hyperion-vault/main.go", module+"/client/clienttest"),
 		use("client/config.go", "os.Getenv"),
+		file("hvsql/lease.go", "github.com/jackc/pgx/v5"),
+		file("hvsql/lease.go", module+"/client/clienttest"),
+		file("hvsql/lease.go", module+"/core"),
+		use("hvsql/follower.go", "os.Getenv"),
 		file("api/store/store.go", "C"),
 		file("api/store/store.go", "github.com/caarlos0/env/v11"),
 		use("api/store/store.go", "os.Getenv"),
@@ -332,6 +338,8 @@ func TestImportRulesFind(t *testing.T) {
 		file("client/clienttest/server.go", "testing", module+"/client"),
 		file("client/cmd/hyperion-vault/main.go", "os", "github.com/spf13/cobra", module+"/client"),
 		use("client/cmd/hyperion-vault/main.go", "os.Environ"),
+		file("hvsql/lease.go", "database/sql/driver", module+"/client"),
+		file("hvsql/example_test.go", "testing", "github.com/jackc/pgx/v5"),
 	}
 	for _, v := range violations(fine) {
 		t.Errorf("false alarm: %s", v)
