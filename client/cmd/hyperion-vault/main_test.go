@@ -29,6 +29,7 @@ func TestScripts(t *testing.T) {
 			tb := e.T().(testing.TB)
 			db := vaulttest.NewDB(tb)
 			db.MustExec(tb, "CREATE ROLE app_"+db.Name)
+			db.MustExec(tb, "SELECT vault.create_role_template('app/reader', '{}', '1 hour', '2 hours', role_prefix => 'leased_"+db.Name+"')")
 			s := vaulttest.NewServer(tb, db)
 			e.Values["server"] = s
 			e.Setenv("VAULT_ADDR", s.URL)

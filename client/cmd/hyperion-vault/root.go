@@ -67,7 +67,7 @@ func (p *program) root() *cobra.Command {
 		p.getCommand(), p.putCommand(), p.rmCommand(), p.undeleteCommand(), p.lsCommand(), p.searchCommand(),
 		p.versionsCommand(), p.diffCommand(), p.rotateCommand(), p.verifyCommand(), p.expireCommand(), p.settingsCommand(),
 		p.whoMayCommand(), p.grantCommand(), p.revokeCommand(), p.auditCommand(), p.statusCommand(), p.watchCommand(),
-		p.loginCommand(), p.tokenCommand(), p.roleCommand(), p.execCommand(),
+		p.loginCommand(), p.tokenCommand(), p.roleCommand(), p.leaseCommand(), p.execCommand(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	explainUsage(root)
