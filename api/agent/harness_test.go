@@ -151,7 +151,7 @@ func (l *logBuffer) String() string {
 
 func me() string { return strconv.Itoa(os.Getuid()) }
 
-// shortDir is a folder every user may enter, with a path short enough for a socket.
+// shortDir is a directory that every user may enter, with a path short enough for a socket.
 func shortDir(t testing.TB) string {
 	t.Helper()
 	d, err := os.MkdirTemp("", "hv")

@@ -33,7 +33,7 @@ func TestServeHalfClosed(t *testing.T) {
 	wantClosed(t, c)
 }
 
-// TestServeSlowPeer: a frame once begun must end in time; between frames there is no limit. The slow connections are
+// TestServeSlowPeer: a frame whose first byte has come must end in time; between frames there is no limit. The slow connections are
 // the clock for the idle one.
 func TestServeSlowPeer(t *testing.T) {
 	const limit = 100 * time.Millisecond
@@ -155,7 +155,7 @@ func TestCloseFinishesWhatIsInFlight(t *testing.T) {
 	busy, idle := dial(t, s), dial(t, s)
 	ask(t, idle, generateRequest())
 	send(t, busy, recordRequest())
-	send(t, busy, generateRequest()) // not begun: not answered
+	send(t, busy, generateRequest()) // not started, so not answered
 	<-entered
 	closed := make(chan error)
 	go func() { closed <- s.Close(context.Background()) }()

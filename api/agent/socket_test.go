@@ -35,7 +35,7 @@ func TestStartSocketFile(t *testing.T) {
 			t.Errorf("socket: %v %v", info.Mode(), err)
 		}
 		if info, err = os.Stat(filepath.Dir(s.Socket())); err != nil || info.Mode().Perm() != 0o755 {
-			t.Errorf("folder: %v %v", info.Mode(), err)
+			t.Errorf("directory: %v %v", info.Mode(), err)
 		}
 	})
 	t.Run("OKStale", func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestStartSocketFile(t *testing.T) {
 			t.Fatal(r.Msg)
 		}
 	})
-	// Without the lock of the folder, one who starts may remove what another has just made.
+	// Without the lock of the directory, an agent that starts could remove the socket that another has just made.
 	t.Run("ErrDirectoryLocked", func(t *testing.T) {
 		p := stale(t)
 		unlock, err := lockDir(filepath.Dir(p))
@@ -212,7 +212,7 @@ func TestPeerUser(t *testing.T) {
 	const nobody = 65534
 	dir := shortDir(t)
 	bin := copySelf(t, dir)
-	asNobody := func(t *testing.T, s *Server) string {
+	asOtherUser := func(t *testing.T, s *Server) string {
 		t.Helper()
 		cmd := exec.Command(bin)
 		cmd.Env = []string{childEnv + "=" + s.Socket()}
@@ -225,13 +225,13 @@ func TestPeerUser(t *testing.T) {
 	}
 	t.Run("OKListed", func(t *testing.T) {
 		s, _ := start(t, Config{Door: okDoor(), Peers: []string{strconv.Itoa(nobody)}})
-		if got := asNobody(t, s); got != "|" {
+		if got := asOtherUser(t, s); got != "|" {
 			t.Errorf("got %q", got)
 		}
 	})
 	t.Run("ErrFileMode", func(t *testing.T) {
 		s, _ := start(t, Config{Door: okDoor(), Peers: []string{"0"}})
-		if got := asNobody(t, s); !strings.Contains(got, "permission denied") {
+		if got := asOtherUser(t, s); !strings.Contains(got, "permission denied") {
 			t.Errorf("got %q", got)
 		}
 	})
@@ -240,7 +240,7 @@ func TestPeerUser(t *testing.T) {
 		if err := os.Chmod(s.Socket(), 0o666); err != nil { // past the file mode, as a member of the group is
 			t.Fatal(err)
 		}
-		if got := asNobody(t, s); got != "denied|OS user 65534 may not use the key agent; VAULT_AGENT_PEERS lists the users that may" {
+		if got := asOtherUser(t, s); got != "denied|OS user 65534 may not use the key agent; VAULT_AGENT_PEERS lists the users that may" {
 			t.Errorf("got %q", got)
 		}
 		if !strings.Contains(logs.String(), "uid=65534") {
