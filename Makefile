@@ -22,8 +22,13 @@ CLI = bin/hyperion-vault
 GOLIB = hyperion_vault_go.so
 
 # The order in which the parts make the schema script.
-SQL_PARTS = sql/head.sql sql/types.sql sql/tables.sql sql/access.sql sql/missing.sql sql/decide.sql sql/sealed.sql sql/versions.sql sql/deleted.sql sql/audit.sql sql/auditlook.sql sql/auditprune.sql sql/rotation.sql \
-	sql/role.sql sql/supervisor.sql sql/status.sql sql/token.sql sql/rest.sql sql/tokenrest.sql sql/login.sql sql/secretid.sql sql/wrapped.sql sql/loginpeople.sql sql/lease.sql sql/leaseend.sql sql/leaserest.sql sql/protocol1.sql sql/service.sql sql/rewrap.sql sql/plaintext.sql sql/tail.sql
+SQL_PARTS = sql/head.sql sql/types.sql sql/rowcheck.sql sql/secrettable.sql sql/grantee.sql sql/accesstable.sql \
+	sql/rotationtable.sql sql/audittable.sql sql/rowsecurity.sql sql/access.sql sql/missing.sql sql/decide.sql \
+	sql/creation.sql sql/settings.sql sql/change.sql sql/sealed.sql sql/protocol.sql sql/versions.sql sql/deleted.sql \
+	sql/audit.sql sql/auditlook.sql sql/auditprune.sql sql/rotation.sql sql/role.sql sql/supervisor.sql sql/status.sql \
+	sql/token.sql sql/rest.sql sql/tokenrest.sql sql/login.sql sql/secretid.sql sql/wrapped.sql sql/loginpeople.sql \
+	sql/lease.sql sql/leaseend.sql sql/leaserest.sql sql/protocol1.sql sql/service.sql sql/rewrap.sql sql/plaintext.sql \
+	sql/tail.sql
 SQL_SCRIPT = sql/hyperion_vault--$(EXTVERSION).sql
 
 EXTENSION = control/hyperion_vault
@@ -31,7 +36,7 @@ EXTENSION = control/hyperion_vault
 PREVIOUS := $(shell awk '!/^\#/ && NF { v = $$1 } END { print v }' packaging/releases 2>/dev/null)
 ifneq ($(PREVIOUS),)
 UPGRADE_SCRIPT = sql/hyperion_vault--$(PREVIOUS)--$(EXTVERSION).sql
-UPGRADE_PARTS = sql/frozen/hyperion_vault--$(PREVIOUS).sql $(SQL_SCRIPT) sql/upgrade/$(PREVIOUS)--$(EXTVERSION).sql sql/upgrade/tail.sql
+UPGRADE_PARTS = sql/frozen/hyperion_vault--$(PREVIOUS).sql $(SQL_SCRIPT) sql/upgrade/tail.sql $(sort $(wildcard sql/upgrade/$(PREVIOUS)--$(EXTVERSION)/*.sql))
 endif
 
 MODULE_big = hyperion_vault

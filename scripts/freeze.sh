@@ -22,7 +22,8 @@ for script in $(make -s print-scripts); do
 	esac
 done
 echo "$version $(git rev-parse HEAD)" >>packaging/releases
-cat >"sql/upgrade/$version--$next.sql" <<EOF
+mkdir -p "sql/upgrade/$version--$next"
+cat >"sql/upgrade/$version--$next/1-changes.sql" <<EOF
 -- $version to $next: what changes tables, types and policies, and the functions that go. The rest is generated.
 EOF
 sed -i "s/^EXTVERSION = .*/EXTVERSION = $next/" Makefile

@@ -1,9 +1,9 @@
 // Upgradescript writes the upgrade script between two versions of the schema: everything that a diff can tell by itself.
 //
-//	upgradescript OLD.sql NEW.sql HAND.sql TAIL.sql > hyperion_vault--OLD--NEW.sql
+//	upgradescript OLD.sql NEW.sql TAIL.sql HAND.sql... > hyperion_vault--OLD--NEW.sql
 //
-// The hand-written part comes first: what changes tables, types and policies, and the DROP of each function that goes
-// or gets other arguments. It may have a second half, after a line "-- After the functions". Each function of NEW that is
+// The hand-written parts come first, as one text in the order of the arguments: what changes tables, types and policies, and the DROP of each function that goes
+// or gets other arguments. The text may have a second half, after a line "-- After the functions". Each function of NEW that is
 // not word for word in OLD follows as CREATE OR REPLACE, then each comment that is new, and the tail, which gives new
 // objects their owner and privileges. Nothing here proves that the result is complete: the test does that compares the
 // catalogs of an upgraded and a fresh installation.
@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// secondHalf is the line of a hand-written part from which on it follows the functions.
+// secondHalf is the line of the hand-written text from which on it follows the functions.
 const secondHalf = "-- After the functions"
 
 const guard = `-- Generated from sql/ by extension/upgradescript; frozen at the release.
@@ -31,10 +31,10 @@ func main() {
 }
 
 func run(files []string, out io.Writer) error {
-	if len(files) != 4 {
-		return fmt.Errorf("want OLD.sql NEW.sql HAND.sql TAIL.sql, got %d files", len(files))
+	if len(files) < 4 {
+		return fmt.Errorf("want OLD.sql NEW.sql TAIL.sql HAND.sql..., got %d files", len(files))
 	}
-	var texts [4]string
+	texts := make([]string, len(files))
 	for i, name := range files {
 		b, err := os.ReadFile(name)
 		if err != nil {
@@ -42,7 +42,7 @@ func run(files []string, out io.Writer) error {
 		}
 		texts[i] = string(b)
 	}
-	script, err := upgrade(texts[0], texts[1], texts[2], texts[3])
+	script, err := upgrade(texts[0], texts[1], strings.Join(texts[3:], ""), texts[2])
 	if err != nil {
 		return err
 	}
