@@ -62,9 +62,11 @@ func (s *server) changeGrant(c *gin.Context, action vault.Action) error {
 	if action == vault.ActionRevoke {
 		change = s.Vault.Revoke
 	}
-	if err := change(c.Request.Context(), callerOf(c), g); err != nil {
+	at, err := change(c.Request.Context(), callerOf(c), g)
+	if err != nil {
 		return err
 	}
+	setPosition(c, at)
 	return answerNothing(c)
 }
 

@@ -13,6 +13,7 @@ import (
 // TestLSNOfChanges: every change of a secret answers where the log stands after it.
 func TestLSNOfChanges(t *testing.T) {
 	a := newAPI(t)
+	const grantOfAB = `{"role":"vault_anonymous","pattern":"a/b","actions":["read"]}`
 	any := map[string]string{"If-Match": "*"}
 	for _, c := range []call{
 		{method: "POST", path: "/v1/secrets", body: `{"name":"a","value":"one","grace_period_secs":60,"generate_policy":{"length":16}}`},
@@ -21,6 +22,8 @@ func TestLSNOfChanges(t *testing.T) {
 		{method: "PATCH", path: "/v1/metadata/a", body: `{"description":"x"}`, header: any},
 		{method: "POST", path: "/v1/secrets/a/expire", body: `{"version":1}`},
 		{method: "DELETE", path: "/v1/secrets/a", header: any},
+		{method: "PUT", path: "/v1/grants", body: grantOfAB},
+		{method: "DELETE", path: "/v1/grants", body: grantOfAB},
 	} {
 		got := a.do(c)
 		if want := a.store.LastPosition().String(); got.Code >= 300 || got.Header().Get("Vault-Lsn") != want {

@@ -196,6 +196,7 @@ func (s *server) renewLease(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	setPosition(c, l.Position)
 	return s.answer(c, http.StatusOK, leaseBodyOf(l))
 }
 

@@ -88,6 +88,7 @@ func (s *server) putRoleTemplate(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	setPosition(c, made.Position)
 	return s.answer(c, http.StatusOK, templateBodyOf(made))
 }
 
@@ -179,8 +180,10 @@ func (s *server) deleteRoleTemplate(c *gin.Context) error {
 	if _, err := query(c.Request); err != nil {
 		return s.reject(c, vault.ActionTemplateConfigure, nameOf(c), err)
 	}
-	if err := s.Vault.DeleteRoleTemplate(c.Request.Context(), callerOf(c), nameOf(c)); err != nil {
+	at, err := s.Vault.DeleteRoleTemplate(c.Request.Context(), callerOf(c), nameOf(c))
+	if err != nil {
 		return err
 	}
+	setPosition(c, at)
 	return answerNothing(c)
 }

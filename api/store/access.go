@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 func noLegacy() (string, error) { return "", errLegacy() }
@@ -28,16 +29,16 @@ func (d *DB) ListGrants(ctx context.Context, by vault.Credential, f vault.Freshn
 }
 
 // Grant implements vault.Store. Granting twice is as granting once.
-func (d *DB) Grant(ctx context.Context, g vault.Grant, by vault.Author) error {
+func (d *DB) Grant(ctx context.Context, g vault.Grant, by vault.Author) (core.Position, error) {
 	const sql = "SELECT true FROM vault.grant_as($1::bytea, $2::inet, $3::jsonb, $4::text, $5::text, $6::text[], $7::text, $8::text)"
-	_, err := perform(ctx, d, grantChange(sql, g, by, neverSeen[bool]))
-	return err
+	_, at, err := performAt(ctx, d, grantChange(sql, g, by, neverSeen[bool]))
+	return at, err
 }
 
 // Revoke implements vault.Store. After a lost answer a grant that is not there counts as revoked.
-func (d *DB) Revoke(ctx context.Context, g vault.Grant, by vault.Author) error {
+func (d *DB) Revoke(ctx context.Context, g vault.Grant, by vault.Author) (core.Position, error) {
 	const sql = "SELECT true FROM vault.revoke_as($1::bytea, $2::inet, $3::jsonb, $4::text, $5::text, $6::text[], $7::text, $8::text)"
-	_, err := perform(ctx, d, grantChange(sql, g, by, func(ctx context.Context) (bool, bool, error) {
+	_, at, err := performAt(ctx, d, grantChange(sql, g, by, func(ctx context.Context) (bool, bool, error) {
 		all, _, err := d.ListGrants(ctx, by.By, vault.Freshness{Primary: true})
 		for _, x := range all {
 			if x.Role == g.Role && x.Pattern == g.Pattern && slices.Contains(g.Actions, x.Action) {
@@ -46,7 +47,7 @@ func (d *DB) Revoke(ctx context.Context, g vault.Grant, by vault.Author) error {
 		}
 		return true, err == nil, err
 	}))
-	return err
+	return at, err
 }
 
 func grantChange(sql string, g vault.Grant, by vault.Author, landed func(context.Context) (bool, bool, error)) change[bool] {

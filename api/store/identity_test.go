@@ -283,10 +283,10 @@ func TestChangesAreDecidedInTheirStatement(t *testing.T) {
 			return only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: name, Expected: 1}, by))
 		},
 		"grant": func(by vault.Author) error {
-			return d.Grant(ctx, vault.Grant{Role: "r", Pattern: "a/*", Actions: []string{"read"}}, by)
+			return only(d.Grant(ctx, vault.Grant{Role: "r", Pattern: "a/*", Actions: []string{"read"}}, by))
 		},
 		"revoke": func(by vault.Author) error {
-			return d.Revoke(ctx, vault.Grant{Role: "r", Pattern: "*", Actions: []string{"read"}}, by)
+			return only(d.Revoke(ctx, vault.Grant{Role: "r", Pattern: "*", Actions: []string{"read"}}, by))
 		},
 		"token": func(by vault.Author) error {
 			return only(d.CreateToken(ctx, vault.NewToken{ID: vault.TokenID{9}, Name: "t", Fingerprint: [32]byte{9}}, "r", by))
@@ -302,7 +302,7 @@ func TestChangesAreDecidedInTheirStatement(t *testing.T) {
 	// What it may do is recorded with whom the database found, whatever this process said.
 	by.RequestID = "made"
 	must(t, only(d.CreateSecret(ctx, newSecret("b/1"), by)))
-	must(t, d.Grant(ctx, vault.Grant{Role: "r", Pattern: "b/x/*", Actions: []string{"read"}}, by))
+	must(t, only(d.Grant(ctx, vault.Grant{Role: "r", Pattern: "b/x/*", Actions: []string{"read"}}, by)))
 	if got := value[string](s, "SELECT string_agg(DISTINCT actor || ' ' || session_role || ' ' || method, ',') FROM vault.audit_log WHERE request_id = 'made' AND accessor IS NOT NULL"); got != "token:r r token" {
 		t.Errorf("recorded as %q", got)
 	}

@@ -49,21 +49,28 @@ func leaseChange[T any](sql string, by vault.Author, right string, args []any) c
 	}
 }
 
+// performLease runs a change that returns a lease.
+func performLease(ctx context.Context, d *DB, c change[vault.Lease]) (vault.Lease, error) {
+	l, at, err := performAt(ctx, d, c)
+	l.Position = at
+	return l, err
+}
+
 // IssueRole implements vault.Leases.
-func (d *DB) IssueRole(ctx context.Context, template string, ttl time.Duration, verifier string, by vault.Author) (vault.Lease, core.Position, error) {
-	return performAt(ctx, d, leaseChange[vault.Lease](leaseIssue, by, "create", []any{template, orNull(seconds(ttl)), verifier}))
+func (d *DB) IssueRole(ctx context.Context, template string, ttl time.Duration, verifier string, by vault.Author) (vault.Lease, error) {
+	return performLease(ctx, d, leaseChange[vault.Lease](leaseIssue, by, "create", []any{template, orNull(seconds(ttl)), verifier}))
 }
 
 // RenewLease implements vault.Leases. Renewing twice is as renewing once, but for the moment it is counted from.
 func (d *DB) RenewLease(ctx context.Context, id core.SecretID, increment time.Duration, by vault.Author) (vault.Lease, error) {
 	c := leaseChange[vault.Lease](leaseRenew, by, "create", []any{[16]byte(id), orNull(seconds(increment))})
 	c.landed = neverSeen[vault.Lease]
-	return perform(ctx, d, c)
+	return performLease(ctx, d, c)
 }
 
 // RevokeLease implements vault.Leases.
-func (d *DB) RevokeLease(ctx context.Context, id core.SecretID, by vault.Author) (vault.Lease, core.Position, error) {
-	return performAt(ctx, d, leaseChange[vault.Lease](leaseRevoke, by, "create", []any{[16]byte(id)}))
+func (d *DB) RevokeLease(ctx context.Context, id core.SecretID, by vault.Author) (vault.Lease, error) {
+	return performLease(ctx, d, leaseChange[vault.Lease](leaseRevoke, by, "create", []any{[16]byte(id)}))
 }
 
 // PutRoleTemplate implements vault.Leases. Sent twice it takes effect once.
@@ -84,7 +91,9 @@ func (d *DB) PutRoleTemplate(ctx context.Context, t vault.RoleTemplate, by vault
 	}
 	c := leaseChange[vault.RoleTemplate](templatePut, by, "manage", []any{t.Name, string(spec)})
 	c.landed = neverSeen[vault.RoleTemplate]
-	return perform(ctx, d, c)
+	made, at, err := performAt(ctx, d, c)
+	made.Position = at
+	return made, err
 }
 
 func textOrNil(s string) *string {
@@ -95,9 +104,9 @@ func textOrNil(s string) *string {
 }
 
 // DeleteRoleTemplate implements vault.Leases.
-func (d *DB) DeleteRoleTemplate(ctx context.Context, name string, by vault.Author) error {
-	_, err := perform(ctx, d, leaseChange[bool](templateDelete, by, "manage", []any{name}))
-	return err
+func (d *DB) DeleteRoleTemplate(ctx context.Context, name string, by vault.Author) (core.Position, error) {
+	_, at, err := performAt(ctx, d, leaseChange[bool](templateDelete, by, "manage", []any{name}))
+	return at, err
 }
 
 // listedLeases is a list that the schema decides about for each row, for a caller by REST.

@@ -167,13 +167,13 @@ func TestAccessOnARealServer(t *testing.T) {
 	_, _, err = d.ExplainAccess(ctx, manager.Credential, "nobody", "a/1", vault.Freshness{})
 	code(t, err, core.NotFound)
 	by := vault.Author{By: manager.Credential, Origin: origin("g").Origin}
-	must(t, d.Grant(ctx, vault.Grant{Role: "member", Pattern: "a/x/*", Actions: []string{"update"}}, by))
+	must(t, only(d.Grant(ctx, vault.Grant{Role: "member", Pattern: "a/x/*", Actions: []string{"update"}}, by)))
 	grants, _, err := d.ListGrants(ctx, manager.Credential, vault.Freshness{})
 	if err != nil || len(grants) != 3 {
 		t.Errorf("%+v, %v", grants, err)
 	}
-	must(t, d.Revoke(ctx, vault.Grant{Role: "member", Pattern: "a/x/*", Actions: []string{"update"}}, by))
-	code(t, d.Revoke(ctx, vault.Grant{Role: "member", Pattern: "a/x/*", Actions: []string{"update"}}, by), core.NotFound)
+	must(t, only(d.Revoke(ctx, vault.Grant{Role: "member", Pattern: "a/x/*", Actions: []string{"update"}}, by)))
+	code(t, only(d.Revoke(ctx, vault.Grant{Role: "member", Pattern: "a/x/*", Actions: []string{"update"}}, by)), core.NotFound)
 }
 
 // TestBatchTokens: claims that the API has opened are decided about by their login role.

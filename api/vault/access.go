@@ -77,30 +77,30 @@ func (v *Vault) AdmitManager(ctx context.Context, c Caller) error {
 
 // Grant lets a role do actions on a pattern. It needs the right manage on the pattern. Errors: Unauthenticated, Denied,
 // Invalid, NotFound (no such role), Unavailable.
-func (v *Vault) Grant(ctx context.Context, c Caller, g Grant) error {
+func (v *Vault) Grant(ctx context.Context, c Caller, g Grant) (core.Position, error) {
 	return v.changeGrant(ctx, c, ActionGrant, g, "to", v.c.Store.Grant)
 }
 
 // Revoke takes back what was granted to a role. It needs the right manage on the pattern. Errors: Unauthenticated, Denied,
 // Invalid, NotFound (no such role or grant), Unavailable.
-func (v *Vault) Revoke(ctx context.Context, c Caller, g Grant) error {
+func (v *Vault) Revoke(ctx context.Context, c Caller, g Grant) (core.Position, error) {
 	return v.changeGrant(ctx, c, ActionRevoke, g, "from", v.c.Store.Revoke)
 }
 
 func (v *Vault) changeGrant(ctx context.Context, c Caller, action Action, g Grant, preposition string,
-	change func(context.Context, Grant, Author) error) error {
+	change func(context.Context, Grant, Author) (core.Position, error)) (core.Position, error) {
 	a := v.try(c, action, g.text(preposition), 0)
 	a.change = true
-	return a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (at core.Position, err error) {
 		if err := g.check(); err != nil {
-			return a.invalid(ctx, err)
+			return at, a.invalid(ctx, err)
 		}
 		i, err := v.c.Store.Decide(ctx, a.by, RightOf(action), g.Pattern, onPrimary)
 		if err == nil {
 			err = i.Refusal(a.by, RightOf(action))
 		}
 		if err := a.found(i, err); err != nil {
-			return err
+			return at, err
 		}
 		return change(ctx, g, a.author())
 	})

@@ -3,6 +3,8 @@ package vault
 import (
 	"context"
 	"time"
+
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 // Grant lets a role, and every role that inherits from it, do actions on what a pattern selects.
@@ -42,8 +44,8 @@ type Access interface {
 	// ListGrants returns the grants on patterns that the caller may manage or audit.
 	ListGrants(ctx context.Context, by Credential, f Freshness) ([]GrantInfo, Identity, error)
 	// Grant and Revoke need manage on the pattern. NotFound when there is no such role or grant.
-	Grant(ctx context.Context, g Grant, by Author) error
-	Revoke(ctx context.Context, g Grant, by Author) error
+	Grant(ctx context.Context, g Grant, by Author) (core.Position, error)
+	Revoke(ctx context.Context, g Grant, by Author) (core.Position, error)
 	// ExplainAccess explains the caller's own access, or that of a role, for which it needs manage on the name.
 	ExplainAccess(ctx context.Context, by Credential, role, name string, f Freshness) (Explanation, Identity, error)
 }

@@ -275,3 +275,6 @@ func runs(f func()) (panicked bool) {
 	f()
 	return false
 }
+
+// failed drops the position of a change.
+func failed(_ core.Position, err error) error { return err }

@@ -332,24 +332,24 @@ func TestTokensByREST(t *testing.T) {
 func TestGrants(t *testing.T) {
 	d, c := roles(t)
 	g := vault.Grant{Role: "app", Pattern: "a/x/*", Actions: []string{"audit"}}
-	wantCode(t, d.Grant(t.Context(), c, g), core.Denied)
+	wantCode(t, failed(d.Grant(t.Context(), c, g)), core.Denied)
 	if e := d.one(t); e.Action != vault.ActionGrant || e.Name != "audit on a/x/* to app" || e.Outcome != vault.OutcomeDenied {
 		t.Errorf("%+v", e)
 	}
 	d.store.GrantTo("app", "a/*", "manage")
-	wantCode(t, d.Grant(t.Context(), c, g), "")
+	wantCode(t, failed(d.Grant(t.Context(), c, g)), "")
 	outside := g
 	outside.Pattern = "b"
-	wantCode(t, d.Grant(t.Context(), c, outside), core.Denied)
+	wantCode(t, failed(d.Grant(t.Context(), c, outside)), core.Denied)
 	all, err := d.Grants(t.Context(), c)
 	if err != nil || len(all) != 8 || slices.ContainsFunc(all, func(g vault.GrantInfo) bool { return g.Pattern == "*" }) {
 		t.Errorf("%+v, %v", all, err)
 	}
-	wantCode(t, d.Revoke(t.Context(), c, g), "")
-	wantCode(t, d.Revoke(t.Context(), c, g), core.NotFound)
+	wantCode(t, failed(d.Revoke(t.Context(), c, g)), "")
+	wantCode(t, failed(d.Revoke(t.Context(), c, g)), core.NotFound)
 	for _, bad := range []vault.Grant{{}, {Role: "app", Pattern: "a b", Actions: []string{"read"}}, {Role: "app", Pattern: "a"}, {Role: "app", Pattern: "a", Actions: []string{"x"}}} {
 		d.recorder.Take()
-		wantCode(t, d.Grant(t.Context(), c, bad), core.Invalid)
+		wantCode(t, failed(d.Grant(t.Context(), c, bad)), core.Invalid)
 		if e := d.one(t); e.Name != "" {
 			t.Errorf("%+v", e) // what is no pattern may be a value
 		}

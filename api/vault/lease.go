@@ -26,6 +26,7 @@ type RoleTemplate struct {
 	MaxLeases       int32             `json:"max_leases"`
 	CreatedAt       time.Time         `json:"created_at"`
 	UpdatedAt       time.Time         `json:"updated_at"`
+	Position        core.Position     `json:"-"` // of the change that returned this; zero when it was read
 }
 
 // Lease is a leased role. It holds no password: that is known to no one but whom it was issued to.
@@ -44,13 +45,13 @@ type Lease struct {
 	Attempts      int64         `json:"attempts"`
 	NextAttemptAt time.Time     `json:"next_attempt_at"` // zero = it lasts
 	LastError     string        `json:"last_error"`      // why it could not be ended when that was tried; "" = it was not, or could
+	Position      core.Position `json:"-"`               // of the change that returned this; zero when it was read
 }
 
 // IssuedLease is a lease with its password, which the caller wipes.
 type IssuedLease struct {
 	Lease
 	Password []byte
-	Position core.Position
 }
 
 // Wipe overwrites the password.
@@ -60,9 +61,9 @@ func (l *IssuedLease) Wipe() { envelope.Wipe(l.Password) }
 type Leases interface {
 	// IssueRole makes a login role from a template with the verifier of its password. ttl 0 = the template's. Unavailable
 	// when the template can make no role now.
-	IssueRole(ctx context.Context, template string, ttl time.Duration, verifier string, by Author) (Lease, core.Position, error)
+	IssueRole(ctx context.Context, template string, ttl time.Duration, verifier string, by Author) (Lease, error)
 	RenewLease(ctx context.Context, id core.SecretID, increment time.Duration, by Author) (Lease, error)
-	RevokeLease(ctx context.Context, id core.SecretID, by Author) (Lease, core.Position, error)
+	RevokeLease(ctx context.Context, id core.SecretID, by Author) (Lease, error)
 	// ListLeases returns at most limit leases with ids after the given one, of a template or all.
 	ListLeases(ctx context.Context, by Credential, template string, after core.SecretID, limit int, f Freshness) ([]Lease, Identity, error)
 	// ShowLease returns one lease.
@@ -70,7 +71,7 @@ type Leases interface {
 	// RoleTemplates returns at most limit templates with names after the given one, or the one of a name.
 	RoleTemplates(ctx context.Context, by Credential, name, after string, limit int, f Freshness) ([]RoleTemplate, Identity, error)
 	PutRoleTemplate(ctx context.Context, t RoleTemplate, by Author) (RoleTemplate, error)
-	DeleteRoleTemplate(ctx context.Context, name string, by Author) error
+	DeleteRoleTemplate(ctx context.Context, name string, by Author) (core.Position, error)
 }
 
 // passwordBytes are random: 192 bits, which no one guesses, whatever the verifier costs.
@@ -129,7 +130,7 @@ func (v *Vault) IssueRole(ctx context.Context, c Caller, template string, ttl ti
 			return out, err
 		}
 		out.Password = password
-		out.Lease, out.Position, err = store.IssueRole(ctx, template, ttl, verifier, by)
+		out.Lease, err = store.IssueRole(ctx, template, ttl, verifier, by)
 		return out, err
 	})
 }
@@ -147,8 +148,8 @@ func (v *Vault) RenewLease(ctx context.Context, c Caller, id core.SecretID, incr
 func (v *Vault) RevokeLease(ctx context.Context, c Caller, id core.SecretID) (core.Position, error) {
 	return changeLease(ctx, v, c, ActionLeaseRevoke, id.String(), func() error { return nil },
 		func(ctx context.Context, store Leases, by Author) (core.Position, error) {
-			_, at, err := store.RevokeLease(ctx, id, by)
-			return at, err
+			l, err := store.RevokeLease(ctx, id, by)
+			return l.Position, err
 		})
 }
 

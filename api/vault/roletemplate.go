@@ -39,12 +39,11 @@ func (v *Vault) PutRoleTemplate(ctx context.Context, c Caller, t RoleTemplate) (
 
 // DeleteRoleTemplate deletes a template. Its leases last until they end, and cannot be renewed. It needs the right manage on
 // its name. Errors: Unauthenticated, Denied, Invalid, NotFound, Unavailable.
-func (v *Vault) DeleteRoleTemplate(ctx context.Context, c Caller, name string) error {
-	_, err := changeLease(ctx, v, c, ActionTemplateConfigure, name, func() error { return checkTemplateName(name) },
-		func(ctx context.Context, store Leases, by Author) (bool, error) {
-			return true, store.DeleteRoleTemplate(ctx, name, by)
+func (v *Vault) DeleteRoleTemplate(ctx context.Context, c Caller, name string) (core.Position, error) {
+	return changeLease(ctx, v, c, ActionTemplateConfigure, name, func() error { return checkTemplateName(name) },
+		func(ctx context.Context, store Leases, by Author) (core.Position, error) {
+			return store.DeleteRoleTemplate(ctx, name, by)
 		})
-	return err
 }
 
 // RoleTemplatePage is one answer of RoleTemplates.

@@ -120,6 +120,7 @@ func (a *API) renewLease(r *request) error {
 		if err != nil {
 			return err
 		}
+		r.setIndex(l.Position)
 		b := a.leaseBody(l)
 		b.Warnings = f.warnings("lease_id", "increment", "url_lease_id")
 		r.answer(b)

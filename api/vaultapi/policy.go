@@ -150,9 +150,11 @@ func without(all, gone []string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(x string) bool { return slices.Contains(gone, x) })
 }
 
-func (a *API) changeRights(r *request, change func(context.Context, vault.Caller, vault.Grant) error, pattern string, actions []string) error {
+func (a *API) changeRights(r *request, change func(context.Context, vault.Caller, vault.Grant) (core.Position, error), pattern string, actions []string) error {
 	if len(actions) == 0 {
 		return nil
 	}
-	return change(r.Request.Context(), r.Caller, vault.Grant{Role: r.rest, Pattern: pattern, Actions: actions})
+	at, err := change(r.Request.Context(), r.Caller, vault.Grant{Role: r.rest, Pattern: pattern, Actions: actions})
+	r.setIndex(at)
+	return err
 }

@@ -35,40 +35,40 @@ func (s *Store) ListGrants(_ context.Context, by vault.Credential, f vault.Fresh
 }
 
 // Grant implements vault.Store.
-func (s *Store) Grant(_ context.Context, g vault.Grant, by vault.Author) error {
+func (s *Store) Grant(_ context.Context, g vault.Grant, by vault.Author) (core.Position, error) {
 	leave, err := s.enter("Grant")
 	defer leave()
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	o, err := s.admit(by, "manage", g.Pattern)
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	if s.role(g.Role) == nil {
-		return core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
+		return core.Position{}, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	s.grant(g)
 	s.record(o, vault.ActionGrant, g.Pattern+" to "+g.Role, 0)
-	return nil
+	return s.position(), nil
 }
 
 // Revoke implements vault.Store.
-func (s *Store) Revoke(_ context.Context, g vault.Grant, by vault.Author) error {
+func (s *Store) Revoke(_ context.Context, g vault.Grant, by vault.Author) (core.Position, error) {
 	leave, err := s.enter("Revoke")
 	defer leave()
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	o, err := s.admit(by, "manage", g.Pattern)
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	if s.role(g.Role) == nil || !s.revoke(g) {
-		return core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
+		return core.Position{}, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	s.record(o, vault.ActionRevoke, g.Pattern+" from "+g.Role, 0)
-	return nil
+	return s.position(), nil
 }
 
 // ExplainAccess implements vault.Store.
