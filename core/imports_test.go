@@ -51,7 +51,7 @@ var environmentReaders = []string{
 }
 
 // apiPeers meet in api/vault and never import each other.
-var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/rewrap", "api/agent", "api/audit", "api/certificate", "api/login", "api/vaultapi"}
+var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/rewrap", "api/agent", "api/audit", "api/certificate", "api/login", "api/vaultapi", "api/console"}
 
 // testFolders hold what only tests, and bench, use.
 var testFolders = []string{module + "/api/pgtest", module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/bench"}

@@ -34,6 +34,9 @@ type Config struct {
 	Listen []Address
 	bare   []bool // for each of them: it was given without a scheme
 	TLS    APITLS
+	// Console are the addresses of the pages for people; none = they are not served.
+	Console     []Address
+	bareConsole []bool // as bare
 	// AllowedIPs may read secrets. The zero List allows no client.
 	AllowedIPs allowlist.List
 	// AnonymousRead lets callers without a token read what the role vault_anonymous may.

@@ -25,6 +25,9 @@ var descriptions = map[string]description{
 	nameClientAuth: {group: groupListen, def: "require", page: "SERVER.md#tls",
 		about: "With optional, clients without a certificate are served too."},
 
+	nameConsole: {group: groupListen, def: "off", page: "CONSOLE.md",
+		about: "The addresses that serve the console, the pages for people. It is served over TLS, or in plain HTTP on loopback alone."},
+
 	"VAULT_ALLOWED_IPS": {group: groupClients, note: "empty, which denies every read",
 		about: "The IPv4 and IPv6 addresses and networks that may read, with or without a token."},
 	"VAULT_ANONYMOUS_READ": {group: groupClients, def: "on", page: "ACCESS.md",
@@ -33,7 +36,7 @@ var descriptions = map[string]description{
 		about: "The proxies whose X-Forwarded-For names the client. Forwarding headers of any other peer are refused."},
 	"VAULT_ALLOWED_HOSTS": {group: groupClients, page: "SERVER.md#hosts-web-pages-and-proxies",
 		about: "Further names that clients may call this server by. Known in any case are localhost, every IP address, " +
-			"VAULT_NODE_NAME and the names in VAULT_API_LISTEN."},
+			"VAULT_NODE_NAME and the names in VAULT_API_LISTEN and VAULT_CONSOLE_LISTEN."},
 	"VAULT_METRICS_ALLOWED_IPS": {group: groupClients, note: "every address", page: "SERVER.md#metrics",
 		about: "The addresses and networks that may see /metrics and /v1/openapi.yaml."},
 	"VAULT_KV_MOUNT": {group: groupClients, def: "secret", page: "VAULT_API.md",

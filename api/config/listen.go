@@ -45,6 +45,7 @@ type APITLS struct {
 
 const (
 	nameListen     = "VAULT_API_LISTEN"
+	nameConsole    = "VAULT_CONSOLE_LISTEN"
 	nameAPICert    = "VAULT_API_TLS_CERT"
 	nameAPIKey     = "VAULT_API_TLS_KEY"
 	nameClientCA   = "VAULT_API_TLS_CLIENT_CA"
@@ -52,32 +53,46 @@ const (
 )
 
 // setListen leaves an address without a scheme to checkListen: it speaks TLS if there is a certificate.
-func setListen(c *Config, v string) error {
-	c.Listen, c.bare = nil, nil
+func setListen(c *Config, v string) (err error) {
+	c.Listen, c.bare, err = parseListen(v)
+	return err
+}
+
+// setConsole is setListen for the console, which can be off.
+func setConsole(c *Config, v string) (err error) {
+	c.Console, c.bareConsole = nil, nil
+	if v == "off" {
+		return nil
+	}
+	c.Console, c.bareConsole, err = parseListen(v)
+	return err
+}
+
+func parseListen(v string) (all []Address, bare []bool, err error) {
 	for item := range strings.SplitSeq(v, ",") {
 		item = strings.TrimSpace(item)
 		scheme, rest, found := strings.Cut(item, "://")
 		if !found {
 			rest = item
 		} else if scheme != "http" && scheme != "https" {
-			return errWant
+			return nil, nil, errWant
 		}
 		host, port, err := net.SplitHostPort(rest)
 		if err != nil || strings.ContainsFunc(host, notPrintable) || strings.ContainsAny(host, "/ ?#@") {
-			return errWant
+			return nil, nil, errWant
 		}
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
-			return errors.New("the port is a number up to 65535")
+			return nil, nil, errors.New("the port is a number up to 65535")
 		}
 		same := func(a Address) bool { return a.HostPort == rest }
-		if n != 0 && slices.ContainsFunc(c.Listen, same) {
-			return errors.New("an address is named twice")
+		if n != 0 && slices.ContainsFunc(all, same) {
+			return nil, nil, errors.New("an address is named twice")
 		}
-		c.Listen = append(c.Listen, Address{HostPort: rest, TLS: scheme == "https"})
-		c.bare = append(c.bare, !found)
+		all = append(all, Address{HostPort: rest, TLS: scheme == "https"})
+		bare = append(bare, !found)
 	}
-	return nil
+	return all, bare, nil
 }
 
 func setClientAuth(c *Config, v string) error {
@@ -98,11 +113,12 @@ func (l *loader) checkListen() {
 		}
 		secure = secure || l.cfg.Listen[i].TLS
 	}
+	secure = l.checkConsole() || secure
 	if l.failed(nameListen) || l.failed(nameAPICert) || l.failed(nameAPIKey) || l.failed(nameClientCA) {
 		return
 	}
 	if secure && t.Cert == "" {
-		l.fail(nameAPICert, "%s is not set: an https address of %s needs a certificate", nameAPICert, nameListen)
+		l.fail(nameAPICert, "%s is not set: an https address of %s or %s needs a certificate", nameAPICert, nameListen, nameConsole)
 		return
 	}
 	for _, a := range l.cfg.PlainBeyondLoopback() {
@@ -112,12 +128,30 @@ func (l *loader) checkListen() {
 	if !secure {
 		for name, v := range map[string]string{nameAPICert: t.Cert, nameAPIKey: t.Key, nameClientCA: t.ClientCA} {
 			if v != "" {
-				l.warn(name, "%s is not used: no address of %s speaks TLS", name, nameListen)
+				l.warn(name, "%s is not used: no address of %s or %s speaks TLS", name, nameListen, nameConsole)
 			}
 		}
 	}
 	l.checkPair(nameAPICert, nameAPIKey, t.Cert, t.Key, l.checkShared)
 	l.checkClientCA(t)
+}
+
+// checkConsole gives the console's addresses without a scheme theirs, and reports whether one speaks TLS. A session is as
+// good as a token for its time, so it never crosses a network in the clear.
+func (l *loader) checkConsole() (secure bool) {
+	for i := range l.cfg.Console {
+		a := &l.cfg.Console[i]
+		if l.cfg.bareConsole[i] {
+			a.TLS = l.cfg.TLS.Cert != ""
+		}
+		secure = secure || a.TLS
+		if !a.TLS && !a.Loopback() {
+			l.fail(nameConsole, "%s: %s is reached from beyond loopback in the clear; set %s and %s, or listen on loopback behind a TLS proxy",
+				nameConsole, a.HostPort, nameAPICert, nameAPIKey)
+			return secure
+		}
+	}
+	return secure
 }
 
 // PlainBeyondLoopback returns the addresses that other systems reach without TLS.

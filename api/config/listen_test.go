@@ -100,3 +100,39 @@ func TestListen(t *testing.T) {
 		}
 	}
 }
+
+// TestConsoleListen: the console is off, and never reached in the clear from beyond loopback.
+func TestConsoleListen(t *testing.T) {
+	cert, key := pemFiles(t, t.TempDir(), "a")
+	pair := []string{"VAULT_API_TLS_CERT=" + cert, "VAULT_API_TLS_KEY=" + key}
+	for _, tt := range []struct {
+		listen string
+		tls    bool
+		want   string // the addresses, or what the error begins with
+	}{
+		{"", true, "[]"},
+		{"off", true, "[]"},
+		{"127.0.0.1:8210", false, "[http://127.0.0.1:8210]"},
+		{"127.0.0.1:8210", true, "[https://127.0.0.1:8210]"},
+		{"https://0.0.0.0:8210,http://[::1]:8210", true, "[https://0.0.0.0:8210 http://[::1]:8210]"},
+		{"0.0.0.0:8210", false, "VAULT_CONSOLE_LISTEN: 0.0.0.0:8210 is reached from beyond loopback in the clear"},
+		{"http://10.0.0.1:8210", true, "VAULT_CONSOLE_LISTEN: 10.0.0.1:8210 is reached from beyond loopback in the clear"},
+		{"https://127.0.0.1:8210", false, "VAULT_API_TLS_CERT is not set: an https address"},
+		{"on", true, `VAULT_CONSOLE_LISTEN="on": want host:port`},
+	} {
+		env := []string{"VAULT_API_LISTEN=http://127.0.0.1:8200", "VAULT_CONSOLE_LISTEN=" + tt.listen}
+		if tt.tls {
+			env = append(env, pair...)
+		}
+		c, _, err := config.Load(with(env...))
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("%v: %v", env, err)
+			}
+			continue
+		}
+		if got := fmt.Sprint(c.Console); got != tt.want {
+			t.Errorf("%v: %s", env, got)
+		}
+	}
+}

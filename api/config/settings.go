@@ -60,6 +60,7 @@ var settings = []setting{
 		set: file(func(c *Config, v string) { c.TLS.Key = v })},
 	{name: nameClientCA, want: "want the absolute path of a file", set: file(func(c *Config, v string) { c.TLS.ClientCA = v })},
 	{name: nameClientAuth, want: "want require or optional", set: setClientAuth},
+	{name: nameConsole, want: "want host:port, as in 127.0.0.1:8210 or https://0.0.0.0:8210, or several, or off", set: setConsole},
 	{name: "VAULT_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", reload: true, list: true,
 		set: setAllowedIPs},
 	{name: "VAULT_ANONYMOUS_READ", want: "want on or off", reload: true, set: setAnonymousRead},

@@ -55,3 +55,13 @@ type Protocol interface {
 	// Fail answers a request that failed, or that the checks before the protocol refused.
 	Fail(x *Exchange, err error)
 }
+
+// Pages are what a listener for browsers serves. Implementations are safe for concurrent use.
+type Pages interface {
+	// Template returns the path of a request for the log; "" = it is that of no page. It never holds what a client has chosen.
+	Template(r *http.Request) string
+	// Serve answers a request, whose caller has no token yet, and whose Reader is nil.
+	Serve(x *Exchange)
+	// Fail answers a request that the checks before the pages refused.
+	Fail(x *Exchange, err error)
+}

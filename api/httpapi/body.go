@@ -33,16 +33,21 @@ func (s *server) readBody(c *gin.Context, action vault.Action, limit int64) ([]b
 	if err := s.Vault.Screen(callerOf(c), action); err != nil {
 		return nil, err
 	}
+	return s.takeBody(c.Writer, c.Request, limit)
+}
+
+// takeBody is readBody for a client about whom enough is known.
+func (s *server) takeBody(w http.ResponseWriter, req *http.Request, limit int64) ([]byte, error) {
 	size := int64(firstBody)
-	switch n := c.Request.ContentLength; {
+	switch n := req.ContentLength; {
 	case n > limit:
 		return nil, bodyError(&http.MaxBytesError{Limit: limit})
 	case n >= 0:
 		size = min(size, n+1) // room to see the end without growing
 	}
-	r := http.MaxBytesReader(c.Writer, c.Request.Body, limit)
+	r := http.MaxBytesReader(w, req.Body, limit)
 	buf := make([]byte, 0, size)
-	pace := newBodyPace(c.Writer, s.SlowLimit)
+	pace := newBodyPace(w, s.SlowLimit)
 	for {
 		pace.allow(len(buf))
 		n, err := r.Read(buf[len(buf):cap(buf)])

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
@@ -77,16 +78,20 @@ func refusedUs(err error) bool {
 // problemOf returns what the client is told. Causes are for the operator's log alone,
 // and only where the fault is on this side.
 func (s *server) problemOf(c *gin.Context, err error) problem {
-	id := callerOf(c).RequestID
+	return s.logProblem(c.Request.Context(), stateOf(c).unbounded, callerOf(c).RequestID, err)
+}
+
+// logProblem is problemOf for a request by its id. unbounded ends with the client.
+func (s *server) logProblem(ctx, unbounded context.Context, id string, err error) problem {
 	p := problemOf(err, id)
 	switch {
 	case p.Status < http.StatusInternalServerError && !refusedUs(err):
-	case stateOf(c).unbounded.Err() != nil:
+	case unbounded.Err() != nil:
 		// What was cut short for a client that went away is no fault here, and no client reads the answer.
-		s.Log.InfoContext(c.Request.Context(), "the client went away", "code", p.Code, "cause", err.Error(), "request_id", id)
+		s.Log.InfoContext(ctx, "the client went away", "code", p.Code, "cause", err.Error(), "request_id", id)
 	case s.repeats.Take(s.Log, err, id):
 	default:
-		s.Log.ErrorContext(c.Request.Context(), "request failed", "code", p.Code, "cause", err.Error(), "request_id", id)
+		s.Log.ErrorContext(ctx, "request failed", "code", p.Code, "cause", err.Error(), "request_id", id)
 	}
 	return p
 }

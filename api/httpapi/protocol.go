@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -50,14 +51,18 @@ func (s *server) serveOther(c *gin.Context) {
 
 // judge logs an error as fail does, and returns what the other protocol tells its client.
 func (s *server) judge(c *gin.Context, err error) exchange.Problem {
-	p := s.problemOf(c, err)
+	return s.judgeFor(c.Request.Context(), stateOf(c).unbounded, callerOf(c), err)
+}
+
+// judgeFor is judge for a caller. unbounded ends with the client.
+func (s *server) judgeFor(ctx, unbounded context.Context, caller vault.Caller, err error) exchange.Problem {
+	p := s.logProblem(ctx, unbounded, caller.RequestID, err)
 	out := exchange.Problem{Status: p.Status, Code: p.Code, Text: p.Detail}
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		out.RetryAfter = retryAfter(err)
 	}
 	if r, ok := errors.AsType[*vault.LoginRefusal](err); ok {
-		caller := callerOf(c)
-		s.Log.LogAttrs(c.Request.Context(), slog.LevelInfo, "login refused", slog.String("cause", string(r.Cause)),
+		s.Log.LogAttrs(ctx, slog.LevelInfo, "login refused", slog.String("cause", string(r.Cause)),
 			slog.String("client_ip", caller.Addr.String()), slog.String("request_id", caller.RequestID))
 	}
 	if refusedUs(err) {

@@ -29,6 +29,8 @@ import (
 type Server struct {
 	// URL has no slash at its end.
 	URL string
+	// ConsoleURL is where the console is, if VAULT_CONSOLE_LISTEN is set.
+	ConsoleURL string
 	// AdminToken may do everything that management may.
 	AdminToken string
 	// AgentSocket is where the database's backends find the key agent.
@@ -65,7 +67,7 @@ func NewServer(t testing.TB, db *DB, env ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.URL = "http://" + svc.Addr()
+	s.URL, s.ConsoleURL = "http://"+svc.Addr(), svc.ConsoleURL()
 	s.stop, s.audit = run(svc, limit), svc.AuditState
 	db.serving.add(s)
 	t.Cleanup(func() { s.MustStop(t) })

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/hyperiondb/hyperion-vault/api/certificate"
@@ -14,7 +15,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// listener is one open address of VAULT_API_LISTEN.
+// listener is one open address of VAULT_API_LISTEN or VAULT_CONSOLE_LISTEN.
 type listener struct {
 	net.Listener
 	tls bool
@@ -31,7 +32,7 @@ func (l listener) String() string {
 // openCertificate reads the certificate, if an address needs it.
 func (s *Service) openCertificate() (err error) {
 	t := s.cfg.TLS
-	for _, a := range s.cfg.Listen {
+	for _, a := range slices.Concat(s.cfg.Listen, s.cfg.Console) {
 		if !a.TLS {
 			continue
 		}
@@ -47,19 +48,28 @@ func (s *Service) openCertificate() (err error) {
 }
 
 // openListeners opens every address. On error the caller closes those that are open.
-func (s *Service) openListeners(ctx context.Context) error {
-	for _, a := range s.cfg.Listen {
+func (s *Service) openListeners(ctx context.Context) (err error) {
+	if s.lns, err = openAll(ctx, "VAULT_API_LISTEN", s.cfg.Listen); err != nil {
+		return err
+	}
+	s.consoleLns, err = openAll(ctx, "VAULT_CONSOLE_LISTEN", s.cfg.Console)
+	return err
+}
+
+// openAll returns those that are open, also with an error.
+func openAll(ctx context.Context, setting string, all []config.Address) (open []listener, _ error) {
+	for _, a := range all {
 		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.HostPort)
 		if err != nil {
-			return core.Wrap(core.Invalid, err, "VAULT_API_LISTEN: cannot listen on %s", a.HostPort)
+			return open, core.Wrap(core.Invalid, err, "%s: cannot listen on %s", setting, a.HostPort)
 		}
-		s.lns = append(s.lns, listener{ln, a.TLS})
+		open = append(open, listener{Listener: ln, tls: a.TLS})
 	}
-	return nil
+	return open, nil
 }
 
 func (s *Service) closeListeners() {
-	for _, ln := range s.lns {
+	for _, ln := range slices.Concat(s.lns, s.consoleLns) {
 		_ = ln.Close() // the server does it, if it was ever started
 	}
 }
@@ -84,17 +94,33 @@ func warningsOf(c config.Config) (all []httpapi.Warning) {
 
 // serveHTTP serves every address in the background. The channel gives the first error.
 func (s *Service) serveHTTP() <-chan error {
-	served := make(chan error, len(s.lns))
+	served := make(chan error, len(s.lns)+len(s.consoleLns))
+	serve := func(server *http.Server, ln listener) {
+		if ln.tls {
+			served <- server.ServeTLS(ln, "", "")
+		} else {
+			served <- server.Serve(httpapi.AnswerProblems(ln))
+		}
+	}
 	for _, ln := range s.lns {
-		go func() {
-			if ln.tls {
-				served <- s.http.ServeTLS(ln, "", "")
-			} else {
-				served <- s.http.Serve(httpapi.AnswerProblems(ln))
-			}
-		}()
+		go serve(s.http, ln)
+	}
+	for _, ln := range s.consoleLns {
+		go serve(s.consoleHTTP, ln)
 	}
 	return served
+}
+
+// ConsoleURL returns where the console is served, with the port it really has; "" = it is not.
+func (s *Service) ConsoleURL() string {
+	if len(s.consoleLns) == 0 {
+		return ""
+	}
+	ln := s.consoleLns[0]
+	if ln.tls {
+		return ln.String()
+	}
+	return "http://" + ln.String()
 }
 
 // Addr returns the first address of the REST API, with the port it really has.

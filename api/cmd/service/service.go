@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/audit"
 	"github.com/hyperiondb/hyperion-vault/api/certificate"
 	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/console"
 	"github.com/hyperiondb/hyperion-vault/api/exchange"
 	"github.com/hyperiondb/hyperion-vault/api/httpapi"
 	"github.com/hyperiondb/hyperion-vault/api/kms"
@@ -44,9 +46,14 @@ type Service struct {
 	lender  atomic.Pointer[agent.Server] // the same, for what runs before it and beside it
 	http    *http.Server
 	lns     []listener
-	cert    *certificate.Source // nil without TLS
-	policy  *httpapi.LivePolicy
-	live    config.Config // the settings in force, of which Reload changes some
+
+	console     *console.Console // nil when it is off
+	consoleHTTP *http.Server     // nil when it is off
+	consoleLns  []listener
+
+	cert   *certificate.Source // nil without TLS
+	policy *httpapi.LivePolicy
+	live   config.Config // the settings in force, of which Reload changes some
 
 	notify  *notifier
 	beside  sync.WaitGroup // what runs beside the servers
@@ -150,7 +157,7 @@ func (s *Service) listen(ctx context.Context) error {
 		return err
 	}
 	s.policy = httpapi.NewLivePolicy(policyOf(s.cfg))
-	requests := metric.NewRequests()
+	requests, conns := metric.NewRequests(), s.maxConns()
 	handler := httpapi.New(httpapi.Config{
 		Vault: s.door, Log: s.log, Policy: s.policy, Warnings: warningsOf(s.cfg), AnonymousWarning: s.anonymousWarning, RequestTimeout: s.cfg.RequestTimeout,
 		MaxValueLen: s.cfg.MaxValueLen, ReadPrimary: s.cfg.ReadPrimary, WriteTimeout: s.cfg.WriteTimeout,
@@ -158,8 +165,9 @@ func (s *Service) listen(ctx context.Context) error {
 	})
 	s.http = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: s.Addr(), TLS: s.tlsConfig(), Handler: handler, Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
-		WriteTimeout: s.cfg.WriteTimeout, Policy: s.policy, MaxConns: s.maxConns(), Known: s.door.Allows,
+		WriteTimeout: s.cfg.WriteTimeout, Policy: s.policy, MaxConns: conns, Known: s.door.Allows,
 	})
+	s.openConsole(conns)
 	return nil
 }
 
@@ -190,7 +198,7 @@ func (s *Service) endLeases() {
 // policyOf returns what the transport is told of c.
 func policyOf(c config.Config) httpapi.Policy {
 	hosts := map[string]bool{strings.ToLower(c.NodeName): true}
-	for _, a := range c.Listen {
+	for _, a := range slices.Concat(c.Listen, c.Console) {
 		if host, _, err := net.SplitHostPort(a.HostPort); err == nil && host != "" {
 			hosts[strings.ToLower(host)] = true
 		}
@@ -215,6 +223,10 @@ func (s *Service) Run(ctx context.Context) error {
 	s.beside.Go(func() { s.warnAnonymous(ctx) })
 	if s.cert != nil {
 		s.beside.Go(func() { s.cert.Watch(ctx) })
+	}
+	if s.console != nil {
+		s.beside.Go(func() { s.console.Run(ctx) })
+		s.log.Info("the console is served", "url", s.ConsoleURL())
 	}
 	served := s.serveHTTP()
 	s.notify.ready()
@@ -264,13 +276,8 @@ func (s *Service) Close(ctx context.Context) error {
 	s.notify.stopping()
 	defer s.notify.close()
 	close(s.closing)
-	if s.http != nil {
-		err := s.http.Shutdown(ctx)
-		if err != nil {
-			err = errors.Join(err, s.http.Close())
-		}
-		note("requests in flight were cut off", err)
-	}
+	note("requests in flight were cut off", shutDown(ctx, s.http))
+	note("requests of the console in flight were cut off", shutDown(ctx, s.consoleHTTP))
 	s.closeListeners()
 	if s.agent != nil {
 		note("key requests in flight were cut off", s.agent.Close(ctx))
