@@ -10,7 +10,7 @@ import (
 
 // functions are what templates call.
 var functions = template.FuncMap{
-	"at": timeText, "machine": machineTime, "ago": ago, "secs": secondsText, "link": link, "join": strings.Join, "bytes": byteText,
+	"at": timeText, "machine": machineTime, "ago": ago, "secs": secondsText, "link": link, "join": strings.Join, "bytes": byteText, "unit": chooseUnit,
 }
 
 // timeText is a time for people, in UTC.
@@ -80,4 +80,14 @@ func link(path string, pairs ...string) string {
 		return path
 	}
 	return path + "?" + q.Encode()
+}
+
+// unitChoice is a choice of a unit in a form.
+type unitChoice struct {
+	Field, Label, Chosen string
+	Units                []unit
+}
+
+func chooseUnit(field, label, chosen string, all []unit) unitChoice {
+	return unitChoice{field, label, chosen, all}
 }
