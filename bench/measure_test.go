@@ -102,7 +102,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestMeasureCPU: the processes are looked at before the connections are closed, which ends the backends.
+// TestMeasureCPU: the processes are measured before the connections are closed, which ends the backends.
 func TestMeasureCPU(t *testing.T) {
 	var closed atomic.Bool
 	w := func(context.Context) (func() error, func(), error) {

@@ -28,7 +28,7 @@ type source struct {
 
 func (s source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
 
-// in reports whether the file lies in one of the folders or below.
+// in reports whether the file lies in one of the directories or below.
 func (s source) in(folders ...string) bool {
 	return slices.ContainsFunc(folders, func(f string) bool { return under(s.path, f) })
 }
@@ -61,7 +61,7 @@ func violations(files []source) []string {
 	var found []string
 	for _, f := range files {
 		if f.test() {
-			continue // rules are about the product; tests may look at anything
+			continue // rules are about the product; tests may use anything
 		}
 		for _, imp := range f.imports {
 			if why := importProblem(f, imp); why != "" {
@@ -385,7 +385,7 @@ func readSources(t *testing.T, root string) []source {
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if os.IsNotExist(err) || os.IsPermission(err) {
-				return nil // another test's temporary folder
+				return nil // another test's temporary directory
 			}
 			return err
 		}

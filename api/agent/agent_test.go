@@ -194,7 +194,7 @@ func TestServeReadEach(t *testing.T) {
 	}
 }
 
-// keepingConn keeps the slices it is given to write, as nobody else may.
+// keepingConn keeps the slices it is given to write, as no other code may.
 type keepingConn struct {
 	net.Conn
 	kept [][]byte

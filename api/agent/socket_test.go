@@ -121,7 +121,7 @@ func TestStartSocketFile(t *testing.T) {
 	})
 }
 
-// stale leaves a socket file on which nobody answers.
+// stale leaves a socket file on which no process answers.
 func stale(t *testing.T) string {
 	t.Helper()
 	p := filepath.Join(shortDir(t), "a.sock")

@@ -12,7 +12,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
-// BenchmarkRecord writes into a folder below TMPDIR, so on its disk. waiting is how many requests are under way at once.
+// BenchmarkRecord writes into a directory below TMPDIR, so on its disk. waiting is how many requests are under way at once.
 func BenchmarkRecord(b *testing.B) {
 	e := vault.Entry{
 		Origin: vault.Origin{Node: "node1", Actor: "reader", ClientIP: netip.MustParseAddr("192.0.2.7"), RequestID: "f98bafc00f90d0ad47306727f307a0f5"},

@@ -23,7 +23,7 @@ type faulty struct {
 	space int64 // of further writes; < 0 = unlimited
 	sync  error // of the next fsync of a file
 	stuck error // of every Truncate
-	dir   error // of every fsync of a folder
+	dir   error // of every fsync of a directory
 	made  error // of every Create
 	wrote error // of every WriteAt
 	freed int64 // how much space the next Remove makes
@@ -267,7 +267,7 @@ func TestRecyclingFails(t *testing.T) {
 	f.want("c")
 }
 
-// TestCrashWhileRecycling: what is left half made is nobody's, and a new journal begins.
+// TestCrashWhileRecycling: no journal owns what is left half made, and a new one begins.
 func TestCrashWhileRecycling(t *testing.T) {
 	f := newFixture(t, Config{})
 	f.record("a")

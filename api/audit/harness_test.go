@@ -41,7 +41,7 @@ func (l *logged) String() string {
 	return l.b.String()
 }
 
-// fixture is a journal in a folder of the test's.
+// fixture is a journal in a directory of the test.
 type fixture struct {
 	*Journal
 	t   *testing.T

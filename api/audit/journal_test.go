@@ -43,7 +43,7 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// TestJournalOfManyAtOnce: numbers without gaps, whoever comes when, over several segments and a restart.
+// TestJournalOfManyAtOnce: numbers have no gaps in any order of writers, over several segments and a restart.
 func TestJournalOfManyAtOnce(t *testing.T) {
 	f := newFixture(t, Config{segmentSize: 4096})
 	const workers, each = 20, 50

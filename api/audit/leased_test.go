@@ -245,7 +245,7 @@ func TestLeasedDamage(t *testing.T) {
 	})
 }
 
-// TestLeasedFilesEnd: a long file is followed by the next one, and goes when no process has it any more.
+// TestLeasedFilesEnd: a long file is followed by the next one, and goes when no process has it open.
 func TestLeasedFilesEnd(t *testing.T) {
 	f := newFixture(t, Config{Node: "n", leasedSize: leasedHead + 10})
 	old := f.backend(0)

@@ -84,7 +84,7 @@ func TestShipperRests(t *testing.T) {
 	arrival("at the end", 0, batches, true, batches*takes)
 }
 
-// TestShipAfterALostAnswer: the primary has committed and nobody knows.
+// TestShipAfterALostAnswer: the primary has committed, and the node does not know.
 func TestShipAfterALostAnswer(t *testing.T) {
 	inBubble(t, func(f *fixture, p *primary) {
 		p.lost = true
@@ -192,7 +192,7 @@ func TestFailoverLosesArrivedRecords(t *testing.T) {
 	})
 }
 
-// TestPrimaryFromAnOldBackup misses records that are nowhere any more: the later ones arrive all the same, and the log
+// TestPrimaryFromAnOldBackup misses records that no longer exist: the later ones arrive all the same, and the log
 // says what is lost.
 func TestPrimaryFromAnOldBackup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -260,7 +260,7 @@ func TestShipDenied(t *testing.T) {
 	})
 }
 
-// TestMalformedRecord: it holds up nobody, and is not lost without a word.
+// TestMalformedRecord: it delays no other record, and its loss is logged.
 func TestMalformedRecord(t *testing.T) {
 	inBubble(t, func(f *fixture, p *primary) {
 		p.bad = func(r vault.Journaled) bool { return r.Action == "unheard of" }

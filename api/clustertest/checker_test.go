@@ -43,7 +43,7 @@ var model = porcupine.Model{
 	DescribeState: func(state any) string { r := state.(register); return fmt.Sprintf("%d %s", r.version, r.value) },
 }
 
-// attempt is what becomes of r by a change whose outcome nobody knows: it is done where it can be. That it was not done
+// attempt is what becomes of r by a change whose outcome is unknown: it is done where it can be. That it was not done
 // at all is the case in which its place is at the end, which is open.
 func (r register) attempt(in input) register {
 	matches := r.version != 0 && (in.Expect == 0 || in.Expect == r.version)

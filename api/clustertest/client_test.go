@@ -134,7 +134,7 @@ func request(e *entry) (method, path string, body any) {
 	case create:
 		s := map[string]any{"name": e.Name, "kind": "manual", "value": e.In.Value, "generate_policy": rotating}
 		if strings.Contains(e.Name, "/kept/") {
-			s["grace_period_secs"] = 86400 // so that every version can be looked at in the end
+			s["grace_period_secs"] = 86400 // so that every version can be checked in the end
 		} else {
 			s["keep_versions"] = 100
 		}

@@ -112,7 +112,7 @@ func (c *cluster) findUser() error {
 	return errors.Join(uerr, gerr, os.Chown(c.dir, uid, gid))
 }
 
-// mkdir makes a folder of the programs' user.
+// mkdir makes a directory of the programs' user.
 func (c *cluster) mkdir(name string, mode os.FileMode) (string, error) {
 	dir := filepath.Join(c.dir, name)
 	return dir, errors.Join(os.MkdirAll(dir, mode), os.Chmod(dir, mode), os.Chown(dir, c.uid, c.gid))
@@ -158,7 +158,7 @@ func (c *cluster) startEtcd(e int) error {
 	for i := range size {
 		peers = append(peers, fmt.Sprintf("etcd%d=%s", i+1, c.etcdURL(i, c.net.etcdServer)))
 	}
-	var v2 []string // newer etcds do not know the flag any more
+	var v2 []string // newer etcds no longer know the flag
 	if c.tools.etcdAPI == "etcd" {
 		v2 = []string{"--enable-v2"}
 	}
@@ -299,7 +299,7 @@ func (c *cluster) close() error {
 	return c.guard.release()
 }
 
-// keepLogs copies what the nodes have logged to a folder that stays, and prints where.
+// keepLogs copies what the nodes have logged to a directory that stays, and prints where.
 func (c *cluster) keepLogs(name string) error {
 	dir := artifacts(name)
 	if c.engine != nil {
@@ -312,7 +312,7 @@ func (c *cluster) keepLogs(name string) error {
 		exec.Command("sh", "-c", `sed -i -E 's/(password: ).*/\1.../' "$1"/*.yml 2>/dev/null || true`, "sh", dir).Run())
 }
 
-// artifacts makes a folder for what helps to understand a failure.
+// artifacts makes a directory for what helps to understand a failure.
 func artifacts(name string) string {
 	base := os.Getenv("HV_CLUSTER_ARTIFACTS")
 	if base == "" {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// fault breaks something under load, mends it, and returns when the cluster is whole again. It returns the nodes whose
+// fault breaks something under load, repairs it, and returns when the cluster is whole again. It returns the nodes whose
 // clients it may have cut off, and what is worth printing.
 type fault func(l *load) (victims []*node, figures []string)
 

@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guardVariable makes the test binary be the guardian of the folder it names.
+// guardVariable makes the test binary be the guardian of the directory it names.
 const guardVariable = "HV_CLUSTER_GUARD"
 
-// guard is another process that sweeps the folder when this one is gone, however it went: Patroni starts PostgreSQL in
+// guard is another process that sweeps the directory when this one is gone, however it went: Patroni starts PostgreSQL in
 // a session of its own, where no signal to a group and no Pdeathsig reaches it.
 type guard struct {
 	cmd  *exec.Cmd
@@ -96,7 +96,7 @@ func segmentsBelow(dir string) []segment {
 	return all
 }
 
-// remove leaves a segment alone that somebody else made under the same number, or that is in use.
+// remove leaves a segment alone that another program made under the same number, or that is in use.
 func (s segment) remove() {
 	var d unix.SysvShmDesc
 	if _, err := unix.SysvShmCtl(s.id, unix.IPC_STAT, &d); err == nil && int(d.Cpid) == s.creator && d.Nattch == 0 {

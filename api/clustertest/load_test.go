@@ -16,7 +16,7 @@ import (
 // for two cores.
 const (
 	writersPerNode = 2
-	keptSecrets    = 4 // never deleted: their versions are all looked at in the end, and local reads of them are compared
+	keptSecrets    = 4 // never deleted: their versions are all checked in the end, and local reads of them are compared
 	freeSecrets    = 6 // created and deleted again
 )
 

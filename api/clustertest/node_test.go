@@ -96,7 +96,7 @@ func (n *node) etcdAddr(e int) string { return n.c.net.addr(120+10*n.i+e, n.c.ne
 func (n *node) peerPG(j int) string   { return n.c.net.addr(150+10*n.i+j, n.c.net.pg) }
 
 // setAway parts the node from the others, or ends that. Its clients still reach its API, and its API its PostgreSQL.
-// Ways that the others take from here to them (replication of a standby) are known by nobody's address, so a standby
+// Ways that the others take from here to them (replication of a standby) are known by no node's address, so a standby
 // goes on following; it is the primary for which this is meant.
 func (n *node) setAway(away bool) error {
 	if n.c.engine != nil {
@@ -267,7 +267,7 @@ func (n *node) kill(api bool) error {
 	if pid == 0 {
 		return fmt.Errorf("%s has no PostgreSQL that could be killed", n.name)
 	}
-	// Patroni first: it would start PostgreSQL again, and nobody would take over.
+	// Patroni first: it would start PostgreSQL again, and no node would take over.
 	if err := n.patroni.stop(syscall.SIGKILL, 10*time.Second); err != nil {
 		return err
 	}

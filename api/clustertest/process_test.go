@@ -27,7 +27,7 @@ type process struct {
 // program says what to start.
 type program struct {
 	name string
-	dir  string // its working directory, below the cluster's folder: that is how the guardian knows it
+	dir  string // its working directory, below the cluster's directory: that is how the guardian knows it
 	env  []string
 	argv []string
 	log  string
@@ -169,7 +169,7 @@ func killFamily(pid int) error {
 	return awaitStates(pids, "ZX")
 }
 
-// awaitStates returns when each of pids is in one of the states that /proc calls so, or is not there any more.
+// awaitStates returns when each of pids is in one of the states that /proc calls so, or is gone.
 func awaitStates(pids []int, states string) error {
 	var other []stat
 	if await(10*time.Second, func() bool {
@@ -189,7 +189,7 @@ func thaw(pids []int) {
 	}
 }
 
-// below returns the processes that work in dir or a folder of it.
+// below returns the processes that work in dir or a directory below it.
 func below(dir string) []int {
 	var pids []int
 	for _, p := range processes() {

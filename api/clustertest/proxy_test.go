@@ -8,7 +8,7 @@ import (
 // link is a way from one place to another that can be cut. A cut one takes connections and passes nothing on, in
 // neither direction: to both ends the other one hangs, as it does when the network between two machines goes.
 //
-// Links are proxies and not network namespaces because those need rights that a container seldom has.
+// Links are proxies and not network namespaces because those need rights that few containers have.
 type link struct {
 	ln net.Listener
 	to string

@@ -46,7 +46,7 @@ func loseTail(t *testing.T, c *cluster) (h *history, early *entry) {
 	answered := make(chan entry, 1)
 	go func() { answered <- w.do(name, input{Kind: update, Value: w.value(), Expect: 1}) }()
 	// Either it is answered, or it waits for a standby. Patroni would take the silent standbys off its list after a
-	// while, and then nobody could take over.
+	// while, and then no node could take over.
 	if !await(answering, func() bool {
 		waiting, err := query[bool](old, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'vault_service' AND wait_event = 'SyncRep')")
 		return len(answered) > 0 || err == nil && waiting

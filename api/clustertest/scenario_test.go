@@ -22,7 +22,7 @@ type survey struct {
 	example           string        // of refused
 }
 
-// survivors looks at the readers of nodes.
+// survivors checks the readers of nodes.
 func (l *load) survivors(nodes ...*node) (s survey) {
 	last := map[int]time.Duration{}
 	for _, e := range l.h.all() {
@@ -52,7 +52,7 @@ func contains(nodes []*node, i int) bool {
 // adds to the tenth of a second that is usual is far below.
 const gapBound = 10 * time.Second
 
-// spared looks at the local reads on nodes that are not among victims, and tells what is wrong with them.
+// spared checks the local reads on nodes that are not among victims, and tells what is wrong with them.
 func (l *load) spared(victims []*node) (survey, error) {
 	s := l.survivors(slices.DeleteFunc(slices.Clone(l.c.nodes), func(n *node) bool { return contains(victims, n.i) })...)
 	return s, s.judge()

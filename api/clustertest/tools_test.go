@@ -28,7 +28,7 @@ func (n network) addr(host, port int) string {
 	return net.JoinHostPort(n.base+strconv.Itoa(host), strconv.Itoa(port))
 }
 
-// newNetwork finds a /24 and ports on which nobody listens, on all addresses either.
+// newNetwork finds a /24 and ports on which no process listens, on all addresses either.
 func newNetwork() (network, error) {
 	n := network{base: fmt.Sprintf("127.%d.%d.", 2+mathrand.IntN(250), mathrand.IntN(250))}
 	for _, p := range []struct {
@@ -77,7 +77,7 @@ func findTools() (tools, error) {
 }
 
 // chooseEtcdAPI is "etcd3" unless Patroni is older than 3.0.3. There a primary that was frozen and wakes writes itself
-// over whoever has become the primary meanwhile, without comparing, and acknowledged writes are lost: these tests found
+// over the node that has become the primary meanwhile, without comparing, and acknowledged writes are lost: these tests found
 // it. With the older API it compares. HV_CLUSTER_ETCD overrides, to see that.
 func chooseEtcdAPI(patroni string) (string, error) {
 	if v := os.Getenv("HV_CLUSTER_ETCD"); v != "" {

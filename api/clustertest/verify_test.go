@@ -81,7 +81,7 @@ func (c *cluster) manage(method, path string, body any) error {
 }
 
 // compareRotations checks that the secret which rotated by itself all the while has one version for each rotation that
-// was due and done, whoever was the primary, and one audit record for each.
+// was due and done, under any primary, and one audit record for each.
 func (l *load) compareRotations() error {
 	n := l.c.leader()
 	if n == nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // TestUnusedKeysAreWiped: a master key that ends in no setting is nowhere. The text of the environment stays, which
-// nobody can wipe.
+// no code can wipe.
 func TestUnusedKeysAreWiped(t *testing.T) {
 	for name, c := range map[string]struct {
 		mode, before, after string

@@ -179,7 +179,7 @@ func TestExportsThatAreNotTaken(t *testing.T) {
 	want(0, a.token, 200, `"actor"`)
 }
 
-// TestExportsOfUnknownCallers: who has not been let in takes no place, however long the look at the tokens takes.
+// TestExportsOfUnknownCallers: a caller that is not admitted takes no place, however long the check of its token takes.
 func TestExportsOfUnknownCallers(t *testing.T) {
 	a := newAPI(t)
 	looks, release := make(chan struct{}), make(chan struct{})

@@ -121,7 +121,7 @@ func (s *secure) read(c *http.Client) error {
 }
 
 // TestHalfOpenHandshakes: connections that never finish TLS, be it that they say nothing, half of a greeting or a byte
-// now and then, end soon, and keep nobody else away.
+// now and then, end soon, and keep no other client away.
 func TestHalfOpenHandshakes(t *testing.T) {
 	const bound = 9 * time.Second // readHeaderTimeout is 5 s; a body would have 10 s
 	s := serveSecure(t)
@@ -279,7 +279,7 @@ func (s *secure) fewHandlers() {
 	}
 }
 
-// TestRapidReset: streams that are opened and reset at once, as many as a client can send, keep nobody else away and have few
+// TestRapidReset: streams that are opened and reset at once, as many as a client can send, keep no other client away and have few
 // handlers run at a time.
 func TestRapidReset(t *testing.T) {
 	s := serveSecure(t)
@@ -298,7 +298,7 @@ func TestRapidReset(t *testing.T) {
 	s.fewHandlers()
 }
 
-// TestHeadersFlood: a header that never ends, and streams whose bodies never come, are ended by the server and keep nobody
+// TestHeadersFlood: a header that never ends, and streams whose bodies never come, are ended by the server and keep no client
 // else away.
 func TestHeadersFlood(t *testing.T) {
 	t.Run("one that never ends", func(t *testing.T) {

@@ -71,7 +71,7 @@ func TestRewrap(t *testing.T) {
 			t.Fatalf("%s", got.Body)
 		}
 	}
-	newAPI(t).want(call{method: "POST", path: "/v1/admin/rewrap"}, 400, "invalid") // one key for ever
+	newAPI(t).want(call{method: "POST", path: "/v1/admin/rewrap"}, 400, "invalid") // one key, permanently
 	for body, status := range map[string]int{
 		`{}`: 202, `{"rate":1}`: 202, `{"rate":1000}`: 202, `{"rate":0}`: 400, `{"rate":-1}`: 400, `{"rate":1001}`: 400, `{"rate":4294967297}`: 400,
 		`{"rate":"5"}`: 400, `{"rate":1.5}`: 400, `{"speed":5}`: 400, `[]`: 400, `x`: 400,

@@ -203,6 +203,6 @@ func TestDeadlineReachesTheDoor(t *testing.T) {
 	a := newAPI(t, func(c *httpapi.Config) { c.RequestTimeout = 1 })
 	got := a.do(call{method: "GET", path: "/v1/secrets", noToken: true})
 	if got.Code != http.StatusOK {
-		t.Fatal(got.Code) // the fake looks at no context; the door and the recorder must not mind
+		t.Fatal(got.Code) // the fake checks no context; the door and the recorder must not mind
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
-// unread fails the test when somebody reads.
+// unread fails the test when it is read.
 type unread struct{ t *testing.T }
 
 func (u unread) Read([]byte) (int, error) {
@@ -86,7 +86,7 @@ func TestRefusalsRunOut(t *testing.T) {
 	a.want(call{method: "POST", path: "/v1/secrets", body: `{"name":"b","value":"v"}`}, 201, "")
 }
 
-// TestClientsThatHangUp are nothing an operator has to look at.
+// TestClientsThatHangUp are nothing that an operator has to check.
 func TestClientsThatHangUp(t *testing.T) {
 	a := newAPI(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -141,7 +141,7 @@ func TestGrantRoutes(t *testing.T) {
 	a.want(call{method: "PUT", path: "/v1/grants", body: `{"role":"team","pattern":"a","actions":"read"}`}, 400, "invalid")
 }
 
-// TestTokenHeaders: both headers carry the token; two different tokens are nobody's.
+// TestTokenHeaders: both headers carry the token; two different tokens are refused.
 func TestTokenHeaders(t *testing.T) {
 	a := newAPI(t)
 	other, _ := a.newToken(`{"name":"o","role":"vault_admin"}`)

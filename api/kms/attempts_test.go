@@ -31,7 +31,7 @@ var persistent = map[string]struct {
 }
 
 // TestLastCause: whichever way the retries of a call end (no time for another, the deadline between two attempts or in
-// one, no retries left, calls refused because KMS is taken to be away), client, log and metrics get the last real cause,
+// one, no retries left, calls refused because KMS is considered away), client, log and metrics get the last real cause,
 // from every kind of call and also who waits for another's.
 func TestLastCause(t *testing.T) {
 	for name, want := range persistent {

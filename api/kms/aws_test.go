@@ -145,7 +145,7 @@ func TestAWSErrors(t *testing.T) {
 	t.Run("OK", func(t *testing.T) { mustUnwrap(t, k, key, ctxA) })
 }
 
-// TestAWSInvalidState: KMSInvalidStateException is no only when somebody has put the key out of use. A custom key store
+// TestAWSInvalidState: KMSInvalidStateException is no only when a person has put the key out of use. A custom key store
 // that fails says the same.
 func TestAWSInvalidState(t *testing.T) {
 	k, s := startAWS(t, 0)

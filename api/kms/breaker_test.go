@@ -237,7 +237,7 @@ func TestBreakerOpensFor(t *testing.T) {
 	}
 }
 
-// TestBreakerStaysClosed: answers that nobody wants to hear, and callers who go, are no outage.
+// TestBreakerStaysClosed: answers that no caller wants, and callers that go, are no outage.
 func TestBreakerStaysClosed(t *testing.T) {
 	b := startBroken(t, 0)
 	const many = 3 * breakerFails
@@ -275,7 +275,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 	mustUnwrap(t, b, b.key, ctxA)
 }
 
-// TestBreakerNoCredentials: a server without credentials does not hear KMS and does not ask it either. Taken for silence
+// TestBreakerNoCredentials: a server without credentials does not hear KMS and does not ask it either. If that counted as silence
 // it would prolong the keys of a role that was taken away.
 func TestBreakerNoCredentials(t *testing.T) {
 	_, arn := startKMS(t)

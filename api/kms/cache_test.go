@@ -42,7 +42,7 @@ func TestCache(t *testing.T) {
 			t.Error("not held")
 		}
 		elapse(1)
-		wantAway(t, k, 0) // nobody used it, so nobody asked in vain: an outage does not keep it
+		wantAway(t, k, 0) // no caller used it, so no call went unanswered: an outage does not keep it
 		if k.Held() != 0 {
 			t.Error("still held")
 		}

@@ -177,7 +177,7 @@ func TestCacheShares(t *testing.T) {
 		}
 		close(hold)
 		synctest.Wait()
-		mustGet(t, k, 0) // what nobody waited for is kept all the same
+		mustGet(t, k, 0) // what no caller waited for is kept all the same
 		wantCalls(t, s, 1)
 	})
 	cacheTest(t, "HangsNoLongerThanACall", CacheConfig{TTL: ttl, CallTimeout: 7 * time.Second}, func(t *testing.T, k *Cache, s *service) {

@@ -18,7 +18,7 @@ import (
 )
 
 // vectorsJSON was made by an implementation of its own of HChaCha20 and the associated data, over another library's
-// ChaCha20-Poly1305. Frozen: what a released version wrapped must unwrap for ever.
+// ChaCha20-Poly1305. Frozen: what a released version wrapped must always unwrap.
 //
 //go:embed testdata/local_v1.json
 var vectorsJSON []byte
@@ -291,7 +291,7 @@ func TestLocalClose(t *testing.T) {
 	}
 }
 
-// TestLockedKeyWiped looks at the bytes just before the memory goes: after it nobody can.
+// TestLockedKeyWiped reads the bytes just before the memory goes: afterwards no code can.
 func TestLockedKeyWiped(t *testing.T) {
 	k, err := newLockedKey(testMaster(5))
 	if err != nil {

@@ -38,7 +38,7 @@ func TestCacheCheck(t *testing.T) {
 	})
 }
 
-// TestCacheCheckHanging: whoever asks for readiness has an answer within a second, but for the very first.
+// TestCacheCheckHanging: a caller that asks for readiness has an answer within a second, but for the very first.
 func TestCacheCheckHanging(t *testing.T) {
 	asks := func(t *testing.T, k *Cache, most time.Duration, code core.Code) {
 		t.Helper()
@@ -55,7 +55,7 @@ func TestCacheCheckHanging(t *testing.T) {
 		hold := s.holdAll()
 		elapse(checkHolds)
 		asks(t, k, checkPatience, "") // what was known
-		asks(t, k, 0, "")             // nobody waits for another one's question
+		asks(t, k, 0, "")             // no caller waits for another one's question
 		wantCalls(t, s, 1)
 		elapse(maxCheck)
 		for range 10 { // now it is known to be away
@@ -81,7 +81,7 @@ func TestCacheCheckHanging(t *testing.T) {
 		asks(t, k, 2*time.Second, core.Unavailable)
 		close(hold)
 	})
-	// Who asks and goes away ends nobody's question.
+	// A caller that asks and goes away ends no other caller's question.
 	cacheTest(t, "Detached", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
 		s.slowly(time.Second, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)

@@ -10,7 +10,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// recoveryVectorsJSON is frozen: what was wrapped twice must open with the recovery key for ever, for that is when there
+// recoveryVectorsJSON is frozen: what was wrapped twice must always open with the recovery key, for that is when there
 // is nothing else.
 //
 //go:embed testdata/recovery_v1.json

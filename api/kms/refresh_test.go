@@ -42,7 +42,7 @@ func TestRefreshOrder(t *testing.T) {
 			t.Errorf("a reader waited: %+v", st)
 		}
 	})
-	// Who used a key in vain need not use it again for it to be asked for.
+	// A key that was used without an answer is fetched again without another use.
 	cacheTest(t, "WithoutAnotherUse", CacheConfig{TTL: ttl}, func(t *testing.T, k *Cache, s *service) {
 		end := beginOutage(t, k, s, 0, 1)
 		elapse(time.Until(end.Add(-ttl / 32)))

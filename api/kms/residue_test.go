@@ -174,7 +174,7 @@ func TestLocalWipes(t *testing.T) {
 		before := v.Count()
 		deep(50, use)
 		if n := v.Count() - before; err != nil || n > 1 {
-			t.Errorf("%v: %d copies are left, want the cipher's own at most", err, n) // that one nobody can wipe
+			t.Errorf("%v: %d copies are left, want the cipher's own at most", err, n) // no code can wipe that one
 		}
 	})
 }

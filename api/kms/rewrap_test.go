@@ -94,7 +94,7 @@ func TestRewrapAlias(t *testing.T) {
 	wantErr(t, err, core.Unavailable, key)
 }
 
-// TestRewrapKeyGone: whoever moves many keys learns that it is this one that may not be used, and not KMS that is away.
+// TestRewrapKeyGone: a caller that moves many keys learns that this one may not be used, and not that KMS is away.
 func TestRewrapKeyGone(t *testing.T) {
 	s, old := startKMS(t)
 	key := mustGenerate(t, mustAWS(t, AWSConfig{KeyID: old}), ctxA)

@@ -21,7 +21,7 @@ func TestLostLogIsNotWaitedFor(t *testing.T) {
 		want bool
 	}{
 		{standby(499), true}, {standby(500), false},
-		{primary(2, 600), false}, {standby(499), true}, // a look at the primary is no reason to go to a server that is behind
+		{primary(2, 600), false}, {standby(499), true}, // a query of the primary is no reason to go to a server that is behind
 		{primary(1, 400), true}, {standby(499), true}, // one that was left behind knows nothing of it
 		{primary(2, 450), false}, {standby(449), true}, {standby(450), false},
 	} {

@@ -196,7 +196,7 @@ func (cutOffKeeper) Generate(context.Context, map[string]string) (vault.DataKey,
 }
 func (cutOffKeeper) Check(context.Context) error { return errCutOff }
 
-// TestOneNodeIsCutOff: one of three without its key service delays nobody.
+// TestOneNodeIsCutOff: one of three without its key service delays no other node.
 func TestOneNodeIsCutOff(t *testing.T) {
 	b := newBench(t)
 	names := make([]string, 60)
@@ -208,7 +208,7 @@ func TestOneNodeIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.due(names...)
-	// It has the first look at what is due.
+	// It is the first to query what is due.
 	if claims, err := cut.ClaimRotations(t.Context(), "w", time.Minute, 16); len(claims) != 0 || core.CodeOf(err) != core.Unavailable {
 		t.Fatalf("claimed %d, %v", len(claims), err)
 	}
@@ -243,13 +243,13 @@ func TestOneCorruptRow(t *testing.T) {
 	if n := one[int64](b, "SELECT count(*) FROM vault.audit_log WHERE action = 'rotate' AND outcome = 'failed' AND code = 'corrupt'"); n < 3 {
 		t.Errorf("%d failures are audited", n)
 	}
-	// Mended, they are rotated.
+	// Once they are repaired, they are rotated.
 	b.exec("UPDATE vault.secrets SET tags = '{}', generate_policy = NULL")
 	b.exec("UPDATE vault.rotation_jobs SET due_at = clock_timestamp() WHERE due_at = '-infinity'")
 	b.await("all are rotated", allDone)
 }
 
-// TestManyThatCannotBePlanned: however many schedules cannot be planned, or are locked by whoever may change them, the others
+// TestManyThatCannotBePlanned: however many schedules cannot be planned, or are locked by a role that may change them, the others
 // are, and the status says which cannot and why.
 func TestManyThatCannotBePlanned(t *testing.T) {
 	b := newBench(t)
@@ -284,7 +284,7 @@ func TestManyThatCannotBePlanned(t *testing.T) {
 	}
 	b.await("the locked one is planned", "SELECT next_rotation_at IS NOT NULL FROM vault.secrets WHERE name = 'locked'")
 
-	// Configured anew it is tried at once, and one that was mended otherwise after a while.
+	// Configured again it is tried at once, and one that was repaired otherwise after a while.
 	schedule := "0 4 * * *"
 	s, _, err := b.wired.db.DescribeSecret(t.Context(), vault.Itself(), "bad", vault.Freshness{})
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 const promptly = 10 * time.Second
 
 // TestEveryEventID: whatever id a client presents, in the query or as Last-Event-ID, it soon gets the changes after it, or
-// is told to look again, or that this is no id. None of them waits for ever, and none for a transaction that somebody keeps open.
+// is told to read again, or that this is no id. None of them waits without end, and none for a transaction that is kept open.
 func TestEveryEventID(t *testing.T) {
 	b := newBench(t)
 	s := vaulttest.NewServer(t, b.db)

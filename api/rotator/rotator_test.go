@@ -140,7 +140,7 @@ func TestFailures(t *testing.T) {
 		complete func(context.Context, vault.Claim) error
 		want     string
 	}{
-		// One failure ends nothing, and is looked at again when its time has come.
+		// One failure ends nothing, and is tried again when its time has come.
 		"an error": {func(context.Context, vault.Claim) error { return core.Errorf(core.Unavailable, "away") },
 			"[failed a: unavailable completed b]"},
 		"a panic":      {func(context.Context, vault.Claim) error { panic("on purpose") }, "[failed a: internal completed b]"},

@@ -164,8 +164,8 @@ func (b *bench) checkStorm() {
 
 type storm struct {
 	*bench
-	journals string // folder of each node's
-	sockets  string // folder of the key agents'
+	journals string // directory of each node's
+	sockets  string // directory of the key agents'
 	mu       sync.Mutex
 	urls     []string
 	kills    int

@@ -59,7 +59,7 @@ func (s *server) pgbouncer(mode, more string) string {
 }
 
 // TestPoolers: whatever its mode, and whether it passes over what a session asks for, a pooler is found at the start, and
-// later refused at once with its name by everything that connects; PostgreSQL itself is not taken for one.
+// later refused at once with its name by everything that connects; PostgreSQL itself is not mistaken for one.
 func TestPoolers(t *testing.T) {
 	s := newServer(t)
 	const passOver = "ignore_startup_parameters = extra_float_digits,search_path,statement_timeout,lock_timeout,default_transaction_read_only,default_transaction_isolation"

@@ -79,7 +79,7 @@ func TestFailover(t *testing.T) {
 	defer cancel()
 	_, _, err = d.ListTokens(short, vault.Itself(), vault.TokenID{}, 10, vault.Freshness{Primary: true})
 	code(t, err, core.Unavailable)
-	// A change that is tried while nobody is primary is done once somebody is.
+	// A change that is tried while no server is primary is done once one is.
 	got := make(chan error, 1)
 	go func() {
 		_, err := d.AppendVersion(ctx, vault.NewVersion{ID: n.ID, Name: n.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}, origin("two"))

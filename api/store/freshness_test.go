@@ -179,7 +179,7 @@ func TestPositionOfAnotherHistory(t *testing.T) {
 	})
 	d := a.openWith(brief, a.dir, b.dir)
 	t.Run("OldPrimaryBelieved", func(t *testing.T) {
-		d.writer.Hooks().HoldSurvey() // nobody looks at the other hosts by himself now
+		d.writer.Hooks().HoldSurvey() // nothing queries the other hosts by itself now
 		must(t, d.CheckWriter(ctx))
 		if d.writer.Timeline() != 1 || sees(d, fresh) != 2 {
 			t.Errorf("timeline %d, version %d", d.writer.Timeline(), sees(d, fresh))
@@ -214,7 +214,7 @@ func TestPositionOfAnotherHistory(t *testing.T) {
 	})
 }
 
-// stands asks anew.
+// stands asks again.
 func stands(t *testing.T, d *DB) vault.Replication {
 	t.Helper()
 	d.replicated.mu.Lock()

@@ -13,7 +13,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// holder is somebody with a token.
+// holder is a caller with a token.
 type holder struct {
 	vault.Credential
 	id vault.TokenID

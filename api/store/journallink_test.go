@@ -37,7 +37,7 @@ func TestJournalLinkToAnOldPrimary(t *testing.T) {
 	must(t, only(l.Ship(ctx, shipped, "n", batchOf(1, 3))))
 	b.until("SELECT count(*) = 3 FROM vault.audit_log WHERE request_id = 'shipped'")
 	b.promote()
-	d.writer.Hooks().SurveyAll() // somebody has seen the new primary
+	d.writer.Hooks().SurveyAll() // a query has seen the new primary
 	for what, ask := range map[string]func() error{
 		"ship":    func() error { return only(l.Ship(ctx, shipped, "n", batchOf(4, 5))) },
 		"skip":    func() error { return only(l.Skip(ctx, shipped, "n", 9)) },
@@ -112,7 +112,7 @@ func TestJournalLink(t *testing.T) {
 	}
 }
 
-// TestJournalLinkDenied: a role without grants is not taken for a primary that is away.
+// TestJournalLinkDenied: a role without grants is not mistaken for a primary that is away.
 func TestJournalLinkDenied(t *testing.T) {
 	s := newServer(t)
 	s.sql("postgres", "CREATE ROLE ungranted LOGIN")

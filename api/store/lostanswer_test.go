@@ -94,7 +94,7 @@ func TestLostAnswers(t *testing.T) {
 		cut.lose([]byte("again-1"), beforeServer, 1)
 		_, err := d.CreateSecret(ctx, newSecret("kept"), origin("again-1"))
 		code(t, err, core.Exists) // had it been made, deleted, and made again by another, the version there were another
-		// Somebody else has made the version that the lost request was for.
+		// Another caller has made the version that the lost request was for.
 		next := vault.NewVersion{ID: kept.ID, Name: kept.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}
 		_, err = d.AppendVersion(ctx, next, origin("other"))
 		must(t, err)
@@ -154,7 +154,7 @@ func TestLostAnswers(t *testing.T) {
 			must(t, only(s.open().DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("theirs"))))
 		})
 		err = only(d.DeleteSecret(ctx, vault.Deletion{ID: n.ID, Name: n.Name, Expected: 1}, origin("mine")))
-		code(t, err, core.NotFound) // the other's deletion is not taken for this one
+		code(t, err, core.NotFound) // the other's deletion is not mistaken for this one
 		if s.audited("mine") != 0 || s.audited("theirs") != 1 {
 			t.Errorf("%d and %d records", s.audited("mine"), s.audited("theirs"))
 		}

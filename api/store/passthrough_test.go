@@ -42,7 +42,7 @@ func (s *server) socat(listen, network, at string) {
 	s.t.Fatal("socat does not listen")
 }
 
-// TestPassingOnIsNoPooler: a program that passes on bytes, over TCP or at a unix socket, is not taken for a pooler, and
+// TestPassingOnIsNoPooler: a program that passes on bytes, over TCP or at a unix socket, is not mistaken for a pooler, and
 // everything works through it.
 func TestPassingOnIsNoPooler(t *testing.T) {
 	s := newServer(t)

@@ -150,7 +150,7 @@ func TestALockIsNoProof(t *testing.T) {
 	must(t, err)
 	blocker := s.connect("app")
 	defer func() { _ = blocker.Close(context.Background()) }()
-	// It holds up whoever has got the lock on the secret, after that: as a commit that waits for a standby.
+	// It delays the session that has got the lock on the secret, after that: as a commit that waits for a standby.
 	s.sql("app", `CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS
 		$$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END $$;
 		CREATE TRIGGER hold AFTER INSERT ON vault.secret_versions FOR EACH ROW EXECUTE FUNCTION public.hold();
@@ -166,7 +166,7 @@ func TestALockIsNoProof(t *testing.T) {
 	}()
 	s.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'advisory'")
 	w.hangOpen() // its answer never comes
-	// The second try waits for the lock of the first, in vain.
+	// The second try waits for the lock of the first, and does not get it.
 	s.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event <> 'advisory'")
 	s.until("SELECT count(*) = 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event <> 'advisory'")
 	_, err = blocker.Exec(t.Context(), "SELECT pg_advisory_unlock(7)")

@@ -75,7 +75,7 @@ func (s *server) staysAway(d *DB) {
 			s.t.Fatalf("reads went back to version %d of the server that was left behind", v)
 		}
 	}
-	d.reader.Hooks().ForgetLeftBehind() // as before anybody has asked it
+	d.reader.Hooks().ForgetLeftBehind() // as before any query of it
 	d.reader.Reset()
 	if v := s.version(d, "a"); v != 2 || d.reader.Current().Index == 0 {
 		s.t.Fatalf("a new connection reads version %d", v)

@@ -90,7 +90,7 @@ func (s *server) listen(hba string, settings ...string) string {
 	return address
 }
 
-// install copies files into the data folder, for the server's user alone.
+// install copies files into the data directory, for the server's user alone.
 func (s *server) install(files map[string]string) {
 	s.t.Helper()
 	for name, from := range files {

@@ -66,7 +66,7 @@ func TestPromotedAfterTheLook(t *testing.T) {
 	cut := a.cutter()
 	d := a.open(cut.host(), b.dir)
 	ctx := t.Context()
-	d.writer.Hooks().HoldSurvey() // nobody looks at the other hosts by himself now
+	d.writer.Hooks().HoldSurvey() // nothing queries the other hosts by itself now
 	must(t, d.CheckWriter(ctx))
 	b.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''")
 	b.sql("postgres", "SELECT pg_reload_conf()")

@@ -84,7 +84,7 @@ func TestKeyMismatch(t *testing.T) {
 	}
 }
 
-// TestWriteProvesTheKeys: the first change does not wait for somebody to ask for readiness.
+// TestWriteProvesTheKeys: the first change does not wait for a request for readiness.
 func TestWriteProvesTheKeys(t *testing.T) {
 	d := newDoor(t)
 	d.mustCreate(t, "a", marker)

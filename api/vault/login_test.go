@@ -334,7 +334,7 @@ func TestTokenKeyRotation(t *testing.T) {
 	if err != nil || keyOf() != id {
 		t.Fatalf("rotated to %v, %v", id, err)
 	}
-	// One that the key service does not open any more is followed by another; one that it cannot open now is not.
+	// One that the key service no longer opens is followed by another; one that it cannot open now is not.
 	third := id
 	d.keeper.FailWith(func(op string) error {
 		if op == "unwrap" {

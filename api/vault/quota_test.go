@@ -151,7 +151,7 @@ func TestQuotaOfChanges(t *testing.T) {
 	}
 }
 
-// TestQuotaOfUnknownTokens: tokens that are no good take no place, and refuse nobody else.
+// TestQuotaOfUnknownTokens: tokens that are no good take no place, and cause no refusal of another caller.
 func TestQuotaOfUnknownTokens(t *testing.T) {
 	d := newDoor(t)
 	d.mustCreate(t, "a", marker)

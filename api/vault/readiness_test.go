@@ -85,7 +85,7 @@ func (d *door) withJournal(t *testing.T, j journal) *vault.Vault {
 	return v
 }
 
-// TestReadyWithJournal: without the primary a node that has a journal reads on; without the journal nobody does.
+// TestReadyWithJournal: without the primary a node that has a journal reads on; without the journal no node does.
 func TestReadyWithJournal(t *testing.T) {
 	d := newDoor(t)
 	state := func(v *vault.Vault) (out []string) {

@@ -15,7 +15,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// refuse asks n times for what is refused, and returns how many were looked at and how many records were made.
+// refuse asks n times for what is refused, and returns how many were checked and how many records were made.
 func (d *door) refuse(t *testing.T, c vault.Caller, n int) (looked, records int) {
 	t.Helper()
 	d.recorder.Take()
@@ -183,7 +183,7 @@ func TestStrangersShareMemory(t *testing.T) {
 	if n, want := flood(1), 16384+60; n != want {
 		t.Errorf("%d looked at, want %d", n, want)
 	}
-	// Those of before come again when there is no room any more.
+	// Those of before come again when there is no room left.
 	*d.now = d.now.Add(time.Minute)
 	if n, want := flood(2), 16384+60; n != want {
 		t.Errorf("%d of others looked at, want %d", n, want)

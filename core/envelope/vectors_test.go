@@ -17,7 +17,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-// Vectors are frozen: a value sealed by any released version opens for ever. The
+// Vectors are frozen: a value sealed by any released version always opens. The
 // flag is for adding a new envelope version's file, not for making a failing
 // test pass.
 var update = flag.Bool("update", false, "write the vectors of testdata anew")

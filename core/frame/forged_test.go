@@ -11,7 +11,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/frame"
 )
 
-// badRequests cannot be sent, and if somebody sends them they are refused.
+// badRequests cannot be sent, and if a program sends them they are refused.
 func badRequests() map[string]*frame.Request {
 	long := strings.Repeat("x", 256)
 	of := func(r *frame.Request, change func(*frame.Request)) *frame.Request { return with(r, change) }

@@ -203,7 +203,7 @@ func TestValuesDiffer(t *testing.T) {
 	}
 }
 
-// constant is a source of one byte for ever.
+// constant is an endless source of one byte.
 type constant byte
 
 func (c constant) Read(p []byte) (int, error) {

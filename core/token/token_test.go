@@ -145,7 +145,7 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// Match cannot be timed reliably in a test, so the test looks at how it is
+// Match cannot be timed reliably in a test, so the test checks how it is
 // written: no comparison of the secret side but subtle's.
 func TestMatchIsConstantTime(t *testing.T) {
 	text, err := os.ReadFile("token.go")

@@ -190,7 +190,7 @@ func TestAgentLateAnswer(t *testing.T) {
 	}
 }
 
-// An answer nobody asked for, lying on the kept connection, must not be taken for the next answer.
+// An answer without a request, lying on the kept connection, must not be used as the next answer.
 func TestAgentUnaskedAnswer(t *testing.T) {
 	b := newBench(t, sharedCluster(t))
 	sent := make(chan bool, 1)

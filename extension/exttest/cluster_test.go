@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(vaulttest.Main(m, vaulttest.Options{Preload: true, Settings: quick}).Run())
 }
 
-// quick are settings of servers whose data nobody needs after the test.
+// quick are settings of servers whose data is not needed after the test.
 var quick = []string{
 	"shared_buffers = 16MB", "autovacuum = off", "max_worker_processes = 16", "max_parallel_workers = 16",
 }
@@ -211,7 +211,7 @@ func (c cluster) newRole(t testing.TB) string {
 	return name
 }
 
-// socketFolder is a folder with a path short enough for a socket.
+// socketFolder is a directory with a path short enough for a socket.
 func socketFolder(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "hvs")
@@ -277,7 +277,7 @@ func maps(t testing.TB, pid int, file string) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A file that was installed anew since is marked.
+	// A file that was installed again since is marked.
 	return bytes.Contains(b, []byte("/"+file+"\n")) || bytes.Contains(b, []byte("/"+file+" (deleted)\n"))
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
-// ownerCommands would make role %s a member of vault_owner, or vault_owner a role that somebody can act as.
+// ownerCommands would make role %s a member of vault_owner, or vault_owner a role that another role can act as.
 var ownerCommands = []string{
 	"GRANT vault_owner TO %s",
 	"GRANT pg_monitor, vault_owner TO %s",
@@ -134,7 +134,7 @@ func TestMaintainersHoldNothing(t *testing.T) {
 	b := newBench(t, c)
 	role := c.newRole(t)
 	b.grant(role, "kept", "read")
-	if serverVersion(b.session) >= 170000 { // before, nobody else may do these at all
+	if serverVersion(b.session) >= 170000 { // before, no other role may do these at all
 		b.exec("GRANT pg_maintain TO " + role)
 	}
 	s := c.connect(t, b.db, role)
@@ -179,7 +179,7 @@ func TestPredefinedRolesStopNothing(t *testing.T) {
 				t.Errorf(sql+": %v, %v", relation, tag, err)
 			}
 		}
-		// The transaction is left open: what it holds must stop nobody.
+		// The transaction is left open: what it holds must stop no other session.
 		done := c.connect(t, b.db, vaulttest.Superuser).background(
 			"SELECT vault.update_secret('kept', 'as it was', NULL)")
 		if err := within(t, pgtest.Patience, done); err != nil {

@@ -30,7 +30,7 @@ func dataLines(body io.Reader) iter.Seq[string] {
 	}
 }
 
-// slowDoor is a folder with a socket that leads to c's, each way taking delay; it closes with the test.
+// slowDoor is a directory with a socket that leads to c's, each way taking delay; it closes with the test.
 func slowDoor(t *testing.T, c cluster, delay time.Duration) (dir string) {
 	t.Helper()
 	sockets, err := filepath.Glob(filepath.Join(c.Dir(), ".s.PGSQL.*[0-9]"))

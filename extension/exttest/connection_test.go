@@ -89,7 +89,7 @@ func onceEach(t *testing.T, c cluster, db string, n int) {
 }
 
 func TestThousandConnections(t *testing.T) {
-	c := startCluster(t, true, "dynamic_shared_memory_type = mmap") // as files in the data folder, so they can be counted
+	c := startCluster(t, true, "dynamic_shared_memory_type = mmap") // as files in the data directory, so they can be counted
 	db := c.NewDB(t)
 	api := vaulttest.NewServer(t, db)
 	watch := c.connect(t, db.Name, vaulttest.Superuser)

@@ -21,7 +21,7 @@ func TestDumpAndRestore(t *testing.T) {
 	admin := from.connect(t, db.Name, vaulttest.Superuser)
 	fill(t, api, admin)
 	admin.exec("SELECT vault.create_secret('sql/gone', 'value of sql/gone'), vault.delete_versions('sql/gone')")
-	admin.exec("SELECT vault.revoke_access('vault_admin', '*', '{audit}')") // CREATE EXTENSION makes this grant anew
+	admin.exec("SELECT vault.revoke_access('vault_admin', '*', '{audit}')") // CREATE EXTENSION makes this grant again
 	db.AwaitAudit(t)
 	want := contents(admin)
 

@@ -65,7 +65,7 @@ func TestExtensionInAnotherEncoding(t *testing.T) {
 	}
 }
 
-// Names of roles are shared with databases where any byte is a character. Such a name stops nobody, and neither the role itself.
+// Names of roles are shared with databases where any byte is a character. Such a name stops no role, and not the role itself either.
 func TestRoleNamesThatAreNoText(t *testing.T) {
 	c := startCluster(t, true)
 	db := c.NewDB(t)

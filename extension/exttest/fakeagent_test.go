@@ -30,7 +30,7 @@ type fakeAgent struct {
 	served   sync.WaitGroup
 }
 
-// newFakeAgent listens in a folder of its own and answers as a key agent should.
+// newFakeAgent listens in a directory of its own and answers as a key agent should.
 func newFakeAgent(t testing.TB) *fakeAgent {
 	t.Helper()
 	a := &fakeAgent{

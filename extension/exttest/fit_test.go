@@ -2,7 +2,7 @@ package exttest
 
 import "testing"
 
-// TestStoredSettingsFit: the table refuses what the functions would never write, whoever writes it.
+// TestStoredSettingsFit: the table refuses what the functions would never write, from any writer.
 func TestStoredSettingsFit(t *testing.T) {
 	b := newBench(t, sharedCluster(t))
 	b.exec("SELECT vault.create_secret('auto', NULL::text, kind => 'automatic', rotation_interval_secs => 60)")

@@ -133,7 +133,7 @@ func mask(t *testing.T, pid int, tid string) uint64 {
 	return m
 }
 
-// checkMasks looks at every thread of a backend; main is what the main thread blocked before Go came.
+// checkMasks checks every thread of a backend; main is what the main thread blocked before Go came.
 func checkMasks(t *testing.T, pid int, main uint64) {
 	t.Helper()
 	for _, tid := range threads(t, pid) {

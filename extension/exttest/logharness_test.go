@@ -197,7 +197,7 @@ const logSetup = `LOAD 'auto_explain';
 	CREATE FUNCTION executed(v text) RETURNS void LANGUAGE plpgsql
 		AS $$ BEGIN EXECUTE format('EXECUTE made(%L, %L, 1)', 'new', v); END $$;`
 
-// collected are settings under which a server logs in every format, to files in the folder log.
+// collected are settings under which a server logs in every format, to files in the directory log.
 var collected = []string{"logging_collector = on", "log_destination = 'stderr,csvlog,jsonlog'"}
 
 // collectedLogs are the texts of the log in each format, with what the session has written until now.

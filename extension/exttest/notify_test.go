@@ -86,7 +86,7 @@ func TestNothingIsAnnouncedBeforeTheCommit(t *testing.T) {
 	}
 }
 
-// TestNothingIsAnnouncedElsewhere: of a database that the supervisor does not look after it tells nobody, and a change
+// TestNothingIsAnnouncedElsewhere: the supervisor announces nothing of a database that it does not serve, and a change
 // there is none the worse for it.
 func TestNothingIsAnnouncedElsewhere(t *testing.T) {
 	c := followedCluster(t)

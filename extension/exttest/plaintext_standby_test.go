@@ -94,7 +94,7 @@ func TestNoPlaintextOnStandby(t *testing.T) {
 	}
 }
 
-// journalsOf are the folders, besides the socket's, in which a server keeps files.
+// journalsOf are the directories, besides the socket's, in which a server keeps files.
 func journalsOf(s *vaulttest.Server) (folders []string) {
 	for _, kv := range s.Env {
 		if dir, ok := strings.CutPrefix(kv, "VAULT_AUDIT_DIR="); ok {

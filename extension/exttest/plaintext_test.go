@@ -72,7 +72,7 @@ func (m marker) forms() map[string][]byte {
 // hit is a place where a marker was found.
 type hit struct{ file, form, around string }
 
-// search looks for markers in every file below the folders and in the texts.
+// search looks for markers in every file below the directories and in the texts.
 func search(t *testing.T, markers []marker, folders []string, texts map[string]string) (hits []hit, files int) {
 	t.Helper()
 	forms := map[string][]byte{}

@@ -69,7 +69,7 @@ var youngReads = []string{
 	`SELECT vault.decide(NULL, '127.0.0.1', NULL, 'read', 'fill/1/1')`,
 }
 
-// young reports whether TestPlansOfAYoungVault looks at the plans of a statement. A pass of the supervisor and the status are not waited for,
+// young reports whether TestPlansOfAYoungVault checks the plans of a statement. A pass of the supervisor and the status are not waited for,
 // and PostgreSQL analyzes the tables a minute after they were filled.
 func young(sql string) bool {
 	return !strings.Contains(sql, "vault.supervise(") && !strings.Contains(sql, "vault.status()")

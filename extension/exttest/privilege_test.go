@@ -8,7 +8,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
-// Whoever chose the socket would choose the keys that others seal with.
+// A role that chose the socket would choose the keys that others seal with.
 func TestSettingsNeedSuperuser(t *testing.T) {
 	for name, c := range map[string]cluster{"Preloaded": sharedCluster(t), "NotPreloaded": startCluster(t, false)} {
 		t.Run(name, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestSettingsNeedSuperuser(t *testing.T) {
 				}
 			}
 			for setting, value := range settings {
-				// Before the library is loaded the name is nobody's, and can be set: what was set must not count then.
+				// Before the library is loaded the name has no owner, and can be set: what was set must not count then.
 				early := c.connect(t, b.db, role)
 				if err := early.try("SET " + setting + " = '" + value + "'"); err != nil {
 					wantError(t, err, "42501", "permission denied to set parameter")
@@ -120,7 +120,7 @@ func TestSettingsAreChecked(t *testing.T) {
 func TestNobodyHoldsAnything(t *testing.T) {
 	c := sharedCluster(t)
 	b := newBench(t, c)
-	// Default privileges of whoever installs must not leak in.
+	// Default privileges of the role that installs must not leak in.
 	role := c.newRole(t)
 	fresh := b.c.connect(t, "postgres", vaulttest.Superuser)
 	fresh.exec("CREATE DATABASE generous")
@@ -148,7 +148,7 @@ func TestNobodyHoldsAnything(t *testing.T) {
 	}
 }
 
-// A role vault_owner that somebody could become is a back door.
+// A role vault_owner that another role could become is a back door.
 func TestOwnerRoleThatExists(t *testing.T) {
 	c := startCluster(t, false)
 	admin := c.connect(t, "postgres", vaulttest.Superuser)

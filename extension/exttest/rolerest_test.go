@@ -191,7 +191,7 @@ func TestPairLosesNoLogin(t *testing.T) {
 	t.Logf("%d logins, %d failed", logins.Load(), failed.Load())
 }
 
-// TestSingleRoleFailsOnlyBehindARead: with one role a login fails at most with a credential that is not current any more.
+// TestSingleRoleFailsOnlyBehindARead: with one role a login fails at most with a credential that is no longer current.
 func TestSingleRoleFailsOnlyBehindARead(t *testing.T) {
 	b := newRESTBench(t)
 	b.exec("CREATE ROLE app LOGIN")

@@ -146,7 +146,7 @@ func TestStandbyReads(t *testing.T) {
 			if id := get[*string](x, "SELECT pg_current_xact_id_if_assigned()::text"); id != nil {
 				t.Errorf("a read took transaction id %s", *id)
 			}
-			// Its own virtual transaction, and tables being looked at.
+			// Its own virtual transaction, and tables being read.
 			if locks := column(x, "SELECT DISTINCT locktype || ' ' || mode FROM pg_locks WHERE pid = pg_backend_pid() ORDER BY 1"); !slices.Equal(locks, []string{"relation AccessShareLock", "virtualxid ExclusiveLock"}) {
 				t.Errorf("a read holds %v", locks)
 			}
@@ -241,7 +241,7 @@ func TestStandbyRefusesChanges(t *testing.T) {
 		p.here.exec("COMMIT")
 	})
 	t.Run("and never says a password", func(t *testing.T) {
-		// A reload is enough for the receiver to connect anew.
+		// A reload is enough for the receiver to connect again.
 		file := filepath.Join(p.standby.Data(), "postgresql.auto.conf")
 		conf, err := os.ReadFile(file)
 		if err != nil {
@@ -299,7 +299,7 @@ func TestStandbyPromoted(t *testing.T) {
 	open.exec("BEGIN")
 	read(open, "first")
 	p.primary.MustStop(t, syscall.SIGQUIT)
-	// Nobody can be written to now. Reads go on, and refused changes are on record as well.
+	// No server takes writes now. Reads go on, and refused changes are on record as well.
 	alone := p.standby.connect(t, p.db.Name, vaulttest.Superuser)
 	if v := get[string](alone, "SELECT vault.read_secret('db/text', 1)"); v != "first" {
 		t.Errorf("read %q without a primary", v)
@@ -344,7 +344,7 @@ func TestStandbyConflict(t *testing.T) {
 		done := p.there.background("SELECT vault.read_secret('db/text')")
 		wait(t, asked)
 		p.here.exec("DELETE FROM swept")
-		// Whoever looks at anything on the primary at that moment keeps the rows for the next VACUUM.
+		// A session that reads anything on the primary at that moment keeps the rows for the next VACUUM.
 		pgtest.Eventually(t, "the deleted rows are swept", func() bool {
 			p.here.exec("VACUUM swept")
 			return get[int64](p.here, "SELECT pg_catalog.pg_relation_size('swept')") == 0

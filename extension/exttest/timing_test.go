@@ -18,7 +18,7 @@ const (
 	alike = 1.1
 	// longLen is long enough that an early exit outweighs everything else.
 	longLen = 128 << 10
-	// candidate is the second argument, written so that the server compares it in each row anew.
+	// candidate is the second argument, written so that the server compares it again in each row.
 	candidate = "(CASE WHEN g > 0 THEN $1 END)"
 )
 

@@ -224,7 +224,7 @@ SELECT reads('a/b'), reads('c/d');
 RESET ROLE;
 SELECT vault.revoke_access('regress_vault_other', 'a/*', '{read}');
 
--- a role that holds grants is not dropped by accident; dropped on purpose it leaves grants to nobody
+-- a role that holds grants is not dropped by accident; dropped on purpose it leaves grants to no role
 SELECT vault.grant_access('regress_vault_other', 'a/*', '{read}');
 DROP ROLE regress_vault_other;
 DROP OWNED BY regress_vault_other;
@@ -308,7 +308,7 @@ SELECT try('SELECT vault.revoke_access(''regress_vault_team'', ''team'', ''{read
 SELECT try('SELECT vault.revoke_access(''regress_vault_team'', NULL, ''{read}'')');
 -- nothing of that left a trace
 SELECT grantee, pattern, action FROM vault.access_list() WHERE granted_by <> 'CREATE EXTENSION';
--- nobody grants to himself
+-- no role grants to itself
 SET ROLE regress_vault_team;
 SELECT try('SELECT vault.grant_access(''regress_vault_team'', ''*'', ''{read}'')');
 SELECT try('SELECT vault.access_list()');

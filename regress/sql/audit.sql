@@ -34,7 +34,7 @@ FROM vault.audit('audit/') WHERE action <> 'audit' OR actor = 'reader' ORDER BY 
 SELECT bool_and(at <= clock_timestamp()), bool_and(at > now() - interval '1 hour'), count(*) > 0 FROM vault.audit('audit/');
 
 --
--- good: reading. The newest, oldest first; whoever looks is seen.
+-- good: reading. The newest, oldest first; each reader is recorded.
 --
 SET SESSION AUTHORIZATION regress_vault_auditor;
 SELECT action, secret_name, actor, session_role, outcome FROM vault.audit('audit/full') WHERE action <> 'audit';

@@ -61,7 +61,7 @@ SELECT split_part(try('DROP ROLE vault_owner'), E'\n', 1);
 -- all is there
 SELECT vault.read_secret('drop/a'), vault.verify('drop/a', 'kept as well');
 SELECT await_audit();
--- nobody else's drops are in the way of it, nor it in theirs
+-- no other session's drops are in the way of it, nor it in theirs
 CREATE SCHEMA mine;
 CREATE FUNCTION mine.f(vault.secret_info) RETURNS integer LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
 CREATE VIEW mine.v AS SELECT * FROM vault.list_secrets();
@@ -130,7 +130,7 @@ SELECT vault.create_secret('drop/e', 'x');
 SELECT count(set_config(name, 'off', true)) <= 1 FROM pg_settings WHERE name = 'event_triggers';  -- from version 17 on
 SELECT try('DROP EXTENSION hyperion_vault') LIKE '2BP01: cannot drop extension hyperion_vault: it%';
 ROLLBACK;
--- where it does, the DROP of somebody else's event trigger is another one
+-- where it does, the DROP of a user's event trigger is another one
 CREATE FUNCTION mine() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN DROP FUNCTION IF EXISTS g(); END';
 CREATE EVENT TRIGGER regress_vault_zz ON ddl_command_start WHEN TAG IN ('DROP EXTENSION') EXECUTE FUNCTION mine();
 BEGIN;
@@ -146,7 +146,7 @@ SELECT try('DROP FUNCTION IF EXISTS no_such_function() CASCADE');
 DROP EVENT TRIGGER regress_vault_zz;
 DROP FUNCTION mine();
 SELECT vault.create_secret('drop/c', 'x');
--- who drops something else keeps nobody waiting
+-- a session that drops something else keeps no other waiting
 BEGIN;
 DROP FUNCTION uuid(integer) CASCADE;
 DROP EXTENSION IF EXISTS no_such_extension;
@@ -177,7 +177,7 @@ ROLLBACK;
 DROP EXTENSION hyperion_vault;
 SELECT vault.read_secret('drop/c');
 
--- gone for good, and made anew. Plans of before must not be used on what is not the same any more.
+-- gone permanently, and made again. Plans of before must not be used on what is no longer the same.
 SET hyperion_vault.allow_drop_with_secrets = on;
 DROP EXTENSION hyperion_vault;
 RESET hyperion_vault.allow_drop_with_secrets;
@@ -194,7 +194,7 @@ DROP EXTENSION hyperion_vault;
 SELECT vault.delete_secret('drop/d', 3);
 SELECT await_audit();
 SELECT action, secret_name, version, outcome, code FROM vault.audit('drop/') WHERE action <> 'audit' ORDER BY at, id;
--- what can be restored keeps it, and what cannot any more does not
+-- what can be restored keeps it, and what no longer can does not
 BEGIN;
 SET LOCAL hyperion_vault.deleted_retention_days = 1;
 SELECT vault.create_secret('drop/e', 'restorable') > 0, vault.delete_secret('drop/e', 1);

@@ -50,7 +50,7 @@ ROLLBACK;
 SELECT arrived(1);
 
 --
--- gaps: refused, unless somebody says that the records are gone
+-- gaps: refused, unless the caller says that the records are gone
 --
 SELECT ship(1, 9, 1);
 SELECT ship(3, 2, 1);
@@ -63,7 +63,7 @@ SELECT arrived(1);
 SELECT action, secret_name, outcome, code, actor, node FROM vault.audit_log WHERE journal = uuid(1) AND sequence = 10;
 
 --
--- another record under the same number: somebody has a copy of the journal
+-- another record under the same number: there is a copy of the journal
 --
 SELECT ship(2, 1, 1, shift => '1 ms');
 SELECT ship(2, 1, 2, shift => '1 ms');

@@ -76,7 +76,7 @@ SET ROLE regress_vault_web;
 SELECT try($$SELECT vault.set_login_method('mine', 'approle')$$);
 SELECT try($$SELECT * FROM vault.login_method_list()$$);
 RESET ROLE;
--- but whoever manages every name that a login reaches hands out its secret ids
+-- but a role that manages every name that a login reaches hands out its secret ids
 SELECT vault.grant_access('regress_vault_web', 'web/*', '{manage}');
 SET ROLE regress_vault_web;
 SELECT try($$SELECT vault.set_login_method('mine', 'approle')$$);
@@ -149,7 +149,7 @@ SELECT vault.prune_logins(now() + interval '1 day', 100);
 SELECT id FROM vault.secret_ids ORDER BY id;
 SELECT id FROM vault.token_keys;
 
--- a role that goes: nobody logs in as it
+-- a role that goes: no login is for it
 SELECT vault.set_login_role('cert', 'gone', 'regress_vault_other', '{"allowed_common_names": ["g"]}') IS NOT NULL;
 DROP ROLE regress_vault_other;
 SELECT look('cert', 'gone');

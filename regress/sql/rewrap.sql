@@ -65,7 +65,7 @@ RESET ROLE;
 -- each move has left one record
 SELECT actor, action, secret_name, version, outcome, code, request_id FROM vault.audit_log
 WHERE action = 'rewrap' AND secret_name LIKE 'rewrap/%' ORDER BY id;
--- nobody else may
+-- no other role may
 CREATE ROLE regress_vault_other;
 GRANT USAGE ON SCHEMA vault TO regress_vault_other;
 SET ROLE regress_vault_other;

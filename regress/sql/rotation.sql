@@ -91,7 +91,7 @@ SELECT vault.status() - 'version' - 'last_pass_at' - 'overdue_secs' - 'supervisi
 SET ROLE regress_vault_service;
 SELECT c.due_at = :'due', c.claimed_at <= clock_timestamp(), c.attempts, (c.secret).name, (c.secret).current_version
 FROM vault.claim_rotations('w1', 60, 10) c;
--- it is nobody else's, and not to be had twice
+-- no other worker has it, and it cannot be claimed twice
 SELECT count(*) FROM vault.claim_rotations('w2', 60, 10);
 SELECT count(*) FROM vault.claim_rotations('w1', 60, 10);
 RESET ROLE;
@@ -186,7 +186,7 @@ SELECT pass();
 SELECT * FROM claims('w1');
 SELECT vault.release_rotation(job(503), 'w1');
 SELECT * FROM claims('w2');
--- the lease ends: whoever comes takes it over, and the one who was late is told
+-- the lease ends: the next worker takes it over, and the one that was late is told
 UPDATE vault.rotation_jobs SET claimed_until = clock_timestamp() WHERE state = 'claimed';
 SELECT * FROM claims('w3');
 SELECT done(job(503), 'w2', 3);
@@ -194,7 +194,7 @@ SELECT failed(job(503), 'w2', 'late');
 SELECT replace(try(format('SELECT vault.release_rotation(%L, ''w2'')', job(503))), job(503)::text, 'JOB');
 SELECT current_version FROM vault.describe_secret('rot/b');
 SELECT done(job(503), 'w3', 3);
--- once done it is done, whoever comes, whatever they think is current
+-- once done it is done, for every worker, whatever it thinks is current
 SELECT done(job(503), 'w3', 3);
 SELECT done(job(503), 'w3', 4);
 SELECT done(job(503), 'w2', 4);
@@ -258,7 +258,7 @@ SELECT count(*) FROM jobs(504) WHERE state = 'queued';
 SELECT configure(504, 4, rotation => 7200);
 SELECT next_rotation_at > clock_timestamp() + '119 minutes'::interval, rotation_interval_secs FROM vault.describe_secret('rot/c');
 SELECT count(*) FROM jobs(504) WHERE state = 'queued';
--- a schedule takes the place of the interval; whoever knows schedules says when
+-- a schedule takes the place of the interval; a program that knows schedules says when
 SELECT configure(504, 4, schedule => '0 3 * * *', zone => 'Europe/Berlin');
 SELECT rotation_interval_secs, rotation_schedule, rotation_time_zone, next_rotation_at FROM vault.describe_secret('rot/c');
 SELECT pass();
@@ -285,7 +285,7 @@ SELECT * FROM claims('w1');
 SELECT done(job(504), 'w1', 5);
 SELECT next_rotation_at FROM vault.describe_secret('rot/c');
 SELECT name FROM vault.unplanned_rotations(10);
--- asked to start anew by hand, it is to be planned as well
+-- asked to start again by hand, it is to be planned as well
 SELECT vault.plan_rotation(uuid(504), '0 3 * * *', 'Europe/Berlin', '2030-01-02 02:00Z');
 SELECT next(504, 6, action => 'rotate');
 SELECT next_rotation_at FROM vault.describe_secret('rot/c');
@@ -309,7 +309,7 @@ SELECT pass();
 SELECT due_at = :'due', deadline_at - due_at FROM vault.rotation_jobs WHERE id = job(504);
 SELECT * FROM claims('w1');
 UPDATE vault.rotation_jobs SET deadline_at = clock_timestamp(), claimed_until = clock_timestamp() WHERE id = job(504);
--- nobody takes it over, but who is in the midst of it may end it
+-- no worker takes it over, but the one that has it may end it
 SELECT * FROM claims('w2');
 BEGIN;
 SELECT done(job(504), 'w1', 8);
@@ -328,7 +328,7 @@ SELECT pass();
 SELECT next_rotation_at - :'due', current_version FROM vault.describe_secret('rot/c');
 SELECT count(*) FROM jobs(504) WHERE state = 'missed';
 SELECT outcome, code, count(*) FROM vault.audit('rot/c') WHERE action = 'rotate' AND actor = 'supervisor' GROUP BY 1, 2;
--- no window any more
+-- the window is gone
 SELECT configure(504, 8, open_secs => 0);
 SELECT rotation_window_secs FROM vault.describe_secret('rot/c');
 
@@ -420,7 +420,7 @@ SELECT v, count(s.version) FROM generate_series(1, 6) v LEFT JOIN vault.read_sea
 -- one in grace is there beyond the number kept
 SELECT configure(510, 6, keep => 0);
 SELECT version FROM vault.describe_versions('keep/a');
--- expired is for ever: a clock set back, or its time moved, does not revive it
+-- expired is permanent: a clock set back, or its time moved, does not revive it
 SELECT configure(510, 6, keep => 100);
 SELECT next(510, 6);
 SELECT ended(510, 5, 0);
@@ -607,7 +607,7 @@ SELECT vault.knows_change(xid, id, at), vault.knows_change(xid, id, at + '1 micr
 BEGIN;
 SELECT vault.knows_change(pg_current_xact_id()::text, 1, now());
 ROLLBACK;
--- what is older than a week goes from the start on, but for the last of it, which may be where somebody is
+-- what is older than a week goes from the start on, but for the last of it, which may be where a reader is
 UPDATE vault.changes SET at = at - '7 days'::interval WHERE name = 'change/a' OR name NOT LIKE 'change/%';
 SELECT xid AS first_xid, id AS first_id, at AS first_at FROM vault.changes ORDER BY xid, id LIMIT 1 \gset
 UPDATE vault.rotation_jobs SET finished_at = finished_at - '30 days'::interval WHERE secret_id = uuid(503);

@@ -121,7 +121,7 @@ SELECT vault.read_secret('app/auto') ~ '^[A-Za-z0-9]{32}$', vault.read_secret('a
        vault.verify('app/auto', :'before'), vault.read_secret('app/auto', 1) = :'before';
 SELECT vault.verify_version('app/auto', :'before'), vault.verify_version('app/auto', vault.read_secret_bytes('app/auto')),
        vault.verify_version('app/auto', 'wrong') IS NULL, vault.verify_version('app/auto', NULL::text) IS NULL;
--- the schedule stays, unless it is asked for to start anew
+-- the schedule stays, unless it is asked to start again
 SELECT kind, rotation_interval_secs, current_version, next_rotation_at = :'due' FROM vault.list_secrets('app/auto');
 SELECT vault.rotate_secret('app/auto', reschedule => true);
 SELECT next_rotation_at > :'due', updated_at - next_rotation_at + '1 day' BETWEEN '0' AND '1 minute' FROM vault.list_secrets('app/auto');
@@ -339,7 +339,7 @@ SELECT name FROM vault.list_secrets('app/w');
 SET ROLE regress_vault_stranger;
 SELECT vault.read_secret('app/text');
 SELECT vault.read_secret('app/none');
--- call, with every mistake that could make a difference if the secret were looked at first; it must make none
+-- call, with every mistake that could make a difference if the secret were checked first; it must make none
 SELECT call, count(DISTINCT replace(try(format(call, name)), name, 'NAME')), min(split_part(try(format(call, name)), ':', 1))
 FROM unnest('{app/text,app/v,app/none,app/bytes,app/auto}'::text[]) name, (VALUES
     ('SELECT vault.read_secret(%L)'),
@@ -431,7 +431,7 @@ SELECT try('SELECT vault.rotate_secret(''app/v'')');
 SELECT try('SELECT vault.configure_secret(''app/v'', description => ''x'')');
 SELECT try('SELECT vault.expire_version(''app/v'', 1)');
 SELECT try('SELECT vault.delete_secret(''app/v'', NULL)');
--- whoever may not do it anyway is told that
+-- a caller that may not do it anyway is told that
 SELECT try('SELECT vault.delete_secret(''strange/a'', NULL)');
 COMMIT;
 BEGIN ISOLATION LEVEL SERIALIZABLE;
@@ -634,7 +634,7 @@ SELECT put(201, 'edit/hand');
 SELECT try('SELECT vault.read_secret(''edit/hand'')');
 -- all undone
 SELECT vault.read_secret('edit/a'), vault.read_secret('edit/a', 1), vault.read_secret('edit/b'), vault.read_secret_bytes('edit/bytes');
--- each of these reads was recorded as begun, and then as failed
+-- each of these reads was recorded as started, and then as failed
 SELECT await_audit();
 SELECT secret_name, outcome, code, count(*) > 0 FROM vault.audit('edit/', max_rows => 10000)
 WHERE action = 'read' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;

@@ -141,7 +141,7 @@ ALTER ROLE vault_owner BYPASSRLS;
 CREATE EXTENSION hyperion_vault;
 ROLLBACK;
 
--- somebody is its member, or it is somebody's
+-- a role is its member, or it is a member of a role
 BEGIN;
 GRANT vault_owner TO regress_vault_friend;
 CREATE EXTENSION hyperion_vault;
@@ -152,7 +152,7 @@ CREATE EXTENSION hyperion_vault;
 ROLLBACK;
 RESET hyperion_vault.allow_unsafe_grants;
 
--- somebody was there first
+-- a schema of that name was there first
 BEGIN;
 CREATE SCHEMA vault AUTHORIZATION regress_vault_friend;
 CREATE EXTENSION hyperion_vault;
@@ -176,7 +176,7 @@ ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO PUBLIC, regress_vault_friend;
 SET client_min_messages = error; CREATE EXTENSION hyperion_vault; RESET client_min_messages;  -- it warns where nothing rotates
 ALTER EXTENSION hyperion_vault SET SCHEMA public;
 
--- privileges of anybody but the owner, on anything: what vault_admin and vault_anonymous begin with
+-- privileges of any role but the owner, on anything: what vault_admin and vault_anonymous begin with
 SELECT 'function', p.oid::regprocedure, p.proacl FROM pg_proc p
 WHERE p.pronamespace = 'vault'::regnamespace AND p.proacl IS DISTINCT FROM '{vault_owner=X/vault_owner}'
 ORDER BY p.oid::regprocedure::text COLLATE "C";
@@ -284,7 +284,7 @@ WHERE name LIKE 'hyperion\_vault.%' ORDER BY name;
 -- the version is the one of the control file, the library and the Makefile
 SELECT vault.extension_version() = default_version FROM pg_available_extensions WHERE name = 'hyperion_vault';
 
--- ready for use: nobody and nothing in it
+-- ready for use: no role and no row in it
 SELECT grantee, pattern, action, granted_by FROM vault.access_list();
 SELECT * FROM vault.list_tokens();
 SELECT * FROM vault.describe_secrets('', '', 10);

@@ -60,7 +60,7 @@ SELECT finish('CI');
 SELECT finish(NULL);
 SELECT try('SELECT vault.revoke_token(''ops'', NULL)');
 SELECT name FROM vault.active_tokens() WHERE name <> 'priv';
--- nobody but the service role
+-- only the service role
 RESET ROLE;
 CREATE ROLE regress_vault_nobody;
 GRANT USAGE ON SCHEMA vault TO regress_vault_nobody;

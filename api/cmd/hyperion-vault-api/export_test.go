@@ -131,7 +131,7 @@ func TestExportAndImport(t *testing.T) {
 	}
 }
 
-// checkFile looks at what an export has made.
+// checkFile checks what an export has made.
 func (e *exporter) checkFile(t *testing.T, file string, plaintext bool) {
 	t.Helper()
 	info, err := os.Stat(file)

@@ -266,7 +266,7 @@ func TestFullDisk(t *testing.T) {
 	p := launch(t, env)
 	url := "http://" + p.wait(t, 1, "ready")["listen"].(string)
 
-	// Somebody else fills the disk.
+	// Another program fills the disk.
 	ballast := filepath.Join(dir, "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
@@ -292,7 +292,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	p.wait(t, 1, "the audit journal can be written again") // nobody has asked for anything
+	p.wait(t, 1, "the audit journal can be written again") // no client has sent a request
 	var seen answered
 	stop, end := context.WithCancel(context.Background())
 	var clients sync.WaitGroup

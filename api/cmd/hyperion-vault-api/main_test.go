@@ -16,7 +16,7 @@ import (
 
 const testToken = "hvt_0123456789012345678901234567890123456789012"
 
-// lonely is an environment that starts without any PostgreSQL: nobody listens there.
+// lonely is an environment that starts without any PostgreSQL: no process listens there.
 func lonely(t *testing.T, env ...string) []string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "hvm")

@@ -35,7 +35,7 @@ func ask(t *testing.T, method, url, token, body string, header map[string]string
 	return resp.StatusCode, string(b), resp.Header
 }
 
-// TestReadYourWrites: a change through one node is seen through another, whose database replays nothing, by whoever
+// TestReadYourWrites: a change through one node is seen through another, whose database replays nothing, by a client that
 // sends back what the change answered.
 func TestReadYourWrites(t *testing.T) {
 	c := vaulttest.NewCluster(t, vaulttest.Options{})

@@ -12,7 +12,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
-// TestCreateExtensionWarns: whoever installs without preloading reads the lines to add.
+// TestCreateExtensionWarns: a person who installs without preloading reads the lines to add.
 func TestCreateExtensionWarns(t *testing.T) {
 	db := vaulttest.NewDB(t)
 	db.MustExec(t, "DROP EXTENSION hyperion_vault")

@@ -8,7 +8,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest/residue"
 )
 
-// TestMasterKeyIsWiped: a check leaves no copy of the master key behind. The text of the environment stays, which nobody
+// TestMasterKeyIsWiped: a check leaves no copy of the master key behind. The text of the environment stays, which no code
 // can wipe.
 func TestMasterKeyIsWiped(t *testing.T) {
 	v := residue.New(t, 32)

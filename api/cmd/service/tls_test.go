@@ -275,7 +275,7 @@ func TestAuthority(t *testing.T) {
 	s := serveTLS(t, "VAULT_NODE_NAME=Node-1", "VAULT_ALLOWED_HOSTS=vault.example.org")
 	c := s.client(func(c *tls.Config) { c.ServerName = "localhost" })
 	for host, want := range map[string]int{
-		"evil.example": 421, "localhost": 403, "node-1:8200": 403, "NODE-1": 403, "vault.example.org": 403, "127.0.0.1:1": 403, // 403: nobody may read
+		"evil.example": 421, "localhost": 403, "node-1:8200": 403, "NODE-1": 403, "vault.example.org": 403, "127.0.0.1:1": 403, // 403: no caller may read
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.Addrs()[0]+"/v1/secrets/a", nil)
 		if err != nil {

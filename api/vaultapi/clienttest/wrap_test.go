@@ -112,7 +112,7 @@ func TestWrappedLogin(t *testing.T) {
 	}
 }
 
-// TestWrappingTraps: nobody gets in the clear what was to be wrapped.
+// TestWrappingTraps: no caller gets in the clear what was to be wrapped.
 func TestWrappingTraps(t *testing.T) {
 	s := newSite(t)
 	s.MustCreate(t, "app/w", "marker-7c1e")

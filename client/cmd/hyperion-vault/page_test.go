@@ -198,7 +198,7 @@ func paragraphs(text string) string {
 	return b.String()
 }
 
-// escape keeps a text from being taken for a request of roff.
+// escape keeps a text from being read as a request of roff.
 func escape(text string) string {
 	text = strings.ReplaceAll(text, `\`, `\e`)
 	lines := strings.Split(text, "\n")
