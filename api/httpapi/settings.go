@@ -68,11 +68,10 @@ func decodeSettings(body []byte) (out vault.Settings, err error) {
 	if err := given(o, "keep_versions", o.small, &out.KeepVersions); err != nil {
 		return out, err
 	}
-	if err := given(o, "rotation_paused", o.boolean, &out.RotationPaused); err != nil {
-		return out, err
-	}
-	if err := given(o, "cas_required", o.boolean, &out.CASRequired); err != nil {
-		return out, err
+	for field, to := range map[string]**bool{"rotation_paused": &out.RotationPaused, "cas_required": &out.CASRequired} {
+		if err := given(o, field, o.boolean, to); err != nil {
+			return out, err
+		}
 	}
 	if out.Tags, err = o.tags(); err != nil {
 		return out, err

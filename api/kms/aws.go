@@ -76,23 +76,9 @@ func NewAWS(ctx context.Context, c AWSConfig) (*AWS, error) {
 	if c.AttemptTimeout <= 0 {
 		c.AttemptTimeout = defaultAttempt
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(c.Profile),
-		config.WithRetryMode(aws.RetryModeStandard), config.WithRetryMaxAttempts(c.MaxRetries+1),
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(c.AttemptTimeout).WithTransportOptions(tune)),
-		config.WithLogger(logging.Nop{}), config.WithClientLogMode(0))
+	cfg, away, err := loadAWS(ctx, c)
 	if err != nil {
-		return nil, core.Wrap(core.Invalid, err, "the AWS settings cannot be read")
-	}
-	from := cfg.Region
-	if c.Elsewhere {
-		cfg.Region = ""
-	}
-	if err := settleRegion(&cfg, c.KeyID); err != nil {
 		return nil, err
-	}
-	away := c.Elsewhere && from != "" && from != cfg.Region
-	if cfg.Credentials != nil {
-		cfg.Credentials = credentialSource{cfg.Credentials}
 	}
 	k := &AWS{keyID: c.KeyID, breaker: newBreaker(explained(c.Silent, c.KeyID))}
 	k.breaker.limit = c.AttemptTimeout
@@ -115,6 +101,29 @@ func NewAWS(ctx context.Context, c AWSConfig) (*AWS, error) {
 		return nil, err
 	}
 	return k, nil
+}
+
+// loadAWS reads the SDK's settings, and settles the region. away reports whether the key is in another region than the SDK.
+func loadAWS(ctx context.Context, c AWSConfig) (cfg aws.Config, away bool, err error) {
+	cfg, err = config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(c.Profile),
+		config.WithRetryMode(aws.RetryModeStandard), config.WithRetryMaxAttempts(c.MaxRetries+1),
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(c.AttemptTimeout).WithTransportOptions(tune)),
+		config.WithLogger(logging.Nop{}), config.WithClientLogMode(0))
+	if err != nil {
+		return cfg, false, core.Wrap(core.Invalid, err, "the AWS settings cannot be read")
+	}
+	from := cfg.Region
+	if c.Elsewhere {
+		cfg.Region = ""
+	}
+	if err := settleRegion(&cfg, c.KeyID); err != nil {
+		return cfg, false, err
+	}
+	away = c.Elsewhere && from != "" && from != cfg.Region
+	if cfg.Credentials != nil {
+		cfg.Credentials = credentialSource{cfg.Credentials}
+	}
+	return cfg, away, nil
 }
 
 // tune keeps enough idle connections for a burst of misses; the default of ten would close and open them all the time.

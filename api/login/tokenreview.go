@@ -97,6 +97,11 @@ func (r *review) ask(ctx context.Context, raw string, audiences []string) (statu
 	req.Header.Set("Authorization", "Bearer "+bearer)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
+	return r.send(req)
+}
+
+// send makes the request. A zero status says that the client's token, which is the bearer then, is not valid.
+func (r *review) send(req *http.Request) (status reviewStatus, err error) {
 	res, err := r.f.client.Do(req)
 	if err != nil {
 		return status, core.Wrap(core.Unavailable, err, "ask the cluster for a token review")

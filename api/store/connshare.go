@@ -41,14 +41,7 @@ func (s *shares) enter(ctx context.Context, secret string, crowded func() bool) 
 		return func() {}, nil
 	}
 	s.mu.Lock()
-	x := s.by[secret]
-	if x == nil {
-		if s.by == nil {
-			s.by = map[string]*share{}
-		}
-		x = &share{}
-		s.by[secret] = x
-	}
+	x := s.of(secret)
 	leave = sync.OnceFunc(func() { s.leave(secret, x) })
 	switch {
 	case x.used == 0 || x.used < shareOfSecret && len(x.queue) == 0 && !crowded():
@@ -77,6 +70,19 @@ func (s *shares) enter(ctx context.Context, secret string, crowded func() bool) 
 		leave() // the place was handed over just now
 	}
 	return nil, errors.Join(errHeld, ctx.Err())
+}
+
+// of returns the share of a secret, a new one if there is none; s.mu is held.
+func (s *shares) of(secret string) *share {
+	x := s.by[secret]
+	if x == nil {
+		if s.by == nil {
+			s.by = map[string]*share{}
+		}
+		x = &share{}
+		s.by[secret] = x
+	}
+	return x
 }
 
 func (s *shares) leave(secret string, x *share) {

@@ -30,17 +30,7 @@ const whereIsReader = pgcluster.StandingColumns + `,
 func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*primaryBound)
 	defer cancel()
-	var age float64
-	var at pgcluster.Standing
-	rows, err := read(ctx, d, whereIsReader, nil, func(row pgx.CollectableRow) (r vault.Replication, err error) {
-		var lsn, timeline *string
-		if err := row.Scan(&r.InRecovery, &lsn, &timeline, &age); err != nil {
-			return r, err
-		}
-		at = pgcluster.ParseStanding(map[bool]string{true: "t", false: "f"}[r.InRecovery], orZero(lsn), orZero(timeline))
-		r.LSN = at.At.LSN
-		return r, nil
-	})
+	rows, at, age, err := d.readerStanding(ctx)
 	if err != nil || len(rows) == 0 {
 		return r, err
 	}
@@ -71,6 +61,20 @@ func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
 		r.Lag = time.Duration(max(age, 0) * float64(time.Second))
 	}
 	return r, nil
+}
+
+// readerStanding asks the reader where it stands. The age is how many seconds ago the change was made that it replayed last.
+func (d *DB) readerStanding(ctx context.Context) (rows []vault.Replication, at pgcluster.Standing, age float64, err error) {
+	rows, err = read(ctx, d, whereIsReader, nil, func(row pgx.CollectableRow) (r vault.Replication, err error) {
+		var lsn, timeline *string
+		if err := row.Scan(&r.InRecovery, &lsn, &timeline, &age); err != nil {
+			return r, err
+		}
+		at = pgcluster.ParseStanding(map[bool]string{true: "t", false: "f"}[r.InRecovery], orZero(lsn), orZero(timeline))
+		r.LSN = at.At.LSN
+		return r, nil
+	})
+	return rows, at, age, err
 }
 
 // primaryLSN asks the primary, if there is one, where its log stands.

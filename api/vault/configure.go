@@ -122,16 +122,14 @@ func (r *Rotation) check() error {
 }
 
 func (s *Settings) check() error {
-	if s.RotationSchedule != nil && *s.RotationSchedule == "" {
+	switch {
+	case s.RotationSchedule != nil && *s.RotationSchedule == "":
 		return core.Errorf(core.Invalid, "rotation_schedule is empty: a secret goes back to an interval by rotation_interval_secs")
-	}
-	if s.RotationSchedule != nil && s.RotationIntervalSecs != nil {
+	case s.RotationSchedule != nil && s.RotationIntervalSecs != nil:
 		return core.Errorf(core.Invalid, "rotation_interval_secs and rotation_schedule exclude each other")
-	}
-	if s.RotationIntervalSecs != nil && *s.RotationIntervalSecs < 1 {
+	case s.RotationIntervalSecs != nil && *s.RotationIntervalSecs < 1:
 		return core.Errorf(core.Invalid, "rotation_interval_secs is %d, want 1 to %d", *s.RotationIntervalSecs, MaxPeriodSecs)
-	}
-	if s.RotationTimeZone != nil && *s.RotationTimeZone == "" {
+	case s.RotationTimeZone != nil && *s.RotationTimeZone == "":
 		return core.Errorf(core.Invalid, "rotation_time_zone is empty")
 	}
 	r := Rotation{

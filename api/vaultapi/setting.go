@@ -13,16 +13,9 @@ import (
 // keeps what it does not name.
 func settingsOf(f fields, patch bool) (s vault.Settings, err error) {
 	if f.given("max_versions") {
-		n, err := f.integer("max_versions")
-		if err == nil && (n < 0 || n > vault.MaxKeepVersions+1) {
-			err = invalid("max_versions must be between 0 and %d", vault.MaxKeepVersions+1)
-		}
+		keep, err := keptVersions(f)
 		if err != nil {
 			return s, err
-		}
-		keep := int(n) - 1
-		if n == 0 {
-			keep = keepByDefault
 		}
 		s.KeepVersions = &keep
 	}
@@ -54,6 +47,20 @@ func settingsOf(f fields, patch bool) (s vault.Settings, err error) {
 		s.Tags[k] = *v
 	}
 	return s, nil
+}
+
+// keptVersions returns how many versions max_versions keeps besides the current one, which Vault counts.
+func keptVersions(f fields) (int, error) {
+	n, err := f.integer("max_versions")
+	switch {
+	case err != nil:
+		return 0, err
+	case n < 0 || n > vault.MaxKeepVersions+1:
+		return 0, invalid("max_versions must be between 0 and %d", vault.MaxKeepVersions+1)
+	case n == 0:
+		return keepByDefault, nil
+	}
+	return int(n) - 1, nil
 }
 
 // customMetadata reads an object of strings; in a patch null removes one. nil when it is not there.

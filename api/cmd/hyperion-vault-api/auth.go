@@ -157,6 +157,28 @@ func newAuthRoleCommand(p program) *cobra.Command {
 			return fmt.Errorf("auth role needs set, list, show, delete or revoke-batch-tokens")
 		},
 	}
+	named := func(use, short string, run func(context.Context, vault.LoginAdmin, string, string) error) *cobra.Command {
+		return &cobra.Command{Use: use + " MOUNT NAME", Short: short, Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
+			return p.logins(cmd.Context(), func(ctx context.Context, l vault.LoginAdmin) error { return run(ctx, l, args[0], args[1]) })
+		}}
+	}
+	role.AddCommand(newAuthRoleSetCommand(p),
+		&cobra.Command{
+			Use: "list MOUNT", Short: "List the roles of a login method", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error { return p.listRoles(cmd.Context(), args[0]) },
+		},
+		named("show", "Print a role as JSON", p.showRole),
+		named("delete", "Delete a role; its batch tokens end at once", func(ctx context.Context, l vault.LoginAdmin, mount, name string) error {
+			return p.say(l.DeleteRole(ctx, mount, name), "login role %s of %s deleted", core.Quote(name), core.Quote(mount))
+		}),
+		named("revoke-batch-tokens", "End the batch tokens that a role has issued so far", func(ctx context.Context, l vault.LoginAdmin, mount, name string) error {
+			_, err := l.EndBatchTokens(ctx, mount, name)
+			return p.say(err, "batch tokens of login role %s of %s revoked", core.Quote(name), core.Quote(mount))
+		}))
+	return role
+}
+
+func newAuthRoleSetCommand(p program) *cobra.Command {
 	var f roleFlags
 	set := &cobra.Command{
 		Use: "set MOUNT NAME", Short: "Make or change a role, and print its id: the role id of an AppRole", Args: cobra.ExactArgs(2),
@@ -171,25 +193,7 @@ func newAuthRoleCommand(p program) *cobra.Command {
 	flags.StringArrayVar(&f.scope, "scope", nil, "limit of the tokens, as PATTERN=ACTION,ACTION; may be repeated")
 	flags.StringArrayVar(&f.cidrs, "bound-cidr", nil, "network of the clients; may be repeated")
 	_ = set.MarkFlagRequired("role")
-	named := func(use, short string, run func(context.Context, vault.LoginAdmin, string, string) error) *cobra.Command {
-		return &cobra.Command{Use: use + " MOUNT NAME", Short: short, Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
-			return p.logins(cmd.Context(), func(ctx context.Context, l vault.LoginAdmin) error { return run(ctx, l, args[0], args[1]) })
-		}}
-	}
-	role.AddCommand(set,
-		&cobra.Command{
-			Use: "list MOUNT", Short: "List the roles of a login method", Args: cobra.ExactArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error { return p.listRoles(cmd.Context(), args[0]) },
-		},
-		named("show", "Print a role as JSON", p.showRole),
-		named("delete", "Delete a role; its batch tokens end at once", func(ctx context.Context, l vault.LoginAdmin, mount, name string) error {
-			return p.say(l.DeleteRole(ctx, mount, name), "login role %s of %s deleted", core.Quote(name), core.Quote(mount))
-		}),
-		named("revoke-batch-tokens", "End the batch tokens that a role has issued so far", func(ctx context.Context, l vault.LoginAdmin, mount, name string) error {
-			_, err := l.EndBatchTokens(ctx, mount, name)
-			return p.say(err, "batch tokens of login role %s of %s revoked", core.Quote(name), core.Quote(mount))
-		}))
-	return role
+	return set
 }
 
 func (p program) setRole(ctx context.Context, mount, name string, f roleFlags) error {
