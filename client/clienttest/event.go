@@ -31,20 +31,7 @@ func eventID(n int) string { return fmt.Sprintf("1-%d-0", n) }
 
 // stream sends events until the client goes or the server is down.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
-	id := r.Header.Get("Last-Event-ID")
-	if id == "" {
-		id = r.URL.Query().Get("after")
-	}
-	s.mu.Lock()
-	at, outages := len(s.events), s.outages
-	reset := false
-	if parts := strings.Split(id, "-"); id != "" {
-		n, err := strconv.Atoi(parts[min(1, len(parts)-1)])
-		if reset = err != nil || n > at || parts[0] != "1"; !reset {
-			at = n
-		}
-	}
-	s.mu.Unlock()
+	at, reset, outages := s.startOf(r)
 	w.Header().Set("Content-Type", "text/event-stream")
 	_, _ = fmt.Fprintf(w, "retry: 1000\nid: %s\n\n", eventID(at))
 	if reset {
@@ -72,4 +59,23 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// startOf returns how many events come before the first one that a request asks for, whether its id names no known one,
+// and how many outages there were.
+func (s *Server) startOf(r *http.Request) (at int, reset bool, outages int) {
+	id := r.Header.Get("Last-Event-ID")
+	if id == "" {
+		id = r.URL.Query().Get("after")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at = len(s.events)
+	if parts := strings.Split(id, "-"); id != "" {
+		n, err := strconv.Atoi(parts[min(1, len(parts)-1)])
+		if reset = err != nil || n > at || parts[0] != "1"; !reset {
+			at = n
+		}
+	}
+	return at, reset, s.outages
 }

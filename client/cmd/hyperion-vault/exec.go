@@ -98,17 +98,11 @@ func (p *program) sources(ctx context.Context, cl *client.Client, o *execOptions
 		}
 	}
 	if o.prefix != "" {
-		below := strings.TrimSuffix(o.prefix, "/") + "/"
-		for s, err := range cl.List(ctx, client.ListOptions{Prefix: below}) {
-			if err != nil {
-				return nil, err
-			}
-			variable := variableOf(strings.TrimPrefix(s.Name, below))
-			if p.variable(variable) != "" || loaderVariable(variable) {
-				return nil, failuref("%s would set the variable %s, which changes how programs run; name it by -e if you want that", s.Name, variable)
-			}
-			all = append(all, source{variable: variable, path: s.Name})
+		below, err := p.sourcesBelow(ctx, cl, strings.TrimSuffix(o.prefix, "/")+"/")
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, below...)
 	}
 	for i, s := range slices.Concat(o.env, o.files) {
 		flag := "-e"
@@ -130,6 +124,21 @@ func (p *program) sources(ctx context.Context, cl *client.Client, o *execOptions
 	}
 	if len(all) == 0 {
 		return nil, usagef("no secret is named; use -e, --prefix, --env-file or --file")
+	}
+	return all, nil
+}
+
+// sourcesBelow returns the secrets below a prefix, each as the variable that its name makes.
+func (p *program) sourcesBelow(ctx context.Context, cl *client.Client, prefix string) (all []source, err error) {
+	for s, err := range cl.List(ctx, client.ListOptions{Prefix: prefix}) {
+		if err != nil {
+			return nil, err
+		}
+		variable := variableOf(strings.TrimPrefix(s.Name, prefix))
+		if p.variable(variable) != "" || loaderVariable(variable) {
+			return nil, failuref("%s would set the variable %s, which changes how programs run; name it by -e if you want that", s.Name, variable)
+		}
+		all = append(all, source{variable: variable, path: s.Name})
 	}
 	return all, nil
 }
@@ -204,18 +213,7 @@ func readSources(ctx context.Context, cl *client.Client, all []source) ([][]byte
 		}
 	}()
 	for part := range slices.Chunk(names, client.MaxBatch) {
-		results, err := cl.GetMany(ctx, part)
-		if err != nil {
-			return nil, err
-		}
-		for i, r := range results {
-			if client.CodeOf(r.Err) == client.TooLarge {
-				r.Value, r.Err = cl.Get(ctx, part[i])
-			}
-			values[part[i]] = r.Value
-			err = errors.Join(err, r.Err)
-		}
-		if err != nil {
+		if err := readValues(ctx, cl, part, values); err != nil {
 			return nil, err
 		}
 	}
@@ -238,6 +236,22 @@ func readSources(ctx context.Context, cl *client.Client, all []source) ([][]byte
 		}
 	}
 	return texts, nil
+}
+
+// readValues adds the values of names, which are one batch. The caller wipes values, also after an error.
+func readValues(ctx context.Context, cl *client.Client, names []string, values map[string]*client.Value) error {
+	results, err := cl.GetMany(ctx, names)
+	if err != nil {
+		return err
+	}
+	for i, r := range results {
+		if client.CodeOf(r.Err) == client.TooLarge {
+			r.Value, r.Err = cl.Get(ctx, names[i])
+		}
+		values[names[i]] = r.Value
+		err = errors.Join(err, r.Err)
+	}
+	return err
 }
 
 // childEnviron is the environment of the program.

@@ -64,12 +64,8 @@ func (p *program) logIn(ctx context.Context, o *loginOptions) (string, error) {
 	}
 	secret := ""
 	if label != "" {
-		text, err := p.secretInput(o.source, label, false)
-		if err != nil {
+		if secret, err = p.proof(o.source, label); err != nil {
 			return "", err
-		}
-		if secret = strings.TrimSpace(string(text)); secret == "" {
-			return "", usagef("the input is empty")
 		}
 	}
 	mount := o.mount
@@ -91,6 +87,19 @@ func (p *program) logIn(ctx context.Context, o *loginOptions) (string, error) {
 		return "", err
 	}
 	return login.Token, nil
+}
+
+// proof reads what a login proves itself with.
+func (p *program) proof(source, label string) (string, error) {
+	text, err := p.secretInput(source, label, false)
+	if err != nil {
+		return "", err
+	}
+	proof := strings.TrimSpace(string(text))
+	if proof == "" {
+		return "", usagef("the input is empty")
+	}
+	return proof, nil
 }
 
 // bare returns a client without a token: one that does not work any longer must not stop a login.
@@ -173,39 +182,23 @@ func (p *program) tokenCommand() *cobra.Command {
 	return c
 }
 
+type tokenOptions struct {
+	role, ttl, maxTTL string
+	scopes, cidrs     []string
+	fixed             bool
+}
+
 func (p *program) tokenCreateCommand() *cobra.Command {
-	var role, ttl, maxTTL string
-	var scopes, cidrs []string
-	var fixed bool
+	var o tokenOptions
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make a token", Args: cobra.ExactArgs(1),
 		Long: `create makes a token and shows it, this once. With --role it acts as that role, for which you need the action manage on
 every name. Without it, it is a child of your own token, which can do no more and ends with it.`,
 		Example: "hyperion-vault token create ci --role ci --ttl 1h -o raw\nhyperion-vault token create job --scope 'app/*=read,verify'",
 		RunE: func(c *cobra.Command, args []string) error {
-			n := client.NewToken{Name: args[0], Role: role, BoundCIDRs: cidrs}
-			if ttl != "" {
-				secs, err := seconds("ttl", ttl)
-				if err != nil {
-					return err
-				}
-				n.TTLSecs = &secs
-			}
-			if maxTTL != "" {
-				var err error
-				if n.MaxTTLSecs, err = seconds("max-ttl", maxTTL); err != nil {
-					return err
-				}
-			}
-			if fixed {
-				n.Renewable = new(false)
-			}
-			for _, s := range scopes {
-				pattern, actions, ok := strings.Cut(s, "=")
-				if !ok {
-					return usagef("--scope is like PATTERN=ACTION,ACTION")
-				}
-				n.Scope = append(n.Scope, client.Scope{Pattern: pattern, Actions: strings.Split(actions, ",")})
+			n, err := o.token(args[0])
+			if err != nil {
+				return err
 			}
 			cl, err := p.connect()
 			if err != nil {
@@ -223,13 +216,42 @@ every name. Without it, it is a child of your own token, which can do no more an
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&role, "role", "", "role of PostgreSQL that the token acts as")
-	f.StringVar(&ttl, "ttl", "", "how long it is valid, as in 1h; 0s does not end")
-	f.StringVar(&maxTTL, "max-ttl", "", "how long renewals may keep it")
-	f.StringArrayVar(&scopes, "scope", nil, "what it may do at most, as in 'app/*=read,verify'; may be repeated")
-	f.StringSliceVar(&cidrs, "cidr", nil, "networks from which it may be used")
-	f.BoolVar(&fixed, "not-renewable", false, "it cannot be renewed")
+	f.StringVar(&o.role, "role", "", "role of PostgreSQL that the token acts as")
+	f.StringVar(&o.ttl, "ttl", "", "how long it is valid, as in 1h; 0s does not end")
+	f.StringVar(&o.maxTTL, "max-ttl", "", "how long renewals may keep it")
+	f.StringArrayVar(&o.scopes, "scope", nil, "what it may do at most, as in 'app/*=read,verify'; may be repeated")
+	f.StringSliceVar(&o.cidrs, "cidr", nil, "networks from which it may be used")
+	f.BoolVar(&o.fixed, "not-renewable", false, "it cannot be renewed")
 	return c
+}
+
+// token returns the token that the flags ask for.
+func (o *tokenOptions) token(name string) (client.NewToken, error) {
+	n := client.NewToken{Name: name, Role: o.role, BoundCIDRs: o.cidrs}
+	if o.ttl != "" {
+		secs, err := seconds("ttl", o.ttl)
+		if err != nil {
+			return n, err
+		}
+		n.TTLSecs = &secs
+	}
+	if o.maxTTL != "" {
+		var err error
+		if n.MaxTTLSecs, err = seconds("max-ttl", o.maxTTL); err != nil {
+			return n, err
+		}
+	}
+	if o.fixed {
+		n.Renewable = new(false)
+	}
+	for _, s := range o.scopes {
+		pattern, actions, ok := strings.Cut(s, "=")
+		if !ok {
+			return n, usagef("--scope is like PATTERN=ACTION,ACTION")
+		}
+		n.Scope = append(n.Scope, client.Scope{Pattern: pattern, Actions: strings.Split(actions, ",")})
+	}
+	return n, nil
 }
 
 func (p *program) printToken(t *client.Token) {

@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -220,25 +218,14 @@ lets neither be undone.`,
 			if err != nil {
 				return err
 			}
-			name := args[0]
 			if len(versions) > 0 {
-				return p.rmVersions(c, cl, name, versions, destroy, yes)
-			}
-			question := fmt.Sprintf("This deletes %s with all of its versions.", name)
-			if destroy {
-				question = fmt.Sprintf("This destroys %s with all of its versions, permanently.", name)
-			}
-			if err := p.confirm(question, yes); err != nil {
-				return err
+				return p.rmVersions(c, cl, args[0], versions, destroy, yes)
 			}
 			m := client.Any
 			if ifVersion >= 0 {
 				m = client.IfVersion(ifVersion)
 			}
-			if err := cl.Delete(c.Context(), name, m, destroy); err != nil {
-				return err
-			}
-			return p.one(map[string]any{"name": name, "deleted": true}, func() { _, _ = fmt.Fprintf(p.out, "%s is deleted\n", name) })
+			return p.rmSecret(c, cl, args[0], m, destroy, yes)
 		},
 	}
 	f := c.Flags()
@@ -249,66 +236,18 @@ lets neither be undone.`,
 	return c
 }
 
-func (p *program) rmVersions(c *cobra.Command, cl *client.Client, name string, versions []int64, destroy, yes bool) error {
-	change, word := cl.DeleteVersions, "deleted"
+func (p *program) rmSecret(c *cobra.Command, cl *client.Client, name string, m client.Match, destroy, yes bool) error {
+	question := fmt.Sprintf("This deletes %s with all of its versions.", name)
 	if destroy {
-		change, word = cl.DestroyVersions, "destroyed"
-		if err := p.confirm(fmt.Sprintf("This destroys versions of %s, permanently.", name), yes); err != nil {
-			return err
-		}
+		question = fmt.Sprintf("This destroys %s with all of its versions, permanently.", name)
 	}
-	changed, err := change(c.Context(), name, versions...)
-	if err != nil {
+	if err := p.confirm(question, yes); err != nil {
 		return err
 	}
-	return p.changedVersions(name, word, changed)
-}
-
-func (p *program) changedVersions(name, word string, changed []int64) error {
-	return p.one(map[string]any{"name": name, "versions": changed}, func() {
-		if len(changed) == 0 {
-			_, _ = fmt.Fprintf(p.out, "no version of %s was changed\n", name)
-		}
-		for _, v := range changed {
-			_, _ = fmt.Fprintf(p.out, "version %d of %s is %s\n", v, name, word)
-		}
-	})
-}
-
-func (p *program) undeleteCommand() *cobra.Command {
-	var versions []int64
-	c := &cobra.Command{
-		Use: "undelete NAME", Short: "Restore a deleted secret, or deleted versions", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeNames,
-		Long: `undelete restores the secret of this name that was deleted last. With --version it takes the deletion of versions
-back. "ls --deleted" lists what can be restored.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := p.connect()
-			if err != nil {
-				return err
-			}
-			name := args[0]
-			if len(versions) > 0 {
-				changed, err := cl.UndeleteVersions(c.Context(), name, versions...)
-				if err != nil {
-					return err
-				}
-				return p.changedVersions(name, "undeleted", changed)
-			}
-			deleted, err := cl.Deleted(c.Context(), name, 1000)
-			if err != nil {
-				return err
-			}
-			for _, d := range deleted {
-				if d.Name == name {
-					s, err := cl.Restore(c.Context(), d.ID)
-					return p.stored(s, err)
-				}
-			}
-			return failuref("no deleted secret of the name %s can be restored; \"ls --deleted\" lists those that can", name)
-		},
+	if err := cl.Delete(c.Context(), name, m, destroy); err != nil {
+		return err
 	}
-	c.Flags().Int64SliceVar(&versions, "version", nil, "versions to undelete, as in 2,3")
-	return c
+	return p.one(map[string]any{"name": name, "deleted": true}, func() { _, _ = fmt.Fprintf(p.out, "%s is deleted\n", name) })
 }
 
 func (p *program) rotateCommand() *cobra.Command {
@@ -332,125 +271,6 @@ func (p *program) rotateCommand() *cobra.Command {
 	c.Flags().Int64Var(&ifVersion, "if-version", -1, "fail unless this version is the current one")
 	c.Flags().BoolVar(&reschedule, "reschedule", false, "count the next rotation from now")
 	return c
-}
-
-func (p *program) verifyCommand() *cobra.Command {
-	var trim bool
-	c := &cobra.Command{
-		Use: "verify NAME [@FILE|-]", Short: "Compare a candidate with the valid versions", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: p.completeNames,
-		Long: `verify compares a candidate with the current version and those in grace, without reading the secret. It exits with 2 if
-none equals it. The candidate comes from a file (@FILE), from the standard input (-), or from a prompt.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := p.connect()
-			if err != nil {
-				return err
-			}
-			source := ""
-			if len(args) == 2 {
-				source = args[1]
-			}
-			candidate, err := p.secretInput(source, "Candidate for "+args[0], false)
-			if err != nil {
-				return err
-			}
-			defer clear(candidate)
-			if trim && len(candidate) > 0 && candidate[len(candidate)-1] == '\n' {
-				candidate = candidate[:len(candidate)-1]
-			}
-			if len(candidate) == 0 {
-				return usagef("the candidate is empty")
-			}
-			verdict, err := cl.Verify(c.Context(), args[0], candidate)
-			if err != nil {
-				return err
-			}
-			err = p.one(verdict, func() {
-				if verdict.Valid {
-					_, _ = fmt.Fprintf(p.out, "valid: it is version %d\n", verdict.Version)
-				} else {
-					_, _ = fmt.Fprintln(p.out, "not valid")
-				}
-			})
-			if err == nil && !verdict.Valid {
-				return exitError(exitFailed)
-			}
-			return err
-		},
-	}
-	c.Flags().BoolVar(&trim, "trim", false, "leave out a line break at the end of the candidate")
-	return c
-}
-
-func (p *program) expireCommand() *cobra.Command {
-	var grace string
-	c := &cobra.Command{
-		Use: "expire NAME VERSION", Short: "Shorten or end the grace of a superseded version", Args: cobra.ExactArgs(2), ValidArgsFunction: p.completeNames,
-		RunE: func(c *cobra.Command, args []string) error {
-			number, err := strconv.ParseInt(args[1], 10, 64)
-			if err != nil || number < 1 {
-				return usagef("the version is a number, as \"versions\" shows it")
-			}
-			secs, err := seconds("grace", grace)
-			if err != nil {
-				return err
-			}
-			cl, err := p.connect()
-			if err != nil {
-				return err
-			}
-			info, err := cl.Expire(c.Context(), args[0], number, secs)
-			if err != nil {
-				return err
-			}
-			return p.one(info, func() {
-				_, _ = fmt.Fprintf(p.out, "version %d of %s is valid until %s\n", info.Version, args[0], when(info.ExpiresAt))
-			})
-		},
-	}
-	c.Flags().StringVar(&grace, "grace", "0s", "how much longer it stays valid at most")
-	return c
-}
-
-func (p *program) versionsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "versions NAME", Short: "List the versions of a secret", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeNames,
-		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := p.connect()
-			if err != nil {
-				return err
-			}
-			versions, err := cl.Versions(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			out := list{p: p}
-			table := p.rows(column{"VERSION", 7}, column{"CREATED", 20}, column{"STATE", 0})
-			for i, v := range versions {
-				err := out.add(v, func() { table.add(strconv.FormatInt(v.Version, 10), when(&v.CreatedAt), stateOf(v, i == 0)) })
-				if err != nil {
-					return err
-				}
-			}
-			return out.end()
-		},
-	}
-}
-
-// stateOf says what a version is good for.
-func stateOf(v client.VersionInfo, newest bool) string {
-	switch {
-	case v.DestroyedAt != nil:
-		return "destroyed " + when(v.DestroyedAt)
-	case v.DeletedAt != nil:
-		return "deleted " + when(v.DeletedAt)
-	case v.ExpiresAt != nil && v.ExpiresAt.After(time.Now()):
-		return "valid until " + when(v.ExpiresAt)
-	case v.ExpiresAt != nil:
-		return "expired " + when(v.ExpiresAt)
-	case newest:
-		return "current"
-	}
-	return "kept"
 }
 
 var errNoVersions = errors.New("there are no two versions to compare")
