@@ -252,6 +252,22 @@ try_encrypted() {
 	ready
 }
 
+# try_instance: another database is served beside the first one.
+try_instance() {
+	step "an instance of the template, with a database of its own"
+	psql_as -c 'CREATE DATABASE other'
+	psql_as -d other -c 'CREATE EXTENSION hyperion_vault' -c "SELECT vault.grant_service_role('vault_service')"
+	cp -p /etc/credstore/hyperion-vault.api.pg-password /etc/credstore/hyperion-vault.other.pg-password
+	cp -p /etc/credstore/hyperion-vault.api.master-key /etc/credstore/hyperion-vault.other.master-key
+	documented "More than one database"
+	ready 8300
+	refused "this service serves other: nothing rotates there" hyperion-vault-ctl -i other check
+	[ "$(hyperion-vault-ctl -i other check 2>&1 | grep -c '^missing')" = 1 ] || fail "the check of the instance finds more"
+	systemctl disable --now hyperion-vault-api@other.service
+	[ -S /run/hyperion-vault/agent.sock ] || fail "stopping an instance took the other's socket"
+	rm /etc/hyperion-vault/other.env
+}
+
 # try_units: what the sandbox and the credentials do, with systemd as it is.
 try_units() {
 	local unit=hyperion-vault-api.service log
@@ -272,18 +288,7 @@ try_units() {
 	reads 200
 	try_watchdog "$unit"
 	try_encrypted "$unit"
-	step "an instance of the template, with a database of its own"
-	psql_as -c 'CREATE DATABASE other'
-	psql_as -d other -c 'CREATE EXTENSION hyperion_vault' -c "SELECT vault.grant_service_role('vault_service')"
-	cp -p /etc/credstore/hyperion-vault.api.pg-password /etc/credstore/hyperion-vault.other.pg-password
-	cp -p /etc/credstore/hyperion-vault.api.master-key /etc/credstore/hyperion-vault.other.master-key
-	documented "More than one database"
-	ready 8300
-	refused "this service serves other: nothing rotates there" hyperion-vault-ctl -i other check
-	[ "$(hyperion-vault-ctl -i other check 2>&1 | grep -c '^missing')" = 1 ] || fail "the check of the instance finds more"
-	systemctl disable --now hyperion-vault-api@other.service
-	[ -S /run/hyperion-vault/agent.sock ] || fail "stopping an instance took the other's socket"
-	rm /etc/hyperion-vault/other.env
+	try_instance
 	step "stop"
 	systemctl stop "$unit"
 	[ "$(systemctl show -p Result --value "$unit")" = success ] || fail "stop: $(systemctl show -p Result --value "$unit")"
