@@ -1,5 +1,5 @@
 /*
- * secret.c: the functions that take, give or make a value: vault.create_secret and its siblings.
+ * secret.c: the functions that store or give a value: vault.create_secret and its siblings.
  *
  * Each is a body that HvRun runs: check the arguments, decide and read as vault_owner, ask the agent for the data
  * key, seal or open in Go, wipe.
@@ -72,8 +72,8 @@ GenerateValue(HvBytes policy)
 /*
  * The answer of the agent to the request for the data keys of n versions, from the first on.
  */
-static HvBytes
-UnwrapKeys(HvCall *call, HvBinding *binding, HvStored *first, int n)
+HvBytes
+HvUnwrapKeys(HvCall *call, HvBinding *binding, HvStored *first, int n)
 {
 	HvBytes		action = HvLiteral(call->action);
 	HvBytes		plain = HvPlainUnwrapRequest(&call->origin, action, binding, first, n);
@@ -104,6 +104,22 @@ static bool
 IsAutomatic(NullableDatum kind)
 {
 	return strcmp(TextDatumGetCString(kind.value), "automatic") == 0;
+}
+
+/*
+ * The value of a new secret: the argument, or for an automatic one a generated value.
+ */
+static HvBytes
+NewValue(FunctionCallInfo fcinfo, HvBytes policy)
+{
+	if (!PG_ARGISNULL(1))
+		return HvValueArg(fcinfo, 1);
+	if (!IsAutomatic(Arg(fcinfo, 2)))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("value must not be null"),
+				 errhint("A value is generated only for an automatic secret.")));
+	return GenerateValue(policy);
 }
 
 static Datum
@@ -137,15 +153,7 @@ CreateSecret(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	content_type = HvContentTypeArg(fcinfo, 3);
 	if (is_text && !PG_ARGISNULL(1))
 		HV_CALL_GO(check_text, content_type, true);
-	if (!PG_ARGISNULL(1))
-		value = HvValueArg(fcinfo, 1);
-	else if (IsAutomatic(Arg(fcinfo, 2)))
-		value = GenerateValue(policy);
-	else
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("value must not be null"),
-				 errhint("A value is generated only for an automatic secret.")));
+	value = NewValue(fcinfo, policy);
 	binding = (HvBinding) {HvNewId(), call->name, HvFirstVersion(call), content_type};
 	HV_CALL_GO(check_field, policy, IsAutomatic(Arg(fcinfo, 2)), binding.content_type, value);
 	HvSealValue(call, &binding, value, &stored);
@@ -196,7 +204,7 @@ HvBytes
 HvOpenFirst(HvCall *call, HvOpenable *found)
 {
 	HvBinding	binding = {found->id, call->name, found->versions[0].version, found->content_type};
-	HvBytes		body = UnwrapKeys(call, &binding, found->versions, 1);
+	HvBytes		body = HvUnwrapKeys(call, &binding, found->versions, 1);
 	HvBuf		opened = {NULL, 0};
 
 	HV_CALL_GO(open, body, &binding, found->versions, &opened);
@@ -262,7 +270,7 @@ OpenResult(HvCall *call, HvOpenable *found)
 		result = HvOpenLeasing(call, &binding, stored);
 	if (result != NULL)
 		return result;
-	body = UnwrapKeys(call, &binding, stored, 1);
+	body = HvUnwrapKeys(call, &binding, stored, 1);
 	result = HvOpenPlain(HvPlainKey(body, 0, 1), &binding, stored);
 	if (result == NULL)
 		result = HvOpenByGo(body, &binding, stored);
@@ -292,39 +300,6 @@ ReadSecret(HvCall *call, FunctionCallInfo fcinfo, bool as_text)
 	result = OpenResult(call, &found);
 	HvLogGive();
 	return PointerGetDatum(result);
-}
-
-/*
- * The newest valid version that equals the candidate argument, 0 for none. Every version is opened and compared,
- * whichever matches.
- */
-static int64
-MatchedVersion(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
-{
-	HvOpenable	found;
-	HvBinding	binding;
-	HvBytes		candidate;
-	int64		matched = 0;
-
-	HvLogEnter("verify");
-	RequireArg(fcinfo, 0, "name");
-	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	HvFindOpenable(call, &found);
-	candidate = PG_ARGISNULL(1) ? (HvBytes) {NULL, 0} : HvValueArg(fcinfo, 1);
-	for (int i = 0; i < found.n; i += HV_KEYS_PER_REQUEST)
-	{
-		int			n = Min(found.n - i, HV_KEYS_PER_REQUEST);
-		int64_t		version = 0;
-		HvBytes		body;
-
-		binding = (HvBinding) {found.id, call->name, found.versions[i].version, found.content_type};
-		body = UnwrapKeys(call, &binding, found.versions + i, n);
-		HV_CALL_GO(verify, body, &binding, found.versions + i, n, candidate, &version);
-		HvSecretWipe(body.data);
-		if (matched == 0)
-			matched = version;
-	}
-	return PG_ARGISNULL(1) ? 0 : matched;
 }
 
 static Datum
@@ -363,39 +338,6 @@ ReadBytes(HvCall *call, FunctionCallInfo fcinfo)
 	return ReadSecret(call, fcinfo, false);
 }
 
-static Datum
-VerifyText(HvCall *call, FunctionCallInfo fcinfo)
-{
-	/* Null is no value: false, not null, for a caller's IF NOT must not let it pass. */
-	return BoolGetDatum(MatchedVersion(call, fcinfo, true) != 0);
-}
-
-static Datum
-VerifyBytes(HvCall *call, FunctionCallInfo fcinfo)
-{
-	return BoolGetDatum(MatchedVersion(call, fcinfo, false) != 0);
-}
-
-static Datum
-VersionResult(FunctionCallInfo fcinfo, int64 version)
-{
-	if (version == 0)
-		PG_RETURN_NULL();
-	PG_RETURN_INT64(version);
-}
-
-static Datum
-VerifyVersionText(HvCall *call, FunctionCallInfo fcinfo)
-{
-	return VersionResult(fcinfo, MatchedVersion(call, fcinfo, true));
-}
-
-static Datum
-VerifyVersionBytes(HvCall *call, FunctionCallInfo fcinfo)
-{
-	return VersionResult(fcinfo, MatchedVersion(call, fcinfo, false));
-}
-
 /* The SQL functions. */
 
 HV_FUNCTION(hv_create_secret, "create", CreateText)
@@ -405,7 +347,3 @@ HV_FUNCTION(hv_read_secret_bytes, "read", ReadBytes)
 HV_FUNCTION(hv_update_secret, "update", UpdateText)
 HV_FUNCTION(hv_update_secret_bytes, "update", UpdateBytes)
 HV_FUNCTION(hv_rotate_secret, "rotate", RotateSecret)
-HV_FUNCTION(hv_verify, "verify", VerifyText)
-HV_FUNCTION(hv_verify_bytes, "verify", VerifyBytes)
-HV_FUNCTION(hv_verify_version, "verify", VerifyVersionText)
-HV_FUNCTION(hv_verify_version_bytes, "verify", VerifyVersionBytes)

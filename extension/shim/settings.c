@@ -46,6 +46,26 @@ CheckAgentSocket(char **newval, void **extra, GucSource source)
 }
 
 /*
+ * Define the settings of the background workers. These exist only when the library is preloaded; so does what a restart
+ * is needed for. Safe in the postmaster.
+ */
+static void
+DefineWorkerSettings(void)
+{
+	DefineCustomStringVariable("hyperion_vault.database",
+							   "Database whose secrets the supervisor serves.",
+							   NULL, &HvDatabase, "postgres",
+							   process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
+							   NULL, NULL, NULL);
+	DefineCustomBoolVariable("hyperion_vault.rotation_enabled",
+							 "Whether the supervisor enqueues rotations that are due.",
+							 NULL, &HvRotationEnabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("hyperion_vault.scan_interval_secs",
+							"Time between two passes of the supervisor.",
+							NULL, &HvScanIntervalSecs, 5, 1, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+}
+
+/*
  * Define the settings. None may be set by an ordinary role: a role that chose the socket would choose the keys that an
  * application's SECURITY DEFINER function seals with. Safe in the postmaster.
  */
@@ -76,21 +96,10 @@ HvSettingsInit(void)
 							 "Lets privileges on the vault's tables be granted, and vault_owner have members and attributes.",
 							 NULL, &HvAllowUnsafeGrants, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
-	/* The workers exist only when the library is preloaded; so does what a restart is needed for. */
-	DefineCustomStringVariable("hyperion_vault.database",
-							   "Database whose secrets the supervisor serves.",
-							   NULL, &HvDatabase, "postgres",
-							   process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
-							   NULL, NULL, NULL);
-	DefineCustomBoolVariable("hyperion_vault.rotation_enabled",
-							 "Whether the supervisor enqueues rotations that are due.",
-							 NULL, &HvRotationEnabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("hyperion_vault.scan_interval_secs",
-							"Time between two passes of the supervisor.",
-							NULL, &HvScanIntervalSecs, 5, 1, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	/* SQL reads it */
 	DefineCustomIntVariable("hyperion_vault.deleted_retention_days",
 							"How many days a deleted secret can be restored; 0: deletion destroys.",
 							NULL, &HvDeletedRetentionDays, 0, 0, 3650, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineWorkerSettings();
 	MarkGUCPrefixReserved("hyperion_vault");
 }
