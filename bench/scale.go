@@ -29,6 +29,8 @@ func scaleMeasurements(o options, db *database, rest *rest) []measurement {
 		{name: "SQL vault.status()", workers: db.asked("SELECT vault.status()"), bound: statusBound},
 		{name: "SQL list_secrets, a prefix of 1,000 secrets", workers: db.asked("SELECT * FROM vault.list_secrets($1)",
 			prefixOf(o.filled/2)), bound: pageBound},
+		{name: "SQL list_secrets, a page of 1,000", workers: db.asked("SELECT * FROM vault.list_secrets(NULL, $1, 1000)",
+			filledName(o.filled/2)), bound: pageBound},
 		{name: "SQL audit, newest 100", workers: db.asked("SELECT * FROM vault.audit(max_rows => 100)"), bound: auditBound},
 		{name: "SQL audit, newest 100 of a name", workers: db.asked("SELECT * FROM vault.audit($1, max_rows => 100)",
 			filledName(o.filled/2)), bound: auditBound},

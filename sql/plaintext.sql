@@ -20,6 +20,24 @@ END
 $$;
 COMMENT ON FUNCTION vault.list_for(oid, text) IS 'secrets below a prefix on which a role may do anything at all';
 
+CREATE FUNCTION vault.list_page_for(caller oid, prefix text, after text, page_size integer) RETURNS SETOF vault.secret_info
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_bitmapscan = off SET enable_seqscan = off SET jit = off
+AS $$
+BEGIN
+    -- Each range gives a page at most, in the order of the index, as in vault.describe_visible().
+    RETURN QUERY SELECT i.* FROM vault.visible_names(caller) v CROSS JOIN LATERAL (
+                     SELECT (vault.info_of(s)).* FROM vault.secrets s
+                     WHERE s.deleted_at IS NULL AND vault.has_prefix(s.name, prefix)
+                       AND s.name >= prefix COLLATE "C" AND s.name < vault.prefix_end(prefix) COLLATE "C"
+                       AND s.name >= v.first COLLATE "C" AND s.name < v.beyond COLLATE "C"
+                       AND s.name > after COLLATE "C"
+                     ORDER BY s.name COLLATE "C" LIMIT page_size) i
+                 ORDER BY i.name COLLATE "C" LIMIT page_size;
+END
+$$;
+COMMENT ON FUNCTION vault.list_page_for(oid, text, text, integer) IS 'the first secrets of vault.list_for() after a name';
+
 CREATE FUNCTION vault.readable_names(caller oid, prefix text) RETURNS text[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_bitmapscan = off SET enable_seqscan = off SET jit = off
@@ -282,6 +300,12 @@ CREATE FUNCTION vault.list_secrets(prefix text DEFAULT '') RETURNS SETOF vault.s
 AS 'MODULE_PATHNAME', 'hv_list_secrets' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
 COMMENT ON FUNCTION vault.list_secrets(text)
     IS 'Lists the metadata of the secrets below a prefix on which the caller has any right.';
+
+-- Without defaults, so that a call of the function above stays a call of that.
+CREATE FUNCTION vault.list_secrets(prefix text, after text, max_rows integer) RETURNS SETOF vault.secret_info
+AS 'MODULE_PATHNAME', 'hv_list_secrets' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION vault.list_secrets(text, text, integer)
+    IS 'Lists the first of them whose names come after a name. To begin, the name is NULL. To go on, it is the last one of the page before.';
 
 -- DROP EXTENSION would destroy every secret. The trigger looks before any DROP begins; the library refuses when
 -- the extension itself is about to go, by whatever command.

@@ -206,6 +206,7 @@ var planned = []string{
 	`SELECT vault.read_secret('kept')`,
 	`SELECT vault.update_secret('kept', 'next', NULL)`,
 	`SELECT vault.list_secrets('new')`,
+	`SELECT vault.list_secrets('', 'new', 10)`,
 }
 
 // grownTables are the tables of the vault, partitions included, that have many rows, with how many.

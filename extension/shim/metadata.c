@@ -1,11 +1,10 @@
 /*
- * metadata.c: the plaintext functions that touch no value: settings, the end of a grace period, deletion, lists.
+ * metadata.c: the plaintext functions that touch no value: settings, the end of a grace period, deletion.
  */
 #include "hyperion_vault.h"
 
 #include "arg.h"
 #include "call.h"
-#include "funcapi.h"
 #include "golib.h"
 #include "sealed.h"
 #include "text.h"
@@ -78,26 +77,9 @@ DeleteSecret(HvCall *call, FunctionCallInfo fcinfo)
 	PG_RETURN_VOID();
 }
 
-static Datum
-ListSecrets(HvCall *call, FunctionCallInfo fcinfo)
-{
-	HvBytes		prefix = {(const unsigned char *) "", 0};
-
-	if (!PG_ARGISNULL(0))
-		prefix = HvTextBytes(PG_GETARG_TEXT_PP(0));
-	HV_CALL_GO(check_prefix, prefix);
-	/* For the record: what is beyond the length of a name can only be the slash after one. */
-	call->name = (HvBytes) {prefix.data, Min(prefix.len, HV_MAX_NAME_LEN)};
-	InitMaterializedSRF(fcinfo, 0);
-	HvList(call, prefix, (ReturnSetInfo *) fcinfo->resultinfo);
-	HvRecord(call, "ok", "");
-	return (Datum) 0;
-}
-
 HV_FUNCTION(hv_configure_secret, "configure", ConfigureSecret)
 HV_FUNCTION(hv_expire_version, "expire", ExpireVersion)
 HV_FUNCTION(hv_delete_secret, "delete", DeleteSecret)
-HV_FUNCTION(hv_list_secrets, "list", ListSecrets)
 
 PG_FUNCTION_INFO_V1(hv_check_pattern);
 

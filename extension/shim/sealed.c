@@ -65,10 +65,6 @@ static HvStatement delete_statement = {
 	"SELECT vault.delete_secret($1, $2, ROW($3, $4, $5, $6, $7)::vault.audit_origin)",
 	7, {UUIDOID, INT8OID, ORIGIN_TYPES}
 };
-static HvStatement list_statement = {
-	"SELECT l.* FROM vault.list_for($1, $2) l", 2, {OIDOID, TEXTOID}
-};
-
 /*
  * The columns of vault.audit_origin: node, actor, session role, client address, request.
  */
@@ -387,22 +383,5 @@ HvExpireVersion(HvCall *call, const HvLocked *locked, int64 version, int64 grace
 	HvAdd(&params, Int64GetDatum(grace_secs));
 	HvAddOrigin(&params, call);
 	HvOwnerRun(&expire_statement, &params);
-	SPI_finish();
-}
-
-/*
- * Put what the caller may see below a prefix into the result of a set-returning function.
- */
-void
-HvList(HvCall *call, HvBytes prefix, ReturnSetInfo *result)
-{
-	HvParams	params = {0};
-
-	SPI_connect();
-	HvAdd(&params, ObjectIdGetDatum(call->role));
-	HvAdd(&params, PointerGetDatum(cstring_to_text_with_len((const char *) prefix.data, prefix.len)));
-	HvOwnerLook(&list_statement, &params);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
 	SPI_finish();
 }

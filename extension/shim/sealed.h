@@ -84,6 +84,5 @@ extern void HvConfigure(HvCall *call, const HvLocked *locked, const HvSettings *
 extern void HvExpireVersion(HvCall *call, const HvLocked *locked, int64 version, int64 grace_secs);
 extern int64 HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed, bool reschedule);
 extern void HvDelete(HvCall *call, const HvLocked *locked);
-extern void HvList(HvCall *call, HvBytes prefix, ReturnSetInfo *result);
 
 #endif

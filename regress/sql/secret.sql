@@ -148,8 +148,17 @@ SELECT count(*) = (SELECT count(*) FROM vault.list_secrets(NULL)) FROM vault.lis
 SELECT count(*) FROM vault.list_secrets('application');
 SELECT (vault.list_secrets('app/v')).name;
 SELECT n, l.name FROM unnest('{app/v,app/none,app/one}'::text[]) n LEFT JOIN LATERAL vault.list_secrets(n) l ON true;
+SELECT name FROM vault.list_secrets('app/', NULL, 2);
+SELECT name FROM vault.list_secrets('app/', (SELECT max(l.name) FROM vault.list_secrets('app/', NULL, 2) l), 1);
+SELECT count(*) = (SELECT count(*) FROM vault.list_secrets()) FROM vault.list_secrets(NULL, NULL, 100000);
+SELECT name FROM vault.list_secrets('app', 'zzz', 10);
+SELECT name FROM vault.list_secrets('app', 'no name', 10);
+SELECT name FROM vault.list_secrets('app', NULL, 0);
+SELECT name FROM vault.list_secrets('app', NULL, NULL);
+SELECT name FROM vault.list_secrets('app', NULL, 100001);
 SET ROLE regress_vault_reader;
 SELECT name FROM vault.list_secrets();
+SELECT name FROM vault.list_secrets(NULL, NULL, 1);
 SELECT name FROM vault.list_secrets('app/t');
 SET ROLE regress_vault_stranger;
 SELECT name FROM vault.list_secrets();
