@@ -35,15 +35,37 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	t.Parallel()
-	addr := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250))
-	cluster := vaulttest.NewCluster(t, vaulttest.Options{Preload: true, Settings: []string{
+	cluster, addr := newCluster(t)
+	return serve(t, vaulttest.Of(cluster.Database("app")), addr)
+}
+
+// newSites is a primary and a standby that follows it, each with an API of its own before it.
+func newSites(t *testing.T) (primary, standby *site) {
+	t.Helper()
+	t.Parallel()
+	cluster, addr := newCluster(t)
+	there := fmt.Sprintf("127.252.%d.%d", rand.IntN(250), 1+rand.IntN(250))
+	follower := cluster.NewStandby(t, "listen_addresses = '"+there+"'")
+	db := vaulttest.Of(cluster.Database("app"))
+	return serve(t, db, addr), serve(t, db.On(follower), there)
+}
+
+// newCluster lets clients in by TCP at addr with SCRAM alone. It has the database "app".
+func newCluster(t *testing.T) (c *vaulttest.Cluster, addr string) {
+	t.Helper()
+	addr = fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250))
+	c = vaulttest.NewCluster(t, vaulttest.Options{Preload: true, Settings: []string{
 		"listen_addresses = '" + addr + "'", "hyperion_vault.scan_interval_secs = 1", "hyperion_vault.database = 'app'",
 	}, Database: "app"})
-	hba := "local all all trust\nhost all all 127.0.0.0/8 scram-sha-256\n"
-	pgtest.Must(t, os.WriteFile(filepath.Join(cluster.Data(), "pg_hba.conf"), []byte(hba), 0o644))
-	db := vaulttest.Of(cluster.Database("app"))
-	db.MustExec(t, "SELECT pg_reload_conf()")
-	cluster.MustBecome(t, "SELECT count(*) = 1 FROM pg_hba_file_rules WHERE auth_method = 'scram-sha-256'")
+	hba := "local all all trust\nhost all all 127.0.0.0/8 scram-sha-256\nlocal replication all trust\n"
+	pgtest.Must(t, os.WriteFile(filepath.Join(c.Data(), "pg_hba.conf"), []byte(hba), 0o644))
+	c.Database("app").MustExec(t, "SELECT pg_reload_conf()")
+	c.MustBecome(t, "SELECT count(*) = 1 FROM pg_hba_file_rules WHERE auth_method = 'scram-sha-256'")
+	return c, addr
+}
+
+func serve(t *testing.T, db *vaulttest.DB, addr string) *site {
+	t.Helper()
 	s := &site{Server: vaulttest.NewServer(t, db), db: db, addr: addr}
 	s.c = s.client(t, s.AdminToken)
 	return s
