@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"strings"
 )
 
 // Open makes the connector of a driver for one user and password.
@@ -60,15 +61,21 @@ func (c *connector) Driver() driver.Driver {
 	return inner.Driver()
 }
 
-// isRefused reports whether PostgreSQL has refused the user or the password, by an SQLSTATE of class 28. Drivers give it by this
-// method of their errors.
+// isRefused reports whether PostgreSQL has refused the user or the password, by an SQLSTATE of class 28, or PgBouncer has. Drivers
+// give the SQLSTATE by this method of their errors. PgBouncer has one SQLSTATE for all that it refuses, so its text decides.
 func isRefused(err error) bool {
-	state, ok := errors.AsType[interface {
+	stated, ok := errors.AsType[interface {
 		error
 		SQLState() string
 	}](err)
-	return ok && len(state.SQLState()) == 5 && state.SQLState()[:2] == "28"
+	if !ok {
+		return false
+	}
+	state := stated.SQLState()
+	return len(state) == 5 && state[:2] == "28" || state == protocolViolation && strings.Contains(stated.Error(), "authentication failed")
 }
+
+const protocolViolation = "08P01"
 
 // BeforeConnect returns the BeforeConnect of a pool of pgx. set puts the user and the password into its configuration:
 //

@@ -2,17 +2,25 @@ package exttest
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/hyperiondb/hyperion-vault/api/pgtest"
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
+	hvclient "github.com/hyperiondb/hyperion-vault/client"
+	"github.com/hyperiondb/hyperion-vault/hvsql"
 )
 
 // pooledBench is a vault behind a PgBouncer that is configured as docs/ROLES.md says.
@@ -21,8 +29,8 @@ type pooledBench struct {
 	addr string
 }
 
-// newPooledBench starts PgBouncer with another auth_query than the documented one unless that is empty.
-func newPooledBench(t *testing.T, query string) *pooledBench {
+// newPooledBench starts PgBouncer with another auth_query than the documented one unless that is empty, and with further settings.
+func newPooledBench(t *testing.T, query string, settings ...string) *pooledBench {
 	t.Helper()
 	bin, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -45,6 +53,7 @@ func newPooledBench(t *testing.T, query string) *pooledBench {
 		b.exec("ALTER ROLE pgbouncer SUPERUSER")
 		ini += "auth_query = " + query + "\n"
 	}
+	ini += strings.Join(append(settings, ""), "\n")
 	b.start(bin, ini)
 	return b
 }
@@ -210,4 +219,118 @@ func TestPgbouncersOldQueryMissesTheEnd(t *testing.T) {
 	if b.c.login("shop_a", "one") == nil {
 		t.Error("the server itself lets it in")
 	}
+}
+
+// followedBench is a PgBouncer before a server whose vault has an API.
+type followedBench struct {
+	*pooledBench
+	vault *hvclient.Client
+}
+
+func newFollowedBench(t *testing.T) *followedBench {
+	t.Helper()
+	b := newPooledBench(t, "", "server_lifetime = 0") // each query has PgBouncer log in to the server
+	b.exec("SELECT vault.grant_service_role('" + vaulttest.ServiceRole + "')")
+	api := vaulttest.NewServer(t, vaulttest.Of(b.c.Database("postgres")))
+	b.session = b.c.connect(t, "postgres", "postgres") // with the API's agent
+	c, err := hvclient.New(hvclient.Config{Address: api.URL, Token: api.AdminToken, MaxRetries: -1})
+	pgtest.Must(t, err)
+	t.Cleanup(c.Close)
+	return &followedBench{b, c}
+}
+
+// follow is a pool of database/sql through PgBouncer, each of whose queries logs in.
+func (b *followedBench) follow(source hvsql.Source) (*sql.DB, *hvsql.Follower) {
+	b.t.Helper()
+	f, err := hvsql.NewFollower(b.t.Context(), source)
+	pgtest.Must(b.t, err)
+	db := sql.OpenDB(hvsql.NewConnector(f, func(username, password string) (driver.Connector, error) {
+		conf, err := pgx.ParseConfig("postgres://" + b.addr + "/postgres?sslmode=disable&default_query_exec_mode=simple_protocol")
+		if err != nil {
+			return nil, err
+		}
+		conf.User, conf.Password = username, password
+		return stdlib.GetConnector(*conf), nil
+	}))
+	db.SetMaxIdleConns(-1)
+	b.t.Cleanup(func() {
+		_ = db.Close()
+		f.Close()
+	})
+	return db, f
+}
+
+// underLoad rotates a secret while clients log in through PgBouncer with what a follower has. It returns how many logins there
+// were, and the errors.
+func (b *followedBench) underLoad(secret string, source hvsql.Source, rotations int) (logins int, failed []error) {
+	b.t.Helper()
+	db, f := b.follow(source)
+	ctx, stop := context.WithCancel(context.Background())
+	var mu sync.Mutex
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				limited, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
+				var one int
+				err := db.QueryRowContext(limited, "SELECT 1").Scan(&one)
+				cancel()
+				mu.Lock()
+				if logins++; err != nil {
+					failed = append(failed, err)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for range rotations {
+		b.exec("SELECT vault.rotate_secret($1)", secret)
+		value := b.read(secret)
+		pgtest.Eventually(b.t, "the follower has the credential", func() bool { return strings.Contains(value, f.Current().Password) })
+		mu.Lock()
+		before := logins
+		mu.Unlock()
+		pgtest.Eventually(b.t, "clients log in with it", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return logins > before+20
+		})
+	}
+	stop()
+	clients.Wait()
+	return logins, failed
+}
+
+// TestPgbouncerUnderRotations: a pool of hvsql loses no login of a pair behind PgBouncer. With one role it fails at most where PgBouncer
+// opens a connection to the server with what the login before the rotation has proved.
+func TestPgbouncerUnderRotations(t *testing.T) {
+	b := newFollowedBench(t)
+	b.pair()
+	logins, failed := b.underLoad("shop/db", hvsql.Secret(b.vault, "shop/db"), 4)
+	for _, err := range failed {
+		t.Errorf("with a pair: %v", err)
+	}
+	t.Logf("a pair: %d logins, %d failed", logins, len(failed))
+	b.exec("CREATE ROLE shop_one LOGIN")
+	b.exec("SELECT vault.create_secret('shop/one', $1::text, 'automatic', rotation_interval_secs => 86400)", "first value")
+	b.exec("SELECT vault.bind_role('shop/one', 'shop_one')")
+	logins, failed = b.underLoad("shop/one", hvsql.PasswordOf(b.vault, "shop_one", "shop/one"), 2)
+	for _, err := range failed {
+		if !isOfAFormerPassword(err) {
+			t.Errorf("with one role: %v", err)
+		}
+		t.Logf("with one role: %v", err)
+	}
+	t.Logf("one role: %d logins, %d failed", logins, len(failed))
+	if err := b.use("shop_one", b.read("shop/one")); err != nil {
+		t.Error(err)
+	}
+}
+
+// isOfAFormerPassword reports whether PgBouncer had no server connection for a client, because it was refused with the password that
+// the last login before the rotation has proved.
+func isOfAFormerPassword(err error) bool {
+	return slices.ContainsFunc([]string{"password authentication failed", "server login has been failing", "query_wait_timeout"}, func(part string) bool {
+		return strings.Contains(err.Error(), part)
+	})
 }
