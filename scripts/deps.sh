@@ -124,6 +124,15 @@ if [ ${#daemons[@]} -gt 0 ]; then
 	say "installing ${daemons[*]}, without starting them"
 	install_daemons "${daemons[@]}"
 fi
+# A library beside the server's own, which tests preload. Without it they are skipped.
+if [ "$what" = test ] && [ ! -e "$("${PG_CONFIG:-pg_config}" --pkglibdir)/pgaudit.so" ]; then
+	pgaudit=postgresql-$(pg_major)-pgaudit
+	apt-cache show "$pgaudit" >/dev/null 2>&1 || quietly "apt-get update" as_root apt-get update
+	if apt-cache show "$pgaudit" >/dev/null 2>&1; then
+		say "installing $pgaudit"
+		apt_install "$pgaudit"
+	fi
+fi
 find_go
 # What the programs are built of, so that building needs no network; silent when it is there.
 quietly "go list -deps" "$GO" -C "$ROOT" list -deps ./api/cmd/hyperion-vault-api ./extension/golib

@@ -72,23 +72,55 @@ func (m marker) forms() map[string][]byte {
 // hit is a place where a marker was found.
 type hit struct{ file, form, around string }
 
+// needle is one form of a marker.
+type needle struct {
+	name string
+	form []byte
+}
+
+// needles are many forms, which are found in one pass over a text. They are ordered by their first bytes.
+type needles struct {
+	begin [1 << 16]bool // the first two bytes of some form
+	of    map[[4]byte][]needle
+}
+
+func needlesOf(markers []marker) *needles {
+	n := &needles{of: map[[4]byte][]needle{}}
+	for _, m := range markers {
+		for name, form := range m.forms() {
+			n.begin[int(form[0])<<8|int(form[1])] = true
+			n.of[[4]byte(form)] = append(n.of[[4]byte(form)], needle{name + " of " + string(m[:4]), form})
+		}
+	}
+	return n
+}
+
+// find calls found with the first place of each form.
+func (n *needles) find(content []byte, found func(n needle, at int)) {
+	seen := map[string]bool{}
+	for i := 0; i+4 <= len(content); i++ {
+		if !n.begin[int(content[i])<<8|int(content[i+1])] {
+			continue
+		}
+		for _, x := range n.of[[4]byte(content[i:])] {
+			if !seen[string(x.form)] && bytes.HasPrefix(content[i:], x.form) {
+				seen[string(x.form)] = true
+				found(x, i)
+			}
+		}
+	}
+}
+
 // search looks for markers in every file below the directories and in the texts.
 func search(t *testing.T, markers []marker, folders []string, texts map[string]string) (hits []hit, files int) {
 	t.Helper()
-	forms := map[string][]byte{}
-	for _, m := range markers {
-		for name, form := range m.forms() {
-			forms[name+" of "+string(m[:4])] = form
-		}
-	}
+	forms := needlesOf(markers)
 	look := func(file string, content []byte) {
 		files++
-		for name, form := range forms {
-			if at := bytes.Index(content, form); at >= 0 {
-				around := content[max(0, at-40):min(len(content), at+len(form)+10)]
-				hits = append(hits, hit{file, name, strings.ToValidUTF8(string(around), "?")})
-			}
-		}
+		forms.find(content, func(n needle, at int) {
+			around := content[max(0, at-40):min(len(content), at+len(n.form)+10)]
+			hits = append(hits, hit{file, n.name, strings.ToValidUTF8(string(around), "?")})
+		})
 	}
 	for _, folder := range folders {
 		err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {

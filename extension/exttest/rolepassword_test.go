@@ -25,8 +25,14 @@ type loginCluster struct {
 
 func startLoginCluster(t *testing.T, settings ...string) loginCluster {
 	t.Helper()
+	return newLoginCluster(t, true, settings...)
+}
+
+// newLoginCluster leaves the libraries that are preloaded to the settings, unless preload.
+func newLoginCluster(t *testing.T, preload bool, settings ...string) loginCluster {
+	t.Helper()
 	addr := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250))
-	c := startCluster(t, true, append(settings, "listen_addresses = '"+addr+"'")...)
+	c := startCluster(t, preload, append(settings, "listen_addresses = '"+addr+"'")...)
 	c.demandScram(t)
 	return loginCluster{c, addr}
 }
