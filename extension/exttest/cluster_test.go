@@ -24,6 +24,9 @@ import (
 var roleSeq atomic.Int64
 
 func TestMain(m *testing.M) {
+	if os.Getenv(apiEnv) != "" {
+		os.Exit(serveAPI())
+	}
 	os.Exit(vaulttest.Main(m, vaulttest.Options{Preload: true, Settings: quick}).Run())
 }
 
