@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms"
+	"github.com/hyperiondb/hyperion-vault/api/progress"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
@@ -63,11 +64,22 @@ type filler struct {
 	keeper *kms.Local
 	value  []byte
 	out    io.Writer
+	bar    *progress.Bar // of the step that goes on, on a terminal
 }
 
 // progress reports how far a step is.
 func (f *filler) progress(what string, done, all int, since time.Time) {
-	fmt.Fprintf(f.out, "%s: %d of %d (%d %%), %.0f s\n", what, done, all, 100*done/all, time.Since(since).Seconds())
+	if !progress.IsTerminal(f.out) {
+		fmt.Fprintf(f.out, "%s: %d of %d (%d %%), %.0f s\n", what, done, all, 100*done/all, time.Since(since).Seconds())
+		return
+	}
+	if f.bar == nil {
+		f.bar = progress.New(f.out, what, all)
+	}
+	if f.bar.Set(done, all); done == all {
+		f.bar.Close()
+		f.bar = nil
+	}
 }
 
 // filledSecret is one row of vault.secrets and those of its versions.

@@ -21,6 +21,16 @@ type Source interface {
 	Fetch(ctx context.Context, name string) (*Secret, error)
 }
 
+// Count returns how many names a source has, those that cannot be moved among them. A source that is read once, which a stream
+// of lines is, has no count: -1.
+func Count(ctx context.Context, s Source) (n int, err error) {
+	if _, once := s.(*Lines); once {
+		return -1, nil
+	}
+	err = s.Names(ctx, func(string) error { n++; return nil }, func(string, string) { n++ })
+	return n, err
+}
+
 // Secret is one secret of a source. Its holder wipes its values.
 type Secret struct {
 	settings    settings

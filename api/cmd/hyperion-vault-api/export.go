@@ -120,8 +120,8 @@ func (p program) exportToServer(ctx context.Context, f exportFlags, own *migrate
 		return report, fmt.Errorf("the server to export to: %w", err)
 	}
 	defer target.Close()
-	im := migrate.Importer{Source: own, Target: target, Foreign: true, Below: f.below, Overwrite: f.overwrite, Progress: p.errOut}
-	return im.Run(ctx)
+	im := migrate.Importer{Source: own, Target: target, Foreign: true, Below: f.below, Overwrite: f.overwrite}
+	return p.move(ctx, "exporting", own, &im.Progress, im.Run)
 }
 
 // exportToFile leaves no file behind if the export fails.
@@ -147,7 +147,7 @@ func (p program) exportToFile(ctx context.Context, f exportFlags, own *migrate.O
 }
 
 func (p program) exportTo(ctx context.Context, f exportFlags, own *migrate.Own, to io.Writer) (report migrate.Report, err error) {
-	ex := migrate.Exporter{Source: own, Progress: p.errOut}
+	ex := migrate.Exporter{Source: own}
 	if f.to == "dotenv" {
 		if ex.Source, err = own.One(ctx, f.name); err != nil {
 			return report, err
@@ -156,5 +156,5 @@ func (p program) exportTo(ctx context.Context, f exportFlags, own *migrate.Own, 
 	} else if ex.Sink, err = migrate.NewLineWriter(to, time.Now()); err != nil {
 		return report, fmt.Errorf("write the export: %w", err)
 	}
-	return ex.Run(ctx)
+	return p.move(ctx, "exporting", ex.Source, &ex.Progress, ex.Run)
 }

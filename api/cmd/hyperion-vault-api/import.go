@@ -101,8 +101,8 @@ func (p program) importFrom(ctx context.Context, f importFlags) error {
 		return failed(err)
 	}
 	defer done()
-	im := migrate.Importer{Source: source, Target: target, Below: f.below, Overwrite: f.overwrite, Progress: p.errOut}
-	report, err := im.Run(ctx)
+	im := migrate.Importer{Source: source, Target: target, Below: f.below, Overwrite: f.overwrite}
+	report, err := p.move(ctx, "importing", source, &im.Progress, im.Run)
 	if werr := p.printReport(&report); werr != nil {
 		return failed(errors.Join(err, werr))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hyperiondb/hyperion-vault/api/cmd/service"
 	"github.com/hyperiondb/hyperion-vault/api/config"
+	"github.com/hyperiondb/hyperion-vault/api/progress"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -40,14 +41,9 @@ func (p program) rewrap(ctx context.Context, rate int) error {
 		return failed(err)
 	}
 	defer func() { _ = closeDoor() }()
-	var said time.Time
-	say := func(s vault.RewrapStatus) {
-		if now := time.Now(); now.Sub(said) >= progressEvery {
-			said = now
-			fmt.Fprintf(p.errOut, "%d of %d moved, %d skipped, %d failed\n", s.Moved, s.Total, s.Skipped, s.Failed)
-		}
-	}
+	say, done := p.rewrapProgress()
 	s, err := door.Rewrap(ctx, vault.Operator{Name: osUser()}, rate, say)
+	done()
 	if s.Key != "" {
 		fmt.Fprintf(p.out, "%s: %d moved, %d skipped, %d failed of %d, %d remaining; key %s\n", s.State, s.Moved, s.Skipped, s.Failed, s.Total, s.Remaining, s.Key)
 	}
@@ -61,4 +57,19 @@ func (p program) rewrap(ctx context.Context, rate int) error {
 		err = fmt.Errorf("%d versions could not be moved and were left as they are", s.Failed)
 	}
 	return failed(err)
+}
+
+// rewrapProgress returns what says how far a rewrap is, and what ends that.
+func (p program) rewrapProgress() (say func(vault.RewrapStatus), done func()) {
+	if progress.IsTerminal(p.errOut) {
+		bar := progress.New(p.errOut, "rewrapping", -1)
+		return func(s vault.RewrapStatus) { bar.Set(int(s.Moved+s.Skipped+s.Failed), int(s.Total)) }, bar.Close
+	}
+	var said time.Time
+	return func(s vault.RewrapStatus) {
+		if now := time.Now(); now.Sub(said) >= progressEvery {
+			said = now
+			fmt.Fprintf(p.errOut, "%d of %d moved, %d skipped, %d failed\n", s.Moved, s.Total, s.Skipped, s.Failed)
+		}
+	}, func() {}
 }
