@@ -29,6 +29,8 @@ type Config struct {
 	Node        string       // which the pages name
 	MaxValueLen int          // bytes of a value; 0 = core.DefaultMaxValueLen
 	Clock       vault.Clock  // nil = the system's clock
+	// Journal tells how the node's audit journal is; nil = it is not shown.
+	Journal func() vault.AuditState
 }
 
 // Console is the pages. It is safe for concurrent use.
@@ -40,6 +42,8 @@ type Console struct {
 	clock    vault.Clock
 	sessions *sessions
 	origin   *http.CrossOriginProtection
+	journal  func() vault.AuditState
+	samples  samples
 	routes   map[string]route
 }
 
@@ -47,7 +51,7 @@ var _ exchange.Pages = (*Console)(nil)
 
 // New returns the pages.
 func New(c Config) *Console {
-	out := &Console{vault: c.Vault, log: c.Log, node: c.Node, maxValue: c.MaxValueLen, clock: c.Clock, origin: http.NewCrossOriginProtection()}
+	out := &Console{vault: c.Vault, log: c.Log, node: c.Node, maxValue: c.MaxValueLen, clock: c.Clock, journal: c.Journal, origin: http.NewCrossOriginProtection()}
 	if out.log == nil {
 		out.log = slog.Default()
 	}
@@ -62,12 +66,13 @@ func New(c Config) *Console {
 	return out
 }
 
-// Run ends sessions whose time is over, until ctx ends, and then all of them.
+// Run ends sessions whose time is over and takes samples of the node's health, until ctx ends, and then ends all sessions.
 func (c *Console) Run(ctx context.Context) {
 	defer c.sessions.stopAll()
-	tick := time.NewTicker(time.Minute)
+	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
 	for {
+		c.takeSample(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -96,6 +101,11 @@ func routes() map[string]route {
 		"/secret/update": {get: (*visit).showUpdate, post: (*visit).update},
 		"/secret/rotate": {get: (*visit).showRotate, post: (*visit).rotate},
 		"/secret/expire": {get: (*visit).showExpire, post: (*visit).expire},
+		"/access":        {get: (*visit).access},
+		"/access/grant":  {post: (*visit).grant},
+		"/access/take":   {post: (*visit).take},
+		"/access/revoke": {post: (*visit).revokeToken},
+		"/health":        {get: (*visit).health},
 		"/console.css":   {get: static("console.css", "text/css; charset=utf-8"), open: true},
 		"/console.js":    {get: static("console.js", "text/javascript; charset=utf-8"), open: true},
 		"/icon.svg":      {get: static("icon.svg", "image/svg+xml"), open: true},

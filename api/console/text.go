@@ -6,11 +6,13 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/vault"
 )
 
 // functions are what templates call.
 var functions = template.FuncMap{
-	"at": timeText, "machine": machineTime, "ago": ago, "secs": secondsText, "link": link, "join": strings.Join, "bytes": byteText, "unit": chooseUnit,
+	"at": timeText, "machine": machineTime, "ago": ago, "secs": secondsText, "link": link, "join": strings.Join, "bytes": byteText, "span": span, "unit": chooseUnit, "actor": vault.ActorName,
 }
 
 // timeText is a time for people, in UTC.

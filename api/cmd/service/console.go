@@ -18,7 +18,7 @@ func (s *Service) openConsole(conns int) {
 	if len(s.consoleLns) == 0 {
 		return
 	}
-	s.console = console.New(console.Config{Vault: s.door, Log: s.log, Node: s.cfg.NodeName, MaxValueLen: s.cfg.MaxValueLen})
+	s.console = console.New(console.Config{Vault: s.door, Log: s.log, Node: s.cfg.NodeName, MaxValueLen: s.cfg.MaxValueLen, Journal: s.AuditState})
 	s.consoleHTTP = httpapi.NewServer(httpapi.ServerConfig{
 		Addr: s.consoleLns[0].Addr().String(), TLS: s.tlsConfig(), Log: s.log, RequestTimeout: s.cfg.RequestTimeout,
 		WriteTimeout: s.cfg.WriteTimeout, Policy: s.policy, MaxConns: min(consoleConns, conns), Known: s.door.Allows,
