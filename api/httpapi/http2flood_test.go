@@ -298,8 +298,8 @@ func TestRapidReset(t *testing.T) {
 	s.fewHandlers()
 }
 
-// TestHeadersFlood: a header that never ends, and streams whose bodies never come, are ended by the server and keep no client
-// else away.
+// TestHeadersFlood: a header that never ends, and streams whose bodies never come, are ended by the server and keep no
+// other client away.
 func TestHeadersFlood(t *testing.T) {
 	t.Run("one that never ends", func(t *testing.T) {
 		s := serveSecure(t)

@@ -165,53 +165,15 @@ func limitOf(text string, given bool) (int, error) {
 }
 
 func (s *server) showLease(c *gin.Context) error {
-	id, err := leaseID(c)
-	if err == nil {
-		_, err = query(c.Request)
-	}
-	caller, ferr := s.readerOf(c)
-	if err = cmp.Or(err, ferr); err != nil {
-		return s.reject(c, vault.ActionLeaseList, "", err)
-	}
-	l, err := s.Vault.Lease(c.Request.Context(), caller, id)
-	if err != nil {
-		return err
-	}
-	return s.answer(c, http.StatusOK, leaseBodyOf(l))
+	return showOne(s, c, vault.ActionLeaseList, leaseID, s.Vault.Lease, leaseBodyOf)
 }
 
 func (s *server) renewLease(c *gin.Context) error {
-	id, err := leaseID(c)
-	var increment time.Duration
-	if err == nil {
-		increment, err = s.readIncrement(c)
-	}
-	if err == nil {
-		_, err = query(c.Request)
-	}
-	if err != nil {
-		return s.reject(c, vault.ActionLeaseRenew, "", err)
-	}
-	l, err := s.Vault.RenewLease(c.Request.Context(), callerOf(c), id, increment)
-	if err != nil {
-		return err
-	}
-	setPosition(c, l.Position)
-	return s.answer(c, http.StatusOK, leaseBodyOf(l))
+	return renewOne(s, c, vault.ActionLeaseRenew, leaseID, s.Vault.RenewLease, func(l vault.Lease) (leaseBody, core.Position) {
+		return leaseBodyOf(l), l.Position
+	})
 }
 
 func (s *server) revokeLease(c *gin.Context) error {
-	id, err := leaseID(c)
-	if err == nil {
-		_, err = query(c.Request)
-	}
-	if err != nil {
-		return s.reject(c, vault.ActionLeaseRevoke, "", err)
-	}
-	at, err := s.Vault.RevokeLease(c.Request.Context(), callerOf(c), id)
-	if err != nil {
-		return err
-	}
-	setPosition(c, at)
-	return answerNothing(c)
+	return revokeOne(s, c, vault.ActionLeaseRevoke, leaseID, s.Vault.RevokeLease)
 }

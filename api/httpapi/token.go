@@ -268,75 +268,15 @@ func accessorOf(c *gin.Context) (vault.TokenID, error) {
 }
 
 func (s *server) showToken(c *gin.Context) error {
-	id, err := accessorOf(c)
-	if err == nil {
-		_, err = query(c.Request)
-	}
-	caller, ferr := s.readerOf(c)
-	if err == nil {
-		err = ferr
-	}
-	if err != nil {
-		return s.reject(c, vault.ActionTokenList, "", err)
-	}
-	t, err := s.Vault.Token(c.Request.Context(), caller, id)
-	if err != nil {
-		return err
-	}
-	return s.answer(c, http.StatusOK, tokenBodyOf(t))
+	return showOne(s, c, vault.ActionTokenList, accessorOf, s.Vault.Token, tokenBodyOf)
 }
 
 func (s *server) renewToken(c *gin.Context) error {
-	id, err := accessorOf(c)
-	var increment time.Duration
-	if err == nil {
-		increment, err = s.readIncrement(c)
-	}
-	if err == nil {
-		_, err = query(c.Request)
-	}
-	if err != nil {
-		return s.reject(c, vault.ActionTokenRenew, "", err)
-	}
-	t, err := s.Vault.RenewToken(c.Request.Context(), callerOf(c), id, increment)
-	if err != nil {
-		return err
-	}
-	setPosition(c, t.Position)
-	return s.answer(c, http.StatusOK, tokenBodyOf(t))
-}
-
-// readIncrement accepts no body as well.
-func (s *server) readIncrement(c *gin.Context) (d time.Duration, err error) {
-	if c.Request.ContentLength == 0 {
-		return 0, nil
-	}
-	if err := checkContentType(c.Request.Header); err != nil {
-		return 0, err
-	}
-	body, err := s.readBody(c, vault.ActionTokenRenew, maxTokenBody)
-	if err != nil || len(body) == 0 {
-		return 0, err
-	}
-	o, err := parseObject(body, renewFields)
-	if err == nil {
-		err = o.period("increment_secs", &d)
-	}
-	return d, err
+	return renewOne(s, c, vault.ActionTokenRenew, accessorOf, s.Vault.RenewToken, func(t vault.TokenInfo) (tokenBody, core.Position) {
+		return tokenBodyOf(t), t.Position
+	})
 }
 
 func (s *server) revokeToken(c *gin.Context) error {
-	id, err := accessorOf(c)
-	if err == nil {
-		_, err = query(c.Request)
-	}
-	if err != nil {
-		return s.reject(c, vault.ActionTokenRevoke, "", err)
-	}
-	at, err := s.Vault.EndToken(c.Request.Context(), callerOf(c), id)
-	if err != nil {
-		return err
-	}
-	setPosition(c, at)
-	return answerNothing(c)
+	return revokeOne(s, c, vault.ActionTokenRevoke, accessorOf, s.Vault.EndToken)
 }
