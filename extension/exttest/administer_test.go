@@ -13,6 +13,7 @@ import (
 
 // TestGrantsAtOnce: sessions that grant and revoke at the same time wait for each other.
 func TestGrantsAtOnce(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	b := newBench(t, c)
 	var done []<-chan error
@@ -52,6 +53,7 @@ func TestGrantsAtOnce(t *testing.T) {
 
 // TestAdministrativeFailuresAreRecorded: outside of the transaction, like every other refusal.
 func TestAdministrativeFailuresAreRecorded(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	db := c.NewDB(t)
 	vaulttest.NewServer(t, db)

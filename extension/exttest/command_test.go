@@ -33,6 +33,7 @@ var ownerCommands = []string{
 
 // TestOwnerGetsNoMember: up to version 15 CREATEROLE is enough for every one of these; a superuser may make a mistake.
 func TestOwnerGetsNoMember(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	b := newBench(t, c)
 	creator, role := c.newRole(t), c.newRole(t)
@@ -90,6 +91,7 @@ var structureCommands = []string{
 
 // TestTablesStayAsTheyAre: a superuser's mistake opens or ties nothing.
 func TestTablesStayAsTheyAre(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, startCluster(t, true))
 	b.script("CREATE ROLE of_others; CREATE TABLE plain (x uuid); CREATE TABLE alike (LIKE vault.secrets INCLUDING ALL)")
 	for _, sql := range structureCommands {
@@ -111,6 +113,7 @@ func TestTablesStayAsTheyAre(t *testing.T) {
 // TestPublicationsStopNothing: a table without a key refuses changes once it is published, and FOR ALL TABLES is how one
 // moves to another major version.
 func TestPublicationsStopNothing(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true, "wal_level = logical")
 	b := newBench(t, c)
 	role := c.newRole(t)
@@ -130,6 +133,7 @@ func TestPublicationsStopNothing(t *testing.T) {
 
 // TestMaintainersHoldNothing: from version 17 on members of pg_maintain may rewrite every table.
 func TestMaintainersHoldNothing(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	b := newBench(t, c)
 	role := c.newRole(t)
@@ -158,6 +162,7 @@ func runEach(s *session, sql string) error {
 // TestPredefinedRolesStopNothing: a role that may write every table, or that got what can be granted, changes nothing
 // and keeps no other from changing.
 func TestPredefinedRolesStopNothing(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	b := newBench(t, c)
 	role := c.newRole(t)

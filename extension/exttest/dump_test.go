@@ -15,6 +15,7 @@ import (
 // A dump, restored into another cluster under another name, with roles of the same names but other OIDs, works with
 // the same master key.
 func TestDumpAndRestore(t *testing.T) {
+	t.Parallel()
 	from, to := startCluster(t, true), startCluster(t, true)
 	db := from.NewDB(t)
 	api := vaulttest.NewServer(t, db)

@@ -67,6 +67,7 @@ func TestExtensionInAnotherEncoding(t *testing.T) {
 
 // Names of roles are shared with databases where any byte is a character. Such a name stops no role, and not the role itself either.
 func TestRoleNamesThatAreNoText(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	db := c.NewDB(t)
 	api := vaulttest.NewServer(t, db)

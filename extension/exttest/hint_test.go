@@ -30,15 +30,17 @@ var oddRoles = []string{
 var oddNames = []string{"other/secret", "0", "-", "_", "select", "public", "a.b/c-d_E", "123", strings.Repeat("x", 255)}
 
 // TestHintsGrantWhatTheySay: an administrator who runs the hint of a refusal gives the caller what it was refused, and
-// no other role anything.
+// no other role anything. A hint quotes the role, the name and the action each by itself, so each pair of them is tried,
+// and not each three.
 func TestHintsGrantWhatTheySay(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, startCluster(t, true))
-	calls := map[string]string{
-		"read": "SELECT vault.read_secret($1)", "verify": "SELECT vault.verify($1, 'x'::text)",
-		"create": "SELECT vault.create_secret($1, '')", "update": "SELECT vault.update_secret($1, 'x', 7)",
-		"rotate": "SELECT vault.rotate_secret($1)", "delete": "SELECT vault.delete_secret($1, 7)",
+	calls := []struct{ action, sql string }{
+		{"read", "SELECT vault.read_secret($1)"}, {"verify", "SELECT vault.verify($1, 'x'::text)"},
+		{"create", "SELECT vault.create_secret($1, '')"}, {"update", "SELECT vault.update_secret($1, 'x', 7)"},
+		{"rotate", "SELECT vault.rotate_secret($1)"}, {"delete", "SELECT vault.delete_secret($1, 7)"},
 	}
-	for _, role := range oddRoles {
+	for nth, role := range oddRoles {
 		t.Run(role, func(t *testing.T) {
 			b := b.in(t)
 			quoted := pgx.Identifier{role}.Sanitize()
@@ -52,25 +54,24 @@ func TestHintsGrantWhatTheySay(t *testing.T) {
 			}
 			oid := get[uint32](b.session, "SELECT oid FROM pg_roles WHERE rolname = $1", role)
 			b.exec("SELECT vault.grant_access($1::oid, 'only/this', '{read,create,update,delete,rotate,verify}')", oid)
-			for _, name := range oddNames {
-				for action, call := range calls {
-					b.exec("SET ROLE " + quoted)
-					err := b.try(call, name)
-					b.exec("RESET ROLE")
-					wantError(t, err, "42501", fmt.Sprintf("permission denied to %s secret %q", action, name))
-					b.script(suggestion(t, err))
-					want := fmt.Sprintf("%d %s %s", oid, name, action)
-					if got := strings.Join(column(b.session, "SELECT grantee::oid || ' ' || pattern || ' ' || action FROM vault.access_list() WHERE pattern <> 'only/this' AND granted_by <> 'CREATE EXTENSION'"), "\n"); got != want {
-						t.Errorf("granted %q, not %q", got, want)
-					}
-					b.exec("SET ROLE " + quoted)
-					var pg *pgconn.PgError
-					if err := b.try(call, name); !errors.As(err, &pg) || pg.Code == "42501" {
-						t.Errorf("after the grant: %v", err)
-					}
-					b.exec("RESET ROLE")
-					b.exec("SELECT vault.revoke_access($1::oid, $2, ARRAY[$3])", oid, name, action)
+			for i, name := range oddNames {
+				call := calls[(nth+i)%len(calls)]
+				b.exec("SET ROLE " + quoted)
+				err := b.try(call.sql, name)
+				b.exec("RESET ROLE")
+				wantError(t, err, "42501", fmt.Sprintf("permission denied to %s secret %q", call.action, name))
+				b.script(suggestion(t, err))
+				want := fmt.Sprintf("%d %s %s", oid, name, call.action)
+				if got := strings.Join(column(b.session, "SELECT grantee::oid || ' ' || pattern || ' ' || action FROM vault.access_list() WHERE pattern <> 'only/this' AND granted_by <> 'CREATE EXTENSION'"), "\n"); got != want {
+					t.Errorf("granted %q, not %q", got, want)
 				}
+				b.exec("SET ROLE " + quoted)
+				var pg *pgconn.PgError
+				if err := b.try(call.sql, name); !errors.As(err, &pg) || pg.Code == "42501" {
+					t.Errorf("after the grant: %v", err)
+				}
+				b.exec("RESET ROLE")
+				b.exec("SELECT vault.revoke_access($1::oid, $2, ARRAY[$3])", oid, name, call.action)
 			}
 		})
 	}
@@ -78,6 +79,7 @@ func TestHintsGrantWhatTheySay(t *testing.T) {
 
 // TestAdministrativeHintsGrantWhatTheySay does so for those who may call the functions, and not for this pattern.
 func TestAdministrativeHintsGrantWhatTheySay(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	b := newBench(t, c)
 	b.exec("CREATE ROLE other")
@@ -141,6 +143,7 @@ func TestAdministrativeHintsGrantWhatTheySay(t *testing.T) {
 // TestHintsOfTheConfiguration: the lines that CREATE EXTENSION asks for are those that postgresql.conf needs, whatever the
 // database is called and whatever else is preloaded.
 func TestHintsOfTheConfiguration(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, false, "shared_preload_libraries = 'auto_explain, \"$libdir/auto_explain\"'")
 	for _, name := range []string{"it's", `back\slash`, `\'n`, "a,b", "#x", "new\nline", "App", ""} {
 		t.Run(name, func(t *testing.T) {

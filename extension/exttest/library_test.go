@@ -75,6 +75,7 @@ func TestPreloadLeavesNoGo(t *testing.T) {
 }
 
 func TestWithoutPreload(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, false)
 	agent := newFakeAgent(t)
 	db := c.newDatabase(t, agent.path)

@@ -162,6 +162,7 @@ func TestDeadlockLogHoldsNoValue(t *testing.T) {
 
 // TestCrashLogHoldsNoValue kills backends whose last statement held a value: PostgreSQL then logs what they ran.
 func TestCrashLogHoldsNoValue(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	for name, sql := range map[string]string{
 		"done":                 "SELECT vault.create_secret('crash/done', '%s')",

@@ -11,6 +11,7 @@ import (
 // The status of a transaction that is too old to be looked up is null. A place of such a transaction, whose change was
 // pruned, is none to wait for.
 func TestPlaceOfAnOldTransaction(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	db := c.NewDB(t)
 	admin := c.connect(t, db.Name, vaulttest.Superuser)

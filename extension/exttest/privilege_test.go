@@ -150,6 +150,7 @@ func TestNobodyHoldsAnything(t *testing.T) {
 
 // A role vault_owner that another role could become is a back door.
 func TestOwnerRoleThatExists(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, false)
 	admin := c.connect(t, "postgres", vaulttest.Superuser)
 	admin.exec("CREATE ROLE somebody LOGIN")

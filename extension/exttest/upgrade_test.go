@@ -39,6 +39,7 @@ func (c cluster) install(t *testing.T, name, version string) (*vaulttest.DB, *se
 
 // An installation that was updated has what a fresh one has, object for object, and gives roles the same rights.
 func TestUpgradedCatalog(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	current := get[string](c.connect(t, "postgres", vaulttest.Superuser),
 		"SELECT default_version FROM pg_available_extensions WHERE name = 'hyperion_vault'")
@@ -64,6 +65,7 @@ func TestUpgradedCatalog(t *testing.T) {
 
 // TestDropOfAnEarlierRelease drops an extension that was not updated yet: what guards it knows the columns of that schema only.
 func TestDropOfAnEarlierRelease(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	n := 0
 	forEachRelease(t, c, func(t *testing.T, version string) {
@@ -76,6 +78,7 @@ func TestDropOfAnEarlierRelease(t *testing.T) {
 // TestUpgradeTakesOverAnIndex builds the index of the audit log by name before the update, as docs/UPGRADE.md says. The
 // update must not build another one.
 func TestUpgradeTakesOverAnIndex(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	_, admin := c.install(t, "indexed", "0.1.0")
 	admin.exec(`CREATE INDEX CONCURRENTLY audit_log_0_secret_name_at_idx ON vault.audit_log (secret_name COLLATE "C", at)`)
@@ -113,6 +116,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 
 // A dump of an earlier release needs that release's schema, which this package has: tables have other names since.
 func TestRestoreOfAnEarlierRelease(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	forEachRelease(t, c, func(t *testing.T, version string) {
 		db, _ := c.install(t, "earlier", version)
