@@ -3,6 +3,9 @@ package exttest
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -269,43 +272,85 @@ func TestLeaseOfARenamedRole(t *testing.T) {
 	}
 }
 
-// TestLeasesEndOnceAfterCrashes kills the supervisor and the server while leases end.
-func TestLeasesEndOnceAfterCrashes(t *testing.T) {
-	b := newLeaseBench(t, "restart_after_crash = on")
-	const n = 120
-	var ids []string
-	for range n {
-		ids = append(ids, b.issue(b.session, "app/reader", "1 second").id)
+// howManyLeases is how many leases TestLeasesEndOnceAfterCrashes ends: 2,000, which takes 20 seconds of the processor, or HV_LEASES.
+func howManyLeases(t *testing.T) int {
+	t.Helper()
+	given := os.Getenv("HV_LEASES")
+	if given == "" {
+		return 2000
 	}
-	const of = "FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'"
-	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL} {
-		pgtest.Eventually(t, "a supervisor is killed", func() bool {
-			s, err := b.c.dial(bounded(t), "postgres", "postgres")
-			if err != nil {
-				return false
+	n, err := strconv.Atoi(given)
+	pgtest.Must(t, err)
+	return n
+}
+
+// issueMany issues leases by several sessions, and returns their ids.
+func (b *leaseBench) issueMany(n int) (ids []string) {
+	b.t.Helper()
+	const sessions, batch = 4, 250
+	var wg sync.WaitGroup
+	made := make([][]string, sessions)
+	for i := range sessions {
+		s := b.c.connect(b.t, "postgres", "postgres")
+		wg.Go(func() {
+			for len(made[i]) < n/sessions {
+				some, err := tryGet[[]string](s, `SELECT array_agg(l.lease::text)
+					FROM generate_series(1, $1::int) g, LATERAL vault.issue_role('app/reader', make_interval(secs => 3600 + 0 * g)) l`, batch)
+				if err != nil {
+					b.t.Error(err)
+					return
+				}
+				made[i] = append(made[i], some...)
 			}
-			defer func() { _ = s.Close(context.Background()) }()
-			var pid int
-			if err := s.QueryRow(bounded(t), "SELECT pid "+of+" ORDER BY state = 'active' DESC LIMIT 1").Scan(&pid); err != nil {
-				return false
-			}
-			return syscall.Kill(pid, signal) == nil
 		})
 	}
-	pgtest.Eventually(t, "all leases end", func() bool {
-		s, err := b.c.dial(bounded(t), "postgres", "postgres")
-		if err != nil {
-			return false
+	wg.Wait()
+	return slices.Concat(made...)
+}
+
+// TestLeasesEndOnceAfterCrashes has many leases end, and kills the supervisor meanwhile: by SIGTERM and by SIGKILL, which takes the
+// server down, between its steps and in the one that drops roles.
+func TestLeasesEndOnceAfterCrashes(t *testing.T) {
+	b := newLeaseBench(t, "restart_after_crash = on")
+	ids := b.issueMany(howManyLeases(t))
+	n := len(ids)
+	b.script(`CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(1); RETURN NULL; END $$;
+		CREATE TRIGGER gate AFTER DELETE ON vault.role_leases FOR EACH ROW EXECUTE FUNCTION public.gate()`)
+	b.exec("UPDATE vault.role_leases SET expires_at = clock_timestamp()")
+	const of = "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE backend_type = 'hyperion_vault supervisor'"
+	for i, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGKILL} {
+		s := b.c.connect(t, "postgres", "postgres")
+		limit := n - (i+1)*n/8
+		pgtest.Eventually(t, fmt.Sprintf("less than %d leases are left", limit), func() bool {
+			return get[int](s, "SELECT count(*)::int FROM vault.role_leases") < limit
+		})
+		where := of
+		if i%2 == 0 { // in the transaction that drops roles
+			s.exec("SELECT pg_advisory_lock(1)")
+			where += " AND wait_event = 'advisory'"
 		}
-		defer func() { _ = s.Close(context.Background()) }()
-		var left int
-		err = s.QueryRow(bounded(t), leasesLeft).Scan(&left)
-		return err == nil && left == 0
-	})
+		var pid int
+		pgtest.Eventually(t, "a supervisor is at work", func() bool {
+			pid = get[int](s, where)
+			return pid != 0
+		})
+		if signal == syscall.SIGKILL {
+			kill(t, b.c.cluster, pid)
+		} else {
+			pgtest.Must(t, syscall.Kill(pid, signal))
+		}
+		_ = s.Close(context.Background())
+	}
 	s := b.c.connect(t, "postgres", "postgres")
-	got := get[string](s, "SELECT concat_ws(' ', count(*), count(DISTINCT details ->> 'lease')) FROM vault.audit_log WHERE action = 'lease_end' AND details ->> 'lease' = ANY ($1)", ids)
-	if want := fmt.Sprintf("%d %d", n, n); got != want {
-		t.Errorf("records and leases that ended: %s, want %s", got, want)
+	pgtest.Eventually(t, "all leases end", func() bool { return get[int](s, leasesLeft) == 0 })
+	got := get[string](s, `SELECT concat_ws(' ', count(*), count(DISTINCT details ->> 'lease'), count(*) FILTER (WHERE details ->> 'lease' = ANY ($1)))
+		FROM vault.audit_log WHERE action = 'lease_end'`, ids)
+	if want := fmt.Sprintf("%[1]d %[1]d %[1]d", n); got != want {
+		t.Errorf("records, leases that ended, and those of ours: %s, want %s", got, want)
+	}
+	if issued := get[int](s, "SELECT count(*)::int FROM vault.audit_log WHERE action = 'lease_issue'"); issued != n {
+		t.Errorf("%d records of leases that were issued", issued)
 	}
 }
 
