@@ -401,7 +401,7 @@ func TestLeasesEndWithTheirToken(t *testing.T) {
 		roles[token] = get[string](b.session, issue, []byte(token), verifier)
 	}
 	b.exec("SELECT vault.revoke_token((SELECT accessor FROM vault.token_list() WHERE name = 'revoked'))")
-	if get[bool](b.session, "SELECT bool_or(rolcanlogin) FROM pg_roles WHERE rolname = $1", roles[revoked]) {
+	if get[bool](b.session, "SELECT coalesce(bool_or(rolcanlogin), false) FROM pg_roles WHERE rolname = $1", roles[revoked]) {
 		t.Error("a lease of a revoked token logs in")
 	}
 	for _, token := range []string{revoked, expiring} {

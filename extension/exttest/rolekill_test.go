@@ -227,14 +227,15 @@ func (b *killBench) release(gate string, waiting int) {
 	b.holder.exec("SELECT pg_catalog.pg_advisory_unlock_all()")
 }
 
+// atGate is the process that waits for the one that holds the gate, or for the standby that never comes.
 const atGate = `SELECT coalesce(max(pid), 0) FROM pg_stat_activity
-	WHERE pid <> pg_backend_pid() AND wait_event IN ('advisory', 'transactionid', 'SyncRep')`
+	WHERE CASE WHEN $1::text = 'committed' THEN wait_event = 'SyncRep' ELSE $2::int = ANY (pg_blocking_pids(pid)) END`
 
 // awaitGate returns the process that has come to the gate.
 func (b *killBench) awaitGate(gate string) (pid int) {
 	b.t.Helper()
 	pgtest.Eventually(b.t, "the change comes to the gate "+gate, func() bool {
-		pid = get[int](b.session, atGate)
+		pid = get[int](b.session, atGate, gate, b.holder.pid())
 		return pid != 0
 	})
 	return pid
