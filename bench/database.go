@@ -29,7 +29,7 @@ var setup = []string{
 	`DO $$ BEGIN
 		IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'vault_bench') THEN CREATE ROLE vault_bench; END IF;
 	END $$`,
-	`SELECT vault.grant_access('vault_bench', 'bench/*', '{create,read,update}')`,
+	`SELECT vault.grant_access('vault_bench', 'bench/*', '{create,read,update,rotate}')`,
 	`VACUUM ANALYZE bench.floor`,
 }
 

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 )
 
 func main() {
@@ -158,7 +159,7 @@ func restReads(o options, rest *rest, beside *served) (all []measurement) {
 
 // measurements is the whole list: floors first, each followed by what stands on it.
 func measurements(o options, db *database, rest *rest, beside *served) []measurement {
-	return append(restReads(o, rest, beside), []measurement{
+	return slices.Concat(restReads(o, rest, beside), []measurement{
 		{name: floorInsertREST, workers: db.inserters(o.conns)},
 		{name: "REST create", workers: rest.creators(o.conns), floors: []string{floorInsertREST}},
 		{name: "REST update", workers: rest.updaters(o.conns), floors: []string{floorInsertREST}},
@@ -167,7 +168,7 @@ func measurements(o options, db *database, rest *rest, beside *served) []measure
 		{name: floorInsert, workers: db.inserters(o.sqlConns)},
 		{name: "SQL create_secret", workers: db.creators(o.sqlConns), floors: []string{floorInsert}},
 		{name: "SQL update_secret", workers: db.updaters(o.sqlConns), floors: []string{floorInsert}},
-	}...)
+	}, roleRows(o, db, rest))
 }
 
 // Names of the floors.
