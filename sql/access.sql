@@ -113,7 +113,8 @@ AS $$
     UNION ALL
     -- By their arguments: functions of the sealed path have some of these names.
     SELECT f.signature::regprocedure
-    FROM (VALUES ('list', 'vault.bound_roles(text)'), ('manage', 'vault.grant_access(regrole,text,text[])'), ('manage', 'vault.revoke_access(regrole,text,text[])'),
+    FROM (VALUES ('list', 'vault.bound_roles(text)'), ('rotate', 'vault.role_sessions(text)'),
+                 ('update', 'vault.configure_role(text,text,bigint,boolean)'), ('manage', 'vault.grant_access(regrole,text,text[])'), ('manage', 'vault.revoke_access(regrole,text,text[])'),
                  ('manage', 'vault.missing_grants()'), ('manage', 'vault.adopt_grants(text,regrole)'),
                  ('manage', 'vault.forget_grants(text)'), ('manage', 'vault.token_list()'),
                  ('manage', 'vault.create_token(regrole,text,interval,interval,boolean,jsonb,cidr[])'),

@@ -49,10 +49,21 @@ CREATE INDEX role_leases_token_idx ON vault.role_leases (token) WHERE token IS N
 CREATE INDEX role_leases_template_idx ON vault.role_leases (template, id);
 CREATE INDEX role_leases_issuer_idx ON vault.role_leases (vault.role_of(issuer), id);
 
+-- How many leases each template has, so that issuing one does not count them. Sessions add to different rows of a template, by
+-- their process numbers; what the supervisor takes away or corrects is in the row -1.
+CREATE TABLE vault.lease_counts (
+    template text COLLATE "C" NOT NULL,
+    shard smallint NOT NULL CONSTRAINT lease_counts_shard_known CHECK (shard BETWEEN -1 AND 31),
+    leases bigint NOT NULL,
+    CONSTRAINT lease_counts_pkey PRIMARY KEY (template, shard)
+) WITH (fillfactor = 50);
+
 ALTER TABLE vault.role_templates ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.role_leases ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.lease_counts ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON vault.role_templates TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.role_leases TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.lease_counts TO vault_owner USING (true) WITH CHECK (true);
 SELECT pg_catalog.pg_extension_config_dump('vault.role_templates', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.role_leases', 'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
 
@@ -239,7 +250,7 @@ BEGIN
         PERFORM vault.raise_no_template(prepare_lease.template);
     ELSIF prepare_lease.ttl_secs NOT BETWEEN 1 AND 315360000 THEN
         RAISE EXCEPTION 'the lifetime of a lease must be between 1 and 315360000 seconds' USING ERRCODE = 'invalid_parameter_value';
-    ELSIF (SELECT count(*) FROM (SELECT FROM vault.role_leases x WHERE x.template = t.name LIMIT t.max_leases) counted) >= t.max_leases THEN
+    ELSIF (SELECT sum(c.leases) FROM vault.lease_counts c WHERE c.template = t.name) >= t.max_leases THEN
         RAISE EXCEPTION 'role template "%" has % leases already', t.name, t.max_leases USING ERRCODE = 'VT007',
             HINT = 'Wait until some end, revoke some, or raise max_leases.';
     END IF;
@@ -256,6 +267,16 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.prepare_lease(text, bigint, timestamptz) IS 'a lease that may be issued now, whose template stays as it is until the commit';
+
+CREATE FUNCTION vault.count_lease(template text, shard smallint, more bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO vault.lease_counts AS c (template, shard, leases) VALUES (count_lease.template, count_lease.shard, count_lease.more)
+    ON CONFLICT ON CONSTRAINT lease_counts_pkey DO UPDATE SET leases = c.leases + excluded.leases;
+END
+$$;
+COMMENT ON FUNCTION vault.count_lease(text, smallint, bigint) IS 'notes that a template has more leases, or fewer';
 
 CREATE FUNCTION vault.store_lease(l vault.role_leases, verifier text, issuer oid, origin vault.audit_origin) RETURNS vault.role_leases
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -279,6 +300,7 @@ BEGIN
     VALUES (l.id, l.template, l.role_name, vault.hold(made::regrole), vault.hold(store_lease.issuer::regrole), origin.actor,
             vault.accessor_in(origin.actor), l.drop_owned, l.reassign_to, l.ttl_secs, l.issued_at, l.expires_at, l.max_expires_at)
     RETURNING x.* INTO l;
+    PERFORM vault.count_lease(l.template, (pg_backend_pid() % 32)::smallint, 1);
     PERFORM vault.append_audit(origin, 'lease_issue', l.template, NULL, 'ok', '', NULL,
                                jsonb_build_object('lease', l.id, 'role', l.role_name, 'expires_at', l.expires_at));
     RETURN l;

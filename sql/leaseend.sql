@@ -65,6 +65,7 @@ DECLARE
     l vault.role_leases;
 BEGIN
     DELETE FROM vault.role_leases x WHERE x.id = drop_lease.lease RETURNING * INTO STRICT l;
+    PERFORM vault.count_lease(l.template, -1::smallint, -1);
     PERFORM vault.append_audit(ROW((vault.local_origin()).node, 'supervisor', NULL, NULL, NULL)::vault.audit_origin, 'lease_end', l.template,
                                NULL, 'ok', '', NULL, jsonb_build_object('lease', l.id, 'role', l.role_name, 'cause', l.ending, 'attempts', l.attempts + 1));
 END
@@ -112,3 +113,35 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.end_leases_of_expired(timestamptz, timestamptz) IS 'ends the leases that were issued to tokens which have expired';
+
+CREATE FUNCTION vault.lease_status(stamp timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
+    SELECT jsonb_build_object(
+        'leases', (SELECT coalesce(sum(c.leases), 0) FROM vault.lease_counts c),
+        'leases_due', (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NOT NULL)
+                      + (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NULL AND l.expires_at <= stamp),
+        'leases_failing', (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NOT NULL AND l.last_error IS NOT NULL),
+        'lease_failures', (SELECT coalesce(jsonb_agg(f ORDER BY f.attempts DESC, f.role), '[]') FROM (
+            SELECT l.template, l.role_name AS role, l.attempts, l.last_error AS reason, l.next_attempt_at
+            FROM vault.role_leases l WHERE l.ending IS NOT NULL AND l.last_error IS NOT NULL
+            ORDER BY l.attempts DESC, l.role_name LIMIT 20) f))
+$$;
+COMMENT ON FUNCTION vault.lease_status(timestamptz)
+    IS 'how many leases there are, are to be ended now, and could not be ended, and why not for the 20 that were tried most often';
+
+CREATE FUNCTION vault.recount_leases() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- A transaction that issues or drops a lease changes the row and the count, and one statement sees both or neither.
+    PERFORM vault.count_lease(d.template, -1::smallint, d.more) FROM (
+        SELECT n.template, sum(n.more)::bigint AS more FROM (
+            SELECT l.template, count(*) AS more FROM vault.role_leases l GROUP BY l.template
+            UNION ALL
+            SELECT c.template, -c.leases FROM vault.lease_counts c) n
+        GROUP BY n.template) d
+    WHERE d.more <> 0;
+END
+$$;
+COMMENT ON FUNCTION vault.recount_leases() IS 'corrects how many leases the templates have, as after a restore';

@@ -21,12 +21,16 @@ AS 'MODULE_PATHNAME', 'hv_role_has' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION vault.role_has(oid, text) IS 'whether the stored password of a role is this very verifier; null if there is no such role';
 
 CREATE FUNCTION vault.role_attributes(role oid) RETURNS text[]
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'superuser' END, CASE WHEN r.rolcreaterole THEN 'createrole' END,
-                              CASE WHEN r.rolcreatedb THEN 'createdb' END, CASE WHEN r.rolreplication THEN 'replication' END,
-                              CASE WHEN r.rolbypassrls THEN 'bypassrls' END], NULL)
-    FROM pg_roles r WHERE r.oid = role
+#variable_conflict use_variable
+BEGIN
+    -- A function in SQL would be parsed at each call.
+    RETURN (SELECT array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'superuser' END, CASE WHEN r.rolcreaterole THEN 'createrole' END,
+                                      CASE WHEN r.rolcreatedb THEN 'createdb' END, CASE WHEN r.rolreplication THEN 'replication' END,
+                                      CASE WHEN r.rolbypassrls THEN 'bypassrls' END], NULL)
+            FROM pg_roles r WHERE r.oid = role_attributes.role);
+END
 $$;
 COMMENT ON FUNCTION vault.role_attributes(oid) IS 'the attributes of a role that give it rights; null if there is no such role';
 
@@ -66,10 +70,15 @@ $$;
 COMMENT ON FUNCTION vault.require_binding(vault.role_bindings, text) IS 'raises if the role of a binding is not what it was when it was bound';
 
 CREATE FUNCTION vault.next_binding(id uuid) RETURNS vault.role_bindings
-LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    found vault.role_bindings;
+BEGIN
     -- Of a pair the one whose password is older. VOLATILE: it sees what this transaction has just done.
-    SELECT b FROM vault.role_bindings b WHERE b.secret_id = next_binding.id ORDER BY b.version NULLS FIRST, b.place LIMIT 1
+    SELECT * INTO found FROM vault.role_bindings b WHERE b.secret_id = next_binding.id ORDER BY b.version NULLS FIRST, b.place LIMIT 1;
+    RETURN found;
+END
 $$;
 COMMENT ON FUNCTION vault.next_binding(uuid) IS 'the role whose password the next version of a secret is';
 
@@ -79,7 +88,7 @@ AS $$ SELECT coalesce(current_setting('scram_iterations', true)::integer, 4096) 
 COMMENT ON FUNCTION vault.scram_iterations() IS 'how many iterations a verifier has; before PostgreSQL 16 there is no such setting';
 
 CREATE FUNCTION vault.next_login(id uuid) RETURNS TABLE (username text, iterations integer)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     b vault.role_bindings := vault.next_binding(next_login.id);
@@ -100,20 +109,24 @@ END
 $$;
 COMMENT ON FUNCTION vault.bound_among(uuid[]) IS 'those of several secrets that are bound to a role';
 
-CREATE FUNCTION vault.keep_verifier(b vault.role_bindings, verifier text, version bigint) RETURNS void
+CREATE FUNCTION vault.keep_verifier(b vault.role_bindings, verifier text, version bigint, settled_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE vault.role_bindings x SET version = keep_verifier.version, drift = NULL, drift_since = NULL
+    UPDATE vault.role_bindings x SET version = keep_verifier.version, drift = NULL, drift_since = NULL,
+                                     grace_ends_at = NULL, wait_until = NULL
     WHERE x.secret_id = b.secret_id AND x.place = b.place;
-    INSERT INTO vault.role_verifiers (secret_id, place, verifier) VALUES (b.secret_id, b.place, keep_verifier.verifier)
-    ON CONFLICT ON CONSTRAINT role_verifiers_pkey DO UPDATE SET verifier = excluded.verifier;
+    INSERT INTO vault.role_verifiers (secret_id, place, verifier, settled_at)
+    VALUES (b.secret_id, b.place, keep_verifier.verifier, keep_verifier.settled_at)
+    ON CONFLICT ON CONSTRAINT role_verifiers_pkey DO UPDATE SET verifier = excluded.verifier, settled_at = excluded.settled_at;
 END
 $$;
-COMMENT ON FUNCTION vault.keep_verifier(vault.role_bindings, text, bigint) IS 'notes which password a bound role has, to notice when it has another one';
+COMMENT ON FUNCTION vault.keep_verifier(vault.role_bindings, text, bigint, timestamptz)
+    IS 'notes which password a bound role has, to notice when it has another one, and since when; null: since the commit';
 
+-- What it calls keeps its plans. To plan it once more would cost as much as all of a rotation without a role.
 CREATE FUNCTION vault.set_role_password(s vault.secrets, stamp timestamptz) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     b vault.role_bindings := vault.next_binding(s.id);
@@ -134,11 +147,11 @@ BEGIN
     ELSE
         PERFORM vault.alter_role(b.role, verifier, 'infinity', NULL);
         IF vault.binding_fault(retiring) IS NULL THEN  -- of one that is not what it was, nothing is changed
-            PERFORM vault.alter_role(retiring.role, NULL, stamp + make_interval(secs => s.grace_period_secs), NULL);
-            done := done || jsonb_build_object('retiring', retiring.role_name, 'valid_until', stamp + make_interval(secs => s.grace_period_secs));
+            done := done || jsonb_build_object('retiring', retiring.role_name,
+                                               'valid_until', vault.begin_grace(retiring, stamp + make_interval(secs => s.grace_period_secs), stamp));
         END IF;
     END IF;
-    PERFORM vault.keep_verifier(b, verifier, s.current_version);
+    PERFORM vault.keep_verifier(b, verifier, s.current_version, NULL);
     RETURN done;
 END
 $$;
@@ -155,6 +168,8 @@ BEGIN
     WHERE x.secret_id = s.id AND x.version = retire_role.v AND x.version < s.current_version;
     IF FOUND AND vault.binding_fault(b) IS NULL THEN
         PERFORM vault.alter_role(b.role, NULL, ends, NULL);
+        -- A caller has said when it ends, so it is not prolonged.
+        UPDATE vault.role_bindings x SET grace_ends_at = ends, wait_until = NULL WHERE x.secret_id = b.secret_id AND x.place = b.place;
     END IF;
 END
 $$;
@@ -196,22 +211,25 @@ END
 $$;
 COMMENT ON FUNCTION vault.check_bindable(vault.secrets, regrole) IS 'raises unless a role can be bound to a secret';
 
-CREATE FUNCTION vault.add_binding(s vault.secrets, place integer, role regrole, shared regrole, options vault.binding_options,
+CREATE FUNCTION vault.add_binding(s vault.secrets, place integer, role regrole, pair boolean, shared regrole, options vault.binding_options,
                                   origin vault.audit_origin) RETURNS vault.role_bindings
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     b vault.role_bindings;
 BEGIN
-    INSERT INTO vault.role_bindings (secret_id, place, holder, role_name, attributes, shared_role, auto_repair, bound_at, bound_by)
+    PERFORM vault.check_session_policy(options, vault.role_attributes(add_binding.role), add_binding.pair);
+    INSERT INTO vault.role_bindings (secret_id, place, holder, role_name, attributes, shared_role, auto_repair, bound_at, bound_by,
+                                     session_policy, max_wait_secs)
     SELECT s.id, add_binding.place, vault.hold(add_binding.role), r.rolname, vault.role_attributes(add_binding.role), add_binding.shared,
-           coalesce(options.auto_repair, false), clock_timestamp(), regexp_replace(origin.actor, '^role:|\x1f.*$', '', 'g')
+           coalesce(options.auto_repair, false), clock_timestamp(), regexp_replace(origin.actor, '^role:|\x1f.*$', '', 'g'),
+           coalesce(options.session_policy, 'ignore'), CASE options.session_policy WHEN 'wait' THEN coalesce(options.max_wait_secs, 3600) END
     FROM pg_roles r WHERE r.oid = add_binding.role
     RETURNING * INTO b;
     RETURN b;
 END
 $$;
-COMMENT ON FUNCTION vault.add_binding(vault.secrets, integer, regrole, regrole, vault.binding_options, vault.audit_origin) IS 'stores one role of a binding';
+COMMENT ON FUNCTION vault.add_binding(vault.secrets, integer, regrole, boolean, regrole, vault.binding_options, vault.audit_origin) IS 'stores one role of a binding';
 
 CREATE FUNCTION vault.bind_with_verifier(caller oid, id uuid, expected_version bigint, role regrole, verifier text,
                                          options vault.binding_options, origin vault.audit_origin, change uuid DEFAULT NULL) RETURNS void
@@ -223,7 +241,9 @@ BEGIN
     PERFORM vault.check_bindable(s, bind_with_verifier.role);
     PERFORM vault.alter_role(bind_with_verifier.role, bind_with_verifier.verifier, NULL, bind_with_verifier.caller);
     UPDATE vault.secrets x SET bound = true, updated_at = clock_timestamp() WHERE x.id = s.id;
-    PERFORM vault.keep_verifier(vault.add_binding(s, 1, bind_with_verifier.role, NULL, options, origin), bind_with_verifier.verifier, s.current_version);
+    -- Binding is no rotation: sessions from before count as those of the current password.
+    PERFORM vault.keep_verifier(vault.add_binding(s, 1, bind_with_verifier.role, false, NULL, options, origin), bind_with_verifier.verifier,
+                                s.current_version, '-infinity');
     PERFORM vault.append_audit(origin, 'bind_role', s.name, s.current_version, 'ok', '', bind_with_verifier.change,
                                jsonb_build_object('role', vault.plain_role(bind_with_verifier.role)));
 END
@@ -255,9 +275,9 @@ BEGIN
     PERFORM vault.alter_role(now_role, bind_pair_with_verifier.verifier, 'infinity', bind_pair_with_verifier.caller);
     PERFORM vault.alter_role(other_role, bind_pair_with_verifier.verifier, clock_timestamp(), bind_pair_with_verifier.caller);
     UPDATE vault.secrets x SET bound = true, updated_at = clock_timestamp() WHERE x.id = s.id;
-    now_current := vault.add_binding(s, 1, now_role, shared, options, origin);
-    PERFORM vault.keep_verifier(now_current, bind_pair_with_verifier.verifier, s.current_version);
-    PERFORM vault.add_binding(s, 2, other_role, shared, options, origin);
+    now_current := vault.add_binding(s, 1, now_role, true, shared, options, origin);
+    PERFORM vault.keep_verifier(now_current, bind_pair_with_verifier.verifier, s.current_version, '-infinity');
+    PERFORM vault.add_binding(s, 2, other_role, true, shared, options, origin);
     PERFORM vault.append_audit(origin, 'bind_role', s.name, s.current_version, 'ok', '', bind_pair_with_verifier.change,
                                jsonb_build_object('role', vault.plain_role(now_role), 'other', vault.plain_role(other_role)));
 END
@@ -305,7 +325,9 @@ BEGIN
     PERFORM vault.alter_role(b.role, repair_with_verifier.verifier,
                              CASE WHEN EXISTS (SELECT FROM vault.role_bindings x WHERE x.secret_id = s.id AND x.place <> b.place)
                                   THEN 'infinity'::timestamptz END, NULL);
-    PERFORM vault.keep_verifier(b, repair_with_verifier.verifier, s.current_version);
+    PERFORM vault.keep_verifier(b, repair_with_verifier.verifier, s.current_version,
+                                CASE WHEN b.version = s.current_version THEN coalesce(
+                                    (SELECT k.settled_at FROM vault.role_verifiers k WHERE k.secret_id = b.secret_id AND k.place = b.place), '-infinity') END);
     PERFORM vault.append_audit(origin, 'repair_role', s.name, s.current_version, 'ok', '', repair_with_verifier.change,
                                jsonb_build_object('role', b.role_name));
 END
@@ -443,7 +465,7 @@ LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog,
 AS $$
     SELECT s.name, b.role_name, b.place = 2 OR EXISTS (SELECT FROM vault.role_bindings o WHERE o.secret_id = b.secret_id AND o.place <> b.place),
            coalesce(b.version = s.current_version, false), b.version, coalesce(vault.role_drift(b), 'ok'), b.drift_since,
-           r.rolvaliduntil, b.auto_repair, b.bound_at, b.bound_by
+           r.rolvaliduntil, b.auto_repair, b.bound_at, b.bound_by, b.session_policy, b.max_wait_secs
     FROM vault.role_bindings b
     -- OFFSET: few secrets are bound, and the plan must not go through all of them.
     CROSS JOIN LATERAL (SELECT o.name, o.current_version FROM vault.secrets o WHERE o.id = b.secret_id OFFSET 0) s
@@ -468,16 +490,17 @@ $$;
 COMMENT ON FUNCTION vault.bound_roles(text)
     IS 'Lists the roles of PostgreSQL whose passwords are secrets below a prefix on which the caller has any right, and whether they are as the vault has made them.';
 
-CREATE FUNCTION vault.bind_role(name text, role regrole, auto_repair boolean DEFAULT false) RETURNS void
+CREATE FUNCTION vault.bind_role(name text, role regrole, auto_repair boolean DEFAULT false, session_policy text DEFAULT 'ignore') RETURNS void
 AS 'MODULE_PATHNAME', 'hv_bind_role' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.bind_role(text, regrole, boolean)
-    IS 'Makes the value of a secret the password of a role, now and with every new version. PostgreSQL must let the caller set the password of the role. With auto_repair the supervisor sets it again when it was changed elsewhere.';
+COMMENT ON FUNCTION vault.bind_role(text, regrole, boolean, text)
+    IS 'Makes the value of a secret the password of a role, now and with every new version. PostgreSQL must let the caller set the password of the role. With auto_repair the supervisor sets it again when it was changed elsewhere. With the session_policy terminate it ends the sessions of a former password when the grace is over.';
 
 CREATE FUNCTION vault.bind_role_pair(name text, role_a regrole, role_b regrole, shared_role regrole DEFAULT NULL,
-                                     auto_repair boolean DEFAULT false) RETURNS void
+                                     auto_repair boolean DEFAULT false, session_policy text DEFAULT 'ignore',
+                                     max_wait_secs bigint DEFAULT NULL) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_bind_role_pair' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.bind_role_pair(text, regrole, regrole, regrole, boolean)
-    IS 'Makes a secret of JSON with the fields username and password the login of two roles in turn. Each new version is of the role that was not current. The other one can log in until its version''s grace ends.';
+COMMENT ON FUNCTION vault.bind_role_pair(text, regrole, regrole, regrole, boolean, text, bigint)
+    IS 'Makes a secret of JSON with the fields username and password the login of two roles in turn. Each new version is of the role that was not current. The other one can log in until its version''s grace ends. With the session_policy wait that is prolonged while it has sessions, by max_wait_secs at most. With terminate its sessions end then.';
 
 CREATE FUNCTION vault.unbind_role(name text) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_unbind_role' LANGUAGE C VOLATILE PARALLEL UNSAFE;

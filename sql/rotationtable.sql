@@ -18,10 +18,19 @@ CREATE TABLE vault.role_bindings (
     checked_at timestamptz,
     drift text,  -- as vault.role_drift() said it last; null: nothing
     drift_since timestamptz,
+    session_policy text NOT NULL  -- what becomes of sessions that logged in with a former password, when its grace ends
+        CONSTRAINT role_bindings_session_policy_known CHECK (session_policy IN ('ignore', 'wait', 'terminate')),
+    max_wait_secs bigint CONSTRAINT role_bindings_max_wait_range CHECK (max_wait_secs BETWEEN 1 AND 31536000),
+    grace_ends_at timestamptz,  -- of the retiring role of a pair; null: it retires not
+    wait_until timestamptz,  -- so long its login can be prolonged at most; null: not at all
+    told text[] NOT NULL DEFAULT '{}',  -- sessions that were told to end last
+    CONSTRAINT role_bindings_wait_bound CHECK ((session_policy = 'wait') = (max_wait_secs IS NOT NULL)),
     CONSTRAINT role_bindings_pkey PRIMARY KEY (secret_id, place)
 );
 CREATE UNIQUE INDEX role_bindings_role_key ON vault.role_bindings (role);
 CREATE INDEX role_bindings_checked_at_idx ON vault.role_bindings (checked_at NULLS FIRST);
+CREATE INDEX role_bindings_wait_until_idx ON vault.role_bindings (wait_until) WHERE wait_until IS NOT NULL;
+CREATE INDEX role_bindings_terminate_idx ON vault.role_bindings (secret_id) WHERE session_policy = 'terminate';
 
 -- The verifiers that the vault has given to bound roles, as pg_authid has them unless they were changed elsewhere. Not dumped:
 -- no dump of one database has the passwords of roles.
@@ -29,8 +38,10 @@ CREATE TABLE vault.role_verifiers (
     secret_id uuid NOT NULL,
     place smallint NOT NULL,
     verifier text NOT NULL,
+    settled_at timestamptz,  -- it was committed by then: who began to log in later has that password; null: not seen yet
     CONSTRAINT role_verifiers_pkey PRIMARY KEY (secret_id, place)
 );
+CREATE INDEX role_verifiers_unsettled_idx ON vault.role_verifiers (secret_id) WHERE settled_at IS NULL;
 
 -- One row per secret and due time, permanently unique: that is what makes a rotation happen once.
 CREATE TABLE vault.rotation_jobs (

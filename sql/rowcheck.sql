@@ -82,7 +82,8 @@ BEGIN
              '{create,read,update,delete,rotate,verify,list,describe,configure,expire,delete_version,
               undelete_version,destroy_version,restore,destroy,status,watch,token_create,token_revoke,
               token_list,token_show,token_renew,login,auth_configure,auth_list,wrap,unwrap,
-              wrap_lookup,access,grant,revoke,bind_role,unbind_role,repair_role,role_drift,audit,rewrap,rewrap_status,audit_gap,audit_prune,
+              wrap_lookup,access,grant,revoke,bind_role,configure_role,unbind_role,repair_role,role_drift,
+              session_list,session_wait,session_end,audit,rewrap,rewrap_status,audit_gap,audit_prune,
               template_configure,template_list,lease_issue,lease_renew,lease_revoke,lease_end,
               lease_list,malformed}')
        AND outcome OPERATOR(pg_catalog.=) ANY ('{ok,denied,failed,unknown}')

@@ -218,6 +218,8 @@ BEGIN
             'anonymous_reads_all', coalesce(vault.may(to_regrole('vault_anonymous'), 'read', '*'), false))
         || (SELECT jsonb_build_object('roles_bound', count(*), 'roles_differing', count(*) FILTER (WHERE b.drift IS NOT NULL))
             FROM vault.role_bindings b)
+        || jsonb_build_object('former_sessions', vault.count_former_sessions())
+        || vault.lease_status(stamp)
         || (SELECT jsonb_build_object('secrets', n.secrets, 'automatic', n.automatic) FROM vault.count_secrets() n)
         || (SELECT jsonb_build_object(
                 'due', count(*),

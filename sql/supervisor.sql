@@ -34,6 +34,8 @@ BEGIN
     ON CONFLICT DO NOTHING;
     GET DIAGNOSTICS enqueued_now = ROW_COUNT;
     PERFORM vault.check_drift(stamp, batch);
+    PERFORM vault.settle_roles();
+    PERFORM vault.prolong_roles();
     DELETE FROM vault.rotation_jobs j WHERE j.finished_at < stamp - interval '30 days';
     PERFORM vault.start_audit_part();
     counted := vault.counted_now(stamp);
@@ -130,6 +132,7 @@ BEGIN
     IF NOT set_back AND date_trunc('hour', last_pass_at) = date_trunc('hour', stamp) THEN
         RETURN;
     END IF;
+    PERFORM vault.recount_leases();
     UPDATE vault.rotation_jobs j SET next_attempt_at = stamp  -- a retry waits for an hour at most
     WHERE j.id IN (
         SELECT o.id FROM vault.rotation_jobs o

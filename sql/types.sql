@@ -127,7 +127,9 @@ CREATE TYPE vault.version_state AS (
 COMMENT ON TYPE vault.version_state IS 'one version without its value, which may be deleted or destroyed';
 
 CREATE TYPE vault.binding_options AS (
-    auto_repair boolean
+    auto_repair boolean,
+    session_policy text,
+    max_wait_secs bigint
 );
 COMMENT ON TYPE vault.binding_options IS 'what may be chosen for a binding to a role; null: the default';
 
@@ -142,9 +144,25 @@ CREATE TYPE vault.binding_info AS (
     valid_until timestamptz,
     auto_repair boolean,
     bound_at timestamptz,
-    bound_by text
+    bound_by text,
+    session_policy text,
+    max_wait_secs bigint
 );
 COMMENT ON TYPE vault.binding_info IS 'one role whose password a secret is';
+
+CREATE TYPE vault.session_info AS (
+    pid integer,
+    role text,
+    database text,
+    application_name text,
+    client_addr inet,
+    started_at timestamptz,
+    state text,
+    credential text,
+    ends_at timestamptz,
+    fate text
+);
+COMMENT ON TYPE vault.session_info IS 'one session of a role whose password a secret is';
 
 CREATE TYPE vault.stored_value AS (
     secret_id uuid,

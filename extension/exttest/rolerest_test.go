@@ -265,3 +265,40 @@ func TestVerifiersOfTheAPIAreNotLogged(t *testing.T) {
 		}
 	}
 }
+
+// TestRoleSessionsByREST: who is logged in with a former password, and what becomes of that.
+func TestRoleSessionsByREST(t *testing.T) {
+	b := newRESTBench(t)
+	b.exec("CREATE ROLE app LOGIN")
+	b.must(http.StatusCreated, "POST", "/v1/secrets", "", `{"name":"app/db","kind":"manual","value":"first value","grace_period_secs":3600}`)
+	b.must(http.StatusNotFound, "GET", "/v1/roles/app/db", "", nil)
+	b.must(http.StatusNotFound, "PATCH", "/v1/roles/app/db", "", `{"session_policy":"ignore"}`)
+	b.exec("SELECT vault.bind_role('app/db', 'app')")
+	if list := b.must(http.StatusOK, "GET", "/v1/roles/app/db", "", nil); list != `{"sessions":[]}` {
+		t.Error(list)
+	}
+	held, err := b.login.hold("app", "first value")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close(context.Background())
+	b.must(http.StatusNoContent, "PATCH", "/v1/roles/app/db", "", `{"session_policy":"terminate","auto_repair":true}`)
+	b.must(http.StatusOK, "PUT", "/v1/secrets/app/db", "*", `{"value":"second value"}`)
+	list := b.must(http.StatusOK, "GET", "/v1/roles/app/db", "", nil)
+	for _, part := range []string{`"role":"app","database":"postgres"`, `"client_addr":"127.`, `"credential":"former"`, `"fate":"ends"`, `"ends_at":"2`} {
+		if !strings.Contains(list, part) {
+			t.Errorf("%s is not in %s", part, list)
+		}
+	}
+	if status := b.must(http.StatusOK, "GET", "/v1/status", "", nil); !strings.Contains(status, `"former_sessions":1,"leases":0,"leases_due":0,"leases_failing":0,"lease_failures":[]`) {
+		t.Error(status)
+	}
+	if list := b.must(http.StatusOK, "GET", "/v1/roles?prefix=app", "", nil); !strings.Contains(list, `"auto_repair":true`) ||
+		!strings.Contains(list, `"session_policy":"terminate","max_wait_secs":null`) {
+		t.Error(list)
+	}
+	for _, wrong := range []string{`{}`, `{"session_policy":"kill"}`, `{"session_policy":"wait"}`, `{"max_wait_secs":0}`, `{"max_wait_secs":5}`, `{"session_policy":""}`} {
+		b.must(http.StatusBadRequest, "PATCH", "/v1/roles/app/db", "", wrong)
+	}
+	b.must(http.StatusBadRequest, "PUT", "/v1/roles/app/db", "", `{"role":"app","session_policy":"kill"}`)
+}

@@ -199,18 +199,13 @@ hv_make_leased_role(PG_FUNCTION_ARGS)
 	made.statement->options = list_make3(Option("canlogin", (Node *) makeBoolean(true)),
 										 Option("validUntil", (Node *) makeString(TimeText(PG_GETARG_TIMESTAMPTZ(3)))),
 										 Option("connectionlimit", (Node *) makeInteger(PG_GETARG_INT32(4))));
-	if (!PG_ARGISNULL(2))
-	{
-		char	   *verifier = text_to_cstring(PG_GETARG_TEXT_PP(2));
-
-		HvCheckVerifier(verifier);
-		made.statement->options = lappend(made.statement->options, Option("password", (Node *) makeString(verifier)));
-	}
 	groups = RoleSpecs(PG_GETARG_ARRAYTYPE_P(5));
 	if (groups != NIL)
 		made.statement->options = lappend(made.statement->options, Option("addroleto", (Node *) groups));
 	made.settings = RoleSettings(name, PG_GETARG_JSONB_P(6));
 	HvRunAs(PG_GETARG_OID(0), MakeRole, &made);
+	if (!PG_ARGISNULL(2))		/* the right to make a role is the right to give it a password */
+		HvStoreLogin(made.role, text_to_cstring(PG_GETARG_TEXT_PP(2)), NULL);
 	PG_RETURN_OID(made.role);
 }
 

@@ -15,6 +15,7 @@
 #include "readonly.h"
 #include "rolebinding.h"
 #include "rolepassword.h"
+#include "rolesession.h"
 #include "secretmem.h"
 #include "text.h"
 #include "utils/acl.h"
@@ -29,13 +30,14 @@ static HvStatement next_statement = {
 	"SELECT l.username FROM vault.next_login($1) l", 1, {UUIDOID}
 };
 static HvStatement bind_statement = {
-	"SELECT vault.bind_with_verifier($1, $2, $3, $4, $5, ROW($6)::vault.binding_options, ROW($7, $8, $9, $10, $11)::vault.audit_origin)",
-	11, {OIDOID, UUIDOID, INT8OID, REGROLEOID, TEXTOID, BOOLOID, ORIGIN_TYPES}
+	"SELECT vault.bind_with_verifier($1, $2, $3, $4, $5, ROW($6, $7, NULL)::vault.binding_options,"
+	" ROW($8, $9, $10, $11, $12)::vault.audit_origin)",
+	12, {OIDOID, UUIDOID, INT8OID, REGROLEOID, TEXTOID, BOOLOID, TEXTOID, ORIGIN_TYPES}
 };
 static HvStatement bind_pair_statement = {
-	"SELECT vault.bind_pair_with_verifier($1, $2, $3, $4, $5, $6, $7, ROW($8)::vault.binding_options,"
-	" ROW($9, $10, $11, $12, $13)::vault.audit_origin)",
-	13, {OIDOID, UUIDOID, INT8OID, REGROLEOID, REGROLEOID, REGROLEOID, TEXTOID, BOOLOID, ORIGIN_TYPES}
+	"SELECT vault.bind_pair_with_verifier($1, $2, $3, $4, $5, $6, $7, ROW($8, $9, $10)::vault.binding_options,"
+	" ROW($11, $12, $13, $14, $15)::vault.audit_origin)",
+	15, {OIDOID, UUIDOID, INT8OID, REGROLEOID, REGROLEOID, REGROLEOID, TEXTOID, BOOLOID, TEXTOID, INT8OID, ORIGIN_TYPES}
 };
 static HvStatement unbind_statement = {
 	"SELECT vault.unbind_secret($1, ROW($2, $3, $4, $5, $6)::vault.audit_origin)", 6, {UUIDOID, ORIGIN_TYPES}
@@ -87,8 +89,8 @@ Offer(const unsigned char *id, int64 version, const char *verifier)
 /*
  * ereport unless a function of the vault's calls, or a superuser: these can set the password of any role.
  */
-static void
-RequireOwner(void)
+void
+HvRequireOwner(void)
 {
 	if (!superuser() && GetUserId() != get_role_oid(HV_OWNER_NAME, false))
 		ereport(ERROR,
@@ -104,7 +106,7 @@ hv_offer_verifier(PG_FUNCTION_ARGS)
 	char	   *verifier;
 
 	HvLogEnter("offer_verifier");
-	RequireOwner();
+	HvRequireOwner();
 	RequireArg(fcinfo, 0, "id");
 	RequireArg(fcinfo, 1, "version");
 	RequireArg(fcinfo, 2, "verifier");
@@ -119,7 +121,7 @@ PG_FUNCTION_INFO_V1(hv_offered_verifier);
 Datum
 hv_offered_verifier(PG_FUNCTION_ARGS)
 {
-	RequireOwner();
+	HvRequireOwner();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || offered.verifier == NULL ||
 		offered.at != GetCurrentStatementStartTimestamp() || offered.version != PG_GETARG_INT64(1) ||
 		memcmp(offered.id, PG_GETARG_UUID_P(0)->data, HV_ID_LEN) != 0)
@@ -137,8 +139,10 @@ hv_alter_role(PG_FUNCTION_ARGS)
 	char	   *until = PG_ARGISNULL(2) ? NULL : pstrdup(timestamptz_to_str(PG_GETARG_TIMESTAMPTZ(2)));
 
 	HvLogGive();
-	RequireOwner();
+	HvRequireOwner();
 	RequireArg(fcinfo, 0, "role");
+	if (verifier != NULL)
+		HvSettleAfterCommit();
 	HvAlterRole(PG_ARGISNULL(3) ? HV_AS_VAULT : PG_GETARG_OID(3), PG_GETARG_OID(0), verifier, until);
 	PG_RETURN_VOID();
 }
@@ -150,7 +154,7 @@ hv_role_has(PG_FUNCTION_ARGS)
 {
 	char	   *stored;
 
-	RequireOwner();
+	HvRequireOwner();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || GetUserNameFromId(PG_GETARG_OID(0), true) == NULL)
 		PG_RETURN_NULL();
 	HvStoredVerifier(PG_GETARG_OID(0), &stored);
@@ -311,7 +315,8 @@ RunAsOwner(HvStatement *statement, HvParams *params, const HvCall *call)
 }
 
 static void
-StoreBinding(HvCall *call, HvBytes id, int64 version, Oid role, const char *verifier, NullableDatum auto_repair)
+StoreBinding(HvCall *call, HvBytes id, int64 version, Oid role, const char *verifier,
+			 NullableDatum auto_repair, NullableDatum session_policy)
 {
 	HvParams	params = {0};
 
@@ -322,6 +327,7 @@ StoreBinding(HvCall *call, HvBytes id, int64 version, Oid role, const char *veri
 	HvAdd(&params, ObjectIdGetDatum(role));
 	HvAddText(&params, HvLiteral(verifier));
 	HvAddNullable(&params, auto_repair);
+	HvAddNullable(&params, session_policy);
 	RunAsOwner(&bind_statement, &params, call);
 }
 
@@ -337,7 +343,7 @@ Bind(HvCall *call, FunctionCallInfo fcinfo)
 	value = CurrentValue(call, &locked);
 	verifier = VerifierOf(locked.content_type, value, role);
 	HvSecretWipe(value.data);
-	StoreBinding(call, locked.id, locked.current_version, PG_GETARG_OID(1), verifier, Arg(fcinfo, 2));
+	StoreBinding(call, locked.id, locked.current_version, PG_GETARG_OID(1), verifier, Arg(fcinfo, 2), Arg(fcinfo, 3));
 	PG_RETURN_VOID();
 }
 
@@ -388,6 +394,8 @@ BindPair(HvCall *call, FunctionCallInfo fcinfo)
 	HvAddNullable(&params, Arg(fcinfo, 3));
 	HvAddText(&params, HvLiteral(verifier));
 	HvAddNullable(&params, Arg(fcinfo, 4));
+	HvAddNullable(&params, Arg(fcinfo, 5));
+	HvAddNullable(&params, Arg(fcinfo, 6));
 	RunAsOwner(&bind_pair_statement, &params, call);
 	PG_RETURN_VOID();
 }
@@ -479,7 +487,8 @@ Import(HvCall *call, FunctionCallInfo fcinfo)
 	binding = (HvBinding) {HvNewId(), call->name, HvFirstVersion(call), HvLiteral("text/plain; charset=utf-8")};
 	HvSealValue(call, &binding, password, &stored);
 	HvInsertSecret(call, &binding, (NullableDatum) {CStringGetTextDatum("manual"), false}, &settings, &stored);
-	StoreBinding(call, binding.id, binding.version, PG_GETARG_OID(1), verifier, Arg(fcinfo, 3));
+	StoreBinding(call, binding.id, binding.version, PG_GETARG_OID(1), verifier, Arg(fcinfo, 3),
+				 (NullableDatum) {(Datum) 0, true});
 	return Int64GetDatum(binding.version);
 }
 

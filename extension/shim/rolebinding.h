@@ -9,6 +9,7 @@
 #include "call.h"
 #include "sealed.h"
 
+extern void HvRequireOwner(void);
 extern HvBytes HvForNextRole(const HvLocked *locked, HvBytes value);
 extern void HvOfferPassword(HvCall *call, const HvLocked *locked, HvBytes value);
 

@@ -1,13 +1,16 @@
 /*
  * rolepassword.c: makes, compares and sets passwords of PostgreSQL's own roles.
  *
- * The server's own functions do all of it. Theirs is the rule of what a password is (SASLprep), how many iterations a verifier
- * has, and who may set the password of which role.
+ * The server's own functions do it, apart from the row of pg_authid when everything has been decided. Theirs is the rule of
+ * what a password is (SASLprep), how many iterations a verifier has, and who may set the password of which role.
  */
 #include "hyperion_vault.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "commands/user.h"
 #include "libpq/crypt.h"
@@ -18,7 +21,9 @@
 #include "secretmem.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #define SCRATCH_LEN		(64 * 1024)
 
@@ -208,11 +213,63 @@ AddOption(List *options, char *name, const char *value)
 	return lappend(options, makeDefElem(name, (Node *) makeString((char *) value), -1));
 }
 
+/*
+ * Have the module that checks passwords see a verifier, as it sees those of ALTER ROLE. May ereport.
+ */
+static void
+CheckByModule(HeapTuple tuple, TupleDesc columns, const char *verifier, const Datum *until)
+{
+	bool		isnull = false;
+	Datum		valid_until = until != NULL ? *until : heap_getattr(tuple, Anum_pg_authid_rolvaliduntil, columns, &isnull);
+
+	if (check_password_hook)
+		(*check_password_hook) (NameStr(((Form_pg_authid) GETSTRUCT(tuple))->rolname), verifier,
+								PASSWORD_TYPE_SCRAM_SHA_256, valid_until, isnull);
+}
+
+void
+HvStoreLogin(Oid role, const char *verifier, const char *valid_until)
+{
+	Relation	roles = table_open(AuthIdRelationId, RowExclusiveLock);
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	HeapTuple	changed;
+	Datum		values[Natts_pg_authid] = {0};
+	bool		nulls[Natts_pg_authid] = {false};
+	bool		replaced[Natts_pg_authid] = {false};
+	Datum	   *until = &values[Anum_pg_authid_rolvaliduntil - 1];
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role with OID %u does not exist", role)));
+	if (valid_until != NULL)
+		*until = DirectFunctionCall3(timestamptz_in, CStringGetDatum(valid_until), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	replaced[Anum_pg_authid_rolvaliduntil - 1] = valid_until != NULL;
+	if (verifier != NULL)
+	{
+		HvCheckVerifier(verifier);
+		CheckByModule(tuple, RelationGetDescr(roles), verifier, valid_until != NULL ? until : NULL);
+		values[Anum_pg_authid_rolpassword - 1] = CStringGetTextDatum(verifier);
+		replaced[Anum_pg_authid_rolpassword - 1] = true;
+	}
+	changed = heap_modify_tuple(tuple, RelationGetDescr(roles), values, nulls, replaced);
+	CatalogTupleUpdate(roles, &changed->t_self, changed);
+	InvokeObjectPostAlterHook(AuthIdRelationId, role, 0);
+	ReleaseSysCache(tuple);
+	table_close(roles, NoLock);
+	CommandCounterIncrement();
+}
+
 void
 HvAlterRole(Oid as, Oid role, const char *verifier, const char *valid_until)
 {
 	AlterRoleStmt *statement = makeNode(AlterRoleStmt);
 
+	if (as == HV_AS_VAULT)
+	{
+		HvStoreLogin(role, verifier, valid_until);
+		return;
+	}
 	if (verifier != NULL)
 		HvCheckVerifier(verifier);
 	statement->role = makeNode(RoleSpec);

@@ -49,9 +49,17 @@ extern bool HvStoredIs(const char *name, const char *verifier, HvBytes password)
 extern bool HvPasswordIs(Oid role, HvBytes password);
 
 /*
+ * Store the password of a role as a verifier, or its VALID UNTIL, or both; NULL keeps. It decides nothing about the caller. It
+ * does what AlterRole() does, except that that one computes all iterations of the verifier, to find out whether it is one of an
+ * empty password. None is that is made here or by the API, and no client of PostgreSQL sends an empty password. The present
+ * transaction sees the change.
+ */
+extern void HvStoreLogin(Oid role, const char *verifier, const char *valid_until);
+
+/*
  * Set the password of a role to a verifier, or its VALID UNTIL, or both; NULL keeps. The server's own AlterRole() does it, as
- * the given role: it refuses what it would refuse that role. HV_AS_VAULT is for what was decided before. There is no SQL text,
- * so no hook, log, view or event trigger sees the verifier. The present transaction sees the change.
+ * the given role: it refuses what it would refuse that role. HV_AS_VAULT is for what was decided before: HvStoreLogin() does
+ * it. There is no SQL text, so no log, view or event trigger sees the verifier. The present transaction sees the change.
  */
 extern void HvAlterRole(Oid as, Oid role, const char *verifier, const char *valid_until);
 

@@ -33,6 +33,7 @@ typedef struct HvSupervision
 	Latch	   *latch;			/* its latch; NULL while none runs */
 	pg_atomic_uint32 changed;	/* 1 = a change was committed there since the supervisor looked last */
 	pg_atomic_uint32 leases;	/* 1 = leases were revoked there since the supervisor looked last */
+	pg_atomic_uint32 roles;		/* 1 = roles were given passwords there since the supervisor looked last */
 } HvSupervision;
 
 static HvSupervision *supervision = NULL;	/* NULL when the library is not preloaded */
@@ -62,6 +63,7 @@ OnShmemStartup(void)
 		SpinLockInit(&supervision->mutex);
 		pg_atomic_init_u32(&supervision->changed, 0);
 		pg_atomic_init_u32(&supervision->leases, 0);
+		pg_atomic_init_u32(&supervision->roles, 0);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -183,6 +185,16 @@ HvNoteLeaseEnd(void)
 }
 
 /*
+ * The same for roles that were given passwords.
+ */
+void
+HvNoteRoleChange(void)
+{
+	if (supervision != NULL)
+		WakeSupervisor(&supervision->roles);
+}
+
+/*
  * Whether a change has been committed that was not taken yet.
  */
 bool
@@ -207,6 +219,24 @@ bool
 HvTakeLeaseEnds(void)
 {
 	return pg_atomic_read_u32(&supervision->leases) != 0 && pg_atomic_exchange_u32(&supervision->leases, 0) != 0;
+}
+
+/*
+ * Whether roles have been given passwords that were not taken yet.
+ */
+bool
+HvRolesChanged(void)
+{
+	return pg_atomic_read_u32(&supervision->roles) != 0;
+}
+
+/*
+ * Take the passwords so far.
+ */
+void
+HvTakeRoleChanges(void)
+{
+	(void) pg_atomic_exchange_u32(&supervision->roles, 0);
 }
 
 PG_FUNCTION_INFO_V1(hv_supervisor_state);

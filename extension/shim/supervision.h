@@ -15,5 +15,8 @@ extern bool HvChanged(void);
 extern void HvTakeChanges(void);
 extern void HvNoteLeaseEnd(void);
 extern bool HvTakeLeaseEnds(void);
+extern void HvNoteRoleChange(void);
+extern bool HvRolesChanged(void);
+extern void HvTakeRoleChanges(void);
 
 #endif

@@ -5,6 +5,9 @@
  * never during recovery, so only ever on the primary. It belongs to no database and waits until the configured one
  * exists; then it has the supervisor started there. The supervisor makes a pass every scan_interval_secs: what a
  * pass does is SQL, vault.supervise(). In between it announces changes (announce.c).
+ *
+ * On a standby another launcher has a worker run that only ends sessions of former passwords (rolesession.c), until the standby
+ * is promoted.
  */
 #include "hyperion_vault.h"
 
@@ -19,6 +22,7 @@
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
+#include "rolesession.h"
 #include "runas.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
@@ -35,12 +39,14 @@
 #include "utils/snapmgr.h"
 
 #define RESTART_SECS	5		/* a crashed launcher; a supervisor that ended */
-#define ANNOUNCE_MS		20		/* at least, between two notifications of changes */
+#define ANNOUNCE_MS		20		/* at least, between two notifications of changes, and two looks for passwords of roles */
 #define CHANNEL			"hyperion_vault_changes"
 #define BATCH			1000	/* rows of each kind that one pass handles; more are done at once in the next */
 
 PGDLLEXPORT void HvLauncherMain(Datum arg);
 PGDLLEXPORT void HvSupervisorMain(Datum arg);
+PGDLLEXPORT void HvStandbyLauncherMain(Datum arg);
+PGDLLEXPORT void HvStandbyMain(Datum arg);
 
 static HvStatement supervise_statement = {
 	"SELECT vault.supervise($1, $2)", 2, {INT4OID, BOOLOID}
@@ -83,6 +89,7 @@ typedef struct HvSaid
 	char	   *last;
 } HvSaid;
 
+static bool has_session_ends = false;	/* the same of what ends sessions */
 static bool has_leases = false; /* the last pass found a schema that has them: an older one may wait for its update */
 static HvSaid trouble = {LOG, NULL};	/* why there is no pass */
 static HvSaid exposure = {WARNING, NULL};	/* what is wrong with the owner */
@@ -126,7 +133,7 @@ FillWorker(BackgroundWorker *worker, const char *function, const char *type)
 }
 
 /*
- * Register the launcher. Called in the postmaster.
+ * Register the launchers. Called in the postmaster.
  */
 void
 HvSupervisorInit(void)
@@ -136,6 +143,10 @@ HvSupervisorInit(void)
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	FillWorker(&worker, "HvLauncherMain", "hyperion_vault launcher");
+	worker.bgw_restart_time = RESTART_SECS;
+	RegisterBackgroundWorker(&worker);
+	FillWorker(&worker, "HvStandbyLauncherMain", "hyperion_vault standby launcher");
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
 	worker.bgw_restart_time = RESTART_SECS;
 	RegisterBackgroundWorker(&worker);
 }
@@ -180,14 +191,15 @@ EndSupervisor(int code, Datum arg)
 }
 
 /*
- * Start the supervisor and wait until it ends.
+ * Start a worker of the database, and wait until it ends.
  */
 static void
-RunSupervisor(void)
+RunWorker(const char *function, const char *type, BgWorkerStartTime start)
 {
 	BackgroundWorker worker;
 
-	FillWorker(&worker, "HvSupervisorMain", "hyperion_vault supervisor");
+	FillWorker(&worker, function, type);
+	worker.bgw_start_time = start;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&worker, &supervisor))
@@ -218,7 +230,7 @@ HvLauncherMain(Datum arg)
 		const char *fault = DatabaseFault();
 
 		if (fault == NULL)
-			RunSupervisor();
+			RunWorker("HvSupervisorMain", "hyperion_vault supervisor", BgWorkerStart_RecoveryFinished);
 		else
 		{
 			char	   *message = psprintf("database \"%s\" %s; set hyperion_vault.database", HvDatabase, fault);
@@ -228,6 +240,29 @@ HvLauncherMain(Datum arg)
 		}
 		(void) WaitOnLatch(RESTART_SECS * 1000L);
 	}
+}
+
+/*
+ * Main function of the launcher of a standby. It ends with the recovery, and the server does not start it again then.
+ */
+void
+HvStandbyLauncherMain(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	if (!RecoveryInProgress())
+		proc_exit(0);
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	before_shmem_exit(EndSupervisor, (Datum) 0);
+	while (RecoveryInProgress())
+	{
+		if (DatabaseFault() == NULL)
+			RunWorker("HvStandbyMain", "hyperion_vault standby", BgWorkerStart_ConsistentState);
+		if (RecoveryInProgress())
+			(void) WaitOnLatch(RESTART_SECS * 1000L);
+	}
+	proc_exit(0);
 }
 
 /*
@@ -295,13 +330,14 @@ MakePass(void)
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED; /* whatever the database's default: a pass skips what is locked, and sees it then */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	has_leases = false;
+	has_leases = has_session_ends = false;
 	passed = OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true));
 	if (!passed)
 		NoteTrouble(psprintf("database \"%s\" does not have the extension", HvDatabase));
 	else
 		more = CallSupervise();
 	found = passed && FindLeases();
+	has_session_ends = passed && HvHasSessionEnds();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	has_leases = found;
@@ -383,6 +419,28 @@ MillisecondsSince(instr_time then)
 }
 
 /*
+ * Note by when the passwords that roles were given had been committed, unless that was done a moment before. Returns in how many
+ * milliseconds it is to be done.
+ */
+static double
+SettleRoles(MemoryContext context)
+{
+	static instr_time settled;
+	double		pause;
+
+	if (!HvRolesChanged())
+		return HvScanIntervalSecs * 1000.0;
+	pause = ANNOUNCE_MS - MillisecondsSince(settled);
+	if (pause > 0)
+		return pause;
+	HvTakeRoleChanges();
+	if (has_session_ends)
+		(void) RunGuarded(HvSettleRoles, context);
+	INSTR_TIME_SET_CURRENT(settled);
+	return HvScanIntervalSecs * 1000.0;
+}
+
+/*
  * Wait until the next pass is due, and announce changes meanwhile. By a clock that cannot be set.
  */
 static void
@@ -400,6 +458,7 @@ WaitForNextPass(MemoryContext context)
 			return;
 		if (HvTakeLeaseEnds())
 			EndLeases(context);
+		left = Min(left, SettleRoles(context));
 		if (HvChanged())
 		{
 			double		pause = ANNOUNCE_MS - MillisecondsSince(announced);
@@ -436,9 +495,52 @@ HvSupervisorMain(Datum arg)
 		bool		more = RunGuarded(MakePass, context);
 
 		EndLeases(context);
+		if (has_session_ends)
+			(void) RunGuarded(HvEndSessions, context);
 		if (more)
 			(void) FollowReload();
 		else
 			WaitForNextPass(context);
 	}
+}
+
+/*
+ * One pass on a standby. Without the extension, or with an older one, there is nothing to do.
+ */
+static bool
+MakeStandbyPass(void)
+{
+	bool		found;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	found = OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true)) && HvHasSessionEnds();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	if (found)
+		(void) HvEndSessions();
+	NoteTrouble(NULL);
+	return false;
+}
+
+/*
+ * Main function of the worker of a standby, until that is promoted. It writes nothing.
+ */
+void
+HvStandbyMain(Datum arg)
+{
+	MemoryContext context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(HvDatabase, NULL, 0);
+	context = AllocSetContextCreate(TopMemoryContext, "hyperion_vault standby", ALLOCSET_DEFAULT_SIZES);
+	while (RecoveryInProgress())
+	{
+		(void) RunGuarded(MakeStandbyPass, context);
+		(void) WaitOnLatch(HvScanIntervalSecs * 1000L);
+	}
+	proc_exit(0);
 }

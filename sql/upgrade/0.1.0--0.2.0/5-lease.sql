@@ -47,9 +47,20 @@ CREATE INDEX role_leases_token_idx ON vault.role_leases (token) WHERE token IS N
 CREATE INDEX role_leases_template_idx ON vault.role_leases (template, id);
 CREATE INDEX role_leases_issuer_idx ON vault.role_leases (vault.role_of(issuer), id);
 
+-- How many leases each template has, so that issuing one does not count them. Sessions add to different rows of a template, by
+-- their process numbers; what the supervisor takes away or corrects is in the row -1.
+CREATE TABLE vault.lease_counts (
+    template text COLLATE "C" NOT NULL,
+    shard smallint NOT NULL CONSTRAINT lease_counts_shard_known CHECK (shard BETWEEN -1 AND 31),
+    leases bigint NOT NULL,
+    CONSTRAINT lease_counts_pkey PRIMARY KEY (template, shard)
+) WITH (fillfactor = 50);
+
 ALTER TABLE vault.role_templates ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.role_leases ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.lease_counts ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON vault.role_templates TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.role_leases TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.lease_counts TO vault_owner USING (true) WITH CHECK (true);
 SELECT pg_catalog.pg_extension_config_dump('vault.role_templates', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.role_leases', 'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');

@@ -1,0 +1,14 @@
+/*
+ * rolesession.h: the sessions of roles whose passwords are secrets.
+ */
+#ifndef HV_ROLESESSION_H
+#define HV_ROLESESSION_H
+
+#include "hyperion_vault.h"
+
+extern void HvSettleAfterCommit(void);
+extern bool HvSettleRoles(void);
+extern bool HvEndSessions(void);
+extern bool HvHasSessionEnds(void);
+
+#endif
