@@ -133,7 +133,11 @@ var calls = map[string]func(ctx context.Context, c *client.Client){
 	},
 	"destroySecretID": func(ctx context.Context, c *client.Client) { _ = c.DestroySecretID(ctx, "approle", "ci", id) },
 	"rotateTokenKey":  func(ctx context.Context, c *client.Client) { _, _ = c.RotateTokenKey(ctx) },
-	"listRoles":       func(ctx context.Context, c *client.Client) { _, _ = c.BoundRoles(ctx, "a/") },
+	"configureRole": func(ctx context.Context, c *client.Client) {
+		_ = c.ConfigureRole(ctx, "a", client.RoleOptions{SessionPolicy: "ignore"})
+	},
+	"roleSessions": func(ctx context.Context, c *client.Client) { _, _ = c.RoleSessions(ctx, "a") },
+	"listRoles":    func(ctx context.Context, c *client.Client) { _, _ = c.BoundRoles(ctx, "a/") },
 	"bindRole": func(ctx context.Context, c *client.Client) {
 		_ = c.BindRole(ctx, "a/b", client.RoleBinding{Pair: []string{"r1", "r2"}, SharedRole: "r", AutoRepair: true})
 	},

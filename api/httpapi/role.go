@@ -13,7 +13,7 @@ import (
 
 const maxRoleBody = 4 << 10
 
-var roleFields = []string{"role", "pair", "shared_role", "auto_repair"}
+var roleFields = []string{"role", "pair", "shared_role", "auto_repair", "session_policy", "max_wait_secs"}
 
 // boundRoleBody is one role of PostgreSQL whose password a secret is.
 type boundRoleBody struct {
@@ -28,6 +28,9 @@ type boundRoleBody struct {
 	AutoRepair bool       `json:"auto_repair"`
 	BoundAt    time.Time  `json:"bound_at"`
 	BoundBy    string     `json:"bound_by"`
+
+	SessionPolicy string `json:"session_policy"`
+	MaxWaitSecs   *int64 `json:"max_wait_secs"`
 }
 
 type boundRolesBody struct {
@@ -52,9 +55,13 @@ func (s *server) listRoles(c *gin.Context) error {
 		out.Roles[i] = boundRoleBody{
 			Name: b.Name, Role: b.Role, Pair: b.Pair, Current: b.Current, State: b.State, DriftSince: orNil(b.DriftSince),
 			ValidUntil: orNil(b.ValidUntil), AutoRepair: b.AutoRepair, BoundAt: b.BoundAt.UTC(), BoundBy: b.BoundBy,
+			SessionPolicy: b.Sessions.Name,
 		}
 		if b.Version > 0 {
 			out.Roles[i].Version = &b.Version
+		}
+		if b.Sessions.MaxWaitSecs > 0 {
+			out.Roles[i].MaxWaitSecs = &b.Sessions.MaxWaitSecs
 		}
 	}
 	return s.answer(c, http.StatusOK, out)
@@ -86,7 +93,7 @@ func (s *server) readRole(c *gin.Context) (r vault.RoleRequest, err error) {
 	defer envelope.Wipe(body)
 	o, err := parseObject(body, roleFields)
 	if err == nil {
-		err = o.notEmpty("role", "shared_role")
+		err = o.notEmpty("role", "shared_role", "session_policy")
 	}
 	if err == nil {
 		r.Role, err = o.text("role")
@@ -96,6 +103,9 @@ func (s *server) readRole(c *gin.Context) (r vault.RoleRequest, err error) {
 	}
 	if err == nil {
 		r.AutoRepair, err = o.boolean("auto_repair")
+	}
+	if err == nil {
+		r.Sessions, err = o.sessionPolicy()
 	}
 	if _, given := o["pair"]; err == nil && given {
 		r.Pair, err = o.texts("pair")

@@ -110,6 +110,8 @@ var actions = map[string]vault.Action{
 	"DELETE /v1/grants":                         vault.ActionRevoke,
 	"GET /v1/access":                            vault.ActionAccess,
 	"GET /v1/roles":                             vault.ActionList,
+	"GET /v1/roles/{name}":                      vault.ActionSessionList,
+	"PATCH /v1/roles/{name}":                    vault.ActionConfigureRole,
 	"PUT /v1/roles/{name}":                      vault.ActionBindRole,
 	"DELETE /v1/roles/{name}":                   vault.ActionUnbindRole,
 	"POST /v1/roles/{name}":                     vault.ActionRepairRole,

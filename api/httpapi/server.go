@@ -181,6 +181,8 @@ func (s *server) accessRoutes(e *gin.Engine) {
 	e.DELETE("/v1/grants", s.patient, s.handle(s.revoke))
 	get("/v1/access", s.explainAccess)
 	get("/v1/roles", s.listRoles)
+	get("/v1/roles/*name", s.roleSessions)
+	e.PATCH("/v1/roles/*name", s.patient, s.handle(s.configureRole))
 	e.PUT("/v1/roles/*name", s.patient, s.handle(s.bindRole))
 	e.DELETE("/v1/roles/*name", s.patient, s.handle(s.unbindRole))
 	e.POST("/v1/roles/*name", s.patient, s.handle(s.repairRole))

@@ -27,6 +27,12 @@ type statusBody struct {
 
 	RolesBound     int64 `json:"roles_bound"`
 	RolesDiffering int64 `json:"roles_differing"`
+	FormerSessions int64 `json:"former_sessions"`
+
+	Leases        int64              `json:"leases"`
+	LeasesDue     int64              `json:"leases_due"`
+	LeasesFailing int64              `json:"leases_failing"`
+	LeaseFailures []leaseFailureBody `json:"lease_failures"`
 
 	LastPassAt *time.Time `json:"last_pass_at,omitempty"`
 	Audit      *auditBody `json:"audit,omitempty"`
@@ -63,6 +69,23 @@ type failureBody struct {
 	Reason        string     `json:"reason"`
 	DueAt         *time.Time `json:"due_at,omitempty"`
 	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
+}
+
+// leaseFailureBody is a lease that could not be ended.
+type leaseFailureBody struct {
+	Template      core.Name  `json:"template"`
+	Role          string     `json:"role"`
+	Attempts      int        `json:"attempts"`
+	Reason        string     `json:"reason"`
+	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
+}
+
+func leaseFailureBodies(all []vault.LeaseFailure) []leaseFailureBody {
+	out := make([]leaseFailureBody, len(all))
+	for i, f := range all {
+		out[i] = leaseFailureBody{Template: f.Template, Role: f.Role, Attempts: f.Attempts, Reason: f.Reason, NextAttemptAt: orNil(f.NextAttemptAt)}
+	}
+	return out
 }
 
 func failureBodies(all []vault.Failure) []failureBody {
@@ -111,7 +134,8 @@ func (s *server) status(c *gin.Context) error {
 	return s.answer(c, http.StatusOK, statusBody{
 		Version: v.Version, InRecovery: v.InRecovery, Secrets: v.Secrets, Automatic: v.Automatic, Paused: v.Paused,
 		Due: v.Due, OverdueSecs: v.OverdueSecs, Queued: v.Queued, Claimed: v.Claimed, Failing: v.Failing,
-		Missed: v.Missed, InGrace: v.InGrace, RolesBound: v.RolesBound, RolesDiffering: v.RolesDiffering, LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
+		Missed: v.Missed, InGrace: v.InGrace, RolesBound: v.RolesBound, RolesDiffering: v.RolesDiffering, FormerSessions: v.FormerSessions,
+		Leases: v.Leases, LeasesDue: v.LeasesDue, LeasesFailing: v.LeasesFailing, LeaseFailures: leaseFailureBodies(v.LeaseFailures), LastPassAt: orNil(v.LastPassAt), Audit: auditBodyOf(v.Audit),
 		Unplanned: v.Unplanned, EventsHeldSecs: v.EventsHeldSecs, Failures: failureBodies(v.Failures),
 		Replication: replicationBodyOf(v.Replication), Warnings: s.warnings(&v), Waiting: waitingBodies(v.Waiting), Conditions: conditionBodies(v.Conditions),
 	})

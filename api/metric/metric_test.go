@@ -39,7 +39,7 @@ func standby(context.Context) (vault.Replication, error) {
 
 func counts(context.Context) (vault.Status, error) {
 	return vault.Status{
-		Version: "0.0.7", Due: 21, OverdueSecs: 22, Claimed: 23, Failing: 24, Missed: 25, RolesBound: 28, RolesDiffering: 29, Unplanned: 26, EventsHeldSecs: 27, LastPassAt: time.UnixMilli(4500),
+		Version: "0.0.7", Due: 21, OverdueSecs: 22, Claimed: 23, Failing: 24, Missed: 25, RolesBound: 28, RolesDiffering: 29, FormerSessions: 30, Leases: 31, LeasesDue: 32, LeasesFailing: 33, Unplanned: 26, EventsHeldSecs: 27, LastPassAt: time.UnixMilli(4500),
 		Failures: []vault.Failure{{Name: "a/secret/name"}}, Waiting: []vault.Waiting{{Reason: "not_claimed", Count: 3}},
 	}, nil
 }
@@ -107,6 +107,7 @@ func TestHandler(t *testing.T) {
 		"hyperion_vault_pg_in_recovery 1", "hyperion_vault_pg_reader_home 1", "hyperion_vault_pg_primary_answers 1",
 		"hyperion_vault_rotations_due 21", "hyperion_vault_rotations_overdue_seconds 22", "hyperion_vault_rotations_claimed 23",
 		"hyperion_vault_rotations_failing 24", "hyperion_vault_rotations_missed 25", "hyperion_vault_rotations_unplanned 26", "hyperion_vault_roles_bound 28", "hyperion_vault_roles_differing 29",
+		"hyperion_vault_roles_former_sessions 30", "hyperion_vault_leases 31", "hyperion_vault_leases_due 32", "hyperion_vault_leases_failing 33",
 		"hyperion_vault_events_held_seconds 27", "hyperion_vault_supervisor_last_pass_timestamp_seconds 4.5",
 		`hyperion_vault_condition{condition="not-preloaded",severity="degraded"} 1`, `hyperion_vault_condition{condition="key-mismatch",severity=""} 0`,
 		`hyperion_vault_condition_since_timestamp_seconds{condition="not-preloaded"} 5.5`,

@@ -15,6 +15,10 @@ var (
 	rotationsFailing   = describe("rotations_failing", "Rotations that failed and will be retried. GET /v1/status has the reasons.")
 	rolesBound         = describe("roles_bound", "Roles of PostgreSQL whose passwords secrets are.")
 	rolesDiffering     = describe("roles_differing", "Bound roles that are not as the vault has made them, by the supervisor's last pass.")
+	formerSessions     = describe("roles_former_sessions", "Sessions of the node's server that logged in with a password of a bound role that is no longer the current one.")
+	leases             = describe("leases", "Leased roles.")
+	leasesDue          = describe("leases_due", "Leased roles that are to be ended and are still there.")
+	leasesFailing      = describe("leases_failing", "Leased roles that could not be ended, and are tried again. GET /v1/status has the reasons.")
 	rotationsMissed    = describe("rotations_missed", "Rotations of the last 30 days whose window passed.")
 	rotationsUnplanned = describe("rotations_unplanned", "Secrets with a schedule whose next time is not computed.")
 	rotationsWaiting   = describe("rotations_waiting", "Due rotations that are not made, by reason. GET /v1/status shows since when.", "reason")
@@ -30,7 +34,8 @@ type rotations struct {
 // Describe implements prometheus.Collector.
 func (r rotations) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		rotationsDue, rotationsOverdue, rotationsClaimed, rotationsFailing, rolesBound, rolesDiffering, rotationsMissed, rotationsUnplanned, rotationsWaiting, supervisorPass, eventsHeld,
+		rotationsDue, rotationsOverdue, rotationsClaimed, rotationsFailing, rolesBound, rolesDiffering,
+		formerSessions, leases, leasesDue, leasesFailing, rotationsMissed, rotationsUnplanned, rotationsWaiting, supervisorPass, eventsHeld,
 	} {
 		ch <- d
 	}
@@ -54,6 +59,10 @@ func (r rotations) Collect(ch chan<- prometheus.Metric) {
 	gauge(rotationsMissed, float64(s.Missed))
 	gauge(rolesBound, float64(s.RolesBound))
 	gauge(rolesDiffering, float64(s.RolesDiffering))
+	gauge(formerSessions, float64(s.FormerSessions))
+	gauge(leases, float64(s.Leases))
+	gauge(leasesDue, float64(s.LeasesDue))
+	gauge(leasesFailing, float64(s.LeasesFailing))
 	gauge(rotationsUnplanned, float64(s.Unplanned))
 	waiting := map[string]int64{}
 	for _, w := range s.Waiting {

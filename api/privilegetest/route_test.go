@@ -65,6 +65,8 @@ var rows = []row{
 	{route: "PUT /v1/grants", note: "everywhere", body: `{"role":"{sql-role}","pattern":"*","actions":["read"]}`},
 	{route: "DELETE /v1/grants", body: `{"role":"{sql-role}","pattern":"app/granted","actions":["read"]}`},
 	{route: "GET /v1/roles"},
+	{route: "GET /v1/roles/{name}"},
+	{route: "PATCH /v1/roles/{name}", body: `{"session_policy":"ignore"}`},
 	{route: "PUT /v1/roles/{name}", body: `{"role":"{sql-role}"}`},
 	{route: "POST /v1/roles/{name}"},
 	{route: "DELETE /v1/roles/{name}"},

@@ -61,13 +61,14 @@ func (d *DB) boundAmong(ctx context.Context, claims []vault.Claim) error {
 }
 
 const bindRole = `SELECT true FROM vault.bind_with_verifier_as($1::bytea, $2::inet, $3::jsonb, $4::uuid, $5::text, $6::bigint,
-	$7::text, $8::text, $9::text, ROW($10::boolean)::vault.binding_options, $11::text, $12::text, $13::text, $14::uuid)`
+	$7::text, $8::text, $9::text, ROW($10::boolean, $11::text, $12::bigint)::vault.binding_options, $13::text, $14::text,
+	$15::text, $16::uuid)`
 
 // BindRole implements vault.Store.
 func (d *DB) BindRole(ctx context.Context, b vault.RoleBinding, by vault.Author) error {
 	id := newChangeID()
 	args := append(credentialArgs(by.By), [16]byte(b.ID), string(b.Name), int64(b.Expected), b.Role, orNull(b.Other), orNull(b.Shared),
-		b.AutoRepair, b.Verifier, by.Node, orNull(by.RequestID), id)
+		b.AutoRepair, orNull(b.Sessions.Name), orNull(b.Sessions.MaxWaitSecs), b.Verifier, by.Node, orNull(by.RequestID), id)
 	return d.performRole(ctx, b.Name, id, refusalTo(by, "update"), func(legacy bool) (string, []any, error) {
 		if legacy {
 			return "", nil, errLegacy()
@@ -77,7 +78,9 @@ func (d *DB) BindRole(ctx context.Context, b vault.RoleBinding, by vault.Author)
 }
 
 var (
-	unbindRole = signed("SELECT true FROM vault.unbind_secret($1::uuid, ORIGIN, $2::uuid)", 2)
+	unbindRole    = signed("SELECT true FROM vault.unbind_secret($1::uuid, ORIGIN, $2::uuid)", 2)
+	configureRole = signed(`SELECT true FROM vault.put_role_options($1::uuid, ROW($2::boolean, $3::text, $4::bigint)::vault.binding_options,
+		ORIGIN, $5::uuid)`, 5)
 	repairRole = signed("SELECT true FROM vault.repair_with_verifier($1::uuid, $2::bigint, $3::text, ORIGIN, $4::uuid)", 4)
 )
 
@@ -85,6 +88,22 @@ var (
 func (d *DB) UnbindRole(ctx context.Context, secret core.SecretID, name core.Name, by vault.Author) error {
 	id := newChangeID()
 	return d.performRole(ctx, name, id, refusalTo(by, "update"), refusingLegacy(unbindRole.by(by, "update", string(name), []any{[16]byte(secret), id})))
+}
+
+// ConfigureRole implements vault.Store.
+func (d *DB) ConfigureRole(ctx context.Context, secret core.SecretID, name core.Name, o vault.RoleOptions, by vault.Author) error {
+	id := newChangeID()
+	args := []any{[16]byte(secret), o.AutoRepair, orNull(o.Sessions.Name), orNull(o.Sessions.MaxWaitSecs), id}
+	return d.performRole(ctx, name, id, refusalTo(by, "update"), refusingLegacy(configureRole.by(by, "update", string(name), args)))
+}
+
+const roleSessions = "SELECT s.cause, s.actor, s.acting, s.session FROM vault.sessions_as($1::bytea, $2::inet, $3::jsonb, $4::text) s"
+
+// RoleSessions implements vault.Store.
+func (d *DB) RoleSessions(ctx context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.RoleSession, vault.Identity, error) {
+	return decidedRead(ctx, d, f, decidedQuery[vault.RoleSession]{
+		by: by, right: "rotate", sql: roleSessions, args: []any{string(name)}, row: jsonRow[vault.RoleSession], legacy: noLegacy,
+	})
 }
 
 // RepairRole implements vault.Store.
@@ -140,11 +159,13 @@ func boundRole(scan scanner) (out vault.BoundRole, ok bool, err error) {
 		pair, current, repair    pgtype.Bool
 		version                  pgtype.Int8
 		since, until, boundSince pgtype.Timestamptz
+		policy                   pgtype.Text
+		maxWait                  pgtype.Int8
 	)
-	err = scan(&name, &role, &pair, &current, &version, &state, &since, &until, &repair, &boundSince, &by)
+	err = scan(&name, &role, &pair, &current, &version, &state, &since, &until, &repair, &boundSince, &by, &policy, &maxWait)
 	return vault.BoundRole{
 		Name: core.Name(name.String), Role: role.String, Pair: pair.Bool, Current: current.Bool, Version: uint64(max(version.Int64, 0)),
 		State: state.String, DriftSince: shownTime(since), ValidUntil: shownTime(until), AutoRepair: repair.Bool,
-		BoundAt: shownTime(boundSince), BoundBy: by.String,
+		BoundAt: shownTime(boundSince), BoundBy: by.String, Sessions: vault.SessionPolicy{Name: policy.String, MaxWaitSecs: maxWait.Int64},
 	}, err == nil && name.Valid, err
 }

@@ -32,28 +32,39 @@ func (d *DB) Counts(ctx context.Context) (vault.Status, error) {
 		ctx, cancel := context.WithTimeout(ctx, countBound)
 		defer cancel()
 		s, _, err := d.status(ctx, vault.Itself())
-		s.Failures = nil
+		s.Failures, s.LeaseFailures = nil, nil
 		return s, err
 	})
 }
 
 // statusText is what vault.status() answers.
 type statusText struct {
-	Version        string     `json:"version"`
-	InRecovery     bool       `json:"in_recovery"`
-	Secrets        int64      `json:"secrets"`
-	Automatic      int64      `json:"automatic"`
-	Paused         int64      `json:"paused"`
-	Unplanned      int64      `json:"unplanned"`
-	Due            int64      `json:"due"`
-	OverdueSecs    int64      `json:"overdue_secs"`
-	Queued         int64      `json:"queued"`
-	Claimed        int64      `json:"claimed"`
-	Failing        int64      `json:"failing"`
-	Missed         int64      `json:"missed"`
-	InGrace        int64      `json:"in_grace"`
-	RolesBound     int64      `json:"roles_bound"`
-	RolesDiffering int64      `json:"roles_differing"`
+	Version        string `json:"version"`
+	InRecovery     bool   `json:"in_recovery"`
+	Secrets        int64  `json:"secrets"`
+	Automatic      int64  `json:"automatic"`
+	Paused         int64  `json:"paused"`
+	Unplanned      int64  `json:"unplanned"`
+	Due            int64  `json:"due"`
+	OverdueSecs    int64  `json:"overdue_secs"`
+	Queued         int64  `json:"queued"`
+	Claimed        int64  `json:"claimed"`
+	Failing        int64  `json:"failing"`
+	Missed         int64  `json:"missed"`
+	InGrace        int64  `json:"in_grace"`
+	RolesBound     int64  `json:"roles_bound"`
+	RolesDiffering int64  `json:"roles_differing"`
+	FormerSessions int64  `json:"former_sessions"`
+	Leases         int64  `json:"leases"`
+	LeasesDue      int64  `json:"leases_due"`
+	LeasesFailing  int64  `json:"leases_failing"`
+	LeaseFailures  []struct {
+		Template      core.Name  `json:"template"`
+		Role          string     `json:"role"`
+		Attempts      int        `json:"attempts"`
+		Reason        string     `json:"reason"`
+		NextAttemptAt *timestamp `json:"next_attempt_at"`
+	} `json:"lease_failures"`
 	LastPassAt     *timestamp `json:"last_pass_at"`
 	EventsHeldSecs int64      `json:"events_held_secs"`
 	AnonymousAll   *bool      `json:"anonymous_reads_all"` // not of a schema of protocol 1, where it is so
@@ -85,7 +96,8 @@ const decidedStatus = `SELECT d.cause, d.actor, d.acting, s.status, s.names
 	FROM vault.decide($1::bytea, $2::inet, $3::jsonb, 'status', NULL) d
 	LEFT JOIN LATERAL (
 		SELECT t.status, vault.visible_of(d.role, d.scopes,
-			ARRAY(SELECT f ->> 'name' FROM pg_catalog.jsonb_array_elements(t.status -> 'failures') f)) AS names
+			ARRAY(SELECT coalesce(f ->> 'name', f ->> 'template')
+				FROM pg_catalog.jsonb_array_elements((t.status -> 'failures') || coalesce(t.status -> 'lease_failures', '[]')) f)) AS names
 		FROM (SELECT vault.status() AS status WHERE d.cause IS NULL) t) s ON true`
 
 // statusRow is a status, and the names in it that may be shown.
@@ -118,7 +130,8 @@ func (s *statusText) status(r statusRow) vault.Status {
 	out := vault.Status{
 		Version: s.Version, InRecovery: s.InRecovery, Secrets: s.Secrets, Automatic: s.Automatic, Paused: s.Paused,
 		Unplanned: s.Unplanned, Due: s.Due, OverdueSecs: s.OverdueSecs, Queued: s.Queued, Claimed: s.Claimed, Failing: s.Failing,
-		Missed: s.Missed, InGrace: s.InGrace, RolesBound: s.RolesBound, RolesDiffering: s.RolesDiffering, LastPassAt: orZero(s.LastPassAt).Time, EventsHeldSecs: max(s.EventsHeldSecs, 0),
+		Missed: s.Missed, InGrace: s.InGrace, RolesBound: s.RolesBound, RolesDiffering: s.RolesDiffering, FormerSessions: s.FormerSessions,
+		Leases: s.Leases, LeasesDue: s.LeasesDue, LeasesFailing: s.LeasesFailing, LastPassAt: orZero(s.LastPassAt).Time, EventsHeldSecs: max(s.EventsHeldSecs, 0),
 		AnonymousReadsAll: s.AnonymousAll == nil || *s.AnonymousAll,
 	}
 	for _, w := range s.Waiting {
@@ -131,6 +144,13 @@ func (s *statusText) status(r statusRow) vault.Status {
 		out.Failures = append(out.Failures, vault.Failure{
 			Name: f.Name, Attempts: f.Attempts, Reason: f.Reason, DueAt: orZero(f.DueAt).Time, NextAttemptAt: orZero(f.NextAttemptAt).Time,
 		})
+	}
+	for _, f := range s.LeaseFailures {
+		if r.all || slices.Contains(r.names, string(f.Template)) {
+			out.LeaseFailures = append(out.LeaseFailures, vault.LeaseFailure{
+				Template: f.Template, Role: f.Role, Attempts: f.Attempts, Reason: f.Reason, NextAttemptAt: orZero(f.NextAttemptAt).Time,
+			})
+		}
 	}
 	return out
 }

@@ -33,10 +33,14 @@ const (
 	ActionDestroy Action = "destroy"
 
 	// Of the roles of PostgreSQL whose passwords secrets are.
-	ActionBindRole   Action = "bind_role"
-	ActionUnbindRole Action = "unbind_role"
-	ActionRepairRole Action = "repair_role"
-	ActionRoleDrift  Action = "role_drift" // the supervisor has found one that is not as the vault has made it
+	ActionBindRole      Action = "bind_role"
+	ActionUnbindRole    Action = "unbind_role"
+	ActionConfigureRole Action = "configure_role"
+	ActionRepairRole    Action = "repair_role"
+	ActionRoleDrift     Action = "role_drift" // the supervisor has found one that is not as the vault has made it
+	ActionSessionList   Action = "session_list"
+	ActionSessionWait   Action = "session_wait" // the supervisor has waited for sessions of a retiring role
+	ActionSessionEnd    Action = "session_end"  // the supervisor ends sessions of a former password
 
 	ActionWatch       Action = "watch"
 	ActionTokenCreate Action = "token_create"

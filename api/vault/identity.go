@@ -117,7 +117,7 @@ var rights = map[Action]string{
 	ActionVerify: "verify", ActionList: "list", ActionDescribe: "list", ActionConfigure: "update", ActionExpire: "rotate",
 	ActionStatus: "status", ActionWatch: "watch", ActionAudit: "audit", ActionTokenCreate: RightSelf, ActionTokenRevoke: RightSelf,
 	ActionDeleteVersion: "delete", ActionUndeleteVersion: "update", ActionDestroyVersion: "delete",
-	ActionRestore: "create", ActionDestroy: "delete", ActionBindRole: "update", ActionUnbindRole: "update", ActionRepairRole: "rotate",
+	ActionRestore: "create", ActionDestroy: "delete", ActionBindRole: "update", ActionConfigureRole: "update", ActionUnbindRole: "update", ActionSessionList: "rotate", ActionRepairRole: "rotate",
 	ActionTokenRenew: RightSelf, ActionTokenList: RightSelf, ActionAccess: RightSelf,
 	ActionWrap: RightSelf, ActionUnwrap: RightSelf, ActionWrapLookup: RightSelf,
 	// On whose lease, or on which template's name, the right is needed, the statement itself decides.

@@ -27,6 +27,7 @@ type RoleBinding struct {
 	Other      string // the other role of a pair; "" = none
 	Shared     string // that both roles of a pair are members of; "" = not noted
 	AutoRepair bool   // the supervisor sets the password again when it was changed elsewhere
+	Sessions   SessionPolicy
 	Verifier   string
 }
 
@@ -49,6 +50,7 @@ type BoundRole struct {
 	DriftSince time.Time
 	ValidUntil time.Time // zero = no end, or infinity
 	AutoRepair bool
+	Sessions   SessionPolicy
 	BoundAt    time.Time
 	BoundBy    string
 }
@@ -62,6 +64,10 @@ type Roles interface {
 	IterationsOfRoles(ctx context.Context) (int, error)
 	// BindRole binds a secret and sets the password, if PostgreSQL lets the author's role set it: Invalid when it does not.
 	BindRole(ctx context.Context, b RoleBinding, by Author) error
+	// ConfigureRole changes how the roles of a binding are treated; NotFound when there is none.
+	ConfigureRole(ctx context.Context, id core.SecretID, name core.Name, o RoleOptions, by Author) error
+	// RoleSessions lists the sessions of the roles of a bound secret on the server that the reader is connected to.
+	RoleSessions(ctx context.Context, by Credential, name core.Name, f Freshness) ([]RoleSession, Identity, error)
 	// UnbindRole ends a binding; NotFound when there is none.
 	UnbindRole(ctx context.Context, id core.SecretID, name core.Name, by Author) error
 	// RepairRole sets the password of the current role of a binding.
@@ -124,6 +130,7 @@ type RoleRequest struct {
 	Pair       []string // two roles; the username of the current value is one of them
 	Shared     string   // a role that both of a pair must be members of; "" = any
 	AutoRepair bool
+	Sessions   SessionPolicy
 }
 
 func (r *RoleRequest) check() error {
@@ -144,12 +151,12 @@ func (r *RoleRequest) check() error {
 	case r.Shared != "" && len(r.Pair) == 0:
 		return core.Errorf(core.Invalid, "shared_role is for a pair")
 	}
-	return nil
+	return r.Sessions.check()
 }
 
 // binding returns what a request makes of a secret whose current value is given.
 func (r *RoleRequest) binding(s Secret, value []byte, iterations int) (RoleBinding, error) {
-	b := RoleBinding{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Role: r.Role, Shared: r.Shared, AutoRepair: r.AutoRepair}
+	b := RoleBinding{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Role: r.Role, Shared: r.Shared, AutoRepair: r.AutoRepair, Sessions: r.Sessions}
 	if len(r.Pair) > 0 {
 		username, password, err := generate.Login(s.ContentType, value)
 		envelope.Wipe(password)

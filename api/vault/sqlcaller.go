@@ -214,7 +214,7 @@ func (t *SQLAttempt) check() error {
 	switch t.Action {
 	case ActionCreate, ActionRead, ActionUpdate, ActionDelete, ActionRotate, ActionVerify, ActionList, ActionDescribe,
 		ActionDeleteVersion, ActionUndeleteVersion, ActionDestroyVersion, ActionRestore, ActionDestroy, ActionConfigure, ActionExpire, ActionGrant, ActionRevoke, ActionAudit, ActionAuditPrune,
-		ActionBindRole, ActionUnbindRole, ActionRepairRole, ActionAuthConfigure, ActionTokenCreate, ActionTokenRenew, ActionTokenRevoke:
+		ActionBindRole, ActionConfigureRole, ActionUnbindRole, ActionRepairRole, ActionAuthConfigure, ActionTokenCreate, ActionTokenRenew, ActionTokenRevoke:
 	default:
 		return core.Errorf(core.Invalid, "that action is not an SQL caller's")
 	}

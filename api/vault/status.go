@@ -41,6 +41,15 @@ type Failure struct {
 	NextAttemptAt time.Time
 }
 
+// LeaseFailure is a lease that could not be ended.
+type LeaseFailure struct {
+	Template      core.Name
+	Role          string
+	Attempts      int
+	Reason        string // of the last attempt, as PostgreSQL gave it
+	NextAttemptAt time.Time
+}
+
 // Waiting is a number of rotations that wait for one reason.
 type Waiting struct {
 	Reason string // one of the WaitingReasons
@@ -70,6 +79,12 @@ type Status struct {
 
 	RolesBound     int64 // roles of PostgreSQL whose passwords secrets are
 	RolesDiffering int64 // those that are not as the vault has made them, by the supervisor's last pass
+	FormerSessions int64 // sessions of the answering server that logged in with a password that is no longer the current one
+
+	Leases        int64          // leased roles that are there
+	LeasesDue     int64          // those that are to be ended now
+	LeasesFailing int64          // those that could not be ended, and are tried again
+	LeaseFailures []LeaseFailure // some of those, the most often failed first
 
 	// AnonymousReadsAll: a caller without a token may read every secret, as far as grants decide.
 	AnonymousReadsAll bool

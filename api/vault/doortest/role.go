@@ -90,6 +90,48 @@ func (s *Store) BindRole(_ context.Context, b vault.RoleBinding, by vault.Author
 	return nil
 }
 
+// ConfigureRole implements vault.Store.
+func (s *Store) ConfigureRole(_ context.Context, id core.SecretID, name core.Name, options vault.RoleOptions, by vault.Author) error {
+	leave, err := s.enter("ConfigureRole")
+	defer leave()
+	if err != nil {
+		return err
+	}
+	o, err := s.admit(by, "update", string(name))
+	if err != nil {
+		return err
+	}
+	x := s.secrets[name]
+	if x == nil || x.info.ID != id || x.binding == nil {
+		return core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
+	}
+	if options.AutoRepair != nil {
+		x.binding.AutoRepair = *options.AutoRepair
+	}
+	x.binding.Sessions = options.Sessions
+	s.record(o, vault.ActionConfigureRole, string(name), x.info.CurrentVersion)
+	return nil
+}
+
+// RoleSessions implements vault.Store. There is one of each bound role.
+func (s *Store) RoleSessions(_ context.Context, by vault.Credential, name core.Name, f vault.Freshness) ([]vault.RoleSession, vault.Identity, error) {
+	leave, err := s.enter("RoleSessions")
+	defer leave()
+	if err != nil {
+		return nil, vault.Identity{}, err
+	}
+	s.asked = f
+	who, err := s.decided(by, "rotate", string(name))
+	if err != nil || who.Cause != "" {
+		return nil, who, err
+	}
+	x := s.secrets[name]
+	if x == nil || x.binding == nil {
+		return nil, who, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
+	}
+	return []vault.RoleSession{{PID: 1, Role: x.binding.Role, StartedAt: x.info.UpdatedAt, Credential: "current", Fate: "stays"}}, who, nil
+}
+
 // UnbindRole implements vault.Store.
 func (s *Store) UnbindRole(_ context.Context, id core.SecretID, name core.Name, by vault.Author) error {
 	leave, err := s.enter("UnbindRole")
@@ -150,7 +192,7 @@ func (s *Store) BoundRoles(_ context.Context, by vault.Credential, prefix string
 		if x.binding != nil && core.HasPrefix(name, prefix) && s.sees(by, name) {
 			out = append(out, vault.BoundRole{
 				Name: name, Role: x.binding.Role, Pair: x.binding.Other != "", Current: true, Version: x.info.CurrentVersion,
-				State: "ok", AutoRepair: x.binding.AutoRepair, BoundAt: x.info.UpdatedAt, BoundBy: "test",
+				State: "ok", AutoRepair: x.binding.AutoRepair, Sessions: x.binding.Sessions, BoundAt: x.info.UpdatedAt, BoundBy: "test",
 			})
 		}
 	}
