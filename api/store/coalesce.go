@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -150,6 +151,7 @@ func (s *sharedReads) run() {
 func (s *sharedReads) runOne() (more bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.bound)
 	defer cancel()
+	s.gather()
 	x := s.take(cancel)
 	if x == nil {
 		return false
@@ -165,6 +167,21 @@ func (s *sharedReads) runOne() (more bool) {
 		s.start()
 	}
 	return !x.slow
+}
+
+// gather lets requests join that have arrived and wait for a processor, as long as more do. Where no other goroutine can
+// run it costs next to nothing, and where many can, a query that did not wait for them would be of one or two requests.
+func (s *sharedReads) gather() {
+	for before := -1; ; {
+		s.mu.Lock()
+		n := len(s.waiting)
+		s.mu.Unlock()
+		if n <= before || n >= maxBatch {
+			return
+		}
+		before = n
+		runtime.Gosched()
+	}
 }
 
 // take makes a batch of the longest waiting, nil when there are none; then the query's place is free.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -301,5 +302,32 @@ func TestReadsAreNeverStale(t *testing.T) {
 	reading.Wait()
 	if reads.Load() < versions {
 		t.Errorf("only %d reads", reads.Load())
+	}
+}
+
+// TestGather: a query is for all requests that have arrived, also for those that have not had a processor yet.
+func TestGather(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const n = 32
+	d, s := newDesk()
+	got := make(chan reply, n)
+	for i := range n {
+		go func() {
+			name := fmt.Sprint(i)
+			a, err := s.read(t.Context(), readQuestion{name: name})
+			got <- reply{name, a.rows, err}
+		}()
+	}
+	queries := 0
+	for answered := 0; answered < n; queries++ {
+		q := <-d.queries
+		q.found()
+		for range q.names {
+			(<-got).is(t)
+			answered++
+		}
+	}
+	if queries > n/4 {
+		t.Errorf("%d requests took %d queries", n, queries)
 	}
 }
