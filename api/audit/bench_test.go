@@ -48,3 +48,14 @@ func BenchmarkRecord(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkParseLine is what the shipper does with each record.
+func BenchmarkParseLine(b *testing.B) {
+	l := line(7, fullEntry())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := parseLine(l); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

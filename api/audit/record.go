@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"hash/crc32"
 	"net/netip"
@@ -34,6 +33,8 @@ const (
 	maxText = 1024
 	// maxLine is more than any line has: twelve texts, all of them escaped.
 	maxLine = 128 << 10
+	// usualLine is more than most lines have.
+	usualLine = 512
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -104,7 +105,7 @@ func parseTaken(text string) vault.Taken {
 
 // appendJournaled appends the line of a record.
 func appendJournaled(b []byte, r *vault.Journaled) []byte {
-	return appendLine(b, r.Sequence, appendTaken(appendRest(nil, r.At, &r.Entry), r.Taken))
+	return appendLine(b, r.Sequence, appendTaken(appendRest(make([]byte, 0, usualLine), r.At, &r.Entry), r.Taken))
 }
 
 // appendText appends a member unless it is empty. What PostgreSQL's text cannot hold, NUL and invalid UTF-8, is shown
@@ -177,50 +178,97 @@ func lineNumber(line []byte) uint64 {
 	return n
 }
 
-// members are those of a line's JSON.
-type members struct {
-	Seq     uint64 `json:"seq"`
-	At      string `json:"at"`
-	Node    string `json:"node"`
-	Actor   string `json:"actor"`
-	Session string `json:"session"`
-	IP      string `json:"ip"`
-	Action  string `json:"action"`
-	Name    string `json:"name"`
-	Version uint64 `json:"version"`
-	Outcome string `json:"outcome"`
-	Code    string `json:"code"`
-	Request string `json:"request"`
-	Leased  string `json:"leased"`
-}
-
-// parseLine reads a line without LF. It takes nothing that would be written in another way.
+// parseLine reads a line without LF. It takes nothing that would be written in another way: it writes what it has read
+// again, and compares.
 func parseLine(line []byte) (vault.Journaled, error) {
-	var r vault.Journaled
-	if lineNumber(line) == 0 || len(line) > maxLine {
-		return r, errLine
+	number := lineNumber(line)
+	if number == 0 || len(line) > maxLine {
+		return vault.Journaled{}, errLine
 	}
-	var m members
-	if err := json.Unmarshal(line[sumLen+1:], &m); err != nil {
-		return r, errLine
-	}
-	at, err := time.Parse(timeLayout, m.At)
+	r, err := parseMembers(line[bytes.IndexByte(line, ','):])
 	if err != nil {
-		return r, errLine
+		return vault.Journaled{}, errLine
 	}
-	r = vault.Journaled{Sequence: m.Seq, At: at, Taken: parseTaken(m.Leased), Entry: vault.Entry{
-		Origin: vault.Origin{Node: m.Node, Actor: m.Actor, SessionRole: m.Session, RequestID: m.Request},
-		Action: vault.Action(m.Action), Name: m.Name, Version: m.Version,
-		Outcome: vault.Outcome(m.Outcome), Code: core.Code(m.Code),
-	}}
-	if m.IP != "" {
-		if r.Origin.ClientIP, err = netip.ParseAddr(m.IP); err != nil {
-			return vault.Journaled{}, errLine
-		}
-	}
+	r.Sequence = number
 	again := appendJournaled(make([]byte, 0, len(line)+1), &r)
 	if !bytes.Equal(again[:len(again)-1], line) {
 		return vault.Journaled{}, errLine
 	}
 	return r, nil
+}
+
+// parseMembers reads the members behind the number, each from its comma on, in their order. It is not strict.
+func parseMembers(b []byte) (r vault.Journaled, err error) {
+	var at, ip, action, outcome, code, leased, version string
+	for _, m := range []struct {
+		key string
+		to  *string
+	}{
+		{"at", &at}, {"node", &r.Origin.Node}, {"actor", &r.Origin.Actor}, {"session", &r.Origin.SessionRole}, {"ip", &ip},
+		{"action", &action}, {"name", &r.Name}, {"version", &version}, {"outcome", &outcome}, {"code", &code},
+		{"request", &r.Origin.RequestID}, {"leased", &leased},
+	} {
+		if m.key == "version" {
+			*m.to, b = cutNumber(b, m.key)
+		} else {
+			*m.to, b = cutText(b, m.key)
+		}
+	}
+	r.Action, r.Outcome, r.Code, r.Taken = vault.Action(action), vault.Outcome(outcome), core.Code(code), parseTaken(leased)
+	if r.At, err = time.Parse(timeLayout, at); err == nil && ip != "" {
+		r.Origin.ClientIP, err = netip.ParseAddr(ip)
+	}
+	if err == nil && version != "" {
+		r.Version, err = strconv.ParseUint(version, 10, 64)
+	}
+	return r, err
+}
+
+// cutMember returns what follows the colon of a member that b begins with. ok is false if b begins with another one.
+func cutMember(b []byte, key string) (value []byte, ok bool) {
+	n := len(`,"":`) + len(key)
+	if len(b) < n || string(b[2:2+len(key)]) != key || string(b[:2]) != `,"` || string(b[n-2:n]) != `":` {
+		return nil, false
+	}
+	return b[n:], true
+}
+
+// cutNumber cuts a number from the head of b, "" if b begins with another member.
+func cutNumber(b []byte, key string) (digits string, rest []byte) {
+	value, ok := cutMember(b, key)
+	if !ok {
+		return "", b
+	}
+	rest = bytes.TrimLeft(value, "0123456789")
+	return string(value[:len(value)-len(rest)]), rest
+}
+
+// cutText cuts a text as appendText has written it from the head of b, "" if b begins with another member.
+func cutText(b []byte, key string) (text string, rest []byte) {
+	value, ok := cutMember(b, key)
+	if !ok || len(value) == 0 || value[0] != '"' {
+		return "", b
+	}
+	value = value[1:]
+	end := bytes.IndexAny(value, `"\\`)
+	if end >= 0 && value[end] == '"' {
+		return string(value[:end]), value[end+1:]
+	}
+	var out []byte
+	for i := 0; i < len(value); i++ {
+		switch {
+		case value[i] == '"':
+			return string(out), value[i+1:]
+		case value[i] != '\\':
+			out = append(out, value[i])
+		case bytes.HasPrefix(value[i:], []byte(`\u00`)) && len(value) >= i+6:
+			code, _ := strconv.ParseUint(string(value[i+4:i+6]), 16, 8) // what is none is not written again
+			out = append(out, byte(code))
+			i += 5
+		case len(value) > i+1:
+			out = append(out, value[i+1])
+			i++
+		}
+	}
+	return "", b // it does not end
 }

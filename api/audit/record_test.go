@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/netip"
 	"strings"
 	"testing"
@@ -96,15 +97,24 @@ func FuzzParseLine(f *testing.F) {
 	for _, e := range []vault.Entry{fullEntry(), {}, {Name: "a\x00\xff\u2028", Version: 3}} {
 		f.Add(line(1, e)[sumLen+1:])
 	}
-	f.Add([]byte(`{"seq":1,"at":"2026-11-24T12:00:00.000001Z"}`))
+	for _, rest := range []string{
+		`}`, `,"name":"a"}`, `,"name":"\u0041"}`, `,"name":"\u00e9"}`, `,"name":"\u00zz"}`, `,"name":"\n"}`, `,"name":"a\"}`, `,"name":"a\"b\\"}`,
+		`,"name":"\u0000"}`, `,"name":"a`, `,"name":1}`, `,"version":"1"}`, `,"version":1,"name":"a"}`, `,"version":01}`, `,"leased":"3:120"}`,
+		`,"leased":"3:0120"}`, `,"ip":"192.0.2.7"}`, `,"ip":"192.0.2.07"}`, ` }`, `,"request":"x"}}`, `,"Name":"a"}`, "},\"name\":\"\xff\"}",
+	} {
+		f.Add([]byte(`{"seq":1,"at":"2026-11-24T12:00:00.000001Z"` + rest))
+	}
 	f.Fuzz(func(t *testing.T, json []byte) {
 		l := append([]byte("00000000 "), json...)
 		putSum(l)
 		r, err := parseLine(l)
+		if want, jerr := jsonLine(l); (err == nil) != (jerr == nil) || err == nil && r != want {
+			t.Fatalf("%q is read as %+v, %v; by JSON it is %+v, %v", l, r, err, want, jerr)
+		}
 		if err != nil {
 			return
 		}
-		again := appendLine(nil, r.Sequence, appendRest(nil, r.At, &r.Entry))
+		again := appendJournaled(nil, &r)
 		if !bytes.Equal(again, append(l, '\n')) || bytes.IndexByte(l, '\n') >= 0 || r.Sequence == 0 {
 			t.Errorf("%q is also spelt %q", l, again)
 		}
@@ -133,4 +143,35 @@ func FuzzWriteLine(f *testing.F) {
 			t.Errorf("%+v is read as %+v", e, r)
 		}
 	})
+}
+
+// jsonLine reads a line with encoding/json, as a reader that knows nothing of the writer would. It is the meaning of parseLine.
+func jsonLine(line []byte) (vault.Journaled, error) {
+	var m struct {
+		Seq                                                                        uint64
+		Version                                                                    uint64
+		At, Node, Actor, Session, IP, Action, Name, Outcome, Code, Request, Leased string
+	}
+	var r vault.Journaled
+	if lineNumber(line) == 0 {
+		return r, errLine
+	}
+	if err := json.Unmarshal(line[sumLen+1:], &m); err != nil {
+		return r, err
+	}
+	at, err := time.Parse(timeLayout, m.At)
+	if err != nil {
+		return r, err
+	}
+	r = vault.Journaled{Sequence: m.Seq, At: at, Taken: parseTaken(m.Leased), Entry: vault.Entry{
+		Origin: vault.Origin{Node: m.Node, Actor: m.Actor, SessionRole: m.Session, RequestID: m.Request},
+		Action: vault.Action(m.Action), Name: m.Name, Version: m.Version, Outcome: vault.Outcome(m.Outcome), Code: core.Code(m.Code),
+	}}
+	if m.IP != "" {
+		r.Origin.ClientIP, err = netip.ParseAddr(m.IP)
+	}
+	if again := appendJournaled(nil, &r); err == nil && !bytes.Equal(again[:len(again)-1], line) {
+		err = errLine
+	}
+	return r, err
 }
