@@ -59,11 +59,16 @@ func namesOf(questions []readQuestion) []string {
 func readRow(questions []readQuestion, stored storedReader) pgx.RowToFunc[readResult] {
 	var asked int32
 	var cause, actor, acting *string
+	var tags []byte
+	var next pgtype.Timestamptz
+	var all []any // stored has the same targets for each row
 	return func(r pgx.CollectableRow) (out readResult, err error) {
-		var tags []byte
-		var next pgtype.Timestamptz
+		tags = nil
 		out.row, out.found, err = stored(func(targets ...any) error {
-			return r.Scan(append(append([]any{&asked, &cause, &actor, &acting}, targets...), &tags, &next)...)
+			if all == nil {
+				all = append(append([]any{&asked, &cause, &actor, &acting}, targets...), &tags, &next)
+			}
+			return r.Scan(all...)
 		})
 		if err != nil {
 			return out, err
