@@ -14,7 +14,7 @@ import (
 
 const (
 	maxBatch      = 1000
-	maxBatchBytes = 1 << 20 // holds several of the longest lines
+	maxBatchBytes = 3 * maxLine // as much as 1000 usual lines have
 )
 
 // place is up to which record the primary has come.
