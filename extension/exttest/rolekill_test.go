@@ -22,7 +22,7 @@ var gates = []string{"stored", "password", "kept", "recorded", "committing", "co
 // gateKey is the advisory lock that the test holds to stop the change at a gate.
 const gateKey = "pg_catalog.hashtextextended('gate ' || $1, 0)"
 
-// declareGates makes each gate but "password" a trigger. No role commits synchronously by itself, so a change that comes to the
+// declareGates makes each gate but "password" a trigger. A record that the API's journal brings is not one of the change itself. No role commits synchronously by itself, so a change that comes to the
 // gate "committed" is the only one to wait for the standby that never comes.
 const declareGates = `
 CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -39,11 +39,11 @@ CREATE TRIGGER changed AFTER UPDATE ON vault.secrets FOR EACH ROW
 	WHEN (OLD.current_version <> NEW.current_version OR OLD.bound <> NEW.bound) EXECUTE FUNCTION public.gate('stored');
 CREATE TRIGGER kept AFTER INSERT OR UPDATE ON vault.role_verifiers FOR EACH ROW EXECUTE FUNCTION public.gate('kept');
 CREATE TRIGGER recorded AFTER INSERT ON vault.audit_log FOR EACH ROW
-	WHEN (NEW.action IN ('bind_role', 'update', 'rotate', 'import_role', 'repair_role') AND NEW.outcome = 'ok') EXECUTE FUNCTION public.gate('recorded');
+	WHEN (NEW.action IN ('bind_role', 'update', 'rotate', 'import_role', 'repair_role') AND NEW.outcome = 'ok' AND NEW.journal IS NULL) EXECUTE FUNCTION public.gate('recorded');
 CREATE CONSTRAINT TRIGGER committing AFTER INSERT ON vault.audit_log DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-	WHEN (NEW.action IN ('bind_role', 'update', 'rotate', 'import_role', 'repair_role') AND NEW.outcome = 'ok') EXECUTE FUNCTION public.gate('committing');
+	WHEN (NEW.action IN ('bind_role', 'update', 'rotate', 'import_role', 'repair_role') AND NEW.outcome = 'ok' AND NEW.journal IS NULL) EXECUTE FUNCTION public.gate('committing');
 CREATE TRIGGER committed AFTER INSERT ON vault.audit_log FOR EACH ROW
-	WHEN (NEW.action IN ('bind_role', 'update', 'rotate', 'import_role', 'repair_role') AND NEW.outcome = 'ok') EXECUTE FUNCTION public.gate('committed');
+	WHEN (NEW.action IN ('bind_role', 'update', 'rotate', 'import_role', 'repair_role') AND NEW.outcome = 'ok' AND NEW.journal IS NULL) EXECUTE FUNCTION public.gate('committed');
 `
 
 // killBench is a vault whose changes stop at gates, and whose processes are killed there.
