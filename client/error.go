@@ -36,7 +36,7 @@ const (
 
 	// Unreachable: no answer came. Unavailable and Unreachable are what Cache calls an outage.
 	Unreachable Code = "unreachable"
-	// Untrusted: the server's certificate is not one to trust.
+	// Untrusted: the server's certificate is not one to trust, or the server does not trust the client's.
 	Untrusted Code = "untrusted"
 	// Unexpected: what answers does not answer as a vault does.
 	Unexpected Code = "unexpected"
@@ -177,6 +177,9 @@ func unanswered(ctx context.Context, op, base string, err error) *Error {
 		e.Detail = "the server's certificate cannot be trusted: " + err.Error() + "; set VAULT_CACERT to the file of the authority that has signed it, or VAULT_TLS_SERVER_NAME to the name that it has"
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		e.Code, e.Detail = Unexpected, "the server does not speak TLS; check the address (VAULT_ADDR), which begins with https://"
+	case strings.HasPrefix(err.Error(), "remote error: tls: "): // a type that crypto/tls does not export
+		e.Code = Untrusted
+		e.Detail = "the server " + base + " refuses the certificate of this client: " + printable(err.Error()) + "; VAULT_CLIENT_CERT and VAULT_CLIENT_KEY name its files"
 	default:
 		e.Detail = "the server " + base + " (VAULT_ADDR) cannot be reached: " + printable(err.Error())
 	}

@@ -58,7 +58,7 @@ func (p *program) logIn(ctx context.Context, o *loginOptions) (string, error) {
 	case o.method == "approle" && o.roleID == "":
 		return "", usagef("a login by AppRole needs --role-id")
 	}
-	cl, err := p.bare()
+	cl, err := p.bare(o.method == "cert")
 	if err != nil {
 		return "", err
 	}
@@ -81,12 +81,21 @@ func (p *program) logIn(ctx context.Context, o *loginOptions) (string, error) {
 	case "jwt":
 		login, err = cl.LoginJWT(ctx, mount, o.role, secret)
 	case "cert":
-		login, err = cl.LoginCertificate(ctx, mount, o.role)
+		login, err = loginByCertificate(ctx, cl, mount, o.role)
 	}
 	if err != nil {
 		return "", err
 	}
 	return login.Token, nil
+}
+
+// loginByCertificate says what may be wrong when a server is gone before it can be heard, as one is that refuses a certificate.
+func loginByCertificate(ctx context.Context, cl *client.Client, mount, role string) (*client.Login, error) {
+	login, err := cl.LoginCertificate(ctx, mount, role)
+	if client.CodeOf(err) == client.Unreachable {
+		err = fmt.Errorf("%w; perhaps the server does not trust the certificate of VAULT_CLIENT_CERT", err)
+	}
+	return login, err
 }
 
 // proof reads what a login proves itself with.
@@ -103,10 +112,13 @@ func (p *program) proof(source, label string) (string, error) {
 }
 
 // bare returns a client without a token: one that does not work any longer must not stop a login.
-func (p *program) bare() (*client.Client, error) {
+func (p *program) bare(withCertificate bool) (*client.Client, error) {
 	cfg, err := p.config()
 	if err != nil {
 		return nil, err
+	}
+	if withCertificate && cfg.TLS.CertFile == "" {
+		return nil, usagef("a login by certificate needs one: set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY to its files")
 	}
 	cfg.Token = ""
 	if p.client, err = client.New(cfg); err != nil {
