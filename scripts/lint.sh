@@ -26,7 +26,7 @@ check() {
 
 gofmt_clean() {
 	local bad
-	bad=$("$("$GO" env GOROOT)/bin/gofmt" -l api core extension)
+	bad=$("$("$GO" env GOROOT)/bin/gofmt" -l api bench client core docs extension hvsql)
 	[ -z "$bad" ] || { say "gofmt would change:" "$bad" && return 1; }
 }
 

@@ -41,7 +41,7 @@ func renewOne[ID, T, B any](s *server, c *gin.Context, action vault.Action, idOf
 	id, err := idOf(c)
 	var increment time.Duration
 	if err == nil {
-		increment, err = s.readIncrement(c)
+		increment, err = s.readIncrement(c, action)
 	}
 	if err == nil {
 		_, err = query(c.Request)
@@ -59,14 +59,14 @@ func renewOne[ID, T, B any](s *server, c *gin.Context, action vault.Action, idOf
 }
 
 // readIncrement accepts no body as well.
-func (s *server) readIncrement(c *gin.Context) (d time.Duration, err error) {
+func (s *server) readIncrement(c *gin.Context, action vault.Action) (d time.Duration, err error) {
 	if c.Request.ContentLength == 0 {
 		return 0, nil
 	}
 	if err := checkContentType(c.Request.Header); err != nil {
 		return 0, err
 	}
-	body, err := s.readBody(c, vault.ActionTokenRenew, maxTokenBody)
+	body, err := s.readBody(c, action, maxTokenBody)
 	if err != nil || len(body) == 0 {
 		return 0, err
 	}
