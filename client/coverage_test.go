@@ -20,7 +20,7 @@ import (
 const id = "0b7ae4a9-5f67-4b43-9d0c-0d2a2f3c9a11"
 
 // aliases are operations that do what another one does.
-var aliases = map[string]string{"loginByPut": "login", "healthHead": "health", "readyHead": "ready"}
+var aliases = map[string]string{"loginByPut": "login", "loginPasswordByPut": "loginPassword", "healthHead": "health", "readyHead": "ready"}
 
 // calls has a call of the client for each operation of the API.
 var calls = map[string]func(ctx context.Context, c *client.Client){
@@ -115,7 +115,13 @@ var calls = map[string]func(ctx context.Context, c *client.Client){
 	"putLoginMethod": func(ctx context.Context, c *client.Client) {
 		_, _ = c.PutLoginMethod(ctx, "jwt", client.NewLoginMethod{Kind: "jwt", Config: []byte(`{"a":1}`)})
 	},
-	"login":          func(ctx context.Context, c *client.Client) { _, _ = c.LoginAppRole(ctx, "approle", "r", "s") },
+	"login": func(ctx context.Context, c *client.Client) { _, _ = c.LoginAppRole(ctx, "approle", "r", "s") },
+	"loginPassword": func(ctx context.Context, c *client.Client) {
+		_, _ = c.LoginPassword(ctx, "userpass", "alice", "password")
+	},
+	"setLoginPassword": func(ctx context.Context, c *client.Client) {
+		_ = c.SetLoginPassword(ctx, "userpass", "alice", "correct horse")
+	},
 	"listLoginRoles": func(ctx context.Context, c *client.Client) { _, _ = c.LoginRoles(ctx, "jwt") },
 	"getLoginRole":   func(ctx context.Context, c *client.Client) { _, _ = c.LoginRole(ctx, "jwt", "ci") },
 	"putLoginRole": func(ctx context.Context, c *client.Client) {

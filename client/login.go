@@ -44,13 +44,23 @@ func (c *Client) LoginCertificate(ctx context.Context, mount, name string) (*Log
 	return c.login(ctx, mount, fields)
 }
 
+// LoginPassword logs in with the name and the password of a user. The usual mount is "userpass".
+func (c *Client) LoginPassword(ctx context.Context, mount, user, password string) (*Login, error) {
+	return c.loginAt(ctx, mount, "/"+url.PathEscape(user), map[string]string{"password": password})
+}
+
 func (c *Client) login(ctx context.Context, mount string, fields map[string]string) (*Login, error) {
+	return c.loginAt(ctx, mount, "", fields)
+}
+
+// loginAt logs in at a path below the login of a mount.
+func (c *Client) loginAt(ctx context.Context, mount, below string, fields map[string]string) (*Login, error) {
 	bare := *c
 	bare.token = new("") // a token that has ended must not get in the way
 	var answer struct {
 		Auth Login `json:"auth"`
 	}
-	r := change("log in by "+mount, http.MethodPost, "/v1/auth/"+url.PathEscape(mount)+"/login").json(fields)
+	r := change("log in by "+mount, http.MethodPost, "/v1/auth/"+url.PathEscape(mount)+"/login"+below).json(fields)
 	if err := bare.do(ctx, r, &answer); err != nil {
 		return nil, err
 	}
@@ -60,7 +70,7 @@ func (c *Client) login(ctx context.Context, mount string, fields map[string]stri
 // LoginMethod is a way to log in.
 type LoginMethod struct {
 	Mount       string          `json:"mount"`
-	Kind        string          `json:"kind"` // "approle", "jwt" or "cert"
+	Kind        string          `json:"kind"` // "approle", "jwt", "cert" or "userpass"
 	Description string          `json:"description"`
 	Config      json.RawMessage `json:"config"` // as docs/LOGINS.md has it for the kind
 	Revision    int64           `json:"revision"`
@@ -160,6 +170,12 @@ func (c *Client) DeleteLoginRole(ctx context.Context, mount, role string) error 
 func (c *Client) RevokeBatchTokens(ctx context.Context, mount, role string) (*LoginRole, error) {
 	r := change("revoke batch tokens of "+role, http.MethodPost, rolePath(mount, role)+"/revoke").again()
 	return into[LoginRole](ctx, c, r)
+}
+
+// SetLoginPassword sets the password of a user, which is a role of a userpass method.
+func (c *Client) SetLoginPassword(ctx context.Context, mount, user, password string) error {
+	r := change("set the password of "+user, http.MethodPut, rolePath(mount, user)+"/password").again()
+	return c.do(ctx, r.json(map[string]string{"password": password}), nil)
 }
 
 // NewSecretID is a secret id to make. What is zero is what the role says.

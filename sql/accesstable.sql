@@ -62,7 +62,7 @@ CREATE TABLE vault.login_methods (
     mount text COLLATE "C" CONSTRAINT login_methods_pkey PRIMARY KEY
         CONSTRAINT login_methods_mount_form CHECK (mount ~ '^[a-z0-9][a-z0-9_.-]{0,63}$' AND mount <> 'token'),
     kind text NOT NULL
-        CONSTRAINT login_methods_kind_known CHECK (kind IN ('approle', 'jwt', 'cert')),
+        CONSTRAINT login_methods_kind_known CHECK (kind IN ('approle', 'jwt', 'cert', 'userpass')),
     description text NOT NULL DEFAULT ''
         CONSTRAINT login_methods_description_len CHECK (pg_catalog.octet_length(description) <= 1024),
     config jsonb NOT NULL DEFAULT '{}'
@@ -119,6 +119,14 @@ CREATE INDEX secret_ids_public_id_idx ON vault.secret_ids (pg_catalog.substring(
 CREATE INDEX secret_ids_login_role_idx ON vault.secret_ids (login_role, id);
 CREATE INDEX secret_ids_expires_at_idx ON vault.secret_ids (expires_at);
 CREATE INDEX secret_ids_used_up_idx ON vault.secret_ids (id) WHERE uses_left = 0;
+
+-- The passwords of people: verifiers of argon2id alone, as the API has made them. PostgreSQL never has a password.
+CREATE TABLE vault.login_passwords (
+    login_role uuid CONSTRAINT login_passwords_pkey PRIMARY KEY,
+    verifier text NOT NULL
+        CONSTRAINT login_passwords_verifier_len CHECK (pg_catalog.octet_length(verifier) BETWEEN 1 AND 512),
+    changed_at timestamptz NOT NULL
+);
 
 -- The keys that seal batch tokens, wrapped by the key service. The newest one seals; each opens what it sealed.
 CREATE TABLE vault.token_keys (

@@ -57,10 +57,11 @@ BEGIN
         WHERE x.mount = delete_login_roles.mount AND (delete_login_roles.name IS NULL OR x.name = delete_login_roles.name)
         ORDER BY x.name FOR UPDATE) l;
     DELETE FROM vault.secret_ids s WHERE s.login_role = ANY (doomed);
+    DELETE FROM vault.login_passwords p WHERE p.login_role = ANY (doomed);
     DELETE FROM vault.login_roles x WHERE x.id = ANY (doomed);
 END
 $$;
-COMMENT ON FUNCTION vault.delete_login_roles(text, text) IS 'deletes the roles of a mount, or one, with their secret ids';
+COMMENT ON FUNCTION vault.delete_login_roles(text, text) IS 'deletes the roles of a mount, or one, with their secret ids and passwords';
 
 CREATE FUNCTION vault.put_login_method(mount text, kind text, description text, config jsonb, origin vault.audit_origin)
 RETURNS vault.login_method_info
@@ -75,8 +76,8 @@ BEGIN
     IF put_login_method.mount IS NULL OR put_login_method.mount !~ '^[a-z0-9][a-z0-9_.-]{0,63}$' OR put_login_method.mount = 'token' THEN
         RAISE EXCEPTION 'a mount is 1 to 64 of a-z 0-9 . _ -, begins with a letter or digit, and is not "token"'
             USING ERRCODE = 'invalid_parameter_value';
-    ELSIF put_login_method.kind IS NULL OR put_login_method.kind NOT IN ('approle', 'jwt', 'cert') THEN
-        RAISE EXCEPTION 'a login method is of kind approle, jwt or cert' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF put_login_method.kind IS NULL OR put_login_method.kind NOT IN ('approle', 'jwt', 'cert', 'userpass') THEN
+        RAISE EXCEPTION 'a login method is of kind approle, jwt, cert or userpass' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM vault.check_login_config(put_login_method.kind, false, put_login_method.config);
     INSERT INTO vault.login_methods AS x (mount, kind, description, config, created_at, updated_at)
@@ -134,6 +135,8 @@ DECLARE
     wrong text := CASE
         WHEN l.name IS NULL OR l.name !~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'
             THEN 'the name of a login role is 1 to 64 of A-Z a-z 0-9 . _ -, and begins with a letter or digit'
+        -- Clients write the names of people in any case.
+        WHEN kind = 'userpass' AND l.name ~ '[A-Z]' THEN 'the name of a user is in lower case'
         WHEN l.token_type IS NULL OR l.token_type NOT IN ('service', 'batch') THEN 'a token is of type service or batch'
         WHEN (l.token_ttl_secs BETWEEN 1 AND 315360000) IS NOT TRUE OR (l.token_max_ttl_secs BETWEEN 1 AND 315360000) IS NOT TRUE
             THEN 'the lifetime of a token must be between 1 and 315360000 seconds'
@@ -258,7 +261,7 @@ COMMENT ON FUNCTION vault.list_login_roles(text, text) IS 'the roles of a login 
 -- and with a certificate, any.
 CREATE FUNCTION vault.find_login(mount text, role text, secret_id bytea, address inet)
 RETURNS TABLE (method vault.login_method_info, login_role vault.login_role_info, address_ok boolean, secret_id_cause text,
-               secret_id_counted boolean)
+               secret_id_counted boolean, verifier text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -271,7 +274,8 @@ BEGIN
         SELECT vault.method_of(m), CASE WHEN l.id IS NOT NULL THEN vault.login_role_of(l) END,
                vault.address_within(find_login.address, l.bound_cidrs),
                CASE WHEN m.kind = 'approle' THEN vault.secret_id_cause(s, l.id, find_login.address) END,
-               s.uses_left IS NOT NULL
+               s.uses_left IS NOT NULL,
+               CASE WHEN m.kind = 'userpass' THEN (SELECT p.verifier FROM vault.login_passwords p WHERE p.login_role = l.id) END
         FROM vault.login_methods m
         LEFT JOIN vault.login_roles l
           ON l.mount = m.mount

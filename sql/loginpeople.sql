@@ -29,7 +29,7 @@ EXCEPTION
 END
 $$;
 COMMENT ON FUNCTION vault.set_login_method(text, text, jsonb, text)
-    IS 'Creates or changes a login method of the kind approle, jwt or cert.';
+    IS 'Creates or changes a login method of the kind approle, jwt, cert or userpass.';
 
 CREATE FUNCTION vault.drop_login_method(mount text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -168,6 +168,49 @@ END
 $$;
 COMMENT ON FUNCTION vault.list_secret_ids(text, text, uuid, integer) IS 'a page of the secret ids of a login role, by accessor, without fingerprints';
 
+-- Beside the secret ids: the passwords of people. PostgreSQL gets verifiers, and none of its functions takes a password. The
+-- names of these functions keep their statements out of the server's log.
+
+CREATE FUNCTION vault.set_password_with_verifier(mount text, name text, verifier text, origin vault.audit_origin)
+RETURNS vault.login_role_info
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    l vault.login_roles;
+BEGIN
+    PERFORM vault.require_writable();
+    l := vault.found_login_role(set_password_with_verifier.mount, set_password_with_verifier.name);
+    IF NOT EXISTS (SELECT FROM vault.login_methods m WHERE m.mount = l.mount AND m.kind = 'userpass') THEN
+        RAISE EXCEPTION 'only the users of a userpass method have passwords' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF (set_password_with_verifier.verifier ~ '^\$argon2id\$v=19\$m=[0-9]{1,7},t=[0-9]{1,2},p=[0-9]{1,2}\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,86}$') IS NOT TRUE THEN
+        -- What is no verifier may be a password: the text of the error has nothing of it.
+        RAISE EXCEPTION 'not a verifier of argon2id' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO vault.login_passwords AS p (login_role, verifier, changed_at)
+    VALUES (l.id, set_password_with_verifier.verifier, clock_timestamp())
+    ON CONFLICT ON CONSTRAINT login_passwords_pkey DO UPDATE SET verifier = excluded.verifier, changed_at = excluded.changed_at;
+    PERFORM vault.append_audit(origin, 'auth_configure', l.mount || '/' || l.name, NULL, 'ok', '', NULL,
+                               jsonb_build_object('mount', l.mount, 'name', l.name, 'password', 'set'));
+    RETURN vault.login_role_of(l);
+END
+$$;
+COMMENT ON FUNCTION vault.set_password_with_verifier(text, text, text, vault.audit_origin)
+    IS 'sets the password of a user by its verifier';
+
+CREATE FUNCTION vault.replace_with_verifier(login_role uuid, was text, becomes text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM vault.require_writable();
+    -- The password is the same, so there is no record. One that was changed meanwhile stays.
+    UPDATE vault.login_passwords p SET verifier = replace_with_verifier.becomes
+    WHERE p.login_role = replace_with_verifier.login_role AND p.verifier = replace_with_verifier.was;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION vault.replace_with_verifier(uuid, text, text)
+    IS 'stores a costlier verifier of the same password, which a login has made; false: the password has changed meanwhile';
+
 CREATE FUNCTION vault.put_token_key(id uuid, kms_key_id text, wrapped_key bytea, expected uuid, origin vault.audit_origin) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -97,6 +97,7 @@ func (s *server) loginRoutes(e *gin.Engine) {
 	e.PUT("/v1/auth/:mount/roles/:role", s.patient, s.handle(s.putLoginRole))
 	e.DELETE("/v1/auth/:mount/roles/:role", s.patient, s.handle(s.deleteLoginRole))
 	e.POST("/v1/auth/:mount/roles/:role/revoke", s.patient, s.handle(s.endBatchTokens))
+	e.PUT("/v1/auth/:mount/roles/:role/password", s.patient, s.handle(s.setLoginPassword))
 	get("/v1/auth/:mount/roles/:role/secret-ids", s.listSecretIDs)
 	e.POST("/v1/auth/:mount/roles/:role/secret-ids", s.patient, s.handle(s.createSecretID))
 	e.DELETE("/v1/auth/:mount/roles/:role/secret-ids/:accessor", s.patient, s.handle(s.deleteSecretID))

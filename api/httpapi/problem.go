@@ -102,6 +102,9 @@ func retryAfter(err error) string {
 	if over, ok := errors.AsType[*vault.OverQuota](err); ok {
 		secs = max(secs, math.Ceil(over.RetryAfter.Seconds()))
 	}
+	if locked, ok := errors.AsType[*vault.LockedOut](err); ok {
+		secs = max(secs, math.Ceil(locked.RetryAfter.Seconds()))
+	}
 	return strconv.Itoa(int(secs))
 }
 

@@ -62,6 +62,7 @@ var templates = map[string]string{
 	"/v1/deleted/:id": "/v1/deleted/{id}", "/v1/deleted/:id/restore": "/v1/deleted/{id}/restore",
 	"/v1/auth/:mount": "/v1/auth/{mount}", "/v1/auth/:mount/roles": "/v1/auth/{mount}/roles",
 	"/v1/auth/:mount/roles/:role": "/v1/auth/{mount}/roles/{role}", "/v1/auth/:mount/roles/:role/revoke": "/v1/auth/{mount}/roles/{role}/revoke",
+	"/v1/auth/:mount/roles/:role/password":             "/v1/auth/{mount}/roles/{role}/password",
 	"/v1/auth/:mount/roles/:role/secret-ids":           "/v1/auth/{mount}/roles/{role}/secret-ids",
 	"/v1/auth/:mount/roles/:role/secret-ids/:accessor": "/v1/auth/{mount}/roles/{role}/secret-ids/{accessor}",
 }
@@ -125,6 +126,7 @@ var actions = map[string]vault.Action{
 	"PUT /v1/auth/{mount}/roles/{role}":                          vault.ActionAuthConfigure,
 	"DELETE /v1/auth/{mount}/roles/{role}":                       vault.ActionAuthConfigure,
 	"POST /v1/auth/{mount}/roles/{role}/revoke":                  vault.ActionAuthConfigure,
+	"PUT /v1/auth/{mount}/roles/{role}/password":                 vault.ActionAuthConfigure,
 	"GET /v1/auth/{mount}/roles/{role}/secret-ids":               vault.ActionAuthList,
 	"POST /v1/auth/{mount}/roles/{role}/secret-ids":              vault.ActionAuthConfigure,
 	"DELETE /v1/auth/{mount}/roles/{role}/secret-ids/{accessor}": vault.ActionAuthConfigure,

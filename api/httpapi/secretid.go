@@ -7,6 +7,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/hyperiondb/hyperion-vault/api/jsonscan"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
@@ -123,4 +124,20 @@ func (s *server) deleteSecretID(c *gin.Context) error {
 // rejectIssue is reject for a request about secret ids, which more callers may make than other requests about logins.
 func (s *server) rejectIssue(c *gin.Context, action vault.Action, err error) error {
 	return s.Vault.RejectIssue(c.Request.Context(), callerOf(c), action, mountAndRole(c), err)
+}
+
+// setLoginPassword sets the password of a user.
+func (s *server) setLoginPassword(c *gin.Context) error {
+	_, err := configureLogin(s, c, s.rejectIssue, []string{"password"}, false, func(o object) (bool, error) {
+		text, err := jsonscan.Unquote(o["password"])
+		defer envelope.Wipe(text)
+		if err != nil {
+			return false, &badField{core.Errorf(core.Invalid, "password must be a string")}
+		}
+		return true, s.loginAdmin(c).SetPassword(c.Request.Context(), c.Param("mount"), c.Param("role"), text)
+	})
+	if err != nil {
+		return err
+	}
+	return answerNothing(c)
 }

@@ -226,8 +226,12 @@ func TestServedDocument(t *testing.T) {
 	}
 	// What is documented is served.
 	for path, item := range a.doc.Paths.Map() {
+		name := "some/name"
+		if strings.HasPrefix(path, "/v1/auth/") {
+			name = "some"
+		}
 		for method := range item.Operations() {
-			got := a.do(call{method: method, path: strings.ReplaceAll(path, "{name}", "some/name")})
+			got := a.do(call{method: method, path: strings.ReplaceAll(path, "{name}", name)})
 			if got.Code == 405 || got.Code == 404 && got.json["detail"] == "no such path" {
 				t.Errorf("%s %s is documented and not served", method, path)
 			}

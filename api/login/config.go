@@ -35,10 +35,10 @@ func CheckMethod(kind vault.LoginKind, config json.RawMessage) error {
 	case vault.LoginJWT:
 		_, err := parseJWTMethod(config)
 		return err
-	case vault.LoginAppRole, vault.LoginCertificate:
+	case vault.LoginAppRole, vault.LoginCertificate, vault.LoginPassword:
 		return decode(config, &struct{}{})
 	}
-	return core.Errorf(core.Invalid, "a login method is of kind approle, jwt or cert")
+	return errKind()
 }
 
 // CheckRole returns an Invalid error unless config is what a role of a method of the kind needs.
@@ -57,8 +57,14 @@ func CheckRole(kind vault.LoginKind, method, config json.RawMessage) error {
 	case vault.LoginCertificate:
 		_, err := parseCertificateRole(config)
 		return err
+	case vault.LoginPassword:
+		return decode(config, &struct{}{})
 	}
-	return core.Errorf(core.Invalid, "a login method is of kind approle, jwt or cert")
+	return errKind()
+}
+
+func errKind() error {
+	return core.Errorf(core.Invalid, "a login method is of kind approle, jwt, cert or userpass")
 }
 
 // decode reads one JSON object with known members only: a misspelt restriction must not count as none. Empty and

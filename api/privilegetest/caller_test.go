@@ -206,5 +206,14 @@ func (m *matrix) fill(t *testing.T, key, text string) *strings.Replacer {
 		set("secret", id["secret_id"].(string))
 		set("secret-id", id["secret_id_accessor"].(string))
 	}
+	if has("userpass") {
+		path := "/v1/auth/" + key + "-up"
+		m.admin(t, "PUT", path, `{"kind":"userpass"}`)
+		m.admin(t, "PUT", path+"/roles/alice", `{"role":"hv_priv_reader"}`)
+		m.admin(t, "PUT", path+"/roles/alice/password", `{"password":"correct horse"}`)
+		set("userpass", key+"-up")
+		set("user", "alice")
+		set("password", "correct horse")
+	}
 	return strings.NewReplacer(out...)
 }

@@ -29,7 +29,7 @@ type row struct {
 
 // Placeholders, each of which stands for something that no other request uses: {name} is a secret below app/ that
 // exists, {new} is a name below app/ that does not, {deleted} the id of a deleted secret below app/, {accessor} a token of vault_admin, {mount} an AppRole method, {role} its role,
-// {secret-id} the accessor of one of its secret ids, {sql-role} a role of PostgreSQL, {lease} a lease of vault_admin, {doomed-template} a
+// {secret-id} the accessor of one of its secret ids, {userpass} a userpass method, {user} its user, {password} the password of that user, {sql-role} a role of PostgreSQL, {lease} a lease of vault_admin, {doomed-template} a
 // template below app/.
 var rows = []row{
 	{route: "GET /v1/secrets", query: "?prefix=seen/", shows: true},
@@ -103,11 +103,15 @@ var rows = []row{
 	{route: "DELETE /v1/auth/{mount}"},
 	{route: "PUT /v1/auth/{mount}/login", note: "wrong", body: `{"role_id":"{role-id}","secret_id":"wrong"}`},
 	{route: "POST /v1/auth/{mount}/login", body: `{"role_id":"{role-id}","secret_id":"{secret}"}`},
+	{route: "PUT /v1/auth/{mount}/login/{name}", note: "wrong", path: "/v1/auth/{userpass}/login/{user}", body: `{"password":"wrong password"}`},
+	{route: "PUT /v1/auth/{mount}/login/{name}", note: "no such user", path: "/v1/auth/{userpass}/login/nobody", body: `{"password":"wrong password"}`},
+	{route: "POST /v1/auth/{mount}/login/{name}", path: "/v1/auth/{userpass}/login/{user}", body: `{"password":"{password}"}`},
 	{route: "GET /v1/auth/{mount}/roles"},
 	{route: "GET /v1/auth/{mount}/roles/{role}"},
 	{route: "PUT /v1/auth/{mount}/roles/{role}", body: `{"role":"vault_anonymous"}`},
 	{route: "DELETE /v1/auth/{mount}/roles/{role}"},
 	{route: "POST /v1/auth/{mount}/roles/{role}/revoke"},
+	{route: "PUT /v1/auth/{mount}/roles/{role}/password", path: "/v1/auth/{userpass}/roles/{user}/password", body: `{"password":"another password"}`},
 	{route: "GET /v1/auth/{mount}/roles/{role}/secret-ids"},
 	{route: "POST /v1/auth/{mount}/roles/{role}/secret-ids"},
 	{route: "DELETE /v1/auth/{mount}/roles/{role}/secret-ids/{accessor}", path: "/v1/auth/{mount}/roles/{role}/secret-ids/{secret-id}"},
@@ -172,6 +176,13 @@ var rows = []row{
 		body: `{"secret_id_accessor":"{secret-id}"}`},
 	{route: "PUT /v1/auth/{mount}/role/{name}/secret-id-accessor/destroy", path: "/v1/auth/{mount}/role/{role}/secret-id-accessor/destroy",
 		body: `{"secret_id_accessor":"{secret-id}"}`},
+	{route: "LIST /v1/auth/{mount}/users", path: "/v1/auth/{userpass}/users"},
+	{route: "GET /v1/auth/{mount}/users/{name}", path: "/v1/auth/{userpass}/users/{user}"},
+	{route: "PUT /v1/auth/{mount}/users/{name}", path: "/v1/auth/{userpass}/users/{user}", body: `{"token_policies":"vault_anonymous"}`},
+	{route: "PUT /v1/auth/{mount}/users/{name}", note: "missing", path: "/v1/auth/{userpass}/users/{user}2", body: `{"token_policies":"vault_anonymous","password":"{password}"}`},
+	{route: "DELETE /v1/auth/{mount}/users/{name}", path: "/v1/auth/{userpass}/users/{user}"},
+	{route: "PUT /v1/auth/{mount}/users/{name}/password", path: "/v1/auth/{userpass}/users/{user}/password", body: `{"password":"another password"}`},
+	{route: "PUT /v1/auth/{mount}/users/{name}/policies", path: "/v1/auth/{userpass}/users/{user}/policies", body: `{"token_policies":"vault_anonymous"}`},
 	{route: "GET /v1/auth/token/lookup-self"},
 	{route: "PUT /v1/auth/token/lookup-self"},
 	{route: "PUT /v1/auth/token/create", note: "a child", body: `{"display_name":"x"}`},

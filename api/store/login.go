@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/hyperiondb/hyperion-vault/api/password"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -19,7 +20,7 @@ const (
 	roleColumns   = `(x.login_role).id, (x.login_role).mount, (x.login_role).name, (x.login_role).role, (x.login_role).config,
 	(x.login_role).token_type, (x.login_role).token_ttl_secs, (x.login_role).token_max_ttl_secs, (x.login_role).scopes,
 	(x.login_role).bound_cidrs, (x.login_role).valid_from, (x.login_role).created_at, (x.login_role).updated_at`
-	findLogin = "SELECT " + methodColumns + ", " + roleColumns + `, x.address_ok, x.secret_id_cause, x.secret_id_counted
+	findLogin = "SELECT " + methodColumns + ", " + roleColumns + `, x.address_ok, x.secret_id_cause, x.secret_id_counted, x.verifier
 	FROM vault.find_login($1::text, $2::text, $3::bytea, $4::inet) x`
 )
 
@@ -40,13 +41,13 @@ func (d *DB) FindLogin(ctx context.Context, q vault.LoginQuery, f vault.Freshnes
 	return readFresh(ctx, d, f, decidingPick(findLogin, args, func(r pgx.CollectableRow) (x vault.FoundLogin, err error) {
 		var m methodScan
 		var l roleScan
-		var cause *string
+		var cause, verifier *string
 		var counted *bool
-		err = r.Scan(append(append(m.targets(), l.targets()...), &x.AddressOK, &cause, &counted)...)
+		err = r.Scan(append(append(m.targets(), l.targets()...), &x.AddressOK, &cause, &counted, &verifier)...)
 		if err != nil {
 			return x, err
 		}
-		x.SecretID, x.Counted = vault.LoginCause(orZero(cause)), orZero(counted)
+		x.SecretID, x.Counted, x.Verifier = vault.LoginCause(orZero(cause)), orZero(counted), password.Verifier(orZero(verifier))
 		x.Method, _ = m.method()
 		x.Role, _, err = l.role()
 		return x, err

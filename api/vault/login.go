@@ -23,6 +23,8 @@ type LoginRequest struct {
 	SecretID    Bearer            // of an AppRole
 	JWT         Bearer            // of a JWT method
 	Certificate *x509.Certificate // of the connection, whose chain its listener has verified; nil = none
+	// Password is that of the user whom Role names, in any case; nil = it is no login by password. The caller wipes it.
+	Password []byte
 }
 
 // LoginResult is what a login issues.
@@ -51,7 +53,11 @@ func (v *Vault) Login(ctx context.Context, c Caller, r LoginRequest) (LoginResul
 	a := v.try(c, ActionLogin, "", 0)
 	var out LoginResult
 	err := a.run(ctx, func(context.Context) error { return nil }, a.rationedLogin(func(ctx context.Context) error {
-		l, err := v.checkLogin(ctx, a, r)
+		check := v.checkLogin
+		if r.Password != nil {
+			check = v.checkPassword
+		}
+		l, err := check(ctx, a, r)
 		if err == nil {
 			out, err = v.issue(ctx, a, r, l)
 		}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/password"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
@@ -22,9 +23,10 @@ type LoginKind string
 
 // The kinds of login methods.
 const (
-	LoginAppRole     LoginKind = "approle" // a role id and a secret id
-	LoginJWT         LoginKind = "jwt"     // a signed token of another issuer: Kubernetes, GitHub Actions, any OpenID provider
-	LoginCertificate LoginKind = "cert"    // the client certificate of the TLS connection
+	LoginAppRole     LoginKind = "approle"  // a role id and a secret id
+	LoginJWT         LoginKind = "jwt"      // a signed token of another issuer: Kubernetes, GitHub Actions, any OpenID provider
+	LoginCertificate LoginKind = "cert"     // the client certificate of the TLS connection
+	LoginPassword    LoginKind = "userpass" // the name and the password of a person
 )
 
 // TokenType says what a login issues.
@@ -101,6 +103,7 @@ const (
 	CauseLoginClaims      LoginCause = "login_claims"      // a bound claim is missing or has another value
 	CauseLoginReview      LoginCause = "login_review"      // the Kubernetes cluster does not vouch for the token
 	CauseLoginCertificate LoginCause = "login_certificate" // none, expired, or none that the role allows
+	CauseLoginPassword    LoginCause = "login_password"    // it is not the user's, or the user has none
 )
 
 // LoginRefusal is a login that was refused. Its text is the same for every cause, and it unwraps to Unauthenticated.
@@ -130,6 +133,8 @@ type FoundLogin struct {
 	AddressOK bool       // the client's address is one of the role's networks
 	SecretID  LoginCause // of an AppRole: why the secret id is not valid; "" = it is
 	Counted   bool       // the secret id has a limited number of uses
+	// Verifier is that of a user's password; "" = the user has none, or the method has no users.
+	Verifier password.Verifier
 }
 
 // NewSecretID is a secret id to store. Its text is never stored.
@@ -188,4 +193,9 @@ type Logins interface {
 	SecretIDs(ctx context.Context, by Credential, mount, name string, after [16]byte, limit int, f Freshness) ([]SecretIDInfo, Identity, error)
 	PutSecretID(ctx context.Context, mount, name string, s NewSecretID, by Author) (SecretIDInfo, error)
 	DeleteSecretID(ctx context.Context, mount, name string, accessor [16]byte, by Author) error
+
+	// SetPassword sets the password of a user by its verifier. Who may is decided as for secret ids.
+	SetPassword(ctx context.Context, mount, name string, v password.Verifier, by Author) error
+	// ReplaceVerifier replaces one verifier by another of the same password. If it is no longer that one, nothing changes.
+	ReplaceVerifier(ctx context.Context, role [16]byte, was, becomes password.Verifier) error
 }

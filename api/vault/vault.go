@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/password"
 	"github.com/hyperiondb/hyperion-vault/api/quota"
 	"github.com/hyperiondb/hyperion-vault/api/refusal"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -33,19 +34,20 @@ type Config struct {
 	Store         Store
 	Keeper        Keeper
 	Recorder      Recorder
-	Allow         allowlist.List // who may read at first (SetAllow); the zero List allows no client
-	Quota         quota.Limits   // at first (SetQuota)
-	AnonymousOff  bool           // at first, callers without a token may not read (SetAnonymous)
-	Node          string         // this node, as audit records name it
-	Database      string         // the one database this process serves
-	MaxValueLen   int            // bytes of plaintext; 0 = core.DefaultMaxValueLen
-	RecordTimeout time.Duration  // bound of one audit record; 0 = 5 s
-	Clock         Clock          // nil = the system's clock
-	Logins        Logins         // nil = no client can log in, and batch tokens are not valid
-	Verifier      LoginVerifier  // required beside Logins
-	Wrapping      Wrapping       // nil = no answer is wrapped
-	Leases        Leases         // nil = there are no leased roles
-	Rewraps       RewrapRunner   // nil = data keys cannot be moved to another master key
+	Allow         allowlist.List   // who may read at first (SetAllow); the zero List allows no client
+	Quota         quota.Limits     // at first (SetQuota)
+	AnonymousOff  bool             // at first, callers without a token may not read (SetAnonymous)
+	Node          string           // this node, as audit records name it
+	Database      string           // the one database this process serves
+	MaxValueLen   int              // bytes of plaintext; 0 = core.DefaultMaxValueLen
+	RecordTimeout time.Duration    // bound of one audit record; 0 = 5 s
+	Clock         Clock            // nil = the system's clock
+	Logins        Logins           // nil = no client can log in, and batch tokens are not valid
+	Verifier      LoginVerifier    // required beside Logins
+	Passwords     *password.Hasher // nil = one with the current cost
+	Wrapping      Wrapping         // nil = no answer is wrapped
+	Leases        Leases           // nil = there are no leased roles
+	Rewraps       RewrapRunner     // nil = data keys cannot be moved to another master key
 	// Step, for tests, is called between the steps of a due rotation. nil = not.
 	Step func(step string)
 }
@@ -65,6 +67,7 @@ type Vault struct {
 	quota         quota.Quota
 	tokenKeys     tokenKeys
 	refusedLogins *refusal.Limit
+	guesses       *quota.Buckets[guess]
 	screen        refusal.Screen[Credential]
 	logins        loginCounts
 	proof         keyProof
@@ -79,6 +82,7 @@ func New(c Config) (*Vault, error) {
 	}
 	v := &Vault{
 		c: c, refusals: refusal.NewLimit(), outright: refusal.NewLimit(), overQuota: refusal.NewLimit(), refusedLogins: refusal.NewLimit(),
+		guesses: quota.NewBuckets[guess](guessRate),
 	}
 	v.SetAllow(c.Allow)
 	v.SetAnonymous(!c.AnonymousOff)
@@ -121,6 +125,9 @@ func (c *Config) complete() error {
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
+	}
+	if c.Passwords == nil {
+		c.Passwords = password.New(password.Cost{})
 	}
 	return errors.Join(problems...)
 }

@@ -175,11 +175,16 @@ func (a *API) writeAppRole(r *request) error {
 
 func (a *API) putLoginRole(r *request, l vault.LoginRole, warnings []string) error {
 	_, err := a.logins(r).PutRole(r.Request.Context(), l)
-	if core.CodeOf(err) == core.NotFound {
-		return settled(err, "policy is no role of PostgreSQL, or the mount is gone")
-	}
 	if err == nil {
 		r.answerNothing(warnings...)
+	}
+	return withoutRole(err)
+}
+
+// withoutRole is the error of a login role that could not be stored.
+func withoutRole(err error) error {
+	if core.CodeOf(err) == core.NotFound {
+		return settled(err, "policy is no role of PostgreSQL, or the mount is gone")
 	}
 	return err
 }

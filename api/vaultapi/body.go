@@ -90,6 +90,18 @@ func (f fields) text(name string) (string, error) {
 	return string(b), nil
 }
 
+// bytes reads a string as bytes of their own, for the caller to wipe; not nil, and empty when it is not there.
+func (f fields) bytes(name string) ([]byte, error) {
+	if !f.given(name) {
+		return []byte{}, nil
+	}
+	b, err := jsonscan.Unquote(f[name])
+	if err != nil {
+		return []byte{}, invalid("%s must be a string", name)
+	}
+	return b, nil
+}
+
 // maxPlain is longer than any number or duration. What is longer may be a value in the wrong place: it is not copied.
 const maxPlain = 40
 

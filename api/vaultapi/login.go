@@ -7,6 +7,7 @@ import (
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
+	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
 // login answers PUT and POST of auth/{mount}/login, for methods of every kind.
@@ -20,6 +21,17 @@ func (a *API) login(r *request) error {
 		return decodeLogin(f, &made)
 	})
 	return a.logIn(r, made, err, refusal)
+}
+
+// loginPassword answers PUT and POST of auth/{mount}/login/{name}.
+func (a *API) loginPassword(r *request) error {
+	made := vault.LoginRequest{Mount: r.mount, Role: r.rest}
+	defer func() { envelope.Wipe(made.Password) }()
+	err := r.readFields(maxBody, func(f fields) (err error) {
+		made.Password, err = f.bytes("password")
+		return err
+	})
+	return a.logIn(r, made, err, "invalid username or password")
 }
 
 // logIn issues the token of a login. One that is refused gets the one text, whatever its cause; the log has the cause.

@@ -156,6 +156,9 @@ func authEndpoints(onlyLogins bool) map[string]*endpoint {
 		"login": {template: mount + "login", ops: map[op]operation{
 			opUpdate: {action: vault.ActionLogin, run: (*API).login},
 		}},
+		"login/*": {template: mount + "login/{name}", ops: map[op]operation{
+			opUpdate: {action: vault.ActionLogin, run: (*API).loginPassword},
+		}},
 	}
 	if onlyLogins {
 		return out
@@ -169,6 +172,12 @@ func authEndpoints(onlyLogins bool) map[string]*endpoint {
 	changes := func(run func(*API, *request) error) operation {
 		return operation{action: vault.ActionAuthConfigure, run: run}
 	}
+	add("users", map[op]operation{opList: shows((*API).listUsers)})
+	add("users/*", map[op]operation{
+		opRead: shows((*API).readUser), opUpdate: changes((*API).writeUser), opDelete: changes((*API).deleteUser),
+	})
+	add("users/*/password", map[op]operation{opUpdate: changes((*API).writePassword)})
+	add("users/*/policies", map[op]operation{opUpdate: changes((*API).writeUserPolicies)})
 	add("role", map[op]operation{opList: shows((*API).listAppRoles)})
 	add("role/*", map[op]operation{
 		opRead: shows((*API).readAppRole), opUpdate: changes((*API).writeAppRole), opDelete: changes((*API).deleteAppRole),

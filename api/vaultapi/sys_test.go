@@ -156,7 +156,11 @@ func TestIndex(t *testing.T) {
 func TestUnknown(t *testing.T) {
 	s := newServer(t)
 	s.fails(404, `["no handler for route \"other/x\". route entry not found."]`, "GET", "/v1/other/x", "")
-	s.fails(404, `["no handler for route \"auth/userpass/login/alice\". route entry not found."]`, "PUT", "/v1/auth/userpass/login/alice", `{"password":"x"}`)
+	s.fails(404, `["no handler for route \"auth/ldap/config\". route entry not found."]`, "PUT", "/v1/auth/ldap/config", `{}`)
+	s.fails(404, `["no handler for route \"auth/userpass/login/a/b\". route entry not found."]`, "PUT", "/v1/auth/userpass/login/a/b", `{"password":"x"}`)
+	s.fails(400, `["invalid username or password"]`, "PUT", "/v1/auth/userpass/login/alice", `{"password":"x"}`)
+	s.fails(400, `["invalid username or password"]`, "POST", "/v1/auth/userpass/login/%70%40ss", ``)
+	s.fails(400, `["password must be a string"]`, "POST", "/v1/auth/userpass/login/alice", `{"password":1}`)
 	s.fails(404, `["1 error occurred:\n\t* unsupported path\n\n"]`, "GET", "/v1/sys/policies/rgp/x", "")
 	s.fails(404, `["1 error occurred:\n\t* unsupported path\n\n"]`, "PUT", "/v1/sys/wrapping/pubkey", "")
 	s.fails(404, `["no handler for route \"secret/detailed-metadata/a\". route entry not found."]`, "GET", "/v1/secret/detailed-metadata/a", "")

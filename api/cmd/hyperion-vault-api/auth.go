@@ -21,14 +21,14 @@ import (
 
 func newAuthCommand(p program) *cobra.Command {
 	auth := &cobra.Command{
-		Use: "auth", Short: "Configure login methods, their roles and secret ids", Args: cobra.NoArgs,
-		Long: "Configure how clients log in by REST: AppRole, JWT (also of Kubernetes and GitHub) and client certificate.\n" +
+		Use: "auth", Short: "Configure login methods, their roles, secret ids and passwords", Args: cobra.NoArgs,
+		Long: "Configure how clients log in by REST: AppRole, JWT (also of Kubernetes and GitHub), client certificate and password.\n" +
 			"Needs the VAULT_PG_* settings; rotate-key also those of the key service.",
 		RunE: func(*cobra.Command, []string) error {
-			return fmt.Errorf("auth needs method, role, secret-id or rotate-key")
+			return fmt.Errorf("auth needs method, role, secret-id, password or rotate-key")
 		},
 	}
-	auth.AddCommand(newAuthMethodCommand(p), newAuthRoleCommand(p), newSecretIDCommand(p), &cobra.Command{
+	auth.AddCommand(newAuthMethodCommand(p), newAuthRoleCommand(p), newSecretIDCommand(p), newPasswordCommand(p), &cobra.Command{
 		Use: "rotate-key", Short: "Make a new key for batch tokens; tokens under earlier keys stay valid until they end", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.rotateTokenKey(cmd.Context()) },
 	})
@@ -42,7 +42,7 @@ func newAuthMethodCommand(p program) *cobra.Command {
 	}
 	var settings, description string
 	set := &cobra.Command{
-		Use: "set MOUNT KIND", Short: "Make or change a method of kind approle, jwt or cert", Args: cobra.ExactArgs(2),
+		Use: "set MOUNT KIND", Short: "Make or change a method of kind approle, jwt, cert or userpass", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.setMethod(cmd.Context(), vault.LoginMethod{Mount: args[0], Kind: vault.LoginKind(args[1]), Description: description}, settings)
 		},

@@ -26,6 +26,7 @@ var onStandby = map[string]func(*testing.T){
 	"TestAnsible": TestAnsible, "TestReplay": TestReplay, "TestRotatingSecret": TestRotatingSecret, "TestBatchToken": TestBatchToken,
 	"TestWrapping": TestWrapping, "TestWrappedLogin": TestWrappedLogin, "TestWrappingTraps": TestWrappingTraps, "TestWrappingIsBounded": TestWrappingIsBounded,
 	"TestWebhookRecipe": TestWebhookRecipe, "TestAppRoleAdministration": TestAppRoleAdministration, "TestPolicies": TestPolicies,
+	"TestUserpass": TestUserpass, "TestUserpassHvac": TestUserpassHvac, "TestUserpassReplay": TestUserpassReplay,
 	"TestVaultDatabaseCredentials": TestVaultDatabaseCredentials, "TestVaultLifetimeWatcher": TestVaultLifetimeWatcher,
 	"TestConsulTemplateRendersCredentials": TestConsulTemplateRendersCredentials,
 }

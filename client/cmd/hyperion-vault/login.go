@@ -15,19 +15,20 @@ import (
 )
 
 type loginOptions struct {
-	method, mount, role, roleID, source string
-	noStore                             bool
+	method, mount, role, roleID, user, source string
+	noStore                                   bool
 }
 
 func (p *program) loginCommand() *cobra.Command {
 	var o loginOptions
 	c := &cobra.Command{
 		Use: "login [@FILE|-]", Short: "Log in, and keep the token", Args: cobra.MaximumNArgs(1),
-		Long: `login checks a token, or gets one by AppRole, JWT or client certificate, and keeps it in ~/.vault-token, which only you
-can read. The token, the secret id or the JWT comes from a file (@FILE), from the standard input (-), or from a prompt.
+		Long: `login checks a token, or gets one by AppRole, JWT, client certificate or password, and keeps it in ~/.vault-token,
+which only you can read. The token, the secret id, the JWT or the password comes from a file (@FILE), from the standard input (-), or from a prompt.
 With --no-store the token is printed instead.`,
 		Example: "hyperion-vault login\nhyperion-vault login --method approle --role-id ID @secret-id\n" +
-			"hyperion-vault login --method jwt --role ci @/var/run/secrets/token\nhyperion-vault login --method cert",
+			"hyperion-vault login --method jwt --role ci @/var/run/secrets/token\nhyperion-vault login --method cert\n" +
+			"hyperion-vault login --method userpass --user alice",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				o.source = args[0]
@@ -40,23 +41,26 @@ With --no-store the token is printed instead.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.method, "method", "token", "token, approle, jwt or cert")
+	f.StringVar(&o.method, "method", "token", "token, approle, jwt, cert or userpass")
 	f.StringVar(&o.mount, "mount", "", "where the login method is; the name of the method without it")
 	f.StringVar(&o.role, "role", "", "role of the login method (jwt, cert)")
 	f.StringVar(&o.roleID, "role-id", "", "role id (approle)")
+	f.StringVar(&o.user, "user", "", "name of the user (userpass)")
 	f.BoolVar(&o.noStore, "no-store", false, "print the token and do not keep it")
-	_ = c.RegisterFlagCompletionFunc("method", cobra.FixedCompletions([]string{"token", "approle", "jwt", "cert"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("method", cobra.FixedCompletions([]string{"token", "approle", "jwt", "cert", "userpass"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
 // logIn returns a token.
 func (p *program) logIn(ctx context.Context, o *loginOptions) (string, error) {
-	label, known := map[string]string{"token": "Token", "approle": "Secret id", "jwt": "JWT", "cert": ""}[o.method]
+	label, known := map[string]string{"token": "Token", "approle": "Secret id", "jwt": "JWT", "cert": "", "userpass": "Password"}[o.method]
 	switch {
 	case !known:
-		return "", usagef("--method is token, approle, jwt or cert")
+		return "", usagef("--method is token, approle, jwt, cert or userpass")
 	case o.method == "approle" && o.roleID == "":
 		return "", usagef("a login by AppRole needs --role-id")
+	case o.method == "userpass" && o.user == "":
+		return "", usagef("a login by password needs --user")
 	}
 	cl, err := p.bare(o.method == "cert")
 	if err != nil {
@@ -80,6 +84,8 @@ func (p *program) logIn(ctx context.Context, o *loginOptions) (string, error) {
 		login, err = cl.LoginAppRole(ctx, mount, o.roleID, secret)
 	case "jwt":
 		login, err = cl.LoginJWT(ctx, mount, o.role, secret)
+	case "userpass":
+		login, err = cl.LoginPassword(ctx, mount, o.user, secret)
 	case "cert":
 		login, err = loginByCertificate(ctx, cl, mount, o.role)
 	}
@@ -104,7 +110,10 @@ func (p *program) proof(source, label string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	proof := strings.TrimSpace(string(text))
+	proof := strings.TrimRight(string(text), "\r\n")
+	if label != "Password" { // which may begin and end with blanks
+		proof = strings.TrimSpace(proof)
+	}
 	if proof == "" {
 		return "", usagef("the input is empty")
 	}

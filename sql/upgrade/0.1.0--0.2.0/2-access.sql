@@ -149,7 +149,7 @@ CREATE TABLE vault.login_methods (
     mount text COLLATE "C" CONSTRAINT login_methods_pkey PRIMARY KEY
         CONSTRAINT login_methods_mount_form CHECK (mount ~ '^[a-z0-9][a-z0-9_.-]{0,63}$' AND mount <> 'token'),
     kind text NOT NULL
-        CONSTRAINT login_methods_kind_known CHECK (kind IN ('approle', 'jwt', 'cert')),
+        CONSTRAINT login_methods_kind_known CHECK (kind IN ('approle', 'jwt', 'cert', 'userpass')),
     description text NOT NULL DEFAULT ''
         CONSTRAINT login_methods_description_len CHECK (pg_catalog.octet_length(description) <= 1024),
     config jsonb NOT NULL DEFAULT '{}'

@@ -43,6 +43,13 @@ CREATE INDEX secret_ids_login_role_idx ON vault.secret_ids (login_role, id);
 CREATE INDEX secret_ids_expires_at_idx ON vault.secret_ids (expires_at);
 CREATE INDEX secret_ids_used_up_idx ON vault.secret_ids (id) WHERE uses_left = 0;
 
+CREATE TABLE vault.login_passwords (
+    login_role uuid CONSTRAINT login_passwords_pkey PRIMARY KEY,
+    verifier text NOT NULL
+        CONSTRAINT login_passwords_verifier_len CHECK (pg_catalog.octet_length(verifier) BETWEEN 1 AND 512),
+    changed_at timestamptz NOT NULL
+);
+
 CREATE TABLE vault.token_keys (
     id uuid CONSTRAINT token_keys_pkey PRIMARY KEY,
     kms_key_id text NOT NULL

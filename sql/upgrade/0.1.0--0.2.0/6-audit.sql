@@ -117,6 +117,7 @@ DROP FUNCTION vault.lock_journal(uuid, text);
 ALTER TABLE vault.audit_log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.sent_changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_methods ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.login_passwords ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_ids ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.token_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.wrapped_answers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -125,6 +126,7 @@ ALTER TABLE vault.revoked_defaults ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SE
 CREATE POLICY owner_only ON vault.audit_log TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.sent_changes TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.login_methods TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.login_passwords TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.secret_ids TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.token_keys TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.wrapped_answers TO vault_owner USING (true) WITH CHECK (true);
@@ -136,6 +138,8 @@ SELECT pg_catalog.pg_extension_config_dump('vault.login_methods', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.login_roles',
     'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
 SELECT pg_catalog.pg_extension_config_dump('vault.secret_ids',
+    'WHERE login_role IN (SELECT id FROM vault.login_roles WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles))');
+SELECT pg_catalog.pg_extension_config_dump('vault.login_passwords',
     'WHERE login_role IN (SELECT id FROM vault.login_roles WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles))');
 SELECT pg_catalog.pg_extension_config_dump('vault.token_keys', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.access_grants',
