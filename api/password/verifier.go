@@ -15,8 +15,8 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core/envelope"
 )
 
-// Verifier is what is stored of a password: a PHC string of argon2id, with its parameters and its salt. "" is none. It lets
-// nobody in, but passwords can be guessed at with it, so it is treated as a secret: every way of printing it shows a
+// Verifier is what is stored of a password: a PHC string of argon2id, with its parameters and its salt. "" is none. It does
+// not log in, but passwords can be guessed at with it, so it is treated as a secret: every way of printing it shows a
 // constant.
 type Verifier string
 

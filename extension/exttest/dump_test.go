@@ -163,7 +163,11 @@ func fill(t *testing.T, api *vaulttest.Server, admin *session) {
 			SELECT vault.create_secret_id('approle', 'reader', '1 day', 3, '{127.0.0.0/8}');
 			SELECT vault.put_secret_id(gen_random_uuid(), 'approle', 'reader', sha256('` + dumpedSecretID + `'), NULL, 100, NULL, vault.local_origin());
 			SELECT vault.set_login_role('approle', 'gone', 'dump_gone');
-			SELECT vault.create_secret_id('approle', 'gone');`)
+			SELECT vault.create_secret_id('approle', 'gone');
+			SELECT vault.set_login_method('userpass', 'userpass');
+			SELECT vault.set_login_role('userpass', 'alice', 'dump_reader');
+			SELECT vault.set_login_role('userpass', 'gone', 'dump_gone');
+			SELECT vault.set_password_with_verifier('userpass', n, '` + dumpedVerifier + `', vault.local_origin()) FROM unnest('{alice,gone}'::text[]) n;`)
 		c.must(http.StatusOK, "POST", "/v1/admin/token-key", "", nil)
 	}
 	admin.script("DROP OWNED BY dump_gone; DROP ROLE dump_gone;")
@@ -179,6 +183,9 @@ func fill(t *testing.T, api *vaulttest.Server, admin *session) {
 
 // dumpedSecretID is a secret id that fill makes.
 const dumpedSecretID = "hvi_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+// dumpedVerifier is that of the password "password", with another cost than new ones.
+const dumpedVerifier = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4"
 
 // checkLogin logs in with a secret id that was dumped, and reads what its role may read and no more.
 func checkLogin(t *testing.T, admin *session, url string) {
@@ -202,6 +209,17 @@ func checkLogin(t *testing.T, admin *session, url string) {
 	if status, answer := anybody.do("POST", "/v1/auth/approle/login", "", map[string]string{"role_id": roleID, "secret_id": "hvi_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"}); status != http.StatusBadRequest {
 		t.Errorf("a login with another secret id: %d %s", status, answer)
 	}
+	for range 2 { // the first one replaces the verifier
+		if status, answer := anybody.do("POST", "/v1/auth/userpass/login/alice", "", map[string]string{"password": "password"}); status != http.StatusOK {
+			t.Errorf("a login by password: %d %s", status, answer)
+		}
+	}
+	if !get[bool](admin, "SELECT verifier LIKE '$argon2id$v=19$m=19456,t=2,p=1$%' FROM vault.login_passwords p JOIN vault.login_roles l ON l.id = p.login_role WHERE name = 'alice'") {
+		t.Error("the verifier was not replaced")
+	}
+	if status, answer := anybody.do("POST", "/v1/auth/userpass/login/alice", "", map[string]string{"password": "passwort"}); status != http.StatusBadRequest {
+		t.Errorf("a login by another password: %d %s", status, answer)
+	}
 }
 
 // contents sums up the rows of every table, role names for their OIDs.
@@ -215,6 +233,8 @@ func contents(admin *session) []string {
 		UNION ALL SELECT 'role ' || md5(l::text) FROM vault.login_roles l JOIN pg_roles r ON r.oid = l.role
 		UNION ALL SELECT 'secret id ' || md5(s::text) FROM vault.secret_ids s
 			JOIN vault.login_roles l ON l.id = s.login_role JOIN pg_roles r ON r.oid = l.role
+		UNION ALL SELECT 'password ' || md5(p::text) FROM vault.login_passwords p
+			JOIN vault.login_roles l ON l.id = p.login_role JOIN pg_roles r ON r.oid = l.role
 		UNION ALL SELECT 'key ' || md5(k::text) FROM vault.token_keys k
 		UNION ALL SELECT 'audit ' || md5(l::text) FROM vault.audit_log l
 		UNION ALL SELECT 'journal ' || md5(j::text) FROM vault.audit_journals j

@@ -24,8 +24,8 @@ func (p *program) loginCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "login [@FILE|-]", Short: "Log in, and keep the token", Args: cobra.MaximumNArgs(1),
 		Long: `login checks a token, or gets one by AppRole, JWT, client certificate or password, and keeps it in ~/.vault-token,
-which only you can read. The token, the secret id, the JWT or the password comes from a file (@FILE), from the standard input (-), or from a prompt.
-With --no-store the token is printed instead.`,
+which only you can read. The token, the secret id, the JWT or the password comes from a file (@FILE), from the
+standard input (-), or from a prompt. With --no-store the token is printed instead.`,
 		Example: "hyperion-vault login\nhyperion-vault login --method approle --role-id ID @secret-id\n" +
 			"hyperion-vault login --method jwt --role ci @/var/run/secrets/token\nhyperion-vault login --method cert\n" +
 			"hyperion-vault login --method userpass --user alice",
