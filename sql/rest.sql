@@ -203,7 +203,7 @@ CREATE FUNCTION vault.read_as(fingerprints bytea[], addresses inet[], claims jso
                               version bigint)
 RETURNS TABLE (asked integer, cause text, actor text, acting text, secret_id uuid, name text, content_type text, kind text,
                current_version bigint, sealed_version bigint, envelope_version smallint, kms_key_id text, wrapped_dek bytea,
-               nonce bytea, ciphertext bytea, created_at timestamptz, expires_at timestamptz, tags jsonb, next_rotation_at timestamptz)
+               nonce bytea, ciphertext bytea, created_at timestamptz, expires_at timestamptz, tags jsonb, next_rotation_at timestamptz, delete_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
 AS $$
@@ -227,11 +227,12 @@ BEGIN
         )
         SELECT q.asked, q.cause, CASE WHEN q.cause IS NOT NULL AND q.actor = 'reader' THEN 'anonymous' ELSE q.actor END, q.acting,
                f.id, f.name, f.content_type, f.kind, f.current_version, f.version, f.envelope_version, f.kms_key_id,
-               f.wrapped_dek, f.nonce, f.ciphertext, f.created_at, f.expires_at, f.tags, f.next_rotation_at
+               f.wrapped_dek, f.nonce, f.ciphertext, f.created_at, f.expires_at, f.tags, f.next_rotation_at, f.delete_at
         FROM question q
         LEFT JOIN LATERAL (
             SELECT s.id, s.name, s.content_type, s.kind, s.current_version, v.version, v.envelope_version,
-                   v.kms_key_id, v.wrapped_dek, v.nonce, v.ciphertext, v.created_at, v.expires_at, s.tags, s.next_rotation_at
+                   v.kms_key_id, v.wrapped_dek, v.nonce, v.ciphertext, v.created_at, v.expires_at, s.tags, s.next_rotation_at,
+                   v.delete_at
             FROM vault.secrets s
             JOIN vault.secret_versions v
               ON v.secret_id = s.id AND v.version = coalesce(read_as.version, s.current_version)

@@ -40,7 +40,7 @@ func (s *server) isOther(c *gin.Context) bool {
 // serveOther has the other protocol answer. What may be a change gets the deadline of one.
 func (s *server) serveOther(c *gin.Context) {
 	switch c.Request.Method {
-	case http.MethodGet, http.MethodHead, "LIST":
+	case http.MethodGet, http.MethodHead, "LIST", "SCAN":
 	default:
 		defer s.extend(c)()
 	}

@@ -40,7 +40,7 @@ func (r *Requests) Begin() { r.inFlight.Inc() }
 
 // methods are the methods that a route can have. Every other method is "other".
 var methods = map[string]bool{
-	"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "OPTIONS": true, "LIST": true,
+	"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "OPTIONS": true, "LIST": true, "SCAN": true,
 }
 
 // End counts the answer of a request. route is the path template, or "" for a path that no route has.

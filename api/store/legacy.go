@@ -102,7 +102,7 @@ func legacyPassing(ctx context.Context, c *pgx.Conn, callers []vault.Credential)
 }
 
 // legacyRead is readAs for a schema that does not decide.
-const legacyRead = `SELECT q.n::integer, NULL::text, 'reader'::text, NULL::text, r.*, NULL::jsonb, NULL::timestamptz
+const legacyRead = `SELECT q.n::integer, NULL::text, 'reader'::text, NULL::text, r.*, NULL::jsonb, NULL::timestamptz, NULL::timestamptz
 	FROM unnest($1::text[]) WITH ORDINALITY AS q (name, n) LEFT JOIN vault.read_sealed($1::text[], $2::bigint) r ON r.name = q.name`
 
 // errLegacy is what a schema of protocol 1 cannot do.

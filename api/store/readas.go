@@ -60,13 +60,13 @@ func readRow(questions []readQuestion, stored storedReader) pgx.RowToFunc[readRe
 	var asked int32
 	var cause, actor, acting *string
 	var tags []byte
-	var next pgtype.Timestamptz
+	var next, due pgtype.Timestamptz
 	var all []any // stored has the same targets for each row
 	return func(r pgx.CollectableRow) (out readResult, err error) {
 		tags = nil
 		out.row, out.found, err = stored(func(targets ...any) error {
 			if all == nil {
-				all = append(append([]any{&asked, &cause, &actor, &acting}, targets...), &tags, &next)
+				all = append(append([]any{&asked, &cause, &actor, &acting}, targets...), &tags, &next, &due)
 			}
 			return r.Scan(all...)
 		})
@@ -77,7 +77,7 @@ func readRow(questions []readQuestion, stored storedReader) pgx.RowToFunc[readRe
 			return out, core.Errorf(core.Internal, "the database answered a question that was not asked")
 		}
 		out.question, out.who = questions[asked-1], identityOf(cause, actor, acting)
-		out.row.Tags, out.row.NextRotationAt = tags, shownTime(next)
+		out.row.Tags, out.row.NextRotationAt, out.row.DeleteAt = tags, shownTime(next), shownTime(due)
 		if !out.found {
 			out.row = storedResult{}
 		}

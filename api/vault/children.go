@@ -25,12 +25,20 @@ type ChildPage struct {
 func (v *Vault) Children(ctx context.Context, c Caller, prefix, after string, limit int) (ChildPage, error) {
 	a := v.try(c, ActionList, prefix, 0)
 	return perform(ctx, a.serve, func(ctx context.Context) (out ChildPage, err error) {
-		out, err = a.children(ctx, prefix, after, limit, c.Freshness)
+		out, err = a.children(ctx, prefix, after, limit, false, c.Freshness)
 		return out, err
 	})
 }
 
-func (a *attempt) children(ctx context.Context, prefix, after string, limit int, f Freshness) (out ChildPage, err error) {
+// Descendants is Children for all names below a prefix, at whatever depth. No key is a prefix.
+func (v *Vault) Descendants(ctx context.Context, c Caller, prefix, after string, limit int) (ChildPage, error) {
+	a := v.try(c, ActionList, prefix, 0)
+	return perform(ctx, a.serve, func(ctx context.Context) (ChildPage, error) {
+		return a.children(ctx, prefix, after, limit, true, c.Freshness)
+	})
+}
+
+func (a *attempt) children(ctx context.Context, prefix, after string, limit int, deep bool, f Freshness) (out ChildPage, err error) {
 	if prefix != "" && !strings.HasSuffix(prefix, "/") || limit < 0 || limit > MaxChildren {
 		return out, a.invalid(ctx, core.Errorf(core.Invalid, "a prefix ends in a slash, and a limit is 1 to %d", MaxChildren))
 	}
@@ -46,7 +54,7 @@ func (a *attempt) children(ctx context.Context, prefix, after string, limit int,
 		if err != nil {
 			return ChildPage{}, err
 		}
-		if at = out.add(prefix, page.Secrets, at); len(out.Keys) > limit {
+		if at = out.add(prefix, page.Secrets, at, deep); len(out.Keys) > limit {
 			out.Keys, out.More = out.Keys[:limit], true
 			return out, nil
 		}
@@ -57,8 +65,8 @@ func (a *attempt) children(ctx context.Context, prefix, after string, limit int,
 }
 
 // add appends the keys of a page and returns after which name to go on. It skips what else is below a longer prefix,
-// which may be many secrets.
-func (p *ChildPage) add(prefix string, secrets []SecretResult, at string) string {
+// which may be many secrets, unless deep.
+func (p *ChildPage) add(prefix string, secrets []SecretResult, at string, deep bool) string {
 	for i := range secrets {
 		name := string(secrets[i].Name)
 		if name <= at {
@@ -66,7 +74,7 @@ func (p *ChildPage) add(prefix string, secrets []SecretResult, at string) string
 		}
 		key := strings.TrimPrefix(name, prefix)
 		at = name
-		if below := strings.IndexByte(key, '/'); below >= 0 {
+		if below := strings.IndexByte(key, '/'); below >= 0 && !deep {
 			key = key[:below+1]
 			at = lastOf(prefix + key)
 		}

@@ -128,10 +128,12 @@ func (v *Vault) DestroyDeleted(ctx context.Context, c Caller, id string) (core.P
 }
 
 // onDeleted runs change on a deleted secret. Who the caller is, is decided before anything is looked up, and its right on
-// the name by the change.
+// the name by the change. A caller that may not even see the secret in a list gets the answer of an id that is not there.
+// The refusal is recorded as such.
 func (a *attempt) onDeleted(ctx context.Context, id string, change func(context.Context, core.SecretID, core.Name) error) error {
 	a.change = true
-	return a.serve(ctx, func(ctx context.Context) error {
+	hidden := false
+	err := a.serve(ctx, func(ctx context.Context) error {
 		if err := a.decide(ctx, onPrimary); err != nil {
 			return err
 		}
@@ -144,6 +146,21 @@ func (a *attempt) onDeleted(ctx context.Context, id string, change func(context.
 			return err
 		}
 		a.entry.Name = recordable(a.entry.Action, string(name))
-		return change(ctx, parsed, name)
+		err = change(ctx, parsed, name)
+		if core.CodeOf(err) == core.Denied && isRefusal(err) {
+			hidden = !a.sees(ctx, string(name))
+		}
+		return err
 	})
+	if hidden && core.CodeOf(err) == core.Denied {
+		return core.Errorf(core.NotFound, "no such deleted secret")
+	}
+	return err
+}
+
+// sees reports whether the caller has any right on a name, so that lists show it. Without an answer it has none.
+func (a *attempt) sees(ctx context.Context, name string) bool {
+	right := RightOf(ActionDescribe)
+	i, err := a.v.c.Store.Decide(ctx, a.by, right, name, onPrimary)
+	return err == nil && i.Refusal(a.by, right) == nil
 }

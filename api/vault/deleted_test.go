@@ -71,3 +71,35 @@ func TestDeletedSecrets(t *testing.T) {
 	_, err = d.ListDeleted(ctx, d.reader, "", "", vault.MaxPageSize+1)
 	wantCode(t, err, core.Invalid)
 }
+
+// A caller without the right on a deleted secret cannot tell it from one that is not there, unless lists show it to the
+// caller. The audit can.
+func TestDeletedSecretsOfOthers(t *testing.T) {
+	d, c := roles(t)
+	ctx := t.Context()
+	d.store.Retain(24 * time.Hour)
+	s := d.mustCreate(t, "other/gone", "value")
+	if _, err := d.Delete(ctx, d.admin, "other/gone", 1); err != nil {
+		t.Fatal(err)
+	}
+	const missing = "00000000-0000-4000-8000-000000000000"
+	for what, try := range map[string]func(id string) error{
+		"restore": func(id string) error { _, err := d.Restore(ctx, c, id); return err },
+		"destroy": func(id string) error { _, err := d.DestroyDeleted(ctx, c, id); return err },
+	} {
+		d.recorder.Take()
+		there := try(s.ID.String())
+		wantCode(t, there, core.NotFound)
+		if e := d.one(t); e.Outcome != vault.OutcomeDenied || e.Name != "other/gone" {
+			t.Errorf("%s: recorded %+v", what, e)
+		}
+		absent := try(missing)
+		wantCode(t, absent, core.NotFound)
+		if there.Error() != absent.Error() || core.MessageOf(there) != core.MessageOf(absent) {
+			t.Errorf("%s: %v and %v", what, there, absent)
+		}
+	}
+	d.store.GrantTo("app", "other/*", "read")
+	_, err := d.Restore(ctx, c, s.ID.String())
+	wantCode(t, err, core.Denied) // lists show it
+}

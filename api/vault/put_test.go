@@ -113,6 +113,14 @@ func TestChildren(t *testing.T) {
 			t.Errorf("%q after %q, %d: %v %v %v", c.prefix, c.after, c.limit, p.Keys, p.More, err)
 		}
 	}
+	p, err := d.Descendants(t.Context(), d.reader, "a/", "", 0)
+	if err != nil || strings.Join(p.Keys, " ") != "b/c b/d "+strings.Repeat("z", 253) || p.More {
+		t.Errorf("all below: %v %v %v", p.Keys, p.More, err)
+	}
+	p, err = d.Descendants(t.Context(), d.reader, "", "a-1", 2)
+	if err != nil || strings.Join(p.Keys, " ") != "a/b/c a/b/d" || !p.More {
+		t.Errorf("two after one: %v %v %v", p.Keys, p.More, err)
+	}
 	for _, bad := range []string{"a", "/", "a//", "../"} {
 		if _, err := d.Children(t.Context(), d.reader, bad, "", 0); core.CodeOf(err) != core.Invalid {
 			t.Errorf("%q: %v", bad, err)

@@ -23,6 +23,7 @@ type Value struct {
 	ExpiresAt      time.Time // zero = does not expire
 	Tags           []byte    // of the secret, a JSON object as it is stored; nil = not known
 	NextRotationAt time.Time // of the secret; zero = none, or not known
+	DeleteAt       time.Time // when the version is deleted by itself; zero = never, or not known
 	Plain          []byte
 }
 
@@ -95,7 +96,8 @@ func (v *Vault) openValue(ctx context.Context, n core.Name, row StoredValue) (Va
 	}
 	return Value{
 		Name: n, Kind: row.Kind, ContentType: row.ContentType, Version: row.Version, CurrentVersion: row.CurrentVersion,
-		CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt, Tags: row.Tags, NextRotationAt: row.NextRotationAt, Plain: plain,
+		CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt, Tags: row.Tags, NextRotationAt: row.NextRotationAt, DeleteAt: row.DeleteAt,
+		Plain: plain,
 	}, nil
 }
 

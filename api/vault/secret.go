@@ -121,6 +121,7 @@ type StoredValue struct {
 	ExpiresAt      time.Time // zero = does not expire
 	Tags           []byte    // of the secret, a JSON object; nil = not asked for
 	NextRotationAt time.Time // of the secret; zero = none, not computed yet, or not asked for
+	DeleteAt       time.Time // when the version is deleted by itself; zero = never, or not asked for
 }
 
 // StoredResult is one name's part of ReadEach.

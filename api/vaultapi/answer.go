@@ -102,7 +102,7 @@ func (a *API) Fail(x *exchange.Exchange, err error) {
 // anyReadFails reports whether a request that cannot be served means that this node cannot serve reads. A change needs the
 // primary, and so does a read that demands more than what the node has: then the error's own text is the honest one.
 func anyReadFails(r *http.Request) bool {
-	if o := operationOf(r); o != opRead && o != opList {
+	if o := operationOf(r); o != opRead && o != opList && o != opScan {
 		return false
 	}
 	h := r.Header

@@ -116,7 +116,7 @@ func (a *API) Route(r *http.Request) exchange.Route {
 
 // IsClient implements exchange.Protocol: only clients of the protocol send its headers and the verb LIST.
 func (a *API) IsClient(r *http.Request) bool {
-	return !a.onlyAuth && (r.Method == methodList || r.Header.Get("X-Vault-Request") != "" || r.Header.Get("X-Vault-Token") != "")
+	return !a.onlyAuth && (r.Method == methodList || r.Method == methodScan || r.Header.Get("X-Vault-Request") != "" || r.Header.Get("X-Vault-Token") != "")
 }
 
 // request is an exchange with what its path says.

@@ -67,7 +67,8 @@ func appendData(dst []byte, requestID string, v *vault.Value, now time.Time) []b
 func appendMetadata(dst []byte, v *vault.Value) []byte {
 	dst = append(append(dst, `{"created_time":"`...), timeText(v.CreatedAt)...)
 	dst = append(append(dst, `","custom_metadata":`...), customMetadata(v.Tags)...)
-	dst = append(dst, `,"deletion_time":"","destroyed":false,"version":`...)
+	dst = append(append(dst, `,"deletion_time":"`...), timeText(v.DeleteAt)...)
+	dst = append(dst, `","destroyed":false,"version":`...)
 	return append(strconv.AppendUint(dst, v.Version, 10), '}')
 }
 

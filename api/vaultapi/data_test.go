@@ -124,6 +124,16 @@ func TestVersions(t *testing.T) {
 	s.fails(404, `[]`, "GET", data+"a", "")
 }
 
+// TestDeletionTime: a value that will be deleted by itself says when, in each answer that has it.
+func TestDeletionTime(t *testing.T) {
+	s := newServer(t)
+	s.want(204, "PUT", "/v1/secret/metadata/a", `{"delete_version_after":"1h"}`)
+	const at = `"2026-01-02T04:04:05Z"`
+	s.is(s.want(200, "PUT", data+"a", `{"data":{"k":"v"}}`), "data.deletion_time", at)
+	s.is(s.want(200, "GET", data+"a", ""), "data.metadata.deletion_time", at)
+	s.is(s.want(200, "GET", "/v1/secret/metadata/a", ""), "data.versions.1.deletion_time", at)
+}
+
 // TestMetadataFirst is what External Secrets does when it pushes a secret.
 func TestMetadataFirst(t *testing.T) {
 	s := newServer(t)

@@ -2,6 +2,7 @@ package vaultapi
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,7 +16,14 @@ type keysBody struct {
 }
 
 // list answers what is directly below a prefix: names, and further prefixes with a final slash.
-func (a *API) list(r *request) error {
+func (a *API) list(r *request) error { return a.listBy(r, a.vault.Children) }
+
+// scan answers all names below a prefix, at whatever depth.
+func (a *API) scan(r *request) error { return a.listBy(r, a.vault.Descendants) }
+
+type lister func(ctx context.Context, c vault.Caller, prefix, after string, limit int) (vault.ChildPage, error)
+
+func (a *API) listBy(r *request, find lister) error {
 	prefix := strings.TrimSuffix(r.rest, "/")
 	if prefix != "" {
 		prefix += "/"
@@ -25,7 +33,7 @@ func (a *API) list(r *request) error {
 	if err = cmp.Or(err, ferr); err != nil {
 		return a.reject(r, err)
 	}
-	page, err := a.vault.Children(r.Request.Context(), caller, prefix, queryValue(r.Request, "after"), limit)
+	page, err := find(r.Request.Context(), caller, prefix, queryValue(r.Request, "after"), limit)
 	switch {
 	case err != nil:
 		return err

@@ -143,3 +143,31 @@ func (a *API) readConfig(r *request) error {
 	r.answerData(map[string]any{"cas_required": false, "delete_version_after": "0s", "max_versions": 0})
 	return nil
 }
+
+// writeConfig answers PUT and POST of config. The mount has no settings of its own, so only those that are in force are
+// taken: what a client wanted for all secrets must not seem to be so.
+func (a *API) writeConfig(r *request) error {
+	err := r.readFields(maxBody, func(f fields) error {
+		versions, err := f.integer("max_versions")
+		if err != nil {
+			return err
+		}
+		required, err := f.boolean("cas_required")
+		if err != nil {
+			return err
+		}
+		after, err := f.duration("delete_version_after")
+		if err != nil {
+			return err
+		}
+		if versions != 0 && versions != keepByDefault+1 || required || after != 0 {
+			return invalid("the mount has no settings of its own: set max_versions, cas_required and delete_version_after of each secret")
+		}
+		if err := a.mayKnow(r); err != nil {
+			return err
+		}
+		r.answerNothing(f.warnings("max_versions", "cas_required", "delete_version_after")...)
+		return nil
+	})
+	return a.rejected(r, err)
+}

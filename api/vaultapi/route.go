@@ -14,6 +14,7 @@ import (
 const (
 	root       = "/v1/"
 	methodList = "LIST"
+	methodScan = "SCAN"
 )
 
 // op is what a request does with its path. PUT and POST are the same, and so are LIST and GET with list=true.
@@ -23,13 +24,14 @@ const (
 	opNone op = iota
 	opRead
 	opList
+	opScan
 	opUpdate
 	opPatch
 	opDelete
 )
 
 // methodOf is how an operation is written in the table of routes.
-var methodOf = map[op]string{opRead: "GET", opList: "LIST", opUpdate: "PUT", opPatch: "PATCH", opDelete: "DELETE"}
+var methodOf = map[op]string{opRead: "GET", opList: "LIST", opScan: "SCAN", opUpdate: "PUT", opPatch: "PATCH", opDelete: "DELETE"}
 
 func operationOf(r *http.Request) op {
 	switch r.Method {
@@ -37,9 +39,14 @@ func operationOf(r *http.Request) op {
 		if list, _ := strconv.ParseBool(queryValue(r, "list")); list {
 			return opList
 		}
+		if scan, _ := strconv.ParseBool(queryValue(r, "scan")); scan {
+			return opScan
+		}
 		return opRead
 	case methodList:
 		return opList
+	case methodScan:
+		return opScan
 	case http.MethodPut, http.MethodPost:
 		return opUpdate
 	case http.MethodPatch:
@@ -96,6 +103,7 @@ func kvEndpoints() map[string]*endpoint {
 		"metadata": {template: "/v1/{kv}/metadata/{path}", ops: map[op]operation{
 			opRead:   named(vault.ActionDescribe, (*API).readMetadata),
 			opList:   named(vault.ActionList, (*API).list),
+			opScan:   named(vault.ActionList, (*API).scan),
 			opUpdate: named(vault.ActionConfigure, (*API).writeMetadata),
 			opPatch:  named(vault.ActionConfigure, (*API).patchMetadata),
 			opDelete: named(vault.ActionDelete, (*API).deleteMetadata),
@@ -104,7 +112,8 @@ func kvEndpoints() map[string]*endpoint {
 			opRead: named(vault.ActionRead, (*API).readSubkeys),
 		}},
 		"config": {template: "/v1/{kv}/config", ops: map[op]operation{
-			opRead: {action: vault.ActionList, run: (*API).readConfig},
+			opRead:   {action: vault.ActionList, run: (*API).readConfig},
+			opUpdate: {action: vault.ActionList, run: (*API).writeConfig},
 		}},
 	}
 }

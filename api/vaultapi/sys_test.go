@@ -93,6 +93,12 @@ func TestMounts(t *testing.T) {
 	}
 	s.want(400, "GET", "/v1/sys/mounts/other", "")
 	s.is(s.want(200, "GET", "/v1/sys/internal/ui/mounts", ""), "data.secret.secret/.type", `"kv"`)
+	for _, body := range []string{``, `{}`, `{"max_versions":0,"cas_required":false,"delete_version_after":"0s"}`, `{"max_versions":"10"}`} {
+		s.want(204, "POST", "/v1/secret/config", body)
+	}
+	for _, body := range []string{`{"max_versions":5}`, `{"cas_required":true}`, `{"delete_version_after":"1h"}`} {
+		s.fails(400, `["the mount has no settings of its own: set max_versions, cas_required and delete_version_after of each secret"]`, "PUT", "/v1/secret/config", body)
+	}
 	s.is(s.want(200, "GET", "/v1/secret/config", ""), "data", `{"cas_required":false,"delete_version_after":"0s","max_versions":0}`)
 }
 

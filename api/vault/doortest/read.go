@@ -14,7 +14,7 @@ func (s *Store) stored(x *secret, v version) vault.StoredValue {
 	out := vault.StoredValue{
 		SecretID: x.info.ID, Name: x.info.Name, ContentType: x.info.ContentType, Kind: x.info.Kind,
 		CurrentVersion: x.info.CurrentVersion, Version: v.number, CreatedAt: v.created, ExpiresAt: v.expires,
-		Tags: tagsOf(x.info), NextRotationAt: x.info.NextRotationAt,
+		Tags: tagsOf(x.info), NextRotationAt: x.info.NextRotationAt, DeleteAt: v.deleteAt,
 		Sealed: vault.SealedValue{
 			EnvelopeVersion: v.sealed.EnvelopeVersion, Nonce: bytes.Clone(v.sealed.Nonce), Ciphertext: bytes.Clone(v.sealed.Ciphertext),
 			Key: vault.WrappedKey{KeyID: v.sealed.Key.KeyID, Wrapped: bytes.Clone(v.sealed.Key.Wrapped)},

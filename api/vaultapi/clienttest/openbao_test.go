@@ -2,6 +2,8 @@ package clienttest
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +47,24 @@ func TestOpenBao(t *testing.T) {
 	ok(t, kv.Destroy(ctx, "app/db", []int{1}))
 	if _, err := kv.Get(ctx, "app/none"); !errors.Is(err, api.ErrSecretNotFound) {
 		t.Fatalf("none: %v", err)
+	}
+	_, err = kv.Put(ctx, "app/deep/er", map[string]any{"k": "v"})
+	ok(t, err)
+	all, err := kv.Scan(ctx, "app")
+	ok(t, err)
+	if fmt.Sprint(all.Keys) != "[db deep/er]" {
+		t.Fatalf("%v", all.Keys)
+	}
+	if _, err := kv.ListWithDetails(ctx, "app"); err == nil || !strings.Contains(err.Error(), "no handler for route") {
+		t.Fatalf("detailed-metadata: %v", err)
+	}
+	ok(t, kv.PutMetadata(ctx, "app/deep/er", api.KVMetadataPutInput{DeleteVersionAfter: time.Hour}))
+	_, err = kv.Put(ctx, "app/deep/er", map[string]any{"k": "w"})
+	ok(t, err)
+	got, err = kv.Get(ctx, "app/deep/er")
+	ok(t, err)
+	if left := time.Until(got.VersionMetadata.DeletionTime); left < 59*time.Minute || left > time.Hour || got.Data["k"] != "w" {
+		t.Fatalf("%+v", got.VersionMetadata)
 	}
 	renewed, err := client.Auth().Token().RenewSelf(0)
 	ok(t, err)
