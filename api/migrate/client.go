@@ -156,8 +156,13 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 
 // doAt sends a request and returns the answer, which the caller wipes. It tries again later if the server wants that.
 func (c *Client) doAt(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	return c.doIf(ctx, method, path, body, "")
+}
+
+// doIf is doAt with an If-Match, unless that is empty.
+func (c *Client) doIf(ctx context.Context, method, path string, body []byte, match string) ([]byte, error) {
 	for try := 1; ; try++ {
-		status, header, answer, err := c.once(ctx, method, path, body)
+		status, header, answer, err := c.once(ctx, method, path, body, match)
 		if err != nil {
 			return nil, err
 		}
@@ -195,7 +200,7 @@ func pause(header http.Header, try int) time.Duration {
 	return time.Second << (try - 1)
 }
 
-func (c *Client) once(ctx context.Context, method, path string, body []byte) (int, http.Header, []byte, error) {
+func (c *Client) once(ctx context.Context, method, path string, body []byte, match string) (int, http.Header, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, nil, errors.New("the request cannot be made")
@@ -204,6 +209,9 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (in
 	req.Header.Set("X-Vault-Request", "true")
 	if c.namespace != "" {
 		req.Header.Set("X-Vault-Namespace", c.namespace)
+	}
+	if match != "" {
+		req.Header.Set("If-Match", match)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")

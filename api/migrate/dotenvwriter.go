@@ -27,6 +27,9 @@ func (d *DotenvWriter) Put(_ string, s *Secret) error {
 	if len(s.values) == 0 {
 		return &unfit{"it has no version"}
 	}
+	if s.isText(len(s.values) - 1) {
+		return errNoObject
+	}
 	object, err := jsonscan.Object(s.values[len(s.values)-1], nil)
 	if err != nil {
 		return errForm
@@ -46,6 +49,9 @@ func (d *DotenvWriter) Put(_ string, s *Secret) error {
 	_, err = d.w.Write(text)
 	return err
 }
+
+// loses is what lines of variables have no place for.
+func (*DotenvWriter) loses(s *Secret) []string { return s.rotation.notHere() }
 
 // Close implements Sink.
 func (d *DotenvWriter) Close() error {

@@ -61,6 +61,11 @@ func (ex *Exporter) one(ctx context.Context, r *log, name string) error {
 		r.refuse(name, s.refused)
 		return nil
 	}
+	if sink, ok := ex.Sink.(interface{ loses(*Secret) []string }); ok {
+		for _, what := range sink.loses(s) {
+			r.lose(name, what)
+		}
+	}
 	err = ex.Sink.Put(name, s)
 	if isOfOne(err) {
 		r.refuse(name, err.Error())

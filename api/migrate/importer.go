@@ -82,8 +82,17 @@ func (im *Importer) one(ctx context.Context, name string) error {
 		im.refuse(name, s.refused)
 		return nil
 	}
+	if im.Foreign && s.hasText() {
+		im.refuse(name, errNoObject.why)
+		return nil
+	}
+	if im.Foreign {
+		for _, what := range s.rotation.notHere() {
+			im.lose(name, what)
+		}
+	}
 	err = im.put(ctx, target, s)
-	if statusOf(err) == http.StatusBadRequest { // a write that was sent again may have been made at first
+	if isStale(statusOf(err)) { // a write that was sent again may have been made at first
 		err = im.put(ctx, target, s)
 	}
 	if e, ok := errors.AsType[*statusError](err); ok && refusal(e.status) {
@@ -98,7 +107,12 @@ func (im *Importer) one(ctx context.Context, name string) error {
 
 // refusal reports whether a status is about the one secret that was written.
 func refusal(status int) bool {
-	return status == http.StatusBadRequest || status == http.StatusForbidden || status == http.StatusRequestEntityTooLarge
+	return isStale(status) || status == http.StatusForbidden || status == http.StatusRequestEntityTooLarge
+}
+
+// isStale reports whether a status may say that what is there is not what was supposed.
+func isStale(status int) bool {
+	return status == http.StatusBadRequest || status == http.StatusConflict || status == http.StatusPreconditionFailed
 }
 
 // put brings the target to what s has.
@@ -113,6 +127,7 @@ func (im *Importer) put(ctx context.Context, name string, s *Secret) error {
 		im.lose(name, fmt.Sprintf("its oldest %d versions are more than the vault keeps of it", len(wanted)-most))
 		wanted = wanted[len(wanted)-most:]
 	}
+	from := len(s.values) - len(wanted)
 	done := 0
 	if t.readable {
 		done = overlap(wanted, t.values)
@@ -128,11 +143,14 @@ func (im *Importer) put(ctx context.Context, name string, s *Secret) error {
 		return nil
 	case !t.exists || im.Overwrite:
 		s.settings.MaxVersions = max(s.settings.MaxVersions, t.keeps, len(t.values)+len(wanted)-done, defaultVersions)
-		if err := im.prepare(ctx, name, s, t.exists); err != nil {
+		if t.current, err = im.prepare(ctx, name, s, from+done, &t); err != nil {
 			return err
 		}
+		if !t.exists && t.current > 0 {
+			done++ // it was made with its first version
+		}
 	}
-	return im.write(ctx, name, wanted[done:], t.current)
+	return im.write(ctx, name, s, from, done, t.current)
 }
 
 // present is what the target has of a secret.
@@ -183,44 +201,59 @@ func (im *Importer) readPresent(ctx context.Context, name string) (t present, er
 	return t, nil
 }
 
-// prepare gives a secret its settings before its first version, so that all versions are kept. What the vault does not take
-// is left out and reported: without it the secret is worth more than not at all.
-func (im *Importer) prepare(ctx context.Context, name string, s *Secret, exists bool) error {
+// prepare gives a secret its settings before its first version, so that all versions are kept, and returns the version that
+// is current then: one that rotates by itself is made with its first one, values[first]. What the vault does not take is left
+// out and reported: without it the secret is worth more than not at all.
+func (im *Importer) prepare(ctx context.Context, name string, s *Secret, first int, t *present) (uint64, error) {
 	s.settings.MaxVersions = min(s.settings.MaxVersions, maxVersions)
-	bare := settings{MaxVersions: s.settings.MaxVersions, CASRequired: s.settings.CASRequired}
-	try := func(description string, all settings) error {
-		if exists || im.Foreign || s.contentType == "" {
-			return im.Target.configure(ctx, name, all)
-		}
-		return im.Target.reserve(ctx, name, s.contentType, description, all)
+	if t.exists && s.rotation.any() {
+		im.lose(name, "its rotation: the secret is there already, and has its own")
 	}
-	err := try(s.description, s.settings)
+	current, err := im.make(ctx, name, s, first, t)
 	e, ok := errors.AsType[*statusError](err)
 	if !ok || e.status != http.StatusBadRequest && e.status != http.StatusRequestEntityTooLarge {
-		return err
+		return current, err
 	}
-	if err := try("", bare); err != nil {
-		return err
+	bare := *s
+	bare.description, bare.rotation = "", rotation{}
+	bare.settings = settings{MaxVersions: s.settings.MaxVersions, CASRequired: s.settings.CASRequired}
+	if current, err = im.make(ctx, name, &bare, first, t); err != nil {
+		return current, err
 	}
-	im.refuse(name, "its description, custom metadata and delete_version_after: "+im.reason(e))
-	return nil
+	im.refuse(name, "its description, custom metadata, delete_version_after and rotation: "+im.reason(e))
+	return current, nil
 }
 
-// write appends versions, each only if the one before is still the current one.
-func (im *Importer) write(ctx context.Context, name string, values [][]byte, current uint64) error {
-	for i, v := range values {
-		next, err := im.Target.write(ctx, name, v, current)
+// make makes a secret, or changes the settings of one that is there.
+func (im *Importer) make(ctx context.Context, name string, s *Secret, first int, t *present) (uint64, error) {
+	switch {
+	case t.exists || im.Foreign || s.contentType == "":
+		return t.current, im.Target.configure(ctx, name, s.settings)
+	case s.rotation.automatic() && first < len(s.values):
+		return im.Target.begin(ctx, name, s, s.values[first], s.isText(first))
+	}
+	return 0, im.Target.reserve(ctx, name, s)
+}
+
+// write appends the versions that are missing, each only if the one before is still the current one. Those before done are
+// there.
+func (im *Importer) write(ctx context.Context, name string, s *Secret, from, done int, current uint64) error {
+	for i := from + done; i < len(s.values); i++ {
+		next, err := im.writeOne(ctx, name, s, i, current)
 		if err != nil {
 			return err
 		}
-		if current = next; i == 0 {
-			im.report.Written++
-		}
-		im.report.Versions++
+		current = next
 	}
-	if len(values) == 0 {
-		im.report.Written++
-	}
-	im.say(name, "%s, versions: %d", im.done, len(values))
+	im.report.Written++
+	im.report.Versions += len(s.values) - from - done
+	im.say(name, "%s, versions: %d", im.done, len(s.values)-from-done)
 	return nil
+}
+
+func (im *Importer) writeOne(ctx context.Context, name string, s *Secret, i int, current uint64) (uint64, error) {
+	if s.isText(i) {
+		return im.Target.writeText(ctx, name, s.contentType, s.values[i], current)
+	}
+	return im.Target.write(ctx, name, s.values[i], current)
 }

@@ -28,6 +28,7 @@ type lineOf struct {
 	ContentType string `json:"content_type,omitempty"`
 	Description string `json:"description,omitempty"`
 	settings
+	Rotation *rotation `json:"rotation,omitempty"`
 }
 
 // LineWriter is a Sink that writes lines of JSON.
@@ -44,7 +45,11 @@ func NewLineWriter(w io.Writer, now time.Time) (*LineWriter, error) {
 
 // Put implements Sink.
 func (l *LineWriter) Put(name string, s *Secret) error {
-	head, err := json.Marshal(lineOf{name, s.contentType, s.description, s.settings})
+	of := lineOf{name, s.contentType, s.description, s.settings, nil}
+	if s.rotation.any() {
+		of.Rotation = &s.rotation
+	}
+	head, err := json.Marshal(of)
 	if err != nil {
 		return errForm
 	}
@@ -62,6 +67,9 @@ func (l *LineWriter) Put(name string, s *Secret) error {
 		}
 		line = strconv.AppendUint(append(line, `{"version":`...), s.marks[i].number, 10)
 		line = jsonscan.AppendQuoted(append(line, `,"created_time":`...), s.marks[i].created)
+		if s.isText(i) {
+			line = append(line, `,"is_text":true`...)
+		}
 		line = append(append(append(line, `,"data":`...), v...), '}')
 	}
 	for i, b := range line { // between members a value may have ends of lines, and in texts it has none
@@ -192,12 +200,16 @@ func (l *Lines) take(fields map[string][]byte) (string, error) {
 	for name, to := range map[string]any{
 		"name": &head.Name, "content_type": &head.ContentType, "description": &head.Description, "max_versions": &head.MaxVersions,
 		"cas_required": &head.CASRequired, "delete_version_after": &head.DeleteVersionAfter, "custom_metadata": &head.CustomMetadata,
+		"rotation": &head.Rotation,
 	} {
 		if raw := fields[name]; raw != nil && json.Unmarshal(raw, to) != nil {
 			return "", errForm
 		}
 	}
 	s := &Secret{settings: head.settings, contentType: head.ContentType, description: head.Description}
+	if head.Rotation != nil {
+		s.rotation = *head.Rotation
+	}
 	err := jsonscan.Elements(versions, func(e []byte) error {
 		if e[0] != '{' {
 			return errForm
@@ -207,6 +219,7 @@ func (l *Lines) take(fields map[string][]byte) (string, error) {
 			return errForm
 		}
 		s.values = append(s.values, bytes.Clone(version["data"]))
+		s.marks = append(s.marks, mark{isText: string(version["is_text"]) == "true"})
 		return nil
 	})
 	if err != nil {

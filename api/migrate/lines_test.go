@@ -34,7 +34,7 @@ func written(t *testing.T, to io.Writer, secrets int) {
 	}
 	for i := range secrets {
 		s := &Secret{
-			contentType: "application/json", description: "a \"text\"\n", marks: []mark{{3, "2026-01-01T00:00:00Z"}, {4, "x"}},
+			contentType: "application/json", description: "a \"text\"\n", marks: []mark{{number: 3, created: "2026-01-01T00:00:00Z"}, {number: 4, created: "x"}},
 			settings: settings{MaxVersions: 7, CASRequired: true, DeleteVersionAfter: "1h0m0s", CustomMetadata: map[string]json.RawMessage{"a": json.RawMessage(`"b"`)}},
 			values:   [][]byte{[]byte("{\n\t\"k\": \"MARKER\"\r\n}"), []byte(`{"n":12345678901234567890}`)},
 		}

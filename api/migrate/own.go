@@ -22,17 +22,17 @@ type Own struct {
 	Prefix  string
 	Current bool
 
-	now secretBody // of the name that Names has called for
+	now   secretBody      // of the name that Names has called for
+	texts map[uint64]bool // versions of it that are JSON, but no objects
 }
 
 // secretBody is what the API shows of a secret, as far as it is needed here.
 type secretBody struct {
-	Name             string          `json:"name"`
-	ContentType      string          `json:"content_type"`
-	Description      string          `json:"description"`
-	RotationInterval int64           `json:"rotation_interval_secs"`
-	RotationSchedule string          `json:"rotation_schedule"`
-	Error            json.RawMessage `json:"error"`
+	Name        string          `json:"name"`
+	ContentType string          `json:"content_type"`
+	Description string          `json:"description"`
+	Error       json.RawMessage `json:"error"`
+	rotation
 }
 
 // Names implements Source.
@@ -94,20 +94,21 @@ func (s single) Names(_ context.Context, f func(string) error, _ func(name, why 
 
 // Fetch implements Source. The name is the one that Names has called for.
 func (o *Own) Fetch(ctx context.Context, name string) (*Secret, error) {
+	o.texts = map[uint64]bool{}
 	kv := KV{Client: o.Client, read: o.read, current: o.Current}
 	s, err := kv.Fetch(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	s.contentType, s.description = o.now.ContentType, o.now.Description
-	if o.now.RotationInterval > 0 || o.now.RotationSchedule != "" {
-		s.missing = append(s.missing, "its rotation is not exported")
+	s.contentType, s.description, s.rotation = o.now.ContentType, o.now.Description, o.now.rotation
+	for i := range s.marks {
+		s.marks[i].isText = o.texts[s.marks[i].number]
 	}
 	return s, nil
 }
 
-// read returns a version as an object: bytes and text as the KV engine shows them. It is nil if the version is deleted or
-// destroyed. JSON that is no object is refused, because no KV engine can take it back as it was.
+// read returns a version as an object: bytes, text, and JSON that is no object as the KV engine shows them. It is nil if the
+// version is deleted or destroyed.
 func (o *Own) read(ctx context.Context, name string, version uint64) ([]byte, error) {
 	answer, err := o.Client.doAt(ctx, http.MethodGet, "/v1/secrets/"+name+"?version="+strconv.FormatUint(version, 10), nil)
 	defer envelope.Wipe(answer)
@@ -121,10 +122,15 @@ func (o *Own) read(ctx context.Context, name string, version uint64) ([]byte, er
 	if err != nil {
 		return nil, errForm
 	}
-	return objectOf(fields, core.ContentType(o.now.ContentType))
+	object, isText, err := objectOf(fields, core.ContentType(o.now.ContentType))
+	if isText {
+		o.texts[version] = true
+	}
+	return object, err
 }
 
-func objectOf(fields map[string][]byte, ct core.ContentType) ([]byte, error) {
+// objectOf returns the object that a value is shown as, and whether it is JSON that is none.
+func objectOf(fields map[string][]byte, ct core.ContentType) (object []byte, isText bool, err error) {
 	text, coded := fields["value"], fields["value_base64"]
 	if !ct.IsJSON() {
 		name, raw := `{"value":`, text
@@ -132,37 +138,60 @@ func objectOf(fields map[string][]byte, ct core.ContentType) ([]byte, error) {
 			name, raw = `{"value_base64":`, coded
 		}
 		if len(raw) < 2 || raw[0] != '"' {
-			return nil, errForm
+			return nil, false, errForm
 		}
 		out := append(make([]byte, 0, len(name)+len(raw)+1), name...)
-		return append(append(out, raw...), '}'), nil
+		return append(append(out, raw...), '}'), false, nil
 	}
 	value, err := jsonscan.Unquote(text)
 	if err != nil {
-		return nil, errForm
+		return nil, false, errForm
 	}
 	if object := bytes.TrimSpace(value); len(object) > 0 && object[0] == '{' {
-		return object, nil
+		return object, false, nil
 	}
 	envelope.Wipe(value)
-	return nil, &unfit{"a version is JSON, but no object, which this form cannot hold"}
+	return textOf(text), true, nil
+}
+
+// newBody is a secret that our own API makes.
+type newBody struct {
+	Name         string                     `json:"name"`
+	Kind         string                     `json:"kind"`
+	ContentType  string                     `json:"content_type"`
+	Description  string                     `json:"description"`
+	WithoutValue bool                       `json:"without_value,omitempty"`
+	KeepVersions int                        `json:"keep_versions"`
+	CASRequired  bool                       `json:"cas_required"`
+	Tags         map[string]json.RawMessage `json:"tags,omitempty"`
+	DeleteAfter  int64                      `json:"delete_version_after_secs,omitempty"`
+	rotation
+}
+
+// made returns the body that makes a secret: with a first value if it rotates by itself, and without one otherwise.
+func (s *Secret) made(name string) (newBody, error) {
+	b := newBody{
+		Name: name, Kind: "manual", ContentType: s.contentType, Description: s.description, WithoutValue: true, rotation: s.rotation,
+		KeepVersions: s.settings.MaxVersions - 1, CASRequired: s.settings.CASRequired, Tags: s.settings.CustomMetadata,
+	}
+	if s.rotation.automatic() {
+		b.Kind, b.WithoutValue = "automatic", false
+	}
+	if s.settings.DeleteVersionAfter != "" {
+		d, err := time.ParseDuration(s.settings.DeleteVersionAfter)
+		if err != nil {
+			return b, &statusError{status: http.StatusBadRequest, texts: []string{"delete_version_after is no duration"}}
+		}
+		b.DeleteAfter = int64(d.Seconds())
+	}
+	return b, nil
 }
 
 // reserve makes a secret without a version, with a content type and a description. A KV engine knows neither.
-func (c *Client) reserve(ctx context.Context, name, contentType, description string, s settings) error {
-	made := map[string]any{
-		"name": name, "kind": "manual", "content_type": contentType, "description": description, "without_value": true,
-		"keep_versions": s.MaxVersions - 1, "cas_required": s.CASRequired,
-	}
-	if s.CustomMetadata != nil {
-		made["tags"] = s.CustomMetadata
-	}
-	if s.DeleteVersionAfter != "" {
-		d, err := time.ParseDuration(s.DeleteVersionAfter)
-		if err != nil {
-			return &statusError{status: http.StatusBadRequest, texts: []string{"delete_version_after is no duration"}}
-		}
-		made["delete_version_after_secs"] = int64(d.Seconds())
+func (c *Client) reserve(ctx context.Context, name string, s *Secret) error {
+	made, err := s.made(name)
+	if err != nil {
+		return err
 	}
 	body, err := json.Marshal(made)
 	if err != nil {

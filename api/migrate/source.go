@@ -36,6 +36,7 @@ type Secret struct {
 	settings    settings
 	contentType string // what this project stores it as; "" = what a KV engine stores
 	description string
+	rotation    rotation
 	values      [][]byte // JSON objects, oldest first; the last is the current one
 	marks       []mark   // of the values, if the source has them
 	missing     []string // what of it is no longer there
@@ -46,7 +47,24 @@ type Secret struct {
 type mark struct {
 	number  uint64
 	created string
+	isText  bool // it is JSON, but no object
 }
+
+// isText reports whether a value is JSON that is no object.
+func (s *Secret) isText(i int) bool { return i < len(s.marks) && s.marks[i].isText }
+
+// hasText reports whether any value is.
+func (s *Secret) hasText() bool {
+	for i := range s.values {
+		if s.isText(i) {
+			return true
+		}
+	}
+	return false
+}
+
+// errNoObject is why a form cannot hold such a value.
+var errNoObject = &unfit{"a version is JSON, but no object, which this form cannot hold"}
 
 // Refuse returns a secret that is not moved.
 func Refuse(why string) *Secret { return &Secret{refused: why} }
@@ -197,7 +215,7 @@ func (k *KV) fetchVersions(ctx context.Context, name string, m *metadata, s *Sec
 			return err
 		case value != nil:
 			s.values = append(s.values, value)
-			s.marks = append(s.marks, mark{n, m.Versions[strconv.FormatUint(n, 10)].CreatedTime})
+			s.marks = append(s.marks, mark{number: n, created: m.Versions[strconv.FormatUint(n, 10)].CreatedTime})
 			continue
 		}
 		s.missing = append(s.missing, fmt.Sprintf("version %d is deleted or destroyed", n))

@@ -57,10 +57,30 @@ func (e *exporter) fillForms(t *testing.T) {
 		`{"name":"app/bytes","kind":"manual","content_type":"application/octet-stream","value_base64":"AP8B","keep_versions":3}`,
 		`{"name":"app/pretty","kind":"manual","content_type":"application/json","value":"{\n  \"k\": \"` + marker + `\"\n}"}`,
 		`{"name":"app/rotated","kind":"automatic","rotation_interval_secs":3600}`,
-		`{"name":"app/array","kind":"manual","content_type":"application/json","value":"[1]"}`,
+		`{"name":"app/array","kind":"manual","content_type":"application/json","value":"[1]","keep_versions":3,"grace_period_secs":60}`,
+		`{"name":"app/scheduled","kind":"automatic","content_type":"application/json","value":"{\"u\":\"a\",\"p\":\"` + marker + `\"}","rotation_schedule":"0 3 * * *",` +
+			`"rotation_time_zone":"Europe/Berlin","rotation_window_secs":600,"rotation_paused":true,"grace_period_secs":77,"generate_policy":{"length":40,"json_field":"p"}}`,
 	} {
 		if status, answer := e.source.Do(t, "POST", "/v1/secrets", body); status != 201 {
 			t.Fatalf("%d %s", status, answer)
+		}
+	}
+}
+
+// keeps compares the settings of a secret in both vaults that say how it rotates.
+func (e *exporter) keeps(t *testing.T, name string) {
+	t.Helper()
+	var all [2]map[string]any
+	for i, s := range []*vaulttest.Server{e.source, e.target} {
+		status, answer := s.Do(t, "GET", "/v1/metadata/"+name, nil)
+		if err := json.Unmarshal([]byte(answer), &all[i]); status != 200 || err != nil {
+			t.Fatalf("%s: %d %s", name, status, answer)
+		}
+	}
+	for _, field := range []string{"kind", "rotation_interval_secs", "rotation_schedule", "rotation_time_zone", "rotation_window_secs", "rotation_paused",
+		"grace_period_secs", "generate_policy"} {
+		if a, b := fmt.Sprint(all[0][field]), fmt.Sprint(all[1][field]); a != b {
+			t.Errorf("%s: %s was %s and is %s", name, field, a, b)
 		}
 	}
 }
@@ -98,14 +118,17 @@ func TestExportAndImport(t *testing.T) {
 				how, open = []string{"--plaintext"}, nil
 			}
 			stdout, stderr := e.export(t, 1, append(how, "--to", "json", "--prefix", "app", "--output", file)...)
-			has(t, stdout, "exported: 9 (versions: 20)\n", "not exported: 2\n", "not exported: app/array: a version is JSON, but no object",
-				"not exported: app/deleted: its current version is deleted", "lost: app/holes: version 1 is", "lost: app/rotated: its rotation is not exported\n")
+			has(t, stdout, "exported: 11 (versions: 22)\n", "not exported: 1\n",
+				"not exported: app/deleted: its current version is deleted", "lost: app/holes: version 1 is")
 			has(t, stderr, "app/db: exported, versions: 12\n")
 			e.checkFile(t, file, name == "plain")
 			stdout, _ = e.run(t, 0, append(open, "--from", "json", file)...)
-			has(t, stdout, "imported: 9 (versions: 20)\n", "not imported: 0\n")
-			for _, form := range []string{"app/plain", "app/bytes", "app/pretty", "app/db", "app/rotated", "app/text"} {
+			has(t, stdout, "imported: 11 (versions: 22)\n", "not imported: 0\n")
+			for _, form := range []string{"app/plain", "app/bytes", "app/pretty", "app/db", "app/rotated", "app/text", "app/array", "app/scheduled"} {
 				e.shows(t, form)
+			}
+			for _, name := range []string{"app/rotated", "app/scheduled", "app/array", "app/plain"} {
+				e.keeps(t, name)
 			}
 			for n := 1; n <= 12; n++ {
 				has(t, must(t, e.target, "GET", fmt.Sprintf("data/app/db?version=%d", n), ""), fmt.Sprintf(`%s-%d"`, marker, n-1))
@@ -116,7 +139,7 @@ func TestExportAndImport(t *testing.T) {
 				t.Errorf("%s", answer)
 			}
 			stdout, _ = e.run(t, 0, append(open, "--from", "json", file)...)
-			has(t, stdout, "imported: 0 (versions: 0)\nthere already: 9\n")
+			has(t, stdout, "imported: 0 (versions: 0)\nthere already: 11\n")
 			if name == "sealed" {
 				_, stderr = e.run(t, 1, "--from", "json", file)
 				has(t, stderr, "the file is sealed: --identity")
