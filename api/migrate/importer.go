@@ -220,7 +220,11 @@ func (im *Importer) prepare(ctx context.Context, name string, s *Secret, first i
 	if current, err = im.make(ctx, name, &bare, first, t); err != nil {
 		return current, err
 	}
-	im.refuse(name, "its description, custom metadata, delete_version_after and rotation: "+im.reason(e))
+	what := "its description, custom metadata and delete_version_after"
+	if s.rotation.any() {
+		what += ", and its rotation"
+	}
+	im.refuse(name, what+": "+im.reason(e))
 	return current, nil
 }
 

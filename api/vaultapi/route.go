@@ -108,6 +108,8 @@ func kvEndpoints() map[string]*endpoint {
 			opPatch:  named(vault.ActionConfigure, (*API).patchMetadata),
 			opDelete: named(vault.ActionDelete, (*API).deleteMetadata),
 		}},
+		// Not served. A client takes 404 for an empty list.
+		"detailed-metadata": {template: "/v1/{kv}/detailed-metadata/{path}"},
 		"subkeys": {template: "/v1/{kv}/subkeys/{path}", ops: map[op]operation{
 			opRead: named(vault.ActionRead, (*API).readSubkeys),
 		}},

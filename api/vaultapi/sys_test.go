@@ -169,8 +169,7 @@ func TestUnknown(t *testing.T) {
 	s.fails(400, `["password must be a string"]`, "POST", "/v1/auth/userpass/login/alice", `{"password":1}`)
 	s.fails(404, `["1 error occurred:\n\t* unsupported path\n\n"]`, "GET", "/v1/sys/policies/rgp/x", "")
 	s.fails(404, `["1 error occurred:\n\t* unsupported path\n\n"]`, "PUT", "/v1/sys/wrapping/pubkey", "")
-	s.fails(404, `["no handler for route \"secret/detailed-metadata/a\". route entry not found."]`, "GET", "/v1/secret/detailed-metadata/a", "")
-	for _, c := range [][2]string{{"DELETE", "/v1/sys/health"}, {"LIST", data + "a"}, {"OPTIONS", data + "a"}, {"GET", "/v1/secret/delete/a"}, {"PATCH", self + "renew-self"}} {
+	for _, c := range [][2]string{{"DELETE", "/v1/sys/health"}, {"LIST", data + "a"}, {"OPTIONS", data + "a"}, {"GET", "/v1/secret/delete/a"}, {"LIST", "/v1/secret/detailed-metadata/a"}, {"SCAN", data + "a"}, {"PATCH", self + "renew-self"}} {
 		s.fails(405, `["1 error occurred:\n\t* unsupported operation\n\n"]`, c[0], c[1], "")
 	}
 	for _, path := range []string{"/v1/secret/data/a/../b", "/v1/secret//data/a", "/v1/sys/../secret/data/a", "/v1/secret/data/./a"} {
