@@ -75,21 +75,8 @@ func (im *Importer) one(ctx context.Context, name string) error {
 		return fmt.Errorf("the source: %s: %w", shown(name), err)
 	}
 	defer s.Wipe()
-	for _, what := range s.missing {
-		im.lose(name, what)
-	}
-	if s.refused != "" {
-		im.refuse(name, s.refused)
+	if !im.fits(name, s) {
 		return nil
-	}
-	if im.Foreign && s.hasText() {
-		im.refuse(name, errNoObject.why)
-		return nil
-	}
-	if im.Foreign {
-		for _, what := range s.rotation.notHere() {
-			im.lose(name, what)
-		}
 	}
 	err = im.put(ctx, target, s)
 	if isStale(statusOf(err)) { // a write that was sent again may have been made at first
@@ -103,6 +90,24 @@ func (im *Importer) one(ctx context.Context, name string) error {
 		return fmt.Errorf("%s: %s: %w", im.where(), shown(target), err)
 	}
 	return nil
+}
+
+// fits reports whether a secret can be moved, and notes what of it cannot.
+func (im *Importer) fits(name string, s *Secret) bool {
+	missing, refused := s.missing, s.refused
+	if im.Foreign {
+		missing = append(missing, s.rotation.notHere()...)
+		if refused == "" && s.hasText() {
+			refused = errNoObject.why
+		}
+	}
+	for _, what := range missing {
+		im.lose(name, what)
+	}
+	if refused != "" {
+		im.refuse(name, refused)
+	}
+	return refused == ""
 }
 
 // refusal reports whether a status is about the one secret that was written.

@@ -216,7 +216,7 @@ func TestPasswordLoginBehind(t *testing.T) {
 	}
 }
 
-// Five wrong passwords for a name lock its client out of it, whether the user exists or not. Nobody else is locked out.
+// Five wrong passwords for a name lock its client out of it, whether the user exists or not. No other client is, and no other user.
 func TestLockout(t *testing.T) {
 	for _, user := range []string{"alice", "bob", "p@ss word"} {
 		t.Run(user, func(t *testing.T) {

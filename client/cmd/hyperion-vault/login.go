@@ -51,8 +51,8 @@ standard input (-), or from a prompt. With --no-store the token is printed inste
 	return c
 }
 
-// logIn returns a token.
-func (p *program) logIn(ctx context.Context, o *loginOptions) (string, error) {
+// proofOf returns what a login needs from its user, "" for nothing.
+func (o *loginOptions) proofOf() (label string, err error) {
 	label, known := map[string]string{"token": "Token", "approle": "Secret id", "jwt": "JWT", "cert": "", "userpass": "Password"}[o.method]
 	switch {
 	case !known:
@@ -61,6 +61,15 @@ func (p *program) logIn(ctx context.Context, o *loginOptions) (string, error) {
 		return "", usagef("a login by AppRole needs --role-id")
 	case o.method == "userpass" && o.user == "":
 		return "", usagef("a login by password needs --user")
+	}
+	return label, nil
+}
+
+// logIn returns a token.
+func (p *program) logIn(ctx context.Context, o *loginOptions) (string, error) {
+	label, err := o.proofOf()
+	if err != nil {
+		return "", err
 	}
 	cl, err := p.bare(o.method == "cert")
 	if err != nil {
