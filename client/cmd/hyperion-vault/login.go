@@ -51,20 +51,6 @@ standard input (-), or from a prompt. With --no-store the token is printed inste
 	return c
 }
 
-// proofOf returns what a login needs from its user, "" for nothing.
-func (o *loginOptions) proofOf() (label string, err error) {
-	label, known := map[string]string{"token": "Token", "approle": "Secret id", "jwt": "JWT", "cert": "", "userpass": "Password"}[o.method]
-	switch {
-	case !known:
-		return "", usagef("--method is token, approle, jwt, cert or userpass")
-	case o.method == "approle" && o.roleID == "":
-		return "", usagef("a login by AppRole needs --role-id")
-	case o.method == "userpass" && o.user == "":
-		return "", usagef("a login by password needs --user")
-	}
-	return label, nil
-}
-
 // logIn returns a token.
 func (p *program) logIn(ctx context.Context, o *loginOptions) (string, error) {
 	label, err := o.proofOf()
@@ -111,22 +97,6 @@ func loginByCertificate(ctx context.Context, cl *client.Client, mount, role stri
 		err = fmt.Errorf("%w; perhaps the server does not trust the certificate of VAULT_CLIENT_CERT", err)
 	}
 	return login, err
-}
-
-// proof reads what a login proves itself with.
-func (p *program) proof(source, label string) (string, error) {
-	text, err := p.secretInput(source, label, false)
-	if err != nil {
-		return "", err
-	}
-	proof := strings.TrimRight(string(text), "\r\n")
-	if label != "Password" { // which may begin and end with blanks
-		proof = strings.TrimSpace(proof)
-	}
-	if proof == "" {
-		return "", usagef("the input is empty")
-	}
-	return proof, nil
 }
 
 // bare returns a client without a token: one that does not work any longer must not stop a login.
