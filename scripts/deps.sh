@@ -94,6 +94,8 @@ if [ "$what" = test ]; then
 	need python3 python3
 	# A client of Vault, in which the tests speak to the API; it is for Debian's Python, which may not be the first in PATH.
 	/usr/bin/python3 -c 'import hvac' 2>/dev/null || missing+=(python3-hvac)
+	# The browser in which the tests use the console, with fonts to draw its pages.
+	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium fonts-dejavu-core)
 	command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || daemons+=(pgbouncer)
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || daemons+=(nginx-light)
 	command -v socat >/dev/null || daemons+=(socat) # passes bytes on, as no pooler does

@@ -197,6 +197,10 @@ finish_stage integration || show_failures "$TMP/integration.json"
 count_tests integration
 # Unmodified clients of Vault and OpenBao, which are a module of their own.
 GO_DIR=api/vaultapi/clienttest go_tests clients .
+# The console in Chromium, which is one too. Its pictures stay in .dev/console, also when all is well.
+rm -rf "$ROOT/.dev/console"
+export HV_SCREENSHOTS=$ROOT/.dev/console
+GO_DIR=api/console/browsertest go_tests console .
 NICE=10 begin packages packages
 # Go knows of nothing that these tests start, and would serve the result of an earlier run.
 HV_CLUSTER=1 go_tests cluster -count 1 -timeout 12m -v -run '^TestCluster$' ./api/clustertest

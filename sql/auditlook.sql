@@ -117,3 +117,39 @@ END
 $$;
 COMMENT ON FUNCTION vault.audit_after(bigint, integer)
     IS 'Returns the audit records that follow an id, each once and in the order of ids. No record is skipped, however late it commits. 0 starts with the first.';
+
+CREATE FUNCTION vault.audit_newest_visible(caller oid, scopes jsonb, prefix text, exact boolean, of_action text, of_outcome text, of_actor text,
+                                           since timestamptz, before_at timestamptz, before_id bigint, max_rows integer)
+RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
+               secret_name text, version bigint, outcome text, code text, request_id text, details jsonb, accessor uuid, method text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan -- by which index depends on what is asked for
+AS $$
+#variable_conflict use_column
+DECLARE
+    may record;
+    wanted text := nullif(audit_newest_visible.prefix, '');
+    beyond text := vault.prefix_end(wanted);
+    who text := lower(nullif(audit_newest_visible.of_actor, '') COLLATE "C");
+BEGIN
+    SELECT * INTO may FROM vault.audited_names(audit_newest_visible.caller, audit_newest_visible.scopes);
+    RETURN QUERY
+        SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,
+               l.outcome, l.code, l.request_id, l.details, l.accessor, l.method
+        FROM vault.audit_log l
+        WHERE (wanted IS NULL
+               OR audit_newest_visible.exact AND l.secret_name COLLATE "C" = wanted
+               OR NOT audit_newest_visible.exact AND l.secret_name COLLATE "C" >= rtrim(wanted, '/') AND l.secret_name COLLATE "C" < beyond
+                  AND vault.has_prefix(l.secret_name, wanted))
+          AND (may.everything OR vault.name_within(l.secret_name, may.lows, may.highs))
+          AND (audit_newest_visible.of_action IS NULL OR l.action = audit_newest_visible.of_action)
+          AND (audit_newest_visible.of_outcome IS NULL OR l.outcome = audit_newest_visible.of_outcome)
+          AND (who IS NULL OR strpos(lower(l.actor COLLATE "C"), who) > 0 OR strpos(lower(l.session_role COLLATE "C"), who) > 0)
+          AND l.at >= audit_newest_visible.since
+          AND (audit_newest_visible.before_at IS NULL OR (l.at, l.id) < (audit_newest_visible.before_at, audit_newest_visible.before_id))
+        ORDER BY l.at DESC, l.id DESC
+        LIMIT audit_newest_visible.max_rows;
+END
+$$;
+COMMENT ON FUNCTION vault.audit_newest_visible(oid, jsonb, text, boolean, text, text, text, timestamptz, timestamptz, bigint, integer)
+    IS 'the newest records of a filter that a caller may see, before a record, for the API, which records the look';

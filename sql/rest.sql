@@ -271,6 +271,36 @@ $$;
 COMMENT ON FUNCTION vault.describe_visible(oid, jsonb, text, text, integer)
     IS 'a page of the secrets without values that a caller may see, by name in byte order';
 
+CREATE FUNCTION vault.search_visible(caller oid, scopes jsonb, part text, prefix text, after text, page_size integer)
+RETURNS SETOF vault.secret_state
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off
+AS $$
+DECLARE
+    wanted text := coalesce(prefix, '');
+    beyond text := vault.prefix_end(wanted);
+    start text := greatest(wanted COLLATE "C", coalesce(after, '') COLLATE "C");
+    small text := lower(part COLLATE "C");
+    lows text[];
+    highs text[];
+BEGIN
+    SELECT array_agg(v.first ORDER BY v.first), array_agg(v.beyond ORDER BY v.first) INTO lows, highs
+    FROM vault.visible_names(search_visible.caller, search_visible.scopes) v;
+    -- In the order of the index, so that a common text is found on its first pages. A rare one is compared with every name
+    -- below the prefix, by functions that cost little: only the names of the page are described.
+    RETURN QUERY SELECT (vault.state_of(s)).* FROM (
+                     SELECT f.name FROM vault.secrets f
+                     WHERE f.deleted_at IS NULL AND f.name >= start COLLATE "C" AND f.name < beyond COLLATE "C"
+                       AND f.name IS DISTINCT FROM search_visible.after
+                       AND (strpos(lower(f.name COLLATE "C"), small) > 0 OR strpos(lower(f.description COLLATE "C"), small) > 0)
+                       AND vault.has_prefix(f.name, wanted) AND vault.name_within(f.name, lows, highs)
+                     ORDER BY f.name COLLATE "C" LIMIT page_size) p
+                 JOIN vault.secrets s ON s.name = p.name AND s.deleted_at IS NULL ORDER BY s.name COLLATE "C";
+END
+$$;
+COMMENT ON FUNCTION vault.search_visible(oid, jsonb, text, text, text, integer)
+    IS 'a page of the secrets without values that a caller may see and whose name or description has a text, in any case of ASCII';
+
 CREATE FUNCTION vault.visible_of(caller oid, scopes jsonb, names text[]) RETURNS text[]
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -105,6 +105,7 @@ func routes() map[string]route {
 		"/access/grant":  {post: (*visit).grant},
 		"/access/take":   {post: (*visit).take},
 		"/access/revoke": {post: (*visit).revokeToken},
+		"/audit":         {get: (*visit).audit},
 		"/health":        {get: (*visit).health},
 		"/console.css":   {get: static("console.css", "text/css; charset=utf-8"), open: true},
 		"/console.js":    {get: static("console.js", "text/javascript; charset=utf-8"), open: true},

@@ -12,16 +12,23 @@ const pageSize = 50 // rows of a list
 
 // listing is a page of secrets.
 type listing struct {
-	Prefix, After string
-	Secrets       []vault.SecretResult
-	Next          string
-	Now           time.Time
+	Text, Prefix, After string
+	Secrets             []vault.SecretResult
+	Next                string
+	Now                 time.Time
 }
 
-// list shows the secrets below a prefix, page by page after a name.
+// list shows the secrets below a prefix, and with a text those that have it in their name or description, page by page
+// after a name.
 func (v *visit) list() error {
-	l := listing{Prefix: v.query.Get("prefix"), After: v.query.Get("after"), Now: v.c.clock()}
-	found, err := v.c.vault.List(v.ctx(), v.caller, l.Prefix, l.After, pageSize)
+	l := listing{Text: strings.TrimSpace(v.query.Get("q")), Prefix: v.query.Get("prefix"), After: v.query.Get("after"), Now: v.c.clock()}
+	var found vault.Page
+	var err error
+	if l.Text == "" {
+		found, err = v.c.vault.List(v.ctx(), v.caller, l.Prefix, l.After, pageSize)
+	} else {
+		found, err = v.c.vault.Search(v.ctx(), v.caller, l.Text, l.Prefix, l.After, pageSize)
+	}
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,15 @@ type secretPage struct {
 	Readers  []vault.GrantInfo
 	// NoReaders says why the grants are not shown; "" = they are.
 	NoReaders string
+	Last      []vault.AuditRecord // reads, newest first
+	ShowLast  bool                // the user may see them
 }
+
+// The last readers that are shown, and from how long ago.
+const (
+	lastReaders = 10
+	lastReads   = 30 * 24 * time.Hour
+)
 
 // versionRow is a version as the page shows it.
 type versionRow struct {
@@ -55,6 +63,13 @@ func (v *visit) secret() error {
 	}
 	if err := v.addReaders(&p); err != nil {
 		return err
+	}
+	if p.ShowLast = p.May["audit"]; p.ShowLast {
+		p.Last, err = v.c.vault.QueryAudit(v.ctx(), v.caller, vault.AuditFilter{
+			Prefix: name, Exact: true, Action: vault.ActionRead, Since: p.Now.Add(-lastReads)}, lastReaders)
+		if err != nil {
+			return err
+		}
 	}
 	return v.show(http.StatusOK, "secret.html", v.page(name, "secrets", &p))
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -23,6 +24,26 @@ const undecidedAudit = `SELECT ` + auditColumns + `NULL::text, NULL::text FROM v
 func (d *DB) AuditAfter(ctx context.Context, by vault.Credential, after int64, limit int) ([]vault.AuditRecord, vault.Identity, error) {
 	return decidedRead(ctx, d, vault.Freshness{}, decidedQuery[vault.AuditRecord]{
 		by: by, right: "audit", sql: decidedAudit, args: []any{after, int32(limit)}, undecided: undecidedAudit, row: auditRow,
+	})
+}
+
+const decidedNewestAudit = `SELECT d.cause, d.actor, d.acting, ` + auditColumns + `p.accessor::text, p.method
+	FROM vault.decide($1::bytea, $2::inet, $3::jsonb, 'audit', NULL) d
+	LEFT JOIN LATERAL (SELECT f.* FROM vault.audit_newest_visible(d.role, d.scopes, $4::text, $5::boolean, $6::text, $7::text, $8::text,
+		$9::timestamptz, $10::timestamptz, $11::bigint, $12::integer) f WHERE d.cause IS NULL) p ON true
+	ORDER BY p.at DESC, p.id DESC`
+
+// NewestAudit implements vault.Store. The process itself reads no audit.
+func (d *DB) NewestAudit(ctx context.Context, by vault.Credential, q vault.AuditFilter, limit int, f vault.Freshness) (
+	[]vault.AuditRecord, vault.Identity, error,
+) {
+	var before *time.Time
+	if !q.Before.At.IsZero() {
+		before = &q.Before.At
+	}
+	return decidedRead(ctx, d, f, decidedQuery[vault.AuditRecord]{
+		by: by, right: "audit", sql: decidedNewestAudit, row: auditRow, legacy: errNewer,
+		args: []any{q.Prefix, q.Exact, orNull(string(q.Action)), orNull(string(q.Outcome)), q.Actor, q.Since, before, q.Before.ID, int32(limit)},
 	})
 }
 

@@ -289,6 +289,22 @@ func (d *DB) DescribeSecrets(ctx context.Context, by vault.Credential, prefix, a
 	})
 }
 
+var searching = decided("list", "NULL", "vault.search_visible(d.role, d.scopes, $4::text, $5::text, $6::text, $7::integer)")
+
+// SearchSecrets implements vault.Store. The process itself searches nothing.
+func (d *DB) SearchSecrets(ctx context.Context, by vault.Credential, part, prefix, after string, limit int, f vault.Freshness) (
+	[]vault.SecretResult, vault.Identity, error,
+) {
+	return decidedRead(ctx, d, f, decidedQuery[vault.SecretResult]{
+		by: by, right: "list", sql: searching, args: []any{part, prefix, after, int32(limit)}, row: secretState, legacy: errNewer,
+	})
+}
+
+// errNewer answers for a schema of protocol 1, which has no such function.
+func errNewer() (string, error) {
+	return "", core.Errorf(core.Unavailable, "the schema of the database is too old for this: run ALTER EXTENSION hyperion_vault UPDATE")
+}
+
 const (
 	describeVersions       = "SELECT * FROM vault.describe_versions($1::text)"
 	describeVersionsLegacy = "SELECT i.*, NULL::timestamptz, NULL::timestamptz, NULL::timestamptz FROM vault.describe_versions($1::text) i"

@@ -35,6 +35,9 @@ type AuditLog interface {
 	// AuditAfter returns at most limit records after an id, in the order of ids, and only those before which no record
 	// can still appear, of names that the caller may audit. It asks the reader.
 	AuditAfter(ctx context.Context, by Credential, after int64, limit int) ([]AuditRecord, Identity, error)
+	// NewestAudit returns at most limit records that a filter selects, newest first, of names that the caller may audit. It
+	// asks the reader.
+	NewestAudit(ctx context.Context, by Credential, q AuditFilter, limit int, f Freshness) ([]AuditRecord, Identity, error)
 }
 
 // Export reads the audit from an id on. Not safe for concurrent use.

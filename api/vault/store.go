@@ -75,6 +75,8 @@ type Store interface {
 	// DescribeSecrets lists by name in byte order, at most limit names that the caller may see, with the
 	// prefix and after the given name. It asks the reader.
 	DescribeSecrets(ctx context.Context, by Credential, prefix, after string, limit int, f Freshness) ([]SecretResult, Identity, error)
+	// SearchSecrets is DescribeSecrets for names or descriptions that have a text in them, in any case of ASCII.
+	SearchSecrets(ctx context.Context, by Credential, part, prefix, after string, limit int, f Freshness) ([]SecretResult, Identity, error)
 	// DescribeVersions lists newest first, also what is deleted or destroyed; none when absent. It asks the reader.
 	DescribeVersions(ctx context.Context, by Credential, name core.Name, f Freshness) ([]VersionInfo, Identity, error)
 

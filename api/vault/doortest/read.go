@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/vault"
@@ -198,6 +199,18 @@ func (s *Store) DescribeSecrets(_ context.Context, by vault.Credential, prefix, 
 	}
 	out := slices.DeleteFunc(s.sorted(prefix, after), func(x vault.SecretResult) bool { return !s.sees(by, x.Name) })
 	return out[:min(limit, len(out))], who, nil
+}
+
+// SearchSecrets implements vault.Store.
+func (s *Store) SearchSecrets(ctx context.Context, by vault.Credential, part, prefix, after string, limit int, f vault.Freshness) (
+	[]vault.SecretResult, vault.Identity, error,
+) {
+	all, who, err := s.DescribeSecrets(ctx, by, prefix, after, 1<<30, f)
+	part = strings.ToLower(part)
+	all = slices.DeleteFunc(all, func(x vault.SecretResult) bool {
+		return !strings.Contains(strings.ToLower(string(x.Name)), part) && !strings.Contains(strings.ToLower(x.Description), part)
+	})
+	return all[:min(limit, len(all))], who, err
 }
 
 // DescribeVersions implements vault.Store.

@@ -2,6 +2,7 @@ package doortest
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ type Store struct {
 	OpenTransaction uint64
 
 	AuditRecords int64 // how many AuditAfter has
+	// NewestRecords are those of NewestAudit, newest first.
+	NewestRecords []vault.AuditRecord
 
 	mu      sync.Mutex
 	secrets map[core.Name]*secret
@@ -308,6 +311,29 @@ func (s *Store) AuditAfter(_ context.Context, by vault.Credential, after int64, 
 	var out []vault.AuditRecord
 	for id := after + 1; id <= s.AuditRecords && len(out) < limit; id++ {
 		out = append(out, vault.AuditRecord{ID: id, At: s.Now(), Node: "n", Actor: "reader", Action: "read", Outcome: "ok"})
+	}
+	return out, who, nil
+}
+
+// NewestAudit implements vault.Store, with the records in NewestRecords.
+func (s *Store) NewestAudit(_ context.Context, by vault.Credential, q vault.AuditFilter, limit int, f vault.Freshness) ([]vault.AuditRecord, vault.Identity, error) {
+	leave, err := s.enter("NewestAudit")
+	defer leave()
+	if err != nil {
+		return nil, vault.Identity{}, err
+	}
+	s.asked = f
+	who, err := s.decided(by, "audit", "")
+	if err != nil {
+		return nil, who, err
+	}
+	var out []vault.AuditRecord
+	for _, r := range s.NewestRecords {
+		before := q.Before.ID == 0 || r.ID < q.Before.ID
+		if before && len(out) < limit && (!q.Exact || r.Name == q.Prefix) && strings.HasPrefix(r.Name, q.Prefix) &&
+			(q.Action == "" || r.Action == string(q.Action)) && (q.Outcome == "" || r.Outcome == string(q.Outcome)) && strings.Contains(r.Actor, q.Actor) {
+			out = append(out, r)
+		}
 	}
 	return out, who, nil
 }
