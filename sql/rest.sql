@@ -279,7 +279,7 @@ AS $$
 DECLARE
     wanted text := coalesce(prefix, '');
     beyond text := vault.prefix_end(wanted);
-    start text := greatest(wanted COLLATE "C", coalesce(after, '') COLLATE "C");
+    start text := greatest(wanted COLLATE "C", (after || ' ') COLLATE "C"); -- no name has a space: this is the first name after it
     small text := lower(part COLLATE "C");
     lows text[];
     highs text[];
@@ -291,9 +291,9 @@ BEGIN
     RETURN QUERY SELECT (vault.state_of(s)).* FROM (
                      SELECT f.name FROM vault.secrets f
                      WHERE f.deleted_at IS NULL AND f.name >= start COLLATE "C" AND f.name < beyond COLLATE "C"
-                       AND f.name IS DISTINCT FROM search_visible.after
-                       AND (strpos(lower(f.name COLLATE "C"), small) > 0 OR strpos(lower(f.description COLLATE "C"), small) > 0)
-                       AND vault.has_prefix(f.name, wanted) AND vault.name_within(f.name, lows, highs)
+                       AND (strpos(lower(f.name COLLATE "C"), small) > 0
+                            OR f.description <> '' AND strpos(lower(f.description COLLATE "C"), small) > 0)
+                       AND (wanted = '' OR vault.has_prefix(f.name, wanted)) AND vault.name_within(f.name, lows, highs)
                      ORDER BY f.name COLLATE "C" LIMIT page_size) p
                  JOIN vault.secrets s ON s.name = p.name AND s.deleted_at IS NULL ORDER BY s.name COLLATE "C";
 END
