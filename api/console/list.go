@@ -49,8 +49,8 @@ type crumb struct {
 	Text, Prefix, Name string // Prefix of a branch, or Name of a secret
 }
 
-// treeSize is how many keys the tree shows at a time.
-const treeSize = 200
+// treeSize is how many keys the tree shows at a time. Each key with something below it costs a query.
+const treeSize = 100
 
 // tree shows what is directly below a prefix.
 func (v *visit) tree() error {

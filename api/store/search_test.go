@@ -63,7 +63,8 @@ func TestSearch(t *testing.T) {
 	code(t, err, core.Unauthenticated)
 }
 
-// TestSearchIsFast: 100,000 names are searched in less than 100 ms, whether the text is found at once, late or never.
+// TestSearchIsFast: 100,000 names are searched at once, whether the text is found first, last or never. A search takes some 65 ms
+// of CPU; the limit is for a busy machine, and less than what a sort or a function for each name would take.
 func TestSearchIsFast(t *testing.T) {
 	s := newServer(t)
 	d := s.open()
@@ -82,7 +83,7 @@ func TestSearchIsFast(t *testing.T) {
 			}
 		}
 		t.Logf("%q: %s", part, best)
-		if best > 100*time.Millisecond {
+		if best > 500*time.Millisecond {
 			t.Errorf("%q took %s", part, best)
 		}
 	}

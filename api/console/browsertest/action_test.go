@@ -19,12 +19,13 @@ func TestActions(t *testing.T) {
 	b := s.open(t)
 	b.login(s.AdminToken)
 	t.Run("create", func(t *testing.T) {
+		b.t = t
 		b.click(`a[href^="/secret/new"]`)
 		b.fill("#name", "app/new/pem")
-		b.run(chromedp.SetValue(chromedp.CSS("#value"), "-----BEGIN-----\nabc+/=&\n-----END-----\n"))
+		b.set("#value", "-----BEGIN-----\nabc+/=&\n-----END-----\n")
 		b.fill("#grace", "2")
 		b.fill("#description", "A key & its <name>")
-		b.run(chromedp.SetValue(chromedp.CSS("#tags"), "team=a\nenv=b"))
+		b.set("#tags", "team=a\nenv=b")
 		b.click("main form button[type=submit]")
 		b.has("The secret was created.", "A key & its <name>", "team=a", "2 h 0 min")
 		if got := s.MustRead(t, "app/new/pem"); got != "-----BEGIN-----\nabc+/=&\n-----END-----\n" {
@@ -32,14 +33,15 @@ func TestActions(t *testing.T) {
 		}
 	})
 	t.Run("update, and a version that is no longer current", func(t *testing.T) {
+		b.t = t
 		b.visit("/secret/update?name=app/new/pem")
-		b.run(chromedp.SetValue(chromedp.CSS("#value"), "second"))
+		b.set("#value", "second")
 		s.update("app/new/pem", `"1"`, "first")
 		b.click("main form button[type=submit]")
 		b.has("Another change came first")
 		b.click(`.problem a`)
 		b.has("It replaces version 2")
-		b.run(chromedp.SetValue(chromedp.CSS("#value"), "second"))
+		b.set("#value", "second")
 		b.click("main form button[type=submit]")
 		b.has("A new version was stored.")
 		if got := s.MustRead(t, "app/new/pem"); got != "second" {
@@ -47,6 +49,7 @@ func TestActions(t *testing.T) {
 		}
 	})
 	t.Run("rotate", func(t *testing.T) {
+		b.t = t
 		before := s.MustRead(t, "app/api/signing-key")
 		b.visit("/secret?name=app/api/signing-key")
 		b.click(`a[href^="/secret/rotate"]`)
@@ -61,12 +64,14 @@ func TestActions(t *testing.T) {
 		}
 	})
 	t.Run("expire", func(t *testing.T) {
+		b.t = t
 		b.click(`a[aria-label="End the grace of version 1"]`)
 		b.fill("#confirm", "app/api/signing-key")
 		b.click("main form button[type=submit]")
 		b.has("The grace of that version was shortened.", "ended")
 	})
 	t.Run("grant and take back", func(t *testing.T) {
+		b.t = t
 		b.visit("/access")
 		b.run(chromedp.Click(chromedp.CSS("details.more summary")))
 		b.fill("#role", "hv_reader")
@@ -82,6 +87,7 @@ func TestActions(t *testing.T) {
 		}
 	})
 	t.Run("revoke a token", func(t *testing.T) {
+		b.t = t
 		s.must("POST", "/v1/tokens", map[string]any{"name": "robot", "role": "vault_admin", "ttl_secs": 3600})
 		b.visit("/access")
 		b.run(chromedp.Click(chromedp.CSS(`summary[aria-label="Revoke the token robot"]`)))
@@ -89,6 +95,7 @@ func TestActions(t *testing.T) {
 		b.has("The token was revoked", "revoked")
 	})
 	t.Run("search", func(t *testing.T) {
+		b.t = t
 		b.visit("/")
 		b.fill("#q", "SIGNS the")
 		b.click(".filter button")
@@ -98,6 +105,7 @@ func TestActions(t *testing.T) {
 		}
 	})
 	t.Run("copy without showing", func(t *testing.T) {
+		b.t = t
 		b.visit("/secret?name=app/db/password")
 		eval[bool](b, `(navigator.clipboard.writeText = async text => { window.copied = text; }, true)`)
 		b.run(chromedp.Click(chromedp.CSS("button[data-copy]")), chromedp.WaitVisible(chromedp.Search(`//*[@data-said and text()="Copied."]`)))
@@ -107,6 +115,7 @@ func TestActions(t *testing.T) {
 		b.lacks(marker)
 	})
 	t.Run("reveal, and hide again", func(t *testing.T) {
+		b.t = t
 		b.click(`section form[action="/secret/reveal"] button[type=submit]`)
 		start := time.Now()
 		b.has(marker+"-2", "It is hidden after 30 seconds")
@@ -117,6 +126,7 @@ func TestActions(t *testing.T) {
 		b.lacks(marker)
 	})
 	t.Run("the audit has it", func(t *testing.T) {
+		b.t = t
 		s.db.Await(t, "the records", "SELECT count(*) >= 2 FROM vault.audit_log WHERE action = 'read' AND secret_name = 'app/db/password' AND outcome = 'ok'")
 		b.visit("/audit?prefix=app/db/password&action=read")
 		b.has("app/db/password", "read", "ok", "127.0.0.1")
@@ -126,6 +136,7 @@ func TestActions(t *testing.T) {
 		b.has("Last readers", "as vault_admin")
 	})
 	t.Run("log out", func(t *testing.T) {
+		b.t = t
 		b.click(`form[action="/logout"] button`)
 		b.has("You are logged out.")
 		b.visit("/")

@@ -147,7 +147,6 @@ func TestTextsOfOthers(t *testing.T) {
 	attack := `"'><script>window.hacked=1</script><img src=x onerror="window.hacked=1"><svg onload=window.hacked=1>{{.}}`
 	s.must("POST", "/v1/secrets", map[string]any{"name": "app/x", "kind": "manual", "value": attack, "description": attack,
 		"tags": map[string]string{"a": attack, "javascript:window.hacked=1": attack}})
-	s.must("POST", "/v1/tokens", map[string]any{"name": `<img src=x onerror=window.hacked=1>`, "role": "vault_admin"})
 	b := s.open(t)
 	b.login(s.AdminToken)
 	try := url.QueryEscape(attack)

@@ -148,7 +148,16 @@ func (b *browser) click(selector chromedp.CSS) {
 // fill replaces what a field has.
 func (b *browser) fill(selector chromedp.CSS, text string) {
 	b.t.Helper()
-	b.run(chromedp.SetValue(selector, ""), chromedp.SendKeys(selector, text))
+	b.set(selector, "")
+	b.run(chromedp.SendKeys(selector, text))
+}
+
+// set sets what a field has at once, as pasting does.
+func (b *browser) set(selector chromedp.CSS, text string) {
+	b.t.Helper()
+	if !eval[bool](b, "(e => { if (e) e.value = "+asJSON(text)+"; return e !== null; })(document.querySelector("+asJSON(selector)+"))") {
+		b.t.Fatalf("%s: there is no %s", b.path(), selector)
+	}
 }
 
 // text returns what the page shows.

@@ -22,7 +22,7 @@ func TestManySecrets(t *testing.T) {
 	b.has("First page", "Next page")
 	for _, tt := range []struct{ path, has string }{
 		{"/?q=19999", "many/0199/19999"}, {"/?q=none-of-them", "No secret"}, {"/?prefix=many/0100/", "many/0100/10000"},
-		{"/tree", "many/"}, {"/tree?prefix=many/", "0199/"}, {"/secret?name=many/0150/15000", "many/0150/15000"},
+		{"/tree", "many/"}, {"/tree?prefix=many/", "0050/"}, {"/secret?name=many/0150/15000", "many/0150/15000"},
 	} {
 		best := time.Hour // of a machine that does other work too
 		for range 5 {
