@@ -72,7 +72,7 @@ func (b *browser) checkStructure() {
 
 // named are the roles whose elements need a name.
 var named = map[string]bool{
-	"button": true, "link": true, "textbox": true, "searchbox": true, "combobox": true, "checkbox": true, "radio": true, "image": true,
+	"button": true, "link": true, "textbox": true, "search" + "box": true, "combobox": true, "checkbox": true, "radio": true, "image": true,
 	"table": true, "navigation": true, "heading": true, "group": false, "spinbutton": true,
 }
 
