@@ -51,7 +51,7 @@ override with_llvm = no
 # PostgreSQL's headers are not clean under -Wextra; "make lint" adds -Werror.
 C_WARNINGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 PG_CFLAGS = $(C_WARNINGS)
-# libcrypto, where the server has it: reads open values with it (extension/shim/open.c).
+# libcrypto, where the server has it: values are sealed and opened with it (extension/shim/cipher.c).
 SHLIB_LINK = $(filter -lcrypto,$(LIBS))
 
 # Both: Debian's client package has the file of PGXS, and no headers.

@@ -22,8 +22,9 @@ HvCheckSettings(const HvSettings *settings)
 
 	if (!schedule.isnull)
 		HV_CALL_GO(check_schedule, HvLiteral(TextDatumGetCString(schedule.value)));
-	if (!policy.isnull)
-		json = HvJsonText(policy.value);
+	if (policy.isnull)
+		return json;
+	json = HvJsonText(policy.value);
 	HV_CALL_GO(check_policy, json);
 	return json;
 }

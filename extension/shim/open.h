@@ -4,9 +4,7 @@
 #ifndef HV_OPEN_H
 #define HV_OPEN_H
 
-#include "hyperion_vault.h"
-
-#define HV_KEY_LEN	32			/* bytes of a data key, as envelope.KeySize */
+#include "cipher.h"
 
 extern const unsigned char *HvPlainKey(HvBytes body, int i, int n);
 extern HvBytes HvAnswerOf(const unsigned char *key);

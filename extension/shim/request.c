@@ -1,6 +1,6 @@
 /*
- * request.c: what a read asks of Go no more: whether a name that is plainly one is a name, the request for data keys, and
- * whether values of the last content type are text.
+ * request.c: what reads and changes ask of Go no more: whether a name that is plainly one is a name, the requests for data
+ * keys, and whether a value of an ordinary content type may be stored.
  *
  * A call into Go wakes threads of its own, which costs more than these do. What is not plain goes to Go: there is
  * the rule (core.ParseName, core/frame), and there the words for what is wrong.
@@ -9,6 +9,7 @@
 
 #include "golib.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "port/pg_bswap.h"
 #include "request.h"
 
@@ -17,6 +18,10 @@
 #define MAX_REQUEST_ID_LEN	128
 #define MAX_KEY_ID_LEN		2048
 #define MAX_WRAPPED_LEN		6144
+
+/* as in core: Text and Binary */
+#define TEXT_TYPE			"text/plain; charset=utf-8"
+#define BINARY_TYPE			"application/octet-stream"
 
 static bool
 IsNameByte(unsigned char c)
@@ -69,14 +74,22 @@ HvIsPlainOrigin(const HvOrigin *origin)
 		Between(origin->request_id, 0, MAX_REQUEST_ID_LEN);
 }
 
+/*
+ * Whether a wrapped key is plainly within its limits.
+ */
+bool
+HvIsPlainKey(HvBytes key_id, HvBytes wrapped)
+{
+	return Between(key_id, 1, MAX_KEY_ID_LEN) && Between(wrapped, 1, MAX_WRAPPED_LEN);
+}
+
 static bool
 IsPlain(const HvOrigin *origin, const HvStored *stored, int n)
 {
 	if (n < 1 || n > HV_KEYS_PER_REQUEST || !HvIsPlainOrigin(origin))
 		return false;
 	for (int i = 0; i < n; i++)
-		if (stored[i].version < 1 || !Between(stored[i].key_id, 1, MAX_KEY_ID_LEN) ||
-			!Between(stored[i].wrapped, 1, MAX_WRAPPED_LEN))
+		if (stored[i].version < 1 || !HvIsPlainKey(stored[i].key_id, stored[i].wrapped))
 			return false;
 	return true;
 }
@@ -182,8 +195,52 @@ HvPlainLeaseRequest(const HvOrigin *origin, const HvBinding *binding, const HvSt
 	return HvEndRequest(&frame);
 }
 
-static char readable[64] = "text/plain; charset=utf-8";
-static size_t readable_len = sizeof("text/plain; charset=utf-8") - 1;
+/*
+ * The framed request for a new data key; palloc'd. Empty when a field is not as it has to be.
+ */
+HvBytes
+HvPlainGenerateRequest(const HvOrigin *origin, const HvBinding *binding)
+{
+	static const unsigned char zero[HV_ID_LEN] = {0};
+	StringInfoData frame;
+
+	if (!HvIsPlainOrigin(origin) || binding->version < 1 || memcmp(binding->id.data, zero, HV_ID_LEN) == 0)
+		return (HvBytes) {NULL, 0};
+	HvBeginRequest(&frame, origin, HV_OP_GENERATE);
+	appendBinaryStringInfo(&frame, (const char *) binding->id.data, HV_ID_LEN);
+	Put64(&frame, (uint64) binding->version);
+	return HvEndRequest(&frame);
+}
+
+static bool
+Is(HvBytes bytes, const char *literal)
+{
+	return bytes.len == strlen(literal) && memcmp(bytes.data, literal, bytes.len) == 0;
+}
+
+/*
+ * Whether a content type is one of the two that most secrets have, in their canonical form. False is no answer.
+ */
+bool
+HvIsPlainType(HvBytes content_type)
+{
+	return Is(content_type, TEXT_TYPE) || Is(content_type, BINARY_TYPE);
+}
+
+/*
+ * Whether a value may plainly be stored under a content type, by the rule of core.ContentType.CheckValue. False is no answer.
+ */
+bool
+HvIsPlainValue(HvBytes content_type, HvBytes value)
+{
+	if (!Between(value, 1, (size_t) HvMaxValueBytes) || !HvIsPlainType(content_type))
+		return false;
+	/* which refuses a zero byte too */
+	return Is(content_type, BINARY_TYPE) || pg_verify_mbstr(PG_UTF8, (const char *) value.data, (int) value.len, true);
+}
+
+static char readable[64] = TEXT_TYPE;
+static size_t readable_len = sizeof(TEXT_TYPE) - 1;
 
 /*
  * Whether values of a content type are plainly text: it is the usual one, or the last that Go took. False is no answer.
@@ -208,4 +265,14 @@ HvCheckReadableText(HvBytes content_type)
 		memcpy(readable, content_type.data, content_type.len);
 		readable_len = content_type.len;
 	}
+}
+
+/*
+ * Refuse to take a value as text under a content type whose values text cannot hold.
+ */
+void
+HvCheckGivenText(HvBytes content_type)
+{
+	if (!HvIsReadableText(content_type))
+		HV_CALL_GO(check_text, content_type, true);
 }

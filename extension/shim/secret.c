@@ -2,7 +2,7 @@
  * secret.c: the functions that store or give a value: vault.create_secret and its siblings.
  *
  * Each is a body that HvRun runs: check the arguments, decide and read as vault_owner, ask the agent for the data
- * key, seal or open in Go, wipe.
+ * key, seal or open (seal.c, open.c), wipe.
  */
 #include "hyperion_vault.h"
 
@@ -35,29 +35,6 @@ HvNewId(void)
 	id[6] = (id[6] & 0x0f) | 0x40;	/* RFC 9562, section 5.4 */
 	id[8] = (id[8] & 0x3f) | 0x80;
 	return (HvBytes) {id, HV_ID_LEN};
-}
-
-/*
- * Seal a value under a new data key. The parts are palloc'd; the key is wiped.
- */
-void
-HvSealValue(HvCall *call, HvBinding *binding, HvBytes value, HvStored *stored)
-{
-	HvBuf		request = {NULL, 0};
-	HvBytes		body;
-	HvSealed	sealed = {0};
-
-	HV_CALL_GO(check_value, binding->content_type, value, HvMaxValueBytes);
-	HV_CALL_GO(generate_request, &call->origin, binding, &request);
-	body = HvAgentExchange(HvTakeBuf(&request));
-	HV_CALL_GO(seal, body, binding, value, &sealed);
-	HvSecretWipe(body.data);
-	stored->version = binding->version;
-	stored->envelope_version = sealed.envelope_version;
-	stored->key_id = HvTakeBuf(&sealed.key_id);
-	stored->wrapped = HvTakeBuf(&sealed.wrapped);
-	stored->nonce = HvTakeBuf(&sealed.nonce);
-	stored->ciphertext = HvTakeBuf(&sealed.ciphertext);
 }
 
 static HvBytes
@@ -96,6 +73,8 @@ HvContentTypeArg(FunctionCallInfo fcinfo, int arg)
 
 	if (!PG_ARGISNULL(arg))
 		given = HvTextBytes(PG_GETARG_TEXT_PP(arg));
+	if (HvIsPlainType(given))
+		return HvLiteral(pnstrdup((const char *) given.data, given.len));
 	HV_CALL_GO(content_type, given, &canonical);
 	return HvTakeBuf(&canonical);
 }
@@ -152,10 +131,11 @@ CreateSecret(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	policy = HvCheckSettings(&settings);
 	content_type = HvContentTypeArg(fcinfo, 3);
 	if (is_text && !PG_ARGISNULL(1))
-		HV_CALL_GO(check_text, content_type, true);
+		HvCheckGivenText(content_type);
 	value = NewValue(fcinfo, policy);
 	binding = (HvBinding) {HvNewId(), call->name, HvFirstVersion(call), content_type};
-	HV_CALL_GO(check_field, policy, IsAutomatic(Arg(fcinfo, 2)), binding.content_type, value);
+	if (policy.len > 0 || !HvIsPlainType(content_type))
+		HV_CALL_GO(check_field, policy, IsAutomatic(Arg(fcinfo, 2)), content_type, value);
 	HvSealValue(call, &binding, value, &stored);
 	return Int64GetDatum(HvInsertSecret(call, &binding, Arg(fcinfo, 2), &settings, &stored));
 }
@@ -190,7 +170,7 @@ UpdateSecret(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 		HvRequireCondition(call);
 	/* A driver that sends bytes as text may have changed or cut them. Text given as bytes is what it was, and is checked. */
 	if (is_text)
-		HV_CALL_GO(check_text, locked.content_type, true);
+		HvCheckGivenText(locked.content_type);
 	value = HvValueArg(fcinfo, 1);
 	if (locked.policy.len > 0)
 		HV_CALL_GO(check_field, locked.policy, locked.automatic, locked.content_type, value);
