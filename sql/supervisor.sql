@@ -16,6 +16,8 @@ DECLARE
     enqueued_now bigint;
     counted vault.supervisor_passes;
 BEGIN
+    -- First, as DROP EXTENSION does: a pass that held another table while it waited for this one would deadlock with it.
+    LOCK TABLE vault.secrets IN ROW EXCLUSIVE MODE;
     PERFORM vault.mend_times(stamp, (SELECT p.last_pass_at FROM vault.supervisor_passes p));
     expired_now := vault.expire_due(stamp, batch);
     deleted_now := vault.delete_due(stamp, batch);
