@@ -34,6 +34,22 @@ AS $$
 $$;
 COMMENT ON FUNCTION vault.accessor_in(text) IS 'the accessor of a token in the actor of an origin; null: none';
 
+-- Without SET, so that the planner expands it.
+CREATE FUNCTION vault.record_of(origin vault.audit_origin, action text, secret_name text, version bigint, outcome text, code text,
+                                details jsonb)
+RETURNS TABLE (at timestamptz, node text, actor text, session_role text, client_ip inet, recorded_action text, name text,
+               recorded_version bigint, recorded_outcome text, recorded_code text, request_id text, recorded_details jsonb,
+               accessor uuid, method text, part integer)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+AS $$
+    SELECT pg_catalog.clock_timestamp(), origin.node, pg_catalog.split_part(origin.actor, E'\x1f', 1), origin.session_role,
+           origin.client_ip, action, secret_name, version, outcome, code, origin.request_id, details,
+           vault.accessor_in(origin.actor), nullif(pg_catalog.split_part(origin.actor, E'\x1f', 3), ''),
+           coalesce((SELECT n.part FROM vault.audit_numbering n), 0)
+$$;
+COMMENT ON FUNCTION vault.record_of(vault.audit_origin, text, text, bigint, text, text, jsonb)
+    IS 'the columns of an audit record that is made now, in the order in which vault.append_audit() names them';
+
 CREATE FUNCTION vault.append_audit(origin vault.audit_origin, action text, secret_name text, version bigint,
                                    outcome text, code text, change uuid DEFAULT NULL, details jsonb DEFAULT NULL)
 RETURNS void
@@ -42,10 +58,8 @@ AS $$
 BEGIN
     INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
                                  code, request_id, details, accessor, method, part)
-    VALUES (clock_timestamp(), origin.node, split_part(origin.actor, E'\x1f', 1), origin.session_role, origin.client_ip,
-            append_audit.action, append_audit.secret_name, append_audit.version, append_audit.outcome,
-            append_audit.code, origin.request_id, append_audit.details,
-            vault.accessor_in(origin.actor), nullif(split_part(origin.actor, E'\x1f', 3), ''), coalesce((SELECT n.part FROM vault.audit_numbering n), 0));
+    SELECT r.* FROM vault.record_of(origin, append_audit.action, append_audit.secret_name, append_audit.version,
+                                    append_audit.outcome, append_audit.code, append_audit.details) r;
     IF append_audit.change IS NOT NULL THEN
         INSERT INTO vault.sent_changes (change, at) VALUES (append_audit.change, clock_timestamp());
     END IF;

@@ -121,6 +121,7 @@ CREATE FUNCTION vault.store_secret(id uuid, name text, version bigint, sealed va
                                     origin vault.audit_origin)
 RETURNS vault.secret_state
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan  -- as for vault.append_version
 AS $$
 DECLARE
     created vault.secrets;
@@ -135,8 +136,19 @@ BEGIN
     IF created.id IS NULL THEN
         PERFORM vault.raise_used(store_secret.name);
     END IF;
-    PERFORM vault.insert_version(created, store_secret.sealed, created.created_at);
-    PERFORM vault.note_change(origin, 'create', created.id, created.name, created.current_version);
+    -- What vault.insert_version() and vault.note_change() write, in one statement.
+    WITH stored AS (
+        INSERT INTO vault.secret_versions (secret_id, version, envelope_version, kms_key_id, wrapped_dek, nonce, ciphertext,
+                                           created_at, delete_at)
+        VALUES (created.id, created.current_version, sealed.envelope_version, sealed.kms_key_id, sealed.wrapped_dek, sealed.nonce,
+                sealed.ciphertext, created.created_at, created.created_at + make_interval(secs => created.delete_version_after_secs))
+    ), recorded AS (
+        INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
+                                     code, request_id, details, accessor, method, part)
+        SELECT r.* FROM vault.record_of(origin, 'create', created.name, created.current_version, 'ok', '', NULL) r
+    )
+    INSERT INTO vault.changes (at, action, name, version) VALUES (clock_timestamp(), 'create', created.name, created.current_version);
+    PERFORM vault.announce_change();
     RETURN vault.state_of(created);
 END
 $$;

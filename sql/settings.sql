@@ -15,13 +15,15 @@ $$;
 COMMENT ON FUNCTION vault.is_time_zone(text) IS 'whether a name is one of the time zone database, by its exact spelling';
 
 CREATE FUNCTION vault.tags_fit(tags jsonb) RETURNS boolean
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
     -- The limits of REST, whose every reader decodes them.
-    SELECT count(*) <= 64
+    RETURN (SELECT count(*) <= 64
        AND coalesce(bool_and(jsonb_typeof(t.value) = 'string' AND octet_length(t.key) BETWEEN 1 AND 128
                              AND octet_length(t.value #>> '{}') <= 512), true)
-    FROM jsonb_each(tags) t
+    FROM jsonb_each(tags) t);
+END
 $$;
 COMMENT ON FUNCTION vault.tags_fit(jsonb) IS 'whether an object is one of tags: a few short strings';
 
@@ -49,7 +51,7 @@ DECLARE
         WHEN octet_length(settings.description) > 1024 THEN 'description must be at most 1024 bytes'
         WHEN jsonb_typeof(settings.tags) <> 'object' OR octet_length(settings.tags::text) > 49152
             THEN 'tags must be a JSON object of at most 49152 bytes'
-        WHEN NOT vault.tags_fit(settings.tags)
+        WHEN settings.tags <> '{}' AND NOT vault.tags_fit(settings.tags)
             THEN 'tags must be an object of strings: at most 64, names of 1 to 128 bytes, values of at most 512 bytes'
         WHEN jsonb_typeof(settings.generate_policy) <> 'object'
              OR octet_length(settings.generate_policy::text) > 4096

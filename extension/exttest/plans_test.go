@@ -179,6 +179,7 @@ var notPlanned = map[string]string{
 	"empty_audit_part": "it moves what stays of a part before it empties that as a whole",
 	"count_wrapped":    "it counts the versions that a rewrap has yet to reach, for the administrator of one",
 	"release_rotation": "it finds its job as fail_rotation does", "raise_missing": "it only words an error",
+	"require_condition": "it only words an error",
 }
 
 const (

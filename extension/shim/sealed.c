@@ -1,6 +1,6 @@
 /*
- * sealed.c: what the plaintext functions read and write. The decisions (may this role, does it exist, is the
- * expected version current) are functions in sql/; here are the calls.
+ * sealed.c: what the plaintext functions read and write. The decisions (may this role, does it exist) are functions in
+ * sql/; here are the calls.
  */
 #include "hyperion_vault.h"
 
@@ -18,19 +18,6 @@
 static HvStatement require_statement = {
 	"SELECT vault.require($1, $2, $3)", 3, {OIDOID, TEXTOID, TEXTOID}
 };
-static HvStatement lock_statement = {
-	"SELECT i.id, i.content_type, i.current_version, i.kind, i.generate_policy"
-	" FROM vault.lock_for($1, $2) i WHERE i.id IS NOT NULL",
-	2, {TEXTOID, INT8OID}
-};
-static HvStatement lock_row_statement = {
-	"SELECT i.id, i.content_type, i.current_version, i.kind, i.generate_policy, i.bound"
-	" FROM vault.lock_row_for($1, $2) i WHERE i.id IS NOT NULL",
-	2, {TEXTOID, INT8OID}
-};
-static HvStatement missing_statement = {
-	"SELECT vault.raise_missing($1)", 1, {TEXTOID}
-};
 #define SETTINGS_TYPES \
 	TEXTOID, JSONBOID, INT8OID, TEXTOID, TEXTOID, INT8OID, BOOLOID, INT8OID, INT4OID, JSONBOID
 #define ORIGIN_TYPES \
@@ -39,16 +26,25 @@ static HvStatement missing_statement = {
 static HvStatement first_version_statement = {
 	"SELECT vault.first_version($1)", 1, {TEXTOID}
 };
+#define CREATE_TYPES \
+	UUIDOID, TEXTOID, INT8OID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID, SETTINGS_TYPES, ORIGIN_TYPES
+
+static HvStatement store_statement = {
+	"SELECT (vault.store_secret($1, $2, $3, ROW($4, $5, $6, $7, $8)::vault.sealed_value, $9, $10,"
+	" ROW($11, $12, $13, $14, $15, $16, $17, $18, $19, $20)::vault.secret_settings, NULL::vault.version_settings,"
+	" ROW($21, $22, $23, $24, $25)::vault.audit_origin)).current_version",
+	25, {CREATE_TYPES}
+};
+/* the same of a schema that is older than this library */
 static HvStatement create_statement = {
-	"SELECT i.current_version FROM vault.create_secret($1, $2, $3, ROW($4, $5, $6, $7, $8)::vault.sealed_value, $9, $10,"
+	"SELECT (vault.create_secret($1, $2, $3, ROW($4, $5, $6, $7, $8)::vault.sealed_value, $9, $10,"
 	" ROW($11, $12, $13, $14, $15, $16, $17, $18, $19, $20)::vault.secret_settings,"
-	" ROW($21, $22, $23, $24, $25)::vault.audit_origin) i",
-	25, {UUIDOID, TEXTOID, INT8OID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID, SETTINGS_TYPES,
-	ORIGIN_TYPES}
+	" ROW($21, $22, $23, $24, $25)::vault.audit_origin)).current_version",
+	25, {CREATE_TYPES}
 };
 static HvStatement append_statement = {
-	"SELECT i.current_version FROM vault.append_version($1, $2, ROW($3, $4, $5, $6, $7)::vault.sealed_value, $8,"
-	" NULL, $9, ROW($10, $11, $12, $13, $14)::vault.audit_origin) i",
+	"SELECT (vault.append_version($1, $2, ROW($3, $4, $5, $6, $7)::vault.sealed_value, $8,"
+	" NULL, $9, ROW($10, $11, $12, $13, $14)::vault.audit_origin)).current_version",
 	14, {UUIDOID, INT8OID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, BOOLOID, ORIGIN_TYPES}
 };
 static HvStatement configure_statement = {
@@ -118,8 +114,8 @@ HvAddUuid(HvParams *params, HvBytes id)
 /*
  * Column of a row of the last statement, not null.
  */
-static Datum
-ColumnOf(HeapTuple row, int column)
+Datum
+HvColumn(HeapTuple row, int column)
 {
 	bool		isnull;
 	Datum		value = SPI_getbinval(row, SPI_tuptable->tupdesc, column, &isnull);
@@ -137,7 +133,7 @@ ColumnOf(HeapTuple row, int column)
 HvBytes
 HvColumnBytes(HeapTuple row, int column)
 {
-	struct varlena *value = PG_DETOAST_DATUM_PACKED(ColumnOf(row, column));
+	struct varlena *value = PG_DETOAST_DATUM_PACKED(HvColumn(row, column));
 	Size		len = VARSIZE_ANY_EXHDR(value);
 	unsigned char *copy = palloc(len + 1);
 
@@ -146,12 +142,15 @@ HvColumnBytes(HeapTuple row, int column)
 	return (HvBytes) {copy, len};
 }
 
-static HvBytes
-ColumnUuidOf(HeapTuple row, int column)
+/*
+ * A uuid in a column of a row of the last statement, not null. Palloc'd.
+ */
+HvBytes
+HvColumnUuid(HeapTuple row, int column)
 {
 	unsigned char *copy = palloc(HV_ID_LEN);
 
-	memcpy(copy, DatumGetUUIDP(ColumnOf(row, column))->data, HV_ID_LEN);
+	memcpy(copy, DatumGetUUIDP(HvColumn(row, column))->data, HV_ID_LEN);
 	return (HvBytes) {copy, HV_ID_LEN};
 }
 
@@ -172,7 +171,7 @@ HvReturnedVersion(void)
 {
 	if (SPI_processed != 1)
 		elog(ERROR, "a statement returned %lu rows, not one", (unsigned long) SPI_processed);
-	return DatumGetInt64(ColumnOf(SPI_tuptable->vals[0], 1));
+	return DatumGetInt64(HvColumn(SPI_tuptable->vals[0], 1));
 }
 
 /*
@@ -197,78 +196,14 @@ HvRequire(HvCall *call, const char *wanted)
 void
 HvReadStored(HeapTuple row, HvBytes *id, HvBytes *content_type, HvStored *stored)
 {
-	*id = ColumnUuidOf(row, 1);
+	*id = HvColumnUuid(row, 1);
 	*content_type = HvColumnBytes(row, 2);
-	stored->version = DatumGetInt64(ColumnOf(row, 3));
-	stored->envelope_version = DatumGetInt16(ColumnOf(row, 4));
+	stored->version = DatumGetInt64(HvColumn(row, 3));
+	stored->envelope_version = DatumGetInt16(HvColumn(row, 4));
 	stored->key_id = HvColumnBytes(row, 5);
 	stored->wrapped = HvColumnBytes(row, 6);
 	stored->nonce = HvColumnBytes(row, 7);
 	stored->ciphertext = HvColumnBytes(row, 8);
-}
-
-/*
- * ereport that there is no secret to lock, or that the transaction is too old to see it.
- */
-static void
-RaiseMissing(HvCall *call)
-{
-	HvParams	params = {0};
-
-	HvAddText(&params, call->name);
-	HvOwnerLook(&missing_statement, &params);
-	elog(ERROR, "no secret was locked");
-}
-
-/*
- * Whether the schema knows of roles that secrets are bound to.
- */
-static bool
-HasBindings(void)
-{
-	static bool has = false;
-	Oid			types[] = {TEXTOID, INT8OID};
-
-	if (!has)
-		has = HvHasFunction("lock_row_for", types, lengthof(types));
-	return has;
-}
-
-/*
- * Lock the secret that the caller wants to change, by the right to do so. ereports if it may not, there is none, the
- * expected version is stale, or the transaction's snapshot is. Palloc'd in the call's context.
- */
-void
-HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked)
-{
-	HvParams	params = {0};
-	MemoryContext spi;
-	HeapTuple	row;
-	HvBytes		kind;
-	bool		isnull;
-	Datum		policy;
-	bool		has_bindings = HasBindings();
-
-	HvRequire(call, wanted);
-	SPI_connect();
-	HvAddText(&params, call->name);
-	HvAddNullable(&params, expected_version);
-	HvOwnerRun(has_bindings ? &lock_row_statement : &lock_statement, &params);
-	if (SPI_processed != 1)
-		RaiseMissing(call);
-
-	spi = MemoryContextSwitchTo(call->context);
-	row = SPI_tuptable->vals[0];
-	locked->id = ColumnUuidOf(row, 1);
-	locked->content_type = HvColumnBytes(row, 2);
-	locked->current_version = DatumGetInt64(ColumnOf(row, 3));
-	kind = HvColumnBytes(row, 4);
-	locked->automatic = strcmp((const char *) kind.data, "automatic") == 0;
-	policy = SPI_getbinval(row, SPI_tuptable->tupdesc, 5, &isnull);
-	locked->policy = isnull ? (HvBytes) {NULL, 0} : HvJsonText(policy);
-	locked->bound = has_bindings && DatumGetBool(ColumnOf(row, 6));
-	MemoryContextSwitchTo(spi);
-	SPI_finish();
 }
 
 /*
@@ -307,7 +242,7 @@ HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const
 	HvAddText(&params, binding->content_type);
 	AddSettings(&params, settings);
 	HvAddOrigin(&params, call);
-	HvOwnerRun(&create_statement, &params);
+	HvOwnerRun(HvHasBindings() ? &store_statement : &create_statement, &params);
 	version = HvReturnedVersion();
 	SPI_finish();
 	return version;

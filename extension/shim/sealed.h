@@ -34,6 +34,7 @@ typedef struct HvLocked
 	bool		automatic;
 	int64		current_version;
 	bool		bound;			/* to a role of PostgreSQL */
+	bool		conditional;	/* an update may have to name the version that it replaces */
 } HvLocked;
 
 /* the columns of vault.secret_settings, in their order */
@@ -62,13 +63,16 @@ extern void HvRequire(HvCall *call, const char *wanted);
 extern void HvFindOpenable(HvCall *call, HvOpenable *found);
 extern void HvFindReadable(HvCall *call, HvOpenable *found);
 extern bool HvIsSuperuser(Oid role);
+extern Datum HvColumn(HeapTuple row, int column);
 extern HvBytes HvColumnBytes(HeapTuple row, int column);
+extern HvBytes HvColumnUuid(HeapTuple row, int column);
 extern void HvReadStored(HeapTuple row, HvBytes *id, HvBytes *content_type, HvStored *stored);
 extern ArrayType *HvReadableNames(HvCall *call, HvBytes prefix);
-extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);
+extern bool HvHasBindings(void);	/* lock.c */
+extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);	/* lock.c */
 extern HvBytes HvJsonText(Datum json);
 extern HvBytes HvNewId(void);	/* secret.c */
-extern void HvSealValue(HvCall *call, HvBinding *binding, HvBytes value, HvStored *stored);	/* secret.c */
+extern void HvSealValue(HvCall *call, HvBinding *binding, HvBytes value, HvStored *stored);	/* seal.c */
 extern HvBytes HvOpenFirst(HvCall *call, HvOpenable *found);	/* secret.c */
 extern HvBytes HvUnwrapKeys(HvCall *call, HvBinding *binding, HvStored *first, int n);	/* secret.c */
 extern bool HvHasFunction(const char *name, const Oid *types, int n);	/* versions.c */

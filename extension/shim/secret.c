@@ -166,7 +166,7 @@ UpdateSecret(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 	RequireArg(fcinfo, 1, "value");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
 	HvLock(call, call->action, Arg(fcinfo, 2), &locked);
-	if (PG_ARGISNULL(2))
+	if (PG_ARGISNULL(2) && locked.conditional)
 		HvRequireCondition(call);
 	/* A driver that sends bytes as text may have changed or cut them. Text given as bytes is what it was, and is checked. */
 	if (is_text)
