@@ -69,9 +69,9 @@ func forcedParallel(s *session) string {
 }
 
 // column is the only column of a result.
-func column(s *session, sql string) (out []string) {
+func column(s *session, sql string, args ...any) (out []string) {
 	s.t.Helper()
-	rows, err := s.Query(bounded(s.t), sql)
+	rows, err := s.Query(bounded(s.t), sql, args...)
 	if err != nil {
 		s.t.Fatal(err)
 	}

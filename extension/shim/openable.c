@@ -3,26 +3,17 @@
  */
 #include "hyperion_vault.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "granting.h"
 #include "miscadmin.h"
+#include "readable.h"
 #include "runas.h"
 #include "sealed.h"
 #include "text.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
-#include "utils/syscache.h"
+#include "utils/snapmgr.h"
 
-/* the decision and the fetch in one, as vault.may() decides; no row for what is refused or missing */
-static HvStatement readable_statement = {
-	"SELECT " HV_STORED_COLUMNS " FROM vault.readable_versions(ARRAY[$3], $4) v"
-	" WHERE EXISTS (SELECT FROM vault.granting($1, $2, vault.matching_patterns($3)))",
-	4, {OIDOID, TEXTOID, TEXTOID, INT8OID}, true
-};
-/* the same for a superuser, who may read everything */
-static HvStatement present_statement = {
-	"SELECT " HV_STORED_COLUMNS " FROM vault.readable_versions(ARRAY[$1], $2) v", 2, {TEXTOID, INT8OID}, true
-};
 static HvStatement openable_statement = {
 	"SELECT " HV_STORED_COLUMNS " FROM vault.sealed_for($1, $2, $3, $4) v",
 	4, {OIDOID, TEXTOID, TEXTOID, INT8OID}
@@ -42,26 +33,24 @@ HvIsSuperuser(Oid role)
 }
 
 /*
- * Run a statement for the versions that the caller may open; the number found. Palloc'd in the call's context.
+ * The versions that the caller may open: one to read, every valid one to verify. ereports if it may not, or there
+ * is none. Palloc'd in the call's context.
  */
-static int
-FindVersions(HvStatement *statement, HvCall *call, HvOpenable *found)
+void
+HvFindOpenable(HvCall *call, HvOpenable *found)
 {
 	HvParams	params = {0};
 	MemoryContext spi;
 
 	SPI_connect();
-	if (statement != &present_statement)
-	{
-		HvAdd(&params, ObjectIdGetDatum(call->role));
-		HvAddText(&params, HvLiteral(call->action));
-	}
+	HvAdd(&params, ObjectIdGetDatum(call->role));
+	HvAddText(&params, HvLiteral(call->action));
 	HvAddText(&params, call->name);
 	if (call->version == 0)
 		HvAddNull(&params);
 	else
 		HvAdd(&params, Int64GetDatum(call->version));
-	HvOwnerLook(statement, &params);
+	HvOwnerLook(&openable_statement, &params);
 
 	spi = MemoryContextSwitchTo(call->context);
 	found->n = (int) SPI_processed;
@@ -70,46 +59,60 @@ FindVersions(HvStatement *statement, HvCall *call, HvOpenable *found)
 		HvReadStored(SPI_tuptable->vals[i], &found->id, &found->content_type, &found->versions[i]);
 	MemoryContextSwitchTo(spi);
 	SPI_finish();
-	return found->n;
-}
-
-/*
- * The versions that the caller may open: one to read, every valid one to verify. ereports if it may not, or there
- * is none. Palloc'd in the call's context.
- */
-void
-HvFindOpenable(HvCall *call, HvOpenable *found)
-{
-	if (FindVersions(&openable_statement, call, found) < 1)
+	if (found->n < 1)
 		elog(ERROR, "no version was returned");
 }
 
 /*
- * Whether the schema has what readable_statement runs. It may be older than this library, until ALTER EXTENSION UPDATE.
+ * Decide and fetch with open tables, on what is committed now and done by this transaction, as HvOwnerLook does. The snapshot
+ * is taken when the tables are locked: an older one might not see rows that were moved before.
  */
 static bool
-HasReadableVersions(void)
+FindByIndex(HvCall *call, HvGrantTables *grants, HvSecretTables *secrets, HvOpenable *found)
 {
-	static bool has = false;
-	Oid			types[] = {TEXTARRAYOID, INT8OID};
+	Snapshot	snapshot;
+	bool		finds;
 
-	if (!has)
-		has = SearchSysCacheExists3(PROCNAMEARGSNSP, CStringGetDatum("readable_versions"),
-									PointerGetDatum(buildoidvector(types, lengthof(types))),
-									ObjectIdGetDatum(get_namespace_oid(HV_SCHEMA_NAME, false)));
-	return has;
+	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
+	snapshot = GetActiveSnapshot();
+	finds = (grants == NULL || HvIsGranted(grants, snapshot, call->role, HvLiteral(call->action), call->name)) &&
+		HvFetchReadable(secrets, snapshot, call->name, call->version, call->context, found);
+	PopActiveSnapshot();
+	return finds;
 }
 
 /*
- * The one version that the caller may read, in one statement. What that does not find is asked of vault.sealed_for(),
- * which has the words of a refusal. Palloc'd in the call's context.
+ * Find the one version that the caller may read by the indexes; false if there is none, or the tables are not as expected.
+ */
+static bool
+ScanForReadable(HvCall *call, HvOpenable *found)
+{
+	bool		super = HvIsSuperuser(call->role);
+	HvGrantTables grants;
+	HvSecretTables secrets;
+	bool		finds;
+
+	if (!super && !HvOpenGrants(&grants))
+		return false;
+	finds = HvOpenSecrets(&secrets);
+	if (finds)
+	{
+		finds = FindByIndex(call, super ? NULL : &grants, &secrets, found);
+		HvCloseSecrets(&secrets);
+	}
+	if (!super)
+		HvCloseGrants(&grants);
+	return finds;
+}
+
+/*
+ * The one version that the caller may read. What the indexes do not find is asked of vault.sealed_for(), which has the words of
+ * a refusal, and finds what an index of another schema has. Palloc'd in the call's context.
  */
 void
 HvFindReadable(HvCall *call, HvOpenable *found)
 {
-	HvStatement *statement = HvIsSuperuser(call->role) ? &present_statement : &readable_statement;
-
-	if (!HasReadableVersions() || FindVersions(statement, call, found) < 1)
+	if (!ScanForReadable(call, found))
 		HvFindOpenable(call, found);
 }
 

@@ -7,6 +7,7 @@
 #include "hyperion_vault.h"
 
 #include "catalog/pg_type.h"
+#include "pattern.h"
 #include "text.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -28,8 +29,8 @@ PrefixPattern(HvBytes target, size_t len)
 /*
  * Add every pattern that selects target to patterns, which has space for target.len + 2 of them; how many. Palloc'd.
  */
-static int
-AddPatterns(HvBytes target, Datum *patterns)
+int
+HvAddPatterns(HvBytes target, Datum *patterns)
 {
 	int			n = 0;
 
@@ -51,7 +52,7 @@ hv_matching_patterns(PG_FUNCTION_ARGS)
 {
 	HvBytes		target = HvTextBytes(PG_GETARG_TEXT_PP(0));
 	Datum	   *patterns = palloc_array(Datum, target.len + 2);
-	int			n = AddPatterns(target, patterns);
+	int			n = HvAddPatterns(target, patterns);
 
 	PG_RETURN_ARRAYTYPE_P(construct_array(patterns, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
@@ -78,6 +79,6 @@ hv_patterns_of_names(PG_FUNCTION_ARGS)
 	patterns = palloc_array(Datum, space);
 	for (int i = 0; i < nnames; i++)
 		if (!nulls[i])
-			n += AddPatterns(HvTextBytes(DatumGetTextPP(names[i])), patterns + n);
+			n += HvAddPatterns(HvTextBytes(DatumGetTextPP(names[i])), patterns + n);
 	PG_RETURN_ARRAYTYPE_P(construct_array(patterns, n, TEXTOID, -1, false, TYPALIGN_INT));
 }

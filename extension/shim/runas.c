@@ -83,6 +83,7 @@ RunAsOwner(HvStatement *statement, const HvParams *params, bool read_only)
 	{
 		SetLocally("enable_seqscan", "off");
 		SetLocally("enable_bitmapscan", "off");	/* which takes two nodes to find what one does */
+		SetLocally("jit", "off");	/* which a plan that has no index left would be worth by its cost */
 	}
 	rc = SPI_execute_plan(statement->plan, (Datum *) params->values, params->nulls, read_only, 0);
 	if (rc < 0)
@@ -98,6 +99,15 @@ void
 HvOwnerRun(HvStatement *statement, const HvParams *params)
 {
 	RunAsOwner(statement, params, false);
+}
+
+/*
+ * Run a statement that reads, on the snapshot that is active.
+ */
+void
+HvOwnerSee(HvStatement *statement, const HvParams *params)
+{
+	RunAsOwner(statement, params, true);
 }
 
 /*

@@ -29,6 +29,7 @@ typedef struct HvParams
 } HvParams;
 
 extern void HvOwnerRun(HvStatement *statement, const HvParams *params);
+extern void HvOwnerSee(HvStatement *statement, const HvParams *params);
 extern void HvOwnerLook(HvStatement *statement, const HvParams *params);
 extern void HvAdd(HvParams *params, Datum value);
 extern void HvAddNull(HvParams *params);

@@ -1,0 +1,255 @@
+/*
+ * tablescan.c: finds rows of the vault's tables by an index, without a statement.
+ *
+ * The start of the executor takes most of a statement that finds one row. Here the index is scanned as PostgreSQL scans
+ * its own catalogs, under the locks, with the snapshot and by the rules for indexes that a statement has
+ * (docs/decisions/0163). It checks neither privileges nor row security: the caller has decided, or decides by it.
+ *
+ * A table or an index that is not as expected is not scanned, as before ALTER EXTENSION UPDATE: the caller then runs a
+ * statement.
+ */
+#include "hyperion_vault.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "nodes/primnodes.h"
+#include "tablescan.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#define ATTEMPTS	3			/* to open a table that others change meanwhile */
+
+/* every table that was opened, for invalidations */
+static HvTable *known = NULL;
+
+static void
+ForgetRelation(Datum arg, Oid relation)
+{
+	for (HvTable *table = known; table != NULL; table = table->next)
+		if (!OidIsValid(relation) || relation == table->table_oid || relation == table->index_oid)
+			table->found = false;
+}
+
+/*
+ * A schema has changed, perhaps its name.
+ */
+static void
+ForgetAll(Datum arg, int cache, uint32 hash)
+{
+	ForgetRelation(arg, InvalidOid);
+}
+
+static void
+HearOfChanges(HvTable *table)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(ForgetRelation, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, ForgetAll, (Datum) 0);
+		registered = true;
+	}
+	for (HvTable *each = known; each != NULL; each = each->next)
+		if (each == table)
+			return;
+	table->next = known;
+	known = table;
+}
+
+/*
+ * Find a table, its columns and its index by their names; false if one is missing or has another type.
+ */
+static bool
+FindTable(HvTable *table)
+{
+	Oid			schema;
+
+	HearOfChanges(table);
+	table->table_oid = table->index_oid = InvalidOid;
+	table->checked = false;
+	table->found = true;		/* before the first look: an invalidation meanwhile takes it back */
+	schema = get_namespace_oid(HV_SCHEMA_NAME, true);
+	table->table_oid = OidIsValid(schema) ? get_relname_relid(table->name, schema) : InvalidOid;
+	table->index_oid = OidIsValid(schema) ? get_relname_relid(table->index, schema) : InvalidOid;
+	if (!OidIsValid(table->table_oid) || !OidIsValid(table->index_oid) ||
+		get_rel_relkind(table->table_oid) != RELKIND_RELATION || get_rel_relkind(table->index_oid) != RELKIND_INDEX)
+		return false;
+	for (int i = 0; i < HV_MAX_COLUMNS && table->columns[i].name != NULL; i++)
+	{
+		table->numbers[i] = get_attnum(table->table_oid, table->columns[i].name);
+		if (table->numbers[i] == InvalidAttrNumber ||
+			get_atttype(table->table_oid, table->numbers[i]) != table->columns[i].type)
+			return false;
+	}
+	table->null_number = table->null_column == NULL ? InvalidAttrNumber : get_attnum(table->table_oid, table->null_column);
+	return true;
+}
+
+/*
+ * Whether an index has the rows that are looked for: all, or those where a column is null.
+ */
+static bool
+HasEachRow(const HvTable *table, Relation index)
+{
+	List	   *predicate = RelationGetIndexPredicate(index);
+	NullTest   *test;
+
+	if (table->null_column == NULL || predicate == NIL)
+		return predicate == NIL;
+	test = linitial(predicate);
+	return list_length(predicate) == 1 && IsA(test, NullTest) && test->nulltesttype == IS_NULL && !test->argisrow &&
+		IsA(test->arg, Var) && ((Var *) test->arg)->varattno == table->null_number;
+}
+
+/*
+ * Whether texts are equal in a collation only if their bytes are.
+ */
+static bool
+IsExact(Oid collation)
+{
+	return !OidIsValid(collation) || get_collation_isdeterministic(collation);
+}
+
+/*
+ * Whether an index is a btree on the expected columns, in the order of their types. Finds their operators.
+ */
+static bool
+CheckIndex(HvTable *table, Relation heap, Relation index)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (form->indrelid != RelationGetRelid(heap) || index->rd_rel->relam != BTREE_AM_OID || !HasEachRow(table, index) ||
+		IndexRelationGetNumberOfKeyAttributes(index) != table->nkeys)
+		return false;
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		TypeCacheEntry *type = lookup_type_cache(table->columns[i].type, TYPECACHE_EQ_OPR);
+
+		if (form->indkey.values[i] != table->numbers[i] || index->rd_opcintype[i] != table->columns[i].type ||
+			index->rd_opfamily[i] != type->btree_opf || !OidIsValid(type->eq_opr) ||
+			!IsExact(index->rd_indcollation[i]))
+			return false;
+		table->equal[i] = get_opcode(type->eq_opr);
+	}
+	table->checked = true;
+	return true;
+}
+
+/*
+ * Whether an open index may be used now, by the rules of the planner.
+ */
+static bool
+IsUsable(HvTable *table, Relation heap, Relation index)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (!form->indisvalid || !form->indisready || !form->indislive || IgnoreSystemIndexes)
+		return false;
+	if (form->indcheckxmin &&
+		!TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin))
+		return false;
+	return table->checked || CheckIndex(table, heap, index);
+}
+
+/*
+ * Open a table and its index. False if it is not what is expected, or others change it. The locks last until the transaction
+ * ends, as those of a statement. May accept invalidations.
+ */
+bool
+HvOpenTable(HvTable *table, HvScan *scan)
+{
+	*scan = (HvScan) {.table = table};
+	for (int i = 0; i < ATTEMPTS; i++)
+	{
+		if (!table->found && !FindTable(table))
+			break;
+		scan->heap = try_table_open(table->table_oid, AccessShareLock);
+		/* What drops an index waits until the lock of its table is free, so the index stays from here on. */
+		if (scan->heap != NULL && table->found)
+			scan->index = try_relation_open(table->index_oid, AccessShareLock);
+		if (scan->index != NULL && table->found && IsUsable(table, scan->heap, scan->index) && table->found)
+			return true;
+		HvCloseTable(scan);
+		table->found = false;
+	}
+	table->found = false;
+	return false;
+}
+
+void
+HvCloseTable(HvScan *scan)
+{
+	if (scan->index != NULL)
+		relation_close(scan->index, NoLock);
+	if (scan->heap != NULL)
+		table_close(scan->heap, NoLock);
+	scan->index = scan->heap = NULL;
+}
+
+/*
+ * Begin to scan for the rows whose first nkeys columns are equal to the keys.
+ */
+void
+HvBeginScan(HvScan *scan, Snapshot snapshot, int nkeys, const Datum *keys)
+{
+	ScanKeyData key[HV_MAX_KEYS];
+
+	Assert(nkeys <= scan->table->nkeys);
+	for (int i = 0; i < nkeys; i++)
+		ScanKeyEntryInitialize(&key[i], 0, scan->table->numbers[i], BTEqualStrategyNumber, InvalidOid,
+							   scan->index->rd_indcollation[i], scan->table->equal[i], keys[i]);
+	scan->scan = systable_beginscan_ordered(scan->heap, scan->index, snapshot, nkeys, key);
+}
+
+/*
+ * The next row; NULL after the last. It stays until the next one is requested.
+ */
+HeapTuple
+HvNextRow(HvScan *scan)
+{
+	CHECK_FOR_INTERRUPTS();
+	return systable_getnext_ordered(scan->scan, ForwardScanDirection);
+}
+
+void
+HvEndScan(HvScan *scan)
+{
+	systable_endscan_ordered(scan->scan);
+	scan->scan = NULL;
+}
+
+/*
+ * A column of a row, by its place in the table's columns.
+ */
+Datum
+HvField(HvScan *scan, HeapTuple row, int column, bool *isnull)
+{
+	return heap_getattr(row, scan->table->numbers[column], RelationGetDescr(scan->heap), isnull);
+}
+
+/*
+ * The same for a column that is never null.
+ */
+Datum
+HvFieldNotNull(HvScan *scan, HeapTuple row, int column)
+{
+	bool		isnull;
+	Datum		value = HvField(scan, row, column, &isnull);
+
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("column \"%s\" of table vault.%s is null", scan->table->columns[column].name, scan->table->name)));
+	return value;
+}

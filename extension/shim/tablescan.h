@@ -1,0 +1,55 @@
+/*
+ * tablescan.h: rows of the vault's tables, found by an index without a statement.
+ */
+#ifndef HV_TABLESCAN_H
+#define HV_TABLESCAN_H
+
+#include "hyperion_vault.h"
+
+#include "access/genam.h"
+
+#define HV_MAX_COLUMNS	10
+#define HV_MAX_KEYS		2
+
+typedef struct HvColumn
+{
+	const char *name;
+	Oid			type;
+} HvColumn;
+
+/* a table of schema vault, and an index on its first columns here; the rest is what the catalogs say of them */
+typedef struct HvTable
+{
+	const char *name;
+	const char *index;
+	const char *null_column;	/* the index has the rows where this is null; NULL: all rows */
+	int			nkeys;			/* columns of the index, the first ones below */
+	HvColumn	columns[HV_MAX_COLUMNS];
+	bool		found;			/* and below is what */
+	bool		checked;		/* the index is the expected one */
+	Oid			table_oid;
+	Oid			index_oid;
+	AttrNumber	null_number;
+	AttrNumber	numbers[HV_MAX_COLUMNS];
+	RegProcedure equal[HV_MAX_KEYS];
+	struct HvTable *next;
+} HvTable;
+
+/* a table that is open, and the scan of it */
+typedef struct HvScan
+{
+	const HvTable *table;
+	Relation	heap;
+	Relation	index;
+	SysScanDesc scan;
+} HvScan;
+
+extern bool HvOpenTable(HvTable *table, HvScan *scan);
+extern void HvCloseTable(HvScan *scan);
+extern void HvBeginScan(HvScan *scan, Snapshot snapshot, int nkeys, const Datum *keys);
+extern HeapTuple HvNextRow(HvScan *scan);
+extern void HvEndScan(HvScan *scan);
+extern Datum HvField(HvScan *scan, HeapTuple row, int column, bool *isnull);
+extern Datum HvFieldNotNull(HvScan *scan, HeapTuple row, int column);
+
+#endif
