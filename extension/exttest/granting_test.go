@@ -113,7 +113,7 @@ func (d *decisionState) mixGrants() {
 	d.exec("DELETE FROM vault.access_grants")
 	d.exec("DELETE FROM vault.revoked_defaults")
 	for range d.rand.IntN(20) {
-		holder := "vault.hold('" + d.pick(d.roles...) + "')"
+		holder := "vault.hold('" + d.pick(append(d.roles, "vault_anonymous")...) + "')"
 		if d.rand.IntN(10) == 0 {
 			holder = "'?gone'::vault.grantee"
 		}
@@ -162,6 +162,72 @@ func (d *decisionState) compareReads(gave map[string]int) {
 		}
 		kind, _, value := strings.Cut(r.Want, "#")
 		gave[map[bool]string{true: "value", false: kind}[value]]++
+	}
+}
+
+// tokensSQL are tokens of a role, valid and not, and a login role whose batch tokens are valid.
+const tokensSQL = `
+	INSERT INTO vault.tokens (id, name, fingerprint, created_at, expires_at, revoked_at, holder, method, renewable, scopes, bound_cidrs, parent)
+	SELECT gen_random_uuid(), 't' || i, sha256(i::text::bytea), now(), CASE WHEN i = 2 THEN now() - interval '1 second' END,
+		CASE WHEN i = 3 THEN now() END, CASE WHEN i = 4 THEN '?gone'::vault.grantee ELSE vault.hold($1::text::regrole) END, 'token', false,
+		CASE WHEN i IN (5, 6) THEN '[[{"pattern": "a/*", "actions": ["read"]}]]'::jsonb END,
+		CASE i WHEN 6 THEN '{10.0.0.0/8}'::cidr[] WHEN 7 THEN '{192.0.2.0/24}' END, CASE WHEN i = 8 THEN gen_random_uuid() END
+	FROM generate_series(1, 9) i`
+
+// askersSQL are those who ask: without a token, with each of the tokens and an unknown one, and with the claims of a batch token.
+const askersSQL = `
+	CREATE FUNCTION pg_temp.answers(defined boolean, v bigint, batch boolean) RETURNS TABLE (answer text) LANGUAGE plpgsql AS $$
+	DECLARE
+		prints bytea[] := (SELECT array_agg(sha256(i::text::bytea) ORDER BY i) FROM generate_series(1, 10) i) || NULL::bytea;
+		addresses inet[] := array_fill('192.0.2.1'::inet, ARRAY[11]);
+		claims jsonb[] := array_fill(NULL::jsonb, ARRAY[11]);
+		askers integer[];
+		names text[];
+	BEGIN
+		IF batch THEN
+			prints := prints || NULL::bytea;
+			addresses := addresses || '192.0.2.1'::inet;
+			claims := claims || (SELECT jsonb_build_object('login_role', l.id, 'name', 'batch', 'valid_from', l.valid_from,
+				'expires_at', now() + interval '1 hour', 'scopes', NULL) FROM vault.login_roles l);
+		END IF;
+		SELECT array_agg(a ORDER BY a, n), array_agg(n ORDER BY a, n) INTO askers, names
+		FROM unnest('{0,1,2,3,4,5,6,7,8,9,10,11,12,NULL}'::integer[]) a,
+			unnest('{a,A,a/b,a/b/c,a/b0,z/z/z/z,ab/c,none,../x,"",NULL}'::text[]) n;
+		IF defined THEN
+			RETURN QUERY SELECT r::text FROM vault.read_as_defined(prints, addresses, claims, askers, names, v) r;
+		ELSE
+			RETURN QUERY SELECT r::text FROM vault.read_as(prints, addresses, claims, askers, names, v) r;
+		END IF;
+	END $$`
+
+// addTokens makes the tokens of a role.
+func (d *decisionState) addTokens(role string) {
+	d.exec(tokensSQL, role)
+	d.exec("INSERT INTO vault.login_methods (mount, kind, created_at, updated_at) VALUES ('approle', 'approle', now(), now())")
+	d.exec(`INSERT INTO vault.login_roles (id, mount, name, holder, token_ttl_secs, token_max_ttl_secs, valid_from, created_at, updated_at)
+		VALUES (gen_random_uuid(), 'approle', 'app', vault.hold($1::text::regrole), 3600, 7200, now(), now(), now())`, role)
+	d.exec(askersSQL)
+}
+
+// compareAnswers has all who ask by REST read, at once and each in its own call.
+func (d *decisionState) compareAnswers() {
+	d.t.Helper()
+	for _, v := range []any{nil, 0, -1, 1, 3, 4, 9} {
+		for _, batch := range []bool{false, true} {
+			for _, differs := range column(d.session, `(SELECT 'more: ' || answer FROM pg_temp.answers(false, $1, $2)
+				EXCEPT ALL SELECT 'more: ' || answer FROM pg_temp.answers(true, $1, $2))
+				UNION ALL (SELECT 'less: ' || answer FROM pg_temp.answers(true, $1, $2)
+				EXCEPT ALL SELECT 'less: ' || answer FROM pg_temp.answers(false, $1, $2))`, v, batch) {
+				d.t.Errorf("version %v: %.300s", v, differs)
+			}
+		}
+		for _, differs := range column(d.session, `SELECT coalesce(x, y)::text
+			FROM vault.read_as('{NULL}', '{192.0.2.9}', '{NULL}', array_fill(1, ARRAY[cardinality($2::text[])]), $2, $1) x
+			FULL JOIN vault.read_as_defined('{NULL}', '{192.0.2.9}', '{NULL}', array_fill(1, ARRAY[cardinality($2::text[])]), $2, $1) y
+				ON x.asked = y.asked AND x IS NOT DISTINCT FROM y
+			WHERE x.asked IS NULL OR y.asked IS NULL`, v, stateNames) {
+			d.t.Errorf("version %v without a token: %.300s", v, differs)
+		}
 	}
 }
 
@@ -265,6 +331,7 @@ func TestScansSeeWhatIsCommitted(t *testing.T) {
 // roles, grants and versions: those that have just been committed, and the transaction's own.
 func TestScansDecideAsTheDefinition(t *testing.T) {
 	d := newDecisionState(t)
+	d.addTokens(d.roles[0])
 	actions := []string{"read", "verify", "manage", "list", "lis", "", "no action"}
 	gave := map[string]int{}
 	for round := range 24 {
@@ -280,6 +347,9 @@ func TestScansDecideAsTheDefinition(t *testing.T) {
 			t.Error(differs)
 		}
 		d.compareReads(gave)
+		if round%3 == 0 {
+			d.compareAnswers()
+		}
 		d.exec("ROLLBACK")
 		if t.Failed() {
 			t.Fatalf("in round %d", round)

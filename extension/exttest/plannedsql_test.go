@@ -72,6 +72,7 @@ var planned = []string{
 	`SELECT vault.configure_secret(md5('n$i')::uuid, 3, ROW('d', NULL, NULL, NULL, NULL, NULL, true, NULL, NULL, NULL)::vault.secret_settings, ` + planOrigin + `)`,
 	`SELECT vault.expire_version(md5('n$i')::uuid, 2, 0, ` + planOrigin + `)`,
 	`SELECT * FROM vault.read_as(ARRAY[NULL, sha256('7'::bytea)], '{127.0.0.1,127.0.0.1}', '{NULL,NULL}', '{1,2}', '{new/$i,fill/1/$i}', NULL)`,
+	`SELECT * FROM vault.read_as_defined(ARRAY[NULL, sha256('7'::bytea)], '{127.0.0.1,127.0.0.1}', '{NULL,NULL}', '{1,2}', '{new/$i,fill/1/$i}', NULL)`,
 	`SELECT * FROM vault.read_sealed('{new/$i,fill/2/2}', NULL)`,
 	`SELECT * FROM vault.read_verifiable('new/$i')`,
 	`SELECT vault.readable_names('vault_admin'::regrole, 'fill/1/')`,

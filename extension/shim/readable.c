@@ -12,38 +12,37 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-enum SecretColumn
-{
-	SECRET_NAME, SECRET_ID, SECRET_CONTENT_TYPE, SECRET_CURRENT, SECRET_KEEP, SECRET_DELETED_AT
-};
-
 static HvTable secrets_table = {
 	"secrets", "secrets_name_key", "deleted_at", 1,
-	{{"name", TEXTOID}, {"id", UUIDOID}, {"content_type", TEXTOID}, {"current_version", INT8OID}, {"keep_versions", INT4OID},
-	{"deleted_at", TIMESTAMPTZOID}}
-};
-
-enum VersionColumn
-{
-	VERSION_SECRET, VERSION_NUMBER, VERSION_ENVELOPE, VERSION_KEY_ID, VERSION_WRAPPED, VERSION_NONCE, VERSION_CIPHERTEXT,
-	VERSION_EXPIRES_AT, VERSION_EXPIRED, VERSION_DELETE_AT
+	{
+		[HV_SECRET_NAME] = {"name", TEXTOID},
+		[HV_SECRET_ID] = {"id", UUIDOID},
+		[HV_SECRET_CONTENT_TYPE] = {"content_type", TEXTOID},
+		[HV_SECRET_KIND] = {"kind", TEXTOID},
+		[HV_SECRET_CURRENT] = {"current_version", INT8OID},
+		[HV_SECRET_KEEP] = {"keep_versions", INT4OID},
+		[HV_SECRET_DELETED_AT] = {"deleted_at", TIMESTAMPTZOID},
+		[HV_SECRET_TAGS] = {"tags", JSONBOID},
+		[HV_SECRET_NEXT_ROTATION] = {"next_rotation_at", TIMESTAMPTZOID},
+	}
 };
 
 static HvTable versions_table = {
 	"secret_versions", "secret_versions_pkey", NULL, 2,
-	{{"secret_id", UUIDOID}, {"version", INT8OID}, {"envelope_version", INT2OID}, {"kms_key_id", TEXTOID},
-	{"wrapped_dek", BYTEAOID}, {"nonce", BYTEAOID}, {"ciphertext", BYTEAOID}, {"expires_at", TIMESTAMPTZOID},
-	{"expired", BOOLOID}, {"delete_at", TIMESTAMPTZOID}}
+	{
+		[HV_VERSION_SECRET] = {"secret_id", UUIDOID},
+		[HV_VERSION_NUMBER] = {"version", INT8OID},
+		[HV_VERSION_ENVELOPE] = {"envelope_version", INT2OID},
+		[HV_VERSION_KEY_ID] = {"kms_key_id", TEXTOID},
+		[HV_VERSION_WRAPPED] = {"wrapped_dek", BYTEAOID},
+		[HV_VERSION_NONCE] = {"nonce", BYTEAOID},
+		[HV_VERSION_CIPHERTEXT] = {"ciphertext", BYTEAOID},
+		[HV_VERSION_CREATED_AT] = {"created_at", TIMESTAMPTZOID},
+		[HV_VERSION_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID},
+		[HV_VERSION_EXPIRED] = {"expired", BOOLOID},
+		[HV_VERSION_DELETE_AT] = {"delete_at", TIMESTAMPTZOID},
+	}
 };
-
-/* what decides about the versions of a secret */
-typedef struct Secret
-{
-	Datum		id;
-	HvBytes		content_type;
-	int64		current_version;
-	int64		kept_from;		/* superseded versions from this one on are kept after their end */
-} Secret;
 
 /*
  * Open the tables of secrets; false if they are not as expected. They are closed by HvCloseSecrets.
@@ -82,34 +81,6 @@ FieldBytes(HvScan *scan, HeapTuple row, int column)
 }
 
 /*
- * Find a secret that is not deleted by its name. Palloc'd.
- */
-static bool
-FindSecret(HvScan *secrets, Snapshot snapshot, HvBytes name, Secret *secret)
-{
-	Datum		key = PointerGetDatum(cstring_to_text_with_len((const char *) name.data, name.len));
-	bool		found = false;
-	HeapTuple	row;
-
-	HvBeginScan(secrets, snapshot, 1, &key);
-	while (!found && (row = HvNextRow(secrets)) != NULL)
-	{
-		bool		present;
-
-		(void) HvField(secrets, row, SECRET_DELETED_AT, &present);
-		if (!present)
-			continue;
-		secret->id = UUIDPGetDatum(memcpy(palloc(HV_ID_LEN), DatumGetUUIDP(HvFieldNotNull(secrets, row, SECRET_ID)), HV_ID_LEN));
-		secret->content_type = FieldBytes(secrets, row, SECRET_CONTENT_TYPE);
-		secret->current_version = DatumGetInt64(HvFieldNotNull(secrets, row, SECRET_CURRENT));
-		secret->kept_from = secret->current_version - DatumGetInt32(HvFieldNotNull(secrets, row, SECRET_KEEP));
-		found = true;
-	}
-	HvEndScan(secrets);
-	return found;
-}
-
-/*
  * Whether a time is later than now.
  */
 static bool
@@ -122,33 +93,92 @@ IsAhead(Datum when)
  * Whether a version can be read: it is not deleted, and the current one, or it was asked for and is in its grace or kept.
  */
 static bool
-IsReadable(HvScan *versions, HeapTuple row, const Secret *secret, bool asked_for)
+IsReadable(HvSecretTables *tables, bool asked_for)
 {
 	bool		isnull;
-	Datum		delete_at = HvField(versions, row, VERSION_DELETE_AT, &isnull);
+	Datum		delete_at = HvField(&tables->versions, tables->version, HV_VERSION_DELETE_AT, &isnull);
 	Datum		expires_at;
+	int64		current;
 	int64		version;
 
 	if (!isnull && !IsAhead(delete_at))
 		return false;
-	expires_at = HvField(versions, row, VERSION_EXPIRES_AT, &isnull);
+	expires_at = HvField(&tables->versions, tables->version, HV_VERSION_EXPIRES_AT, &isnull);
 	if (isnull || !asked_for)
 		return isnull;
-	if (IsAhead(expires_at) && !DatumGetBool(HvFieldNotNull(versions, row, VERSION_EXPIRED)))
+	if (IsAhead(expires_at) && !DatumGetBool(HvFieldNotNull(&tables->versions, tables->version, HV_VERSION_EXPIRED)))
 		return true;
-	version = DatumGetInt64(HvFieldNotNull(versions, row, VERSION_NUMBER));
-	return version >= secret->kept_from && version < secret->current_version;
+	current = DatumGetInt64(HvFieldNotNull(&tables->secrets, tables->secret, HV_SECRET_CURRENT));
+	version = DatumGetInt64(HvFieldNotNull(&tables->versions, tables->version, HV_VERSION_NUMBER));
+	return version < current &&
+		version >= current - DatumGetInt32(HvFieldNotNull(&tables->secrets, tables->secret, HV_SECRET_KEEP));
 }
 
-static void
-ReadVersion(HvScan *versions, HeapTuple row, HvStored *stored)
+/*
+ * Find a secret that is not deleted by its name.
+ */
+static bool
+FindSecret(HvSecretTables *tables, Snapshot snapshot, Datum name)
 {
-	stored->version = DatumGetInt64(HvFieldNotNull(versions, row, VERSION_NUMBER));
-	stored->envelope_version = DatumGetInt16(HvFieldNotNull(versions, row, VERSION_ENVELOPE));
-	stored->key_id = FieldBytes(versions, row, VERSION_KEY_ID);
-	stored->wrapped = FieldBytes(versions, row, VERSION_WRAPPED);
-	stored->nonce = FieldBytes(versions, row, VERSION_NONCE);
-	stored->ciphertext = FieldBytes(versions, row, VERSION_CIPHERTEXT);
+	bool		deleted = true;
+	bool		isnull;
+
+	HvBeginScan(&tables->secrets, snapshot, 1, &name);
+	while (deleted && (tables->secret = HvNextRow(&tables->secrets)) != NULL)
+	{
+		(void) HvField(&tables->secrets, tables->secret, HV_SECRET_DELETED_AT, &isnull);
+		deleted = !isnull;
+	}
+	return tables->secret != NULL;
+}
+
+/*
+ * Find a version of a secret that can be read: the given one, or the current one for 0. The rows are those of the tables until
+ * HvEndFind, which has to follow in any case.
+ */
+bool
+HvFindVersion(HvSecretTables *tables, Snapshot snapshot, Datum name, int64 version)
+{
+	Datum		keys[2];
+
+	tables->version = NULL;
+	if (!FindSecret(tables, snapshot, name))
+		return false;
+	keys[0] = HvFieldNotNull(&tables->secrets, tables->secret, HV_SECRET_ID);
+	keys[1] = version != 0 ? Int64GetDatum(version) : HvFieldNotNull(&tables->secrets, tables->secret, HV_SECRET_CURRENT);
+	HvBeginScan(&tables->versions, snapshot, 2, keys);
+	while ((tables->version = HvNextRow(&tables->versions)) != NULL && !IsReadable(tables, version != 0))
+		;
+	return tables->version != NULL;
+}
+
+void
+HvEndFind(HvSecretTables *tables)
+{
+	HvEndScan(&tables->versions);
+	HvEndScan(&tables->secrets);
+}
+
+/*
+ * Copy what was found. Palloc'd.
+ */
+static void
+CopyFound(HvSecretTables *tables, HvOpenable *found)
+{
+	HvScan	   *versions = &tables->versions;
+	HvStored   *stored = palloc(sizeof(HvStored));
+	Datum		id = HvFieldNotNull(&tables->secrets, tables->secret, HV_SECRET_ID);
+
+	found->id = (HvBytes) {memcpy(palloc(HV_ID_LEN), DatumGetUUIDP(id), HV_ID_LEN), HV_ID_LEN};
+	found->content_type = FieldBytes(&tables->secrets, tables->secret, HV_SECRET_CONTENT_TYPE);
+	stored->version = DatumGetInt64(HvFieldNotNull(versions, tables->version, HV_VERSION_NUMBER));
+	stored->envelope_version = DatumGetInt16(HvFieldNotNull(versions, tables->version, HV_VERSION_ENVELOPE));
+	stored->key_id = FieldBytes(versions, tables->version, HV_VERSION_KEY_ID);
+	stored->wrapped = FieldBytes(versions, tables->version, HV_VERSION_WRAPPED);
+	stored->nonce = FieldBytes(versions, tables->version, HV_VERSION_NONCE);
+	stored->ciphertext = FieldBytes(versions, tables->version, HV_VERSION_CIPHERTEXT);
+	found->versions = stored;
+	found->n = 1;
 }
 
 /*
@@ -158,29 +188,13 @@ ReadVersion(HvScan *versions, HeapTuple row, HvStored *stored)
 bool
 HvFetchReadable(HvSecretTables *tables, Snapshot snapshot, HvBytes name, int64 version, MemoryContext context, HvOpenable *found)
 {
-	HvScan	   *versions = &tables->versions;
 	MemoryContext before = MemoryContextSwitchTo(context);
-	Secret		secret;
-	Datum		keys[2];
-	HeapTuple	row;
+	Datum		key = PointerGetDatum(cstring_to_text_with_len((const char *) name.data, name.len));
+	bool		finds = HvFindVersion(tables, snapshot, key, version);
 
-	found->n = 0;
-	if (FindSecret(&tables->secrets, snapshot, name, &secret))
-	{
-		keys[0] = secret.id;
-		keys[1] = Int64GetDatum(version == 0 ? secret.current_version : version);
-		HvBeginScan(versions, snapshot, 2, keys);
-		while (found->n == 0 && (row = HvNextRow(versions)) != NULL)
-			if (IsReadable(versions, row, &secret, version != 0))
-			{
-				found->id = (HvBytes) {(const unsigned char *) DatumGetPointer(secret.id), HV_ID_LEN};
-				found->content_type = secret.content_type;
-				found->versions = palloc(sizeof(HvStored));
-				ReadVersion(versions, row, found->versions);
-				found->n = 1;
-			}
-		HvEndScan(versions);
-	}
+	if (finds)
+		CopyFound(tables, found);
+	HvEndFind(tables);
 	MemoryContextSwitchTo(before);
-	return found->n == 1;
+	return finds;
 }

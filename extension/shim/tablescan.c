@@ -222,10 +222,14 @@ HvNextRow(HvScan *scan)
 	return systable_getnext_ordered(scan->scan, ForwardScanDirection);
 }
 
+/*
+ * End a scan, if one has begun.
+ */
 void
 HvEndScan(HvScan *scan)
 {
-	systable_endscan_ordered(scan->scan);
+	if (scan->scan != NULL)
+		systable_endscan_ordered(scan->scan);
 	scan->scan = NULL;
 }
 

@@ -8,7 +8,7 @@
 
 #include "access/genam.h"
 
-#define HV_MAX_COLUMNS	10
+#define HV_MAX_COLUMNS	11
 #define HV_MAX_KEYS		2
 
 typedef struct HvColumn
