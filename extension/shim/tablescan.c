@@ -223,7 +223,7 @@ HvNextRow(HvScan *scan)
 }
 
 /*
- * End a scan, if one has begun.
+ * End a scan, if there is one.
  */
 void
 HvEndScan(HvScan *scan)
