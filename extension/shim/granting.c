@@ -132,7 +132,28 @@ HvIsGranted(HvGrantTables *tables, Snapshot snapshot, Oid role, HvBytes action, 
 }
 
 /*
- * The same by a statement.
+ * Whether a role may do an action on a name, by what is committed now and done by this transaction. False also if the tables
+ * are not as expected: then a statement decides, which has the words of a refusal.
+ */
+bool
+HvMayNow(Oid role, HvBytes action, HvBytes target)
+{
+	HvGrantTables tables;
+	bool		may;
+
+	if (HvIsSuperuser(role))
+		return true;
+	if (!HvOpenGrants(&tables))
+		return false;
+	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
+	may = HvIsGranted(&tables, GetActiveSnapshot(), role, action, target);
+	PopActiveSnapshot();
+	HvCloseGrants(&tables);
+	return may;
+}
+
+/*
+ * The decision by a statement.
  */
 static bool
 IsGrantedBySql(Oid role, text *action, text *target)

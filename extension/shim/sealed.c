@@ -6,6 +6,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "granting.h"
 #include "runas.h"
 #include "sealed.h"
 #include "text.h"
@@ -182,6 +183,8 @@ HvRequire(HvCall *call, const char *wanted)
 {
 	HvParams	params = {0};
 
+	if (HvMayNow(call->role, HvLiteral(wanted), call->name))
+		return;
 	SPI_connect();
 	HvAdd(&params, ObjectIdGetDatum(call->role));
 	HvAddText(&params, HvLiteral(wanted));
