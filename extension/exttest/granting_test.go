@@ -47,7 +47,7 @@ const probeSQL = `
 		RETURN got || ' ' || coalesce(pg_stat_get_xact_function_calls(sealed_for), 0) - before;
 	END $$`
 
-// stateNames are names of secrets that are easily taken for one another.
+// stateNames are names of secrets that differ in little.
 var stateNames = []string{"a", "A", "a/b", "a/b/c", "a/b0", "a/b-", "a/b.c", "a/bb/c", "ab/c", "z/z/z/z", "a0", "a/0"}
 
 // decisionTargets are what a decision can be asked about: names, patterns, and what is neither.
@@ -268,7 +268,7 @@ func TestScansSurviveChangesOfTheSchema(t *testing.T) {
 	}
 }
 
-// TestScansUnderReindex reads while another session builds the indexes anew, again and again.
+// TestScansUnderReindex reads while another session rebuilds the indexes repeatedly.
 func TestScansUnderReindex(t *testing.T) {
 	d := newDecisionState(t)
 	d.grant(d.roles[0], "a/*", "read")
