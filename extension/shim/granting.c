@@ -46,6 +46,7 @@ static HvStatement granted_statement = {
 bool
 HvOpenGrants(HvGrantTables *tables)
 {
+	tables->answers = NULL;
 	if (!HvOpenTable(&grants_table, &tables->grants))
 		return false;
 	if (HvOpenTable(&revoked_table, &tables->revoked))
@@ -108,6 +109,43 @@ Allows(HvGrantTables *tables, Snapshot snapshot, HeapTuple grant, Oid role, HvBy
 }
 
 /*
+ * Whether a grant on a pattern lets a role do an action.
+ */
+static bool
+IsPatternGranted(HvGrantTables *tables, Snapshot snapshot, Oid role, HvBytes action, Datum pattern)
+{
+	bool		granted = false;
+	HeapTuple	grant;
+
+	HvBeginScan(&tables->grants, snapshot, 1, &pattern);
+	while (!granted && (grant = HvNextRow(&tables->grants)) != NULL)
+		granted = Allows(tables, snapshot, grant, role, action);
+	HvEndScan(&tables->grants);
+	return granted;
+}
+
+/*
+ * The same for a pattern that the next name of the call may have as well.
+ */
+static bool
+IsSharedGranted(HvGrantTables *tables, Snapshot snapshot, Oid role, HvBytes action, Datum pattern)
+{
+	HvPatternAnswers *known = tables->answers;
+	HvBytes		bytes = HvTextBytes(DatumGetTextPP(pattern));
+	bool		granted;
+
+	for (int i = 0; known != NULL && i < known->n; i++)
+		if (known->answers[i].role == role && EqualsText(PointerGetDatum(known->answers[i].pattern), bytes))
+			return known->answers[i].granted;
+	granted = IsPatternGranted(tables, snapshot, role, action, pattern);
+	if (known != NULL && known->n < HV_MAX_ANSWERS)
+		known->answers[known->n++] = (HvPatternAnswer) {
+			role, cstring_to_text_with_len((const char *) bytes.data, (int) bytes.len), granted
+		};
+	return granted;
+}
+
+/*
  * Whether a grant lets a role do an action on a name; list: any action at all. It does not say that superusers may.
  */
 bool
@@ -116,15 +154,12 @@ HvIsGranted(HvGrantTables *tables, Snapshot snapshot, Oid role, HvBytes action, 
 	Datum	   *patterns = palloc_array(Datum, target.len + 2);
 	int			n = HvAddPatterns(target, patterns);
 	bool		granted = false;
-	HeapTuple	grant;
 
-	for (int i = 0; i < n && !granted; i++)
-	{
-		HvBeginScan(&tables->grants, snapshot, 1, &patterns[i]);
-		while (!granted && (grant = HvNextRow(&tables->grants)) != NULL)
-			granted = Allows(tables, snapshot, grant, role, action);
-		HvEndScan(&tables->grants);
-	}
+	/* The first one is the name itself. Most grants are on more than one. */
+	for (int i = 1; i < n && !granted; i++)
+		granted = IsSharedGranted(tables, snapshot, role, action, patterns[i]);
+	if (!granted)
+		granted = IsPatternGranted(tables, snapshot, role, action, patterns[0]);
 	for (int i = 0; i < n; i++)
 		pfree(DatumGetPointer(patterns[i]));
 	pfree(patterns);

@@ -8,11 +8,32 @@
 
 #include "tablescan.h"
 
-/* the tables of a decision, open; no grant is found by them unless usable */
+#define HV_MAX_ANSWERS	32
+
+/* whether a pattern of several names is granted to a role */
+typedef struct HvPatternAnswer
+{
+	Oid			role;
+	text	   *pattern;
+	bool		granted;
+} HvPatternAnswer;
+
+/*
+ * What was found of patterns, for the decisions of one call about one action with one snapshot. A decision of another call
+ * finds out by itself.
+ */
+typedef struct HvPatternAnswers
+{
+	int			n;
+	HvPatternAnswer answers[HV_MAX_ANSWERS];
+} HvPatternAnswers;
+
+/* the tables of a decision, open */
 typedef struct HvGrantTables
 {
 	HvScan		grants;
 	HvScan		revoked;
+	HvPatternAnswers *answers;	/* NULL: there is one decision only */
 } HvGrantTables;
 
 extern bool HvOpenGrants(HvGrantTables *tables);

@@ -296,6 +296,9 @@ Answer(Reads *reads, int question, const Asker *asker)
 static void
 AnswerEach(Reads *reads, FunctionCallInfo fcinfo)
 {
+	HvPatternAnswers answers = {0};
+
+	reads->grants.answers = &answers;
 	IdentifyAskers(reads, fcinfo);
 	reads->asking = ElementsOf(fcinfo, ASKERS, INT4OID);
 	reads->names = ElementsOf(fcinfo, NAMES, TEXTOID);
