@@ -8,6 +8,7 @@
 
 #include "catalog/pg_type.h"
 #include "granting.h"
+#include "miscadmin.h"
 #include "pattern.h"
 #include "runas.h"
 #include "sealed.h"
@@ -207,6 +208,17 @@ IsGrantedBySql(Oid role, text *action, text *target)
 	return granted;
 }
 
+/*
+ * ereport unless the current role may see the grants: a scan does not ask, and a privilege on a function must not give more
+ * than a statement would.
+ */
+void
+HvRequireOwner(void)
+{
+	if (!has_privs_of_role(GetUserId(), get_role_oid(HV_OWNER_NAME, false)))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, grants_table.name);
+}
+
 PG_FUNCTION_INFO_V1(hv_may);
 
 /*
@@ -221,6 +233,7 @@ hv_may(PG_FUNCTION_ARGS)
 	text	   *target;
 	bool		may;
 
+	HvRequireOwner();
 	if (PG_ARGISNULL(0))
 		PG_RETURN_BOOL(false);
 	if (HvIsSuperuser(PG_GETARG_OID(0)))
