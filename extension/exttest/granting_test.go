@@ -169,7 +169,8 @@ func (d *decisionState) compareReads(gave map[string]int) {
 const tokensSQL = `
 	INSERT INTO vault.tokens (id, name, fingerprint, created_at, expires_at, revoked_at, holder, method, renewable, scopes, bound_cidrs, parent)
 	SELECT gen_random_uuid(), 't' || i, sha256(i::text::bytea), now(), CASE WHEN i = 2 THEN now() - interval '1 second' END,
-		CASE WHEN i = 3 THEN now() END, CASE WHEN i = 4 THEN '?gone'::vault.grantee ELSE vault.hold($1::text::regrole) END, 'token', false,
+		CASE WHEN i = 3 THEN now() END, CASE WHEN i = 4 THEN '?gone'::vault.grantee
+			ELSE vault.hold((CASE WHEN i = 9 THEN $2 ELSE $1 END)::text::regrole) END, 'token', false,
 		CASE WHEN i IN (5, 6) THEN '[[{"pattern": "a/*", "actions": ["read"]}]]'::jsonb END,
 		CASE i WHEN 6 THEN '{10.0.0.0/8}'::cidr[] WHEN 7 THEN '{192.0.2.0/24}' END, CASE WHEN i = 8 THEN gen_random_uuid() END
 	FROM generate_series(1, 9) i`
@@ -200,9 +201,9 @@ const askersSQL = `
 		END IF;
 	END $$`
 
-// addTokens makes the tokens of a role.
-func (d *decisionState) addTokens(role string) {
-	d.exec(tokensSQL, role)
+// addTokens makes the tokens of a role, and one of a superuser.
+func (d *decisionState) addTokens(role, super string) {
+	d.exec(tokensSQL, role, super)
 	d.exec("INSERT INTO vault.login_methods (mount, kind, created_at, updated_at) VALUES ('approle', 'approle', now(), now())")
 	d.exec(`INSERT INTO vault.login_roles (id, mount, name, holder, token_ttl_secs, token_max_ttl_secs, valid_from, created_at, updated_at)
 		VALUES (gen_random_uuid(), 'approle', 'app', vault.hold($1::text::regrole), 3600, 7200, now(), now(), now())`, role)
@@ -347,7 +348,7 @@ func TestScansSeeWhatIsCommitted(t *testing.T) {
 // roles, grants and versions: those that have just been committed, and the transaction's own.
 func TestScansDecideAsTheDefinition(t *testing.T) {
 	d := newDecisionState(t)
-	d.addTokens(d.roles[0])
+	d.addTokens(d.roles[0], d.roles[6])
 	actions := []string{"read", "verify", "manage", "list", "lis", "", "no action"}
 	gave := map[string]int{}
 	for round := range 24 {
