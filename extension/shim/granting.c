@@ -213,7 +213,7 @@ IsGrantedBySql(Oid role, text *action, text *target)
  * than a statement would.
  */
 void
-HvRequireOwner(void)
+HvRequireVaultOwner(void)
 {
 	if (!has_privs_of_role(GetUserId(), get_role_oid(HV_OWNER_NAME, false)))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, grants_table.name);
@@ -233,7 +233,7 @@ hv_may(PG_FUNCTION_ARGS)
 	text	   *target;
 	bool		may;
 
-	HvRequireOwner();
+	HvRequireVaultOwner();
 	if (PG_ARGISNULL(0))
 		PG_RETURN_BOOL(false);
 	if (HvIsSuperuser(PG_GETARG_OID(0)))

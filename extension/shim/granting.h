@@ -39,7 +39,7 @@ typedef struct HvGrantTables
 extern bool HvOpenGrants(HvGrantTables *tables);
 extern void HvCloseGrants(HvGrantTables *tables);
 extern bool HvIsGranted(HvGrantTables *tables, Snapshot snapshot, Oid role, HvBytes action, HvBytes target);
-extern void HvRequireOwner(void);
+extern void HvRequireVaultOwner(void);
 extern bool HvMayNow(Oid role, HvBytes action, HvBytes target);
 
 #endif

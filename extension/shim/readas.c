@@ -341,7 +341,7 @@ hv_read_as(PG_FUNCTION_ARGS)
 {
 	Reads		reads = {.snapshot = GetActiveSnapshot(), .result = (ReturnSetInfo *) fcinfo->resultinfo};
 
-	HvRequireOwner();
+	HvRequireVaultOwner();
 	InitMaterializedSRF(fcinfo, 0);
 	if (!HvOpenGrants(&reads.grants))
 		AnswerBySql(fcinfo);
