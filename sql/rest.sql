@@ -245,10 +245,8 @@ BEGIN
             OFFSET 0) f ON true;  -- one look by index for each question, also by a plan that was kept since the vault was empty
 END
 $$;
-COMMENT ON FUNCTION vault.read_as_defined(bytea[], inet[], jsonb[], integer[], text[], bigint)
-    IS 'the definition of vault.read_as(), which runs it where its tables are not as expected';
+COMMENT ON FUNCTION vault.read_as_defined(bytea[], inet[], jsonb[], integer[], text[], bigint) IS 'the definition of vault.read_as()';
 
--- It finds grants, secrets and versions by their indexes itself.
 CREATE FUNCTION vault.read_as(fingerprints bytea[], addresses inet[], claims jsonb[], askers integer[], names text[],
                               version bigint)
 RETURNS TABLE (asked integer, cause text, actor text, acting text, secret_id uuid, name text, content_type text, kind text,

@@ -11,11 +11,11 @@
 #define HV_MAX_COLUMNS	11
 #define HV_MAX_KEYS		2
 
-typedef struct HvColumn
+typedef struct HvTableColumn
 {
 	const char *name;
 	Oid			type;
-} HvColumn;
+} HvTableColumn;
 
 /* a table of schema vault, and an index on its first columns here; the rest is what the catalogs say of them */
 typedef struct HvTable
@@ -24,7 +24,7 @@ typedef struct HvTable
 	const char *index;
 	const char *null_column;	/* the index has the rows where this is null; NULL: all rows */
 	int			nkeys;			/* columns of the index, the first ones below */
-	HvColumn	columns[HV_MAX_COLUMNS];
+	HvTableColumn columns[HV_MAX_COLUMNS];
 	bool		found;			/* and below is what */
 	bool		checked;		/* the index is the expected one */
 	Oid			table_oid;
