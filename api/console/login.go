@@ -76,6 +76,12 @@ func (v *visit) admit(f form) (*session, vault.Bearer, error) {
 		}
 	case "approle":
 		return v.admitByLogin(made, vault.LoginRequest{Mount: f.text("mount"), Role: f.text("role_id"), SecretID: vault.Bearer(trimSpace(f.fields["secret_id"]))})
+	case "userpass":
+		password := f.fields["password"]
+		if len(password) == 0 {
+			return nil, "", core.Errorf(core.Invalid, "enter a name and a password")
+		}
+		return v.admitByLogin(made, vault.LoginRequest{Mount: f.text("mount"), Role: f.text("name"), Password: password})
 	case "cert":
 		cert := peerCertificate(v.Request)
 		if cert == nil {

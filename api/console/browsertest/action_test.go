@@ -156,14 +156,39 @@ func TestAppRole(t *testing.T) {
 	id := s.answer("POST", "/v1/auth/approle/roles/people/secret-ids", map[string]any{})
 	b := s.open(t)
 	b.visit("/login")
-	b.run(chromedp.Click(chromedp.CSS("details summary")))
+	b.run(chromedp.Click(chromedp.CSS("#by-approle summary")))
 	b.fill("#role_id", role["id"].(string))
 	b.fill("#secret_id", id["secret_id"].(string))
-	b.click("details form button")
+	b.click("#by-approle button")
 	b.has("app/db/password", "hv_reader")
 	b.click(`form[action="/logout"] button`)
 	b.has("You are logged out.")
 	s.db.Await(t, "the end of the token", "SELECT revoked_at IS NOT NULL FROM vault.tokens WHERE method = 'approle'")
+}
+
+// TestNameAndPassword: a wrong password stays on the page, and a right one gets a token, which the log-out revokes.
+func TestNameAndPassword(t *testing.T) {
+	s := newSite(t)
+	fillVault(s)
+	s.must("PUT", "/v1/auth/userpass", map[string]any{"kind": "userpass"})
+	s.must("PUT", "/v1/auth/userpass/roles/alice", map[string]any{"role": "hv_reader", "token_ttl_secs": 600})
+	s.must("PUT", "/v1/auth/userpass/roles/alice/password", map[string]any{"password": "correct horse battery"})
+	b := s.open(t)
+	b.visit("/login")
+	logIn := func(password string) {
+		b.run(chromedp.Click(chromedp.CSS("#by-password summary")))
+		b.fill("#user-name", "alice")
+		b.fill("#user-password", password)
+		b.click("#by-password button")
+	}
+	logIn("wrong horse battery")
+	b.has("Log in", "refused")
+	b.lacks("wrong horse battery")
+	logIn("correct horse battery")
+	b.has("app/db/password", "hv_reader")
+	b.click(`form[action="/logout"] button`)
+	b.has("You are logged out.")
+	s.db.Await(t, "the end of the token", "SELECT revoked_at IS NOT NULL FROM vault.tokens WHERE method = 'userpass'")
 }
 
 // TestKeyboard reveals a value without a mouse.
