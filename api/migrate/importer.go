@@ -132,7 +132,7 @@ func (im *Importer) put(ctx context.Context, name string, s *Secret) error {
 		im.lose(name, fmt.Sprintf("its oldest %d versions are more than the vault keeps of it", len(wanted)-most))
 		wanted = wanted[len(wanted)-most:]
 	}
-	from := len(s.values) - len(wanted)
+	from, made := len(s.values)-len(wanted), false
 	done := 0
 	if t.readable {
 		done = overlap(wanted, t.values)
@@ -151,11 +151,13 @@ func (im *Importer) put(ctx context.Context, name string, s *Secret) error {
 		if t.current, err = im.prepare(ctx, name, s, from+done, &t); err != nil {
 			return err
 		}
-		if !t.exists && t.current > 0 {
+		if made = !t.exists && t.current > 0; made {
 			done++ // it was made with its first version
+			im.report.Written++
+			im.report.Versions++
 		}
 	}
-	return im.write(ctx, name, s, from, done, t.current)
+	return im.write(ctx, name, s, from, done, made, t.current)
 }
 
 // present is what the target has of a secret.
@@ -246,16 +248,21 @@ func (im *Importer) make(ctx context.Context, name string, s *Secret, first int,
 
 // write appends the versions that are missing, each only if the one before is still the current one. Those before done are
 // there.
-func (im *Importer) write(ctx context.Context, name string, s *Secret, from, done int, current uint64) error {
-	for i := from + done; i < len(s.values); i++ {
+func (im *Importer) write(ctx context.Context, name string, s *Secret, from, done int, made bool, current uint64) error {
+	first := from + done
+	for i := first; i < len(s.values); i++ {
 		next, err := im.writeOne(ctx, name, s, i, current)
 		if err != nil {
 			return err
 		}
-		current = next
+		if current = next; i == first && (done == 0 || !made) {
+			im.report.Written++
+		}
+		im.report.Versions++
 	}
-	im.report.Written++
-	im.report.Versions += len(s.values) - from - done
+	if first == len(s.values) && !made {
+		im.report.Written++
+	}
 	im.say(name, "%s, versions: %d", im.done, len(s.values)-from-done)
 	return nil
 }
