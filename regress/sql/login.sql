@@ -156,7 +156,36 @@ SELECT look('cert', 'gone');
 SELECT id AS gone FROM vault.login_role_list('cert') WHERE name = 'gone' \gset
 SELECT left(try(format($$SELECT vault.login_token(%L, token(4, 'g'), origin())$$, :'gone')), 11);
 
+-- people: a user, and the verifier of a password, which the API makes
+SELECT vault.set_login_method('userpass', 'userpass'), vault.set_login_role('userpass', 'alice', 'regress_vault_web', bound_cidrs => '{192.0.2.0/24}') IS NOT NULL;
+SELECT try($$SELECT vault.set_login_role('userpass', 'Bob', 'regress_vault_web')$$);
+SELECT try($$SELECT vault.set_login_role('userpass', 'bob', 'regress_vault_web', '{"password": "x"}')$$);
+SELECT address_ok, (login_role).name, verifier FROM vault.find_login('userpass', 'alice', NULL, '192.0.2.1');
+CREATE FUNCTION verifier(salt text) RETURNS text LANGUAGE sql AS $$ SELECT '$argon2id$v=19$m=19456,t=2,p=1$' || rpad(salt, 22, 'A') || '$' || repeat('B', 43) $$;
+SELECT (vault.set_password_with_verifier('userpass', 'alice', verifier('one'), origin())).name;
+SELECT address_ok, verifier FROM vault.find_login('userpass', 'alice', NULL, '198.51.100.1');
+SELECT vault.replace_with_verifier(id, verifier('other'), verifier('two')), vault.replace_with_verifier(id, verifier('one'), verifier('three')) FROM vault.login_role_list('userpass');
+SELECT (vault.set_password_with_verifier('userpass', 'alice', verifier('four'), origin())).name;
+SELECT verifier FROM vault.login_passwords;
+SELECT verifier FROM vault.find_login('userpass', 'bob', NULL, '192.0.2.1');
+SELECT try($$SELECT vault.set_password_with_verifier('userpass', 'alice', 'correct horse', origin())$$);
+SELECT try($$SELECT vault.set_password_with_verifier('userpass', 'alice', NULL, origin())$$);
+SELECT try($$SELECT vault.set_password_with_verifier('userpass', 'bob', verifier('one'), origin())$$);
+SELECT try($$SELECT vault.set_password_with_verifier('cert', 'a', verifier('one'), origin())$$);
+-- no manager calls these functions or sees the table, and no other role
+SET ROLE regress_vault_clerk;
+SELECT try($$SELECT vault.set_password_with_verifier('userpass', 'alice', 'v', NULL)$$);
+SELECT try($$SELECT vault.replace_with_verifier(NULL, 'v', 'w')$$);
+SELECT try($$SELECT * FROM vault.find_login('userpass', 'alice', NULL, NULL)$$);
+SELECT try($$SELECT * FROM vault.login_passwords$$);
+RESET ROLE;
+SELECT count(*) FROM vault.audit_log WHERE details::text LIKE '%argon2%';
+DROP FUNCTION verifier;
+SELECT vault.drop_login_role('userpass', 'alice');
+SELECT count(*) FROM vault.login_passwords;
+
 -- deletion
+SELECT vault.drop_login_method('userpass');
 SELECT vault.drop_login_role('kubernetes', 'web');
 SELECT batch(:'k8s', :'before');
 SELECT vault.drop_login_method('approle'), vault.drop_login_method('kubernetes'), vault.drop_login_method('cert');
