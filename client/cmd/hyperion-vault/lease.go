@@ -13,14 +13,14 @@ func (p *program) leaseCommand() *cobra.Command {
 		Use: "lease", Short: "Lease roles of PostgreSQL that end by themselves", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(p.leaseIssueCommand(), p.leaseRenewCommand(), p.leaseRevokeCommand(), p.leaseLsCommand())
+	c.AddCommand(p.leaseIssueCommand(), p.leaseRenewCommand(), p.leaseRevokeCommand(), p.leaseLsCommand(), p.templateCommand())
 	return c
 }
 
 func (p *program) leaseIssueCommand() *cobra.Command {
 	var ttl string
 	c := &cobra.Command{
-		Use: "issue TEMPLATE", Short: "Lease a role", Args: cobra.ExactArgs(1), ValidArgsFunction: noNames,
+		Use: "issue TEMPLATE", Short: "Lease a role", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeTemplates,
 		Long: `issue makes a login role from a template, and shows its password, this once. The role ends after its time, unless it is
 renewed. Use -o json to give it to a program.`,
 		Example: "hyperion-vault lease issue app/reader\nhyperion-vault lease issue app/reader --ttl 30m -o json",
@@ -85,7 +85,7 @@ func (p *program) leaseRevokeCommand() *cobra.Command {
 
 func (p *program) leaseLsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "ls [TEMPLATE]", Short: "List leases", Args: cobra.MaximumNArgs(1), ValidArgsFunction: noNames,
+		Use: "ls [TEMPLATE]", Short: "List leases", Args: cobra.MaximumNArgs(1), ValidArgsFunction: p.completeTemplates,
 		Long: `ls lists your leases, and those of templates that you may manage or audit. One that cannot be ended has the reason in
 the field last_error of -o json.`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -137,7 +137,7 @@ func optionalSeconds(flag, text string) (int64, error) {
 	return secs, err
 }
 
-// noNames completes nothing: neither templates nor leases are names of secrets or files.
+// noNames completes nothing: leases are no names of secrets or files.
 func noNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
