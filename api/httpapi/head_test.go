@@ -202,11 +202,15 @@ func TestEveryRouteHasAnAction(t *testing.T) {
 				continue
 			}
 			n++
+			name, recorded := "some/name", "some/name"
+			if strings.HasSuffix(path, "/login/{name}") {
+				name, recorded = "user", "" // no secret's, and it may be a mistyped password
+			}
 			d := newAPI(t)
 			d.recorder.Take()
-			d.do(call{method: method, path: strings.ReplaceAll(path, "{name}", "some/name"), host: "evil.example"})
+			d.do(call{method: method, path: strings.ReplaceAll(path, "{name}", name), host: "evil.example"})
 			e := d.recorder.Take()
-			if len(e) != 1 || e[0].Action == "" || strings.Contains(path, "{name}") && e[0].Name != "some/name" {
+			if len(e) != 1 || e[0].Action == "" || strings.Contains(path, "{name}") && e[0].Name != recorded {
 				t.Errorf("%s %s: recorded %+v", method, path, e)
 			}
 		}

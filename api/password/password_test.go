@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -163,10 +164,11 @@ func TestPrintsNothing(t *testing.T) {
 func TestCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(cheap)
-		hold, entered, done := make(chan struct{}), 0, make(chan error)
+		hold, done := make(chan struct{}), make(chan error)
+		var entered atomic.Int64
 		try := func() {
 			_, _, err := h.Matches(t.Context(), "", []byte("x"), func() error {
-				entered++ // one goroutine at a time reads it, after all of them are blocked
+				entered.Add(1)
 				<-hold
 				return nil
 			})
@@ -176,15 +178,15 @@ func TestCrowd(t *testing.T) {
 			go try()
 			synctest.Wait()
 		}
-		if entered != AtOnce {
-			t.Fatalf("%d hashes at once", entered)
+		if n := entered.Load(); n != AtOnce {
+			t.Fatalf("%d hashes at once", n)
 		}
 		for range MaxWaiting {
 			go try()
 		}
 		synctest.Wait()
-		if entered != AtOnce {
-			t.Fatalf("%d hashes at once", entered)
+		if n := entered.Load(); n != AtOnce {
+			t.Fatalf("%d hashes at once", n)
 		}
 		if _, _, err := h.Matches(t.Context(), "", []byte("x"), nil); !errors.Is(err, ErrBusy) || core.CodeOf(err) != core.Unavailable {
 			t.Fatalf("one too many: %v", err)

@@ -135,7 +135,7 @@ func TestAlterRoleSetsWhatLogsIn(t *testing.T) {
 	for _, wrong := range []string{"", "a\x00b", strings.Repeat("x", 1025)} {
 		wantError(t, s.try("SELECT alter_role(0, 'app'::regrole, $1, NULL)", []byte(wrong)), "22023", "the password of a role must")
 	}
-	wantError(t, s.try("SELECT alter_role(0, 4000000000, 'x', NULL)"), "42704", "invalid role OID")
+	wantError(t, s.try("SELECT alter_role(0, 4000000000, 'x', NULL)"), "42704", "role with OID 4000000000 does not exist")
 	if c.login("app", "old") != nil {
 		t.Error("a refused change has changed the password")
 	}

@@ -52,7 +52,7 @@ HvOpenGrants(HvGrantTables *tables)
 		return false;
 	if (HvOpenTable(&revoked_table, &tables->revoked))
 		return true;
-	HvCloseTable(&tables->grants);
+	HvReleaseTable(&tables->grants);
 	return false;
 }
 

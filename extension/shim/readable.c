@@ -54,7 +54,7 @@ HvOpenSecrets(HvSecretTables *tables)
 		return false;
 	if (HvOpenTable(&versions_table, &tables->versions))
 		return true;
-	HvCloseTable(&tables->secrets);
+	HvReleaseTable(&tables->secrets);
 	return false;
 }
 

@@ -162,9 +162,29 @@ IsUsable(HvTable *table, Relation heap, Relation index)
 	return table->checked || CheckIndex(table, heap, index);
 }
 
+static void
+Close(HvScan *scan, LOCKMODE lock)
+{
+	if (scan->index != NULL)
+		relation_close(scan->index, lock);
+	if (scan->heap != NULL)
+		table_close(scan->heap, lock);
+	scan->index = scan->heap = NULL;
+}
+
 /*
- * Open a table and its index. False if it is not what is expected, or others change it. The locks last until the transaction
- * ends, as those of a statement. May accept invalidations.
+ * Close what is not scanned after all, and give its locks back: the statement that is asked instead takes its own in the order
+ * in which ALTER EXTENSION UPDATE takes them, and one that came before would deadlock with it.
+ */
+void
+HvReleaseTable(HvScan *scan)
+{
+	Close(scan, AccessShareLock);
+}
+
+/*
+ * Open a table and its index. False if it is not what is expected, or others change it: then nothing is locked. The locks last
+ * until the transaction ends, as those of a statement. May accept invalidations.
  */
 bool
 HvOpenTable(HvTable *table, HvScan *scan)
@@ -180,7 +200,7 @@ HvOpenTable(HvTable *table, HvScan *scan)
 			scan->index = try_relation_open(table->index_oid, AccessShareLock);
 		if (scan->index != NULL && table->found && IsUsable(table, scan->heap, scan->index) && table->found)
 			return true;
-		HvCloseTable(scan);
+		HvReleaseTable(scan);
 		table->found = false;
 	}
 	table->found = false;
@@ -190,11 +210,7 @@ HvOpenTable(HvTable *table, HvScan *scan)
 void
 HvCloseTable(HvScan *scan)
 {
-	if (scan->index != NULL)
-		relation_close(scan->index, NoLock);
-	if (scan->heap != NULL)
-		table_close(scan->heap, NoLock);
-	scan->index = scan->heap = NULL;
+	Close(scan, NoLock);
 }
 
 /*

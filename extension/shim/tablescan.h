@@ -46,6 +46,7 @@ typedef struct HvScan
 
 extern bool HvOpenTable(HvTable *table, HvScan *scan);
 extern void HvCloseTable(HvScan *scan);
+extern void HvReleaseTable(HvScan *scan);
 extern void HvBeginScan(HvScan *scan, Snapshot snapshot, int nkeys, const Datum *keys);
 extern HeapTuple HvNextRow(HvScan *scan);
 extern void HvEndScan(HvScan *scan);
