@@ -92,8 +92,9 @@ if [ "$what" = test ]; then
 	need debootstrap debootstrap
 	need systemd-nspawn systemd-container
 	need python3 python3
-	# A client of Vault, in which the tests speak to the API; it is for Debian's Python, which may not be the first in PATH.
+	# Clients of Vault, in which the tests speak to the API; hvac is for Debian's Python, which may not be the first in PATH.
 	/usr/bin/python3 -c 'import hvac' 2>/dev/null || missing+=(python3-hvac)
+	need ansible-playbook ansible
 	# The browser in which the tests use the console, with fonts to draw its pages.
 	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium fonts-dejavu-core)
 	command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || daemons+=(pgbouncer)
