@@ -32,7 +32,7 @@ func New(c Config) (*Client, error) {
 	}
 	transport := c.Transport
 	if transport == nil {
-		settings, err := c.TLS.tlsConfig()
+		settings, err := c.TLS.Load()
 		if err != nil {
 			return nil, err
 		}

@@ -173,8 +173,8 @@ func checkToken(token string) error {
 	return nil
 }
 
-// tlsConfig loads the files that f names.
-func (f TLSFiles) tlsConfig() (*tls.Config, error) {
+// Load reads the files that f names, for connections that are not the package's own.
+func (f TLSFiles) Load() (*tls.Config, error) {
 	settings := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: f.ServerName}
 	paths, err := f.authorities()
 	if err != nil {

@@ -165,9 +165,12 @@ func clientProblem(f source, imp string) string {
 	case under(imp, module+"/client/clienttest"):
 		return "the product uses no part of its tests"
 	case f.in("client/cmd"):
-		if under(imp, module) && !underAny(imp, module+"/client") {
-			return "the command uses the client and nothing else of the module"
+		if under(imp, module) && !underAny(imp, module+"/client", module+"/api/cmd/migration") {
+			return "the command uses the client, and the commands that it shares, and nothing else of the module"
 		}
+	case f.in("api/cmd/migration") && under(imp, module) && !underAny(imp, module+"/core", module+"/api/migrate", module+"/api/progress"),
+		f.in("api/cmd/migration") && under(imp, module+"/api/migrate/supabase"):
+		return "the command line has it too, which knows no server and no database"
 	case f.in("client") && !isStd(imp) && imp != module+"/client":
 		return "the client uses the standard library only"
 	case f.in("hvsql") && !isStd(imp) && imp != module+"/client":
@@ -228,6 +231,19 @@ func TestImportRulesOfDependencies(t *testing.T) {
 				t.Error(v)
 			}
 		})
+	}
+}
+
+// What the command shares with the program of the server must not bring the server along.
+func TestImportRulesOfTheCommand(t *testing.T) {
+	deps := listDeps(t, moduleRoot(t), "./client/cmd/hyperion-vault")
+	if !slices.Contains(deps, module+"/api/migrate") {
+		t.Fatalf("%d dependencies, and the shared commands are not among them", len(deps))
+	}
+	for _, d := range deps {
+		if underAny(d, "github.com/jackc", "github.com/gin-gonic", "github.com/aws", "github.com/prometheus", "github.com/coreos", module+"/api/vault", module+"/api/config") {
+			t.Errorf("depends on %s", d)
+		}
 	}
 }
 
@@ -299,6 +315,9 @@ func TestImportRulesFind(t *testing.T) {
 		file("client/client.go", "testing"),
 		file("client/cmd/hyperion-vault/main.go", module+"/api/vault"),
 		file("client/cmd/hyperion-vault/main.go", module+"/client/clienttest"),
+		file("client/cmd/hyperion-vault/main.go", module+"/api/migrate"),
+		file("api/cmd/migration/import.go", module+"/api/migrate/supabase"),
+		file("api/cmd/migration/import.go", module+"/api/config"),
 		use("client/config.go", "os.Getenv"),
 		file("hvsql/lease.go", "github.com/jackc/pgx/v5"),
 		file("hvsql/lease.go", module+"/client/clienttest"),
@@ -338,6 +357,8 @@ func TestImportRulesFind(t *testing.T) {
 		file("client/clienttest/server.go", "testing", module+"/client"),
 		file("client/cmd/hyperion-vault/main.go", "os", "github.com/spf13/cobra", module+"/client"),
 		use("client/cmd/hyperion-vault/main.go", "os.Environ"),
+		file("client/cmd/hyperion-vault/move.go", module+"/api/cmd/migration"),
+		file("api/cmd/migration/import.go", "os", module+"/api/migrate", module+"/api/progress", module+"/core/envelope"),
 		file("hvsql/lease.go", "database/sql/driver", module+"/client"),
 		file("hvsql/example_test.go", "testing", "github.com/jackc/pgx/v5"),
 	}

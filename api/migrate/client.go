@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -40,11 +41,14 @@ type Client struct {
 type ClientConfig struct {
 	Address, Mount, Token, Namespace string
 	Roots                            []byte
+	TLS                              *tls.Config   // in place of Roots, unless it is nil
+	PlainHTTP                        bool          // http is allowed to other machines
+	Timeout                          time.Duration // of one request; 0 = a minute
 }
 
 // NewClient checks a configuration and connects to nothing. No error shows the token.
 func NewClient(c ClientConfig) (*Client, error) {
-	base, err := baseOf(c.Address)
+	base, err := baseOf(c.Address, c.PlainHTTP)
 	if err != nil {
 		return nil, err
 	}
@@ -54,17 +58,14 @@ func NewClient(c ClientConfig) (*Client, error) {
 	if c.Token == "" || strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("the token is missing, or has characters that no token has")
 	}
-	settings := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.Roots != nil {
-		settings.RootCAs = x509.NewCertPool()
-		if !settings.RootCAs.AppendCertsFromPEM(c.Roots) {
-			return nil, errors.New("the file of certificate authorities has no certificate")
-		}
+	settings, err := c.tls()
+	if err != nil {
+		return nil, err
 	}
 	return &Client{
 		base: base, mount: c.Mount, token: c.Token, namespace: c.Namespace, wait: wait,
 		http: &http.Client{
-			Timeout:   requestTimeout,
+			Timeout:   cmp.Or(c.Timeout, requestTimeout),
 			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: settings, ForceAttemptHTTP2: true},
 			// A token and values are for the server that was named, and for no other.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -72,17 +73,31 @@ func NewClient(c ClientConfig) (*Client, error) {
 	}, nil
 }
 
+func (c *ClientConfig) tls() (*tls.Config, error) {
+	if c.TLS != nil {
+		return c.TLS, nil
+	}
+	settings := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.Roots != nil {
+		settings.RootCAs = x509.NewCertPool()
+		if !settings.RootCAs.AppendCertsFromPEM(c.Roots) {
+			return nil, errors.New("the file of certificate authorities has no certificate")
+		}
+	}
+	return settings, nil
+}
+
 // Close ends the connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-func baseOf(address string) (string, error) {
+func baseOf(address string, plainHTTP bool) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return "", errors.New("an address is like https://vault.example.org:8200")
 	}
 	switch {
 	case u.Scheme == "https":
-	case u.Scheme == "http" && onThisMachine(u.Hostname()):
+	case u.Scheme == "http" && (plainHTTP || onThisMachine(u.Hostname())):
 	default:
 		return "", errors.New("an address must begin with https://, because values must not cross a network in the clear; http:// is for this machine")
 	}

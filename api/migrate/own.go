@@ -24,6 +24,7 @@ type Own struct {
 
 	now   secretBody      // of the name that Names has called for
 	texts map[uint64]bool // versions of it that are JSON, but no objects
+	bound map[string]bool // names of secrets that are passwords of roles of PostgreSQL; nil = not asked yet
 }
 
 // secretBody is what the API shows of a secret, as far as it is needed here.
@@ -79,6 +80,7 @@ func (o *Own) One(ctx context.Context, name string) (Source, error) {
 	if json.Unmarshal(answer, &o.now) != nil || o.now.Name != name {
 		return nil, errForm
 	}
+	o.Prefix = name // of the roles that are asked for
 	return single{o, name}, nil
 }
 
@@ -94,6 +96,9 @@ func (s single) Names(_ context.Context, f func(string) error, _ func(name, why 
 
 // Fetch implements Source. The name is the one that Names has called for.
 func (o *Own) Fetch(ctx context.Context, name string) (*Secret, error) {
+	if err := o.findBound(ctx); err != nil {
+		return nil, err
+	}
 	o.texts = map[uint64]bool{}
 	kv := KV{Client: o.Client, read: o.read, current: o.Current}
 	s, err := kv.Fetch(ctx, name)
@@ -104,7 +109,34 @@ func (o *Own) Fetch(ctx context.Context, name string) (*Secret, error) {
 	for i := range s.marks {
 		s.marks[i].isText = o.texts[s.marks[i].number]
 	}
+	if o.bound[name] {
+		s.missing = append(s.missing, "it is the password of a role of PostgreSQL, and will not be bound")
+	}
 	return s, nil
+}
+
+// findBound asks once which secrets are bound to roles. A vault without such roles knows no such path.
+func (o *Own) findBound(ctx context.Context) error {
+	if o.bound != nil {
+		return nil
+	}
+	answer, err := o.Client.doAt(ctx, http.MethodGet, "/v1/roles?"+url.Values{"prefix": {o.Prefix}}.Encode(), nil)
+	if err != nil && statusOf(err) != http.StatusNotFound {
+		return fmt.Errorf("list the bound roles: %w", err)
+	}
+	var list struct {
+		Roles []struct {
+			Name string `json:"name"`
+		} `json:"roles"`
+	}
+	if err == nil && json.Unmarshal(answer, &list) != nil {
+		return fmt.Errorf("list the bound roles: %s", errForm.Error()) // it is about all secrets, which errForm is not
+	}
+	o.bound = map[string]bool{}
+	for _, r := range list.Roles {
+		o.bound[r.Name] = true
+	}
+	return nil
 }
 
 // read returns a version as an object: bytes, text, and JSON that is no object as the KV engine shows them. It is nil if the

@@ -109,8 +109,8 @@ func newCommand(p program) *cobra.Command {
 		newAuthCommand(p),
 		newRewrapCommand(p),
 		newRecoverCommand(p),
-		newImportCommand(p),
-		newExportCommand(p),
+		p.migration().Import(),
+		p.migration().Export(),
 		newProbeCommand(p),
 		newSettingsCommand(p),
 		&cobra.Command{

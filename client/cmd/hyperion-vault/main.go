@@ -1,5 +1,5 @@
-// Command hyperion-vault reads and manages the secrets of a HyperionDB Vault over its REST API. It uses package client,
-// and nothing else of the server.
+// Command hyperion-vault reads and manages the secrets of a HyperionDB Vault over its REST API. It uses package client, for
+// import and export the commands that hyperion-vault-api has too, and nothing else of the server.
 //
 // Exit codes: 0 done; 1 the arguments or settings are wrong, and nothing was sent; 2 refused, missing or unavailable.
 // "exec" ends with the code of the program that it runs.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
@@ -23,7 +24,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(len(files), err)
 	}
 	params := testscript.Params{
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"awaitaudit": awaitAudit, "approle": appRole},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"awaitaudit": awaitAudit, "approle": appRole, "agekey": ageKey, "binder": binder},
 		Dir:  "testdata", RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
 			tb := e.T().(testing.TB)
@@ -34,6 +35,7 @@ func TestScripts(t *testing.T) {
 			db.MustExec(tb, "SELECT vault.create_role_template('app/reader', '{}', '1 hour', '2 hours', role_prefix => 'leased_"+db.Name+"')")
 			s := vaulttest.NewServer(tb, db)
 			e.Values["server"] = s
+			e.Values["exec"] = func(sql string) { db.MustExec(tb, sql) }
 			e.Setenv("VAULT_ADDR", s.URL)
 			e.Setenv("VAULT_TOKEN", s.AdminToken)
 			e.Setenv("ROLE", "app_"+db.Name)
@@ -79,4 +81,20 @@ func appRole(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 	ts.Setenv("ROLE_ID", role.ID)
 	ts.Check(os.WriteFile(ts.MkAbs("secret-id"), []byte(id.SecretID+"\n"), 0o600))
+}
+
+// ageKey makes a key pair of age: the private key is in the file age.key, and the public one in RECIPIENT.
+func ageKey(ts *testscript.TestScript, _ bool, _ []string) {
+	id, err := age.GenerateX25519Identity()
+	ts.Check(err)
+	ts.Setenv("RECIPIENT", id.Recipient().String())
+	ts.Check(os.WriteFile(ts.MkAbs("age.key"), []byte(id.String()+"\n"), 0o600))
+}
+
+// binder makes a role that may set the password of ROLE. Its name is in BINDER.
+func binder(ts *testscript.TestScript, _ bool, _ []string) {
+	name, exec := "binder_"+ts.Getenv("ROLE"), ts.Value("exec").(func(string))
+	exec("CREATE ROLE " + name + " CREATEROLE")
+	exec("GRANT " + ts.Getenv("ROLE") + " TO " + name + " WITH ADMIN OPTION")
+	ts.Setenv("BINDER", name)
 }

@@ -69,6 +69,7 @@ func (p *program) root() *cobra.Command {
 		p.whoMayCommand(), p.grantCommand(), p.revokeCommand(), p.auditCommand(), p.statusCommand(), p.watchCommand(),
 		p.loginCommand(), p.tokenCommand(), p.roleCommand(), p.leaseCommand(), p.execCommand(),
 	)
+	root.AddCommand(p.moving()...)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	explainUsage(root)
 	return root

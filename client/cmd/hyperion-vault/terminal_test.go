@@ -15,6 +15,7 @@ import (
 
 	"github.com/creack/pty"
 
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 	"github.com/hyperiondb/hyperion-vault/client/clienttest"
 )
 
@@ -350,5 +351,24 @@ func TestSegmentsJumpOverWhatIsBelow(t *testing.T) {
 	segments(context.Background(), c, "")
 	if n := s.Requests("GET /v1/secrets") - before; n > 6 {
 		t.Errorf("%d requests", n)
+	}
+}
+
+// A terminal gets a bar with the number of names in place of a line for each.
+func TestExportShowsABar(t *testing.T) {
+	s := vaulttest.NewServer(t, vaulttest.NewDB(t))
+	for _, name := range []string{"a", "b", "c"} {
+		s.MustCreate(t, name, "canary")
+	}
+	p := onTerminal(t, &clienttest.Server{URL: s.URL, Token: s.AdminToken}, "export", "--to", "json", "--plaintext", "--file", "all.json")
+	p.exit(0)
+	out := p.output()
+	for _, want := range []string{"exporting", "3/3", "exported: 3 (versions: 3)\r\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in %q", want, out)
+		}
+	}
+	if strings.Contains(out, "a: exported") || strings.Contains(out, "canary") {
+		t.Errorf("%q", out)
 	}
 }

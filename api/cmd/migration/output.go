@@ -1,4 +1,4 @@
-package main
+package migration
 
 import (
 	"errors"
@@ -18,9 +18,9 @@ type output struct {
 
 // openOutput makes the file name, or takes standard output if that is "". Nothing is written to a terminal. What is not
 // sealed is not written to a file that others may read either.
-func (p program) openOutput(name string, plaintext bool) (*output, error) {
+func (h Host) openOutput(name string, plaintext bool) (*output, error) {
 	if name == "" {
-		return &output{Writer: p.out}, checkOutput(p.out, plaintext)
+		return &output{Writer: h.Out}, h.checkOutput(h.Out, plaintext)
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
 	if errors.Is(err, os.ErrExist) {
@@ -30,26 +30,27 @@ func (p program) openOutput(name string, plaintext bool) (*output, error) {
 		return nil, err
 	}
 	out := &output{Writer: f, made: f}
-	if err := checkOutput(f, plaintext); err != nil { // a file system may know no modes
+	if err := h.checkOutput(f, plaintext); err != nil { // a file system may know no modes
 		return nil, errors.Join(err, out.finish(false))
 	}
 	return out, nil
 }
 
-func checkOutput(w io.Writer, plaintext bool) error {
+func (h Host) checkOutput(w io.Writer, plaintext bool) error {
 	f, ok := w.(*os.File)
 	if !ok {
 		return nil
 	}
 	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
-		return errors.New("standard output is a terminal; name a file with --output, or redirect it")
+		return fmt.Errorf("standard output is a terminal; name a file with --%s, or redirect it", h.FileFlag)
 	}
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if plaintext && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("others may read the file that the export would go to: its mode is %04o, want 0600; --output makes such a file", info.Mode().Perm())
+		return fmt.Errorf("others may read the file that the export would go to: its mode is %04o, want 0600; --%s makes such a file",
+			info.Mode().Perm(), h.FileFlag)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package main
+package migration
 
 import (
 	"context"
@@ -11,16 +11,16 @@ import (
 
 // move runs an import or an export. It says how far that is: by a bar on a terminal, which wants the names to be counted
 // first, and by a line for each secret elsewhere.
-func (p program) move(ctx context.Context, what string, source migrate.Source, steps *io.Writer,
+func (h Host) move(ctx context.Context, what string, source migrate.Source, steps *io.Writer,
 	run func(context.Context) (migrate.Report, error),
 ) (migrate.Report, error) {
-	*steps = p.errOut
-	if progress.IsTerminal(p.errOut) {
+	*steps = h.ErrOut
+	if progress.IsTerminal(h.ErrOut) {
 		total, err := migrate.Count(ctx, source)
 		if err != nil {
 			return migrate.Report{}, fmt.Errorf("count the secrets: %w", err)
 		}
-		bar := progress.New(p.errOut, what, total)
+		bar := progress.New(h.ErrOut, what, total)
 		defer bar.Close()
 		*steps = bar
 	}

@@ -1,4 +1,4 @@
-package main
+package migration
 
 import (
 	"bytes"
@@ -77,7 +77,7 @@ func moveNames(t *testing.T, errOut io.Writer) {
 	t.Helper()
 	var steps io.Writer
 	source := names(300)
-	if _, err := (program{errOut: errOut, out: os.Stdout}).move(t.Context(), "importing", source, &steps, lineFor(source, &steps)); err != nil {
+	if _, err := (Host{ErrOut: errOut, Out: os.Stdout}).move(t.Context(), "importing", source, &steps, lineFor(source, &steps)); err != nil {
 		t.Fatal(err)
 	}
 }
