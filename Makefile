@@ -107,11 +107,13 @@ $(GOLIB): $(shell find core extension/golib -type d -o -name '*.go' ! -name '*_t
 	$(GO) build -buildvcs=false -buildmode=c-shared -trimpath -ldflags "$(GOLIB_LDFLAGS)" -o $@ ./extension/golib
 	@rm -f hyperion_vault_go.h
 
-# Without cgo the program is one static file that runs on every distribution.
+# Without cgo the program is one static file that runs on every distribution. The tag leaves out gin's msgpack, which nothing
+# here uses and which templates make the linker keep whole: 5 MB of 40.
+API_TAGS = nomsgpack
 $(API): $(shell find api core docs ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
-	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(EXTVERSION)" -o $@ ./api/cmd/hyperion-vault-api
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -tags "$(API_TAGS)" -ldflags "-s -w -X main.version=$(EXTVERSION)" -o $@ ./api/cmd/hyperion-vault-api
 
-$(CLI): $(shell find client ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
+$(CLI): $(shell find client core api/cmd/migration api/migrate api/progress api/jsonscan ! -name '*_test.go' 2>/dev/null) go.mod go.sum Makefile
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(EXTVERSION)" -o $@ ./client/cmd/hyperion-vault
 
 install: install-golib ## install the extension into PostgreSQL's directories (PG_CONFIG, DESTDIR); not the API and the command
