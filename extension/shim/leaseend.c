@@ -18,6 +18,7 @@
 #include "pgstat.h"
 #include "runas.h"
 #include "storage/latch.h"
+#include "supervision.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -72,24 +73,6 @@ Sessions(const Oid *roles, int n, bool terminate)
 							  : "SELECT pg_catalog.count(*)" SESSIONS, 1, types, params, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "the sessions of roles could not be counted");
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-}
-
-static void
-Begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-}
-
-static void
-Commit(void)
-{
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
 }
 
 /*
@@ -159,7 +142,7 @@ ShutRoles(HvEnding **endings, MemoryContext context)
 	SPITupleTable *rows;
 	int			n;
 
-	Begin();
+	HvBeginWork();
 	HvAdd(&params, Int32GetDatum(BATCH));
 	HvOwnerRun(&ending_statement, &params);
 	rows = SPI_tuptable;
@@ -177,7 +160,7 @@ ShutRoles(HvEnding **endings, MemoryContext context)
 	for (int i = 0; i < n; i++)
 		if (OidIsValid((*endings)[i].role))
 			Try(Shut, &(*endings)[i]);
-	Commit();
+	HvCommitWork();
 	return n;
 }
 
@@ -190,7 +173,7 @@ EndSessions(const HvEnding *endings, int n)
 	Oid		   *roles;
 	int			found = 0;
 
-	Begin();
+	HvBeginWork();
 	roles = palloc(n * sizeof(Oid));
 	for (int i = 0; i < n; i++)
 		if (OidIsValid(endings[i].role) && !endings[i].failed)
@@ -202,7 +185,7 @@ EndSessions(const HvEnding *endings, int n)
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 		}
-	Commit();
+	HvCommitWork();
 }
 
 /*
@@ -268,11 +251,11 @@ DropOne(HvEnding *ending)
 static void
 DropRoles(HvEnding *endings, int n)
 {
-	Begin();
+	HvBeginWork();
 	for (int i = 0; i < n; i++)
 		if (!endings[i].failed)
 			Try(DropOne, &endings[i]);
-	Commit();
+	HvCommitWork();
 }
 
 /*

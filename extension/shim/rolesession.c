@@ -111,24 +111,6 @@ HvSettleAfterCommit(void)
 	given = true;
 }
 
-static void
-Begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-}
-
-static void
-Commit(void)
-{
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
-
 /*
  * Note by when the passwords that roles were given had been committed. For the supervisor, outside of a transaction. May ereport.
  */
@@ -137,9 +119,9 @@ HvSettleRoles(void)
 {
 	HvParams	none = {0};
 
-	Begin();
+	HvBeginWork();
 	HvOwnerRun(&settle_statement, &none);
-	Commit();
+	HvCommitWork();
 	return false;
 }
 
@@ -152,7 +134,7 @@ FindDoomed(HvDoomed **doomed, MemoryContext context, bool primary)
 	HvParams	none = {0};
 	int			n;
 
-	Begin();
+	HvBeginWork();
 	if (primary)
 		HvOwnerRun(&record_statement, &none);
 	else
@@ -166,7 +148,7 @@ FindDoomed(HvDoomed **doomed, MemoryContext context, bool primary)
 
 			(*doomed)[i].id[column] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column + 1, &isnull);
 		}
-	Commit();
+	HvCommitWork();
 	return n;
 }
 
@@ -179,7 +161,7 @@ EndDoomed(HvDoomed *doomed, int n)
 	Oid			types[3] = {INT4OID, OIDOID, TIMESTAMPTZOID};
 	int			ended = 0;
 
-	Begin();
+	HvBeginWork();
 	for (int i = 0; i < n; i++)
 	{
 		pgstat_clear_snapshot();
@@ -187,7 +169,7 @@ EndDoomed(HvDoomed *doomed, int n)
 			elog(ERROR, "a session could not be ended");
 		ended += (int) SPI_processed;
 	}
-	Commit();
+	HvCommitWork();
 	return ended;
 }
 
