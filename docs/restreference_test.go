@@ -37,6 +37,26 @@ func TestRESTPage(t *testing.T) {
 	}
 }
 
+// TestChangesHaveAPosition: each change of what is stored answers where the log stands after it. A login and a rewrap change nothing
+// that is read.
+func TestChangesHaveAPosition(t *testing.T) {
+	_, paths, _ := strings.Cut(string(OpenAPI), "\npaths:\n")
+	paths, _, _ = strings.Cut(paths, "\ncomponents:\n")
+	without := []string{"verifySecret", "batchReadSecrets", "startRewrap", "login", "loginByPut", "loginPassword", "loginPasswordByPut"}
+	n := 0
+	for _, operation := range regexp.MustCompile(`(?m)^    (?:post|put|patch|delete):$`).Split(paths, -1)[1:] {
+		operation, _, _ = strings.Cut(operation, "\n    get:")
+		id := regexp.MustCompile(`operationId: (\w+)`).FindStringSubmatch(operation)[1]
+		if has := strings.Contains(operation, "            Vault-Lsn:"); has == slices.Contains(without, id) {
+			t.Errorf("operation %s has Vault-Lsn in its answer: %t", id, has)
+		}
+		n++
+	}
+	if n < 40 {
+		t.Errorf("%d changes found in openapi.yaml: this test misreads it", n)
+	}
+}
+
 // operations returns what openapi.yaml describes, as "GET /v1/secrets".
 func operations() []string {
 	var out []string

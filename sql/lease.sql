@@ -66,6 +66,7 @@ CREATE POLICY owner_only ON vault.role_leases TO vault_owner USING (true) WITH C
 CREATE POLICY owner_only ON vault.lease_counts TO vault_owner USING (true) WITH CHECK (true);
 SELECT pg_catalog.pg_extension_config_dump('vault.role_templates', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.role_leases', 'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_catalog.pg_extension_config_dump('vault.lease_counts', '');
 
 -- What PostgreSQL does with roles, without SQL text. These are the owner's alone.
 CREATE FUNCTION vault.make_leased_role(definer oid, role_name text, verifier text, valid_until timestamptz, connection_limit integer,

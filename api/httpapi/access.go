@@ -63,11 +63,7 @@ func (s *server) changeGrant(c *gin.Context, action vault.Action) error {
 		change = s.Vault.Revoke
 	}
 	at, err := change(c.Request.Context(), callerOf(c), g)
-	if err != nil {
-		return err
-	}
-	setPosition(c, at)
-	return answerNothing(c)
+	return answerChanged(c, at, err)
 }
 
 func (s *server) readGrant(c *gin.Context, action vault.Action) (g vault.Grant, err error) {

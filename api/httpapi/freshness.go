@@ -72,6 +72,15 @@ func addIndex(h http.Header, f *vault.Freshness) error {
 	return nil
 }
 
+// answerChanged answers a change that returns nothing but where the log stood after it.
+func answerChanged(c *gin.Context, at core.Position, err error) error {
+	if err != nil {
+		return err
+	}
+	setPosition(c, at)
+	return answerNothing(c)
+}
+
 // setPosition tells the client of a change what to send with a read that must see it.
 func setPosition(c *gin.Context, p core.Position) {
 	if p != (core.Position{}) {

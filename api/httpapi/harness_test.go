@@ -172,6 +172,9 @@ func template(method, path string) (string, string) {
 		}
 		return "/v1/tokens/{accessor}", accessor
 	}
+	if secret, ok := strings.CutPrefix(path, "/v1/roles/"); ok {
+		return "/v1/roles/{name}", secret
+	}
 	return path, ""
 }
 

@@ -217,6 +217,7 @@ func (s *server) putLoginMethod(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	setPosition(c, m.Position)
 	return s.answer(c, http.StatusOK, loginMethodBodyOf(m))
 }
 
@@ -227,10 +228,8 @@ func (s *server) deleteLoginMethod(c *gin.Context) error {
 	if err := s.noQuery(c); err != nil {
 		return err
 	}
-	if err := s.loginAdmin(c).DeleteMethod(c.Request.Context(), c.Param("mount")); err != nil {
-		return err
-	}
-	return answerNothing(c)
+	at, err := s.loginAdmin(c).DeleteMethod(c.Request.Context(), c.Param("mount"))
+	return answerChanged(c, at, err)
 }
 
 func (s *server) listLoginRoles(c *gin.Context) error {
@@ -255,6 +254,7 @@ func (s *server) answerLoginRole(c *gin.Context, r vault.LoginRole, err error) e
 	if err != nil {
 		return err
 	}
+	setPosition(c, r.Position)
 	return s.answer(c, http.StatusOK, loginRoleBodyOf(r))
 }
 
@@ -312,10 +312,8 @@ func (s *server) deleteLoginRole(c *gin.Context) error {
 	if err := s.noQuery(c); err != nil {
 		return err
 	}
-	if err := s.loginAdmin(c).DeleteRole(c.Request.Context(), c.Param("mount"), c.Param("role")); err != nil {
-		return err
-	}
-	return answerNothing(c)
+	at, err := s.loginAdmin(c).DeleteRole(c.Request.Context(), c.Param("mount"), c.Param("role"))
+	return answerChanged(c, at, err)
 }
 
 func (s *server) endBatchTokens(c *gin.Context) error {
@@ -330,9 +328,10 @@ func (s *server) rotateTokenKey(c *gin.Context) error {
 	if err := s.noQuery(c); err != nil {
 		return err
 	}
-	id, err := s.loginAdmin(c).RotateTokenKey(c.Request.Context())
+	id, at, err := s.loginAdmin(c).RotateTokenKey(c.Request.Context())
 	if err != nil {
 		return err
 	}
+	setPosition(c, at)
 	return s.answer(c, http.StatusOK, map[string]core.SecretID{"id": core.SecretID(id)})
 }

@@ -89,9 +89,5 @@ func revokeOne[ID any](s *server, c *gin.Context, action vault.Action, idOf func
 		return s.reject(c, action, "", err)
 	}
 	at, err := revoke(c.Request.Context(), callerOf(c), id)
-	if err != nil {
-		return err
-	}
-	setPosition(c, at)
-	return answerNothing(c)
+	return answerChanged(c, at, err)
 }

@@ -75,10 +75,8 @@ func (s *server) bindRole(c *gin.Context) error {
 	if err != nil {
 		return s.reject(c, vault.ActionBindRole, nameOf(c), err)
 	}
-	if err := s.Vault.BindRole(c.Request.Context(), callerOf(c), r); err != nil {
-		return err
-	}
-	return answerNothing(c)
+	at, err := s.Vault.BindRole(c.Request.Context(), callerOf(c), r)
+	return answerChanged(c, at, err)
 }
 
 func (s *server) readRole(c *gin.Context) (r vault.RoleRequest, err error) {
@@ -117,18 +115,14 @@ func (s *server) unbindRole(c *gin.Context) error {
 	if _, err := query(c.Request); err != nil {
 		return s.reject(c, vault.ActionUnbindRole, nameOf(c), err)
 	}
-	if err := s.Vault.UnbindRole(c.Request.Context(), callerOf(c), nameOf(c)); err != nil {
-		return err
-	}
-	return answerNothing(c)
+	at, err := s.Vault.UnbindRole(c.Request.Context(), callerOf(c), nameOf(c))
+	return answerChanged(c, at, err)
 }
 
 func (s *server) repairRole(c *gin.Context) error {
 	if _, err := query(c.Request); err != nil {
 		return s.reject(c, vault.ActionRepairRole, nameOf(c), err)
 	}
-	if err := s.Vault.RepairRole(c.Request.Context(), callerOf(c), nameOf(c)); err != nil {
-		return err
-	}
-	return answerNothing(c)
+	at, err := s.Vault.RepairRole(c.Request.Context(), callerOf(c), nameOf(c))
+	return answerChanged(c, at, err)
 }

@@ -68,10 +68,8 @@ func (s *server) configureRole(c *gin.Context) error {
 	if err != nil {
 		return s.reject(c, vault.ActionConfigureRole, nameOf(c), err)
 	}
-	if err := s.Vault.ConfigureRole(c.Request.Context(), callerOf(c), nameOf(c), o); err != nil {
-		return err
-	}
-	return answerNothing(c)
+	at, err := s.Vault.ConfigureRole(c.Request.Context(), callerOf(c), nameOf(c), o)
+	return answerChanged(c, at, err)
 }
 
 func (s *server) readRoleOptions(c *gin.Context) (out vault.RoleOptions, err error) {

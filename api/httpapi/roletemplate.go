@@ -181,9 +181,5 @@ func (s *server) deleteRoleTemplate(c *gin.Context) error {
 		return s.reject(c, vault.ActionTemplateConfigure, nameOf(c), err)
 	}
 	at, err := s.Vault.DeleteRoleTemplate(c.Request.Context(), callerOf(c), nameOf(c))
-	if err != nil {
-		return err
-	}
-	setPosition(c, at)
-	return answerNothing(c)
+	return answerChanged(c, at, err)
 }

@@ -91,6 +91,7 @@ func (s *server) createSecretID(c *gin.Context) error {
 		if err != nil {
 			return b, err
 		}
+		setPosition(c, info.Position)
 		b = secretIDBodyOf(info)
 		b.SecretID = made.Reveal()
 		return b, nil
@@ -115,10 +116,8 @@ func (s *server) deleteSecretID(c *gin.Context) error {
 	if err != nil {
 		return s.rejectIssue(c, vault.ActionAuthConfigure, err)
 	}
-	if err := s.loginAdmin(c).DeleteSecretID(c.Request.Context(), c.Param("mount"), c.Param("role"), accessor); err != nil {
-		return err
-	}
-	return answerNothing(c)
+	at, err := s.loginAdmin(c).DeleteSecretID(c.Request.Context(), c.Param("mount"), c.Param("role"), accessor)
+	return answerChanged(c, at, err)
 }
 
 // rejectIssue is reject for a request about secret ids, which more callers may make than other requests about logins.
@@ -128,16 +127,13 @@ func (s *server) rejectIssue(c *gin.Context, action vault.Action, err error) err
 
 // setLoginPassword sets the password of a user.
 func (s *server) setLoginPassword(c *gin.Context) error {
-	_, err := configureLogin(s, c, s.rejectIssue, []string{"password"}, false, func(o object) (bool, error) {
+	at, err := configureLogin(s, c, s.rejectIssue, []string{"password"}, false, func(o object) (core.Position, error) {
 		text, err := jsonscan.Unquote(o["password"])
 		defer envelope.Wipe(text)
 		if err != nil {
-			return false, &badField{core.Errorf(core.Invalid, "password must be a string")}
+			return core.Position{}, &badField{core.Errorf(core.Invalid, "password must be a string")}
 		}
-		return true, s.loginAdmin(c).SetPassword(c.Request.Context(), c.Param("mount"), c.Param("role"), text)
+		return s.loginAdmin(c).SetPassword(c.Request.Context(), c.Param("mount"), c.Param("role"), text)
 	})
-	if err != nil {
-		return err
-	}
-	return answerNothing(c)
+	return answerChanged(c, at, err)
 }

@@ -143,12 +143,12 @@ var putTokenKey = signed("SELECT vault.put_token_key($1::uuid, $2::text, $3::byt
 
 // PutTokenKey implements vault.Logins. A key that was stored before its answer got lost counts as another node's: it is
 // the newest one then.
-func (d *DB) PutTokenKey(ctx context.Context, k vault.TokenKey, expected [16]byte, by vault.Author) (bool, error) {
+func (d *DB) PutTokenKey(ctx context.Context, k vault.TokenKey, expected [16]byte, by vault.Author) (bool, core.Position, error) {
 	var before any
 	if expected != ([16]byte{}) {
 		before = expected
 	}
-	return perform(ctx, d, configuring(putTokenKey, by, []any{k.ID, k.KeyID, k.Wrapped, before}, pgx.RowTo[bool]))
+	return performAt(ctx, d, configuring(putTokenKey, by, []any{k.ID, k.KeyID, k.Wrapped, before}, pgx.RowTo[bool]))
 }
 
 // configuring is a change of what logins are configured with. Each may be sent twice: it sets a state, or says that it is

@@ -85,7 +85,9 @@ var putLoginMethod = signed("SELECT "+methodList+" FROM vault.put_login_method($
 // PutLoginMethod implements vault.Logins.
 func (d *DB) PutLoginMethod(ctx context.Context, m vault.LoginMethod, by vault.Author) (vault.LoginMethod, error) {
 	args := []any{m.Mount, string(m.Kind), m.Description, objectArg(m.Config)}
-	return perform(ctx, d, configuring(putLoginMethod, by, args, oneRow(scanMethod)))
+	made, at, err := performAt(ctx, d, configuring(putLoginMethod, by, args, oneRow(scanMethod)))
+	made.Position = at
+	return made, err
 }
 
 // objectArg is a JSON object; none is the empty one.
@@ -99,14 +101,14 @@ func objectArg(config json.RawMessage) any {
 var deleteLoginMethod = signed("SELECT vault.delete_login_method($1::text, ORIGIN) IS NOT NULL", 1)
 
 // DeleteLoginMethod implements vault.Logins. After a lost answer one that is not there counts as deleted.
-func (d *DB) DeleteLoginMethod(ctx context.Context, mount string, by vault.Author) error {
+func (d *DB) DeleteLoginMethod(ctx context.Context, mount string, by vault.Author) (core.Position, error) {
 	c := configuring(deleteLoginMethod, by, []any{mount}, pgx.RowTo[bool])
 	c.landed = func(ctx context.Context) (bool, bool, error) {
 		left, _, err := d.LoginMethods(ctx, vault.Itself(), mount, vault.Freshness{Primary: true})
 		return true, err == nil && len(left) == 0, err
 	}
-	_, err := perform(ctx, d, c)
-	return err
+	_, at, err := performAt(ctx, d, c)
+	return at, err
 }
 
 // LoginRoles implements vault.Logins.
@@ -135,27 +137,34 @@ func (d *DB) PutLoginRole(ctx context.Context, r vault.LoginRole, by vault.Autho
 		cidrs = texts
 	}
 	args := []any{r.Mount, r.Name, r.Role, objectArg(r.Config), string(r.TokenType), seconds(r.TokenTTL), seconds(r.TokenMaxTTL), scopes, cidrs}
-	return perform(ctx, d, configuring(putLoginRole, by, args, oneRow(scanLoginRole)))
+	return performLoginRole(ctx, d, configuring(putLoginRole, by, args, oneRow(scanLoginRole)))
 }
 
 var deleteLoginRole = signed("SELECT vault.delete_login_role($1::text, $2::text, ORIGIN) IS NOT NULL", 2)
 
 // DeleteLoginRole implements vault.Logins. After a lost answer one that is not there counts as deleted.
-func (d *DB) DeleteLoginRole(ctx context.Context, mount, name string, by vault.Author) error {
+func (d *DB) DeleteLoginRole(ctx context.Context, mount, name string, by vault.Author) (core.Position, error) {
 	c := configuring(deleteLoginRole, by, []any{mount, name}, pgx.RowTo[bool])
 	c.landed = func(ctx context.Context) (bool, bool, error) {
 		left, _, err := d.LoginRoles(ctx, vault.Itself(), mount, name, vault.Freshness{Primary: true})
 		return true, err == nil && len(left) == 0, err
 	}
-	_, err := perform(ctx, d, c)
-	return err
+	_, at, err := performAt(ctx, d, c)
+	return at, err
+}
+
+// performLoginRole runs a change that returns a login role.
+func performLoginRole(ctx context.Context, d *DB, c change[vault.LoginRole]) (vault.LoginRole, error) {
+	r, at, err := performAt(ctx, d, c)
+	r.Position = at
+	return r, err
 }
 
 var endBatchTokens = signed("SELECT "+roleList+" FROM vault.end_batch_tokens($1::text, $2::text, ORIGIN) x", 2)
 
 // EndBatchTokens implements vault.Logins.
 func (d *DB) EndBatchTokens(ctx context.Context, mount, name string, by vault.Author) (vault.LoginRole, error) {
-	return perform(ctx, d, configuring(endBatchTokens, by, []any{mount, name}, oneRow(scanLoginRole)))
+	return performLoginRole(ctx, d, configuring(endBatchTokens, by, []any{mount, name}, oneRow(scanLoginRole)))
 }
 
 // SecretIDs implements vault.Logins.
@@ -175,13 +184,15 @@ func (d *DB) PutSecretID(ctx context.Context, mount, name string, s vault.NewSec
 	}
 	c := issuing(putSecretID, by, mount+"/"+name, []any{s.ID, mount, name, s.Fingerprint[:], orNull(seconds(s.TTL)), orNull(s.Uses), cidrs}, oneRow(scanSecretID))
 	c.landed = nil
-	return perform(ctx, d, c)
+	made, at, err := performAt(ctx, d, c)
+	made.Position = at
+	return made, err
 }
 
 var deleteSecretID = signed("SELECT vault.delete_secret_id($1::text, $2::text, $3::uuid, ORIGIN) IS NOT NULL", 3)
 
 // DeleteSecretID implements vault.Logins.
-func (d *DB) DeleteSecretID(ctx context.Context, mount, name string, accessor [16]byte, by vault.Author) error {
-	_, err := perform(ctx, d, issuing(deleteSecretID, by, mount+"/"+name, []any{mount, name, accessor}, pgx.RowTo[bool]))
-	return err
+func (d *DB) DeleteSecretID(ctx context.Context, mount, name string, accessor [16]byte, by vault.Author) (core.Position, error) {
+	_, at, err := performAt(ctx, d, issuing(deleteSecretID, by, mount+"/"+name, []any{mount, name, accessor}, pgx.RowTo[bool]))
+	return at, err
 }

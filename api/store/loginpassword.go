@@ -7,14 +7,15 @@ import (
 
 	"github.com/hyperiondb/hyperion-vault/api/password"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
+	"github.com/hyperiondb/hyperion-vault/core"
 )
 
 var setPassword = signed("SELECT vault.set_password_with_verifier($1::text, $2::text, $3::text, ORIGIN) IS NOT NULL", 3)
 
 // SetPassword implements vault.Logins. It may be sent twice: it sets a state.
-func (d *DB) SetPassword(ctx context.Context, mount, name string, v password.Verifier, by vault.Author) error {
-	_, err := perform(ctx, d, issuing(setPassword, by, mount+"/"+name, []any{mount, name, string(v)}, pgx.RowTo[bool]))
-	return err
+func (d *DB) SetPassword(ctx context.Context, mount, name string, v password.Verifier, by vault.Author) (core.Position, error) {
+	_, at, err := performAt(ctx, d, issuing(setPassword, by, mount+"/"+name, []any{mount, name, string(v)}, pgx.RowTo[bool]))
+	return at, err
 }
 
 // ReplaceVerifier implements vault.Logins.

@@ -65,7 +65,7 @@ const bindRole = `SELECT true FROM vault.bind_with_verifier_as($1::bytea, $2::in
 	$15::text, $16::uuid)`
 
 // BindRole implements vault.Store.
-func (d *DB) BindRole(ctx context.Context, b vault.RoleBinding, by vault.Author) error {
+func (d *DB) BindRole(ctx context.Context, b vault.RoleBinding, by vault.Author) (core.Position, error) {
 	id := newChangeID()
 	args := append(credentialArgs(by.By), [16]byte(b.ID), string(b.Name), int64(b.Expected), b.Role, orNull(b.Other), orNull(b.Shared),
 		b.AutoRepair, orNull(b.Sessions.Name), orNull(b.Sessions.MaxWaitSecs), b.Verifier, by.Node, orNull(by.RequestID), id)
@@ -85,13 +85,13 @@ var (
 )
 
 // UnbindRole implements vault.Store.
-func (d *DB) UnbindRole(ctx context.Context, secret core.SecretID, name core.Name, by vault.Author) error {
+func (d *DB) UnbindRole(ctx context.Context, secret core.SecretID, name core.Name, by vault.Author) (core.Position, error) {
 	id := newChangeID()
 	return d.performRole(ctx, name, id, refusalTo(by, "update"), refusingLegacy(unbindRole.by(by, "update", string(name), []any{[16]byte(secret), id})))
 }
 
 // ConfigureRole implements vault.Store.
-func (d *DB) ConfigureRole(ctx context.Context, secret core.SecretID, name core.Name, o vault.RoleOptions, by vault.Author) error {
+func (d *DB) ConfigureRole(ctx context.Context, secret core.SecretID, name core.Name, o vault.RoleOptions, by vault.Author) (core.Position, error) {
 	id := newChangeID()
 	args := []any{[16]byte(secret), o.AutoRepair, orNull(o.Sessions.Name), orNull(o.Sessions.MaxWaitSecs), id}
 	return d.performRole(ctx, name, id, refusalTo(by, "update"), refusingLegacy(configureRole.by(by, "update", string(name), args)))
@@ -107,7 +107,7 @@ func (d *DB) RoleSessions(ctx context.Context, by vault.Credential, name core.Na
 }
 
 // RepairRole implements vault.Store.
-func (d *DB) RepairRole(ctx context.Context, r vault.RoleRepair, by vault.Author) error {
+func (d *DB) RepairRole(ctx context.Context, r vault.RoleRepair, by vault.Author) (core.Position, error) {
 	id := newChangeID()
 	args := []any{[16]byte(r.ID), int64(r.Expected), r.Verifier, id}
 	return d.performRole(ctx, r.Name, id, refusalTo(by, "rotate"), refusingLegacy(repairRole.by(by, "rotate", string(r.Name), args)))
@@ -123,15 +123,15 @@ func refusingLegacy(text func(bool) (string, []any, error)) func(bool) (string, 
 }
 
 // performRole makes a change of a binding, which is recorded with an id.
-func (d *DB) performRole(ctx context.Context, name core.Name, id changeID, refusal func(error) error, text func(bool) (string, []any, error)) error {
-	_, err := perform(ctx, d, change[bool]{
+func (d *DB) performRole(ctx context.Context, name core.Name, id changeID, refusal func(error) error, text func(bool) (string, []any, error)) (core.Position, error) {
+	_, at, err := performAt(ctx, d, change[bool]{
 		secret: string(name), text: text, refusal: refusal, row: pgx.RowTo[bool],
 		landed: func(ctx context.Context) (bool, bool, error) {
 			at, err := d.madeAt(ctx, id)
 			return true, err == nil && !at.IsZero(), err
 		},
 	})
-	return err
+	return at, err
 }
 
 // IterationsOfRoles implements vault.Store.

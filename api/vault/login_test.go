@@ -56,18 +56,18 @@ func (l *logins) TokenKeys(context.Context, vault.Freshness) ([]vault.TokenKey, 
 	return append([]vault.TokenKey{}, l.keys...), nil
 }
 
-func (l *logins) PutTokenKey(_ context.Context, k vault.TokenKey, expected [16]byte, _ vault.Author) (bool, error) {
+func (l *logins) PutTokenKey(_ context.Context, k vault.TokenKey, expected [16]byte, _ vault.Author) (bool, core.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.primary {
-		return false, core.Errorf(core.Unavailable, "no primary")
+		return false, core.Position{}, core.Errorf(core.Unavailable, "no primary")
 	}
 	if len(l.keys) > 0 && l.keys[0].ID != expected || len(l.keys) == 0 && expected != [16]byte{} {
-		return false, nil
+		return false, core.Position{}, nil
 	}
 	k.CreatedAt = l.now()
 	l.keys = append([]vault.TokenKey{k}, l.keys...)
-	return true, nil
+	return true, core.Position{LSN: 1}, nil
 }
 
 // verifier lets in the JWT "good".
@@ -330,8 +330,8 @@ func TestTokenKeyRotation(t *testing.T) {
 	*d.now = d.now.Add(2 * time.Minute)
 	other := newLoginDoor(t)
 	other.logins.keys, other.keeper = d.logins.keys, d.keeper
-	id, err := d.OperatorLogins(vault.Operator{Name: "root"}).RotateTokenKey(t.Context())
-	if err != nil || keyOf() != id {
+	id, at, err := d.OperatorLogins(vault.Operator{Name: "root"}).RotateTokenKey(t.Context())
+	if err != nil || keyOf() != id || at.LSN != 1 {
 		t.Fatalf("rotated to %v, %v", id, err)
 	}
 	// One that the key service no longer opens is followed by another; one that it cannot open now is not.

@@ -193,12 +193,11 @@ func (l LoginAdmin) PutMethod(ctx context.Context, m LoginMethod) (LoginMethod, 
 }
 
 // DeleteMethod deletes a login method with its roles and their secret ids. Batch tokens of these end at once. NotFound.
-func (l LoginAdmin) DeleteMethod(ctx context.Context, mount string) error {
-	_, err := changeLogin(ctx, l, mount, func(context.Context, *attempt) error { return checkMount(mount) },
-		func(ctx context.Context, by Author) (bool, error) {
-			return true, l.v.c.Logins.DeleteLoginMethod(ctx, mount, by)
+func (l LoginAdmin) DeleteMethod(ctx context.Context, mount string) (core.Position, error) {
+	return changeLogin(ctx, l, mount, func(context.Context, *attempt) error { return checkMount(mount) },
+		func(ctx context.Context, by Author) (core.Position, error) {
+			return l.v.c.Logins.DeleteLoginMethod(ctx, mount, by)
 		})
-	return err
 }
 
 // Roles returns the roles of a login method, by name.
@@ -260,11 +259,10 @@ func (l LoginAdmin) checkRole(ctx context.Context, a *attempt, r LoginRole) erro
 }
 
 // DeleteRole deletes a role of a login method with its secret ids. Its batch tokens end at once. Errors: Invalid, NotFound.
-func (l LoginAdmin) DeleteRole(ctx context.Context, mount, name string) error {
-	_, err := changeLogin(ctx, l, mount+"/"+name, named(mount, name), func(ctx context.Context, by Author) (bool, error) {
-		return true, l.v.c.Logins.DeleteLoginRole(ctx, mount, name, by)
+func (l LoginAdmin) DeleteRole(ctx context.Context, mount, name string) (core.Position, error) {
+	return changeLogin(ctx, l, mount+"/"+name, named(mount, name), func(ctx context.Context, by Author) (core.Position, error) {
+		return l.v.c.Logins.DeleteLoginRole(ctx, mount, name, by)
 	})
-	return err
 }
 
 // EndBatchTokens ends the batch tokens that a role has issued so far. Errors: Invalid, NotFound.
@@ -324,16 +322,15 @@ func (l LoginAdmin) CreateSecretID(ctx context.Context, mount, name string, r Se
 }
 
 // DeleteSecretID destroys a secret id. Errors: Invalid, NotFound.
-func (l LoginAdmin) DeleteSecretID(ctx context.Context, mount, name string, accessor [16]byte) error {
-	_, err := changeLogin(ctx, l.issuing(), mount+"/"+name, named(mount, name), func(ctx context.Context, by Author) (bool, error) {
-		return true, l.v.c.Logins.DeleteSecretID(ctx, mount, name, accessor, by)
+func (l LoginAdmin) DeleteSecretID(ctx context.Context, mount, name string, accessor [16]byte) (core.Position, error) {
+	return changeLogin(ctx, l.issuing(), mount+"/"+name, named(mount, name), func(ctx context.Context, by Author) (core.Position, error) {
+		return l.v.c.Logins.DeleteSecretID(ctx, mount, name, accessor, by)
 	})
-	return err
 }
 
 // RotateTokenKey makes a new key for batch tokens. Tokens under earlier keys stay valid until they end.
-func (l LoginAdmin) RotateTokenKey(ctx context.Context) (id [16]byte, _ error) {
-	return changeLogin(ctx, l, "", func(ctx context.Context, a *attempt) error {
+func (l LoginAdmin) RotateTokenKey(ctx context.Context) (id [16]byte, at core.Position, _ error) {
+	id, err := changeLogin(ctx, l, "", func(ctx context.Context, a *attempt) error {
 		if a.by.IsItself() {
 			return nil
 		}
@@ -347,8 +344,10 @@ func (l LoginAdmin) RotateTokenKey(ctx context.Context) (id [16]byte, _ error) {
 		if len(list) > 0 {
 			newest = list[0].ID
 		}
-		id, plain, err := l.v.newTokenKey(ctx, newest, by)
+		made, plain, position, err := l.v.newTokenKey(ctx, newest, by)
 		envelope.Wipe(plain)
-		return id, err
+		at = position
+		return made, err
 	})
+	return id, at, err
 }

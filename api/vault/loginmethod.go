@@ -48,6 +48,7 @@ type LoginMethod struct {
 	Revision    int64           // raised by every change of the method
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+	Position    core.Position // of the change that returned this; zero when it was read
 }
 
 // LoginRole is what a client may log in as through a method. It holds no secret.
@@ -65,6 +66,7 @@ type LoginRole struct {
 	ValidFrom   time.Time      // batch tokens that were issued under an earlier value are not valid
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+	Position    core.Position // of the change that returned this; zero when it was read
 }
 
 // LoginSubject is who a login method recognised.
@@ -152,7 +154,8 @@ type SecretIDInfo struct {
 	UsesLeft   int64    // -1 = any number
 	BoundCIDRs []string
 	CreatedAt  time.Time
-	ExpiresAt  time.Time // zero = never
+	ExpiresAt  time.Time     // zero = never
+	Position   core.Position // of the change that returned this; zero when it was read
 }
 
 // TokenKey is a key that seals batch tokens, as stored.
@@ -177,25 +180,25 @@ type Logins interface {
 	// TokenKeys returns the keys of batch tokens, newest first.
 	TokenKeys(ctx context.Context, f Freshness) ([]TokenKey, error)
 	// PutTokenKey stores a key unless another than the expected one is the newest; the zero id expects none.
-	PutTokenKey(ctx context.Context, k TokenKey, expected [16]byte, by Author) (stored bool, err error)
+	PutTokenKey(ctx context.Context, k TokenKey, expected [16]byte, by Author) (stored bool, at core.Position, err error)
 
 	// LoginMethods returns all methods by mount, or the one of a mount.
 	LoginMethods(ctx context.Context, by Credential, mount string, f Freshness) ([]LoginMethod, Identity, error)
 	PutLoginMethod(ctx context.Context, m LoginMethod, by Author) (LoginMethod, error)
-	DeleteLoginMethod(ctx context.Context, mount string, by Author) error
+	DeleteLoginMethod(ctx context.Context, mount string, by Author) (core.Position, error)
 	// LoginRoles returns the roles of a mount by name, or one.
 	LoginRoles(ctx context.Context, by Credential, mount, name string, f Freshness) ([]LoginRole, Identity, error)
 	PutLoginRole(ctx context.Context, r LoginRole, by Author) (LoginRole, error)
-	DeleteLoginRole(ctx context.Context, mount, name string, by Author) error
+	DeleteLoginRole(ctx context.Context, mount, name string, by Author) (core.Position, error)
 	// EndBatchTokens ends the batch tokens that a role has issued so far.
 	EndBatchTokens(ctx context.Context, mount, name string, by Author) (LoginRole, error)
 	// SecretIDs returns at most limit secret ids with accessors after the given one, in their order.
 	SecretIDs(ctx context.Context, by Credential, mount, name string, after [16]byte, limit int, f Freshness) ([]SecretIDInfo, Identity, error)
 	PutSecretID(ctx context.Context, mount, name string, s NewSecretID, by Author) (SecretIDInfo, error)
-	DeleteSecretID(ctx context.Context, mount, name string, accessor [16]byte, by Author) error
+	DeleteSecretID(ctx context.Context, mount, name string, accessor [16]byte, by Author) (core.Position, error)
 
 	// SetPassword sets the password of a user by its verifier. Who may is decided as for secret ids.
-	SetPassword(ctx context.Context, mount, name string, v password.Verifier, by Author) error
+	SetPassword(ctx context.Context, mount, name string, v password.Verifier, by Author) (core.Position, error)
 	// ReplaceVerifier replaces one verifier by another of the same password. If it is no longer that one, nothing changes.
 	ReplaceVerifier(ctx context.Context, role [16]byte, was, becomes password.Verifier) error
 }

@@ -147,8 +147,8 @@ func (v *Vault) replaceVerifier(ctx context.Context, x FoundLogin, text []byte) 
 
 // SetPassword sets the password of a user of a userpass method. A role may do so that may make secret ids for the same
 // login. The caller wipes text. Errors: Invalid, NotFound, and Unavailable with password.ErrBusy.
-func (l LoginAdmin) SetPassword(ctx context.Context, mount, name string, text []byte) error {
-	_, err := changeLogin(ctx, l.issuing(), mount+"/"+name, func(ctx context.Context, a *attempt) error {
+func (l LoginAdmin) SetPassword(ctx context.Context, mount, name string, text []byte) (core.Position, error) {
+	return changeLogin(ctx, l.issuing(), mount+"/"+name, func(ctx context.Context, a *attempt) error {
 		if err := checkLoginRoleName(mount, name); err != nil {
 			return err
 		}
@@ -159,12 +159,11 @@ func (l LoginAdmin) SetPassword(ctx context.Context, mount, name string, text []
 			return nil
 		}
 		return a.decide(ctx, onPrimary) // before a hash is computed
-	}, func(ctx context.Context, by Author) (bool, error) {
+	}, func(ctx context.Context, by Author) (core.Position, error) {
 		v, err := l.v.c.Passwords.Make(ctx, text)
 		if err != nil {
-			return false, err
+			return core.Position{}, err
 		}
-		return true, l.v.c.Logins.SetPassword(ctx, mount, name, v, by)
+		return l.v.c.Logins.SetPassword(ctx, mount, name, v, by)
 	})
-	return err
 }

@@ -64,9 +64,9 @@ func (u *users) ReplaceVerifier(_ context.Context, _ [16]byte, was, becomes pass
 	return nil
 }
 
-func (u *users) SetPassword(_ context.Context, _, _ string, v password.Verifier, _ vault.Author) error {
+func (u *users) SetPassword(_ context.Context, _, _ string, v password.Verifier, _ vault.Author) (core.Position, error) {
 	u.stored = append(u.stored, v)
-	return nil
+	return core.Position{LSN: 1}, nil
 }
 
 type userDoor struct {
@@ -330,7 +330,7 @@ func TestVerifierIsReplaced(t *testing.T) {
 func TestSetPassword(t *testing.T) {
 	d := newUserDoor(t)
 	op := d.OperatorLogins(vault.Operator{Name: "root"})
-	if err := op.SetPassword(t.Context(), "userpass", "alice", []byte("correct horse")); err != nil {
+	if at, err := op.SetPassword(t.Context(), "userpass", "alice", []byte("correct horse")); err != nil || at.LSN != 1 {
 		t.Fatal(err)
 	}
 	if len(d.users.stored) != 1 {
@@ -339,7 +339,8 @@ func TestSetPassword(t *testing.T) {
 	for name, c := range map[string][2]string{"ErrShort": {"alice", "short"}, "ErrName": {"p@ss", "correct horse"}, "ErrControl": {"alice", "correct\nhorse"}} {
 		t.Run(name, func(t *testing.T) {
 			before := d.hasher.Hashes()
-			wantCode(t, op.SetPassword(t.Context(), "userpass", c[0], []byte(c[1])), core.Invalid)
+			_, err := op.SetPassword(t.Context(), "userpass", c[0], []byte(c[1]))
+			wantCode(t, err, core.Invalid)
 			if d.hasher.Hashes() != before || len(d.users.stored) != 1 {
 				t.Error("it was hashed or stored")
 			}
@@ -350,7 +351,7 @@ func TestSetPassword(t *testing.T) {
 		d.store.GrantTo("app", "a/*", "read")
 		c, _ := d.holder(t, vault.TokenRequest{Name: "app", Role: "app", TTL: time.Hour})
 		before := d.hasher.Hashes()
-		err := d.LoginAdmin(c).SetPassword(t.Context(), "userpass", "alice", []byte("correct horse"))
+		_, err := d.LoginAdmin(c).SetPassword(t.Context(), "userpass", "alice", []byte("correct horse"))
 		if core.CodeOf(err) != core.Denied || d.hasher.Hashes() != before || len(d.users.stored) != 1 {
 			t.Errorf("%v, %d hashes", err, d.hasher.Hashes()-before)
 		}

@@ -222,7 +222,7 @@ func (s *rewrapSteps) MoveTokenKey(ctx context.Context, current string) error {
 	if err != nil || len(list) == 0 || list[0].KeyID == current {
 		return err
 	}
-	_, plain, err := s.v.newTokenKey(ctx, list[0].ID, Author{Origin: s.origin, By: Itself()})
+	_, plain, _, err := s.v.newTokenKey(ctx, list[0].ID, Author{Origin: s.origin, By: Itself()})
 	envelope.Wipe(plain)
 	return err
 }

@@ -55,7 +55,7 @@ type BoundRole struct {
 	BoundBy    string
 }
 
-// Roles is the part of a Store that binds secrets to roles.
+// Roles is the part of a Store that binds secrets to roles. A change returns where the log stood after it.
 type Roles interface {
 	// NextRole asks the primary about a bound secret; Invalid when its role is not what it was when it was bound. It
 	// decides about no caller.
@@ -63,15 +63,15 @@ type Roles interface {
 	// IterationsOfRoles returns how many iterations the verifiers of the primary have.
 	IterationsOfRoles(ctx context.Context) (int, error)
 	// BindRole binds a secret and sets the password, if PostgreSQL lets the author's role set it: Invalid when it does not.
-	BindRole(ctx context.Context, b RoleBinding, by Author) error
+	BindRole(ctx context.Context, b RoleBinding, by Author) (core.Position, error)
 	// ConfigureRole changes how the roles of a binding are treated; NotFound when there is none.
-	ConfigureRole(ctx context.Context, id core.SecretID, name core.Name, o RoleOptions, by Author) error
+	ConfigureRole(ctx context.Context, id core.SecretID, name core.Name, o RoleOptions, by Author) (core.Position, error)
 	// RoleSessions lists the sessions of the roles of a bound secret on the server that the reader is connected to.
 	RoleSessions(ctx context.Context, by Credential, name core.Name, f Freshness) ([]RoleSession, Identity, error)
 	// UnbindRole ends a binding; NotFound when there is none.
-	UnbindRole(ctx context.Context, id core.SecretID, name core.Name, by Author) error
+	UnbindRole(ctx context.Context, id core.SecretID, name core.Name, by Author) (core.Position, error)
 	// RepairRole sets the password of the current role of a binding.
-	RepairRole(ctx context.Context, r RoleRepair, by Author) error
+	RepairRole(ctx context.Context, r RoleRepair, by Author) (core.Position, error)
 	// BoundRoles lists the bound roles of the secrets below a prefix that the caller may see. It asks the reader.
 	BoundRoles(ctx context.Context, by Credential, prefix string, f Freshness) ([]BoundRole, Identity, error)
 }
@@ -182,15 +182,15 @@ func (r *RoleRequest) binding(s Secret, value []byte, iterations int) (RoleBindi
 // BindRole makes the current value of a secret the password of a role, and every later one too. It needs the rights update
 // and rotate on the name, and PostgreSQL must let the caller's role set the password. Errors: Unauthenticated, Denied,
 // Invalid, NotFound, Unavailable.
-func (v *Vault) BindRole(ctx context.Context, c Caller, r RoleRequest) error {
-	return v.changeRole(ctx, c, ActionBindRole, r.Name, r.check, func(ctx context.Context, a *attempt, s Secret, value []byte) error {
+func (v *Vault) BindRole(ctx context.Context, c Caller, r RoleRequest) (core.Position, error) {
+	return v.changeRole(ctx, c, ActionBindRole, r.Name, r.check, func(ctx context.Context, a *attempt, s Secret, value []byte) (none core.Position, _ error) {
 		iterations, err := v.c.Store.IterationsOfRoles(ctx)
 		if err != nil {
-			return err
+			return none, err
 		}
 		b, err := r.binding(s, value, iterations)
 		if err != nil {
-			return err
+			return none, err
 		}
 		return v.c.Store.BindRole(ctx, b, a.author())
 	})
@@ -198,19 +198,19 @@ func (v *Vault) BindRole(ctx context.Context, c Caller, r RoleRequest) error {
 
 // RepairRole gives the role of a bound secret its current value as the password again. It needs the right rotate on the name.
 // Errors: Unauthenticated, Denied, Invalid, NotFound, Unavailable.
-func (v *Vault) RepairRole(ctx context.Context, c Caller, name string) error {
-	none := func() error { return nil }
-	return v.changeRole(ctx, c, ActionRepairRole, name, none, func(ctx context.Context, a *attempt, s Secret, value []byte) error {
+func (v *Vault) RepairRole(ctx context.Context, c Caller, name string) (core.Position, error) {
+	unchecked := func() error { return nil }
+	return v.changeRole(ctx, c, ActionRepairRole, name, unchecked, func(ctx context.Context, a *attempt, s Secret, value []byte) (none core.Position, _ error) {
 		if !s.Bound {
-			return core.Errorf(core.NotFound, "the secret is bound to no role")
+			return none, core.Errorf(core.NotFound, "the secret is bound to no role")
 		}
 		iterations, err := v.c.Store.IterationsOfRoles(ctx)
 		if err != nil {
-			return err
+			return none, err
 		}
 		verifier, err := verifierOf(s.ContentType, value, iterations)
 		if err != nil {
-			return err
+			return none, err
 		}
 		return v.c.Store.RepairRole(ctx, RoleRepair{ID: s.ID, Name: s.Name, Expected: s.CurrentVersion, Verifier: verifier}, a.author())
 	})
@@ -218,42 +218,46 @@ func (v *Vault) RepairRole(ctx context.Context, c Caller, name string) error {
 
 // changeRole calls change with the current value of a secret, which it wipes. It starts over while others get ahead.
 func (v *Vault) changeRole(ctx context.Context, c Caller, action Action, name string, check func() error,
-	change func(ctx context.Context, a *attempt, s Secret, value []byte) error,
-) error {
+	change func(ctx context.Context, a *attempt, s Secret, value []byte) (core.Position, error),
+) (core.Position, error) {
 	a := v.try(c, action, name, 0)
 	a.change = true
-	return a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (at core.Position, err error) {
 		n, err := a.parseName(ctx, name)
 		if err != nil {
-			return err
+			return at, err
 		}
 		if err := check(); err != nil {
-			return a.invalid(ctx, err)
+			return at, a.invalid(ctx, err)
 		}
-		return a.onCurrent(ctx, n, AnyVersion, func(s Secret) error {
+		err = a.onCurrent(ctx, n, AnyVersion, func(s Secret) error {
 			value, err := v.currentValue(ctx, s)
 			defer envelope.Wipe(value)
 			if err != nil {
 				return err
 			}
-			return change(ctx, a, s, value)
+			at, err = change(ctx, a, s, value)
+			return err
 		})
+		return at, err
 	})
 }
 
 // UnbindRole ends the binding of a secret; its roles keep their passwords. It needs the right update on the name. Errors:
 // Unauthenticated, Denied, Invalid, NotFound, Unavailable.
-func (v *Vault) UnbindRole(ctx context.Context, c Caller, name string) error {
+func (v *Vault) UnbindRole(ctx context.Context, c Caller, name string) (core.Position, error) {
 	a := v.try(c, ActionUnbindRole, name, 0)
 	a.change = true
-	return a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (at core.Position, err error) {
 		n, err := a.parseName(ctx, name)
 		if err != nil {
-			return err
+			return at, err
 		}
-		return a.onPresent(ctx, n, AnyVersion, func(s Secret, _ error) error {
-			return v.c.Store.UnbindRole(ctx, s.ID, s.Name, a.author())
+		err = a.onPresent(ctx, n, AnyVersion, func(s Secret, _ error) (err error) {
+			at, err = v.c.Store.UnbindRole(ctx, s.ID, s.Name, a.author())
+			return err
 		})
+		return at, err
 	})
 }
 

@@ -47,20 +47,22 @@ type RoleSession struct {
 
 // ConfigureRole changes how the roles of a bound secret are treated. It needs the right update on the name. Errors:
 // Unauthenticated, Denied, Invalid, NotFound, Unavailable.
-func (v *Vault) ConfigureRole(ctx context.Context, c Caller, name string, o RoleOptions) error {
+func (v *Vault) ConfigureRole(ctx context.Context, c Caller, name string, o RoleOptions) (core.Position, error) {
 	a := v.try(c, ActionConfigureRole, name, 0)
 	a.change = true
-	return a.serve(ctx, func(ctx context.Context) error {
+	return perform(ctx, a.serve, func(ctx context.Context) (at core.Position, err error) {
 		n, err := a.parseName(ctx, name)
 		if err != nil {
-			return err
+			return at, err
 		}
 		if err := o.Sessions.check(); err != nil {
-			return a.invalid(ctx, err)
+			return at, a.invalid(ctx, err)
 		}
-		return a.onPresent(ctx, n, AnyVersion, func(s Secret, _ error) error {
-			return v.c.Store.ConfigureRole(ctx, s.ID, s.Name, o, a.author())
+		err = a.onPresent(ctx, n, AnyVersion, func(s Secret, _ error) (err error) {
+			at, err = v.c.Store.ConfigureRole(ctx, s.ID, s.Name, o, a.author())
+			return err
 		})
+		return at, err
 	})
 }
 

@@ -181,7 +181,7 @@ func (v *Vault) sealingKey(ctx context.Context, by Author) (id [16]byte, plain [
 			return newest.ID, plain, nil
 		}
 	}
-	next, made, nextErr := v.newTokenKey(ctx, newest.ID, by)
+	next, made, _, nextErr := v.newTokenKey(ctx, newest.ID, by)
 	switch {
 	case nextErr == nil:
 		envelope.Wipe(plain)
@@ -194,33 +194,33 @@ func (v *Vault) sealingKey(ctx context.Context, by Author) (id [16]byte, plain [
 
 // newTokenKey stores a key that follows the expected one, and returns it in plain, which the caller wipes. When another
 // node was faster, it is that node's.
-func (v *Vault) newTokenKey(ctx context.Context, expected [16]byte, by Author) (id [16]byte, plain []byte, err error) {
+func (v *Vault) newTokenKey(ctx context.Context, expected [16]byte, by Author) (id [16]byte, plain []byte, at core.Position, err error) {
 	made, err := core.NewSecretID(rand.Reader)
 	if err != nil {
-		return id, nil, err
+		return id, nil, at, err
 	}
 	id = made
 	key, err := v.c.Keeper.Generate(ctx, tokenKeyContext(id))
 	if err != nil {
-		return id, nil, err
+		return id, nil, at, err
 	}
-	stored, err := v.c.Logins.PutTokenKey(ctx, TokenKey{ID: id, WrappedKey: key.WrappedKey}, expected, by)
+	stored, at, err := v.c.Logins.PutTokenKey(ctx, TokenKey{ID: id, WrappedKey: key.WrappedKey}, expected, by)
 	if err == nil && stored {
 		// Other nodes find it when they meet the first token under it.
 		_, _ = v.tokenKeys.load(ctx, v, onPrimary)
-		return id, key.Plain, nil
+		return id, key.Plain, at, nil
 	}
 	envelope.Wipe(key.Plain)
 	if err != nil {
-		return id, nil, err
+		return id, nil, at, err
 	}
 	list, err := v.tokenKeys.load(ctx, v, onPrimary)
 	switch {
 	case err != nil:
-		return id, nil, err
+		return id, nil, at, err
 	case len(list) == 0:
-		return id, nil, core.Errorf(core.Internal, "there is no key for batch tokens")
+		return id, nil, at, core.Errorf(core.Internal, "there is no key for batch tokens")
 	}
 	plain, err = v.c.Keeper.Unwrap(ctx, list[0].WrappedKey, tokenKeyContext(list[0].ID))
-	return list[0].ID, plain, err
+	return list[0].ID, plain, at, err
 }

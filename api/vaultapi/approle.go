@@ -174,8 +174,9 @@ func (a *API) writeAppRole(r *request) error {
 }
 
 func (a *API) putLoginRole(r *request, l vault.LoginRole, warnings []string) error {
-	_, err := a.logins(r).PutRole(r.Request.Context(), l)
+	made, err := a.logins(r).PutRole(r.Request.Context(), l)
 	if err == nil {
+		r.setIndex(made.Position)
 		r.answerNothing(warnings...)
 	}
 	return withoutRole(err)
@@ -316,9 +317,11 @@ func (a *API) deleteLoginRole(r *request, kind vault.LoginKind) error {
 	if err := a.ofKind(r, kind); err != nil {
 		return err
 	}
-	if err := a.logins(r).DeleteRole(r.Request.Context(), r.mount, r.rest); err != nil && core.CodeOf(err) != core.NotFound {
+	at, err := a.logins(r).DeleteRole(r.Request.Context(), r.mount, r.rest)
+	if err != nil && core.CodeOf(err) != core.NotFound {
 		return err
 	}
+	r.setIndex(at)
 	r.answerNothing()
 	return nil
 }

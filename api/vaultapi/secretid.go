@@ -36,6 +36,7 @@ func (a *API) createSecretID(r *request) error {
 		if err != nil {
 			return err
 		}
+		r.setIndex(info.Position)
 		r.answerData(struct {
 			SecretID string `json:"secret_id"`
 			Accessor string `json:"secret_id_accessor"`
@@ -97,10 +98,11 @@ func (a *API) onAccessor(r *request, use func(accessor [16]byte, warnings []stri
 
 func (a *API) destroySecretID(r *request) error {
 	return a.onAccessor(r, func(accessor [16]byte, warnings []string) error {
-		err := a.logins(r).DeleteSecretID(r.Request.Context(), r.mount, r.rest, accessor)
+		at, err := a.logins(r).DeleteSecretID(r.Request.Context(), r.mount, r.rest, accessor)
 		if err != nil && core.CodeOf(err) != core.NotFound {
 			return err
 		}
+		r.setIndex(at)
 		r.answerNothing(warnings...)
 		return nil
 	})

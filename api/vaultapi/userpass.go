@@ -71,9 +71,11 @@ func (a *API) writeUser(r *request) error {
 			if err := f.setToken(&l); err != nil {
 				return err
 			}
-			if _, err := a.logins(r).PutRole(r.Request.Context(), l); err != nil {
+			made, err := a.logins(r).PutRole(r.Request.Context(), l)
+			if err != nil {
 				return withoutRole(err)
 			}
+			r.setIndex(made.Position)
 			return a.setPassword(r, text, f.warnings(userFields...))
 		})
 	})
@@ -83,9 +85,11 @@ func (a *API) writeUser(r *request) error {
 // setPassword sets the password of the user, unless there is none to set.
 func (a *API) setPassword(r *request, text []byte, warnings []string) error {
 	if len(text) > 0 {
-		if err := a.logins(r).SetPassword(r.Request.Context(), r.mount, r.rest, text); err != nil {
+		at, err := a.logins(r).SetPassword(r.Request.Context(), r.mount, r.rest, text)
+		if err != nil {
 			return err
 		}
+		r.setIndex(at)
 	}
 	r.answerNothing(warnings...)
 	return nil

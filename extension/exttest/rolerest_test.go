@@ -3,6 +3,7 @@ package exttest
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -301,4 +302,67 @@ func TestRoleSessionsByREST(t *testing.T) {
 		b.must(http.StatusBadRequest, "PATCH", "/v1/roles/app/db", "", wrong)
 	}
 	b.must(http.StatusBadRequest, "PUT", "/v1/roles/app/db", "", `{"role":"app","session_policy":"kill"}`)
+}
+
+// TestChangesOfRolesAndLoginsAnswerTheirPosition: a read that sends it sees the change on any node.
+func TestChangesOfRolesAndLoginsAnswerTheirPosition(t *testing.T) {
+	b := newRESTBench(t)
+	b.exec("CREATE ROLE app LOGIN")
+	b.exec("ALTER ROLE vault_admin CREATEROLE")
+	if get[bool](b.session, "SELECT current_setting('server_version_num')::int >= 160000") {
+		b.exec("GRANT app TO vault_admin WITH ADMIN OPTION")
+	}
+	b.must(http.StatusCreated, "POST", "/v1/secrets", "", `{"name":"app/db","value":"first value"}`)
+	accessor := ""
+	last := get[string](b.session, "SELECT pg_current_wal_lsn()::text")
+	for _, change := range []struct{ method, path, body string }{
+		{"PUT", "/v1/roles/app/db", `{"role":"app"}`},
+		{"PATCH", "/v1/roles/app/db", `{"auto_repair":true}`},
+		{"POST", "/v1/roles/app/db", ""},
+		{"DELETE", "/v1/roles/app/db", ""},
+		{"PUT", "/v1/auth/approle", `{"kind":"approle"}`},
+		{"PUT", "/v1/auth/approle/roles/ci", `{"role":"app","token_type":"batch"}`},
+		{"POST", "/v1/auth/approle/roles/ci/secret-ids", ""},
+		{"DELETE", "/v1/auth/approle/roles/ci/secret-ids/ACCESSOR", ""},
+		{"POST", "/v1/auth/approle/roles/ci/revoke", ""},
+		{"DELETE", "/v1/auth/approle/roles/ci", ""},
+		{"DELETE", "/v1/auth/approle", ""},
+		{"PUT", "/v1/auth/userpass", `{"kind":"userpass"}`},
+		{"PUT", "/v1/auth/userpass/roles/alice", `{"role":"app"}`},
+		{"PUT", "/v1/auth/userpass/roles/alice/password", `{"password":"correct horse"}`},
+		{"POST", "/v1/admin/token-key", ""},
+	} {
+		status, at, answer := b.client.change(change.method, strings.Replace(change.path, "ACCESSOR", accessor, 1), change.body)
+		lsn, ok := strings.CutPrefix(at, "1-")
+		if status >= 300 || !ok {
+			t.Fatalf("%s %s: %d %q %s", change.method, change.path, status, at, answer)
+		}
+		if !get[bool](b.session, "SELECT $1::text::pg_lsn > $2::text::pg_lsn AND $1::text::pg_lsn <= pg_current_wal_flush_lsn()", lsn, last) {
+			t.Errorf("%s %s: %s is not after %s", change.method, change.path, lsn, last)
+		}
+		last = lsn
+		var made struct {
+			Accessor string `json:"secret_id_accessor"`
+		}
+		if json.Unmarshal([]byte(answer), &made) == nil && made.Accessor != "" {
+			accessor = made.Accessor
+		}
+	}
+}
+
+// change sends a request, and returns the position that it is answered.
+func (c *client) change(method, path, body string) (status int, at, answer string) {
+	c.t.Helper()
+	req, err := http.NewRequest(method, c.url+path, strings.NewReader(body))
+	pgtest.Must(c.t, err)
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	pgtest.Must(c.t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	pgtest.Must(c.t, err)
+	return resp.StatusCode, resp.Header.Get("Vault-Lsn"), string(text)
 }

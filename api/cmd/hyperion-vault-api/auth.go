@@ -62,7 +62,8 @@ func newAuthMethodCommand(p program) *cobra.Command {
 			Use: "delete MOUNT", Short: "Delete a method with its roles; their batch tokens end at once", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return p.logins(cmd.Context(), func(ctx context.Context, l vault.LoginAdmin) error {
-					return p.say(l.DeleteMethod(ctx, args[0]), "login method %s deleted", core.Quote(args[0]))
+					_, err := l.DeleteMethod(ctx, args[0])
+					return p.say(err, "login method %s deleted", core.Quote(args[0]))
 				})
 			},
 		})
@@ -169,7 +170,8 @@ func newAuthRoleCommand(p program) *cobra.Command {
 		},
 		named("show", "Print a role as JSON", p.showRole),
 		named("delete", "Delete a role; its batch tokens end at once", func(ctx context.Context, l vault.LoginAdmin, mount, name string) error {
-			return p.say(l.DeleteRole(ctx, mount, name), "login role %s of %s deleted", core.Quote(name), core.Quote(mount))
+			_, err := l.DeleteRole(ctx, mount, name)
+			return p.say(err, "login role %s of %s deleted", core.Quote(name), core.Quote(mount))
 		}),
 		named("revoke-batch-tokens", "End the batch tokens that a role has issued so far", func(ctx context.Context, l vault.LoginAdmin, mount, name string) error {
 			_, err := l.EndBatchTokens(ctx, mount, name)
@@ -295,6 +297,6 @@ func (p program) rotateTokenKey(ctx context.Context) error {
 		return failed(err)
 	}
 	defer func() { _ = closeDoor() }()
-	id, err := door.OperatorLogins(vault.Operator{Name: osUser()}).RotateTokenKey(ctx)
+	id, _, err := door.OperatorLogins(vault.Operator{Name: osUser()}).RotateTokenKey(ctx)
 	return failed(p.say(err, "batch tokens are sealed with the new key %s from now on", core.SecretID(id)))
 }

@@ -26,7 +26,8 @@ func newPasswordCommand(p program) *cobra.Command {
 				return err
 			}
 			return p.logins(cmd.Context(), func(ctx context.Context, l vault.LoginAdmin) error {
-				return p.say(l.SetPassword(ctx, args[0], args[1], text), "password of user %s of %s set", core.Quote(args[1]), core.Quote(args[0]))
+				_, err := l.SetPassword(ctx, args[0], args[1], text)
+				return p.say(err, "password of user %s of %s set", core.Quote(args[1]), core.Quote(args[0]))
 			})
 		},
 	}

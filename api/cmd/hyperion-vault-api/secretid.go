@@ -93,6 +93,7 @@ func (p program) destroySecretID(ctx context.Context, args []string) error {
 		return fmt.Errorf("an accessor is a UUID")
 	}
 	return p.logins(ctx, func(ctx context.Context, l vault.LoginAdmin) error {
-		return p.say(l.DeleteSecretID(ctx, args[0], args[1], accessor), "secret id %s destroyed", accessor)
+		_, err := l.DeleteSecretID(ctx, args[0], args[1], accessor)
+		return p.say(err, "secret id %s destroyed", accessor)
 	})
 }

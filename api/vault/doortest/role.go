@@ -67,50 +67,50 @@ func (s *Store) IterationsOfRoles(context.Context) (int, error) {
 }
 
 // BindRole implements vault.Store.
-func (s *Store) BindRole(_ context.Context, b vault.RoleBinding, by vault.Author) error {
+func (s *Store) BindRole(_ context.Context, b vault.RoleBinding, by vault.Author) (core.Position, error) {
 	leave, err := s.enter("BindRole")
 	defer leave()
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	o, err := s.admit(by, "update", string(b.Name))
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	x, err := s.current(b.ID, b.Expected)
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	if x.binding != nil {
-		return core.Errorf(core.Invalid, "secret %q is bound to a role already", b.Name)
+		return core.Position{}, core.Errorf(core.Invalid, "secret %q is bound to a role already", b.Name)
 	}
 	x.binding = &binding{RoleBinding: b, verifiers: map[string]string{b.Role: b.Verifier}}
 	x.info.Bound = true
 	s.record(o, vault.ActionBindRole, string(b.Name), x.info.CurrentVersion)
-	return nil
+	return s.position(), nil
 }
 
 // ConfigureRole implements vault.Store.
-func (s *Store) ConfigureRole(_ context.Context, id core.SecretID, name core.Name, options vault.RoleOptions, by vault.Author) error {
+func (s *Store) ConfigureRole(_ context.Context, id core.SecretID, name core.Name, options vault.RoleOptions, by vault.Author) (core.Position, error) {
 	leave, err := s.enter("ConfigureRole")
 	defer leave()
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	o, err := s.admit(by, "update", string(name))
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	x := s.secrets[name]
 	if x == nil || x.info.ID != id || x.binding == nil {
-		return core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
+		return core.Position{}, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	if options.AutoRepair != nil {
 		x.binding.AutoRepair = *options.AutoRepair
 	}
 	x.binding.Sessions = options.Sessions
 	s.record(o, vault.ActionConfigureRole, string(name), x.info.CurrentVersion)
-	return nil
+	return s.position(), nil
 }
 
 // RoleSessions implements vault.Store. There is one of each bound role.
@@ -133,46 +133,46 @@ func (s *Store) RoleSessions(_ context.Context, by vault.Credential, name core.N
 }
 
 // UnbindRole implements vault.Store.
-func (s *Store) UnbindRole(_ context.Context, id core.SecretID, name core.Name, by vault.Author) error {
+func (s *Store) UnbindRole(_ context.Context, id core.SecretID, name core.Name, by vault.Author) (core.Position, error) {
 	leave, err := s.enter("UnbindRole")
 	defer leave()
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	o, err := s.admit(by, "update", string(name))
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	x := s.secrets[name]
 	if x == nil || x.info.ID != id || x.binding == nil {
-		return core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
+		return core.Position{}, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	x.binding, x.info.Bound = nil, false
 	s.record(o, vault.ActionUnbindRole, string(name), x.info.CurrentVersion)
-	return nil
+	return s.position(), nil
 }
 
 // RepairRole implements vault.Store.
-func (s *Store) RepairRole(_ context.Context, r vault.RoleRepair, by vault.Author) error {
+func (s *Store) RepairRole(_ context.Context, r vault.RoleRepair, by vault.Author) (core.Position, error) {
 	leave, err := s.enter("RepairRole")
 	defer leave()
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	o, err := s.admit(by, "rotate", string(r.Name))
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	x, err := s.current(r.ID, r.Expected)
 	if err != nil {
-		return err
+		return core.Position{}, err
 	}
 	if x.binding == nil {
-		return core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
+		return core.Position{}, core.Errorf(core.NotFound, "no such secret, version, token, role, template or lease")
 	}
 	x.binding.verifiers[x.binding.Role] = r.Verifier
 	s.record(o, vault.ActionRepairRole, string(r.Name), x.info.CurrentVersion)
-	return nil
+	return s.position(), nil
 }
 
 // BoundRoles implements vault.Store.
