@@ -8,8 +8,11 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 )
 
 // PostgresTLS says how connections to PostgreSQL are protected. The zero PostgresTLS is the safest that needs no
@@ -167,4 +170,69 @@ func loopback(h string) bool {
 	}
 	ip, err := netip.ParseAddr(h)
 	return err == nil && ip.IsLoopback() || strings.EqualFold(h, "localhost")
+}
+
+func setHosts(c *Config, v string) error {
+	c.Postgres.Hosts = nil
+	for item := range strings.SplitSeq(v, ",") {
+		h := strings.TrimSpace(item)
+		if h == "" {
+			return errors.New("an entry is empty")
+		}
+		if !validHost(h) {
+			return errWant
+		}
+		c.Postgres.Hosts = append(c.Postgres.Hosts, h)
+	}
+	return nil
+}
+
+// validHost refuses what would be read as something else in a connection string: URLs, options.
+func validHost(h string) bool {
+	if path.IsAbs(h) {
+		return !strings.ContainsFunc(h, notPrintable)
+	}
+	if _, err := netip.ParseAddr(h); err == nil {
+		return true
+	}
+	if host, port, err := net.SplitHostPort(h); err == nil {
+		n, perr := strconv.ParseUint(port, 10, 16)
+		_, aerr := netip.ParseAddr(host)
+		return perr == nil && n > 0 && (aerr == nil || hostName(host))
+	}
+	return hostName(h)
+}
+
+func hostName(h string) bool {
+	return h != "" && len(h) <= 253 && !strings.ContainsFunc(h, func(r rune) bool {
+		return r != '.' && r != '-' && r != '_' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
+	})
+}
+
+func setPort(c *Config, v string) error {
+	n, err := strconv.ParseUint(v, 10, 16)
+	if err != nil || n == 0 {
+		return errWant
+	}
+	c.Postgres.Port = uint16(n)
+	return nil
+}
+
+// identifier reads a name of PostgreSQL, which silently cuts longer ones.
+func identifier(set func(*Config, string)) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if len(v) > 63 || !utf8.ValidString(v) || strings.ContainsFunc(v, unicode.IsControl) {
+			return errWant
+		}
+		set(c, v)
+		return nil
+	}
+}
+
+func setPassword(c *Config, v string) error {
+	if !utf8.ValidString(v) {
+		return errWant
+	}
+	c.Postgres.Password = Secret(v)
+	return nil
 }

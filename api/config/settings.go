@@ -3,12 +3,8 @@ package config
 import (
 	"errors"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"path"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +13,6 @@ import (
 
 	"github.com/hyperiondb/hyperion-vault/api/quota"
 	"github.com/hyperiondb/hyperion-vault/core"
-	"github.com/hyperiondb/hyperion-vault/core/allowlist"
 )
 
 // maxSocketPath is what fits into sockaddr_un with its final zero byte.
@@ -63,7 +58,10 @@ var settings = []setting{
 	{name: nameConsole, want: "want host:port, as in 127.0.0.1:8210 or https://0.0.0.0:8210, or several, or off", set: setConsole},
 	{name: "VAULT_ALLOWED_IPS", want: "want comma-separated addresses or CIDR networks", reload: true, list: true,
 		set: setAllowedIPs},
-	{name: "VAULT_ANONYMOUS_READ", want: "want on or off", reload: true, set: setAnonymousRead},
+	{name: "VAULT_ANONYMOUS_READ", want: "want on or off", reload: true,
+		set: func(c *Config, v string) error {
+			return choice("off", "on", func(c *Config, on bool) { c.AnonymousRead = on })(c, strings.ToLower(v))
+		}},
 	{name: "VAULT_TRUST_PROXY", want: "want false, true (loopback proxies) or comma-separated proxy addresses or CIDR networks",
 		reload: true, list: true, set: setTrustProxy},
 	{name: "VAULT_ALLOWED_HOSTS", want: "want comma-separated host names, without ports", reload: true, list: true,
@@ -88,8 +86,10 @@ var settings = []setting{
 		set: file(func(c *Config, v string) { c.Postgres.TLS.Cert = v })},
 	{name: nameKey, want: "want the absolute path of a file", hidden: true, store: true, // the key itself may have got here
 		set: file(func(c *Config, v string) { c.Postgres.TLS.Key = v })},
-	{name: "VAULT_READ_CONSISTENCY", want: "want local or primary", set: setReadConsistency},
-	{name: "VAULT_READ_LEFT_BEHIND", want: "want follow or stay", set: setReadLeftBehind},
+	{name: "VAULT_READ_CONSISTENCY", want: "want local or primary",
+		set: choice("local", "primary", func(c *Config, primary bool) { c.ReadPrimary = primary })},
+	{name: "VAULT_READ_LEFT_BEHIND", want: "want follow or stay",
+		set: choice("follow", "stay", func(c *Config, stay bool) { c.ReadStay = stay })},
 	{name: "VAULT_LSN_WAIT_MS", want: "want whole milliseconds, 0 to 60000",
 		set: number(0, 60_000, func(c *Config, n int) { c.LSNWait = time.Duration(n) * time.Millisecond })},
 	{name: "VAULT_KMS_MODE", want: "want aws or local", set: setKMSMode},
@@ -111,11 +111,13 @@ var settings = []setting{
 		set: seconds(0, year, func(c *Config, d time.Duration) { c.KMS.CacheTTL = d })},
 	{name: "VAULT_KMS_MAX_RETRIES", want: "want a whole number up to 1000, 0 disables",
 		set: number(0, 1000, func(c *Config, n int) { c.KMS.MaxRetries = n })},
-	{name: "VAULT_LOGIN_LOCAL_KEYS", want: "want on or off", set: setLoginLocalKeys},
+	{name: "VAULT_LOGIN_LOCAL_KEYS", want: "want on or off",
+		set: choice("off", "on", func(c *Config, on bool) { c.LoginLocalKeys = on })},
 	{name: "VAULT_AGENT_SOCKET", want: "want an absolute path of at most 107 bytes, or off", set: setAgentSocket},
 	{name: "VAULT_AGENT_PEERS", want: "want comma-separated OS users, by name or numeric id", set: setAgentPeers},
 	{name: "VAULT_AUDIT_DIR", want: "want an absolute path without control characters", set: setAuditDir},
-	{name: "VAULT_AUDIT_SYNC", want: "want interval or always", set: setAuditSync},
+	{name: "VAULT_AUDIT_SYNC", want: "want interval or always",
+		set: choice("interval", "always", func(c *Config, always bool) { c.Audit.SyncAlways = always })},
 	{name: "VAULT_AUDIT_MAX_BYTES", want: "want whole bytes, 1048576 to 1099511627776", set: setAuditMaxBytes},
 	{name: "VAULT_MAX_VALUE_BYTES", want: "want whole bytes, 1 to 1048576",
 		set: number(1, core.MaxValueLen, func(c *Config, n int) { c.MaxValueLen = n })},
@@ -131,180 +133,6 @@ var settings = []setting{
 
 // clientNames are read by clients of the API; they are known here so that they raise no warning.
 var clientNames = []string{"VAULT_ADDR", "VAULT_ADMIN_TOKEN"}
-
-func setAllowedIPs(c *Config, v string) (err error) {
-	c.AllowedIPs, err = allowlist.Parse(v)
-	return err
-}
-
-func setAnonymousRead(c *Config, v string) error {
-	v = strings.ToLower(v)
-	if v != "on" && v != "off" {
-		return errWant
-	}
-	c.AnonymousRead = v == "on"
-	return nil
-}
-
-// setAllowedHosts takes a final dot, which says nothing, away. Addresses need no entry.
-func setAllowedHosts(c *Config, v string) error {
-	c.AllowedHosts = nil
-	if v == "" {
-		return nil
-	}
-	for item := range strings.SplitSeq(v, ",") {
-		h := strings.ToLower(strings.TrimSuffix(strings.TrimSpace(item), "."))
-		if _, err := netip.ParseAddr(strings.Trim(h, "[]")); err == nil {
-			continue
-		}
-		if !hostName(h) {
-			return errWant
-		}
-		c.AllowedHosts = append(c.AllowedHosts, h)
-	}
-	return nil
-}
-
-// ownPaths are what paths of the API begin with below /v1/, and what clients of Vault know as something else.
-var ownPaths = []string{"access", "admin", "audit", "auth", "batch-read", "cubbyhole", "database", "deleted", "events", "grants",
-	"identity", "leases", "metadata", "openapi.yaml", "role-templates", "roles", "secrets", "status", "sys", "tokens", "versions"}
-
-var kvMount = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
-
-func setKVMount(c *Config, v string) error {
-	if v == "off" {
-		v = ""
-	} else if !kvMount.MatchString(v) || slices.Contains(ownPaths, v) {
-		return errWant
-	}
-	c.KVMount = v
-	return nil
-}
-
-func setMetricsIPs(c *Config, v string) error {
-	list, err := allowlist.Parse(v)
-	c.MetricsIPs = &list
-	return err
-}
-
-func setTrustProxy(c *Config, v string) error {
-	c.TrustedProxies = nil
-	switch strings.ToLower(v) {
-	case "", "false":
-		return nil
-	case "true":
-		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-		return nil
-	}
-	// The same grammar as the allowlist, so the same function judges it: one set of rules for addresses.
-	if _, err := allowlist.Parse(v); err != nil {
-		return err
-	}
-	for item := range strings.SplitSeq(v, ",") {
-		p, err := parsePrefix(strings.TrimSpace(item))
-		if err != nil {
-			return errWant
-		}
-		c.TrustedProxies = append(c.TrustedProxies, p)
-	}
-	return nil
-}
-
-func parsePrefix(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	return netip.ParsePrefix(s)
-}
-
-func setHosts(c *Config, v string) error {
-	c.Postgres.Hosts = nil
-	for item := range strings.SplitSeq(v, ",") {
-		h := strings.TrimSpace(item)
-		if h == "" {
-			return errors.New("an entry is empty")
-		}
-		if !validHost(h) {
-			return errWant
-		}
-		c.Postgres.Hosts = append(c.Postgres.Hosts, h)
-	}
-	return nil
-}
-
-// validHost refuses what would be read as something else in a connection string: URLs, options.
-func validHost(h string) bool {
-	if path.IsAbs(h) {
-		return !strings.ContainsFunc(h, notPrintable)
-	}
-	if _, err := netip.ParseAddr(h); err == nil {
-		return true
-	}
-	if host, port, err := net.SplitHostPort(h); err == nil {
-		n, perr := strconv.ParseUint(port, 10, 16)
-		_, aerr := netip.ParseAddr(host)
-		return perr == nil && n > 0 && (aerr == nil || hostName(host))
-	}
-	return hostName(h)
-}
-
-func hostName(h string) bool {
-	return h != "" && len(h) <= 253 && !strings.ContainsFunc(h, func(r rune) bool {
-		return r != '.' && r != '-' && r != '_' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
-	})
-}
-
-func setPort(c *Config, v string) error {
-	n, err := strconv.ParseUint(v, 10, 16)
-	if err != nil || n == 0 {
-		return errWant
-	}
-	c.Postgres.Port = uint16(n)
-	return nil
-}
-
-// identifier reads a name of PostgreSQL, which silently cuts longer ones.
-func identifier(set func(*Config, string)) func(*Config, string) error {
-	return func(c *Config, v string) error {
-		if len(v) > 63 || !utf8.ValidString(v) || strings.ContainsFunc(v, unicode.IsControl) {
-			return errWant
-		}
-		set(c, v)
-		return nil
-	}
-}
-
-func setPassword(c *Config, v string) error {
-	if !utf8.ValidString(v) {
-		return errWant
-	}
-	c.Postgres.Password = Secret(v)
-	return nil
-}
-
-func setReadConsistency(c *Config, v string) error {
-	if v != "local" && v != "primary" {
-		return errWant
-	}
-	c.ReadPrimary = v == "primary"
-	return nil
-}
-
-func setReadLeftBehind(c *Config, v string) error {
-	if v != "follow" && v != "stay" {
-		return errWant
-	}
-	c.ReadStay = v == "stay"
-	return nil
-}
-
-func setLoginLocalKeys(c *Config, v string) error {
-	if v != "on" && v != "off" {
-		return errWant
-	}
-	c.LoginLocalKeys = v == "on"
-	return nil
-}
 
 func setAgentSocket(c *Config, v string) error {
 	if strings.EqualFold(v, "off") {
@@ -341,14 +169,6 @@ func setAuditDir(c *Config, v string) error {
 	return nil
 }
 
-func setAuditSync(c *Config, v string) error {
-	if v != "interval" && v != "always" {
-		return errWant
-	}
-	c.Audit.SyncAlways = v == "always"
-	return nil
-}
-
 func setAuditMaxBytes(c *Config, v string) error {
 	n, err := strconv.ParseUint(v, 10, 63)
 	if err != nil || n < 1<<20 || n > 1<<40 {
@@ -376,41 +196,6 @@ func setLogLevel(c *Config, v string) error {
 	}
 	c.LogLevel = l
 	return nil
-}
-
-func seconds(least, most int, set func(*Config, time.Duration)) func(*Config, string) error {
-	return number(least, most, func(c *Config, n int) { set(c, time.Duration(n)*time.Second) })
-}
-
-const wantRate = "want a whole number up to 1000000, with /s, /m or /h after it if not for each second; 0 is no limit"
-
-func rate(set func(*Config, quota.Rate)) func(*Config, string) error {
-	return func(c *Config, v string) error {
-		r, err := quota.Parse(v)
-		if err != nil {
-			return errWant
-		}
-		set(c, r)
-		return nil
-	}
-}
-
-// number reads digits only: no sign, no space, no unit, no underscore.
-func number(least, most int, set func(*Config, int)) func(*Config, string) error {
-	return func(c *Config, v string) error {
-		n, err := strconv.ParseUint(v, 10, 31)
-		if err != nil {
-			return errWant
-		}
-		if int(n) < least {
-			return errWant
-		}
-		if int(n) > most {
-			return errors.New("at most " + strconv.Itoa(most))
-		}
-		set(c, int(n))
-		return nil
-	}
 }
 
 func notPrintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
