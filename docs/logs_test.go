@@ -66,7 +66,7 @@ func TestServerLogLines(t *testing.T) {
 		}
 	}
 	collect("../extension/shim/*.c", regexp.MustCompile(
-		`ereport\((?:WARNING|LOG|LOG_SERVER_ONLY|said->level),\s*\(\s*(?:errcode\([^)]*\)+,\s*)?errmsg\("((?:[^"\\]|\\.|"\s*HV_SCHEMA_NAME\s*")*)"`))
+		`ereport\((?:WARNING|LOG|LOG_SERVER_ONLY|last->level),\s*\(\s*(?:errcode\([^)]*\)+,\s*)?errmsg\("((?:[^"\\]|\\.|"\s*HV_SCHEMA_NAME\s*")*)"`))
 	collect("../sql/*.sql", regexp.MustCompile(`RAISE (?:WARNING|LOG) '([^']+)'`))
 	compare(t, rows(t, "## Log lines of PostgreSQL"), lines)
 }

@@ -25,10 +25,8 @@ const (
 
 // longer has what may be longer, with the reason: a file, or a function after a colon.
 var longer = map[string]string{
-	"api/config/settings.go":       "one table, with a row for each setting",
 	"api/store/change.go:perform":  "one loop: the order of its cases decides whether a change may be sent again",
 	"extension/shim/rolebinding.c": "each state of a bound role, which one lock protects",
-	"extension/shim/supervisor.c":  "both workers, which share how they wait and what they have logged",
 	"sql/role.sql":                 "each state of a bound role, as extension/shim/rolebinding.c",
 }
 

@@ -21,7 +21,7 @@ _PG_init(void)
 	HvSettingsInit();
 	HvGuardInit();
 	HvSupervisionInit();
-	HvSupervisorInit();
+	HvLauncherInit();
 	HvLogInit();
 	HvQueryIdInit();
 }

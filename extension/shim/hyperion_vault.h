@@ -50,8 +50,8 @@ extern void HvSettingsInit(void);
 /* dropguard.c */
 extern void HvGuardInit(void);
 
-/* supervisor.c */
-extern void HvSupervisorInit(void);
+/* launcher.c */
+extern void HvLauncherInit(void);
 
 /* logredact.c */
 extern void HvLogInit(void);

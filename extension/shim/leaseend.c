@@ -25,6 +25,7 @@
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 #include "utils/wait_event.h"
+#include "worker.h"
 
 #define BATCH			100		/* leases: each takes some locks until the commit */
 #define SESSION_WAIT_MS	2000	/* for the sessions of a batch to end */

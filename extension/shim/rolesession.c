@@ -3,7 +3,7 @@
  *
  * The functions of the schema decide which sessions those are (vault.bound_sessions()). They run as the owner, to whom PostgreSQL
  * shows little of other roles' sessions, and who can end none. A worker of the server ends them: on the primary the supervisor, on
- * a standby one that does nothing else (supervisor.c). A session is told to end only if it is the one that was decided about: its
+ * a standby one that does nothing else (standbyworker.c). A session is told to end only if it is the one that was decided about: its
  * process number may be another's by then.
  */
 #include "hyperion_vault.h"
@@ -24,6 +24,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
+#include "worker.h"
 
 /* Run as a superuser, so only of pg_catalog. */
 #define BACKENDS \

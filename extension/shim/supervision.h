@@ -18,7 +18,5 @@ extern bool HvTakeLeaseEnds(void);
 extern void HvNoteRoleChange(void);
 extern bool HvRolesChanged(void);
 extern void HvTakeRoleChanges(void);
-extern void HvBeginWork(void);	/* work.c */
-extern void HvCommitWork(void);
 
 #endif
