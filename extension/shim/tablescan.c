@@ -36,7 +36,8 @@ static void
 ForgetRelation(Datum arg, Oid relation)
 {
 	for (HvTable *table = known; table != NULL; table = table->next)
-		if (!OidIsValid(relation) || relation == table->table_oid || relation == table->index_oid)
+		if (!OidIsValid(relation) || relation == table->table_oid || relation == table->index_oid ||
+			relation == table->root_oid)
 			table->found = false;
 }
 
@@ -68,22 +69,31 @@ HearOfChanges(HvTable *table)
 }
 
 /*
+ * Find a relation of schema vault of a kind by its name, if it has one; false if it is missing.
+ */
+static bool
+FindRelation(const char *name, char kind, Oid *relation)
+{
+	Oid			schema = get_namespace_oid(HV_SCHEMA_NAME, true);
+
+	*relation = name != NULL && OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+	return name == NULL || (OidIsValid(*relation) && get_rel_relkind(*relation) == kind);
+}
+
+/*
  * Find a table, its columns and its index by their names; false if one is missing or has another type.
  */
 static bool
 FindTable(HvTable *table)
 {
-	Oid			schema;
-
 	HearOfChanges(table);
-	table->table_oid = table->index_oid = InvalidOid;
+	table->table_oid = table->index_oid = table->root_oid = InvalidOid;
 	table->checked = false;
+	table->finding++;
 	table->found = true;		/* before the first look: an invalidation meanwhile takes it back */
-	schema = get_namespace_oid(HV_SCHEMA_NAME, true);
-	table->table_oid = OidIsValid(schema) ? get_relname_relid(table->name, schema) : InvalidOid;
-	table->index_oid = OidIsValid(schema) ? get_relname_relid(table->index, schema) : InvalidOid;
-	if (!OidIsValid(table->table_oid) || !OidIsValid(table->index_oid) ||
-		get_rel_relkind(table->table_oid) != RELKIND_RELATION || get_rel_relkind(table->index_oid) != RELKIND_INDEX)
+	if (!FindRelation(table->name, RELKIND_RELATION, &table->table_oid) ||
+		!FindRelation(table->index, RELKIND_INDEX, &table->index_oid) ||
+		!FindRelation(table->root, RELKIND_PARTITIONED_TABLE, &table->root_oid))
 		return false;
 	for (int i = 0; i < HV_MAX_COLUMNS && table->columns[i].name != NULL; i++)
 	{
@@ -147,13 +157,16 @@ CheckIndex(HvTable *table, Relation heap, Relation index)
 }
 
 /*
- * Whether an open index may be used now, by the rules of the planner.
+ * Whether an open index may be used now, by the rules of the planner, or none is needed.
  */
 static bool
 IsUsable(HvTable *table, Relation heap, Relation index)
 {
-	Form_pg_index form = index->rd_index;
+	Form_pg_index form;
 
+	if (index == NULL)
+		return table->index == NULL;
+	form = index->rd_index;
 	if (!form->indisvalid || !form->indisready || !form->indislive || IgnoreSystemIndexes)
 		return false;
 	if (form->indcheckxmin &&
@@ -163,13 +176,15 @@ IsUsable(HvTable *table, Relation heap, Relation index)
 }
 
 static void
-Close(HvScan *scan, LOCKMODE lock)
+Close(HvScan *scan, LOCKMODE index_lock, LOCKMODE lock)
 {
 	if (scan->index != NULL)
-		relation_close(scan->index, lock);
+		relation_close(scan->index, index_lock);
 	if (scan->heap != NULL)
 		table_close(scan->heap, lock);
-	scan->index = scan->heap = NULL;
+	if (scan->root != NULL)
+		table_close(scan->root, lock);
+	scan->index = scan->heap = scan->root = NULL;
 }
 
 /*
@@ -179,7 +194,7 @@ Close(HvScan *scan, LOCKMODE lock)
 void
 HvReleaseTable(HvScan *scan)
 {
-	Close(scan, AccessShareLock);
+	Close(scan, AccessShareLock, scan->lock);
 }
 
 /*
@@ -187,18 +202,21 @@ HvReleaseTable(HvScan *scan)
  * until the transaction ends, as those of a statement. May accept invalidations.
  */
 bool
-HvOpenTable(HvTable *table, HvScan *scan)
+HvOpenTableLocked(HvTable *table, HvScan *scan, LOCKMODE lock)
 {
-	*scan = (HvScan) {.table = table};
+	*scan = (HvScan) {.table = table, .lock = lock};
 	for (int i = 0; i < ATTEMPTS; i++)
 	{
 		if (!table->found && !FindTable(table))
 			break;
-		scan->heap = try_table_open(table->table_oid, AccessShareLock);
+		if (table->root != NULL)
+			scan->root = try_table_open(table->root_oid, lock);
+		if (table->found)
+			scan->heap = try_table_open(table->table_oid, lock);
 		/* What drops an index waits until the lock of its table is free, so the index stays from here on. */
-		if (scan->heap != NULL && table->found)
+		if (scan->heap != NULL && table->found && table->index != NULL)
 			scan->index = try_relation_open(table->index_oid, AccessShareLock);
-		if (scan->index != NULL && table->found && IsUsable(table, scan->heap, scan->index) && table->found)
+		if (scan->heap != NULL && table->found && IsUsable(table, scan->heap, scan->index) && table->found)
 			return true;
 		HvReleaseTable(scan);
 		table->found = false;
@@ -207,10 +225,16 @@ HvOpenTable(HvTable *table, HvScan *scan)
 	return false;
 }
 
+bool
+HvOpenTable(HvTable *table, HvScan *scan)
+{
+	return HvOpenTableLocked(table, scan, AccessShareLock);
+}
+
 void
 HvCloseTable(HvScan *scan)
 {
-	Close(scan, NoLock);
+	Close(scan, NoLock, NoLock);
 }
 
 /*
