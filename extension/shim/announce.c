@@ -8,6 +8,7 @@
 #include "hyperion_vault.h"
 
 #include "access/xact.h"
+#include "note.h"
 #include "supervision.h"
 
 static bool changed = false;	/* by the present transaction */
@@ -37,14 +38,12 @@ AtTransactionEnd(XactEvent event, void *arg)
 	}
 }
 
-PG_FUNCTION_INFO_V1(hv_announce_change);
-
 /*
  * Have those who follow told when this transaction has been committed. Those of a subtransaction that is rolled back are
  * told of nothing, which does no harm: they look.
  */
-Datum
-hv_announce_change(PG_FUNCTION_ARGS)
+void
+HvAnnounceChange(void)
 {
 	static bool registered = false;
 
@@ -54,5 +53,13 @@ hv_announce_change(PG_FUNCTION_ARGS)
 		registered = true;
 	}
 	changed = true;
+}
+
+PG_FUNCTION_INFO_V1(hv_announce_change);
+
+Datum
+hv_announce_change(PG_FUNCTION_ARGS)
+{
+	HvAnnounceChange();
 	PG_RETURN_VOID();
 }

@@ -9,6 +9,7 @@
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "note.h"
 #include "runas.h"
 #include "utils/lsyscache.h"
 
@@ -75,13 +76,11 @@ IdBase(void)
 	return FetchIdBase(table, timeline);
 }
 
-PG_FUNCTION_INFO_V1(hv_next_audit_id);
-
 /*
  * The id of the next audit record of this transaction. May ereport; safe in postmaster: no.
  */
-Datum
-hv_next_audit_id(PG_FUNCTION_ARGS)
+int64
+HvNextAuditId(void)
 {
 	FullTransactionId transaction = GetTopFullTransactionId();
 	int64		base = IdBase();
@@ -96,5 +95,13 @@ hv_next_audit_id(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("one transaction cannot write more than %u audit records", (uint32) 1 << NUMBER_BITS),
 				 errhint("Commit now and then.")));
-	PG_RETURN_INT64(base + (int64) (U64FromFullTransactionId(transaction) << NUMBER_BITS) + counted.taken++);
+	return base + (int64) (U64FromFullTransactionId(transaction) << NUMBER_BITS) + counted.taken++;
+}
+
+PG_FUNCTION_INFO_V1(hv_next_audit_id);
+
+Datum
+hv_next_audit_id(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(HvNextAuditId());
 }
