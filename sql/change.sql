@@ -140,59 +140,12 @@ COMMENT ON FUNCTION vault.append_anyhow(uuid, bigint, vault.sealed_value, text, 
     vault.audit_origin)
     IS 'does what vault.append_version() does, whatever the secret and the change are like';
 
--- A bitmap visits the index entries of all versions that were deleted and not vacuumed yet, and does not mark them as dead.
--- Plans for the very values would be made five times in each session, and are no better.
 CREATE FUNCTION vault.append_version(id uuid, expected_version bigint, sealed vault.sealed_value, action text,
                                      settings vault.secret_settings, reschedule boolean,
                                      origin vault.audit_origin)
 RETURNS vault.secret_info
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_bitmapscan = off
-AS $$
-DECLARE
-    done vault.secret_info;
-BEGIN
-    IF append_version.action IS NULL OR append_version.action NOT IN ('update', 'rotate') THEN
-        RAISE EXCEPTION 'action must be update or rotate' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF reschedule OR NOT (settings IS NULL) THEN
-        RETURN vault.append_anyhow(append_version.id, append_version.expected_version, append_version.sealed,
-                                   append_version.action, settings, reschedule, origin);
-    END IF;
-    PERFORM vault.require_writable();
-    -- What most changes are, in one statement: only the value changes, and the old one has no grace. The rest, and every
-    -- refusal, is vault.append_anyhow()'s. This writes what vault.supersede() writes.
-    WITH s AS (
-        UPDATE vault.secrets x SET current_version = x.current_version + 1, updated_at = clock_timestamp()
-        WHERE x.id = append_version.id AND x.deleted_at IS NULL AND x.current_version = append_version.expected_version
-          AND x.grace_period_secs = 0 AND x.keep_versions = 0 AND NOT x.has_deleted AND NOT x.bound
-        RETURNING x.*
-    ), superseded AS (
-        DELETE FROM vault.secret_versions v USING s
-        WHERE v.secret_id = append_version.id AND v.version <= append_version.expected_version
-          AND (v.expired OR v.expires_at <= clock_timestamp() OR v.expires_at IS NULL)
-    ), stored AS (
-        INSERT INTO vault.secret_versions (secret_id, version, envelope_version, kms_key_id, wrapped_dek, nonce, ciphertext,
-                                           created_at, delete_at)
-        SELECT s.id, s.current_version, sealed.envelope_version, sealed.kms_key_id, sealed.wrapped_dek, sealed.nonce,
-               sealed.ciphertext, s.updated_at, s.updated_at + make_interval(secs => s.delete_version_after_secs) FROM s
-    ), recorded AS (
-        INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
-                                     code, request_id, details, accessor, method, part)
-        SELECT r.* FROM s CROSS JOIN LATERAL vault.record_of(origin, append_version.action, s.name, s.current_version, 'ok', '', NULL) r
-    ), noted AS (
-        INSERT INTO vault.changes (at, action, name, version)
-        SELECT clock_timestamp(), append_version.action, s.name, s.current_version FROM s
-    )
-    SELECT (vault.info_of(s)).* INTO done FROM s;
-    IF NOT FOUND THEN
-        RETURN vault.append_anyhow(append_version.id, append_version.expected_version, append_version.sealed,
-                                   append_version.action, settings, reschedule, origin);
-    END IF;
-    PERFORM vault.announce_change();
-    RETURN done;
-END
-$$;
+AS 'MODULE_PATHNAME', 'hv_append_version' LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION vault.append_version(uuid, bigint, vault.sealed_value, text, vault.secret_settings, boolean,
     vault.audit_origin)
     IS 'makes a sealed value the current version, if the expected one still is; the schedule stays unless asked';

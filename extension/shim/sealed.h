@@ -75,6 +75,7 @@ extern HvBytes HvNewId(void);	/* secret.c */
 extern void HvSealValue(HvCall *call, HvBinding *binding, HvBytes value, HvStored *stored);	/* seal.c */
 extern HvBytes HvOpenFirst(HvCall *call, HvOpenable *found);	/* secret.c */
 extern HvBytes HvUnwrapKeys(HvCall *call, HvBinding *binding, HvStored *first, int n);	/* secret.c */
+extern Oid	HvFunction(const char *name, const Oid *types, int n);	/* versions.c */
 extern bool HvHasFunction(const char *name, const Oid *types, int n);	/* versions.c */
 extern HvBytes HvContentTypeArg(FunctionCallInfo fcinfo, int arg);	/* secret.c */
 extern void HvRequireCondition(HvCall *call);	/* versions.c */

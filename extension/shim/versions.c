@@ -6,6 +6,7 @@
 #include "arg.h"
 #include "call.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "golib.h"
@@ -42,13 +43,19 @@ static HvStatement list_statement = {
 };
 
 /*
- * Whether the schema has a function. It may be older than this library, until ALTER EXTENSION UPDATE.
+ * A function of the schema; InvalidOid if it has none. It may be older than this library, until ALTER EXTENSION UPDATE.
  */
+Oid
+HvFunction(const char *name, const Oid *types, int n)
+{
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name), PointerGetDatum(buildoidvector(types, n)),
+						   ObjectIdGetDatum(get_namespace_oid(HV_SCHEMA_NAME, false)));
+}
+
 bool
 HvHasFunction(const char *name, const Oid *types, int n)
 {
-	return SearchSysCacheExists3(PROCNAMEARGSNSP, CStringGetDatum(name), PointerGetDatum(buildoidvector(types, n)),
-								 ObjectIdGetDatum(get_namespace_oid(HV_SCHEMA_NAME, false)));
+	return OidIsValid(HvFunction(name, types, n));
 }
 
 /*

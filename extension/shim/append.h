@@ -1,0 +1,26 @@
+/*
+ * append.h: makes a sealed value the current version of a secret, without a statement.
+ */
+#ifndef HV_APPEND_H
+#define HV_APPEND_H
+
+#include "hyperion_vault.h"
+
+#include "note.h"
+
+/* the columns of vault.sealed_value */
+#define HV_SEALED_COLUMNS	5
+
+/* a change of a value */
+typedef struct HvAppend
+{
+	Datum		id;				/* of the secret */
+	int64		expected_version;
+	Datum		action;
+	NullableDatum sealed[HV_SEALED_COLUMNS];
+	NullableDatum origin[HV_ORIGIN_COLUMNS];
+} HvAppend;
+
+extern bool HvAppendDirectly(const HvAppend *append, TupleDesc result, HeapTuple *info);
+
+#endif
