@@ -203,15 +203,18 @@ func (f *filler) store(ctx context.Context, batch []filledSecret) error {
 	})
 }
 
+// hotSecret is the one that every 25th filled record is of.
+const hotSecret = 0
+
 // fillAuditSQL inserts records $1 to $2 of $3, spread over the last 30 days: reads of $4 secrets, as two nodes and a hundred
-// applications leave them.
+// applications leave them. Every 25th is of hotSecret.
 const fillAuditSQL = `INSERT INTO vault.audit_log (at, node, actor, session_role, client_ip, action, secret_name, version, outcome,
 		request_id, journal, sequence)
 	SELECT now() - interval '30 days' * (1 - i::float8 / $3), 'node' || i % 2, 'role:app' || i % 100, 'app' || i % 100, '10.0.0.7',
 		CASE WHEN i % 20 = 0 THEN 'verify' ELSE 'read' END,
 		'bench/fill/' || to_char(n / 1000, 'FM0000') || '/' || n, 1, 'ok', 'pid-' || i % 10000,
 		('00000000-0000-4000-8000-00000000000' || i % 2)::uuid, i
-	FROM (SELECT i, (i * 7919) % $4 AS n FROM generate_series($1::bigint, $2::bigint) i) x`
+	FROM (SELECT i, CASE WHEN i % 25 = 0 THEN 0 ELSE (i * 7919) % $4 END AS n FROM generate_series($1::bigint, $2::bigint) i) x`
 
 // fillJournalsSQL says that the journals of the filled records have arrived.
 const fillJournalsSQL = `INSERT INTO vault.audit_journals (journal, node, last_sequence, created_at, shipped_at)

@@ -118,7 +118,10 @@ func comparedLine(name string, small, large []savedRow) string {
 		bound, kept = fmt.Sprintf("%.0f ms", ms(b)), after <= b
 	}
 	verdict := "kept"
-	if !kept {
+	switch {
+	case large[0].Bound == unbounded:
+		bound, verdict = "none", ""
+	case !kept:
 		verdict = "**missed**"
 	}
 	return fmt.Sprintf("| %s | %.3f | %.3f | %.2f | %s | %s |", name, ms(before), ms(after), growth, bound, verdict)
