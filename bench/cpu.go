@@ -148,7 +148,7 @@ func listener(addr string) (int, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("nobody listens on %s on this machine", addr)
+	return 0, fmt.Errorf("no process listens on %s on this machine", addr)
 }
 
 // owner returns a process that has a socket open.

@@ -29,8 +29,8 @@ type source struct {
 func (s source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
 
 // in reports whether the file lies in one of the directories or below.
-func (s source) in(folders ...string) bool {
-	return slices.ContainsFunc(folders, func(f string) bool { return under(s.path, f) })
+func (s source) in(directories ...string) bool {
+	return slices.ContainsFunc(directories, func(f string) bool { return under(s.path, f) })
 }
 
 // under reports whether the slash-separated path p is base or below it.
@@ -53,8 +53,8 @@ var environmentReaders = []string{
 // apiPeers meet in api/vault and never import each other.
 var apiPeers = []string{"api/httpapi", "api/store", "api/kms", "api/rotator", "api/rewrap", "api/agent", "api/audit", "api/certificate", "api/login", "api/vaultapi", "api/console"}
 
-// testFolders hold what only tests, and bench, use.
-var testFolders = []string{module + "/api/pgtest", module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/bench"}
+// testDirectories hold what only tests, and bench, use.
+var testDirectories = []string{module + "/api/pgtest", module + "/api/vaulttest", module + "/api/vault/doortest", module + "/api/kms/kmstest", module + "/bench"}
 
 // violations returns what in files breaks the import rules.
 func violations(files []source) []string {
@@ -100,7 +100,7 @@ func importProblem(f source, imp string) string {
 		return why
 	}
 	switch {
-	case underAny(imp, testFolders...) && !f.in("api/vaulttest", "bench"):
+	case underAny(imp, testDirectories...) && !f.in("api/vaulttest", "bench"):
 		return "the product uses no part of its tests"
 	case f.in("api/pgtest") && under(imp, module):
 		return "api/pgtest imports nothing of the module, so that every test can use it"
@@ -131,16 +131,16 @@ func importProblem(f source, imp string) string {
 }
 
 func coreProblem(f source, imp string) string {
-	folder := path.Dir(f.path)
+	directory := path.Dir(f.path)
 	switch {
 	case underAny(imp, "os", "net/http", "database/sql", "log/syslog", "syscall", "testing"), imp == "log", imp == "net", imp == "C", imp == "unsafe":
 		return "core computes only"
-	case imp == "log/slog" && folder != "core/token":
+	case imp == "log/slog" && directory != "core/token":
 		return "core logs nothing; only core/token needs slog.LogValuer"
-	case under(imp, "crypto/rand") && folder != "core/envelope":
+	case under(imp, "crypto/rand") && directory != "core/envelope":
 		return "crypto/rand only in core/envelope"
-	case folder == "core" && under(imp, module):
-		return "the root of core imports none of its folders"
+	case directory == "core" && under(imp, module):
+		return "the root of core imports none of its directories"
 	case under(imp, module) && !under(imp, module+"/core"):
 		return "core imports nothing else of the module"
 	case !isStd(imp) && !underAny(imp, module, "golang.org/x/crypto"):
@@ -182,7 +182,7 @@ func clientProblem(f source, imp string) string {
 func peerProblem(f source, imp string) string {
 	for _, p := range apiPeers {
 		if under(imp, module+"/"+p) && !f.in(p) && f.in(apiPeers...) {
-			return "the folders of api meet in api/vault"
+			return "the directories of api meet in api/vault"
 		}
 	}
 	return ""
@@ -218,12 +218,12 @@ func TestImportRules(t *testing.T) {
 // what it needs may get into a backend that way.
 func TestImportRulesOfDependencies(t *testing.T) {
 	root := moduleRoot(t)
-	for _, folder := range []string{"core", "extension/golib"} {
-		t.Run(folder, func(t *testing.T) {
-			if _, err := os.Stat(filepath.Join(root, folder)); err != nil {
-				t.Skipf("no folder %s yet", folder)
+	for _, directory := range []string{"core", "extension/golib"} {
+		t.Run(directory, func(t *testing.T) {
+			if _, err := os.Stat(filepath.Join(root, directory)); err != nil {
+				t.Skipf("no directory %s yet", directory)
 			}
-			deps := listDeps(t, root, "./"+folder+"/...")
+			deps := listDeps(t, root, "./"+directory+"/...")
 			if len(deps) == 0 {
 				t.Fatal("go list found no dependency")
 			}

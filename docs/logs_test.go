@@ -41,7 +41,7 @@ func TestLogLines(t *testing.T) {
 	}
 	for place := range computed {
 		if !opaque[place] {
-			t.Errorf("%s logs nothing any more", place)
+			t.Errorf("%s no longer logs anything", place)
 		}
 	}
 }

@@ -16,10 +16,6 @@ const (
 	maxClauseMarks = 1.2
 )
 
-// unclear are words of everyday language where the field has a clearer one: directory, check, fix, no longer.
-var unclear = regexp.MustCompile(`(?i)\b(nobody|anybody|somebody|whoever|folders?|mend(s|ed|ing)?|tells? whether|` +
-	`look(s|ed|ing)? (at|whether)|begun|any more|for ever|in vain|taken (for|to be)|seldom|anew)\b`)
-
 // TestProse checks the prose of every Markdown document: its columns, its words, and the length of its sentences.
 func TestProse(t *testing.T) {
 	out, err := exec.Command("git", "-C", "..", "ls-files", "*.md").Output()

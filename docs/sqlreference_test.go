@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write docs/reference/sql.md anew")
+var update = flag.Bool("update", false, "write docs/reference/sql.md")
 
 const (
 	sqlPage  = "reference/sql.md"

@@ -149,10 +149,10 @@ api_image() {
 }
 
 start_cluster() {
-	local begun=$SECONDS
+	local started=$SECONDS
 	quietly "compose up" compose up -d etcd node1 node2 node3
 	wait_for 180 healthy || die "the nodes do not become healthy"
-	say "E2E three nodes ready after $((SECONDS - begun)) s"
+	say "E2E three nodes ready after $((SECONDS - started)) s"
 }
 
 # The host reaches the APIs by their published ports, and may read.

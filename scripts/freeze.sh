@@ -35,4 +35,4 @@ sed -i "s/^## $version (unreleased)$/## $next (unreleased)\n\n## $version ($(dat
 	printf '%s  %s\n\n' "$(sed -n '/^ -- /{s/  .*//p;q}' debian/changelog)" "$(date -uR)"
 	cat debian/changelog
 } >debian/changelog.new && mv debian/changelog.new debian/changelog
-say "$version is frozen; the tree is $next now. Look at 'git diff', and commit it."
+say "$version is frozen; the tree is $next now. Read 'git diff', and commit it."

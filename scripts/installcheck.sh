@@ -106,7 +106,7 @@ finish() {
 		rm -rf "$TMP"
 	else
 		cat "$TMP/output/regression.diffs" 2>/dev/null || true
-		say "kept for inspection: database $DB, folder $TMP"
+		say "kept for inspection: database $DB, directory $TMP"
 	fi
 	exit "$rc"
 }

@@ -83,7 +83,7 @@ COMMENT ON FUNCTION vault.local_origin() IS 'origin of what the session does by 
 
 CREATE FUNCTION vault.record_look(action text, target text) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_record_look' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.record_look(text, text) IS 'has the key agent record a look at the audit';
+COMMENT ON FUNCTION vault.record_look(text, text) IS 'has the key agent record a query of the audit';
 
 CREATE FUNCTION vault.look_at_audit(target text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -215,4 +215,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.skip_audit(uuid, text, bigint)
-    IS 'goes on after records that their node does not have any more, and leaves a record of that';
+    IS 'skips records that their node no longer has, and records that';

@@ -66,7 +66,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.empty_audit_part(smallint, timestamptz)
-    IS 'empties a part of the log if all of its records are older and nobody holds it; returns how many there were';
+    IS 'empties a part of the log if all of its records are older and no transaction holds it; returns how many there were';
 
 CREATE FUNCTION vault.prune_audit(older_than interval, max_rows integer DEFAULT 100000) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -102,7 +102,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.insert_secret(uuid, text, bigint, bigint, text, text, vault.secret_settings, vault.version_settings)
-    IS 'stores the row of a new secret; null if one of this name has begun at this version';
+    IS 'stores the row of a new secret; null if one of this name has started at this version';
 
 CREATE FUNCTION vault.raise_used(name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -291,7 +291,7 @@ BEGIN
         made := vault.make_role_of(t, l.role_name, verifier, l.expires_at);
     EXCEPTION WHEN insufficient_privilege THEN
         -- It is not the caller who lacks a privilege.
-        RAISE EXCEPTION 'role "%", which defined the role template "%", may not make such a role any more',
+        RAISE EXCEPTION 'role "%", which defined the role template "%", may no longer make such a role',
             vault.holder_name(t.definer), t.name
             USING ERRCODE = 'VT007', DETAIL = SQLERRM,
                   HINT = 'Give that role CREATEROLE and the groups back, or create the template again as a role that has them.';
@@ -352,7 +352,7 @@ BEGIN
     l := vault.found_lease(extend_lease.caller, extend_lease.scopes, extend_lease.lease, 'renew');
     SELECT * INTO t FROM vault.role_templates x WHERE x.name = l.template FOR SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'the template of the lease does not exist any more: it cannot be renewed' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'the template of the lease no longer exists, so the lease cannot be renewed' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     UPDATE vault.role_leases x
     SET expires_at = least(clock_timestamp() + make_interval(secs => coalesce(extend_lease.increment_secs, l.ttl_secs)), l.max_expires_at)

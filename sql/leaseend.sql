@@ -48,7 +48,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state';
     ELSIF l.reassign_to IS NOT NULL AND NOT pg_has_role(l.role, vault.role_of(l.reassign_to), 'MEMBER') THEN
         -- It was a member when it was made. Else a function of its would run with rights that it never had.
-        RAISE EXCEPTION 'role "%" is no member of role "%" any more, so nothing is given to that', l.role_name, vault.holder_name(l.reassign_to)
+        RAISE EXCEPTION 'role "%" is no longer a member of role "%", which therefore gets nothing', l.role_name, vault.holder_name(l.reassign_to)
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     RETURN QUERY SELECT r.oid, l.role_name, l.drop_owned, vault.holder_name(l.reassign_to)
@@ -56,7 +56,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.lease_to_drop(uuid)
-    IS 'what becomes of the role of a lease that ends, locked; no row: somebody else ends it; a null role was dropped already; raises for a role that was changed';
+    IS 'locks a lease that ends and returns what becomes of its role: no row if another session ends it, a null role if that was dropped already; raises for a role that was changed';
 
 CREATE FUNCTION vault.drop_lease(lease uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

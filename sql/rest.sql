@@ -180,7 +180,7 @@ COMMENT ON FUNCTION vault.raise_refused(vault.decision, text, text) IS 'raises u
 CREATE FUNCTION vault.origin_of(d vault.decision, address inet, node text, request_id text) RETURNS vault.audit_origin
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT ROW(node, d.actor, d.acting, address, request_id)::vault.audit_origin $$;
-COMMENT ON FUNCTION vault.origin_of(vault.decision, inet, text, text) IS 'the origin of what somebody does by REST';
+COMMENT ON FUNCTION vault.origin_of(vault.decision, inet, text, text) IS 'the origin of what a caller does by REST';
 
 CREATE FUNCTION vault.admit(fingerprint bytea, address inet, claims jsonb, action text, name text, node text,
                             request_id text) RETURNS vault.audit_origin

@@ -1,13 +1,13 @@
 
--- Settings of secrets, checked with a sentence for each that is wrong.
+-- Settings of secrets are validated here, with a readable error for each.
 
 CREATE FUNCTION vault.is_time_zone(name text) RETURNS boolean
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- Reads every file of the time zone database: some 40 ms. STRICT, because AND asks its other side too when one is NULL,
-    -- and who names no zone must not wait for that. Names that mean something only on this machine, and copies of the
-    -- database under other names, are no time zones.
+    -- Reads every file of the time zone database, in some 40 ms. STRICT, because AND evaluates its other side as well if
+    -- one is NULL, and a caller that names no zone must not wait for that. Names that mean something only on this
+    -- machine, and copies of the database under other names, are no time zones.
     RETURN name !~ '^(posix|right)/' AND name NOT IN ('localtime', 'posixrules', 'Factory')
        AND EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = is_time_zone.name);
 END
@@ -64,4 +64,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.check_settings(text, vault.secret_settings)
-    IS 'raises with a sentence where the constraints of the table would raise with a name';
+    IS 'validates settings with a readable error, where the constraints of the table would only name themselves';

@@ -17,7 +17,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.changes_since(text, bigint, integer)
-    IS 'changes after a place, of transactions that nothing can commit before any more';
+    IS 'changes after a position, of transactions before which no other can still commit';
 
 CREATE FUNCTION vault.knows_change(xid text, id bigint, at timestamptz) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -18,13 +18,13 @@ DECLARE
 BEGIN
     -- First, as DROP EXTENSION does: a pass that held another table while it waited for this one would deadlock with it.
     LOCK TABLE vault.secrets IN ROW EXCLUSIVE MODE;
-    PERFORM vault.mend_times(stamp, (SELECT p.last_pass_at FROM vault.supervisor_passes p));
+    PERFORM vault.reschedule_future_times(stamp, (SELECT p.last_pass_at FROM vault.supervisor_passes p));
     expired_now := vault.expire_due(stamp, batch);
     deleted_now := vault.delete_due(stamp, batch);
     purged_now := vault.purge_due(stamp, batch);
-    missed_now := vault.miss_due(stamp, batch);
+    missed_now := vault.close_missed(stamp, batch);
     PERFORM vault.end_leases_of_expired((SELECT p.last_pass_at FROM vault.supervisor_passes p), stamp);
-    PERFORM vault.pass_over_done(stamp, batch);
+    PERFORM vault.skip_done(stamp, batch);
     INSERT INTO vault.rotation_jobs (secret_id, due_at, deadline_at, next_attempt_at, created_at)
     SELECT s.id, s.next_rotation_at, s.next_rotation_at + make_interval(secs => vault.clamped(s.rotation_window_secs, 0, 31536000)), stamp, stamp
     FROM vault.secrets s
@@ -88,7 +88,7 @@ BEGIN
     RETURN counted;
 END
 $$;
-COMMENT ON FUNCTION vault.counted_now(timestamptz) IS 'how many secrets there are, counting what is over: on from the last count, or anew';
+COMMENT ON FUNCTION vault.counted_now(timestamptz) IS 'how many secrets there are by all finished transactions: continued from the last count, or counted from the start';
 
 CREATE FUNCTION vault.planned_too_late(stamp timestamptz, set_back boolean) RETURNS SETOF uuid
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -122,15 +122,15 @@ $$;
 COMMENT ON FUNCTION vault.planned_too_late(timestamptz, boolean)
     IS 'the secrets whose next rotation is later than any plan of now could have it';
 
-CREATE FUNCTION vault.mend_times(stamp timestamptz, last_pass_at timestamptz) RETURNS void
+CREATE FUNCTION vault.reschedule_future_times(stamp timestamptz, last_pass_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     s vault.secrets;
     set_back boolean := last_pass_at IS NULL OR last_pass_at > stamp + interval '1 minute';
 BEGIN
-    -- A clock that was ahead has left times that would be waited for. Looked for when it was set back, which the last
-    -- pass shows, and every hour for what that cannot show. To try, claim or plan once too often does no harm.
+    -- A clock that was ahead has left times that are too late. They are searched for when the clock was set back, which
+    -- the last pass shows, and every hour for what that cannot show. To try, claim or plan once too often is harmless.
     IF NOT set_back AND date_trunc('hour', last_pass_at) = date_trunc('hour', stamp) THEN
         RETURN;
     END IF;
@@ -159,9 +159,9 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION vault.mend_times(timestamptz, timestamptz) IS 'plans anew what was planned by a clock that was ahead';
+COMMENT ON FUNCTION vault.reschedule_future_times(timestamptz, timestamptz) IS 'plans again what was planned by a clock that was ahead';
 
-CREATE FUNCTION vault.pass_over_done(stamp timestamptz, batch integer) RETURNS void
+CREATE FUNCTION vault.skip_done(stamp timestamptz, batch integer) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -176,7 +176,7 @@ BEGIN
         LIMIT batch FOR NO KEY UPDATE SKIP LOCKED);
 END
 $$;
-COMMENT ON FUNCTION vault.pass_over_done(timestamptz, integer) IS 'moves secrets on whose due time was dealt with before';
+COMMENT ON FUNCTION vault.skip_done(timestamptz, integer) IS 'gives secrets whose due time was already handled the next one';
 
 CREATE FUNCTION vault.expire_due(stamp timestamptz, batch integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -211,9 +211,9 @@ BEGIN
     RETURN total;
 END
 $$;
-COMMENT ON FUNCTION vault.expire_due(timestamptz, integer) IS 'marks versions past their grace for ever, and deletes those not kept';
+COMMENT ON FUNCTION vault.expire_due(timestamptz, integer) IS 'marks versions past their grace permanently, and deletes those that are not kept';
 
-CREATE FUNCTION vault.miss_due(stamp timestamptz, batch integer) RETURNS bigint
+CREATE FUNCTION vault.close_missed(stamp timestamptz, batch integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -239,7 +239,7 @@ BEGIN
     RETURN total;
 END
 $$;
-COMMENT ON FUNCTION vault.miss_due(timestamptz, integer) IS 'closes jobs whose window has passed, with a record in the audit; the next window comes';
+COMMENT ON FUNCTION vault.close_missed(timestamptz, integer) IS 'closes jobs whose window has passed, with a record in the audit; the next window follows';
 
 CREATE FUNCTION vault.prune_changes(before timestamptz, counted_to xid8) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -12,7 +12,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.check_version_settings(vault.version_settings)
-    IS 'raises with a sentence where the constraints of the table would raise with a name';
+    IS 'validates settings with a readable error, where the constraints of the table would only name themselves';
 
 CREATE FUNCTION vault.require_condition(name text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

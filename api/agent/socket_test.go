@@ -209,14 +209,14 @@ func TestPeerUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to become another user")
 	}
-	const nobody = 65534
+	const unprivileged = 65534
 	dir := shortDir(t)
 	bin := copySelf(t, dir)
 	asOtherUser := func(t *testing.T, s *Server) string {
 		t.Helper()
 		cmd := exec.Command(bin)
 		cmd.Env = []string{childEnv + "=" + s.Socket()}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: unprivileged, Gid: unprivileged}}
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -224,7 +224,7 @@ func TestPeerUser(t *testing.T) {
 		return strings.TrimSpace(string(out))
 	}
 	t.Run("OKListed", func(t *testing.T) {
-		s, _ := start(t, Config{Door: okDoor(), Peers: []string{strconv.Itoa(nobody)}})
+		s, _ := start(t, Config{Door: okDoor(), Peers: []string{strconv.Itoa(unprivileged)}})
 		if got := asOtherUser(t, s); got != "|" {
 			t.Errorf("got %q", got)
 		}

@@ -140,7 +140,7 @@ func TestDiskFull(t *testing.T) {
 		f.want("a", "b")
 		for _, line := range []string{"the audit journal cannot be written", "can be written again"} {
 			if strings.Count(f.log.String(), line) != 1 || !strings.Contains(f.log.String(), f.c.Dir) {
-				t.Errorf("%q is not in the log once, with the folder:\n%s", line, f.log)
+				t.Errorf("%q is not in the log once, with the directory:\n%s", line, f.log)
 			}
 		}
 	}
@@ -374,7 +374,7 @@ func TestFsyncFailsWhileShipping(t *testing.T) {
 	f.want("d", "e", "f")
 	f.reopen()
 	if err := f.settle(6, noon); !errors.Is(err, vault.ErrJournalForked) {
-		t.Errorf("another record 6 was taken for this one: %v", err)
+		t.Errorf("another record 6 was accepted as this one: %v", err)
 	}
 	f.must(f.settle(3, time.Time{}))
 	f.want("d", "e", "f")

@@ -103,7 +103,7 @@ func TestDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := os.Chown(dir, 12345, -1); err != nil {
-			t.Skip("only root gives folders away")
+			t.Skip("only root gives directories away")
 		}
 		if _, err := Open(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
 			t.Errorf("got %v", err)

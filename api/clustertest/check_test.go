@@ -131,7 +131,7 @@ func TestHonestReads(t *testing.T) {
 		t.Error(err)
 	}
 	if honest([]entry{ackedCreate(1, 2, "w-2"), localRead(3, 4, 1)}, nil) == nil {
-		t.Error("a value that nobody wrote was not seen")
+		t.Error("a value that no client wrote was not seen")
 	}
 	if honest([]entry{ackedCreate(1, 2, "w-1"), ackedUpdate(3, 4, 1, "w-2"), localRead(5, 6, 2)}, nil) == nil {
 		t.Error("the value of another version was not seen")

@@ -265,7 +265,7 @@ func honest(entries []entry, breaks map[int][]span) error {
 		leftBehind := slices.ContainsFunc(breaks[e.Node], func(b span) bool { return e.Call <= b.to }) &&
 			slices.Contains(left[cell{e.Name, e.Out.Version}], e.Out.Value)
 		if !generated && !leftBehind && !slices.Contains(written[cell{e.Name, e.Out.Version}], e.Out.Value) && !slices.Contains(open[e.Name], e.Out.Value) {
-			return fmt.Errorf("a local read shows what nobody wrote as that version: %s", e)
+			return fmt.Errorf("a local read shows what no client wrote as that version: %s", e)
 		}
 	}
 	return nil

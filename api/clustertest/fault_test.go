@@ -17,7 +17,7 @@ func (l *load) takeover(old *node) *node {
 	l.t.Helper()
 	var next *node
 	if !await(settling, func() bool { next = l.c.leader(); return next != nil && next != old }) {
-		l.fail(errors.New("nobody takes over"))
+		l.fail(errors.New("no node takes over"))
 	}
 	l.h.mark("%s is the primary", next.name)
 	return next
@@ -108,7 +108,7 @@ func switchOver(l *load) ([]*node, []string) {
 }
 
 // freezePrimary stops every process of the primary's PostgreSQL and its Patroni, and wakes them when there is another
-// primary: a zombie, which takes itself for the primary until its Patroni looks.
+// primary: a zombie, which believes that it is the primary until its Patroni checks.
 func freezePrimary(l *load) ([]*node, []string) { return l.freeze(false) }
 
 // freezeNode does so with the API as well, as when a virtual machine is paused.
@@ -135,7 +135,7 @@ func partPrimary(l *load) ([]*node, []string) {
 	old := l.primary()
 	at := l.h.mark("%s is cut off", old.name)
 	l.must(old.setAway(true))
-	gone := l.h.mark("nothing passes any more")
+	gone := l.h.mark("nothing passes now")
 	next := l.takeover(old)
 	l.awaitChanges(5, l.c.others(old)...)
 	l.h.mark("%s is back", old.name)

@@ -61,7 +61,7 @@ func loseTail(t *testing.T, c *cluster) (h *history, early *entry) {
 		t.Fatal(err)
 	}
 	if !await(settling, func() bool { l := c.leader(); return l != nil && l != old }) {
-		t.Fatal("nobody takes over")
+		t.Fatal("no node takes over")
 	}
 	if early == nil {
 		<-answered

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write docs/reference/settings.md anew")
+var update = flag.Bool("update", false, "write docs/reference/settings.md")
 
 const (
 	settingsPage = "../../docs/reference/settings.md"

@@ -82,7 +82,7 @@ func TestExportAudit(t *testing.T) {
 		a.store.AuditRecords = 1
 		a.recorder.FailWith(func(vault.Entry) error { return core.Errorf(core.Unavailable, "full") })
 		if got := a.want(get(""), 503, "unavailable"); strings.Contains(got.Body.String(), `"actor"`) {
-			t.Error("a record left that nobody recorded")
+			t.Error("a record was sent that was not recorded")
 		}
 	})
 	t.Run("ErrFirstPage", func(t *testing.T) {

@@ -104,7 +104,7 @@ func TestTokenRequestsThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %s", body, got.Body)
 		}
 	}
-	a.want(call{method: "POST", path: "/v1/tokens", body: `{"name":"n","role":"nobody"}`}, 404, "not_found")
+	a.want(call{method: "POST", path: "/v1/tokens", body: `{"name":"n","role":"stranger"}`}, 404, "not_found")
 	a.want(call{method: "POST", path: "/v1/tokens", body: `{"name":"ops","role":"vault_admin"}`}, 409, "exists")
 	a.want(call{method: "POST", path: "/v1/tokens", body: `{"name":"n"}`, noToken: true}, 401, "unauthenticated")
 	a.want(call{method: "GET", path: "/v1/tokens/nonsense"}, 400, "invalid")

@@ -292,7 +292,7 @@ func TestAWSProxyAway(t *testing.T) {
 	resp, cause := c.Do(req)
 	if cause == nil {
 		_ = resp.Body.Close()
-		t.Fatal("somebody answers there")
+		t.Fatal("something answers there")
 	}
 	err = new(AWS).explain(t.Context(), "Decrypt", "k", cause)
 	wantErr(t, err, core.Unavailable, vault.DataKey{})

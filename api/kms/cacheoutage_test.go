@@ -64,7 +64,7 @@ func TestCacheOutage(t *testing.T) {
 		elapse(ttl - 1) // the first use since then: the longest that a key can last
 		s.failWith(errAway)
 		if good := use(t, k, 3*ttl); good < ttl || good > ttl+ttl/100 {
-			t.Errorf("lasted %s after it was first asked for in vain", good)
+			t.Errorf("lasted %s after it was first requested without success", good)
 		}
 		if k.Held() != 0 {
 			t.Error("still held")

@@ -111,7 +111,7 @@ func TestCheckDataKeys(t *testing.T) {
 				}
 				s.Always(faults...)
 				if err := k.ask(&attempts{}); err != nil {
-					t.Errorf("nobody has met it, and: %v", err)
+					t.Errorf("no caller has met it, and: %v", err)
 				}
 				_, uerr := k.Unwrap(t.Context(), key.WrappedKey, ctxA)
 				_, gerr := k.Generate(t.Context(), ctxA)

@@ -53,7 +53,7 @@ func TestRefreshOrder(t *testing.T) {
 		}
 		elapse(ttl) // and who does not use it at all does not keep it
 		if k.Held() != 0 {
-			t.Error("asked for again though nobody used it")
+			t.Error("requested again although no caller used it")
 		}
 	})
 	// Far more keys are due than there is time for: those that end are asked for before those that are used more.

@@ -119,7 +119,7 @@ func TestHandler(t *testing.T) {
 		}
 	}
 	if strings.Contains(body, "a/secret/name") {
-		t.Error("a name is shown to anybody")
+		t.Error("a name is shown to any client")
 	}
 	if w.Code != 200 || !strings.Contains(body, "go_goroutines ") {
 		t.Errorf("%d, or nothing of the runtime", w.Code)

@@ -16,7 +16,7 @@ import (
 	"github.com/hyperiondb/hyperion-vault/core"
 )
 
-var update = flag.Bool("update", false, "write docs/reference/metrics.md anew")
+var update = flag.Bool("update", false, "write docs/reference/metrics.md")
 
 const (
 	reference      = "../../docs/reference/metrics.md"

@@ -13,7 +13,7 @@ import (
 )
 
 // DotenvWriter is a Sink that writes the current version of one secret as lines KEY='value'. Dotenv reads the same object
-// from them, and a POSIX shell takes them for the same values.
+// from them, and a POSIX shell reads the same values.
 type DotenvWriter struct {
 	w    io.Writer
 	done bool

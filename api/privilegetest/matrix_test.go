@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write testdata/privileges.txt anew")
+var update = flag.Bool("update", false, "write testdata/privileges.txt")
 
 const golden = "testdata/privileges.txt"
 

@@ -104,7 +104,7 @@ var rows = []row{
 	{route: "PUT /v1/auth/{mount}/login", note: "wrong", body: `{"role_id":"{role-id}","secret_id":"wrong"}`},
 	{route: "POST /v1/auth/{mount}/login", body: `{"role_id":"{role-id}","secret_id":"{secret}"}`},
 	{route: "PUT /v1/auth/{mount}/login/{name}", note: "wrong", path: "/v1/auth/{userpass}/login/{user}", body: `{"password":"wrong password"}`},
-	{route: "PUT /v1/auth/{mount}/login/{name}", note: "no such user", path: "/v1/auth/{userpass}/login/nobody", body: `{"password":"wrong password"}`},
+	{route: "PUT /v1/auth/{mount}/login/{name}", note: "no such user", path: "/v1/auth/{userpass}/login/stranger", body: `{"password":"wrong password"}`},
 	{route: "POST /v1/auth/{mount}/login/{name}", path: "/v1/auth/{userpass}/login/{user}", body: `{"password":"{password}"}`},
 	{route: "GET /v1/auth/{mount}/roles"},
 	{route: "GET /v1/auth/{mount}/roles/{role}"},

@@ -113,7 +113,7 @@ func TestOneBadRow(t *testing.T) {
 			defer cancel()
 			for e := next(); e.Name != n+"good" || e.Action != "rotate"; e = next() {
 				if watch.Err() != nil {
-					t.Fatal("the good one is not rotated, or nobody hears of it")
+					t.Fatal("the good one is not rotated, or no client hears of it")
 				}
 			}
 			if list := must(t, s, 200, "GET", "/v1/secrets?prefix="+n, nil); !strings.Contains(list, `"`+n+`good"`) {

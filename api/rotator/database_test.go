@@ -295,7 +295,7 @@ func TestManyThatCannotBePlanned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.await("the mended one is planned", "SELECT next_rotation_at IS NOT NULL AND plan_error IS NULL FROM vault.secrets WHERE name = 'bad'")
+	b.await("the repaired one is planned", "SELECT next_rotation_at IS NOT NULL AND plan_error IS NULL FROM vault.secrets WHERE name = 'bad'")
 	b.exec("UPDATE vault.secrets SET rotation_time_zone = 'UTC', plan_failed_at = plan_failed_at - interval '6 min' WHERE name = 'zone'")
 	b.await("the other one is planned", "SELECT next_rotation_at IS NOT NULL AND plan_error IS NULL FROM vault.secrets WHERE name = 'zone'")
 }

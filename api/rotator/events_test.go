@@ -131,7 +131,7 @@ func TestPlacesThatAreUnknown(t *testing.T) {
 	other.At--
 	for what, p := range map[string]vault.Place{"the future": future, "another history": other, "no number": {Transaction: last.Transaction, ID: 99, At: last.At}} {
 		if !reset(p) {
-			t.Errorf("%s is taken for a place", what)
+			t.Errorf("%s is accepted as a position", what)
 		}
 	}
 	if reset(first) || reset(last) || reset(vault.Place{}) {
@@ -143,7 +143,7 @@ func TestPlacesThatAreUnknown(t *testing.T) {
 	b.exec("SELECT vault.supervise(1000, true)")
 	b.mustCreate(vault.CreateRequest{Name: "c", Value: []byte("x")})
 	if !reset(first) || !reset(vault.Place{}) {
-		t.Error("what is left is taken for all")
+		t.Error("what is left is considered all")
 	}
 	if reset(last) {
 		t.Error("nothing is missing after the last one, and it is reset")
@@ -158,7 +158,7 @@ func TestPlacesThatAreUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 	if reset(vault.Place{Transaction: xid, ID: 100, At: 1}) {
-		t.Error("a transaction that is not over is taken for unknown")
+		t.Error("a transaction that is not over is considered unknown")
 	}
 }
 

@@ -132,7 +132,7 @@ func TestTooLate(t *testing.T) {
 		}
 		return b, c[0]
 	}
-	t.Run("OK after the lease, nobody else has it", func(t *testing.T) {
+	t.Run("OK after the lease no other process has it", func(t *testing.T) {
 		b, c := claimed(t)
 		b.exec("UPDATE vault.rotation_jobs SET claimed_until = clock_timestamp() - interval '1 min'")
 		if _, err := b.door.CompleteRotation(t.Context(), c); err != nil {

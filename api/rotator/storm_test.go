@@ -277,7 +277,7 @@ func (s *storm) sample(pool *pgxpool.Pool) {
 		Value   string `json:"value"`
 	}
 	if !s.ask("GET", "/v1/secrets/"+name, "", &read) {
-		s.t.Error("nobody answers a read")
+		s.t.Error("no process answers a read")
 		return
 	}
 	end, ok := superseded(pool, name, read.Version)
@@ -331,7 +331,7 @@ func (s *storm) verifySQL(pool *pgxpool.Pool, name, value string) (valid bool, v
 		}
 		waitFor(20 * time.Millisecond)
 	}
-	s.t.Errorf("nobody answers a verify in SQL: %v", err)
+	s.t.Errorf("no process answers a verify in SQL: %v", err)
 	return false, 0
 }
 
@@ -341,7 +341,7 @@ func (s *storm) verify(name, value string) (valid bool, version uint64) {
 		Version uint64 `json:"version"`
 	}
 	if !s.ask("POST", "/v1/secrets/"+name+"/verify", fmt.Sprintf(`{"value":%q}`, value), &out) {
-		s.t.Error("nobody answers a verify")
+		s.t.Error("no process answers a verify")
 	}
 	return out.Valid, out.Version
 }

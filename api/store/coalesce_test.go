@@ -31,11 +31,11 @@ func TestSharedReads(t *testing.T) {
 		})
 	}
 	bubble("OK a lone request is asked at once", func(t *testing.T, d *desk, s *sharedReads) {
-		begun := time.Now()
+		start := time.Now()
 		got := reader(t.Context(), s, "a")
 		q := <-d.queries
-		if !slices.Equal(q.names, []string{"a"}) || time.Since(begun) != 0 {
-			t.Errorf("%v after %s", q.names, time.Since(begun))
+		if !slices.Equal(q.names, []string{"a"}) || time.Since(start) != 0 {
+			t.Errorf("%v after %s", q.names, time.Since(start))
 		}
 		q.found()
 		(<-got).is(t)
@@ -82,7 +82,7 @@ func TestSharedReads(t *testing.T) {
 		}
 		second.found()
 	})
-	bubble("OK who leaves is gone at once and harms nobody", func(t *testing.T, d *desk, s *sharedReads) {
+	bubble("OK a cancelled caller is removed at once and the others get their answers", func(t *testing.T, d *desk, s *sharedReads) {
 		held := d.busy(t, s)
 		ctx, leave := context.WithCancel(t.Context())
 		early, stays := reader(ctx, s, "early"), reader(t.Context(), s, "stays")
@@ -106,7 +106,7 @@ func TestSharedReads(t *testing.T) {
 			t.Error("asked for one who had left")
 		}
 	})
-	bubble("OK a query nobody waits for ends", func(t *testing.T, d *desk, s *sharedReads) {
+	bubble("OK a query without a waiting caller ends", func(t *testing.T, d *desk, s *sharedReads) {
 		ctx, leave := context.WithCancel(t.Context())
 		reader(ctx, s, "a")
 		q := <-d.queries
@@ -121,10 +121,10 @@ func TestSharedReads(t *testing.T) {
 	})
 	bubble("OK a slow query gives its place away", func(t *testing.T, d *desk, s *sharedReads) {
 		held := d.busy(t, s)
-		begun := time.Now()
+		start := time.Now()
 		got := reader(t.Context(), s, "a")
 		q := <-d.queries
-		if took := time.Since(begun); took > slowBatch {
+		if took := time.Since(start); took > slowBatch {
 			t.Errorf("after %s", took)
 		}
 		q.found()

@@ -148,7 +148,7 @@ func (s *script) settings(a, b vault.NewSecret) {
 		what   string
 		change vault.Configuration
 	}{
-		{"describe it anew", vault.Configuration{ID: a.ID, Name: a.Name, Expected: 2, Settings: vault.Settings{Description: &text}}},
+		{"describe it again", vault.Configuration{ID: a.ID, Name: a.Name, Expected: 2, Settings: vault.Settings{Description: &text}}},
 		{"settings of an old version", vault.Configuration{ID: a.ID, Name: a.Name, Expected: 1, Settings: vault.Settings{Description: &text}}},
 		{"settings of an old revision", vault.Configuration{ID: a.ID, Name: a.Name, Expected: 2, Revision: 1, Settings: vault.Settings{Description: &text}}},
 		{"another interval", vault.Configuration{ID: b.ID, Name: b.Name, Expected: 1, Settings: vault.Settings{RotationIntervalSecs: &interval}}},

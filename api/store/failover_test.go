@@ -173,9 +173,9 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 	s.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE '%waits()' AND wait_event = 'PgSleep'")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	begun := time.Now()
-	if err := d.Close(ctx); err == nil || time.Since(begun) > time.Second {
-		t.Errorf("after %s: %v", time.Since(begun), err)
+	start := time.Now()
+	if err := d.Close(ctx); err == nil || time.Since(start) > time.Second {
+		t.Errorf("after %s: %v", time.Since(start), err)
 	}
 	if err := <-got; !strings.Contains(core.MessageOf(err), "unknown") {
 		t.Error(err)

@@ -116,11 +116,11 @@ func TestReadYourWrites(t *testing.T) {
 		must(t, <-got)
 	})
 	t.Run("ErrNobodyHasIt", func(t *testing.T) {
-		begun := time.Now()
+		start := time.Now()
 		_, err := sealedRows(d, ctx, []core.Name{"a"}, 0, vault.Freshness{Position: core.Position{LSN: 1 << 60}})
 		code(t, err, core.Unavailable)
-		if !strings.Contains(core.MessageOf(err), "reached the given position") || time.Since(begun) > 5*time.Second {
-			t.Errorf("after %s: %v", time.Since(begun), err)
+		if !strings.Contains(core.MessageOf(err), "reached the given position") || time.Since(start) > 5*time.Second {
+			t.Errorf("after %s: %v", time.Since(start), err)
 		}
 		must(t, d.CheckWriter(ctx))
 	})

@@ -84,14 +84,14 @@ func readPicked[T any](ctx context.Context, d *DB, p pick[T]) ([]T, error) {
 }
 
 // readPrimary asks the writer, until its deadline: a new primary may be about to
-// appear. It believes no server that is in recovery.
+// appear. It accepts no server that is in recovery.
 func readPrimary[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
 	return readPrimaryAt(ctx, d, core.Position{}, plain(sql, args, row))
 }
 
-// readPrimaryAt is readPrimary that does not believe a server either which is behind the
-// position: one that is frozen and woken again takes itself for the primary for a while. How
-// long it looks for a better one is bounded, since any client may ask for any position.
+// readPrimaryAt is like readPrimary, but also rejects a server that is behind the
+// position. A suspended server still believes for a while that it is the primary when it
+// resumes. The search for a better one is bounded, since any client may present any position.
 func readPrimaryAt[T any](ctx context.Context, d *DB, at core.Position, p pick[T]) ([]T, error) {
 	ctx, cancel := d.withBound(ctx)
 	defer cancel()

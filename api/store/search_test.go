@@ -108,7 +108,7 @@ func TestNewestAudit(t *testing.T) {
 	}
 	for i, q := range []vault.AuditFilter{
 		{}, {Prefix: "app"}, {Prefix: "app/db", Exact: true}, {Prefix: "app/db/"}, {Action: "read"}, {Outcome: "denied"}, {Actor: "ALICE2"}, {Actor: "team"},
-		{Prefix: "app/db", Action: "update", Outcome: "ok", Actor: "alice"}, {Since: time.Now().Add(-time.Minute)}, {Actor: "nobody"},
+		{Prefix: "app/db", Action: "update", Outcome: "ok", Actor: "alice"}, {Since: time.Now().Add(-time.Minute)}, {Actor: "stranger"},
 	} {
 		if q.Since.IsZero() {
 			q.Since = since

@@ -164,7 +164,7 @@ func TestAccessOnARealServer(t *testing.T) {
 	}
 	_, _, err := d.ExplainAccess(ctx, manager.Credential, "member", "b", vault.Freshness{})
 	code(t, err, core.Denied)
-	_, _, err = d.ExplainAccess(ctx, manager.Credential, "nobody", "a/1", vault.Freshness{})
+	_, _, err = d.ExplainAccess(ctx, manager.Credential, "stranger", "a/1", vault.Freshness{})
 	code(t, err, core.NotFound)
 	by := vault.Author{By: manager.Credential, Origin: origin("g").Origin}
 	must(t, only(d.Grant(ctx, vault.Grant{Role: "member", Pattern: "a/x/*", Actions: []string{"update"}}, by)))

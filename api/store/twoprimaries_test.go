@@ -39,7 +39,7 @@ func TestFrozenPrimary(t *testing.T) {
 	load.stop()
 	load.check(b)
 	t.Run("ErrOlderTimeline", func(t *testing.T) {
-		// The old primary still takes itself for one, and is all there is.
+		// The old primary still believes that it is one, and is the only server.
 		b.stop()
 		a.sql("postgres", "ALTER SYSTEM RESET synchronous_standby_names")
 		a.sql("postgres", "SELECT pg_reload_conf()")

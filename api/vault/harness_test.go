@@ -226,7 +226,7 @@ func (o operation) refused(t *testing.T, d *door) {
 	t.Helper()
 	good := d.admin.Bearer
 	callers := map[string]vault.Caller{
-		"nobody":          {},
+		"stranger":        {},
 		"outside address": {Addr: netip.MustParseAddr("192.0.2.1")},
 	}
 	want := core.Denied

@@ -209,7 +209,7 @@ func TestPasswordLoginBehind(t *testing.T) {
 	if _, hashes, _, err := d.try(t, "userpass", "alice", "old password"); err != nil || hashes != 1 {
 		t.Errorf("without the primary: %v, %d hashes", err, hashes)
 	}
-	_, hashes, _, err := d.try(t, "userpass", "nobody", "old password")
+	_, hashes, _, err := d.try(t, "userpass", "stranger", "old password")
 	wantCode(t, err, core.Unauthenticated)
 	if hashes != 1 {
 		t.Errorf("without the primary: %d hashes", hashes)

@@ -38,7 +38,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	d.mustCreate(t, "a", marker)
 	stranger := vault.Caller{Addr: netip.MustParseAddr("192.0.2.1")}
 	if looked, records := d.refuse(t, stranger, 1000); looked != 60 || records != 61 {
-		t.Errorf("%d looked at, %d recorded, want 60 and 61", looked, records)
+		t.Errorf("%d checked, %d recorded, want 60 and 61", looked, records)
 	}
 	if n := d.Unrecorded(); n != 939 {
 		t.Errorf("%d are counted, want 939", n)
@@ -46,7 +46,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	t.Run("one a second after that", func(t *testing.T) {
 		*d.now = d.now.Add(10 * time.Second)
 		if looked, records := d.refuse(t, stranger, 100); looked != 10 || records != 10 {
-			t.Errorf("%d looked at, %d recorded, want 10 and 10", looked, records)
+			t.Errorf("%d checked, %d recorded, want 10 and 10", looked, records)
 		}
 	})
 	t.Run("tokens that are tried cost one query a second", func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 		for range 20 {
 			guess.Bearer = vault.Bearer("hvt_" + strings.Repeat("A", 43))
 			if looked, _ := d.refuse(t, guess, 10); looked != 0 {
-				t.Errorf("%d looked at", looked)
+				t.Errorf("%d checked", looked)
 			}
 		}
 		if asked != 1 {
@@ -132,7 +132,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	t.Run("readers that are allowed do not suffer", func(t *testing.T) {
 		c := d.reader
 		if looked, _ := d.refuse(t, vault.Caller{Addr: c.Addr}, 100); looked != 60 {
-			t.Errorf("%d looked at, want 60", looked)
+			t.Errorf("%d checked, want 60", looked)
 		}
 		v, err := d.Read(t.Context(), c, "a", 0)
 		wantCode(t, err, "")
@@ -141,20 +141,20 @@ func TestRefusalsAreBounded(t *testing.T) {
 	t.Run("nor do others", func(t *testing.T) {
 		for _, a := range []string{"192.0.2.2", "::ffff:192.0.2.3", "2001:db8::1"} {
 			if looked, _ := d.refuse(t, vault.Caller{Addr: netip.MustParseAddr(a)}, 3); looked != 3 {
-				t.Errorf("%s: %d looked at, want 3", a, looked)
+				t.Errorf("%s: %d checked, want 3", a, looked)
 			}
 		}
 		if looked, _ := d.refuse(t, vault.Caller{Addr: netip.MustParseAddr("2001:db8::ffff")}, 100); looked != 57 {
-			t.Errorf("the same link: %d looked at, want 57", looked)
+			t.Errorf("the same link: %d checked, want 57", looked)
 		}
 	})
 	t.Run("all is forgiven after a minute", func(t *testing.T) {
 		*d.now = d.now.Add(time.Minute)
 		if looked, records := d.refuse(t, stranger, 100); looked != 60 || records != 61 {
-			t.Errorf("%d looked at, %d recorded, want 60 and 61", looked, records)
+			t.Errorf("%d checked, %d recorded, want 60 and 61", looked, records)
 		}
 	})
-	t.Run("a clock that is set back does not lock anybody out", func(t *testing.T) {
+	t.Run("a clock that is set back locks no client out", func(t *testing.T) {
 		*d.now = d.now.Add(-time.Hour)
 		var all sync.WaitGroup
 		for range 4 {
@@ -181,12 +181,12 @@ func TestStrangersShareMemory(t *testing.T) {
 		return looked
 	}
 	if n, want := flood(1), 16384+60; n != want {
-		t.Errorf("%d looked at, want %d", n, want)
+		t.Errorf("%d checked, want %d", n, want)
 	}
 	// Those of before come again when there is no room left.
 	*d.now = d.now.Add(time.Minute)
 	if n, want := flood(2), 16384+60; n != want {
-		t.Errorf("%d of others looked at, want %d", n, want)
+		t.Errorf("%d of others checked, want %d", n, want)
 	}
 	if n := flood(1); n != 0 {
 		t.Errorf("%d are told apart beyond those", n)

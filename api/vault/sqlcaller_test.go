@@ -207,7 +207,7 @@ func TestRecordForSQL(t *testing.T) {
 		wantCode(t, d.RecordForSQL(t.Context(), backend, list), "")
 		d.one(t)
 	})
-	t.Run("OK look at the audit", func(t *testing.T) {
+	t.Run("OK a query of the audit", func(t *testing.T) {
 		look := vault.SQLAttempt{Action: vault.ActionAudit, Name: "a/", Outcome: vault.OutcomeOK}
 		wantCode(t, d.RecordForSQL(t.Context(), backend, look), "")
 		if e := d.one(t); e.Name != "a/" {

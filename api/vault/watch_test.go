@@ -150,7 +150,7 @@ func TestWatchAtAnUnknownPlace(t *testing.T) {
 				}
 			}
 			if n := step(w); !n.Reset {
-				t.Errorf("%s: waits for ever", name)
+				t.Errorf("%s: waits without end", name)
 			}
 			d.store.FailWith(nil)
 			d.store.OpenTransaction = 0

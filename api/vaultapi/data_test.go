@@ -169,7 +169,7 @@ func TestPatch(t *testing.T) {
 	got := s.want(200, "GET", data+"a", "")
 	s.is(got, "data.data", `{"in":{"b":2,"c":{}},"keep":1.5,"new":[1]}`)
 	if !strings.Contains(got.Body.String(), `"keep":1.50`) {
-		t.Errorf("a number was written anew: %s", got.Body)
+		t.Errorf("a number was rewritten: %s", got.Body)
 	}
 	s.want(400, "PATCH", data+"a", `{"data":{"x":"1"},"options":{"cas":1}}`)
 	s.want(400, "PATCH", data+"a", `{"data":`+strings.Repeat(`{"a":`, 40)+`1`+strings.Repeat(`}`, 40)+`}`)

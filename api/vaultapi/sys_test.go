@@ -37,7 +37,7 @@ func TestPublic(t *testing.T) {
 	got = s.want(200, "GET", "/v1/sys/internal/ui/mounts", "", none)
 	s.is(got, "data", `{"auth":{},"secret":{}}`)
 	if strings.Contains(got.Body.String(), "kv") {
-		t.Error("mounts are shown to anybody")
+		t.Error("mounts are shown to any client")
 	}
 }
 

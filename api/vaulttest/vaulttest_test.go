@@ -108,7 +108,7 @@ func TestClusterOfItsOwn(t *testing.T) {
 			dir, pid = inner.Dir(), inner.PID()
 		})
 		if _, err := os.Stat(dir); dir != "" && !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("the folder stays: %v", err)
+			t.Errorf("the directory stays: %v", err)
 		}
 		if err := syscall.Kill(pid, 0); pid != 0 && !errors.Is(err, syscall.ESRCH) {
 			t.Errorf("the process stays: %v", err)

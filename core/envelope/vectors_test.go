@@ -20,7 +20,7 @@ import (
 // Vectors are frozen: a value sealed by any released version always opens. The
 // flag is for adding a new envelope version's file, not for making a failing
 // test pass.
-var update = flag.Bool("update", false, "write the vectors of testdata anew")
+var update = flag.Bool("update", false, "write the vectors of testdata")
 
 // The result a vector names.
 const (

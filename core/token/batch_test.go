@@ -42,7 +42,7 @@ func TestBatch(t *testing.T) {
 			t.Fatalf("opens as %d bytes, %v", len(got), err)
 		}
 		if _, err := Parse(text); err == nil {
-			t.Error("a batch token is taken for a stored one")
+			t.Error("a batch token is considered a stored one")
 		}
 	}
 	for _, n := range []int{0, envelope.MaxClaimsLen + 1} {

@@ -96,7 +96,7 @@ func TestNoRecordNoValue(t *testing.T) {
 	wantError(t, err, "08006", "the audit record could not be written")
 	for range 3 {
 		if err := s.try("SELECT vault.read_secret('closed')"); err == nil {
-			t.Fatal("a value left that nobody recorded")
+			t.Fatal("a value was sent that was not recorded")
 		}
 	}
 	if !strings.Contains(api.Log(), "the audit journal is full") {

@@ -77,7 +77,7 @@ func TestConcurrentUpdates(t *testing.T) {
 				}
 			}
 			if winner < 0 {
-				t.Fatalf("round %d: nobody won", round)
+				t.Fatalf("round %d: no session won", round)
 			}
 			if got := get[string](admin, "SELECT vault.read_secret('race')"); got != fmt.Sprintf("round %d of %d", round, winner) {
 				t.Fatalf("round %d: %d won and %q is stored", round, winner, got)

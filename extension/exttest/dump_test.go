@@ -191,8 +191,8 @@ const dumpedVerifier = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uI
 func checkLogin(t *testing.T, admin *session, url string) {
 	t.Helper()
 	roleID := get[string](admin, "SELECT id::text FROM vault.login_role_list('approle') WHERE name = 'reader'")
-	anybody := &client{t, url, ""}
-	status, answer := anybody.do("POST", "/v1/auth/approle/login", "", map[string]string{"role_id": roleID, "secret_id": dumpedSecretID})
+	anonymous := &client{t, url, ""}
+	status, answer := anonymous.do("POST", "/v1/auth/approle/login", "", map[string]string{"role_id": roleID, "secret_id": dumpedSecretID})
 	var out struct {
 		Auth struct {
 			Token string `json:"client_token"`
@@ -206,18 +206,18 @@ func checkLogin(t *testing.T, admin *session, url string) {
 		t.Errorf("a login reads %q", v)
 	}
 	reader.must(http.StatusForbidden, "GET", "/v1/secrets/rest/one", "", nil)
-	if status, answer := anybody.do("POST", "/v1/auth/approle/login", "", map[string]string{"role_id": roleID, "secret_id": "hvi_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"}); status != http.StatusBadRequest {
+	if status, answer := anonymous.do("POST", "/v1/auth/approle/login", "", map[string]string{"role_id": roleID, "secret_id": "hvi_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"}); status != http.StatusBadRequest {
 		t.Errorf("a login with another secret id: %d %s", status, answer)
 	}
 	for range 2 { // the first one replaces the verifier
-		if status, answer := anybody.do("POST", "/v1/auth/userpass/login/alice", "", map[string]string{"password": "password"}); status != http.StatusOK {
+		if status, answer := anonymous.do("POST", "/v1/auth/userpass/login/alice", "", map[string]string{"password": "password"}); status != http.StatusOK {
 			t.Errorf("a login by password: %d %s", status, answer)
 		}
 	}
 	if !get[bool](admin, "SELECT verifier LIKE '$argon2id$v=19$m=19456,t=2,p=1$%' FROM vault.login_passwords p JOIN vault.login_roles l ON l.id = p.login_role WHERE name = 'alice'") {
 		t.Error("the verifier was not replaced")
 	}
-	if status, answer := anybody.do("POST", "/v1/auth/userpass/login/alice", "", map[string]string{"password": "passwort"}); status != http.StatusBadRequest {
+	if status, answer := anonymous.do("POST", "/v1/auth/userpass/login/alice", "", map[string]string{"password": "passwort"}); status != http.StatusBadRequest {
 		t.Errorf("a login by another password: %d %s", status, answer)
 	}
 }
@@ -312,7 +312,7 @@ func checkRestored(t *testing.T, c cluster, target *vaulttest.DB, old *vaulttest
 func checkNoStrayGrant(admin *session) {
 	admin.t.Helper()
 	if n := get[int](admin, "SELECT count(*)::int FROM vault.access_grants g WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.grantee)"); n != 0 {
-		admin.t.Errorf("%d grants of a role that is gone were restored: their OID may be anybody's here", n)
+		admin.t.Errorf("%d grants of a role that is gone were restored: their OID may belong to another role here", n)
 	}
 }
 

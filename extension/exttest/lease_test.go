@@ -205,11 +205,11 @@ func TestTemplateNeedsTheRightsOfItsDefiner(t *testing.T) {
 	// What the definer loses later is refused at the next issue, with the cause.
 	b.exec("ALTER ROLE dba NOCREATEROLE")
 	app := b.c.connect(t, "postgres", "app")
-	wantError(t, app.try("SELECT vault.issue_role('app/reader')"), "VT007", "may not make such a role any more")
+	wantError(t, app.try("SELECT vault.issue_role('app/reader')"), "VT007", "may no longer make such a role")
 	b.exec("ALTER ROLE dba CREATEROLE")
 	b.issue(app, "app/reader", nil)
 	b.exec("DROP ROLE readers")
-	wantError(t, app.try("SELECT vault.issue_role('app/reader')"), "VT007", "does not exist any more")
+	wantError(t, app.try("SELECT vault.issue_role('app/reader')"), "VT007", "no longer exists")
 }
 
 func TestLeaseWithObjects(t *testing.T) {
@@ -259,15 +259,15 @@ func TestLeaseOfARenamedRole(t *testing.T) {
 	b := newLeaseBench(t)
 	app := b.c.connect(t, "postgres", "app")
 	l, dropped := b.issue(app, "app/reader", nil), b.issue(app, "app/reader", nil)
-	b.exec("ALTER ROLE " + l.username + " RENAME TO somebody")
+	b.exec("ALTER ROLE " + l.username + " RENAME TO stranger")
 	b.exec("DROP ROLE " + dropped.username)
 	app.exec("SELECT vault.revoke_lease($1::text::uuid)", l.id)
 	app.exec("SELECT vault.revoke_lease($1::text::uuid)", dropped.id)
 	b.gone(dropped)
 	pgtest.Eventually(t, "the reason is shown", func() bool {
-		return get[bool](b.session, "SELECT bool_or(last_error LIKE '%is called \"somebody\" now%') FROM vault.leases()")
+		return get[bool](b.session, "SELECT bool_or(last_error LIKE '%is called \"stranger\" now%') FROM vault.leases()")
 	})
-	if n := get[int](b.session, "SELECT count(*)::int FROM pg_roles WHERE rolname = 'somebody' AND NOT rolcanlogin"); n != 1 {
+	if n := get[int](b.session, "SELECT count(*)::int FROM pg_roles WHERE rolname = 'stranger' AND NOT rolcanlogin"); n != 1 {
 		t.Error("a renamed role was dropped, or logs in")
 	}
 }

@@ -142,7 +142,7 @@ func TestLeasesByRESTAreRefused(t *testing.T) {
 	}
 	pgtest.Eventually(t, "the lease ends", func() bool { return get[int](b.session, "SELECT count(*)::int FROM vault.role_leases") == 0 })
 	_, err = app.IssueRole(ctx, "app/reader", 0)
-	wantStatus(t, err, http.StatusServiceUnavailable, "may not make such a role any more")
+	wantStatus(t, err, http.StatusServiceUnavailable, "may no longer make such a role")
 }
 
 func wantStatus(t *testing.T, err error, status int, part string) {

@@ -70,7 +70,7 @@ func TestPreloadLeavesNoGo(t *testing.T) {
 		}
 	}
 	if others < 3 {
-		t.Errorf("looked at %d auxiliary processes only", others)
+		t.Errorf("checked %d auxiliary processes only", others)
 	}
 }
 

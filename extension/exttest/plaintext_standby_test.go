@@ -51,7 +51,7 @@ func TestNoPlaintextOnStandby(t *testing.T) {
 	markers = append(markers, marker(get[string](after, "SELECT vault.read_secret('rest/auto')")))
 	after.exec("CHECKPOINT")
 
-	folders := []string{p.primary.Dir(), p.standby.Dir()}
+	directories := []string{p.primary.Dir(), p.standby.Dir()}
 	texts := map[string]string{"log of the primary's API": p.atHere.Log(), "log of the standby's API": p.atStandby.Log()}
 	for _, s := range []*vaulttest.Server{p.atHere, p.atStandby} {
 		for _, dir := range journalsOf(s) {
@@ -59,10 +59,10 @@ func TestNoPlaintextOnStandby(t *testing.T) {
 				t.Errorf("no journal in %s: %v", dir, err)
 			}
 		}
-		folders = append(folders, filepath.Dir(s.AgentSocket))
-		folders = append(folders, journalsOf(s)...)
+		directories = append(directories, filepath.Dir(s.AgentSocket))
+		directories = append(directories, journalsOf(s)...)
 	}
-	hits, files := search(t, markers, folders, texts)
+	hits, files := search(t, markers, directories, texts)
 	for name, c := range map[string]cluster{"primary": p.primary, "standby": p.standby} {
 		// A plan is broken into lines where it has a space.
 		inPlans, _ := search(t, markers, nil, map[string]string{"log of the " + name: strings.Join(strings.Fields(c.logText(t)), " ")})
@@ -95,13 +95,13 @@ func TestNoPlaintextOnStandby(t *testing.T) {
 }
 
 // journalsOf are the directories, besides the socket's, in which a server keeps files.
-func journalsOf(s *vaulttest.Server) (folders []string) {
+func journalsOf(s *vaulttest.Server) (directories []string) {
 	for _, kv := range s.Env {
 		if dir, ok := strings.CutPrefix(kv, "VAULT_AUDIT_DIR="); ok {
-			folders = append(folders, dir)
+			directories = append(directories, dir)
 		}
 	}
-	return folders
+	return directories
 }
 
 // bySQLOnStandby takes the marker through everything that a standby does or refuses.

@@ -112,7 +112,7 @@ func (n *needles) find(content []byte, found func(n needle, at int)) {
 }
 
 // search looks for markers in every file below the directories and in the texts.
-func search(t *testing.T, markers []marker, folders []string, texts map[string]string) (hits []hit, files int) {
+func search(t *testing.T, markers []marker, directories []string, texts map[string]string) (hits []hit, files int) {
 	t.Helper()
 	forms := needlesOf(markers)
 	look := func(file string, content []byte) {
@@ -122,8 +122,8 @@ func search(t *testing.T, markers []marker, folders []string, texts map[string]s
 			hits = append(hits, hit{file, n.name, strings.ToValidUTF8(string(around), "?")})
 		})
 	}
-	for _, folder := range folders {
-		err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+	for _, directory := range directories {
+		err := filepath.WalkDir(directory, func(path string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil // the server removes files all the time
 			}

@@ -153,7 +153,7 @@ func TestOwnerRoleThatExists(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, false)
 	admin := c.connect(t, "postgres", vaulttest.Superuser)
-	admin.exec("CREATE ROLE somebody LOGIN")
+	admin.exec("CREATE ROLE stranger LOGIN")
 	for _, tt := range []struct{ name, make, message string }{
 		{"ErrLogin", "CREATE ROLE vault_owner LOGIN", "exists with LOGIN or another attribute"},
 		{"ErrSuperuser", "CREATE ROLE vault_owner SUPERUSER", "exists with LOGIN or another attribute"},
@@ -161,8 +161,8 @@ func TestOwnerRoleThatExists(t *testing.T) {
 		{"ErrCreateRole", "CREATE ROLE vault_owner CREATEROLE", "exists with LOGIN or another attribute"},
 		{"ErrReplication", "CREATE ROLE vault_owner REPLICATION", "exists with LOGIN or another attribute"},
 		{"ErrBypassRLS", "CREATE ROLE vault_owner BYPASSRLS", "exists with LOGIN or another attribute"},
-		{"ErrMember", "CREATE ROLE vault_owner ROLE somebody", "has members or memberships"},
-		{"ErrMembership", "CREATE ROLE vault_owner IN ROLE somebody", "has members or memberships"},
+		{"ErrMember", "CREATE ROLE vault_owner ROLE stranger", "has members or memberships"},
+		{"ErrMembership", "CREATE ROLE vault_owner IN ROLE stranger", "has members or memberships"},
 		{"ErrPredefinedMembership", "CREATE ROLE vault_owner IN ROLE pg_read_server_files", "has members or memberships"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -182,12 +182,12 @@ func TestOwnerRoleThatExists(t *testing.T) {
 		admin.exec("CREATE EXTENSION hyperion_vault")
 	})
 	t.Run("ErrNotSuperuser", func(t *testing.T) {
-		admin.exec("CREATE DATABASE owned OWNER somebody")
-		s := c.connect(t, "owned", "somebody")
+		admin.exec("CREATE DATABASE owned OWNER stranger")
+		s := c.connect(t, "owned", "stranger")
 		wantError(t, s.try("CREATE EXTENSION hyperion_vault"), "42501", "permission denied to create extension")
 	})
 	t.Run("ErrSchemaTaken", func(t *testing.T) {
-		s := c.connect(t, "owned", "somebody")
+		s := c.connect(t, "owned", "stranger")
 		s.exec("CREATE SCHEMA vault")
 		wantError(t, c.connect(t, "owned", vaulttest.Superuser).try("CREATE EXTENSION hyperion_vault"), "42P06", "already exists")
 	})

@@ -49,6 +49,6 @@ func TestNothingIsPlannedAnew(t *testing.T) {
 		t.Fatalf("only %d statements within others were seen", n)
 	}
 	for _, text := range column(b.session, "SELECT plans || ' times in ' || calls || ' calls: ' || left(query, 300)"+within+" AND plans > calls / 2") {
-		t.Errorf("planned anew %s", text)
+		t.Errorf("planned again %s", text)
 	}
 }

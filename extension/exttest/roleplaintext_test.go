@@ -284,8 +284,8 @@ func (p *passwordSearch) judge(t *testing.T, allowed []string, texts map[string]
 	t.Helper()
 	log := p.login.logText(t)
 	texts["the server's log in one line"] = strings.Join(strings.Fields(log), " ") // a plan is broken into lines where it has a space
-	folders := append([]string{p.login.Dir(), filepath.Dir(p.api.AgentSocket)}, journalsOf(p.api)...)
-	hits, files := search(t, p.passwords, folders, texts)
+	directories := append([]string{p.login.Dir(), filepath.Dir(p.api.AgentSocket)}, journalsOf(p.api)...)
+	hits, files := search(t, p.passwords, directories, texts)
 	for _, h := range hits {
 		t.Errorf("a password is in %s, %s: %q", h.file, h.form, h.around)
 	}
@@ -295,7 +295,7 @@ func (p *passwordSearch) judge(t *testing.T, allowed []string, texts map[string]
 	for _, h := range hits {
 		t.Errorf("%s shows a password or a verifier, %s: %q", h.file, h.form, h.around)
 	}
-	hits, _ = search(t, p.verifiers, folders, texts)
+	hits, _ = search(t, p.verifiers, directories, texts)
 	found := map[string]bool{}
 	for _, h := range hits {
 		place := h.file

@@ -134,7 +134,7 @@ func TestStandbyReads(t *testing.T) {
 		if n := get[int](p.there, "SELECT count(*)::int FROM vault.audit('db/') WHERE action = 'create'"); n != 2 {
 			t.Errorf("the audit has %d creates", n)
 		}
-		pgtest.Eventually(t, "the look at the audit is on record", func() bool {
+		pgtest.Eventually(t, "the query of the audit is on record", func() bool {
 			return get[int](p.here, "SELECT count(*)::int FROM vault.audit_log WHERE node = 'node2' AND action = 'audit' AND secret_name = 'db/' AND actor = 'role:postgres'") == 1
 		})
 	})
@@ -253,7 +253,7 @@ func TestStandbyRefusesChanges(t *testing.T) {
 			t.Fatalf("no primary_conninfo: %v", err)
 		}
 		p.there.exec("SELECT pg_reload_conf()")
-		pgtest.Eventually(t, "the receiver has connected anew", func() bool {
+		pgtest.Eventually(t, "the receiver has connected again", func() bool {
 			return get[bool](p.there, "SELECT count(*) = 1 FROM pg_stat_wal_receiver WHERE conninfo LIKE '%password=%'")
 		})
 		err = p.there.try("SELECT vault.delete_secret('db/text', NULL)")

@@ -33,7 +33,7 @@ var collectedStatements = []struct{ name, before, sql string }{
 	{name: "EXECUTE", sql: "EXECUTE checked('%s')"},
 	{name: "EXPLAIN EXECUTE", sql: "EXPLAIN ANALYZE EXECUTE checked('%s')"},
 	{name: "CREATE TABLE AS EXECUTE", sql: "CREATE TABLE made_5 AS EXECUTE checked('%s')"},
-	{name: "entry made anew", before: "PREPARE anew AS SELECT vault.verify('kept', '%s'); SELECT pg_stat_statements_reset()", sql: "EXECUTE anew"},
+	{name: "entry made again", before: "PREPARE again AS SELECT vault.verify('kept', '%s'); SELECT pg_stat_statements_reset()", sql: "EXECUTE again"},
 	{name: "several", sql: "SELECT 1; EXPLAIN SELECT vault.verify('kept', '%s'); SET application_name = '%s'"},
 	{name: "dynamic in a function", sql: "SELECT app_dynamic('%s')"},
 	{name: "command made of what was read", before: "SELECT vault.create_secret('read/collected', '%s')",

@@ -126,7 +126,7 @@ func TestSupervisorFollowsSettings(t *testing.T) {
 			pgtest.Eventually(t, "it is read-only and says so", func() bool { return get[bool](app, reason) })
 			postgres.exec("ALTER " + at + " RESET default_transaction_read_only")
 			passes(t, app)
-			pgtest.Eventually(t, "nothing is said any more", func() bool { return !get[bool](app, reason) })
+			pgtest.Eventually(t, "nothing is reported now", func() bool { return !get[bool](app, reason) })
 		})
 	}
 }

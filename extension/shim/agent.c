@@ -110,7 +110,7 @@ WaitForAgent(uint32 events, long ms, TimestampTz deadline)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("the key agent did not answer within %d ms", HvAgentTimeoutMs),
-				 errhint("Look at the log of hyperion-vault-api on this node, or raise hyperion_vault.agent_timeout_ms.")));
+				 errhint("Read the log of hyperion-vault-api on this node, or raise hyperion_vault.agent_timeout_ms.")));
 	}
 	if (events == 0)
 		happened = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(ms, left),

@@ -88,7 +88,7 @@ RoleSpecs(ArrayType *roles)
 		if (name == NULL)
 			ereport(ERROR,
 					(errcode(HV_ERRCODE_NO_ROLE),
-					 errmsg("a group of the role template does not exist any more"),
+					 errmsg("a group of the role template no longer exists"),
 					 errhint("Create the template again with groups that exist.")));
 		specs = lappend(specs, HvRoleSpec(name));
 	}

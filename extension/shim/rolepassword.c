@@ -313,6 +313,6 @@ hv_test_matches(PG_FUNCTION_ARGS)
 	bytea	   *password = PG_GETARG_BYTEA_PP(1);
 	const char *why = NULL;
 
-	PG_RETURN_BOOL(plain_crypt_verify("nobody", text_to_cstring(PG_GETARG_TEXT_PP(0)),
+	PG_RETURN_BOOL(plain_crypt_verify("role", text_to_cstring(PG_GETARG_TEXT_PP(0)),
 									  pnstrdup(VARDATA_ANY(password), VARSIZE_ANY_EXHDR(password)), &why) == STATUS_OK);
 }

@@ -232,7 +232,7 @@ SET ROLE regress_vault_other;
 SELECT try('SELECT vault.read_secret(''a/b'')');
 RESET ROLE;
 DROP ROLE regress_vault_other;
-SELECT 'nobody', pattern, action FROM vault.access_list() WHERE grantee::oid NOT IN (SELECT oid FROM pg_roles);
+SELECT 'unknown', pattern, action FROM vault.access_list() WHERE grantee::oid NOT IN (SELECT oid FROM pg_roles);
 -- not even to one of the same name
 CREATE ROLE regress_vault_other;
 SELECT vault.grant_access('regress_vault_other', 'b/*', '{read}');

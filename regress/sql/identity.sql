@@ -169,7 +169,7 @@ SELECT ask(0, 'read', 'app/a', c => claims('2026-01-04', '2999-01-01'));
 -- grants by REST: of patterns that the caller manages
 SELECT vault.grant_as(fp(3), '192.0.2.1', NULL, 'regress_vault_app', 'team/sub/*', '{delete}', 'here', 'r3');
 SELECT try($$SELECT vault.grant_as(fp(3), '192.0.2.1', NULL, 'regress_vault_app', '*', '{read}', 'here', 'r3')$$);
-SELECT try($$SELECT vault.grant_as(fp(3), '192.0.2.1', NULL, 'nobody at all', 'team/x', '{read}', 'here', 'r3')$$);
+SELECT try($$SELECT vault.grant_as(fp(3), '192.0.2.1', NULL, 'no such role', 'team/x', '{read}', 'here', 'r3')$$);
 SELECT try($$SELECT vault.grant_as(fp(3), '192.0.2.1', NULL, 'regress_vault_app', 'team/x', '{fly}', 'here', 'r3')$$);
 SELECT ask(1, 'delete', 'team/sub/x');
 SELECT grantee, pattern, action, granted_by FROM vault.access_as(fp(3), '192.0.2.1', NULL) ORDER BY 1, 2, 3;

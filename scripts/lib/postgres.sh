@@ -46,7 +46,7 @@ cluster_dir() {
 			if is_root; then base=/var/lib; fi
 			base=$base/hyperion-vault-dev-$id
 			install -d -m 700 "$base"
-			[ -O "$base" ] || [ "$(stat -c %U "$base")" = "$(server_user)" ] || die "$base belongs to somebody else"
+			[ -O "$base" ] || [ "$(stat -c %U "$base")" = "$(server_user)" ] || die "$base belongs to another user"
 			ln -s "$base" "$home"
 		fi
 	fi

@@ -251,7 +251,7 @@ func TestExportDotenv(t *testing.T) {
 			t.Errorf("%v %q, want %q", err, got.Data.Data, values)
 		}
 	}
-	for key, want := range values { // a shell takes it for the same, and runs nothing
+	for key, want := range values { // a shell reads the same, and runs nothing
 		out, err := exec.Command("sh", "-c", `. "$0"; printf %s "$`+key+`"`, file).Output()
 		if err != nil || string(out) != want {
 			t.Errorf("%s in a shell: %q, want %q, %v", key, out, want, err)

@@ -40,11 +40,11 @@ func (k *keyService) settings(key string, more ...string) []string {
 }
 
 // create makes n secrets under key.
-func (k *keyService) create(t *testing.T, key, folder string, n int, more ...string) {
+func (k *keyService) create(t *testing.T, key, prefix string, n int, more ...string) {
 	t.Helper()
 	s := vaulttest.NewServer(t, k.db, k.settings(key, more...)...)
 	for i := range n {
-		if status, body := do(t, "POST", s.URL+"/v1/secrets", s.AdminToken, fmt.Sprintf(`{"name":"%s/%d","value":"CANARY-%d"}`, folder, i, i)); status != 201 {
+		if status, body := do(t, "POST", s.URL+"/v1/secrets", s.AdminToken, fmt.Sprintf(`{"name":"%s/%d","value":"CANARY-%d"}`, prefix, i, i)); status != 201 {
 			t.Fatalf("%d %s", status, body)
 		}
 	}

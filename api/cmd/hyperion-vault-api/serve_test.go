@@ -179,7 +179,7 @@ func awaitLockWait(t *testing.T, db *vaulttest.DB) int {
 			return pid
 		}
 	}
-	t.Fatal("nobody waits for the lock")
+	t.Fatal("no session waits for the lock")
 	return 0
 }
 

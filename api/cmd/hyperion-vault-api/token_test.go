@@ -45,7 +45,7 @@ func TestToken(t *testing.T) {
 		{"ErrExists", []string{"create", "ops"}, "ops"},
 		{"ErrName", []string{"create", "a b"}, "error: a token name is 1 to 64 of"},
 		{"ErrLifetime", []string{"create", "x", "--expires-in", "-1h"}, "error: a token's lifetime must be"},
-		{"ErrNoSuchToken", []string{"revoke", "nobody"}, "error: "},
+		{"ErrNoSuchToken", []string{"revoke", "stranger"}, "error: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, stderr := call(t, env, append([]string{"token"}, tt.args...)...)

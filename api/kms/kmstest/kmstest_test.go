@@ -167,7 +167,7 @@ func TestFaults(t *testing.T) {
 	// yet, it then closes the connection, so half an answer may be an error at once instead of one at the deadline.
 	b.Always(kmstest.Trickling)
 	if err := dec(short); err == nil {
-		t.Error("half an answer was taken for one")
+		t.Error("half an answer was accepted as one")
 	}
 	b.Always()
 	b.Next(kmstest.Fault{Op: "Encrypt", Reset: true}, kmstest.Fault{Change: func(a map[string]any) { a["KeyId"] = "other" }})

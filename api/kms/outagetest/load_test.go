@@ -126,14 +126,14 @@ func (b *bench) settled(before usage) usage {
 }
 
 // fill creates prefix/0 and on, n secrets with the values of a load, and reads them if asked to.
-func (b *bench) fill(folder string, n int, read bool) {
+func (b *bench) fill(prefix string, n int, read bool) {
 	b.t.Helper()
 	const writers = 16
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
 			for i := w; i < n; i += writers {
-				name := fmt.Sprintf("%s/%d", folder, i)
+				name := fmt.Sprintf("%s/%d", prefix, i)
 				b.insist("POST", "/v1/secrets", fmt.Sprintf(`{"name":%q,"value":"value-%d"}`, name, i), 201, 409)
 				if read {
 					b.insist("GET", "/v1/secrets/"+name, "", 200)

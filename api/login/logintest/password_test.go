@@ -86,7 +86,7 @@ func TestPasswordLogin(t *testing.T) {
 	})
 	t.Run("Administration", func(t *testing.T) {
 		r.admin("PUT", "/v1/auth/userpass/roles/Bob", `{"role":"hv_login_web"}`, 400)
-		r.admin("PUT", "/v1/auth/userpass/roles/nobody/password", `{"password":"correct horse"}`, 404)
+		r.admin("PUT", "/v1/auth/userpass/roles/stranger/password", `{"password":"correct horse"}`, 404)
 		r.admin("PUT", "/v1/auth/userpass/roles/alice/password", `{"password":"short"}`, 400)
 		r.admin("PUT", "/v1/auth/approle", `{"kind":"approle"}`, 200)
 		r.admin("PUT", "/v1/auth/approle/roles/m", `{"role":"hv_login_web"}`, 200)

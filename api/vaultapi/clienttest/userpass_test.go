@@ -96,7 +96,7 @@ func refusedUsers(t *testing.T, s *site) {
 		t.Errorf("a refused user is there: %v %v", got, err)
 	}
 	for path, c := range map[string]map[string]any{
-		"auth/userpass/users/nobody/password": {"password": "correct horse"}, "auth/userpass/users/nobody/policies": {"token_policies": "hv_client"},
+		"auth/userpass/users/stranger/password": {"password": "correct horse"}, "auth/userpass/users/stranger/policies": {"token_policies": "hv_client"},
 	} {
 		if _, err := l.Write(path, c); !mentions(err, 400, "username does not exist") {
 			t.Errorf("%s: %v", path, err)

@@ -104,6 +104,9 @@ CREATE POLICY owner_only ON vault.deleted_versions TO vault_owner USING (true) W
 SELECT pg_catalog.pg_extension_config_dump('vault.deleted_versions', '');
 DROP FUNCTION vault.insert_version(uuid, bigint, vault.sealed_value, timestamptz);
 DROP FUNCTION vault.apply_settings(vault.secrets, vault.secret_settings);
+DROP FUNCTION vault.mend_times(timestamptz, timestamptz);
+DROP FUNCTION vault.pass_over_done(timestamptz, integer);
+DROP FUNCTION vault.miss_due(timestamptz, integer);
 
 -- A schedule that cannot be planned says why, and waits behind the others.
 ALTER TABLE vault.secrets ADD COLUMN plan_failed_at timestamptz, ADD COLUMN plan_error text

@@ -1,0 +1,56 @@
+package docs
+
+import (
+	"os"
+	"os/exec"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// unclear are words of everyday language where the field has a clearer one: directory, check, repair, no longer.
+var unclear = regexp.MustCompile(`(?i)\b(nobody|anybody|somebody|whoever|folders?|mend(s|ed|ing)?|tells? whether|` +
+	`look(s|ed|ing)? (at|whether)|begun|any more|for ever|in vain|taken (for|to be)|takes? (it|itself|them) for|seldom|anew)\b`)
+
+// given are spellings that others have fixed: a constant of net/http, and the user that owns nothing on Unix.
+var given = regexp.MustCompile(`\bNoBody\b|"nobody"|\bnobody\b = |: nobody\b|=nobody\b|user nobody\b|echo nobody|or nobody"`)
+
+// TestWords checks the words of every source: comments, messages, hints, descriptions and names. TestProse does the
+// same for documents.
+func TestWords(t *testing.T) {
+	out, err := exec.Command("git", "-C", "..", "ls-files").Output()
+	if err != nil {
+		t.Skip("no git checkout")
+	}
+	checked := 0
+	for name := range strings.FieldsSeq(string(out)) {
+		if isReleased(name) || path.Ext(name) == ".md" || name == "LICENSE" || name == "docs/words_test.go" {
+			continue
+		}
+		text, err := os.ReadFile("../" + name)
+		if err != nil || !utf8.Valid(text) {
+			continue // it is deleted and not committed yet, or a picture
+		}
+		number := 0
+		for line := range strings.Lines(string(text)) {
+			number++
+			checked++
+			if word := unclear.FindString(given.ReplaceAllString(line, "")); word != "" {
+				t.Errorf("%s:%d: %q has a clearer word: %s", name, number, word, strings.TrimSpace(line))
+			}
+		}
+	}
+	if checked < 150_000 {
+		t.Errorf("only %d lines were checked", checked)
+	}
+}
+
+// isReleased reports whether users have a file, so that it may not change.
+func isReleased(name string) bool { return strings.HasPrefix(name, "sql/frozen/") }
+
+// isTest reports whether a file is part of the tests.
+func isTest(name string) bool {
+	return strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "regress/")
+}
