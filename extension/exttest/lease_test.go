@@ -443,7 +443,7 @@ func TestLeaseLeavesNothingInTheLog(t *testing.T) {
 	wantError(t, b.try(issue, []byte(token), "app/missing", verifier), "42704", "does not exist")
 	wantError(t, b.try(issue, []byte(token), "app/reader", verifier+"MARKER"), "22023", "verifier")
 	b.exec("ALTER ROLE dba NOCREATEROLE")
-	wantError(t, b.try(issue, []byte(token), "app/reader", verifier), "VT007", "may not make")
+	wantError(t, b.try(issue, []byte(token), "app/reader", verifier), "VT007", "may no longer make")
 	log := b.c.logText(t)
 	if !strings.Contains(log, "SELECT rolpassword FROM pg_authid") || !strings.Contains(log, "withheld by hyperion_vault") {
 		t.Fatal("the log has no statements: this test finds nothing")
