@@ -35,6 +35,10 @@ const settled = `UPDATE vault.secrets SET grace_period_secs = 3600 WHERE id = $i
 	SELECT vault.append_anyhow($id, 1, ` + planSealed + `, 'rotate', NULL, false, ` + planOrigin + `);
 	UPDATE vault.secrets SET grace_period_secs = 0 WHERE id = $id;`
 
+// many are six versions with a grace of an hour.
+const many = `UPDATE vault.secrets SET grace_period_secs = 3600 WHERE id = $id;
+	SELECT (SELECT vault.append_anyhow($id, v, ` + planSealed + `, 'update', NULL, false, ` + planOrigin + `)) FROM generate_series(1, 5) v;`
+
 var appendCases = []appendCase{
 	{name: "usual", plain: true},
 	{name: "rotate", args: strings.Replace(usualAppend, "'update'", "'rotate'", 1), plain: true},
@@ -65,8 +69,22 @@ var appendCases = []appendCase{
 		state: `UPDATE vault.secrets SET generate_policy = jsonb_build_object('a', (SELECT string_agg(md5(g::text), '') FROM generate_series(1, 120) g)) WHERE id = $id;`},
 	{name: "scheduled", args: strings.Replace(usualAppend, "NULL, false", "NULL, true", 1)},
 	{name: "settings", args: strings.Replace(usualAppend, "NULL, false", strings.Replace(planNoSet, "NULL", "'d'", 1)+", false", 1)},
-	{name: "grace", state: "UPDATE vault.secrets SET grace_period_secs = 60 WHERE id = $id;"},
-	{name: "kept", state: "UPDATE vault.secrets SET keep_versions = 2 WHERE id = $id;"},
+	{name: "grace", state: "UPDATE vault.secrets SET grace_period_secs = 60 WHERE id = $id;", plain: true},
+	{name: "grace, and deleted by itself", state: "UPDATE vault.secrets SET grace_period_secs = 60, delete_version_after_secs = 90 WHERE id = $id;" +
+		"UPDATE vault.secret_versions SET delete_at = created_at + interval '1 day' WHERE secret_id = $id;", plain: true},
+	{name: "grace of a version that has ended", plain: true,
+		state: "UPDATE vault.secrets SET grace_period_secs = 60 WHERE id = $id; UPDATE vault.secret_versions SET expired = true WHERE secret_id = $id;"},
+	{name: "kept", state: "UPDATE vault.secrets SET keep_versions = 2 WHERE id = $id;", plain: true},
+	{name: "kept with grace", state: "UPDATE vault.secrets SET keep_versions = 1, grace_period_secs = 60 WHERE id = $id;", plain: true},
+	{name: "kept, and more were", state: many + "UPDATE vault.secrets SET keep_versions = 2, grace_period_secs = 0 WHERE id = $id;",
+		args: strings.Replace(usualAppend, ", 1,", ", 6,", 1), plain: true},
+	{name: "grace, and some are over", state: many + "UPDATE vault.secret_versions SET expires_at = now() - interval '1 s' WHERE secret_id = $id AND version IN (2, 4);",
+		args: strings.Replace(usualAppend, ", 1,", ", 6,", 1), plain: true},
+	{name: "grace, and some never end", state: many + "UPDATE vault.secret_versions SET expires_at = NULL WHERE secret_id = $id AND version IN (2, 4);",
+		args: strings.Replace(usualAppend, ", 1,", ", 6,", 1), plain: true},
+	{name: "no grace, and some never end", state: many + "UPDATE vault.secret_versions SET expires_at = NULL WHERE secret_id = $id AND version IN (2, 4);" +
+		"UPDATE vault.secrets SET keep_versions = 3, grace_period_secs = 0 WHERE id = $id;",
+		args: strings.Replace(usualAppend, ", 1,", ", 6,", 1), plain: true},
 	{name: "has deleted versions", state: "SELECT vault.change_versions($id, '{1}', 'delete_version', " + planOrigin + ");"},
 	{name: "stale", args: strings.Replace(usualAppend, ", 1,", ", 7,", 1)},
 	{name: "deleted", state: "SELECT vault.delete_secret($id, 1, " + planOrigin + ");"},
@@ -79,10 +97,10 @@ var appendCases = []appendCase{
 const appended = `SELECT concat_ws(E'\n',
 	(SELECT to_jsonb(s) - '{id,created_at,updated_at}'::text[] || jsonb_build_object('later', s.updated_at > s.created_at) FROM vault.secrets s WHERE s.id = $1),
 	(SELECT jsonb_agg(to_jsonb(v) - '{secret_id,created_at,expires_at,delete_at}'::text[] || jsonb_build_object('ends', v.expires_at > now(),
-		'stamped', v.created_at = s.updated_at, 'lasts', v.delete_at - v.created_at) ORDER BY v.version)
+		'grace', CASE WHEN v.version = s.current_version - 1 THEN v.expires_at - s.updated_at END, 'stamped', v.created_at = s.updated_at, 'lasts', v.delete_at - v.created_at) ORDER BY v.version)
 	 FROM vault.secret_versions v JOIN vault.secrets s ON s.id = v.secret_id WHERE s.id = $1),
 	(SELECT jsonb_agg(to_jsonb(l) - '{id,at}'::text[] || jsonb_build_object('at', l.at > s.created_at, 'in', l.tableoid::regclass) ORDER BY l.id)
-	 FROM vault.audit_log l JOIN vault.secrets s ON s.name = l.secret_name WHERE s.id = $1 AND l.xmin::text::bigint = txid_current() % (1::bigint << 32)),
+	 FROM vault.audit_log l JOIN vault.secrets s ON s.name = l.secret_name WHERE s.id = $1),
 	(SELECT jsonb_agg(to_jsonb(c) - '{xid,id,at}'::text[] || jsonb_build_object('mine', c.xid = pg_current_xact_id(), 'at', c.at > s.created_at) ORDER BY c.id)
 	 FROM vault.changes c JOIN vault.secrets s ON s.name = c.name WHERE s.id = $1 AND c.xid = pg_current_xact_id()))`
 

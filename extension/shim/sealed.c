@@ -4,12 +4,12 @@
  */
 #include "hyperion_vault.h"
 
-#include "append.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "granting.h"
 #include "runas.h"
 #include "sealed.h"
+#include "supersede.h"
 #include "text.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"

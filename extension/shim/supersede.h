@@ -1,8 +1,8 @@
 /*
- * append.h: makes a sealed value the current version of a secret, without a statement.
+ * supersede.h: makes a sealed value the current version of a secret, without a statement.
  */
-#ifndef HV_APPEND_H
-#define HV_APPEND_H
+#ifndef HV_SUPERSEDE_H
+#define HV_SUPERSEDE_H
 
 #include "hyperion_vault.h"
 

@@ -1,0 +1,310 @@
+/*
+ * supersede.c: makes a sealed value the current version of a secret, without a statement.
+ *
+ * What most changes are is done here: only the value changes, and the secret is not bound and has no deleted version. The rest,
+ * and every refusal, is vault.append_anyhow()'s, whose vault.supersede() is the definition. A test compares the two.
+ */
+#include "hyperion_vault.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "supersede.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+enum SecretColumn
+{
+	SECRET_ID, SECRET_NAME, SECRET_CURRENT, SECRET_UPDATED_AT, SECRET_DELETED_AT, SECRET_GRACE, SECRET_KEEP,
+	SECRET_HAS_DELETED, SECRET_BOUND, SECRET_DELETE_AFTER
+};
+
+static HvTable secrets_table = {
+	"secrets", "secrets_pkey", NULL, 1,
+	{
+		[SECRET_ID] = {"id", UUIDOID},
+		[SECRET_NAME] = {"name", TEXTOID},
+		[SECRET_CURRENT] = {"current_version", INT8OID},
+		[SECRET_UPDATED_AT] = {"updated_at", TIMESTAMPTZOID},
+		[SECRET_DELETED_AT] = {"deleted_at", TIMESTAMPTZOID},
+		[SECRET_GRACE] = {"grace_period_secs", INT8OID},
+		[SECRET_KEEP] = {"keep_versions", INT4OID},
+		[SECRET_HAS_DELETED] = {"has_deleted", BOOLOID},
+		[SECRET_BOUND] = {"bound", BOOLOID},
+		[SECRET_DELETE_AFTER] = {"delete_version_after_secs", INT8OID},
+	}
+};
+
+enum VersionColumn
+{
+	VERSION_SECRET, VERSION_NUMBER, VERSION_SEALED, VERSION_CREATED_AT = VERSION_SEALED + HV_SEALED_COLUMNS, VERSION_EXPIRES_AT,
+	VERSION_EXPIRED, VERSION_DELETE_AT, VERSION_COLUMNS
+};
+
+static HvTable versions_table = {
+	"secret_versions", "secret_versions_pkey", NULL, 2,
+	{
+		[VERSION_SECRET] = {"secret_id", UUIDOID},
+		[VERSION_NUMBER] = {"version", INT8OID},
+		[VERSION_SEALED] = {"envelope_version", INT2OID}, {"kms_key_id", TEXTOID}, {"wrapped_dek", BYTEAOID},
+		{"nonce", BYTEAOID}, {"ciphertext", BYTEAOID},
+		[VERSION_CREATED_AT] = {"created_at", TIMESTAMPTZOID},
+		[VERSION_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID},
+		[VERSION_EXPIRED] = {"expired", BOOLOID},
+		[VERSION_DELETE_AT] = {"delete_at", TIMESTAMPTZOID},
+	},
+	.inserted = true
+};
+
+/* what a change writes to, the secret, and when it was locked: versions of a secret are stamped in their order */
+typedef struct Tables
+{
+	HvTarget	secrets;
+	HvTarget	versions;
+	HvNotes		notes;
+	HeapTuple	secret;
+	TimestampTz stamp;
+} Tables;
+
+static NullableDatum
+NotNull(Datum value)
+{
+	return (NullableDatum) {value, false};
+}
+
+/*
+ * Open the tables in the order in which the statements of vault.append_anyhow() lock them.
+ */
+static bool
+OpenTables(Tables *tables)
+{
+	if (!HvOpenTarget(&secrets_table, &tables->secrets))
+		return false;
+	if (HvOpenTarget(&versions_table, &tables->versions))
+	{
+		if (HvOpenNotes(&tables->notes))
+			return true;
+		HvReleaseTarget(&tables->versions);
+	}
+	HvReleaseTarget(&tables->secrets);
+	return false;
+}
+
+static void
+CloseTables(Tables *tables, bool done)
+{
+	HvEndScan(&tables->secrets.scan);
+	if (done)
+	{
+		HvCloseTarget(&tables->secrets);
+		HvCloseTarget(&tables->versions);
+		HvCloseNotes(&tables->notes);
+		return;
+	}
+	HvReleaseTarget(&tables->secrets);
+	HvReleaseTarget(&tables->versions);
+	HvReleaseNotes(&tables->notes);
+}
+
+static Datum
+SecretField(Tables *tables, int column)
+{
+	return HvFieldNotNull(&tables->secrets.scan, tables->secret, column);
+}
+
+/*
+ * Whether the secret is one whose value can be changed here, at the expected version.
+ */
+static bool
+IsOrdinary(Tables *tables, int64 expected_version)
+{
+	bool		present;
+
+	(void) HvField(&tables->secrets.scan, tables->secret, SECRET_DELETED_AT, &present);
+	return present && DatumGetInt64(SecretField(tables, SECRET_CURRENT)) == expected_version &&
+		!DatumGetBool(SecretField(tables, SECRET_HAS_DELETED)) && !DatumGetBool(SecretField(tables, SECRET_BOUND));
+}
+
+/*
+ * Find the secret and lock it; false if it has to be changed by a statement.
+ */
+static bool
+LockOrdinary(Tables *tables, const HvAppend *append)
+{
+	HvBeginScan(&tables->secrets.scan, GetActiveSnapshot(), 1, &append->id);
+	tables->secret = HvNextRow(&tables->secrets.scan);
+	if (tables->secret == NULL || !IsOrdinary(tables, append->expected_version) ||
+		!HvLockRow(&tables->secrets, tables->secret, LockTupleNoKeyExclusive))
+		return false;
+	tables->stamp = GetCurrentTimestamp();
+	return true;
+}
+
+/*
+ * When a version ends that another takes the place of: null if it has no end. The current one gets a grace, or one that does not
+ * matter because it is kept.
+ */
+static NullableDatum
+EndOf(Tables *tables, HeapTuple version, bool current)
+{
+	int64		grace = DatumGetInt64(SecretField(tables, SECRET_GRACE));
+	NullableDatum end;
+
+	if (current && (grace > 0 || DatumGetInt32(SecretField(tables, SECRET_KEEP)) > 0))
+		return NotNull(TimestampTzGetDatum(tables->stamp + grace * USECS_PER_SEC));
+	end.value = HvField(&tables->versions.scan, version, VERSION_EXPIRES_AT, &end.isnull);
+	return end;
+}
+
+/*
+ * Whether a version that is not kept is deleted: it has ended, or never gets an end.
+ */
+static bool
+IsOver(Tables *tables, HeapTuple version, NullableDatum end)
+{
+	if (DatumGetBool(HvFieldNotNull(&tables->versions.scan, version, VERSION_EXPIRED)))
+		return true;
+	if (end.isnull)
+		return DatumGetInt64(SecretField(tables, SECRET_GRACE)) == 0;
+	return DatumGetTimestampTz(end.value) <= GetCurrentTimestamp();
+}
+
+/*
+ * Delete a version that a new one takes the place of, or have it end; false if it is not ours to change.
+ */
+static bool
+EndVersion(Tables *tables, HeapTuple version, int64 current)
+{
+	static const int columns[] = {VERSION_EXPIRES_AT};
+	int64		number = DatumGetInt64(HvFieldNotNull(&tables->versions.scan, version, VERSION_NUMBER));
+	NullableDatum end = EndOf(tables, version, number == current);
+	bool		kept = number > current - DatumGetInt32(SecretField(tables, SECRET_KEEP));
+
+	if (number > current)
+		return true;
+	if (!kept && IsOver(tables, version, end))
+	{
+		if (!HvLockRow(&tables->versions, version, LockTupleExclusive))
+			return false;
+		HvDeleteRow(&tables->versions, version);
+	}
+	else if (number == current && !end.isnull)
+	{
+		if (!HvLockRow(&tables->versions, version, LockTupleNoKeyExclusive))
+			return false;
+		HvUpdateRow(&tables->versions, version, lengthof(columns), columns, &end);
+	}
+	return true;
+}
+
+/*
+ * Do that with all versions of the secret.
+ */
+static bool
+EndVersions(Tables *tables, const HvAppend *append)
+{
+	HvScan	   *versions = &tables->versions.scan;
+	HeapTuple	version;
+	bool		ours = true;
+
+	HvBeginScan(versions, GetActiveSnapshot(), 1, &append->id);
+	while (ours && (version = HvNextRow(versions)) != NULL)
+		ours = EndVersion(tables, version, append->expected_version);
+	HvEndScan(versions);
+	return ours;
+}
+
+/*
+ * When a version is deleted by itself, by the settings of its secret.
+ */
+static NullableDatum
+DeleteAt(Tables *tables)
+{
+	NullableDatum at;
+	Datum		secs = HvField(&tables->secrets.scan, tables->secret, SECRET_DELETE_AFTER, &at.isnull);
+
+	at.value = at.isnull ? (Datum) 0 : TimestampTzGetDatum(tables->stamp + DatumGetInt64(secs) * USECS_PER_SEC);
+	return at;
+}
+
+static void
+InsertVersion(Tables *tables, const HvAppend *append, int64 version)
+{
+	NullableDatum values[VERSION_COLUMNS] = {
+		[VERSION_SECRET] = NotNull(append->id),
+		[VERSION_NUMBER] = NotNull(Int64GetDatum(version)),
+		[VERSION_CREATED_AT] = NotNull(TimestampTzGetDatum(tables->stamp)),
+		[VERSION_EXPIRES_AT] = {(Datum) 0, true},
+		[VERSION_EXPIRED] = NotNull(BoolGetDatum(false)),
+		[VERSION_DELETE_AT] = DeleteAt(tables),
+	};
+
+	memcpy(&values[VERSION_SEALED], append->sealed, sizeof(append->sealed));
+	HvInsertRow(&tables->versions, values);
+}
+
+/*
+ * The columns of the secret that have the names of the result's, with what has changed. Palloc'd.
+ */
+static HeapTuple
+MakeInfo(Tables *tables, TupleDesc result, const NullableDatum *changed)
+{
+	Datum	   *values = palloc_array(Datum, result->natts);
+	bool	   *nulls = palloc_array(bool, result->natts);
+	TupleDesc	desc = RelationGetDescr(tables->secrets.scan.heap);
+
+	for (int i = 0; i < result->natts; i++)
+	{
+		AttrNumber	number = get_attnum(RelationGetRelid(tables->secrets.scan.heap), NameStr(TupleDescAttr(result, i)->attname));
+
+		if (number == InvalidAttrNumber)
+			elog(ERROR, "table vault.secrets has no column \"%s\"", NameStr(TupleDescAttr(result, i)->attname));
+		values[i] = heap_getattr(tables->secret, number, desc, &nulls[i]);
+		if (number == secrets_table.numbers[SECRET_CURRENT])
+			values[i] = changed[0].value;
+		else if (number == secrets_table.numbers[SECRET_UPDATED_AT])
+			values[i] = changed[1].value;
+	}
+	return heap_form_tuple(result, values, nulls);
+}
+
+/*
+ * Make the change of a secret that is locked.
+ */
+static void
+WriteChange(Tables *tables, const HvAppend *append, TupleDesc result, HeapTuple *info)
+{
+	static const int columns[] = {SECRET_CURRENT, SECRET_UPDATED_AT};
+	int64		version = append->expected_version + 1;
+	NullableDatum changed[] = {NotNull(Int64GetDatum(version)), NotNull(TimestampTzGetDatum(tables->stamp))};
+
+	HvUpdateRow(&tables->secrets, tables->secret, lengthof(columns), columns, changed);
+	InsertVersion(tables, append, version);
+	HvNoteChanged(&tables->notes, append->origin, append->action, SecretField(tables, SECRET_NAME), version,
+				  (NullableDatum) {(Datum) 0, true});
+	if (result != NULL)
+		*info = MakeInfo(tables, result, changed);
+}
+
+/*
+ * Make a sealed value the current version of a secret, if that is of the usual kind, and return the columns that the result
+ * has. False if a statement has to: what it finds done it would have done as well.
+ */
+bool
+HvAppendDirectly(const HvAppend *append, TupleDesc result, HeapTuple *info)
+{
+	Tables		tables;
+	HvWrites	writes;
+	bool		done;
+
+	if (!OpenTables(&tables))
+		return false;
+	HvBeginWrites(&writes);
+	done = LockOrdinary(&tables, append) && HvOpenRecord(&tables.notes) && EndVersions(&tables, append);
+	if (done)
+		WriteChange(&tables, append, result, info);
+	CloseTables(&tables, done);
+	HvEndWrites(&writes);
+	return done;
+}
