@@ -29,7 +29,8 @@ var sqlGroups = []struct{ heading, functions string }{
 		"delete_secret destroy_secret list_deleted_secrets restore_secret destroy_deleted_secret verify verify_version list_secrets"},
 	{"Access", "access.sql: grant_access revoke_access access_list; decide.sql: who_may explain_access; " +
 		"missing.sql: missing_grants adopt_grants forget_grants"},
-	{"Roles of PostgreSQL", "role.sql: bind_role bind_role_pair import_role unbind_role repair_role bound_roles; rolesession.sql: configure_role role_sessions"},
+	{"Roles of PostgreSQL", "rolebind.sql: bind_role bind_role_pair import_role unbind_role repair_role; " +
+		"roledrift.sql: bound_roles; rolesession.sql: configure_role role_sessions"},
 	{"Tokens and logins", "token.sql: create_token token_list renew_token revoke_token; loginpeople.sql: set_login_method drop_login_method " +
 		"login_method_list set_login_role drop_login_role login_role_list revoke_batch_tokens create_secret_id destroy_secret_id secret_id_list"},
 	{"Leased roles", "leaserest.sql: create_role_template drop_role_template role_templates issue_role renew_lease revoke_lease leases"},

@@ -9,6 +9,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "arg.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
@@ -18,7 +19,10 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_node.h"
 #include "rolepassword.h"
+#include "rolesession.h"
+#include "scram.h"
 #include "secretmem.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -93,7 +97,11 @@ HvScramVerifier(HvBytes password)
 	BeginScratch(&scratch);
 	PG_TRY();
 	{
-		made = pg_be_scram_build_secret(PasswordString(password));
+		const char *plain = PasswordString(password);
+
+		made = HvMakeVerifier(plain);
+		if (made == NULL)
+			made = pg_be_scram_build_secret(plain);
 		len = strlen(made) + 1;
 		MemoryContextSwitchTo(scratch.before);
 		verifier = memcpy(HvSecretAlloc(len), made, len);
@@ -282,6 +290,49 @@ HvAlterRole(Oid as, Oid role, const char *verifier, const char *valid_until)
 	CommandCounterIncrement();
 }
 
+/*
+ * ereport unless a function of the vault's calls, or a superuser: these can set the password of any role.
+ */
+void
+HvRequireOwner(void)
+{
+	if (!superuser() && GetUserId() != get_role_oid(HV_OWNER_NAME, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only functions of the vault call this")));
+}
+
+PG_FUNCTION_INFO_V1(hv_alter_role);
+
+Datum
+hv_alter_role(PG_FUNCTION_ARGS)
+{
+	char	   *verifier = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *until = PG_ARGISNULL(2) ? NULL : pstrdup(timestamptz_to_str(PG_GETARG_TIMESTAMPTZ(2)));
+
+	HvLogGive();
+	HvRequireOwner();
+	RequireArg(fcinfo, 0, "role");
+	if (verifier != NULL)
+		HvSettleAfterCommit();
+	HvAlterRole(PG_ARGISNULL(3) ? HV_AS_VAULT : PG_GETARG_OID(3), PG_GETARG_OID(0), verifier, until);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(hv_role_has);
+
+Datum
+hv_role_has(PG_FUNCTION_ARGS)
+{
+	char	   *stored;
+
+	HvRequireOwner();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || GetUserNameFromId(PG_GETARG_OID(0), true) == NULL)
+		PG_RETURN_NULL();
+	HvStoredVerifier(PG_GETARG_OID(0), &stored);
+	PG_RETURN_BOOL(stored != NULL && strcmp(stored, text_to_cstring(PG_GETARG_TEXT_PP(1))) == 0);
+}
+
 /* For tests that declare them themselves, as a superuser; no script of ours does. */
 
 PG_FUNCTION_INFO_V1(hv_test_alter_role);
@@ -315,4 +366,17 @@ hv_test_matches(PG_FUNCTION_ARGS)
 
 	PG_RETURN_BOOL(plain_crypt_verify("role", text_to_cstring(PG_GETARG_TEXT_PP(0)),
 									  pnstrdup(VARDATA_ANY(password), VARSIZE_ANY_EXHDR(password)), &why) == STATUS_OK);
+}
+
+PG_FUNCTION_INFO_V1(hv_test_verifier);
+
+/*
+ * The verifier of a password, as a rotation makes it.
+ */
+Datum
+hv_test_verifier(PG_FUNCTION_ARGS)
+{
+	bytea	   *password = PG_GETARG_BYTEA_PP(0);
+
+	PG_RETURN_TEXT_P(cstring_to_text(HvScramVerifier((HvBytes) {(const unsigned char *) VARDATA_ANY(password), VARSIZE_ANY_EXHDR(password)})));
 }

@@ -64,6 +64,11 @@ extern void HvStoreLogin(Oid role, const char *verifier, const char *valid_until
 extern void HvAlterRole(Oid as, Oid role, const char *verifier, const char *valid_until);
 
 /*
+ * ereport unless a function of the vault's calls, or a superuser: these can set the password of any role.
+ */
+extern void HvRequireOwner(void);
+
+/*
  * Run a function as another role, as the above does; the identity comes back after it, also by an error.
  */
 extern void HvRunAs(Oid as, void (*run) (void *arg), void *arg);

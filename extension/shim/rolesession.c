@@ -15,7 +15,6 @@
 #include "parser/parse_func.h"
 #include "nodes/value.h"
 #include "pgstat.h"
-#include "rolebinding.h"
 #include "rolepassword.h"
 #include "rolesession.h"
 #include "runas.h"

@@ -14,7 +14,7 @@
 #include "open.h"
 #include "readonly.h"
 #include "request.h"
-#include "rolebinding.h"
+#include "roleverifier.h"
 #include "sealed.h"
 #include "secretmem.h"
 #include "text.h"

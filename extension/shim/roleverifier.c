@@ -1,0 +1,199 @@
+/*
+ * roleverifier.c: verifiers of the passwords that values of bound secrets are.
+ *
+ * One is made here, or by the API where PostgreSQL is not shown the value. It is kept in memory for the rest of the statement
+ * that makes the version: what stores versions takes it from there.
+ */
+#include "hyperion_vault.h"
+
+#include "access/xact.h"
+#include "arg.h"
+#include "catalog/pg_type.h"
+#include "golib.h"
+#include "rolepassword.h"
+#include "roleverifier.h"
+#include "secretmem.h"
+#include "text.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+static HvStatement next_statement = {
+	"SELECT l.username FROM vault.next_login($1) l", 1, {UUIDOID}
+};
+
+/* the verifier of the password that a version is; the memory is the transaction's */
+static struct
+{
+	unsigned char id[HV_ID_LEN];
+	int64		version;
+	TimestampTz at;				/* start of the statement */
+	char	   *verifier;		/* NULL: none */
+	MemoryContextCallback forget;
+}			offered;
+
+static void
+Forget(void *arg)
+{
+	offered.verifier = NULL;
+}
+
+/*
+ * Have a verifier ready for a version, for the rest of the statement. Copies it.
+ */
+static void
+Offer(const unsigned char *id, int64 version, const char *verifier)
+{
+	MemoryContext before = MemoryContextSwitchTo(TopTransactionContext);
+	Size		len = strlen(verifier) + 1;
+	char	   *copy = (char *) HvSecretAlloc(len);
+
+	MemoryContextSwitchTo(before);
+	memcpy(copy, verifier, len);
+	if (offered.verifier == NULL)
+	{
+		offered.forget.func = Forget;
+		MemoryContextRegisterResetCallback(TopTransactionContext, &offered.forget);
+	}
+	memcpy(offered.id, id, HV_ID_LEN);
+	offered.version = version;
+	offered.at = GetCurrentStatementStartTimestamp();
+	offered.verifier = copy;
+}
+
+PG_FUNCTION_INFO_V1(hv_offer_verifier);
+
+Datum
+hv_offer_verifier(PG_FUNCTION_ARGS)
+{
+	char	   *verifier;
+
+	HvLogEnter("offer_verifier");
+	HvRequireOwner();
+	RequireArg(fcinfo, 0, "id");
+	RequireArg(fcinfo, 1, "version");
+	RequireArg(fcinfo, 2, "verifier");
+	verifier = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	HvCheckVerifier(verifier);
+	Offer(PG_GETARG_UUID_P(0)->data, PG_GETARG_INT64(1), verifier);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(hv_offered_verifier);
+
+Datum
+hv_offered_verifier(PG_FUNCTION_ARGS)
+{
+	HvRequireOwner();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || offered.verifier == NULL ||
+		offered.at != GetCurrentStatementStartTimestamp() || offered.version != PG_GETARG_INT64(1) ||
+		memcmp(offered.id, PG_GETARG_UUID_P(0)->data, HV_ID_LEN) != 0)
+		PG_RETURN_NULL();
+	HvLogGive();
+	PG_RETURN_TEXT_P(cstring_to_text(offered.verifier));
+}
+
+/*
+ * The name of the role whose password the next version of a locked secret is. ereports if that is not the role that was bound.
+ */
+static HvBytes
+NextRole(const HvLocked *locked)
+{
+	HvParams	params = {0};
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext spi;
+	HvBytes		name;
+
+	SPI_connect();
+	HvAddUuid(&params, locked->id);
+	HvOwnerRun(&next_statement, &params);
+	if (SPI_processed != 1)
+		elog(ERROR, "no role was returned");
+	spi = MemoryContextSwitchTo(caller);
+	name = HvColumnBytes(SPI_tuptable->vals[0], 1);
+	MemoryContextSwitchTo(spi);
+	SPI_finish();
+	return name;
+}
+
+static bool
+IsJson(HvBytes content_type)
+{
+	return strcmp((const char *) content_type.data, "application/json") == 0;
+}
+
+/*
+ * The generated value of a bound secret with the name of the role whose password it is to be. The given one is wiped.
+ */
+HvBytes
+HvForNextRole(const HvLocked *locked, HvBytes value)
+{
+	HvBuf		changed = {NULL, 0};
+
+	if (!IsJson(locked->content_type))
+		return value;
+	HV_CALL_GO(set_username, value, NextRole(locked), &changed);
+	HvSecretWipe(value.data);
+	return HvTakeBuf(&changed);
+}
+
+/*
+ * The password that a value has; the user that it names, empty for none. The caller wipes the password.
+ */
+HvBytes
+HvPasswordOf(HvBytes content_type, HvBytes value, HvBytes *username)
+{
+	HvBuf		user = {NULL, 0};
+	HvBuf		password = {NULL, 0};
+
+	HV_CALL_GO(login, content_type, value, &user, &password);
+	*username = HvTakeBuf(&user);
+	return HvTakeBuf(&password);
+}
+
+bool
+HvIsNamed(HvBytes name, const char *role)
+{
+	return name.len == strlen(role) && memcmp(name.data, role, name.len) == 0;
+}
+
+/*
+ * ereport if a value is JSON for another user than the role.
+ */
+static void
+CheckUsername(HvBytes content_type, HvBytes username, const char *role)
+{
+	if (IsJson(content_type) && !HvIsNamed(username, role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the field username of the value must be the role \"%s\"", role)));
+}
+
+/*
+ * The verifier of the password that a value is for a role.
+ */
+char *
+HvVerifierOf(HvBytes content_type, HvBytes value, const char *role)
+{
+	HvBytes		username;
+	HvBytes		password = HvPasswordOf(content_type, value, &username);
+	char	   *verifier;
+
+	HvLogGive();
+	CheckUsername(content_type, username, role);
+	verifier = HvScramVerifier(password);
+	HvSecretWipe(password.data);
+	return verifier;
+}
+
+/*
+ * Have the verifier ready that the next version of a bound secret gives to its role. ereports if the value is no login of it.
+ */
+void
+HvOfferPassword(HvCall *call, const HvLocked *locked, HvBytes value)
+{
+	char	   *verifier = HvVerifierOf(locked->content_type, value, (const char *) NextRole(locked).data);
+
+	Offer(locked->id.data, locked->current_version + 1, verifier);
+}

@@ -1,0 +1,90 @@
+
+-- Drift: whether bound roles still have the passwords that the vault has set.
+
+CREATE FUNCTION vault.role_drift(b vault.role_bindings) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(vault.binding_fault(b),
+        CASE WHEN b.version IS NULL THEN NULL
+             WHEN v.verifier IS NULL THEN 'unchecked'
+             WHEN vault.role_has(b.role, v.verifier) IS NOT TRUE THEN 'changed'
+             WHEN r.rolvaliduntil <= clock_timestamp() AND b.version = s.current_version THEN 'expired' END)
+    FROM (SELECT) one
+    LEFT JOIN vault.role_verifiers v ON v.secret_id = b.secret_id AND v.place = b.place
+    LEFT JOIN vault.secrets s ON s.id = b.secret_id
+    LEFT JOIN pg_roles r ON r.oid = b.role
+$$;
+COMMENT ON FUNCTION vault.role_drift(vault.role_bindings)
+    IS 'how a bound role differs from what the vault has made it: as vault.binding_fault(), or changed (another password), expired (VALID UNTIL), unchecked (restored from a dump); null: not at all';
+
+CREATE FUNCTION vault.check_drift(stamp timestamptz, batch integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s vault.secrets;
+    b vault.role_bindings;
+    origin vault.audit_origin := ROW((vault.local_origin()).node, 'supervisor', NULL, NULL, NULL)::vault.audit_origin;
+    seen text;
+    total bigint := 0;
+BEGIN
+    -- The secret is locked before its roles are changed, as everywhere; one that is being changed comes in the next pass. A batch
+    -- bounds a pass; those that were checked longest ago come first.
+    FOR b IN SELECT x.* FROM vault.role_bindings x ORDER BY x.checked_at NULLS FIRST LIMIT batch LOOP
+        seen := vault.role_drift(b);
+        CONTINUE WHEN seen IS NOT DISTINCT FROM b.drift AND (seen IS NULL OR NOT b.auto_repair OR seen <> ALL ('{changed,expired}'))
+                      AND b.checked_at > stamp - interval '1 minute';
+        SELECT * INTO s FROM vault.secrets x WHERE x.id = b.secret_id FOR NO KEY UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        SELECT * INTO b FROM vault.role_bindings x WHERE x.secret_id = b.secret_id AND x.place = b.place;
+        CONTINUE WHEN NOT FOUND;
+        seen := vault.role_drift(b);
+        IF seen IS DISTINCT FROM b.drift AND seen IS NOT NULL THEN
+            PERFORM vault.append_audit(origin, 'role_drift', s.name, b.version, 'failed', seen, NULL, jsonb_build_object('role', b.role_name, 'drift', seen));
+            total := total + 1;
+        END IF;
+        IF b.auto_repair AND seen IN ('changed', 'expired') AND b.version = s.current_version THEN
+            PERFORM vault.alter_role(b.role, v.verifier, CASE WHEN seen = 'expired' THEN 'infinity'::timestamptz END, NULL)
+            FROM vault.role_verifiers v WHERE v.secret_id = b.secret_id AND v.place = b.place;
+            PERFORM vault.append_audit(origin, 'repair_role', s.name, b.version, 'ok', '', NULL, jsonb_build_object('role', b.role_name, 'drift', seen));
+            seen := NULL;
+        END IF;
+        UPDATE vault.role_bindings x
+        SET drift = seen, checked_at = stamp,
+            drift_since = CASE WHEN seen IS NOT NULL THEN coalesce(CASE WHEN seen = x.drift THEN x.drift_since END, stamp) END
+        WHERE x.secret_id = b.secret_id AND x.place = b.place;
+    END LOOP;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION vault.check_drift(timestamptz, integer)
+    IS 'finds bound roles that are not as the vault has made them, records them, and repairs those that are to be; returns how many it found';
+
+CREATE FUNCTION vault.bindings_of(prefix text, caller oid, scopes jsonb) RETURNS SETOF vault.binding_info
+LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
+    SELECT s.name, b.role_name, b.place = 2 OR EXISTS (SELECT FROM vault.role_bindings o WHERE o.secret_id = b.secret_id AND o.place <> b.place),
+           coalesce(b.version = s.current_version, false), b.version, coalesce(vault.role_drift(b), 'ok'), b.drift_since,
+           r.rolvaliduntil, b.auto_repair, b.bound_at, b.bound_by, b.session_policy, b.max_wait_secs
+    FROM vault.role_bindings b
+    -- OFFSET: few secrets are bound, and the plan must not go through all of them.
+    CROSS JOIN LATERAL (SELECT o.name, o.current_version FROM vault.secrets o WHERE o.id = b.secret_id OFFSET 0) s
+    LEFT JOIN pg_roles r ON r.oid = b.role
+    WHERE vault.has_prefix(s.name, bindings_of.prefix)
+      AND EXISTS (SELECT FROM vault.visible_names(bindings_of.caller, bindings_of.scopes) v
+                  WHERE s.name >= v.first COLLATE "C" AND s.name < v.beyond COLLATE "C")
+    ORDER BY s.name, b.place
+$$;
+COMMENT ON FUNCTION vault.bindings_of(text, oid, jsonb) IS 'the bound roles of the secrets below a prefix that a caller may see';
+
+CREATE FUNCTION vault.bound_roles(prefix text DEFAULT '') RETURNS SETOF vault.binding_info
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF bound_roles.prefix IS NULL THEN
+        RAISE EXCEPTION 'prefix must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    RETURN QUERY SELECT * FROM vault.bindings_of(bound_roles.prefix, vault.outer_role(), NULL);
+END
+$$;
+COMMENT ON FUNCTION vault.bound_roles(text)
+    IS 'Lists the roles of PostgreSQL whose passwords are secrets below a prefix on which the caller has any right, and whether they are as the vault has made them.';
