@@ -23,7 +23,7 @@ type Lease struct {
 	IssuedAt      time.Time  `json:"issued_at"`
 	ExpiresAt     time.Time  `json:"expires_at"`
 	MaxExpiresAt  time.Time  `json:"max_expires_at"`
-	Ending        string     `json:"ending,omitempty"` // "expired", "revoked" or "token"; "": it lasts
+	Ending        string     `json:"ending,omitempty"` // "expired", "revoked" or "token"; "" = it lasts
 	Attempts      int64      `json:"attempts,omitempty"`
 	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
 	LastError     string     `json:"last_error,omitempty"` // why it could not be ended

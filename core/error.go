@@ -13,7 +13,7 @@ import (
 type Code string
 
 const (
-	// Invalid: the input breaks a rule; the same input will fail again.
+	// Invalid: the input breaks a rule, and the same input will fail again.
 	Invalid Code = "invalid"
 	// TooLarge: the input is longer than a limit allows.
 	TooLarge Code = "too_large"

@@ -31,7 +31,7 @@ CREATE TABLE vault.supervisor_passes (
     last_pass_at timestamptz NOT NULL,
     enqueued bigint NOT NULL,
     expired bigint NOT NULL,
-    -- How many secrets there were, counting the changes of transactions before one; null: not counted yet.
+    -- How many secrets there were by the changes of all transactions before one, null if they were not counted yet.
     counted_to xid8,
     counted_at timestamptz,
     secrets bigint,

@@ -1,6 +1,6 @@
 
--- The decisions. The caller is the effective role at the call; privileges are inherited as everywhere in
--- PostgreSQL; a superuser passes, as everywhere.
+-- The decisions. The caller is the effective role at the call. As everywhere in PostgreSQL, privileges are inherited and
+-- a superuser passes.
 
 CREATE FUNCTION vault.pattern_matches(pattern text, target text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -194,10 +194,10 @@ func (s *segment) scanTorn(f *os.File, r *bufio.Reader, line []byte, err error) 
 // sector is the least that a disk writes or does not write.
 const sector = 512
 
-// hole reports whether the line that begins at offset at is unreadable because the machine stopped: what was not
-// synced reaches the disk in any order, so pages that were not written may stand before some that were, and they are
-// zeros. No line holds a zero, so a hole is told from any other damage by where it begins (at the end of what was
-// there before, which is the end of a line, or with a sector) and ends (with a sector).
+// hole reports whether the line that begins at offset at is unreadable because the machine stopped. What was not
+// synced reaches the disk in any order, so pages of zeros that were not written may stand before some that were. No
+// line holds a zero, and a hole has boundaries that other damage does not have. It begins at the end of a line or with
+// a sector, and ends with a sector.
 func hole(f io.ReaderAt, at int64) (bool, error) {
 	r := bufio.NewReader(io.NewSectionReader(f, at, math.MaxInt64-at))
 	from := int64(-1)

@@ -136,7 +136,8 @@ func (l *loader) sortProblems() {
 	slices.SortStableFunc(l.problems, func(a, b Problem) int { return at(a) - at(b) })
 }
 
-// explain makes the sentence of STYLE: NAME="value": what is wanted. What is or may be a secret stays out of it.
+// explain returns the message about a wrong value, as in NAME="value": want on or off. What is or may be a secret stays
+// out of it.
 func (l *loader) explain(s setting, value string, err error) string {
 	if file, ok := l.files[s.name]; ok {
 		return fmt.Sprintf("%s%s (content not shown): %s", s.name+fileSuffix, l.showPath(s, file), s.want)

@@ -27,8 +27,8 @@ const (
 
 // connections bounds the connections of all clients, of each, and of strangers: clients whose address is neither allowed
 // to read nor a trusted proxy's, and whose connection has carried no request with a right. When there are too many, the
-// one that goes is a stranger's that is idle, the longest idle first; else an idle one of the client that has the most;
-// else the new one, before it costs more than the accept. Trusted proxies stand for many clients and are bounded by the
+// one that has been idle for longest among the strangers' is closed. If none is idle, an idle one of the client with the
+// most connections is closed, or else the new one, before it costs more than the accept. Trusted proxies stand for many clients and are bounded by the
 // total alone. Safe for concurrent use.
 type connections struct {
 	max    int

@@ -161,8 +161,8 @@ func (h *hostList) current() *Host {
 	return h.last
 }
 
-// noteTimeline notes the timeline of a primary; false when a newer one has been seen: promotion begins a new timeline, so that
-// server was cut off, and what it says and takes is no longer the cluster's.
+// noteTimeline notes the timeline of a primary, and returns false if a newer one has been seen. Promotion begins a new
+// timeline, so that server was cut off, and its answers and changes are no longer the cluster's.
 func (h *hostList) noteTimeline(timeline uint32) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -57,7 +57,7 @@ type Config struct {
 	Log     *slog.Logger  // nil = slog.Default()
 	Node    string        // a part of the names under which claims are held
 	Poll    time.Duration // between two looks when nothing is heard; 0 = 15 s
-	Lease   time.Duration // how long a claim is held after it was renewed last; others take it over then; 0 = 1 min
+	Lease   time.Duration // how long a claim is held after its last renewal, before others take it over; 0 = 1 min
 	Batch   int           // claims at a time; 0 = 16
 	Workers int           // rotations at a time; 0 = 4
 	Timeout time.Duration // of one rotation; 0 = 10 s
@@ -191,8 +191,8 @@ func (r *Rotator) forgetRetries() {
 	r.retries = slices.DeleteFunc(r.retries, func(at time.Time) bool { return !at.After(now) })
 }
 
-// batch claims and works on one batch; it returns the size of it, and whether what all rotations need is away: then what
-// was not started was given back, and there is no use in going on at once.
+// batch claims and works on one batch. It returns the size of the batch, and whether something that every rotation needs
+// is away. In that case it has given back what was not started, and the caller should pause.
 func (r *Rotator) batch(ctx context.Context) (n int, sick bool) {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.Timeout)
 	defer cancel()

@@ -10,7 +10,7 @@ import (
 type PoolStat struct {
 	Name                     string // "reader" or "writer"
 	Max, InUse, Idle         int
-	Acquired, Waited, GaveUp uint64 // handed out; of these when none was idle; requests that ended before they had one
+	Acquired, Waited, GaveUp uint64 // handed out, of these when none was idle, and requests that ended before they had one
 	AcquireWaited            time.Duration
 }
 

@@ -7,8 +7,8 @@ import (
 
 // TLS says how connections to PostgreSQL are protected. A unix socket never is: nothing of it leaves the machine.
 type TLS struct {
-	// Mode is as libpq's sslmode. "" is the safest that needs no further setting: verify-full with a RootCert; without
-	// one require, and prefer for loopback addresses.
+	// Mode is as libpq's sslmode. "" is the safest that needs no further setting. That is verify-full with a
+	// RootCert, and without one require, or prefer for loopback addresses.
 	Mode     Mode
 	RootCert string // file with the certificates that may have signed the server's; "" = none, "system" = the machine's
 	Cert     string // file with this client's certificate; "" = none

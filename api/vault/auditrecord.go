@@ -62,7 +62,7 @@ const (
 	ActionLeaseEnd          Action = "lease_end" // only by the supervisor
 	ActionLeaseList         Action = "lease_list"
 
-	ActionRewrap       Action = "rewrap"        // without a name: the whole run; with one: a version of it
+	ActionRewrap       Action = "rewrap"        // without a name the whole run, with one a version of it
 	ActionRewrapStatus Action = "rewrap_status" // a read of its progress
 
 	ActionMalformed Action = "malformed" // stands for a record that the audit log does not take

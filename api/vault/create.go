@@ -18,7 +18,7 @@ type CreateRequest struct {
 	Value                []byte // nil = generate one (automatic only); the door wipes it
 	Description          string
 	Tags                 map[string]string
-	RotationIntervalSecs int64 // automatic: at least 1, or 0 with a schedule; manual: 0
+	RotationIntervalSecs int64 // at least 1 for automatic, or 0 with a schedule or for manual
 	Rotation             Rotation
 	GracePeriodSecs      int64
 	GeneratePolicy       *generate.Policy // nil = the default one for automatic, none for manual
@@ -26,7 +26,7 @@ type CreateRequest struct {
 
 	DeleteVersionAfterSecs int64 // after its creation a version is deleted by itself; 0 = never
 
-	WithoutValue bool // manual only: the secret has settings and no version; a later update makes its first one
+	WithoutValue bool // the manual secret has settings and no version; a later update makes its first one
 }
 
 // Create stores a new secret and returns its metadata, never its value. Its first version is 1, or the one after the

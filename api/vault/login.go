@@ -19,7 +19,7 @@ import (
 // LoginRequest is what a client presents to log in. Texts are unchecked.
 type LoginRequest struct {
 	Mount       string
-	Role        string            // its name; of an AppRole its id; "" = the default, or with a certificate, any
+	Role        string            // its name, or id for an AppRole; "" = the default, or with a certificate, any
 	SecretID    Bearer            // of an AppRole
 	JWT         Bearer            // of a JWT method
 	Certificate *x509.Certificate // of the connection, whose chain its listener has verified; nil = none

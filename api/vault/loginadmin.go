@@ -59,8 +59,8 @@ func (v *Vault) OperatorLogins(op Operator) LoginAdmin {
 	}
 }
 
-// loginTarget returns the mount, or the mount and the role, that a record names; "" if it is none of these: it may be a
-// secret in the wrong place.
+// loginTarget returns the mount, or the mount and the role, that a record names. It returns "" for any other name, which
+// may be a secret in the wrong place.
 func loginTarget(name string) string {
 	for i := range len(name) {
 		if name[i] == '/' {

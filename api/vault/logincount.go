@@ -12,7 +12,7 @@ import (
 // LoginCount is how many logins ended in one way since the start.
 type LoginCount struct {
 	Kind  LoginKind // "" = there was no such method
-	Cause string    // of a refusal; "" = the client was let in; the error's code, when the login failed for another reason
+	Cause string    // of a refusal, or the error's code when the login failed for another reason; "" = the client was let in
 	Count uint64
 }
 

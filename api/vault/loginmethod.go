@@ -123,7 +123,7 @@ func (*LoginRefusal) Unwrap() error { return errLogin }
 // LoginQuery is what a client says of itself before anything is checked.
 type LoginQuery struct {
 	Mount    string
-	Role     string   // its name; of an AppRole its id; "" = the default, or with a certificate, any
+	Role     string   // its name, or id for an AppRole; "" = the default, or with a certificate, any
 	SecretID [32]byte // SHA-256 of the presented secret id; zero = none
 	Addr     netip.Addr
 }
@@ -133,7 +133,7 @@ type FoundLogin struct {
 	Method    LoginMethod
 	Role      LoginRole  // the zero ID = there is no such role
 	AddressOK bool       // the client's address is one of the role's networks
-	SecretID  LoginCause // of an AppRole: why the secret id is not valid; "" = it is
+	SecretID  LoginCause // why the secret id of an AppRole is not valid; "" = it is
 	Counted   bool       // the secret id has a limited number of uses
 	// Verifier is that of a user's password; "" = the user has none, or the method has no users.
 	Verifier password.Verifier

@@ -10,7 +10,7 @@ import (
 // PutRequest is a value for a name, whether a secret of that name exists or not.
 type PutRequest struct {
 	Name string
-	// Expected is the version to replace; AnyVersion, or NoVersion: there must be none, or no such secret.
+	// Expected is the version to replace, or AnyVersion. NoVersion means that there must be no version or no such secret.
 	Expected uint64
 	// New is what a secret is made with that does not exist. Its Name and Value are those of the request.
 	New CreateRequest

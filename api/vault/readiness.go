@@ -14,8 +14,8 @@ const checkTimeout = 2 * time.Second
 type Check struct {
 	Name string // "reader", "writer", "keys", "supervisor", and "journal" where the Recorder is a Journal
 	Err  error  // nil = ready
-	// Degraded: the part is missing, and reads go on: without the writer all of them, without the keys those of what
-	// was read before. False when Err is nil.
+	// Degraded means that the part is missing and reads go on. Without the writer all of them do, and without the keys
+	// those of what was read before. False when Err is nil.
 	Degraded bool
 	// Conditions are the names of those of the part that hold; they are explained in docs/OPERATIONS.md.
 	Conditions []string

@@ -26,8 +26,8 @@ func (v *Vault) Refuse(ctx context.Context, c Caller, action Action, name string
 	return err
 }
 
-// rationed is act for callers of whose network not too many requests were refused, and for those that the screen lets
-// pass: these have a right here, so that none of their requests is kept from a decision, or a refusal from its record.
+// rationed runs act unless too many requests of the caller's network were refused and the screen does not let the caller
+// pass. The screen lets those pass that have a right here, so each of their requests is decided and each refusal recorded.
 func (a *attempt) rationed(act func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		r, at := a.v.refusals, a.v.c.Clock()

@@ -12,7 +12,7 @@ import (
 // SessionPolicy says what becomes of the sessions of a former password when its grace ends.
 type SessionPolicy struct {
 	Name        string // "ignore", "wait" (the login of a retiring role is prolonged) or "terminate"; "" = ignore, or as it is
-	MaxWaitSecs int64  // of wait: for how long at most; 0 = an hour, or as it is
+	MaxWaitSecs int64  // how long wait waits at most; 0 = an hour, or as it is
 }
 
 func (p SessionPolicy) check() error {

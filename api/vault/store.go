@@ -46,8 +46,8 @@ type Store interface {
 	// keeps them for a time and x.Destroy is false.
 	DeleteSecret(ctx context.Context, x Deletion, by Author) (core.Position, error)
 
-	// Decide asks who a caller is, and whether it has a right: one of RightOf, on a name; without a name whether it has
-	// that on any name, or for manage, on all. A refusal is in the Identity and is no error.
+	// Decide finds out who a caller is, and whether it has a right of RightOf on a name. Without a name it decides whether
+	// the caller has the right on any name, or for manage on all. A refusal is in the Identity and is no error.
 	Decide(ctx context.Context, by Credential, right, name string, f Freshness) (Identity, error)
 	// Passing returns those of several callers that hold a valid token, or have none and may do anything at all.
 	Passing(ctx context.Context, callers []Credential) ([]Credential, error)

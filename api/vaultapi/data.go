@@ -72,7 +72,8 @@ func appendMetadata(dst []byte, v *vault.Value) []byte {
 	return append(strconv.AppendUint(dst, v.Version, 10), '}')
 }
 
-// appendObject appends a value as an object: a JSON object as it is, a text as {"value": …}, bytes as {"value_base64": …}.
+// appendObject appends a value as an object. A JSON object stays as it is. A text becomes the field value of
+// an object, and bytes the field value_base64.
 func appendObject(dst []byte, v *vault.Value) []byte {
 	switch {
 	case isObject(v):

@@ -81,8 +81,8 @@ func collect(by map[string]map[string]capabilities, mount string, r rule) error 
 	return nil
 }
 
-// segmentsOf returns what a path below the mount is about: kinds of paths and a pattern of names; no kinds for nothing that a
-// grant gives.
+// segmentsOf returns the kinds of paths and the pattern of names that a path below the mount selects. There is no kind if
+// no grant gives it.
 func segmentsOf(mount, path string) (segments []string, pattern string, err error) {
 	below, ok := strings.CutPrefix(strings.TrimPrefix(path, "/"), mount+"/")
 	if !ok {

@@ -58,19 +58,19 @@ type Request struct {
 	Name string
 	// ID: for OpGenerate, OpUnwrap and OpLease the secret's id, not zero.
 	ID core.SecretID
-	// Version: for OpGenerate from 1; for OpRecord 0 when the attempt named none.
+	// Version is at least 1 for OpGenerate. For OpRecord it is 0 when the attempt named none.
 	Version uint64
-	// Keys: for OpUnwrap 1 to MaxKeys wrapped keys; for OpLease one.
+	// Keys are 1 to MaxKeys wrapped keys for OpUnwrap, and one for OpLease.
 	Keys []WrappedKey
-	// Outcome: for OpRecord OutcomeDenied or OutcomeFailed; OutcomeOK for ActionList and ActionAudit.
+	// Outcome, for OpRecord, is OutcomeDenied or OutcomeFailed, or OutcomeOK for ActionList and ActionAudit.
 	Outcome string
-	// Code: for OpRecord why; empty for OutcomeOK alone.
+	// Code is the reason for OpRecord. It is empty for OutcomeOK alone.
 	Code core.Code
 	// Items: for OpReadEach 1 to MaxItems names.
 	Items []Item
 	// LeaseSecs: for OpLease how long the backend would keep the key, 1 to MaxLeaseSecs.
 	LeaseSecs uint64
-	// File: for OpLease the number of the file whose descriptor the backend has; 0 = it has none.
+	// File, for OpLease, is the number of the file whose descriptor the backend has. 0 = it has none.
 	File uint64
 }
 

@@ -12,7 +12,7 @@ type Response struct {
 	Op Op
 	// Code is empty on success.
 	Code core.Code
-	// Msg is for the SQL caller; only with a Code; at most MaxMsgLen bytes of text.
+	// Msg is for the SQL caller. It comes only with a Code, and has at most MaxMsgLen bytes of text.
 	Msg string
 	// Keys are the plain data keys, envelope.KeySize bytes each: one for
 	// OpGenerate and OpLease, one for each wrapped key and in their order for OpUnwrap.

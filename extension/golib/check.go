@@ -153,7 +153,8 @@ func HvgCheckValue(contentType, value C.HvBytes, limit C.int64_t, failure *C.HvE
 	})
 }
 
-// HvgCheckText refuses a content type whose values PostgreSQL's text cannot hold; given: the value is given, not read.
+// HvgCheckText refuses a content type whose values PostgreSQL's text cannot hold. given says that the value is given by
+// the caller and not read.
 //
 //export HvgCheckText
 func HvgCheckText(contentType C.HvBytes, given C.int, failure *C.HvError) C.int {

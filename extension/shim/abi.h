@@ -31,7 +31,7 @@ typedef struct HvBuf
 	size_t		len;
 } HvBuf;
 
-/* why a call failed: a code of core.Code and a text that holds no value, key or token; both end in a zero byte */
+/* why a call failed: a code of core.Code and a text that holds no value, key or token. Both end in a zero byte. */
 typedef struct HvError
 {
 	char		code[24];

@@ -35,8 +35,8 @@ static struct
 }			counted;
 
 /*
- * Fetch the base of a timeline. It is kept only once the transaction that decided it has committed. May ereport; safe in
- * postmaster: no.
+ * Fetch the base of a timeline. It is kept only once the transaction that decided it has committed. May ereport. Not
+ * safe in the postmaster.
  */
 static int64
 FetchIdBase(Oid table, TimeLineID timeline)
@@ -77,7 +77,7 @@ IdBase(void)
 }
 
 /*
- * The id of the next audit record of this transaction. May ereport; safe in postmaster: no.
+ * The id of the next audit record of this transaction. May ereport. Not safe in the postmaster.
  */
 int64
 HvNextAuditId(void)

@@ -1,6 +1,6 @@
 /*
- * batch.c: vault.read_secrets(): many secrets in one statement. One decision, one query, one conversation with the agent. A
- * name that cannot be read is a row with its error.
+ * batch.c: vault.read_secrets(), which reads many secrets in one statement. It makes one decision and one query, and asks
+ * the agent for all keys at once. A name that cannot be read is a row with its error.
  */
 #include "hyperion_vault.h"
 

@@ -16,7 +16,7 @@ typedef struct HvItem
 	HvBytes		id;
 	HvBytes		content_type;
 	HvStored	stored;
-	int			sqlstate;		/* why there is no value; 0: there will be one */
+	int			sqlstate;		/* why there is no value; 0 if there will be one */
 	const char *message;
 } HvItem;
 

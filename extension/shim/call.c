@@ -91,7 +91,7 @@ HvRecord(HvCall *call, const char *outcome, const char *code)
 }
 
 /*
- * Code of an error for the audit; NULL for what is no refusal: cancels, shutdown, the agent itself.
+ * Return the code of an error for the audit, NULL for what is no refusal: cancels, shutdown, the agent itself.
  */
 const char *
 HvAuditCode(int sqlstate)
@@ -117,7 +117,7 @@ HvAuditCode(int sqlstate)
 	if (category == ERRCODE_CONNECTION_EXCEPTION || category == ERRCODE_OPERATOR_INTERVENTION ||
 		category == ERRCODE_INSUFFICIENT_RESOURCES)
 		return NULL;
-	/* a standby or a read-only transaction; a deadlock or a serialization failure; a lock that was not waited for */
+	/* a standby or a read-only transaction, a deadlock or a serialization failure, or a lock that was not waited for */
 	if (category == ERRCODE_INVALID_TRANSACTION_STATE || category == ERRCODE_TRANSACTION_ROLLBACK ||
 		category == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
 		return "unavailable";

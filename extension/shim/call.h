@@ -1,5 +1,5 @@
 /*
- * call.h: one call of a plaintext function: who asks for what, and what becomes of its failure.
+ * call.h: one call of a plaintext function, with its caller, its target and the record of its failure.
  */
 #ifndef HV_CALL_H
 #define HV_CALL_H
@@ -11,7 +11,7 @@ typedef struct HvCall
 	const char *action;			/* as in vault.audit_log */
 	Oid			role;			/* effective role of the caller */
 	HvBytes		name;			/* checked; empty before */
-	int64		version;		/* asked for; 0: none */
+	int64		version;		/* that was requested; 0 = none was */
 	HvOrigin	origin;
 	MemoryContext context;		/* where results live */
 } HvCall;

@@ -40,7 +40,7 @@ static HvStatement deleted_statement = {
 typedef struct Entry
 {
 	char		text[PATTERN_SIZE];
-	bool		holds;			/* it is granted; or of a name: it was found */
+	bool		holds;			/* it is granted, or a name was found */
 	bool		deleted;		/* of a name: its current version is */
 	HvItem		found;
 } Entry;

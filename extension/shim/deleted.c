@@ -1,5 +1,5 @@
 /*
- * deleted.c: deleted secrets: those that are kept for a time, to be restored, and those that are to leave nothing.
+ * deleted.c: deleted secrets, which are either kept for a time to be restored, or leave nothing.
  */
 #include "hyperion_vault.h"
 

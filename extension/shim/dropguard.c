@@ -3,8 +3,8 @@
  *
  * Two halves. An event trigger of the extension fires before any command that can drop it and checks whether there
  * are secrets; being a call of this library, it also has it loaded. A hook refuses when the extension itself is
- * about to be dropped, by whatever way the command came to it (CASCADE, DROP OWNED). Neither is enough: when the
- * hook runs, the tables may be gone; and the trigger does not know what a CASCADE will reach. Triggers can be turned
+ * about to be dropped, by whatever way the command came to it (CASCADE, DROP OWNED). Neither is enough. When the
+ * hook runs, the tables may be gone, and the trigger does not know what a CASCADE will reach. Triggers can be turned
  * off, so the hook allows only what the trigger has checked for this very command.
  */
 #include "hyperion_vault.h"

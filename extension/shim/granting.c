@@ -1,5 +1,5 @@
 /*
- * granting.c: the decision: whether a role may do an action on a name.
+ * granting.c: the decision whether a role may do an action on a name.
  *
  * It finds what vault.granting() does, by the same indexes, without a statement: the grants on each pattern that selects the
  * name, of a role whose privileges the caller has. A test compares the two.
@@ -90,7 +90,7 @@ IsRevoked(HvScan *revoked, Snapshot snapshot, Datum builtin, Datum action)
 }
 
 /*
- * Whether a grant is in force and lets a role do an action; list: it lets it do any.
+ * Report whether a grant is in force and lets a role do an action, or any action for list.
  */
 static bool
 Allows(HvGrantTables *tables, Snapshot snapshot, HeapTuple grant, Oid role, HvBytes action)
@@ -147,7 +147,8 @@ IsSharedGranted(HvGrantTables *tables, Snapshot snapshot, Oid role, HvBytes acti
 }
 
 /*
- * Whether a grant lets a role do an action on a name; list: any action at all. It does not say that superusers may.
+ * Report whether a grant lets a role do an action on a name, or any action for list. Superusers need no grant, which it
+ * does not consider.
  */
 bool
 HvIsGranted(HvGrantTables *tables, Snapshot snapshot, Oid role, HvBytes action, HvBytes target)

@@ -42,7 +42,7 @@ typedef struct Lease
 
 static unsigned char (*keys)[HV_KEY_LEN] = NULL;	/* locked; of each place */
 static volatile int64 begins[MAX_LEASES];
-static volatile int64 ends[MAX_LEASES]; /* 0: there is no key; set before the key is there, cleared after it is wiped */
+static volatile int64 ends[MAX_LEASES]; /* 0 = there is no key; set before the key is there, cleared after it is wiped */
 static LeaseOf owners[MAX_LEASES];	/* of each place whose end was ever set */
 static HTAB *leases = NULL;		/* of Lease; a key may be wiped already */
 static int	next_place = 0;

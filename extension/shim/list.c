@@ -1,5 +1,5 @@
 /*
- * list.c: vault.list_secrets: what a caller may see, without values, whole or by pages.
+ * list.c: vault.list_secrets, which shows what a caller may see, without values, whole or by pages.
  */
 #include "hyperion_vault.h"
 

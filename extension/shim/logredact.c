@@ -7,12 +7,14 @@
  * out of what pg_stat_activity shows. So a log entry of a statement that has to do with a value keeps only what cannot
  * hold one, and the activity is overwritten as soon as a function that takes a value is entered.
  *
- * Which statements: those whose text names such a function, those that hold a literal and name the vault, or fail as they
- * are written and name something like it, for a misspelt call is one, those that run a prepared statement or a cursor
- * that does, any in which one has been entered or a value has been read, for it may have been called by another function,
- * and those of which the entry itself names one, for then a function has made that statement.
+ * These statements are withheld:
+ * - A statement whose text names such a function, or that runs a prepared statement or a cursor that does.
+ * - A statement with a literal that names the vault. A misspelt call counts: its text names something like the vault, and
+ *   the statement fails as it is written.
+ * - Any statement in which such a function was entered or a value was read, since another function may have called it.
+ * - A statement whose log entry names such a function, because a function has made that statement.
  *
- * What cannot hold a value: a message of this library, and the fixed part of any other's format.
+ * What cannot hold a value is logged, which is a message of this library, and the fixed part of any other's format.
  */
 #include "hyperion_vault.h"
 
@@ -39,8 +41,8 @@ HvEntered(void)
 }
 
 /*
- * How the statement of an entry has failed. As it is written: by its syntax, or because something has no such name or
- * not such types; it does not matter what else is in that class, but a missing privilege is not.
+ * How the statement of an entry has failed. It fails as it is written by its syntax, or because nothing has that name or
+ * those types. Other errors of that class do no harm here, but a missing privilege does not belong to them.
  */
 static HvFailure
 FailureOf(const ErrorData *edata)
@@ -99,7 +101,7 @@ IsHarmless(const ErrorData *edata)
 }
 
 /*
- * What of a message cannot hold a value: its format up to the first conversion; a duration besides. Palloc'd.
+ * Return what of a message cannot hold a value: its format up to the first conversion, and a duration. Palloc'd.
  */
 static char *
 FixedText(const ErrorData *edata)

@@ -1,5 +1,5 @@
 /*
- * metadata.c: the plaintext functions that touch no value: settings, the end of a grace period, deletion.
+ * metadata.c: the plaintext functions that touch no value, for settings, the end of a grace period and deletion.
  */
 #include "hyperion_vault.h"
 

@@ -2,10 +2,10 @@
  * queryid.c: keeps plaintext out of what collects statements by their query id.
  *
  * pg_stat_statements keeps texts in a file. It replaces the constants of a query, but not those of most commands around
- * one (EXPLAIN, CREATE TABLE AS, DECLARE, COPY, DO, CALL), and not when an entry is made again at the end of a statement
- * that was parsed before. What has the query id 0 is collected by nothing. The id is set where the statement is analyzed,
- * and everything else takes it from there; modules call the hook of those that were loaded before them first, so the order
- * of shared_preload_libraries does not matter.
+ * one (EXPLAIN, CREATE TABLE AS, DECLARE, COPY, DO, CALL). It does not replace them either when it makes an entry again at
+ * the end of a statement that was parsed before. Nothing collects a statement with the query id 0. The id is set where the
+ * statement is analyzed, and all modules read it from there. Each module first calls the hook of those that were loaded
+ * before it, so the order of shared_preload_libraries does not matter.
  */
 #include "hyperion_vault.h"
 

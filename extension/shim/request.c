@@ -1,6 +1,6 @@
 /*
- * request.c: what reads and changes ask of Go no more: whether a name that is plainly one is a name, the requests for data
- * keys, and whether a value of an ordinary content type may be stored.
+ * request.c: what C does itself in ordinary cases. It checks a plain name and a value of an ordinary content type, and
+ * writes the requests for data keys.
  *
  * A call into Go wakes threads of its own, which costs more than these do. What is not plain goes to Go: there is
  * the rule (core.ParseName, core/frame), and there the words for what is wrong.

@@ -1,5 +1,5 @@
 /*
- * rolesession.c: the sessions of roles whose passwords are secrets: shows them, and ends those of former passwords.
+ * rolesession.c: shows the sessions of roles whose passwords are secrets, and ends those of former passwords.
  *
  * The functions of the schema decide which sessions those are (vault.bound_sessions()). They run as the owner, to whom PostgreSQL
  * shows little of other roles' sessions, and who can end none. A worker of the server ends them: on the primary the supervisor, on

@@ -13,7 +13,7 @@
 /* a statement, prepared on first use and kept for the session */
 typedef struct HvStatement
 {
-	const char *text;			/* names qualified; no operators: the caller's search_path applies */
+	const char *text;			/* with qualified names and no operators, because the caller's search_path applies */
 	int			nparams;
 	Oid			types[HV_MAX_PARAMS];
 	bool		by_index;		/* one plan for all parameters, by index whatever size the tables have */

@@ -1,5 +1,5 @@
 /*
- * secret.c: the functions that store or give a value: vault.create_secret and its siblings.
+ * secret.c: the functions that store or return a value, which are vault.create_secret and its siblings.
  *
  * Each is a body that HvRun runs: check the arguments, decide and read as vault_owner, ask the agent for the data
  * key, seal or open (seal.c, open.c), wipe.

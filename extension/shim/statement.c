@@ -181,8 +181,8 @@ NamesSchema(const char *text)
 }
 
 /*
- * Whether a text has, before a point, a name that one can take for the schema's: two letters may be others, missing or
- * too many.
+ * Report whether a text has, before a point, a name that resembles the schema's. Two letters may be wrong, missing or too
+ * many.
  */
 static bool
 ResemblesSchema(const char *text)

@@ -24,10 +24,10 @@ typedef struct HvTable
 {
 	const char *name;
 	const char *index;			/* NULL: it is only written */
-	const char *null_column;	/* the index has the rows where this is null; NULL: all rows */
+	const char *null_column;	/* the index has the rows where this is null; NULL = all rows */
 	int			nkeys;			/* columns of the index, the first ones below */
 	HvTableColumn columns[HV_MAX_COLUMNS];
-	const char *root;			/* the table that it is a part of; NULL: none */
+	const char *root;			/* the table that it is a part of; NULL = none */
 	bool		inserted;		/* rows are inserted, with no default of the table */
 	bool		found;			/* and below is what */
 	uint64		finding;		/* counts how often it was found */

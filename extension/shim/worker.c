@@ -1,5 +1,5 @@
 /*
- * worker.c: what the background workers of the vault have in common: signals, waits, transactions and errors.
+ * worker.c: signals, waits, transactions and errors, which all background workers of the vault handle alike.
  */
 #include "hyperion_vault.h"
 

@@ -1,12 +1,12 @@
-// Upgradescript writes the upgrade script between two versions of the schema: everything that a diff can tell by itself.
+// Upgradescript writes the part of an upgrade script between two versions of the schema that a diff shows.
 //
 //	upgradescript OLD.sql NEW.sql TAIL.sql HAND.sql... > hyperion_vault--OLD--NEW.sql
 //
-// The hand-written parts come first, as one text in the order of the arguments: what changes tables, types and policies, and the DROP of each function that goes
-// or gets other arguments. The text may have a second half, after a line "-- After the functions". Each function of NEW that is
-// not word for word in OLD follows as CREATE OR REPLACE, then each comment that is new, and the tail, which gives new
-// objects their owner and privileges. Nothing here proves that the result is complete: the test does that compares the
-// catalogs of an upgraded and a fresh installation.
+// The hand-written parts come first, as one text in the order of the arguments. They change tables, types and policies, and
+// drop each function that goes or gets other arguments. The text may have a second half, after a line "-- After the
+// functions". Each function of NEW that is not word for word in OLD follows as CREATE OR REPLACE. Then come each comment
+// that is new, and the tail, which gives new objects their owner and privileges. Nothing here proves that the result is
+// complete. A test compares the catalogs of an upgraded and a fresh installation.
 package main
 
 import (

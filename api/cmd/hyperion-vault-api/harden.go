@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// harden closes the ways by which memory of this process could get to a disk or to another process of the same user: no
-// core dumps, no ptrace or /proc/PID/mem, and files and sockets for this user only unless said otherwise. It comes first,
-// before there is any key. None of it needs a right, so a failure is fatal.
+// harden closes the ways by which memory of this process could reach a disk or another process of the same user. There
+// are no core dumps, no ptrace and no /proc/PID/mem, and new files and sockets are for this user alone by default. It
+// comes first, before there is any key. None of it needs a right, so a failure is fatal.
 //
 // There is no mlockall: it would count the whole address space that Go reserves against RLIMIT_MEMLOCK and make the
 // process fail under load instead of at start. The master key, which opens everything, and the cached data keys have

@@ -1,8 +1,9 @@
 // Command hyperion-vault-api serves the REST API and the key agent of a HyperionDB Vault node, and manages admin
 // tokens. It is set by the environment alone (package config); "hyperion-vault-api help" lists its commands.
 //
-// Exit codes: 0 done, or stopped by a signal after everything in flight was answered; 1 it failed while working;
-// 2 the settings or the arguments are wrong and nothing was started. A second signal ends it at once.
+// It exits with 0 when it is done, or was stopped by a signal and has answered everything in flight. It exits with 1
+// when it failed while working, and with 2 when the settings or the arguments are wrong and nothing was started. A
+// second signal ends it at once.
 package main
 
 import (

@@ -1,15 +1,15 @@
-// Package kmstest is a stand-in for AWS KMS for tests: an HTTP server that speaks the real protocol (AWS JSON 1.1 with
-// Signature Version 4), so that the SDK and the keeper under test are driven over a socket as in production.
+// Package kmstest is a stand-in for AWS KMS for tests. It is an HTTP server that speaks the real protocol, AWS JSON 1.1
+// with Signature Version 4. So tests drive the SDK and the keeper over a socket, as in production.
 //
 // It serves GenerateDataKey (AES_256), Encrypt, Decrypt, ReEncrypt and DescribeKey on symmetric keys, named by id, ARN
 // or alias. It recomputes every signature, and enforces the encryption context and the key that the caller names. It
 // knows disabled keys and keys pending deletion, and answers with the codes and shapes of AWS. Tests script its faults:
 // throttling, 5xx, hanging, slow bodies, resets, malformed and false answers, a closed port.
 //
-// It speaks TLS on request. It does not support IAM and key policies (a refusal is scripted), grants, key creation
-// and administration over the wire, automatic rotation, asymmetric and HMAC keys, multi-region keys, custom key
-// stores, dry runs, Nitro attestation, more than one region or account, AWS's real ciphertext format, FIPS endpoints.
-// It keeps everything in memory and wipes nothing, so no product code may import it.
+// It speaks TLS on request. It does not support IAM and key policies, so tests script a refusal. It has no grants, no
+// key creation or administration over the wire, no automatic rotation, no dry runs and no Nitro attestation. It knows
+// neither asymmetric, HMAC and multi-region keys nor custom key stores, and neither AWS's real ciphertext format nor
+// FIPS endpoints. It has one region and one account. It keeps everything in memory and wipes nothing, so no product code may import it.
 package kmstest
 
 import (

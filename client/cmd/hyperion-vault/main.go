@@ -1,7 +1,8 @@
 // Command hyperion-vault reads and manages the secrets of a HyperionDB Vault over its REST API. It uses package client, for
 // import and export the commands that hyperion-vault-api has too, and nothing else of the server.
 //
-// Exit codes: 0 done; 1 the arguments or settings are wrong, and nothing was sent; 2 refused, missing or unavailable.
+// It exits with 0 when it is done, with 1 when the arguments or settings are wrong and nothing was sent, and with 2 when
+// the request was refused, or the secret or the server was not there.
 // "exec" ends with the code of the program that it runs.
 package main
 

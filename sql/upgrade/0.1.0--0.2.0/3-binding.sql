@@ -65,8 +65,8 @@ CREATE INDEX role_bindings_checked_at_idx ON vault.role_bindings (checked_at NUL
 CREATE INDEX role_bindings_wait_until_idx ON vault.role_bindings (wait_until) WHERE wait_until IS NOT NULL;
 CREATE INDEX role_bindings_terminate_idx ON vault.role_bindings (secret_id) WHERE session_policy = 'terminate';
 
--- The verifiers that the vault has given to bound roles, as pg_authid has them unless they were changed elsewhere. Not dumped:
--- no dump of one database has the passwords of roles.
+-- The verifiers that the vault has given to bound roles, as pg_authid has them unless they were changed elsewhere. They are not
+-- dumped, because no dump of one database has the passwords of roles.
 CREATE TABLE vault.role_verifiers (
     secret_id uuid NOT NULL,
     place smallint NOT NULL,

@@ -19,7 +19,7 @@ CREATE TABLE vault.role_templates (
     updated_at timestamptz NOT NULL
 );
 
--- A lease that has ended has no row: the audit has its end.
+-- A lease that has ended has no row. The audit has its end.
 CREATE TABLE vault.role_leases (
     id uuid CONSTRAINT role_leases_pkey PRIMARY KEY,
     template text COLLATE "C" NOT NULL,

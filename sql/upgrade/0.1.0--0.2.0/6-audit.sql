@@ -53,7 +53,7 @@ ALTER INDEX vault.audit_log_at_idx RENAME TO audit_log_0_at_id_idx;
 ALTER TABLE vault.audit_log RENAME CONSTRAINT audit_log_pkey TO audit_log_0_pkey;
 ALTER TABLE vault.audit_log RENAME TO audit_log_0;
 -- PostgreSQL 18 and later name NOT NULL as well. The new table gets these names, and its first part has them before it is
--- attached: afterwards they are inherited and cannot be renamed.
+-- attached. Afterwards they are inherited and cannot be renamed.
 DO $$
 DECLARE
     named text;
