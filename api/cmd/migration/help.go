@@ -5,7 +5,8 @@ import "fmt"
 const importOwn = `import brings secrets into the vault of VAULT_ADDR, with the rights of its token. KIND is vault,
 openbao, json or dotenv. vault and openbao are a KV engine of version 2 of the server at --source-address. All versions that
 can be read come, with the custom metadata. json is what "export" writes, or an object of names and objects. dotenv is one
-secret of KEY=value lines. A file that is sealed with age needs --identity. The extension supabase_vault is imported by "hyperion-vault-api import", which can connect to a database.
+secret of KEY=value lines. A file that is sealed with age needs --identity. The extension supabase_vault is imported by
+"hyperion-vault-api import", which can connect to a database.
 
 `
 
