@@ -21,6 +21,13 @@ type Status struct {
 	Unplanned      int64           `json:"unplanned"`
 	Missed         int64           `json:"missed"`
 	InGrace        int64           `json:"in_grace"`
+	RolesBound     int64           `json:"roles_bound"`     // roles of PostgreSQL whose passwords secrets are
+	RolesDiffering int64           `json:"roles_differing"` // those that are not as the vault has made them
+	FormerSessions int64           `json:"former_sessions"` // of the node's server: they logged in with a password that has been replaced
+	Leases         int64           `json:"leases"`
+	LeasesDue      int64           `json:"leases_due"`     // those that are to be ended now
+	LeasesFailing  int64           `json:"leases_failing"` // those that could not be ended, and are tried again
+	LeaseFailures  []LeaseFailure  `json:"lease_failures"` // some of those
 	LastPassAt     *time.Time      `json:"last_pass_at,omitempty"`
 	EventsHeldSecs int64           `json:"events_held_secs"`
 	Failures       []StatusFailure `json:"failures"`
@@ -37,6 +44,15 @@ type StatusFailure struct {
 	Attempts      int64      `json:"attempts"`
 	Reason        string     `json:"reason"`
 	DueAt         *time.Time `json:"due_at,omitempty"`
+	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
+}
+
+// LeaseFailure is a lease that could not be ended.
+type LeaseFailure struct {
+	Template      string     `json:"template"`
+	Role          string     `json:"role"`
+	Attempts      int64      `json:"attempts"`
+	Reason        string     `json:"reason"`
 	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
 }
 
