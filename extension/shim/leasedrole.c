@@ -125,7 +125,7 @@ SettingValue(const char *name, char *value)
 				 errmsg("setting \"%s\" of a role template must be a list of identifiers", name)));
 	foreach(cell, parts)
 		constants = lappend(constants, TextConst(lfirst(cell)));
-	return constants;
+	return constants != NIL ? constants : list_make1(TextConst(""));	/* no value at all would reset it */
 }
 
 /*
