@@ -1,72 +1,5 @@
 
--- Leased roles: a template says what a login role may be made as, and each lease is such a role with an end. The password is
--- made where it is handed out, by the backend or the API. It is stored nowhere: the row of a lease knows the role only.
-
-CREATE TABLE vault.role_templates (
-    name text COLLATE "C" CONSTRAINT role_templates_pkey PRIMARY KEY
-        CONSTRAINT role_templates_name_len CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 255),
-    definer vault.grantee NOT NULL,  -- roles are made with its rights
-    member_of vault.grantee[] NOT NULL,
-    ttl_secs bigint NOT NULL CONSTRAINT role_templates_ttl_range CHECK (ttl_secs BETWEEN 1 AND 315360000),
-    max_ttl_secs bigint NOT NULL CONSTRAINT role_templates_max_ttl_range CHECK (max_ttl_secs BETWEEN ttl_secs AND 315360000),
-    role_prefix text NOT NULL
-        CONSTRAINT role_templates_role_prefix_form CHECK (role_prefix ~ '^[a-z][a-z0-9_]{0,39}$' AND role_prefix !~ '^pg_'),
-    connection_limit integer NOT NULL CONSTRAINT role_templates_connection_limit_range CHECK (connection_limit >= -1),
-    settings jsonb NOT NULL CONSTRAINT role_templates_settings_object CHECK (pg_catalog.jsonb_typeof(settings) = 'object'
-                                                                             AND pg_catalog.octet_length(settings::text) <= 8192),
-    drop_owned boolean NOT NULL,
-    reassign_to vault.grantee,  -- null: nothing that a role owns is given to another
-    max_leases integer NOT NULL CONSTRAINT role_templates_max_leases_range CHECK (max_leases BETWEEN 1 AND 1000000),
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL
-);
-
--- A lease that has ended has no row: the audit has its end.
-CREATE TABLE vault.role_leases (
-    id uuid CONSTRAINT role_leases_pkey PRIMARY KEY,
-    template text COLLATE "C" NOT NULL,
-    role_name text COLLATE "C" NOT NULL,
-    holder vault.grantee NOT NULL,  -- the role that was made
-    role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,
-    issuer vault.grantee NOT NULL,  -- the role that asked for it
-    issued_to text NOT NULL,  -- the actor of the audit
-    token uuid,  -- which asked for it, and ends it; null: no stored token did
-    drop_owned boolean NOT NULL,
-    reassign_to vault.grantee,
-    ttl_secs bigint NOT NULL,
-    issued_at timestamptz NOT NULL,
-    expires_at timestamptz NOT NULL,
-    max_expires_at timestamptz NOT NULL,
-    ending text CONSTRAINT role_leases_ending_known CHECK (ending IN ('expired', 'revoked', 'token')),  -- null: it lasts
-    next_attempt_at timestamptz,
-    attempts integer NOT NULL DEFAULT 0,
-    last_error text CONSTRAINT role_leases_last_error_len CHECK (pg_catalog.octet_length(last_error) <= 1024),
-    CONSTRAINT role_leases_attempt_when_ending CHECK ((ending IS NULL) = (next_attempt_at IS NULL))
-);
-CREATE INDEX role_leases_expires_at_idx ON vault.role_leases (expires_at) WHERE ending IS NULL;
-CREATE INDEX role_leases_next_attempt_at_idx ON vault.role_leases (next_attempt_at) WHERE ending IS NOT NULL;
-CREATE INDEX role_leases_token_idx ON vault.role_leases (token) WHERE token IS NOT NULL AND ending IS NULL;
-CREATE INDEX role_leases_template_idx ON vault.role_leases (template, id);
-CREATE INDEX role_leases_issuer_idx ON vault.role_leases (vault.role_of(issuer), id);
-
--- How many leases each template has, so that issuing one does not count them. Sessions add to different rows of a template, by
--- their process numbers; what the supervisor takes away or corrects is in the row -1.
-CREATE TABLE vault.lease_counts (
-    template text COLLATE "C" NOT NULL,
-    shard smallint NOT NULL CONSTRAINT lease_counts_shard_known CHECK (shard BETWEEN -1 AND 31),
-    leases bigint NOT NULL,
-    CONSTRAINT lease_counts_pkey PRIMARY KEY (template, shard)
-) WITH (fillfactor = 50);
-
-ALTER TABLE vault.role_templates ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE vault.role_leases ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE vault.lease_counts ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY owner_only ON vault.role_templates TO vault_owner USING (true) WITH CHECK (true);
-CREATE POLICY owner_only ON vault.role_leases TO vault_owner USING (true) WITH CHECK (true);
-CREATE POLICY owner_only ON vault.lease_counts TO vault_owner USING (true) WITH CHECK (true);
-SELECT pg_catalog.pg_extension_config_dump('vault.role_templates', '');
-SELECT pg_catalog.pg_extension_config_dump('vault.role_leases', 'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
-SELECT pg_catalog.pg_extension_config_dump('vault.lease_counts', '');
+-- Leased roles: their templates, and how they are issued, prolonged and revoked.
 
 -- What PostgreSQL does with roles, without SQL text. These are the owner's alone.
 CREATE FUNCTION vault.make_leased_role(definer oid, role_name text, verifier text, valid_until timestamptz, connection_limit integer,
@@ -127,8 +60,8 @@ END
 $$;
 COMMENT ON FUNCTION vault.check_template(vault.role_templates) IS 'raises unless this can be a template';
 
-CREATE FUNCTION vault.make_role_of(t vault.role_templates, role_name text, verifier text, valid_until timestamptz) RETURNS oid
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION vault.definer_of(t vault.role_templates) RETURNS oid
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     definer oid := (SELECT r.oid FROM pg_roles r WHERE r.oid = vault.role_of(t.definer));
@@ -137,7 +70,16 @@ BEGIN
         RAISE EXCEPTION 'the role that defined the template "%" is missing', t.name USING ERRCODE = 'VT007',
             HINT = 'Create the template again as a role that may make such roles.';
     END IF;
-    RETURN vault.make_leased_role(definer, make_role_of.role_name, verifier, valid_until, t.connection_limit,
+    RETURN definer;
+END
+$$;
+COMMENT ON FUNCTION vault.definer_of(vault.role_templates) IS 'the role with whose rights the roles of a template are made; raises if it is missing';
+
+CREATE FUNCTION vault.make_role_of(t vault.role_templates, role_name text, verifier text, valid_until timestamptz) RETURNS oid
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN vault.make_leased_role(vault.definer_of(t), make_role_of.role_name, verifier, valid_until, t.connection_limit,
                                   vault.roles_of(t.member_of), t.settings);
 END
 $$;
@@ -237,6 +179,34 @@ AS $$
 $$;
 COMMENT ON FUNCTION vault.lease_of(vault.role_leases) IS 'a lease as it is shown';
 
+CREATE FUNCTION vault.leases_left(t vault.role_templates) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- VOLATILE: it sees what was committed while a lock was waited for.
+    RETURN t.max_leases - (SELECT coalesce(sum(c.leases), 0) FROM vault.lease_counts c WHERE c.template = t.name);
+END
+$$;
+COMMENT ON FUNCTION vault.leases_left(vault.role_templates) IS 'how many more leases a template may have';
+
+CREATE FUNCTION vault.lock_template(name text) RETURNS vault.role_templates
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t vault.role_templates;
+BEGIN
+    SELECT * INTO t FROM vault.role_templates x WHERE x.name = lock_template.name;
+    -- The leases of transactions that are not over are not seen. Near the limit one waits for them, and issues alone.
+    IF vault.leases_left(t) <= 100 THEN
+        SELECT * INTO t FROM vault.role_templates x WHERE x.name = lock_template.name FOR NO KEY UPDATE;
+    ELSE
+        SELECT * INTO t FROM vault.role_templates x WHERE x.name = lock_template.name FOR SHARE;
+    END IF;
+    RETURN t;
+END
+$$;
+COMMENT ON FUNCTION vault.lock_template(text) IS 'a template that a lease is issued from, which stays as it is until the commit; null: there is none';
+
 CREATE FUNCTION vault.prepare_lease(template text, ttl_secs bigint, token_ends timestamptz) RETURNS vault.role_leases
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -246,12 +216,12 @@ DECLARE
     l vault.role_leases;
 BEGIN
     PERFORM vault.require_writable();
-    SELECT * INTO t FROM vault.role_templates x WHERE x.name = prepare_lease.template FOR SHARE;
-    IF NOT FOUND THEN
+    t := vault.lock_template(prepare_lease.template);
+    IF t.name IS NULL THEN
         PERFORM vault.raise_no_template(prepare_lease.template);
     ELSIF prepare_lease.ttl_secs NOT BETWEEN 1 AND 315360000 THEN
         RAISE EXCEPTION 'the lifetime of a lease must be between 1 and 315360000 seconds' USING ERRCODE = 'invalid_parameter_value';
-    ELSIF (SELECT sum(c.leases) FROM vault.lease_counts c WHERE c.template = t.name) >= t.max_leases THEN
+    ELSIF vault.leases_left(t) <= 0 THEN
         RAISE EXCEPTION 'role template "%" has % leases already', t.name, t.max_leases USING ERRCODE = 'VT007',
             HINT = 'Wait until some end, revoke some, or raise max_leases.';
     END IF;
@@ -350,6 +320,10 @@ BEGIN
         RAISE EXCEPTION 'the increment must be between 1 and 315360000 seconds' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     l := vault.found_lease(extend_lease.caller, extend_lease.scopes, extend_lease.lease, 'renew');
+    -- A role that was dropped or renamed by hand is no longer what was handed out.
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = l.role AND r.rolname = l.role_name) THEN
+        RAISE EXCEPTION 'no such lease' USING ERRCODE = 'undefined_object', DETAIL = 'Its role was dropped or renamed.';
+    END IF;
     SELECT * INTO t FROM vault.role_templates x WHERE x.name = l.template FOR SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the template of the lease no longer exists, so the lease cannot be renewed' USING ERRCODE = 'invalid_parameter_value';
@@ -357,7 +331,13 @@ BEGIN
     UPDATE vault.role_leases x
     SET expires_at = least(clock_timestamp() + make_interval(secs => coalesce(extend_lease.increment_secs, l.ttl_secs)), l.max_expires_at)
     WHERE x.id = l.id RETURNING x.* INTO l;
-    PERFORM vault.prolong_leased_role(vault.role_of(t.definer), l.role, l.expires_at);
+    BEGIN
+        PERFORM vault.prolong_leased_role(vault.definer_of(t), l.role, l.expires_at);
+    EXCEPTION WHEN insufficient_privilege THEN
+        -- It is not the caller who lacks a privilege.
+        RAISE EXCEPTION 'role "%", which defined the role template "%", may not prolong its roles any more', vault.holder_name(t.definer), t.name
+            USING ERRCODE = 'VT007', DETAIL = SQLERRM, HINT = 'Ask for another lease, or give that role its rights back.';
+    END;
     PERFORM vault.append_audit(origin, 'lease_renew', l.template, NULL, 'ok', '', NULL,
                                jsonb_build_object('lease', l.id, 'role', l.role_name, 'expires_at', l.expires_at));
     RETURN l;

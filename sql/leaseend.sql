@@ -142,6 +142,29 @@ BEGIN
             SELECT c.template, -c.leases FROM vault.lease_counts c) n
         GROUP BY n.template) d
     WHERE d.more <> 0;
+    PERFORM vault.forget_counts();
 END
 $$;
-COMMENT ON FUNCTION vault.recount_leases() IS 'corrects how many leases the templates have, as after a restore';
+COMMENT ON FUNCTION vault.recount_leases() IS 'corrects how many leases the templates have, and forgets templates that are gone';
+
+CREATE FUNCTION vault.forget_counts() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gone text;
+    locked bigint;
+BEGIN
+    FOR gone IN SELECT DISTINCT c.template FROM vault.lease_counts c
+                WHERE NOT EXISTS (SELECT FROM vault.role_templates t WHERE t.name = c.template)
+                  AND NOT EXISTS (SELECT FROM vault.role_leases l WHERE l.template = c.template) LOOP
+        -- A transaction that issues a lease adds to one of these rows. All are locked, or none is deleted.
+        SELECT count(*) INTO locked FROM (SELECT FROM vault.lease_counts c WHERE c.template = gone FOR UPDATE SKIP LOCKED) x;
+        CONTINUE WHEN locked < (SELECT count(*) FROM vault.lease_counts c WHERE c.template = gone);
+        -- This statement sees a lease of a template that was made anew meanwhile, with its count.
+        DELETE FROM vault.lease_counts c WHERE c.template = gone
+            AND NOT EXISTS (SELECT FROM vault.role_leases l WHERE l.template = gone)
+            AND (SELECT sum(o.leases) FROM vault.lease_counts o WHERE o.template = gone) = 0;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION vault.forget_counts() IS 'deletes the counts of templates that are gone, once they have no lease';

@@ -119,7 +119,7 @@ $$;
 COMMENT ON FUNCTION vault.count_former_sessions() IS 'how many sessions of this server logged in with a password that is no longer the current one';
 
 CREATE FUNCTION vault.prolong_roles() RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$
 DECLARE
     origin vault.audit_origin := ROW((vault.local_origin()).node, 'supervisor', NULL, NULL, NULL)::vault.audit_origin;
@@ -142,7 +142,11 @@ BEGIN
         wanted := CASE WHEN sessions = 0 THEN b.grace_ends_at ELSE greatest(b.grace_ends_at, least(stamp + step, b.wait_until)) END;
         -- Each change is written to the log, so it is prolonged when half of that is over.
         IF valid_until IS NULL OR wanted < valid_until OR (wanted > valid_until AND valid_until < stamp + step / 2) THEN
-            PERFORM vault.alter_role(b.role, NULL, wanted, NULL);
+            BEGIN
+                PERFORM vault.alter_role(b.role, NULL, wanted, NULL);
+            EXCEPTION WHEN lock_not_available THEN
+                CONTINUE;  -- a transaction has altered the role, and may last: there is the next pass
+            END;
         END IF;
         IF stamp > least(b.wait_until, CASE WHEN sessions = 0 THEN b.grace_ends_at END) THEN
             UPDATE vault.role_bindings x SET wait_until = NULL WHERE x.secret_id = b.secret_id AND x.place = b.place;

@@ -131,7 +131,9 @@ DECLARE
 BEGIN
     -- A clock that was ahead has left times that are too late. They are searched for when the clock was set back, which
     -- the last pass shows, and every hour for what that cannot show. To try, claim or plan once too often is harmless.
-    IF NOT set_back AND date_trunc('hour', last_pass_at) = date_trunc('hour', stamp) THEN
+    -- The first pass after a start or a promotion searches too: the rows may be of another server, or of a restore.
+    IF NOT set_back AND date_trunc('hour', last_pass_at) = date_trunc('hour', stamp)
+       AND (last_pass_at > (SELECT n.launched_at FROM vault.supervisor_state() n)) IS NOT FALSE THEN
         RETURN;
     END IF;
     PERFORM vault.recount_leases();

@@ -3,7 +3,10 @@ package exttest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -143,6 +146,55 @@ func TestLeasesByRESTAreRefused(t *testing.T) {
 	pgtest.Eventually(t, "the lease ends", func() bool { return get[int](b.session, "SELECT count(*)::int FROM vault.role_leases") == 0 })
 	_, err = app.IssueRole(ctx, "app/reader", 0)
 	wantStatus(t, err, http.StatusServiceUnavailable, "may no longer make such a role")
+}
+
+// TestLeaseThatCannotBeEndedIsShown with its reason, in the status and in the metrics, and ends by itself once nothing is in its way.
+func TestLeaseThatCannotBeEndedIsShown(t *testing.T) {
+	b := newLeaseAPI(t)
+	b.exec("CREATE SCHEMA app")
+	b.exec("GRANT ALL ON SCHEMA app TO readers")
+	b.exec("GRANT CONNECT ON DATABASE hv_1 TO readers")
+	b.template(t, "app/reader", vaultclient.NewRoleTemplate{MemberOf: []string{"readers"}})
+	app, admin := b.as("app"), b.as("vault_admin")
+	l, err := app.IssueRole(t.Context(), "app/reader", 0)
+	pgtest.Must(t, err)
+	b.exec("CREATE TABLE app.stuck (x int)")
+	b.exec("ALTER TABLE app.stuck OWNER TO " + l.Username)
+	shown := func() string {
+		t.Helper()
+		s, err := admin.Status(t.Context())
+		pgtest.Must(t, err)
+		reasons := ""
+		for _, f := range s.LeaseFailures {
+			reasons += fmt.Sprintf(" %s %s %t %t", f.Template, f.Role, f.Attempts > 0, strings.Contains(f.Reason, "owner of table app.stuck"))
+		}
+		return fmt.Sprintf("%d %d %d%s; %s", s.Leases, s.LeasesDue, s.LeasesFailing, reasons, b.metrics("leases", "leases_due", "leases_failing"))
+	}
+	pgtest.Eventually(t, "the lease is counted", func() bool { return shown() == "1 0 0; 1 0 0" })
+	pgtest.Must(t, app.RevokeLease(t.Context(), l.ID))
+	want := "1 1 1 app/reader " + l.Username + " true true; 1 1 1"
+	pgtest.Eventually(t, "the lease is shown as failing, and why", func() bool { return shown() == want })
+	b.exec("DROP TABLE app.stuck")
+	pgtest.Eventually(t, "the lease ends by itself, and is counted no longer", func() bool { return shown() == "0 0 0; 0 0 0" })
+}
+
+// metrics are the values of some metrics.
+func (b *leaseAPI) metrics(names ...string) string {
+	b.t.Helper()
+	resp, err := http.Get(b.url + "/metrics")
+	pgtest.Must(b.t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	pgtest.Must(b.t, err)
+	var values []string
+	for _, name := range names {
+		m := regexp.MustCompile("(?m)^hyperion_vault_" + name + " (.*)$").FindSubmatch(text)
+		if m == nil {
+			b.t.Fatalf("there is no metric %s", name)
+		}
+		values = append(values, string(m[1]))
+	}
+	return strings.Join(values, " ")
 }
 
 func wantStatus(t *testing.T, err error, status int, part string) {

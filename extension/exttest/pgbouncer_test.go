@@ -198,6 +198,64 @@ func TestPgbouncerEndsPairsAndLeases(t *testing.T) {
 	b.wantUse(l.username, l.password, false)
 }
 
+// TestPgbouncerSessionsAreEnded: with the policy terminate its server connections are the sessions. A client in a transaction gets an
+// error, and one that is between two gets another connection, once somebody has logged in with the current password.
+func TestPgbouncerSessionsAreEnded(t *testing.T) {
+	b := newPooledBench(t, "")
+	b.exec("CREATE ROLE reports LOGIN")
+	b.exec("SELECT vault.create_secret('reports/db', $1::text)", "first value")
+	b.exec("SELECT vault.bind_role('reports/db', 'reports', session_policy => 'terminate')")
+	var clients [2]*pgx.Conn
+	for i := range clients {
+		c, err := b.open("reports", "first value")
+		pgtest.Must(t, err)
+		defer func() { _ = c.Close(context.Background()) }()
+		clients[i] = c
+	}
+	idle, busy := clients[0], clients[1]
+	_, err := busy.Exec(t.Context(), "BEGIN")
+	pgtest.Must(t, err)
+	_, err = user(busy)
+	pgtest.Must(t, err)
+	_, err = user(idle)
+	pgtest.Must(t, err)
+	started := get[string](b.session, "SELECT string_agg(pid::text, ',' ORDER BY pid) FROM pg_stat_activity WHERE usename = 'reports'")
+	if n := strings.Count(started, ","); n != 1 {
+		t.Fatalf("the server connections are %s", started)
+	}
+	b.exec("SELECT vault.update_secret('reports/db', $1::text, 1)", "second value")
+	pgtest.Eventually(t, "both server connections are ended", func() bool {
+		return get[int](b.session, "SELECT count(*)::int FROM pg_stat_activity WHERE usename = 'reports' AND pid::text = ANY (string_to_array($1, ','))", started) == 0
+	})
+	if _, err := user(busy); err == nil {
+		t.Error("a transaction goes on without its server connection")
+	}
+	b.wantUse("reports", "second value", true)
+	if _, err := user(idle); err != nil {
+		t.Error("a client that was idle gets no other connection:", err)
+	}
+	if got := get[string](b.session, "SELECT string_agg(details ->> 'sessions', ' ') FROM vault.audit_log WHERE action = 'session_end'"); got != "2" {
+		t.Errorf("the audit has %q sessions that were ended", got)
+	}
+	// With a pair, a client of the retired role has no other connection to get.
+	b.pair()
+	b.exec("SELECT vault.configure_role('shop/db', 'terminate')")
+	retired, err := b.open("shop_a", "one")
+	pgtest.Must(t, err)
+	defer func() { _ = retired.Close(context.Background()) }()
+	_, err = user(retired)
+	pgtest.Must(t, err)
+	b.exec("SELECT vault.rotate_secret('shop/db')")
+	if _, err := user(retired); err != nil {
+		t.Error("a session has ended within its grace:", err)
+	}
+	b.exec("SELECT vault.expire_version('shop/db', 1)")
+	pgtest.Eventually(t, "the client of the retired role is refused", func() bool {
+		_, err := user(retired)
+		return err != nil
+	})
+}
+
 // pair binds shop/db to shop_a, which has the password "one", and shop_b.
 func (b *pooledBench) pair() {
 	b.exec("CREATE ROLE shop")

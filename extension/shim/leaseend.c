@@ -21,6 +21,7 @@
 #include "supervision.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
@@ -30,6 +31,7 @@
 #define BATCH			100		/* leases: each takes some locks until the commit */
 #define SESSION_WAIT_MS	2000	/* for the sessions of a batch to end */
 #define SESSION_POLL_MS	10
+#define LOCK_WAIT		"100ms"	/* for each lock that the end of a lease needs */
 
 typedef struct HvEnding
 {
@@ -83,9 +85,12 @@ static void
 NoteFailure(const HvEnding *ending, const ErrorData *failure)
 {
 	HvParams	params = {0};
-	char	   *why = failure->detail == NULL ? pstrdup(failure->message)
-		: psprintf("%s: %s", failure->message, failure->detail);
+	const char *why = failure->message;
 
+	if (failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		why = "another transaction holds a lock on the role, or on what it owns";
+	else if (failure->detail != NULL)
+		why = psprintf("%s: %s", failure->message, failure->detail);
 	HvAdd(&params, UUIDPGetDatum(&ending->lease));
 	HvAdd(&params, CStringGetTextDatum(why));
 	HvOwnerRun(&fail_statement, &params);
@@ -134,6 +139,17 @@ Shut(HvEnding *ending)
 }
 
 /*
+ * Begin a transaction that waits for no lock for long: a transaction that has used what one role owns, or has altered the role, may
+ * last for hours, and the supervisor has more to do.
+ */
+static void
+BeginBounded(void)
+{
+	HvBeginWork();
+	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
  * Find the leases that end, and shut their roles. Palloc'd in the given context; returns how many.
  */
 static int
@@ -143,7 +159,7 @@ ShutRoles(HvEnding **endings, MemoryContext context)
 	SPITupleTable *rows;
 	int			n;
 
-	HvBeginWork();
+	BeginBounded();
 	HvAdd(&params, Int32GetDatum(BATCH));
 	HvOwnerRun(&ending_statement, &params);
 	rows = SPI_tuptable;
@@ -252,7 +268,7 @@ DropOne(HvEnding *ending)
 static void
 DropRoles(HvEnding *endings, int n)
 {
-	HvBeginWork();
+	BeginBounded();
 	for (int i = 0; i < n; i++)
 		if (!endings[i].failed)
 			Try(DropOne, &endings[i]);

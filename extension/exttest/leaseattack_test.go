@@ -1,0 +1,280 @@
+package exttest
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
+)
+
+// dba is a session of the role that defines templates.
+func (b *leaseBench) dba() *session {
+	b.t.Helper()
+	return b.c.connect(b.t, "postgres", "dba")
+}
+
+// inSession runs a statement in a session of a lease.
+func (b *leaseBench) inSession(l lease, statement string) {
+	b.t.Helper()
+	held, err := b.c.hold(l.username, l.password)
+	pgtest.Must(b.t, err)
+	_, err = held.Exec(context.Background(), statement)
+	pgtest.Must(b.t, err)
+	pgtest.Must(b.t, held.Close(context.Background()))
+}
+
+func (b *leaseBench) lastError(l lease) string {
+	b.t.Helper()
+	return get[string](b.session, "SELECT coalesce((SELECT last_error FROM vault.role_leases WHERE id = $1::text::uuid), '')", l.id)
+}
+
+// TestLocksDoNotHoldUpTheSupervisor: while a transaction keeps what one lease leaves from being dropped, other leases end, and passes
+// are made.
+func TestLocksDoNotHoldUpTheSupervisor(t *testing.T) {
+	b := newLeaseBench(t)
+	b.exec("CREATE SCHEMA app")
+	b.exec("GRANT ALL ON SCHEMA app TO owners")
+	b.dba().exec("SELECT vault.create_role_template('app/scratch', '{owners}', drop_owned => true)")
+	app, reader, admin := b.c.connect(t, "postgres", "app"), b.c.connect(t, "postgres", "postgres"), b.c.connect(t, "postgres", "postgres")
+	read, altered, other := b.issue(app, "app/scratch", nil), b.issue(app, "app/reader", nil), b.issue(app, "app/reader", nil)
+	b.inSession(read, "CREATE TABLE app.scratch (x int)")
+	reader.exec("BEGIN")
+	reader.exec("SELECT * FROM app.scratch")
+	admin.exec("BEGIN")
+	admin.exec("ALTER ROLE " + altered.username + " CONNECTION LIMIT 7")
+	app.exec("SELECT vault.revoke_lease($1::text::uuid)", read.id)
+	b.exec("UPDATE vault.role_leases SET expires_at = clock_timestamp() WHERE id = $1::text::uuid", altered.id)
+	for _, l := range []lease{read, altered} {
+		pgtest.Eventually(t, "the reason is shown", func() bool { return strings.Contains(b.lastError(l), "another transaction holds a lock") })
+	}
+	app.exec("SELECT vault.revoke_lease($1::text::uuid)", other.id)
+	b.gone(other)
+	passes(t, b.session)
+	passes(t, b.session)
+	reader.exec("COMMIT")
+	admin.exec("ROLLBACK")
+	b.gone(read)
+	b.gone(altered)
+}
+
+// TestLocksDoNotHoldUpPasses: neither does a transaction that has altered a bound role.
+func TestLocksDoNotHoldUpPasses(t *testing.T) {
+	b := newSessionBench(t)
+	b.bindPair(2, "wait", 3600)
+	b.hold(b.c, "app_a", "one")
+	b.exec("SELECT vault.rotate_secret('app')")
+	admin := b.c.connect(t, "postgres", "postgres")
+	admin.exec("BEGIN")
+	admin.exec("ALTER ROLE app_a CONNECTION LIMIT 7")
+	pgtest.Eventually(t, "the end of the role is near", func() bool {
+		return get[bool](b.session, "SELECT rolvaliduntil < clock_timestamp() + '5 s' FROM pg_roles WHERE rolname = 'app_a'")
+	})
+	passes(t, b.session)
+	passes(t, b.session)
+	admin.exec("ROLLBACK")
+	pgtest.Eventually(t, "the role is prolonged again", func() bool {
+		return get[bool](b.session, "SELECT rolvaliduntil > clock_timestamp() + '5 s' FROM pg_roles WHERE rolname = 'app_a'")
+	})
+}
+
+// TestTemplateSettingsAsAlterRoleTakesThem, also an empty list.
+func TestTemplateSettingsAsAlterRoleTakesThem(t *testing.T) {
+	b := newLeaseBench(t)
+	app, dba, super := b.c.connect(t, "postgres", "app"), b.dba(), b.c.connect(t, "postgres", "postgres")
+	for settings, want := range map[string]string{
+		`{"search_path": ""}`:                          `search_path=""`,
+		`{"search_path": "\"my schema\", app"}`:        `search_path="my schema", app`,
+		`{"app.tenant": "it's a 'tenant', \\really"}`:  `app.tenant=it's a 'tenant', \really`,
+		`{"DateStyle": "ISO, DMY", "work_mem": "1MB"}`: `DateStyle=ISO, DMY work_mem=1MB`,
+	} {
+		// Only a superuser may set what no library has defined.
+		super.exec("SELECT vault.create_role_template('app/set', '{readers}', settings => $1::jsonb)", settings)
+		l := b.issue(app, "app/set", nil)
+		got := get[string](b.session, "SELECT coalesce((SELECT string_agg(c, ' ' ORDER BY c) FROM pg_db_role_setting s, unnest(setconfig) c WHERE s.setrole = r.oid), '') FROM pg_roles r WHERE rolname = $1", l.username)
+		if got != want {
+			t.Errorf("%s has made %q, not %q", settings, got, want)
+		}
+	}
+	wantError(t, dba.try(`SELECT vault.create_role_template('app/set', '{readers}', settings => '{"search_path": "a,,b"}')`), "22023", "list of identifiers")
+	wantError(t, dba.try(`SELECT vault.create_role_template('app/set', '{readers}', settings => '{"work_mem": "much"}')`), "22023", "work_mem")
+	wantError(t, dba.try(`SELECT vault.create_role_template('app/set', '{readers}', settings => '{"no_such_setting": "x"}')`), "42704", "no_such_setting")
+	wantError(t, dba.try(`SELECT vault.create_role_template('app/set', '{readers}', settings => '{"work_mem": 4}')`), "22023", "object of texts")
+}
+
+// TestRenewalOfALeaseWithoutItsRoles: a renewal moves the end of the password, or it fails and says why.
+func TestRenewalOfALeaseWithoutItsRoles(t *testing.T) {
+	b := newLeaseBench(t)
+	app := b.c.connect(t, "postgres", "app")
+	renew := func(l lease) error { return app.try("SELECT vault.renew_lease($1::text::uuid)", l.id) }
+	l, dropped, renamed := b.issue(app, "app/reader", nil), b.issue(app, "app/reader", nil), b.issue(app, "app/reader", nil)
+	b.exec("DROP ROLE " + dropped.username)
+	wantError(t, renew(dropped), "42704", "no such lease")
+	app.exec("SELECT vault.revoke_lease($1::text::uuid)", dropped.id)
+	b.gone(dropped)
+	b.exec("ALTER ROLE " + renamed.username + " RENAME TO somebody")
+	wantError(t, renew(renamed), "42704", "no such lease")
+	b.exec("ALTER ROLE dba NOCREATEROLE")
+	wantError(t, renew(l), "VT007", "may not prolong its roles")
+	b.exec("ALTER ROLE dba CREATEROLE")
+	if err := renew(l); err != nil {
+		t.Error(err)
+	}
+	b.exec("SELECT vault.revoke_access('dba', 'app/*', '{manage}')")
+	b.exec("REASSIGN OWNED BY dba TO postgres")
+	b.exec("DROP OWNED BY dba")
+	if serverVersion(b.session) >= 160000 {
+		b.exec("REVOKE readers, owners FROM dba CASCADE")
+	}
+	b.exec("DROP ROLE dba")
+	wantError(t, renew(l), "VT007", "is missing")
+	wantError(t, app.try("SELECT vault.issue_role('app/reader')"), "VT007", "is missing")
+	ends := get[time.Time](b.session, "SELECT expires_at FROM vault.role_leases WHERE id = $1::text::uuid", l.id)
+	if until := get[time.Time](b.session, "SELECT rolvaliduntil FROM pg_roles WHERE rolname = $1", l.username); !until.Equal(ends) {
+		t.Errorf("the password is valid until %v, and the lease ends at %v", until, ends)
+	}
+	app.exec("SELECT vault.revoke_lease($1::text::uuid)", l.id)
+	b.gone(l)
+}
+
+// TestMaxLeasesHoldsForConcurrentIssues: as many sessions as issue at a time, each holding its transaction open, get no more than there
+// may be.
+func TestMaxLeasesHoldsForConcurrentIssues(t *testing.T) {
+	b := newLeaseBench(t)
+	const most, sessions = 5, 8
+	b.dba().exec("SELECT vault.create_role_template('app/few', '{readers}', max_leases => $1)", most)
+	for range 2 {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		issued, refused := 0, 0
+		for range sessions {
+			app := b.c.connect(t, "postgres", "app")
+			wg.Go(func() {
+				app.exec("BEGIN")
+				err := app.try("SELECT vault.issue_role('app/few'), pg_sleep(0.05)")
+				app.exec("COMMIT")
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					issued++
+				} else if strings.Contains(err.Error(), "leases already") {
+					refused++
+				} else {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if issued != most || refused != sessions-most {
+			t.Errorf("%d leases were issued, and %d refused, where there may be %d", issued, refused, most)
+		}
+		app := b.c.connect(t, "postgres", "app")
+		app.exec("SELECT vault.revoke_lease(lease) FROM vault.leases('app/few')")
+		pgtest.Eventually(t, "all leases end", func() bool {
+			return get[int](b.session, "SELECT count(*)::int FROM vault.role_leases WHERE template = 'app/few'") == 0
+		})
+	}
+}
+
+// TestLeasesWithOddNames: groups and definers whose names need quotes, or are as long as can be, and two templates with one prefix.
+func TestLeasesWithOddNames(t *testing.T) {
+	b := newLeaseBench(t)
+	long := strings.Repeat("g", 63)
+	odd := `it's a "group", no?`
+	definer := `The "definer"`
+	quoted := func(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+	b.exec("CREATE SCHEMA app")
+	b.exec("CREATE ROLE " + quoted(definer) + " CREATEROLE LOGIN")
+	for _, group := range []string{long, odd} {
+		b.exec("CREATE ROLE " + quoted(group))
+		b.exec("GRANT ALL ON SCHEMA app TO " + quoted(group))
+		if serverVersion(b.session) >= 160000 {
+			b.exec("GRANT " + quoted(group) + " TO " + quoted(definer) + " WITH ADMIN OPTION")
+		}
+	}
+	b.exec("SELECT vault.grant_access($1::text::regrole, 'app/*', '{manage,create}')", quoted(definer))
+	s := b.c.connect(t, "postgres", "postgres")
+	s.exec("SET ROLE " + quoted(definer))
+	for i, reassign := range []string{long, odd} {
+		s.exec("SELECT vault.create_role_template($1, ARRAY[$2, $3]::text[]::regrole[], role_prefix => 'same', reassign_to => $4::text::regrole)",
+			fmt.Sprintf("app/odd-%d", i), quoted(long), quoted(odd), quoted(reassign))
+		l := b.issue(s, fmt.Sprintf("app/odd-%d", i), nil)
+		other := b.issue(s, fmt.Sprintf("app/odd-%d", i), nil)
+		b.inSession(l, fmt.Sprintf("CREATE TABLE app.of_%d (x int)", i))
+		s.exec("SELECT vault.renew_lease($1::text::uuid)", l.id)
+		b.exec("ALTER ROLE " + l.username + " VALID UNTIL 'infinity'")
+		s.exec("SELECT vault.revoke_lease($1::text::uuid)", l.id)
+		b.gone(l)
+		if err := b.c.login(other.username, other.password); err != nil {
+			t.Error(err)
+		}
+		if got := get[string](b.session, "SELECT tableowner FROM pg_tables WHERE tablename = $1", fmt.Sprintf("of_%d", i)); got != reassign {
+			t.Errorf("the table belongs to %s, not to %s", got, reassign)
+		}
+	}
+	if got := get[[]string](s, "SELECT array_agg(definer || ' ' || array_to_string(member_of, ' ')) FROM vault.role_templates() WHERE name LIKE 'app/odd%'"); len(got) != 2 ||
+		got[0] != definer+" "+long+" "+odd {
+		t.Errorf("the templates are shown as %q", got)
+	}
+	b.exec("UPDATE vault.role_leases SET expires_at = clock_timestamp()")
+	pgtest.Eventually(t, "all leases end", func() bool { return get[int](b.session, "SELECT count(*)::int FROM vault.role_leases") == 0 })
+}
+
+// countedLeases is how many leases the counter has, and how many rows it has them in.
+func (b *leaseBench) countedLeases() string {
+	b.t.Helper()
+	return get[string](b.session, "SELECT concat_ws(' ', coalesce(sum(leases), 0), count(DISTINCT template)) FROM vault.lease_counts")
+}
+
+// TestLeasesAreCountedAnew by the first pass after a start and after a promotion: what was wrong is corrected, and what belongs to a
+// template that is gone is removed.
+func TestLeasesAreCountedAnew(t *testing.T) {
+	b := newLeaseBench(t)
+	app := b.c.connect(t, "postgres", "app")
+	b.dba().exec("SELECT vault.create_role_template('app/gone', '{readers}')")
+	gone := b.issue(app, "app/gone", nil)
+	for range 3 {
+		b.issue(app, "app/reader", nil)
+	}
+	app.exec("SELECT vault.revoke_lease($1::text::uuid)", gone.id)
+	b.gone(gone)
+	b.dba().exec("SELECT vault.drop_role_template('app/gone')")
+	if got := b.countedLeases(); got != "3 2" {
+		t.Errorf("counted %s", got)
+	}
+	node := loginCluster{cluster{b.c.NewStandby(t, "listen_addresses = ''")}, b.c.addr}
+	b.exec("UPDATE vault.lease_counts SET leases = leases - 2 WHERE template = 'app/reader'")
+	node.MustCatchUp(t)
+	b.c.MustStop(t, syscall.SIGINT)
+	b.c.MustStart(t)
+	b.session = b.c.connect(t, "postgres", "postgres")
+	pgtest.Eventually(t, "the count is corrected after a start", func() bool { return b.countedLeases() == "3 1" })
+	b.c.MustStop(t, syscall.SIGINT)
+	node.MustPromote(t)
+	b.session = node.connect(t, "postgres", "postgres")
+	pgtest.Eventually(t, "the count is corrected after a promotion", func() bool { return b.countedLeases() == "3 1" })
+}
+
+// TestLeasesAreCountedInADump: where it is restored, the limit holds before any pass.
+func TestLeasesAreCountedInADump(t *testing.T) {
+	b := newLeaseBench(t)
+	app := b.c.connect(t, "postgres", "app")
+	b.dba().exec("SELECT vault.create_role_template('app/few', '{readers}', max_leases => 2)")
+	for range 2 {
+		b.issue(app, "app/few", nil)
+	}
+	file := filepath.Join(b.c.Dir(), "leases.dump")
+	mustProgram(t, b.c.cluster, "pg_dump", "-h", b.c.Dir(), "-U", "postgres", "-Fc", "-f", file, "postgres")
+	target := b.c.restoreInto(t, "restored")
+	mustProgram(t, b.c.cluster, "pg_restore", "-h", b.c.Dir(), "-U", "postgres", "--exit-on-error", "-d", target.Name, file)
+	restored := b.c.connect(t, target.Name, "app")
+	wantError(t, restored.try("SELECT vault.issue_role('app/few')"), "VT007", "has 2 leases already")
+	if n := get[int](b.c.connect(t, target.Name, "postgres"), "SELECT (vault.status()->>'leases')::int"); n != 2 {
+		t.Errorf("the status counts %d leases", n)
+	}
+}
