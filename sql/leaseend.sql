@@ -160,7 +160,7 @@ BEGIN
         -- A transaction that issues a lease adds to one of these rows. All are locked, or none is deleted.
         SELECT count(*) INTO locked FROM (SELECT FROM vault.lease_counts c WHERE c.template = gone FOR UPDATE SKIP LOCKED) x;
         CONTINUE WHEN locked < (SELECT count(*) FROM vault.lease_counts c WHERE c.template = gone);
-        -- This statement sees a lease of a template that was made anew meanwhile, with its count.
+        -- This statement also sees a lease of a new template of that name, with its count.
         DELETE FROM vault.lease_counts c WHERE c.template = gone
             AND NOT EXISTS (SELECT FROM vault.role_leases l WHERE l.template = gone)
             AND (SELECT sum(o.leases) FROM vault.lease_counts o WHERE o.template = gone) = 0;

@@ -199,7 +199,7 @@ func TestPgbouncerEndsPairsAndLeases(t *testing.T) {
 }
 
 // TestPgbouncerSessionsAreEnded: with the policy terminate its server connections are the sessions. A client in a transaction gets an
-// error, and one that is between two gets another connection, once somebody has logged in with the current password.
+// error, and one that is between two gets another connection, once a client has logged in with the current password.
 func TestPgbouncerSessionsAreEnded(t *testing.T) {
 	b := newPooledBench(t, "")
 	b.exec("CREATE ROLE reports LOGIN")
