@@ -154,9 +154,10 @@ DECLARE
     gone text;
     locked bigint;
 BEGIN
+    -- Each by its index: EXISTS would be a join that reads all templates.
     FOR gone IN SELECT DISTINCT c.template FROM vault.lease_counts c
-                WHERE NOT EXISTS (SELECT FROM vault.role_templates t WHERE t.name = c.template)
-                  AND NOT EXISTS (SELECT FROM vault.role_leases l WHERE l.template = c.template) LOOP
+                WHERE (SELECT t.name FROM vault.role_templates t WHERE t.name = c.template) IS NULL
+                  AND (SELECT l.id FROM vault.role_leases l WHERE l.template = c.template LIMIT 1) IS NULL LOOP
         -- A transaction that issues a lease adds to one of these rows. All are locked, or none is deleted.
         SELECT count(*) INTO locked FROM (SELECT FROM vault.lease_counts c WHERE c.template = gone FOR UPDATE SKIP LOCKED) x;
         CONTINUE WHEN locked < (SELECT count(*) FROM vault.lease_counts c WHERE c.template = gone);
