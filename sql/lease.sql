@@ -335,7 +335,7 @@ BEGIN
         PERFORM vault.prolong_leased_role(vault.definer_of(t), l.role, l.expires_at);
     EXCEPTION WHEN insufficient_privilege THEN
         -- It is not the caller who lacks a privilege.
-        RAISE EXCEPTION 'role "%", which defined the role template "%", may not prolong its roles any more', vault.holder_name(t.definer), t.name
+        RAISE EXCEPTION 'role "%", which defined the role template "%", may no longer prolong its roles', vault.holder_name(t.definer), t.name
             USING ERRCODE = 'VT007', DETAIL = SQLERRM, HINT = 'Ask for another lease, or give that role its rights back.';
     END;
     PERFORM vault.append_audit(origin, 'lease_renew', l.template, NULL, 'ok', '', NULL,

@@ -117,10 +117,10 @@ func TestRenewalOfALeaseWithoutItsRoles(t *testing.T) {
 	wantError(t, renew(dropped), "42704", "no such lease")
 	app.exec("SELECT vault.revoke_lease($1::text::uuid)", dropped.id)
 	b.gone(dropped)
-	b.exec("ALTER ROLE " + renamed.username + " RENAME TO somebody")
+	b.exec("ALTER ROLE " + renamed.username + " RENAME TO another")
 	wantError(t, renew(renamed), "42704", "no such lease")
 	b.exec("ALTER ROLE dba NOCREATEROLE")
-	wantError(t, renew(l), "VT007", "may not prolong its roles")
+	wantError(t, renew(l), "VT007", "may no longer prolong its roles")
 	b.exec("ALTER ROLE dba CREATEROLE")
 	if err := renew(l); err != nil {
 		t.Error(err)
