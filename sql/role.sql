@@ -87,16 +87,20 @@ LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog,
 AS $$ SELECT coalesce(current_setting('scram_iterations', true)::integer, 4096) $$;
 COMMENT ON FUNCTION vault.scram_iterations() IS 'how many iterations a verifier has; before PostgreSQL 16 there is no such setting';
 
-CREATE FUNCTION vault.next_login(id uuid) RETURNS TABLE (username text, iterations integer)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+CREATE FUNCTION vault.next_login_defined(id uuid) RETURNS TABLE (username text, iterations integer)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    b vault.role_bindings := vault.next_binding(next_login.id);
+    b vault.role_bindings := vault.next_binding(next_login_defined.id);
 BEGIN
-    PERFORM vault.require_binding(b, s.name) FROM vault.secrets s WHERE s.id = next_login.id;
+    PERFORM vault.require_binding(b, s.name) FROM vault.secrets s WHERE s.id = next_login_defined.id;
     RETURN QUERY SELECT b.role_name, vault.scram_iterations();
 END
 $$;
+COMMENT ON FUNCTION vault.next_login_defined(uuid) IS 'the definition of vault.next_login()';
+
+CREATE FUNCTION vault.next_login(id uuid) RETURNS TABLE (username text, iterations integer)
+AS 'MODULE_PATHNAME', 'hv_next_login' LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION vault.next_login(uuid)
     IS 'whose password the next version of a bound secret is, and the iterations of its verifier; raises VT006 if the role is not what it was';
 

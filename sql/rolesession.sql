@@ -35,7 +35,7 @@ AS $$
 DECLARE
     latest timestamptz := CASE b.session_policy WHEN 'wait' THEN ends + make_interval(secs => b.max_wait_secs) END;
     -- A pass of the supervisor finds out whether there are sessions, and a grace may be shorter than it takes to the next.
-    valid_until timestamptz := greatest(ends, least(stamp + vault.prolonged_by(), latest));
+    valid_until timestamptz := CASE WHEN latest IS NULL THEN ends ELSE greatest(ends, least(stamp + vault.prolonged_by(), latest)) END;
 BEGIN
     PERFORM vault.alter_role(b.role, NULL, valid_until, NULL);
     UPDATE vault.role_bindings x SET grace_ends_at = ends, wait_until = latest

@@ -151,7 +151,8 @@ func TestPairLosesNoLogin(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var logins, failed atomic.Int64
 	var clients sync.WaitGroup
-	for range 4 {
+	var each [4]atomic.Int64
+	for i := range each {
 		clients.Go(func() {
 			for ctx.Err() == nil {
 				user, password := b.credential("app")
@@ -160,8 +161,16 @@ func TestPairLosesNoLogin(t *testing.T) {
 					failed.Add(1)
 				}
 				logins.Add(1)
+				each[i].Add(1)
 			}
 		})
+	}
+	// A client that two rotations overtake between its read and its login has a credential whose time is over.
+	caughtUp := func() {
+		for i := range each {
+			n := each[i].Load()
+			pgtest.Eventually(t, "each client logs in with what it has read since", func() bool { return each[i].Load() > n+1 })
+		}
 	}
 	users := map[string]int{}
 	for round := range 12 {
@@ -180,6 +189,7 @@ func TestPairLosesNoLogin(t *testing.T) {
 		}
 		users[next]++
 		b.wantLogin(user, password, "") // in its grace
+		caughtUp()
 	}
 	stop()
 	clients.Wait()

@@ -7,13 +7,36 @@
 #include "readonly.h"
 #include "runas.h"
 #include "sealed.h"
+#include "tablewrite.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/uuid.h"
 
 static HvStatement lock_statement = {
 	"SELECT i.id, i.content_type, i.current_version, i.kind, i.generate_policy"
 	" FROM vault.lock_for($1, $2) i WHERE i.id IS NOT NULL",
 	2, {TEXTOID, INT8OID}
 };
-/* as vault.lock_row_for() does it, without the function and its row of all columns */
+enum LockedColumn
+{
+	LOCKED_NAME, LOCKED_ID, LOCKED_CONTENT_TYPE, LOCKED_CURRENT, LOCKED_KIND, LOCKED_POLICY, LOCKED_BOUND, LOCKED_CONDITIONAL
+};
+
+static HvTable locked_table = {
+	"secrets", "secrets_name_key", "deleted_at", 1,
+	{
+		[LOCKED_NAME] = {"name", TEXTOID},
+		[LOCKED_ID] = {"id", UUIDOID},
+		[LOCKED_CONTENT_TYPE] = {"content_type", TEXTOID},
+		[LOCKED_CURRENT] = {"current_version", INT8OID},
+		[LOCKED_KIND] = {"kind", TEXTOID},
+		[LOCKED_POLICY] = {"generate_policy", JSONBOID},
+		[LOCKED_BOUND] = {"bound", BOOLOID},
+		[LOCKED_CONDITIONAL] = {"cas_required", BOOLOID},
+	}
+};
+
+/* as vault.lock_row_for() does it, without the function and its row of all columns; it also has what others change meanwhile */
 static HvStatement lock_row_statement = {
 	"SELECT s.id, s.content_type, s.current_version, s.kind, s.generate_policy, s.bound, s.cas_required"
 	" FROM vault.secrets s WHERE s.name OPERATOR(pg_catalog.=) $1 AND s.deleted_at IS NULL FOR NO KEY UPDATE",
@@ -81,11 +104,10 @@ LockRow(HvCall *call, NullableDatum expected_version, bool has_bindings)
 }
 
 /*
- * Lock the secret that the caller wants to change, by the right to do so. ereports if it may not, there is none, the
- * expected version is stale, or the transaction's snapshot is. Palloc'd in the call's context.
+ * Lock the row of the call's name by a statement, which has the words of each refusal.
  */
-void
-HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked)
+static void
+LockByStatement(HvCall *call, NullableDatum expected_version, HvLocked *locked)
 {
 	MemoryContext spi;
 	HeapTuple	row;
@@ -94,8 +116,6 @@ HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocke
 	Datum		policy;
 	bool		has_bindings = HvHasBindings();
 
-	HvRequire(call, wanted);
-	HvRequireWritable();
 	SPI_connect();
 	row = LockRow(call, expected_version, has_bindings);
 	spi = MemoryContextSwitchTo(call->context);
@@ -110,4 +130,91 @@ HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocke
 	locked->conditional = !has_bindings || DatumGetBool(HvColumn(row, 7));
 	MemoryContextSwitchTo(spi);
 	SPI_finish();
+}
+
+/*
+ * What a row of the table says of the secret. Palloc'd.
+ */
+static void
+ReadLocked(HvScan *scan, HeapTuple row, HvLocked *locked)
+{
+	bool		isnull;
+	Datum		policy = HvField(scan, row, LOCKED_POLICY, &isnull);
+
+	unsigned char *id = palloc(HV_ID_LEN);
+
+	memcpy(id, DatumGetUUIDP(HvFieldNotNull(scan, row, LOCKED_ID))->data, HV_ID_LEN);
+	locked->id = (HvBytes) {id, HV_ID_LEN};
+	locked->content_type = HvLiteral(TextDatumGetCString(HvFieldNotNull(scan, row, LOCKED_CONTENT_TYPE)));
+	locked->current_version = DatumGetInt64(HvFieldNotNull(scan, row, LOCKED_CURRENT));
+	locked->automatic = strcmp(TextDatumGetCString(HvFieldNotNull(scan, row, LOCKED_KIND)), "automatic") == 0;
+	locked->policy = isnull ? (HvBytes) {NULL, 0} : HvJsonText(policy);
+	locked->bound = DatumGetBool(HvFieldNotNull(scan, row, LOCKED_BOUND));
+	locked->conditional = DatumGetBool(HvFieldNotNull(scan, row, LOCKED_CONDITIONAL));
+}
+
+/*
+ * Find and lock the row of the call's name without a statement. False if a statement has to do it, or to refuse it.
+ */
+static bool
+LockDirectly(HvCall *call, NullableDatum expected_version, HvLocked *locked)
+{
+	HvWrites	writes;
+	HvTarget	secrets;
+	HeapTuple	row;
+	Datum		name = PointerGetDatum(cstring_to_text_with_len((const char *) call->name.data, (int) call->name.len));
+	bool		done;
+
+	if (!HvOpenTarget(&locked_table, &secrets))
+		return false;
+	HvBeginWrites(&writes);
+	HvBeginScan(&secrets.scan, GetActiveSnapshot(), 1, &name);
+	row = HvNextRow(&secrets.scan);
+	done = row != NULL && HvLockRow(&secrets, row, LockTupleNoKeyExclusive);
+	if (done)
+		ReadLocked(&secrets.scan, row, locked);
+	HvEndScan(&secrets.scan);
+	if (done)
+		HvCloseTarget(&secrets);
+	else
+		HvReleaseTarget(&secrets);
+	HvEndWrites(&writes);
+	return done && (expected_version.isnull || locked->current_version == DatumGetInt64(expected_version.value));
+}
+
+/*
+ * What the row of the call's name says now, without a lock and a statement. False if there is none, or the table is not as
+ * expected. Palloc'd.
+ */
+bool
+HvSee(HvCall *call, HvLocked *seen)
+{
+	HvScan		secrets;
+	HeapTuple	row;
+	Datum		name = PointerGetDatum(cstring_to_text_with_len((const char *) call->name.data, (int) call->name.len));
+
+	if (!HvOpenTable(&locked_table, &secrets))
+		return false;
+	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
+	HvBeginScan(&secrets, GetActiveSnapshot(), 1, &name);
+	row = HvNextRow(&secrets);
+	if (row != NULL)
+		ReadLocked(&secrets, row, seen);
+	HvEndScan(&secrets);
+	PopActiveSnapshot();
+	HvCloseTable(&secrets);
+	return row != NULL;
+}
+
+/*
+ * Lock the secret that the caller wants to change, by the right to do so. ereports if it may not, there is none, the
+ * expected version is stale, or the transaction's snapshot is. Palloc'd in the call's context.
+ */
+void
+HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked)
+{
+	HvRequire(call, wanted);
+	HvRequireWritable();
+	if (!LockDirectly(call, expected_version, locked))
+		LockByStatement(call, expected_version, locked);
 }

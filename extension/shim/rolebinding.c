@@ -44,7 +44,7 @@ CurrentValue(HvCall *call, const HvLocked *locked)
 	HvOpenable	found;
 
 	call->action = "rotate";
-	HvFindOpenable(call, &found);
+	HvFindReadable(call, &found);
 	call->action = action;
 	if (found.versions[0].version != locked->current_version)
 		elog(ERROR, "a locked secret has changed");

@@ -236,7 +236,7 @@ CheckByModule(HeapTuple tuple, TupleDesc columns, const char *verifier, const Da
 }
 
 void
-HvStoreLogin(Oid role, const char *verifier, const char *valid_until)
+HvStoreLogin(Oid role, const char *verifier, const TimestampTz *valid_until)
 {
 	Relation	roles = table_open(AuthIdRelationId, RowExclusiveLock);
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
@@ -251,7 +251,7 @@ HvStoreLogin(Oid role, const char *verifier, const char *valid_until)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role with OID %u does not exist", role)));
 	if (valid_until != NULL)
-		*until = DirectFunctionCall3(timestamptz_in, CStringGetDatum(valid_until), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+		*until = TimestampTzGetDatum(*valid_until);
 	replaced[Anum_pg_authid_rolvaliduntil - 1] = valid_until != NULL;
 	if (verifier != NULL)
 	{
@@ -272,10 +272,14 @@ void
 HvAlterRole(Oid as, Oid role, const char *verifier, const char *valid_until)
 {
 	AlterRoleStmt *statement = makeNode(AlterRoleStmt);
+	TimestampTz until;
 
 	if (as == HV_AS_VAULT)
 	{
-		HvStoreLogin(role, verifier, valid_until);
+		if (valid_until != NULL)
+			until = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(valid_until),
+															ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		HvStoreLogin(role, verifier, valid_until == NULL ? NULL : &until);
 		return;
 	}
 	if (verifier != NULL)

@@ -10,6 +10,8 @@
 
 #include "hyperion_vault.h"
 
+#include "datatype/timestamp.h"
+
 #define HV_MAX_PASSWORD_LEN	1024	/* bytes; as core/scram.MaxPasswordLen */
 
 /* who a change of a role is made as: PostgreSQL's own rules decide for a role, and everything is allowed to the vault */
@@ -54,7 +56,7 @@ extern bool HvPasswordIs(Oid role, HvBytes password);
  * empty password. None is that is made here or by the API, and no client of PostgreSQL sends an empty password. The present
  * transaction sees the change.
  */
-extern void HvStoreLogin(Oid role, const char *verifier, const char *valid_until);
+extern void HvStoreLogin(Oid role, const char *verifier, const TimestampTz *valid_until);
 
 /*
  * Set the password of a role to a verifier, or its VALID UNTIL, or both; NULL keeps. The server's own AlterRole() does it, as

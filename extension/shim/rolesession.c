@@ -96,6 +96,15 @@ AtTransactionEnd(XactEvent event, void *arg)
 }
 
 /*
+ * By how many seconds a pass of the supervisor prolongs a login, as vault.prolonged_by().
+ */
+int64
+HvProlongedBySecs(void)
+{
+	return 10 + 4 * (int64) HvScanIntervalSecs;
+}
+
+/*
  * Have the supervisor note the time once this transaction has been committed, for the role that it gives a password.
  */
 void

@@ -6,6 +6,7 @@
 
 #include "hyperion_vault.h"
 
+extern int64 HvProlongedBySecs(void);
 extern void HvSettleAfterCommit(void);
 extern bool HvSettleRoles(void);
 extern bool HvEndSessions(void);

@@ -8,6 +8,7 @@
 
 #include "access/xact.h"
 #include "arg.h"
+#include "boundrole.h"
 #include "catalog/pg_type.h"
 #include "golib.h"
 #include "rolepassword.h"
@@ -20,7 +21,7 @@
 #include "utils/uuid.h"
 
 static HvStatement next_statement = {
-	"SELECT l.username FROM vault.next_login($1) l", 1, {UUIDOID}
+	"SELECT l.username FROM vault.next_login_defined($1) l", 1, {UUIDOID}
 };
 
 /* the verifier of the password that a version is; the memory is the transaction's */
@@ -80,18 +81,33 @@ hv_offer_verifier(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * The verifier that is ready for a version, or NULL.
+ */
+const char *
+HvOfferedVerifier(const unsigned char *id, int64 version)
+{
+	if (offered.verifier == NULL || offered.at != GetCurrentStatementStartTimestamp() || offered.version != version ||
+		memcmp(offered.id, id, HV_ID_LEN) != 0)
+		return NULL;
+	return offered.verifier;
+}
+
 PG_FUNCTION_INFO_V1(hv_offered_verifier);
 
 Datum
 hv_offered_verifier(PG_FUNCTION_ARGS)
 {
+	const char *verifier;
+
 	HvRequireOwner();
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || offered.verifier == NULL ||
-		offered.at != GetCurrentStatementStartTimestamp() || offered.version != PG_GETARG_INT64(1) ||
-		memcmp(offered.id, PG_GETARG_UUID_P(0)->data, HV_ID_LEN) != 0)
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	verifier = HvOfferedVerifier(PG_GETARG_UUID_P(0)->data, PG_GETARG_INT64(1));
+	if (verifier == NULL)
 		PG_RETURN_NULL();
 	HvLogGive();
-	PG_RETURN_TEXT_P(cstring_to_text(offered.verifier));
+	PG_RETURN_TEXT_P(cstring_to_text(verifier));
 }
 
 /*
@@ -103,8 +119,11 @@ NextRole(const HvLocked *locked)
 	HvParams	params = {0};
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext spi;
+	const char *next = HvNextRole(locked->id);
 	HvBytes		name;
 
+	if (next != NULL)
+		return HvLiteral(next);
 	SPI_connect();
 	HvAddUuid(&params, locked->id);
 	HvOwnerRun(&next_statement, &params);

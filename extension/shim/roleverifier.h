@@ -10,6 +10,7 @@
 
 extern HvBytes HvForNextRole(const HvLocked *locked, HvBytes value);
 extern void HvOfferPassword(HvCall *call, const HvLocked *locked, HvBytes value);
+extern const char *HvOfferedVerifier(const unsigned char *id, int64 version);
 extern HvBytes HvPasswordOf(HvBytes content_type, HvBytes value, HvBytes *username);
 extern char *HvVerifierOf(HvBytes content_type, HvBytes value, const char *role);
 extern bool HvIsNamed(HvBytes name, const char *role);

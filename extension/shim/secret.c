@@ -206,7 +206,7 @@ NextValue(HvCall *call, const HvLocked *locked)
 	HV_CALL_GO(policy_field, locked->policy, &replaces);
 	if (!replaces)
 		return GenerateValue(locked->policy);
-	HvFindOpenable(call, &found);
+	HvFindReadable(call, &found);
 	if (found.versions[0].version != locked->current_version)
 		elog(ERROR, "a locked secret has changed");
 	current = HvOpenFirst(call, &found);

@@ -1,18 +1,20 @@
 /*
  * supersede.c: makes a sealed value the current version of a secret, without a statement.
  *
- * What most changes are is done here: only the value changes, and the secret is not bound and has no deleted version. The rest,
- * and every refusal, is vault.append_anyhow()'s, whose vault.supersede() is the definition. A test compares the two.
+ * What most changes are is done here: only the value changes, and the secret has no deleted version. The rest, and every refusal,
+ * is vault.append_anyhow()'s, whose vault.supersede() is the definition. A test compares the two.
  */
 #include "hyperion_vault.h"
 
 #include "access/htup_details.h"
+#include "boundrole.h"
 #include "catalog/pg_type.h"
 #include "supersede.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 enum SecretColumn
 {
@@ -63,6 +65,8 @@ typedef struct Tables
 	HvTarget	secrets;
 	HvTarget	versions;
 	HvNotes		notes;
+	HvRoles		roles;			/* if the secret is bound */
+	bool		bound;
 	HeapTuple	secret;
 	TimestampTz stamp;
 } Tables;
@@ -95,6 +99,10 @@ static void
 CloseTables(Tables *tables, bool done)
 {
 	HvEndScan(&tables->secrets.scan);
+	if (tables->bound && done)
+		HvCloseRoles(&tables->roles);
+	else if (tables->bound)
+		HvReleaseRoles(&tables->roles);
 	if (done)
 	{
 		HvCloseTarget(&tables->secrets);
@@ -123,7 +131,7 @@ IsOrdinary(Tables *tables, int64 expected_version)
 
 	(void) HvField(&tables->secrets.scan, tables->secret, SECRET_DELETED_AT, &present);
 	return present && DatumGetInt64(SecretField(tables, SECRET_CURRENT)) == expected_version &&
-		!DatumGetBool(SecretField(tables, SECRET_HAS_DELETED)) && !DatumGetBool(SecretField(tables, SECRET_BOUND));
+		!DatumGetBool(SecretField(tables, SECRET_HAS_DELETED));
 }
 
 /*
@@ -139,6 +147,20 @@ LockOrdinary(Tables *tables, const HvAppend *append)
 		return false;
 	tables->stamp = GetCurrentTimestamp();
 	return true;
+}
+
+/*
+ * Open the roles of a secret that is bound; false if they take a statement.
+ */
+static bool
+OpenRoles(Tables *tables, const HvAppend *append)
+{
+	HvBytes		id = {DatumGetUUIDP(append->id)->data, HV_ID_LEN};
+
+	if (!DatumGetBool(SecretField(tables, SECRET_BOUND)))
+		return true;
+	tables->bound = HvOpenRoles(&tables->roles, id, append->expected_version + 1);
+	return tables->bound;
 }
 
 /*
@@ -279,10 +301,13 @@ WriteChange(Tables *tables, const HvAppend *append, TupleDesc result, HeapTuple 
 	int64		version = append->expected_version + 1;
 	NullableDatum changed[] = {NotNull(Int64GetDatum(version)), NotNull(TimestampTzGetDatum(tables->stamp))};
 
+	NullableDatum details = {(Datum) 0, true};
+
 	HvUpdateRow(&tables->secrets, tables->secret, lengthof(columns), columns, changed);
 	InsertVersion(tables, append, version);
-	HvNoteChanged(&tables->notes, append->origin, append->action, SecretField(tables, SECRET_NAME), version,
-				  (NullableDatum) {(Datum) 0, true});
+	if (tables->bound)
+		details = NotNull(HvGivePassword(&tables->roles, version, tables->stamp, DatumGetInt64(SecretField(tables, SECRET_GRACE))));
+	HvNoteChanged(&tables->notes, append->origin, append->action, SecretField(tables, SECRET_NAME), version, details);
 	if (result != NULL)
 		*info = MakeInfo(tables, result, changed);
 }
@@ -298,10 +323,11 @@ HvAppendDirectly(const HvAppend *append, TupleDesc result, HeapTuple *info)
 	HvWrites	writes;
 	bool		done;
 
+	tables.bound = false;
 	if (!OpenTables(&tables))
 		return false;
 	HvBeginWrites(&writes);
-	done = LockOrdinary(&tables, append) && HvOpenRecord(&tables.notes) && EndVersions(&tables, append);
+	done = LockOrdinary(&tables, append) && HvOpenRecord(&tables.notes) && OpenRoles(&tables, append) && EndVersions(&tables, append);
 	if (done)
 		WriteChange(&tables, append, result, info);
 	CloseTables(&tables, done);
