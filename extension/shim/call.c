@@ -47,6 +47,19 @@ ClientAddress(void)
 }
 
 /*
+ * What tells the requests of this process from those of others.
+ */
+static HvBytes
+RequestId(void)
+{
+	static char id[16] = "";
+
+	if (id[0] == '\0')
+		snprintf(id, sizeof(id), "pid-%d", MyProcPid);
+	return HvLiteral(id);
+}
+
+/*
  * Begin a call by the effective role. Palloc'd in the current context.
  */
 void
@@ -59,7 +72,7 @@ HvBegin(HvCall *call, const char *action)
 	call->origin.role = HvShown(GetUserNameFromId(call->role, false));
 	call->origin.session_role = HvShown(GetUserNameFromId(GetSessionUserId(), false));
 	call->origin.client_addr = HvLiteral(ClientAddress());
-	call->origin.request_id = HvLiteral(psprintf("pid-%d", MyProcPid));
+	call->origin.request_id = RequestId();
 }
 
 /*

@@ -85,7 +85,6 @@ IsRevoked(HvScan *revoked, Snapshot snapshot, Datum builtin, Datum action)
 	HvBeginScan(revoked, snapshot, 1, &builtin);
 	while (!is && (row = HvNextRow(revoked)) != NULL)
 		is = EqualsText(HvFieldNotNull(revoked, row, REVOKED_ACTION), wanted);
-	HvEndScan(revoked);
 	return is;
 }
 
@@ -121,7 +120,6 @@ IsPatternGranted(HvGrantTables *tables, Snapshot snapshot, Oid role, HvBytes act
 	HvBeginScan(&tables->grants, snapshot, 1, &pattern);
 	while (!granted && (grant = HvNextRow(&tables->grants)) != NULL)
 		granted = Allows(tables, snapshot, grant, role, action);
-	HvEndScan(&tables->grants);
 	return granted;
 }
 
@@ -157,9 +155,14 @@ HvIsGranted(HvGrantTables *tables, Snapshot snapshot, Oid role, HvBytes action, 
 	int			n = HvAddPatterns(target, patterns);
 	bool		granted = false;
 
-	/* The first one is the name itself. Most grants are on more than one. */
-	for (int i = 1; i < n && !granted; i++)
+	/*
+	 * The first pattern is the name itself, and the second one a star. Most grants are on a prefix, and every database has
+	 * many on the star.
+	 */
+	for (int i = 2; i < n && !granted; i++)
 		granted = IsSharedGranted(tables, snapshot, role, action, patterns[i]);
+	if (!granted)
+		granted = IsSharedGranted(tables, snapshot, role, action, patterns[1]);
 	if (!granted)
 		granted = IsPatternGranted(tables, snapshot, role, action, patterns[0]);
 	for (int i = 0; i < n; i++)

@@ -134,7 +134,7 @@ FindSecret(HvSecretTables *tables, Snapshot snapshot, Datum name)
 
 /*
  * Find a version of a secret that can be read: the given one, or the current one for 0. The rows are those of the tables until
- * HvEndFind, which has to follow in any case.
+ * the next one is looked for.
  */
 bool
 HvFindVersion(HvSecretTables *tables, Snapshot snapshot, Datum name, int64 version)
@@ -150,13 +150,6 @@ HvFindVersion(HvSecretTables *tables, Snapshot snapshot, Datum name, int64 versi
 	while ((tables->version = HvNextRow(&tables->versions)) != NULL && !IsReadable(tables, version != 0))
 		;
 	return tables->version != NULL;
-}
-
-void
-HvEndFind(HvSecretTables *tables)
-{
-	HvEndScan(&tables->versions);
-	HvEndScan(&tables->secrets);
 }
 
 /*
@@ -194,7 +187,6 @@ HvFetchReadable(HvSecretTables *tables, Snapshot snapshot, HvBytes name, int64 v
 
 	if (finds)
 		CopyFound(tables, found);
-	HvEndFind(tables);
 	MemoryContextSwitchTo(before);
 	return finds;
 }

@@ -33,7 +33,6 @@ typedef struct HvSecretTables
 extern bool HvOpenSecrets(HvSecretTables *tables);
 extern void HvCloseSecrets(HvSecretTables *tables);
 extern bool HvFindVersion(HvSecretTables *tables, Snapshot snapshot, Datum name, int64 version);
-extern void HvEndFind(HvSecretTables *tables);
 extern bool HvFetchReadable(HvSecretTables *tables, Snapshot snapshot, HvBytes name, int64 version, MemoryContext context,
 							HvOpenable *found);
 

@@ -287,7 +287,6 @@ Answer(Reads *reads, int question, const Asker *asker)
 		nulls[i] = row[i].isnull;
 	}
 	tuplestore_putvalues(reads->result->setResult, reads->result->setDesc, values, nulls);
-	HvEndFind(&reads->secrets);
 }
 
 /*

@@ -12,6 +12,7 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/relscan.h"
 #include "access/table.h"
 #include "access/transam.h"
 #include "catalog/namespace.h"
@@ -231,24 +232,46 @@ HvOpenTable(HvTable *table, HvScan *scan)
 	return HvOpenTableLocked(table, scan, AccessShareLock);
 }
 
+/*
+ * Close a table, and end its scan if there is one. The locks stay.
+ */
 void
 HvCloseTable(HvScan *scan)
 {
+	HvEndScan(scan);
 	Close(scan, NoLock, NoLock);
 }
 
 /*
- * Begin to scan for the rows whose first nkeys columns are equal to the keys.
+ * Report whether a scan that has not ended can go on with other keys.
+ */
+static bool
+GoesOn(const HvScan *scan, Snapshot snapshot, int nkeys)
+{
+	return scan->scan != NULL && scan->scan->iscan->xs_snapshot == snapshot && scan->scan->iscan->numberOfKeys == nkeys;
+}
+
+/*
+ * Begin to scan for the rows whose first nkeys columns are equal to the keys. A scan of the table that has not ended goes on,
+ * which sets up nothing once more.
  */
 void
 HvBeginScan(HvScan *scan, Snapshot snapshot, int nkeys, const Datum *keys)
 {
 	ScanKeyData key[HV_MAX_KEYS];
+	bool		goes_on = GoesOn(scan, snapshot, nkeys);
 
 	Assert(nkeys <= scan->table->nkeys);
+	/* To begin takes numbers of the table's columns, and to go on those of the index. */
 	for (int i = 0; i < nkeys; i++)
-		ScanKeyEntryInitialize(&key[i], 0, scan->table->numbers[i], BTEqualStrategyNumber, InvalidOid,
+		ScanKeyEntryInitialize(&key[i], 0, goes_on ? i + 1 : scan->table->numbers[i], BTEqualStrategyNumber, InvalidOid,
 							   scan->index->rd_indcollation[i], scan->table->equal[i], keys[i]);
+	if (goes_on)
+	{
+		index_rescan(scan->scan->iscan, key, nkeys, NULL, 0);
+		return;
+	}
+	HvEndScan(scan);
 	scan->scan = systable_beginscan_ordered(scan->heap, scan->index, snapshot, nkeys, key);
 }
 
