@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,7 @@ type api struct {
 	token    string
 	logs     *bytes.Buffer
 	doc      *openapi3.T
+	paths    []documented
 }
 
 func newAPI(t *testing.T, change ...func(*httpapi.Config)) *api {
@@ -74,6 +76,7 @@ func newAPI(t *testing.T, change ...func(*httpapi.Config)) *api {
 	a.doc, err = openapi3.NewLoader().LoadFromData(docs.OpenAPI)
 	must(t, err)
 	must(t, a.doc.Validate(t.Context()))
+	a.paths = documentedPaths(a.doc)
 	return a
 }
 
@@ -143,56 +146,63 @@ func (a *api) do(c call) answer {
 	return out
 }
 
-// template returns the path of the document that serves a request, and the name in
-// it. Names hold slashes, so no router of the validator's can do this.
-func template(method, path string) (string, string) {
-	for _, base := range []string{"/v1/secrets/", "/v1/metadata/", "/v1/versions/"} {
-		name, ok := strings.CutPrefix(path, base)
-		if !ok {
+// documented is a path of the document, as a pattern of the paths that it serves.
+type documented struct {
+	path    string
+	params  []string
+	literal int // bytes that are no parameter
+	pattern *regexp.Regexp
+}
+
+var parameter = regexp.MustCompile(`\{(\w+)\}`)
+
+// documentedPaths returns the paths of the document. Names hold slashes, so no router of the validator's can find them.
+func documentedPaths(doc *openapi3.T) (all []documented) {
+	for path := range doc.Paths.Map() {
+		d := documented{path: path, literal: len(parameter.ReplaceAllString(path, ""))}
+		pattern := path // no character of the others means something in a pattern but the point, which is one of them
+		for _, m := range parameter.FindAllStringSubmatch(path, -1) {
+			d.params = append(d.params, m[1])
+			value := "([^/]+)"
+			if m[1] == "name" {
+				value = "(?s:(.+))"
+			}
+			pattern = strings.Replace(pattern, m[0], value, 1)
+		}
+		d.pattern = regexp.MustCompile("^" + pattern + "$")
+		all = append(all, d)
+	}
+	return all
+}
+
+// operation returns what the document has for a request, with its path and parameters; nil = nothing. Of several paths the
+// one with the most fixed text is meant.
+func (a *api) operation(method, path string) (op *openapi3.Operation, found documented, params map[string]string) {
+	if method == http.MethodHead {
+		method = http.MethodGet // the recorder keeps the body that a server leaves out
+	}
+	for _, d := range a.paths {
+		candidate := a.doc.Paths.Value(d.path).GetOperation(method)
+		values := d.pattern.FindStringSubmatch(path)
+		if candidate == nil || values == nil || op != nil && d.literal <= found.literal {
 			continue
 		}
-		if method == http.MethodPost && base == "/v1/secrets/" {
-			for _, op := range []string{"/rotate", "/verify", "/expire", "/delete-versions", "/undelete-versions", "/destroy-versions"} {
-				if n, ok := strings.CutSuffix(name, op); ok {
-					return base + "{name}" + op, n
-				}
-			}
+		op, found, params = candidate, d, map[string]string{}
+		for i, name := range d.params {
+			params[name] = values[i+1]
 		}
-		return base + "{name}", name
 	}
-	if id, ok := strings.CutPrefix(path, "/v1/deleted/"); ok {
-		if d, ok := strings.CutSuffix(id, "/restore"); ok {
-			return "/v1/deleted/{id}/restore", d
-		}
-		return "/v1/deleted/{id}", id
-	}
-	if accessor, ok := strings.CutPrefix(path, "/v1/tokens/"); ok {
-		if a, ok := strings.CutSuffix(accessor, "/renew"); ok {
-			return "/v1/tokens/{accessor}/renew", a
-		}
-		return "/v1/tokens/{accessor}", accessor
-	}
-	if secret, ok := strings.CutPrefix(path, "/v1/roles/"); ok {
-		return "/v1/roles/{name}", secret
-	}
-	return path, ""
+	return op, found, params
 }
 
 // conforms checks the answer against the document, and the request too when it was
 // accepted: what the document forbids must not be served.
 func (a *api) conforms(r *http.Request, body string, w *httptest.ResponseRecorder) {
 	a.t.Helper()
-	path, name := template(r.Method, r.URL.Path)
-	item := a.doc.Paths.Value(path)
-	var op *openapi3.Operation
-	if item != nil {
-		if op = item.GetOperation(r.Method); op == nil && r.Method == http.MethodHead {
-			op = item.Get // the recorder keeps the body that a server leaves out
-		}
-	}
+	op, found, params := a.operation(r.Method, r.URL.Path)
 	if op == nil {
 		if w.Code < 400 {
-			a.t.Errorf("%s %s is served and not documented", r.Method, path)
+			a.t.Errorf("%s %s is served and not documented", r.Method, r.URL.Path)
 		}
 		return
 	}
@@ -201,8 +211,8 @@ func (a *api) conforms(r *http.Request, body string, w *httptest.ResponseRecorde
 		r.Body = http.NoBody
 	}
 	in := &openapi3filter.RequestValidationInput{
-		Request: r, PathParams: map[string]string{"name": name, "accessor": name, "id": name},
-		Route: &routers.Route{Spec: a.doc, Path: path, PathItem: item, Method: r.Method, Operation: op},
+		Request: r, PathParams: params,
+		Route: &routers.Route{Spec: a.doc, Path: found.path, PathItem: a.doc.Paths.Value(found.path), Method: r.Method, Operation: op},
 		Options: &openapi3filter.Options{
 			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true,
 		},

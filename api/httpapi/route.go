@@ -44,7 +44,7 @@ func templateOf(c *gin.Context) (template, suffix string) {
 	}
 	if path == "/v1/secrets/{name}" && c.Request.Method == http.MethodPost {
 		name := nameOf(c)
-		for _, op := range []string{"/rotate", "/verify", "/expire", "/delete-versions", "/undelete-versions", "/destroy-versions"} {
+		for _, op := range secretOperations {
 			if strings.HasSuffix(name, op) {
 				return path + op, op
 			}
@@ -52,6 +52,9 @@ func templateOf(c *gin.Context) (template, suffix string) {
 	}
 	return path, ""
 }
+
+// secretOperations are the ends of paths by which POST says what to do with a secret.
+var secretOperations = []string{"/rotate", "/verify", "/expire", "/delete-versions", "/undelete-versions", "/destroy-versions"}
 
 // templates are the document's spelling of gin's.
 var templates = map[string]string{
