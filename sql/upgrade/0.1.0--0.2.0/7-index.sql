@@ -11,6 +11,8 @@ CREATE INDEX secrets_scheduled_idx ON vault.secrets (next_rotation_at)
 CREATE INDEX secrets_unplanned_idx ON vault.secrets (plan_failed_at NULLS FIRST)
     WHERE rotation_schedule IS NOT NULL AND next_rotation_at IS NULL AND deleted_at IS NULL;
 CREATE INDEX secrets_paused_idx ON vault.secrets (next_rotation_at) WHERE rotation_paused AND deleted_at IS NULL;
+DROP INDEX vault.secret_versions_expires_at_idx;
+CREATE INDEX secret_versions_expires_at_idx ON vault.secret_versions (expires_at) WHERE NOT expired AND expires_at IS NOT NULL;
 
 -- What a change of a value does not touch is checked by one function.
 ALTER TABLE vault.secrets
