@@ -286,6 +286,15 @@ HvNextRow(HvScan *scan)
 }
 
 /*
+ * The last row, in place of the first; NULL if there is none. It stays until the end of the scan.
+ */
+HeapTuple
+HvLastRow(HvScan *scan)
+{
+	return systable_getnext_ordered(scan->scan, BackwardScanDirection);
+}
+
+/*
  * End a scan, if there is one.
  */
 void

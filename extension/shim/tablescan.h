@@ -8,7 +8,7 @@
 
 #include "access/genam.h"
 
-#define HV_MAX_COLUMNS	18
+#define HV_MAX_COLUMNS	20
 #define HV_MAX_KEYS		2
 
 typedef struct HvTableColumn
@@ -59,6 +59,7 @@ extern void HvCloseTable(HvScan *scan);
 extern void HvReleaseTable(HvScan *scan);
 extern void HvBeginScan(HvScan *scan, Snapshot snapshot, int nkeys, const Datum *keys);
 extern HeapTuple HvNextRow(HvScan *scan);
+extern HeapTuple HvLastRow(HvScan *scan);
 extern void HvEndScan(HvScan *scan);
 extern Datum HvField(HvScan *scan, HeapTuple row, int column, bool *isnull);
 extern Datum HvFieldNotNull(HvScan *scan, HeapTuple row, int column);

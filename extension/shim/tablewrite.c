@@ -16,7 +16,9 @@
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "tablewrite.h"
 #include "tablewriter.h"
 #include "utils/acl.h"
@@ -160,10 +162,10 @@ CloseIndexes(HvWriter *writer)
 }
 
 /*
- * Insert a row with the values, in the order of the table's columns. The others are null or generated.
+ * Have the slot hold a new row with the values, in the order of the table's columns. The others are null or generated.
  */
-void
-HvInsertRow(HvTarget *target, const NullableDatum *values)
+static void
+StoreNew(HvTarget *target, const NullableDatum *values)
 {
 	HvWriter   *writer = target->writer;
 	const HvTable *table = target->table;
@@ -177,11 +179,106 @@ HvInsertRow(HvTarget *target, const NullableDatum *values)
 		writer->row->tts_isnull[table->numbers[i] - 1] = values[i].isnull;
 	}
 	ExecStoreVirtualTuple(writer->row);
+}
+
+/*
+ * Insert a row with the values, in the order of the table's columns. The others are null or generated.
+ */
+void
+HvInsertRow(HvTarget *target, const NullableDatum *values)
+{
+	HvWriter   *writer = target->writer;
+
+	StoreNew(target, values);
 	BeginRow(writer);
 	OpenIndexes(writer);
 	ExecSimpleRelationInsert(writer->info, writer->estate, writer->row);
 	CloseIndexes(writer);
 	EndRow(writer);
+}
+
+/*
+ * Whether no row that can be seen, or whose transaction has ended meanwhile, has the keys of the new one.
+ */
+static bool
+IsFree(HvWriter *writer, List *index)
+{
+	ItemPointerData other;
+#if PG_VERSION_NUM >= 180000
+	ItemPointerData none;
+
+	ItemPointerSetInvalid(&none);
+	return ExecCheckIndexConstraints(writer->info, writer->row, writer->estate, &other, &none, index);
+#else
+	return ExecCheckIndexConstraints(writer->info, writer->row, writer->estate, &other, index);
+#endif
+}
+
+/*
+ * Add the index entries of a new row; false if another row was faster in a unique index.
+ */
+static bool
+AddUniqueEntries(HvWriter *writer, List *index)
+{
+	bool		conflicts = false;
+
+#if PG_VERSION_NUM >= 190000
+	(void) ExecInsertIndexTuples(writer->info, writer->estate, EIIT_NO_DUPE_ERROR, writer->row, index, &conflicts);
+#elif PG_VERSION_NUM >= 160000
+	(void) ExecInsertIndexTuples(writer->info, writer->row, writer->estate, false, true, &conflicts, index, false);
+#else
+	(void) ExecInsertIndexTuples(writer->info, writer->row, writer->estate, false, true, &conflicts, index);
+#endif
+	return !conflicts;
+}
+
+/*
+ * Insert the row of the slot as INSERT … ON CONFLICT DO NOTHING does, which has no function of the executor.
+ */
+static bool
+InsertIfFree(HvWriter *writer, Relation heap, List *index)
+{
+	TupleConstr *constraints = heap->rd_att->constr;
+	uint32		token;
+	bool		inserted;
+
+	if (writer->info->ri_TrigDesc != NULL && writer->info->ri_TrigDesc->trig_insert_before_row &&
+		!ExecBRInsertTriggers(writer->estate, writer->info, writer->row))
+		return false;
+	if (constraints != NULL && constraints->has_generated_stored)
+		ExecComputeStoredGenerated(writer->info, writer->estate, writer->row, CMD_INSERT);
+	if (constraints != NULL)
+		ExecConstraints(writer->info, writer->row, writer->estate);
+	if (!IsFree(writer, index))
+		return false;
+	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+	table_tuple_insert_speculative(heap, writer->row, writer->estate->es_output_cid, 0, NULL, token);
+	inserted = AddUniqueEntries(writer, index);
+	table_tuple_complete_speculative(heap, writer->row, token, inserted);
+	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	if (inserted)
+		ExecARInsertTriggers(writer->estate, writer->info, writer->row, NIL, NULL);
+	return inserted;
+}
+
+/*
+ * Insert a row, unless there is one with its keys in the index of the scan: false then, and nothing is written.
+ */
+bool
+HvInsertUnlessThere(HvTarget *target, const NullableDatum *values)
+{
+	HvWriter   *writer = target->writer;
+	List	   *index = list_make1_oid(target->table->index_oid);
+	bool		inserted;
+
+	StoreNew(target, values);
+	BeginRow(writer);
+	OpenIndexes(writer);
+	inserted = InsertIfFree(writer, target->scan.heap, index);
+	CloseIndexes(writer);
+	EndRow(writer);
+	list_free(index);
+	return inserted;
 }
 
 /*

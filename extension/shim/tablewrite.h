@@ -32,6 +32,7 @@ extern void HvCloseTarget(HvTarget *target);
 extern void HvReleaseTarget(HvTarget *target);
 extern bool HvLockRow(HvTarget *target, HeapTuple row, LockTupleMode mode);
 extern void HvInsertRow(HvTarget *target, const NullableDatum *values);
+extern bool HvInsertUnlessThere(HvTarget *target, const NullableDatum *values);
 extern void HvUpdateRow(HvTarget *target, HeapTuple row, int n, const int *columns, const NullableDatum *values);
 extern void HvDeleteRow(HvTarget *target, HeapTuple row);
 

@@ -170,7 +170,7 @@ PrepareIndexes(HvWriter *writer)
 	ResultRelInfo *info = writer->info;
 	bool		known = true;
 
-	ExecOpenIndices(info, false);
+	ExecOpenIndices(info, true);	/* for HvInsertUnlessThere */
 	writer->nindexes = info->ri_NumIndices;
 	writer->indexes = palloc_array(Oid, Max(writer->nindexes, 1));
 	for (int i = 0; i < writer->nindexes; i++)
