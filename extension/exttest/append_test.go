@@ -379,7 +379,8 @@ func TestAppendFailsAndGoesOn(t *testing.T) {
 		}
 		id := get[string](s, "SELECT id::text FROM vault.secrets WHERE name = 'kept'")
 		version := get[int](s, "SELECT current_version::int FROM vault.secrets WHERE name = 'kept'")
-		wantError(t, s.try(strings.Replace(fmt.Sprintf("SELECT vault.append_version('%s', %d, %s, 'update', NULL, false, %s)", id, version, planSealed, planOrigin), bad, "3", 1)), "23514", "secret_versions_fit")
+		sealed := strings.Replace(planSealed, bad, "3", 1)
+		wantError(t, s.try(fmt.Sprintf("SELECT vault.append_version('%s', %d, %s, 'update', NULL, false, %s)", id, version, sealed, planOrigin)), "23514", "secret_versions_fit")
 		s.exec("ROLLBACK TO p")
 		s.exec("SELECT vault.update_secret('kept', $1::text, NULL)", fmt.Sprint("kept ", i))
 	}
