@@ -5,11 +5,11 @@
 #include "hyperion_vault.h"
 
 #include "catalog/pg_type.h"
+#include "create.h"
 #include "funcapi.h"
 #include "granting.h"
 #include "runas.h"
 #include "sealed.h"
-#include "supersede.h"
 #include "text.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
@@ -87,8 +87,8 @@ HvAddOrigin(HvParams *params, const HvCall *call)
 /*
  * The columns of vault.sealed_value.
  */
-static void
-AddSealed(HvParams *params, const HvStored *sealed)
+void
+HvAddSealed(HvParams *params, const HvStored *sealed)
 {
 	HvAdd(params, Int16GetDatum((int16) sealed->envelope_version));
 	HvAddText(params, sealed->key_id);
@@ -219,8 +219,10 @@ HvFirstVersion(HvCall *call)
 	HvParams	params = {0};
 	int64		version;
 
-	SPI_connect();
 	HvAddText(&params, call->name);
+	if (HvFindFirstVersion(params.values[0], &version))
+		return version;
+	SPI_connect();
 	HvOwnerRun(&first_version_statement, &params);
 	version = HvReturnedVersion();
 	SPI_finish();
@@ -237,11 +239,13 @@ HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const
 	HvParams	params = {0};
 	int64		version;
 
+	if (HvCreateUsual(call, binding, kind, settings, sealed))
+		return binding->version;
 	SPI_connect();
 	HvAddUuid(&params, binding->id);
 	HvAddText(&params, binding->name);
 	HvAdd(&params, Int64GetDatum(binding->version));
-	AddSealed(&params, sealed);
+	HvAddSealed(&params, sealed);
 	HvAddNullable(&params, kind);
 	HvAddText(&params, binding->content_type);
 	AddSettings(&params, settings);
@@ -250,33 +254,6 @@ HvInsertSecret(HvCall *call, const HvBinding *binding, NullableDatum kind, const
 	version = HvReturnedVersion();
 	SPI_finish();
 	return version;
-}
-
-static void
-TakeParams(const HvParams *params, int first, int n, NullableDatum *values)
-{
-	for (int i = 0; i < n; i++)
-		values[i] = (NullableDatum) {params->values[first + i], params->nulls[first + i] == 'n'};
-}
-
-/*
- * Make a sealed value the current version of a secret without a statement, if it is one that allows it.
- */
-static bool
-AppendDirectly(HvCall *call, const HvBinding *binding, const HvStored *sealed)
-{
-	HvAppend	append = {
-		.id = UUIDPGetDatum((const pg_uuid_t *) binding->id.data),
-		.expected_version = binding->version - 1,
-		.action = CStringGetTextDatum(call->action),
-	};
-	HvParams	params = {0};
-
-	AddSealed(&params, sealed);
-	HvAddOrigin(&params, call);
-	TakeParams(&params, 0, HV_SEALED_COLUMNS, append.sealed);
-	TakeParams(&params, HV_SEALED_COLUMNS, HV_ORIGIN_COLUMNS, append.origin);
-	return HvAppendDirectly(&append, NULL, NULL);
 }
 
 /*
@@ -289,12 +266,12 @@ HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed, 
 	HvParams	params = {0};
 	int64		version;
 
-	if (!reschedule && AppendDirectly(call, binding, sealed))
+	if (!reschedule && HvAppendUsual(call, binding, sealed))
 		return binding->version;
 	SPI_connect();
 	HvAddUuid(&params, binding->id);
 	HvAdd(&params, Int64GetDatum(binding->version - 1));
-	AddSealed(&params, sealed);
+	HvAddSealed(&params, sealed);
 	HvAddText(&params, HvLiteral(call->action));
 	HvAdd(&params, BoolGetDatum(reschedule));
 	HvAddOrigin(&params, call);

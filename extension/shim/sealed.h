@@ -80,6 +80,10 @@ extern Oid	HvFunction(const char *name, const Oid *types, int n);	/* versions.c 
 extern bool HvHasFunction(const char *name, const Oid *types, int n);	/* versions.c */
 extern HvBytes HvContentTypeArg(FunctionCallInfo fcinfo, int arg);	/* secret.c */
 extern void HvRequireCondition(HvCall *call);	/* versions.c */
+extern void HvAddSealed(HvParams *params, const HvStored *sealed);
+extern bool HvCreateUsual(HvCall *call, const HvBinding *binding, NullableDatum kind, const HvSettings *settings,
+						  const HvStored *sealed);	/* usual.c */
+extern bool HvAppendUsual(HvCall *call, const HvBinding *binding, const HvStored *sealed);	/* usual.c */
 extern void HvAddOrigin(HvParams *params, const HvCall *call);
 extern void HvAddUuid(HvParams *params, HvBytes id);
 extern int64 HvReturnedVersion(void);

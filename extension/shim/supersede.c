@@ -44,7 +44,7 @@ enum VersionColumn
 	VERSION_EXPIRED, VERSION_DELETE_AT, VERSION_COLUMNS
 };
 
-static HvTable versions_table = {
+HvTable		HvVersionsTable = {
 	"secret_versions", "secret_versions_pkey", NULL, 2,
 	{
 		[VERSION_SECRET] = {"secret_id", UUIDOID},
@@ -85,7 +85,7 @@ OpenTables(Tables *tables)
 {
 	if (!HvOpenTarget(&secrets_table, &tables->secrets))
 		return false;
-	if (HvOpenTarget(&versions_table, &tables->versions))
+	if (HvOpenTarget(&HvVersionsTable, &tables->versions))
 	{
 		if (HvOpenNotes(&tables->notes))
 			return true;
@@ -238,32 +238,25 @@ EndVersions(Tables *tables, const HvAppend *append)
 }
 
 /*
- * When a version is deleted by itself, by the settings of its secret.
+ * Insert a sealed version of a secret.
  */
-static NullableDatum
-DeleteAt(Tables *tables)
-{
-	NullableDatum at;
-	Datum		secs = HvField(&tables->secrets.scan, tables->secret, SECRET_DELETE_AFTER, &at.isnull);
-
-	at.value = at.isnull ? (Datum) 0 : TimestampTzGetDatum(tables->stamp + DatumGetInt64(secs) * USECS_PER_SEC);
-	return at;
-}
-
-static void
-InsertVersion(Tables *tables, const HvAppend *append, int64 version)
+void
+HvInsertVersion(HvTarget *versions, Datum id, int64 version, const NullableDatum *sealed, TimestampTz created_at,
+				NullableDatum delete_after_secs)
 {
 	NullableDatum values[VERSION_COLUMNS] = {
-		[VERSION_SECRET] = NotNull(append->id),
+		[VERSION_SECRET] = NotNull(id),
 		[VERSION_NUMBER] = NotNull(Int64GetDatum(version)),
-		[VERSION_CREATED_AT] = NotNull(TimestampTzGetDatum(tables->stamp)),
+		[VERSION_CREATED_AT] = NotNull(TimestampTzGetDatum(created_at)),
 		[VERSION_EXPIRES_AT] = {(Datum) 0, true},
 		[VERSION_EXPIRED] = NotNull(BoolGetDatum(false)),
-		[VERSION_DELETE_AT] = DeleteAt(tables),
+		[VERSION_DELETE_AT] = {(Datum) 0, true},
 	};
 
-	memcpy(&values[VERSION_SEALED], append->sealed, sizeof(append->sealed));
-	HvInsertRow(&tables->versions, values);
+	if (!delete_after_secs.isnull)
+		values[VERSION_DELETE_AT] = NotNull(TimestampTzGetDatum(created_at + DatumGetInt64(delete_after_secs.value) * USECS_PER_SEC));
+	memcpy(&values[VERSION_SEALED], sealed, HV_SEALED_COLUMNS * sizeof(NullableDatum));
+	HvInsertRow(versions, values);
 }
 
 /*
@@ -299,12 +292,13 @@ WriteChange(Tables *tables, const HvAppend *append, TupleDesc result, HeapTuple 
 {
 	static const int columns[] = {SECRET_CURRENT, SECRET_UPDATED_AT};
 	int64		version = append->expected_version + 1;
+	NullableDatum delete_after;
 	NullableDatum changed[] = {NotNull(Int64GetDatum(version)), NotNull(TimestampTzGetDatum(tables->stamp))};
-
 	NullableDatum details = {(Datum) 0, true};
 
+	delete_after.value = HvField(&tables->secrets.scan, tables->secret, SECRET_DELETE_AFTER, &delete_after.isnull);
 	HvUpdateRow(&tables->secrets, tables->secret, lengthof(columns), columns, changed);
-	InsertVersion(tables, append, version);
+	HvInsertVersion(&tables->versions, append->id, version, append->sealed, tables->stamp, delete_after);
 	if (tables->bound)
 		details = NotNull(HvGivePassword(&tables->roles, version, tables->stamp, DatumGetInt64(SecretField(tables, SECRET_GRACE))));
 	HvNoteChanged(&tables->notes, append->origin, append->action, SecretField(tables, SECRET_NAME), version, details);

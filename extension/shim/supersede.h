@@ -6,6 +6,7 @@
 
 #include "hyperion_vault.h"
 
+#include "datatype/timestamp.h"
 #include "note.h"
 
 /* the columns of vault.sealed_value */
@@ -21,6 +22,10 @@ typedef struct HvAppend
 	NullableDatum origin[HV_ORIGIN_COLUMNS];
 } HvAppend;
 
+extern HvTable HvVersionsTable;	/* found by secret and version */
+
+extern void HvInsertVersion(HvTarget *versions, Datum id, int64 version, const NullableDatum *sealed, TimestampTz created_at,
+							NullableDatum delete_after_secs);
 extern bool HvAppendDirectly(const HvAppend *append, TupleDesc result, HeapTuple *info);
 
 #endif
