@@ -8,8 +8,8 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
-// byStatement has every change take statements: the library does not know the column, which has a default.
-const byStatement = "ALTER TABLE vault.changes ADD COLUMN more text DEFAULT 'x'"
+// unknownDefault has every change take statements: the library does not know the column, which has a default.
+const unknownDefault = "ALTER TABLE vault.changes ADD COLUMN more text DEFAULT 'x'"
 
 // creations are calls of vault.create_secret, with what was before them, and whether they are made without a statement.
 var creations = []struct {
@@ -74,7 +74,7 @@ func creationMade(s *session, before, args, begin string, statement bool) (outco
 		s.script(before)
 	}
 	if statement {
-		s.exec(byStatement)
+		s.exec(unknownDefault)
 	}
 	s.exec("SAVEPOINT before")
 	count := "SELECT coalesce(pg_stat_get_xact_function_calls('vault.store_secret'::regproc), 0)::int"
