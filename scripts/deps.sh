@@ -50,8 +50,8 @@ install_server() {
 	return "$rc"
 }
 
-# Packages of daemons start them, and have them start with the machine; the tests run them in private, with other
-# settings. The policy is put back however this ends.
+# Packages of daemons start their daemons, now and with the machine. The tests run daemons of their own with other
+# settings, so a policy forbids the start. It is removed however this ends.
 install_daemons() (
 	policy=/usr/sbin/policy-rc.d
 	saved=$policy.before-hyperion-vault

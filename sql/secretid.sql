@@ -234,7 +234,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION vault.put_token_key(uuid, text, bytea, uuid, vault.audit_origin)
-    IS 'stores a new key for batch tokens, unless another than the expected one is the newest';
+    IS 'stores a new key for batch tokens, if the expected one is still the newest';
 
 CREATE FUNCTION vault.list_token_keys() RETURNS TABLE (id uuid, kms_key_id text, wrapped_key bytea, created_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -94,7 +94,7 @@ type Journal struct {
 	open     *segment   // the last of them, which is written to; the writer's to change
 	next     uint64     // number of the next record
 	durable  uint64     // the last record known to be durable
-	arrived  place      // after the last record that is known to have arrived
+	arrived  cursor     // after the last record that is known to have arrived
 	pending  int64      // bytes after it
 	failure  error      // of the last write; nil = it went well
 	all      bound      // on what is pending, for every record
@@ -170,7 +170,7 @@ func (j *Journal) load() (err error) {
 	for _, s := range j.segments {
 		j.pending += s.size
 	}
-	j.arrived = place{last: j.segments[0].first - 1}
+	j.arrived = cursor{last: j.segments[0].first - 1}
 	return nil
 }
 

@@ -114,7 +114,7 @@ func (j *Journal) takeLast(l *leasedFile) (left int64, err error) {
 	if left, err = j.takeFrom(l); err != nil || left == 0 {
 		return left, err
 	}
-	j.tellSkipped(l, 1, l.taken.Add(left))
+	j.logSkipped(l, 1, l.taken.Add(left))
 	return 0, nil
 }
 
@@ -159,7 +159,7 @@ func (j *Journal) takeRecords(l *leasedFile, buf []byte) (took int64, err error)
 		}
 	}
 	if pieces > 0 {
-		j.tellSkipped(l, pieces, l.taken.Load()+skippedTo)
+		j.logSkipped(l, pieces, l.taken.Load()+skippedTo)
 	}
 	l.taken.Add(took)
 	return took, nil
@@ -202,7 +202,7 @@ func (j *Journal) keepTaken(rests []byte, records int, t vault.Taken, l *leasedF
 	return nil
 }
 
-func (j *Journal) tellSkipped(l *leasedFile, pieces int, to int64) {
+func (j *Journal) logSkipped(l *leasedFile, pieces int, to int64) {
 	j.leased.damaged.Add(uint64(pieces))
 	j.c.Log.Warn("a file of leased reads has bytes that are no record; a write that was cut off leaves some, and its read was not answered",
 		"file", l.path, "pieces", pieces, "before", to)

@@ -17,13 +17,13 @@ const (
 	maxBatchBytes = 3 * maxLine // as much as 1000 usual lines have
 )
 
-// place is up to which record the primary has come.
-type place struct {
+// cursor is the last record that the primary has.
+type cursor struct {
 	last uint64
 	end  int64 // of that record in its segment; of no meaning when the next record begins another one
 }
 
-// batch is durable records with numbers in a row that follow a place.
+// batch is durable records with numbers in a row that follow a cursor.
 type batch struct {
 	records []vault.Journaled
 	size    int64 // bytes
@@ -56,7 +56,7 @@ func (j *Journal) nextBatch() (batch, error) {
 }
 
 // find returns the segment that holds, or will hold, the record after p, and where in it. The caller holds mu.
-func (j *Journal) find(p place) (i int, offset int64) {
+func (j *Journal) find(p cursor) (i int, offset int64) {
 	i = indexOf(j.segments, p.last+1)
 	if j.segments[i].first == p.last+1 {
 		return i, 0
@@ -100,7 +100,7 @@ func readBatch(path string, offset, size int64, want uint64) (batch, error) {
 func (j *Journal) arrive(b batch) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.arrived = place{last: b.last(), end: b.end}
+	j.arrived = cursor{last: b.last(), end: b.end}
 	j.pending -= b.size
 	j.shipped += uint64(len(b.records))
 	j.confirmed()
@@ -113,7 +113,7 @@ func (j *Journal) settle(last uint64, at time.Time) error {
 	j.mu.Lock()
 	known, durable, first := j.arrived.last, j.durable, j.segments[0].first
 	j.mu.Unlock()
-	p := place{last: last}
+	p := cursor{last: last}
 	switch {
 	case last > durable:
 		return vault.ErrJournalForked

@@ -85,7 +85,7 @@ func loadSegments(d disk, dir string, log *slog.Logger) ([]*segment, error) {
 			if err := cutTorn(d, dir, s); err != nil {
 				return nil, err
 			}
-			s.tell(torn, dir, log)
+			s.logTorn(torn, dir, log)
 		}
 	}
 	return all, nil
@@ -98,8 +98,8 @@ type tornEnd struct {
 	last  uint64 // number of the last of them
 }
 
-// tell logs that torn was cut off.
-func (s *segment) tell(torn tornEnd, dir string, log *slog.Logger) {
+// logTorn logs that torn was cut off.
+func (s *segment) logTorn(torn tornEnd, dir string, log *slog.Logger) {
 	at := []any{"file", filepath.Join(dir, segmentName(s.first)), "offset", s.size, "bytes", torn.bytes}
 	if torn.whole == 0 {
 		log.Warn("the audit journal ended in an incomplete record, which was cut off; its operation was not answered, "+

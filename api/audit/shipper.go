@@ -119,7 +119,7 @@ func (s *Shipper) session(ctx context.Context) (moved bool, err error) {
 	if s.link, err = s.connect(ctx); err != nil {
 		return false, err
 	}
-	if err := s.ask(ctx); err != nil {
+	if err := s.queryArrived(ctx); err != nil {
 		return false, err
 	}
 	s.recovered()
@@ -177,7 +177,7 @@ func (s *Shipper) wait(ctx context.Context, idle bool) (over bool, err error) {
 		case <-ctx.Done():
 			return false, ctx.Err()
 		case <-time.After(askInterval):
-			return false, s.ask(ctx)
+			return false, s.queryArrived(ctx)
 		}
 	}
 	select {
@@ -195,9 +195,9 @@ func (s *Shipper) drained() bool {
 	return err == nil && len(b.records) == 0
 }
 
-// ask queries the primary for the last record that has arrived. Records that the primary misses and this node no
+// queryArrived queries the primary for the last record that has arrived. Records that the primary misses and this node no
 // longer has are lost. The primary is told to skip them, so that the later ones can arrive.
-func (s *Shipper) ask(ctx context.Context) error {
+func (s *Shipper) queryArrived(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	last, at, err := s.link.Arrived(ctx, s.c.Journal.id)

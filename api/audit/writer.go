@@ -63,7 +63,7 @@ func (j *Journal) commitWaiting() {
 			return
 		}
 		err := j.commit(g)
-		j.tell(err)
+		j.logState(err)
 		if err != nil {
 			g.err = core.Wrap(core.Unavailable, err, "the audit journal cannot be written")
 		}
@@ -71,8 +71,8 @@ func (j *Journal) commitWaiting() {
 	}
 }
 
-// tell logs when writing begins to fail and when it works again.
-func (j *Journal) tell(err error) {
+// logState logs when writing begins to fail and when it works again.
+func (j *Journal) logState(err error) {
 	j.mu.Lock()
 	before := j.failure
 	j.failure = err

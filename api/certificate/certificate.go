@@ -105,14 +105,14 @@ func (s *Source) Watch(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			s.look()
+			s.poll()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (s *Source) look() {
+func (s *Source) poll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l, err := s.read()

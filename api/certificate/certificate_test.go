@@ -48,7 +48,7 @@ func inForce(s *Source, t *testing.T, p pki.Pair) bool {
 	return bytes.Equal(s.current.Load().conf.Certificates[0].Certificate[0], p.TLS(t).Certificate[0])
 }
 
-// TestWatchTakesWholeFiles writes the new files piece by piece, with a look after each piece.
+// TestWatchTakesWholeFiles writes the new files piece by piece, with a poll after each piece.
 func TestWatchTakesWholeFiles(t *testing.T) {
 	ca := pki.NewCA(t)
 	soon := time.Now().Add(time.Hour)
@@ -62,25 +62,25 @@ func TestWatchTakesWholeFiles(t *testing.T) {
 		{f.key, nil}, {f.key, next.Key[:60]},
 	} {
 		pki.Write(t, half.name, half.text)
-		s.look()
-		s.look()
+		s.poll()
+		s.poll()
 		if !inForce(s, t, old) {
 			t.Fatalf("%d bytes of %s were used", len(half.text), half.name)
 		}
 	}
 	pki.Write(t, f.key, next.Key)
 	pki.Write(t, f.ca, nil)
-	s.look()
-	s.look()
+	s.poll()
+	s.poll()
 	if !inForce(s, t, old) {
 		t.Fatal("an empty client CA was used")
 	}
 	pki.Write(t, f.ca, ca.PEM)
-	s.look()
+	s.poll()
 	if !inForce(s, t, old) {
-		t.Fatal("files were used that one look alone had seen")
+		t.Fatal("files were used that one poll alone had seen")
 	}
-	s.look()
+	s.poll()
 	if !inForce(s, t, next) {
 		t.Fatalf("the new certificate is not in force: %s", f.logs)
 	}
@@ -96,7 +96,7 @@ func TestComplaintsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		s.look()
+		s.poll()
 	}
 	if n := strings.Count(f.logs.String(), "stays"); n != 1 {
 		t.Errorf("%d complaints: %s", n, f.logs)

@@ -115,7 +115,7 @@ func synchronousWaits(t *testing.T) {
 }
 
 // vaultLsnReadsOwnWrites: with synchronous_commit = on a standby has what was acknowledged, and may not show it yet. With
-// Vault-Lsn the read waits a little, then asks the primary.
+// Vault-Lsn the read waits a little, then queries the primary.
 func vaultLsnReadsOwnWrites(t *testing.T) {
 	c := whole(t)
 	leader := c.leader()

@@ -60,11 +60,11 @@ type Config struct {
 	Agent    Agent
 	Audit    Audit
 
-	// ReadPrimary makes reads ask the primary unless a request says otherwise; false means this node.
+	// ReadPrimary makes reads query the primary unless a request says otherwise; false means this node.
 	ReadPrimary    bool
 	LoginLocalKeys bool // keys of issuers may come from this machine: files, and plain HTTP on loopback
 	ReadStay       bool // reads stay at the first host when a failover has left it behind
-	// LSNWait is how long a read waits for this node to replay what it must see, before it asks the primary. 0 = not at all.
+	// LSNWait is how long a read waits for this node to replay what it must see, before it queries the primary. 0 = not at all.
 	LSNWait time.Duration
 	// RotationPoll is how often due rotations are claimed. At least one second.
 	RotationPoll time.Duration

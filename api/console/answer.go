@@ -112,7 +112,7 @@ func (v *visit) fail(err error) {
 	}
 	if p.Status == http.StatusUnauthorized && v.session != nil {
 		v.c.sessions.stop(v.id)
-		_ = v.askToLogIn(endGone)
+		_ = v.redirectToLogIn(endGone)
 		return
 	}
 	if p.RetryAfter != "" {

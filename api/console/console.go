@@ -167,7 +167,7 @@ func (v *visit) serve() error {
 		return &pageError{status: http.StatusMethodNotAllowed, error: core.Errorf(core.Invalid, "the page does not take this method")}
 	}
 	if why := v.resume(); why != endNone && !route.open {
-		return v.askToLogIn(why)
+		return v.redirectToLogIn(why)
 	}
 	return run(v)
 }
@@ -201,8 +201,8 @@ func (v *visit) resume() end {
 	return why
 }
 
-// askToLogIn sends a browser to the log-in page, from which it comes back to a page that it asked for.
-func (v *visit) askToLogIn(why end) error {
+// redirectToLogIn sends a browser to the log-in page, from which it comes back to a page that it asked for.
+func (v *visit) redirectToLogIn(why end) error {
 	v.forgetCookie()
 	to := url.Values{}
 	if why != endNoCookie {

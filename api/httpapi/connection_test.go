@@ -207,7 +207,7 @@ func TestIdleFlood(t *testing.T) {
 	const rounds = 50
 	for range rounds {
 		f.open(4)
-		x.askEach(t)
+		x.queryEach(t)
 		if err := x.ask(kept); err != nil {
 			t.Fatalf("on a connection that was kept: %v", err)
 		}

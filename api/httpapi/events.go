@@ -146,7 +146,7 @@ func (st *stream) run(ctx context.Context) error {
 	defer alive.Stop()
 	for {
 		rung := st.s.Changed.Next() // before looking: what comes after the look rings it
-		if err := st.look(ctx); err != nil {
+		if err := st.poll(ctx); err != nil {
 			return err
 		}
 		rested := time.After(watchRest)
@@ -182,8 +182,8 @@ type eventBody struct {
 // resetData says why a client has to look again at all that it follows.
 const resetData = `{"detail":"not all changes after the id that was given are known here; this goes on from now"}`
 
-// look sends what is new.
-func (st *stream) look(ctx context.Context) error {
+// poll sends what is new.
+func (st *stream) poll(ctx context.Context) error {
 	for more := true; more; {
 		limited, cancel := context.WithTimeout(ctx, st.s.RequestTimeout)
 		news, err := st.w.Next(limited)

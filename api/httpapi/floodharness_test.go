@@ -72,13 +72,13 @@ func (x target) measure(t testing.TB) time.Duration {
 	t.Helper()
 	startedAt := time.Now()
 	for range 25 {
-		x.askEach(t)
+		x.queryEach(t)
 	}
 	return time.Since(startedAt)
 }
 
-// askEach asks four times as either client, on one new connection. Each must succeed.
-func (x target) askEach(t testing.TB) {
+// queryEach asks four times as either client, on one new connection. Each must succeed.
+func (x target) queryEach(t testing.TB) {
 	t.Helper()
 	for _, c := range []client{x.honest, x.proxy} {
 		c.CloseIdleConnections()

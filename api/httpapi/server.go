@@ -30,7 +30,7 @@ type Config struct {
 	Policy         *LivePolicy   // nil = the zero Policy
 	RequestTimeout time.Duration // of one read; 0 = 10 s
 	WriteTimeout   time.Duration // of one change, which may outlast a failover; 0 = three times the RequestTimeout
-	ReadPrimary    bool          // reads ask the primary unless they say otherwise; false = this node
+	ReadPrimary    bool          // reads query the primary unless they say otherwise; false = this node
 	MaxValueLen    int           // in bytes, bounds the body too; 0 = core.DefaultMaxValueLen
 	Meter          Meter         // told of every request; nil = none is
 	Metrics        http.Handler  // answers /metrics, to every client; nil = there is none

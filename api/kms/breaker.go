@@ -110,7 +110,7 @@ func (b *breaker) done(turn uint64, sign error) {
 	case sign == nil && b.open():
 		b.turn++
 		b.fails, b.since, b.trying, b.why = 0, time.Time{}, false, nil
-		b.tell(nil)
+		b.report(nil)
 	case sign == nil:
 		b.fails, b.why = 0, nil
 	case b.open():
@@ -121,7 +121,7 @@ func (b *breaker) done(turn uint64, sign error) {
 		if b.fails++; b.fails >= breakerFails {
 			b.since = time.Now()
 			b.rest()
-			b.tell(sign)
+			b.report(sign)
 		}
 	}
 }
@@ -138,7 +138,7 @@ func (b *breaker) rest() {
 	b.until = now.Add(long/2 + rand.N(long/2))
 }
 
-func (b *breaker) tell(why error) {
+func (b *breaker) report(why error) {
 	if b.changed != nil {
 		b.changed(why)
 	}

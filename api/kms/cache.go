@@ -211,7 +211,7 @@ func (k *Cache) fetch(id entryID, f *flight, r request) {
 	startedAt := k.c.Clock()
 	plain, err := k.call(r, f.tried)
 	if verdictOf(err) == no && core.CodeOf(err) != core.Corrupt { // a damaged row says nothing about other keys
-		k.tellRevoked()
+		k.notifyRevoked()
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

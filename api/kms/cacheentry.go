@@ -136,7 +136,7 @@ func (k *Cache) refreshEntry(e *entry, r request, startedAt time.Time) {
 	plain, err := k.call(r, &attempts{})
 	defer envelope.Wipe(plain)
 	if verdictOf(err) == no {
-		defer k.tellRevoked() // once the key is dropped
+		defer k.notifyRevoked() // once the key is dropped
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

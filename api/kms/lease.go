@@ -28,7 +28,7 @@ func (k *Cache) LeaseOf(key vault.WrappedKey, kmsContext map[string]string) time
 	return max(0, min(k.end(e).Sub(k.c.Clock()), k.c.TTL/leaseShare))
 }
 
-func (k *Cache) tellRevoked() {
+func (k *Cache) notifyRevoked() {
 	if k.c.Revoked != nil {
 		k.c.Revoked()
 	}

@@ -36,7 +36,7 @@ func (k *Cache) Check(ctx context.Context) error {
 		return errCacheClosed()
 	}
 	circuit := circuitOf(k.inner.inner)
-	known, asked, mine, last := k.askAgain()
+	known, asked, mine, last := k.checkAgain()
 	if asked == nil {
 		return last
 	}
@@ -51,7 +51,7 @@ func (k *Cache) Check(ctx context.Context) error {
 	}
 	select {
 	case <-asked:
-		_, _, _, last = k.look()
+		_, _, _, last = k.lastCheck()
 		return last
 	case <-ctx.Done():
 	}
@@ -64,8 +64,8 @@ func (k *Cache) Check(ctx context.Context) error {
 	return last
 }
 
-// look returns the last answer, whether there is one and whether it still holds, and the check under way.
-func (k *Cache) look() (known, holds bool, asked chan struct{}, last error) {
+// lastCheck returns the last answer, whether there is one and whether it still holds, and the check under way.
+func (k *Cache) lastCheck() (known, holds bool, asked chan struct{}, last error) {
 	k.ready.mu.Lock()
 	defer k.ready.mu.Unlock()
 	r := &k.ready
@@ -85,9 +85,9 @@ func (k *Cache) triedNow() *attempts {
 	return k.ready.tried
 }
 
-// askAgain starts a check, unless there is one already or the last answer holds. In the latter case asked is nil.
-func (k *Cache) askAgain() (known bool, asked chan struct{}, mine bool, last error) {
-	known, holds, asked, last := k.look()
+// checkAgain starts a check, unless there is one already or the last answer holds. In the latter case asked is nil.
+func (k *Cache) checkAgain() (known bool, asked chan struct{}, mine bool, last error) {
+	known, holds, asked, last := k.lastCheck()
 	if holds || asked != nil {
 		if holds {
 			asked = nil
@@ -108,7 +108,7 @@ func (k *Cache) askAgain() (known bool, asked chan struct{}, mine bool, last err
 	tried := &attempts{}
 	k.ready.asked, k.ready.tried = asked, tried
 	k.tasks.Go(func() {
-		err := k.ask(tried)
+		err := k.tryKeys(tried)
 		k.ready.mu.Lock()
 		defer k.ready.mu.Unlock()
 		k.ready.err, k.ready.at, k.ready.asked = err, k.c.Clock(), nil
@@ -117,10 +117,10 @@ func (k *Cache) askAgain() (known bool, asked chan struct{}, mine bool, last err
 	return known, asked, true, last
 }
 
-// ask is detached from every caller. Check of the inner keeper may succeed while making and unwrapping data keys
-// alone is refused or throttled. So if the last of these calls has failed, ask makes them too. That clears the doubt
+// tryKeys is detached from every caller. Check of the inner keeper may succeed while making and unwrapping data keys
+// alone is refused or throttled. So if the last of these calls has failed, tryKeys makes them too. That clears the doubt
 // that one bad row has caused. It also recovers a node that gets no requests because it was not ready.
-func (k *Cache) ask(tried *attempts) error {
+func (k *Cache) tryKeys(tried *attempts) error {
 	ctx, cancel := context.WithTimeout(context.WithValue(k.ctx, attemptsKey{}, tried), min(maxCheck, k.c.CallTimeout))
 	defer cancel()
 	if err := k.inner.Check(ctx); err != nil || !k.inner.doubtful() {

@@ -110,18 +110,18 @@ func TestCheckDataKeys(t *testing.T) {
 					faults = append(faults, f)
 				}
 				s.Always(faults...)
-				if err := k.ask(&attempts{}); err != nil {
+				if err := k.tryKeys(&attempts{}); err != nil {
 					t.Errorf("no caller has met it, and: %v", err)
 				}
 				_, uerr := k.Unwrap(t.Context(), key.WrappedKey, ctxA)
 				_, gerr := k.Generate(t.Context(), ctxA)
-				if err := k.ask(&attempts{}); err == nil || uerr == nil && gerr == nil {
+				if err := k.tryKeys(&attempts{}); err == nil || uerr == nil && gerr == nil {
 					t.Errorf("ready, with %v and %v", uerr, gerr)
 				}
 				s.Always()
 				s.TakeCalls()
 				for range 2 {
-					if err := k.ask(&attempts{}); err != nil {
+					if err := k.tryKeys(&attempts{}); err != nil {
 						t.Errorf("still %v", err)
 					}
 				}
@@ -140,7 +140,7 @@ func TestCheckDataKeys(t *testing.T) {
 			if _, err := k.Unwrap(t.Context(), key.WrappedKey, ctxA); core.CodeOf(err) != core.Denied {
 				t.Fatal(err)
 			}
-			if err := k.ask(&attempts{}); err != nil {
+			if err := k.tryKeys(&attempts{}); err != nil {
 				t.Errorf("one row makes the node unready: %v", err)
 			}
 		}

@@ -113,7 +113,7 @@ func TestKeysAreWiped(t *testing.T) {
 		}
 		inner.wantWiped(t, 1)
 		inner.cut, k.inner.unwrap.doubtful = 0, true
-		if err := k.ask(&attempts{}); err != nil {
+		if err := k.tryKeys(&attempts{}); err != nil {
 			t.Error(err)
 		}
 		inner.wantWiped(t, 2)

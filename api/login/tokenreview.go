@@ -62,7 +62,7 @@ func (r *review) check(ctx context.Context, raw string, t *oidc.IDToken, role jw
 			audiences = append(audiences, a)
 		}
 	}
-	status, err := r.ask(ctx, raw, audiences)
+	status, err := r.query(ctx, raw, audiences)
 	switch {
 	case err != nil:
 		return err
@@ -74,7 +74,7 @@ func (r *review) check(ctx context.Context, raw string, t *oidc.IDToken, role jw
 	return nil
 }
 
-func (r *review) ask(ctx context.Context, raw string, audiences []string) (status reviewStatus, err error) {
+func (r *review) query(ctx context.Context, raw string, audiences []string) (status reviewStatus, err error) {
 	bearer := raw
 	if r.tokenFile != "" {
 		if bearer, err = r.ownToken(); err != nil {

@@ -208,9 +208,9 @@ func (im *Importer) readPresent(ctx context.Context, name string) (t present, er
 	return t, nil
 }
 
-// prepare gives a secret its settings before its first version, so that all versions are kept, and returns the version that
-// is current then: one that rotates by itself is made with its first one, values[first]. What the vault does not take is left
-// out and reported: without it the secret is worth more than not at all.
+// prepare gives a secret its settings before its first version, so that all versions are kept. It returns the version that
+// is current then. A secret that rotates automatically is created with its first version, values[first]. A setting that the
+// vault refuses is left out and reported, because the secret without it is better than no secret.
 func (im *Importer) prepare(ctx context.Context, name string, s *Secret, first int, t *present) (uint64, error) {
 	s.settings.MaxVersions = min(s.settings.MaxVersions, maxVersions)
 	if t.exists && s.rotation.any() {

@@ -25,7 +25,7 @@ func (h Hooks) NoteTimeline(timeline uint32) { h.p.hosts.noteTimeline(timeline) 
 func (h Hooks) StayAway(stay bool) {
 	h.p.mu.Lock()
 	defer h.p.mu.Unlock()
-	h.p.comingHome = stay
+	h.p.returning = stay
 }
 
 // ComeHome starts looking for a better host.

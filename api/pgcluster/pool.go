@@ -69,10 +69,10 @@ type Pool struct {
 	surveyedAt   time.Time // guarded by surveying
 	surveySoonAt time.Time // when the last survey in the background was started, guarded by mu
 
-	mu         sync.Mutex
-	closed     bool
-	comingHome bool                    // comeHome runs in the background
-	conns      map[*connState]struct{} // of the connections in the pool
+	mu        sync.Mutex
+	closed    bool
+	returning bool                    // returnToPreferred runs in the background
+	conns     map[*connState]struct{} // of the connections in the pool
 }
 
 // New prepares a pool; it connects to nothing. config is changed.

@@ -108,15 +108,15 @@ func (p *Pool) startComingHome(x *Host) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.comingHome {
+	if p.closed || p.returning {
 		return
 	}
-	p.comingHome = true
-	p.work.Go(p.comeHome)
+	p.returning = true
+	p.work.Go(p.returnToPreferred)
 }
 
-// comeHome looks until the reader is at the first host again, and that shows what has been shown.
-func (p *Pool) comeHome() {
+// returnToPreferred retries until the reader is at the first host again, and that shows what has been shown.
+func (p *Pool) returnToPreferred() {
 	for backoff.Sleep(p.background, homeInterval) {
 		for _, x := range p.betterHosts() {
 			err := p.probe(x, true)
@@ -131,7 +131,7 @@ func (p *Pool) comeHome() {
 		back := p.wentBack()
 		p.mu.Lock()
 		if x := p.hosts.current(); x == nil || x.Index == 0 && !back {
-			p.comingHome = false
+			p.returning = false
 			p.mu.Unlock()
 			return
 		}

@@ -42,8 +42,8 @@ func (p *Pool) preferClearError(last, err error) error {
 	return KeepReason(last, err)
 }
 
-// KeepReason keeps what the server or the network said rather than that time ran out
-// while waiting for better.
+// KeepReason keeps the error of the server or the network. The error that time ran out while
+// the caller waited for a better answer says less.
 func KeepReason(last, err error) error {
 	if last != nil && errors.Is(err, context.DeadlineExceeded) {
 		return last

@@ -31,7 +31,7 @@ func (p *Pool) FirstLeftBehind() string { return p.hosts.firstLeftBehind() }
 // tried to; nil = they have not tried.
 func (p *Pool) Away() (home string, why error) { return p.hosts.away() }
 
-// Survey asks the hosts beside the current one whether they are a primary, at most once a second.
+// Survey checks whether a host beside the current one is a primary, at most once a second.
 func (p *Pool) Survey() { p.survey(p.hosts.current()) }
 
 // IsClosing reports whether the pool was closed.

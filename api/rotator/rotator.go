@@ -44,8 +44,8 @@ const (
 	// restBetween is the least time between the beginnings of two looks: any role may notify, and as often as it likes.
 	restBetween = 100 * time.Millisecond
 	longBackoff = 30 * time.Second
-	// sickRest is the time until the next look after one that could not claim, or lost the key service on the way.
-	sickRest = time.Second
+	// sickPause is the time until the next poll after one that could not claim, or lost the key service on the way.
+	sickPause = time.Second
 	// maxRetries bounds how many times of retries are kept in mind; later ones are found by polling.
 	maxRetries = 1024
 )
@@ -66,7 +66,7 @@ type Config struct {
 // Rotator is one process's part. Its methods are safe for concurrent use; Run is called once.
 type Rotator struct {
 	c     Config
-	awake chan struct{} // holds one wish to look
+	awake chan struct{} // holds one wish to poll
 	said  lastSaid
 
 	mu      sync.Mutex
@@ -95,7 +95,7 @@ func New(c Config) *Rotator {
 	return &Rotator{c: c, awake: make(chan struct{}, 1)}
 }
 
-// Wake makes it look now, or once more if it is looking.
+// Wake makes it poll now, or once more if it is polling.
 func (r *Rotator) Wake() {
 	select {
 	case r.awake <- struct{}{}:
@@ -112,7 +112,7 @@ func (r *Rotator) Run(ctx context.Context) {
 	}
 	defer listening.Wait()
 	for ctx.Err() == nil {
-		r.look(ctx)
+		r.poll(ctx)
 	}
 }
 
@@ -136,8 +136,8 @@ func (r *Rotator) listen(ctx context.Context) {
 	}
 }
 
-// look does what there is to do, then waits for the next reason to look.
-func (r *Rotator) look(ctx context.Context) {
+// poll does what there is to do, then waits for the next reason to poll.
+func (r *Rotator) poll(ctx context.Context) {
 	startedAt := time.Now()
 	r.forgetRetries()
 	// A stop must not cut a statement in two; it ends the wait below.
@@ -154,7 +154,7 @@ func (r *Rotator) look(ctx context.Context) {
 		}
 	}
 	if sick {
-		backoff.Sleep(ctx, sickRest) // even if it is woken meanwhile: others take on what it has given back
+		backoff.Sleep(ctx, sickPause) // even if it is woken meanwhile: others take on what it has given back
 	}
 	backoff.SleepOr(ctx, r.untilNext(sick), r.awake)
 	backoff.Sleep(ctx, restBetween-time.Since(startedAt))
@@ -174,7 +174,7 @@ func (r *Rotator) untilNext(sick bool) time.Duration {
 	return wait
 }
 
-// retryAt keeps in mind when to look for a failed rotation again, over any number of looks until then.
+// retryAt keeps in mind when to try a failed rotation again, over any number of polls until then.
 func (r *Rotator) retryAt(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -183,7 +183,7 @@ func (r *Rotator) retryAt(at time.Time) {
 	}
 }
 
-// forgetRetries drops the times that the look which begins now is for.
+// forgetRetries drops the times that the poll which starts now is for.
 func (r *Rotator) forgetRetries() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -245,7 +245,7 @@ func (s *sharedReads) answer(ctx context.Context, x *batch) {
 		}
 	}
 	slices.SortFunc(questions, func(p, q readQuestion) int { return strings.Compare(p.name, q.name) })
-	results, err := askEach(ctx, questions, s.ask)
+	results, err := queryEach(ctx, questions, s.ask)
 	if err != nil {
 		x.fail(err)
 		return
@@ -260,9 +260,9 @@ func (s *sharedReads) answer(ctx context.Context, x *batch) {
 	}
 }
 
-// askEach asks questions. When the database cannot read what is stored it asks for halves, so that only those fail
+// queryEach asks questions. When the database cannot read what is stored it asks for halves, so that only those fail
 // whose row it is.
-func askEach(ctx context.Context, questions []readQuestion, ask askFunc) ([]readResult, error) {
+func queryEach(ctx context.Context, questions []readQuestion, ask askFunc) ([]readResult, error) {
 	results, err := ask(ctx, questions)
 	if err == nil || !ofOneRow(err) {
 		return results, err
@@ -272,7 +272,7 @@ func askEach(ctx context.Context, questions []readQuestion, ask askFunc) ([]read
 	}
 	var all []readResult
 	for _, half := range [][]readQuestion{questions[:len(questions)/2], questions[len(questions)/2:]} {
-		some, err := askEach(ctx, half, ask)
+		some, err := queryEach(ctx, half, ask)
 		if err != nil {
 			return nil, err
 		}
@@ -290,7 +290,7 @@ func ofOneRow(err error) bool {
 	return false
 }
 
-// askCurrent is the question of sharedReads.
-func (d *DB) askCurrent(ctx context.Context, questions []readQuestion) ([]readResult, error) {
+// queryCurrent is the question of sharedReads.
+func (d *DB) queryCurrent(ctx context.Context, questions []readQuestion) ([]readResult, error) {
 	return readPicked(ctx, d, pickRead(questions, 0, storedResults()))
 }

@@ -217,7 +217,7 @@ func TestAskEach(t *testing.T) {
 	}
 	for _, bad := range [][]string{nil, {"n00"}, {"n22"}, {"n07", "n08"}, {"n00", "n11", "n22"}, names} {
 		queries := 0
-		got, err := askEach(t.Context(), questionsOf(names), func(_ context.Context, questions []readQuestion) ([]readResult, error) {
+		got, err := queryEach(t.Context(), questionsOf(names), func(_ context.Context, questions []readQuestion) ([]readResult, error) {
 			queries++
 			some := namesOf(questions)
 			for _, n := range some {
@@ -240,7 +240,7 @@ func TestAskEach(t *testing.T) {
 		}
 	}
 	calls := 0
-	_, err := askEach(t.Context(), questionsOf(names), func(context.Context, []readQuestion) ([]readResult, error) {
+	_, err := queryEach(t.Context(), questionsOf(names), func(context.Context, []readQuestion) ([]readResult, error) {
 		if calls++; calls == 1 {
 			return nil, core.Errorf(core.Corrupt, "gone")
 		}

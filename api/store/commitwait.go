@@ -28,8 +28,8 @@ type commits struct {
 	WaitingSecs float64    `json:"waiting_secs"` // by the clock of the primary
 }
 
-// askCommits asks the primary, and writes nothing: anyone may query readiness as often as they like.
-func (d *DB) askCommits(ctx context.Context) (commits, error) {
+// queryCommits queries the primary, and writes nothing: anyone may query readiness as often as they like.
+func (d *DB) queryCommits(ctx context.Context) (commits, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitsBound)
 	defer cancel()
 	ask := readPrimary[[]byte]
@@ -40,7 +40,7 @@ func (d *DB) askCommits(ctx context.Context) (commits, error) {
 	return s.Commits, err
 }
 
-// readBesidePool asks the primary on a connection of its own.
+// readBesidePool queries the primary on a connection of its own.
 func readBesidePool[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
 	conn, err := d.writer.Dial(ctx)
 	if err != nil {
@@ -56,7 +56,7 @@ func readBesidePool[T any](ctx context.Context, d *DB, sql string, args []any, r
 
 // commitConditions returns nothing while the primary does not answer: the check of the writer says why.
 func (d *DB) commitConditions(ctx context.Context) []vault.Condition {
-	c, err := d.commits.get(ctx, superviseEvery, d.askCommits)
+	c, err := d.commits.get(ctx, superviseEvery, d.queryCommits)
 	if err != nil {
 		return nil
 	}

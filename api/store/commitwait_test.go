@@ -80,7 +80,7 @@ func TestCommitsBesideFullPool(t *testing.T) {
 	}
 	a.wantStandbys("*")
 	a.until("SELECT current_setting('synchronous_standby_names') = '*'")
-	c, err := d.askCommits(t.Context())
+	c, err := d.queryCommits(t.Context())
 	must(t, err)
 	if c.Wanted != 1 || c.Connected != 0 {
 		t.Errorf("got %+v", c)

@@ -46,7 +46,7 @@ func credentialArgs(by vault.Credential) []any {
 	return []any{fingerprint, addrArg(by.Addr), orNull(by.Claims)}
 }
 
-// decidedRead asks the reader, or whatever is fresh enough. A token that the reader does not know may be a new one: the
+// decidedRead queries the reader, or whatever is fresh enough. A token that the reader does not know may be a new one: the
 // primary is then asked too, so that its holder need not wait for a standby.
 func decidedRead[T any](ctx context.Context, d *DB, f vault.Freshness, q decidedQuery[T]) ([]T, vault.Identity, error) {
 	rows, who, err := q.split(readFresh(ctx, d, f, q.pick))
@@ -60,7 +60,7 @@ func decidedRead[T any](ctx context.Context, d *DB, f vault.Freshness, q decided
 	return rows, who, err
 }
 
-// decidedForChange asks the primary, as a part of a change: it takes no part in the share of what clients read there.
+// decidedForChange queries the primary, as a part of a change: it takes no part in the share of what clients read there.
 func decidedForChange[T any](ctx context.Context, d *DB, q decidedQuery[T]) ([]T, vault.Identity, error) {
 	return q.split(readPrimaryAt(ctx, d, core.Position{}, q.pick))
 }
@@ -176,7 +176,7 @@ const passing = `SELECT a.n FROM unnest($1::bytea[], $2::inet[], $3::jsonb[]) WI
 	CROSS JOIN LATERAL vault.decide(a.f, a.i, a.c, CASE WHEN a.f IS NULL AND a.c IS NULL THEN 'list' ELSE 'self' END, NULL) d
 	WHERE d.cause IS NULL`
 
-// Passing implements vault.Store. It asks the reader.
+// Passing implements vault.Store. It queries the reader.
 func (d *DB) Passing(ctx context.Context, callers []vault.Credential) ([]vault.Credential, error) {
 	passes, err := readFresh(ctx, d, vault.Freshness{}, func(ctx context.Context, c *pgx.Conn) (query[int64], error) {
 		old, err := isLegacy(ctx, c)

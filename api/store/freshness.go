@@ -47,7 +47,7 @@ func (d *DB) standingArgs(at core.Position) []any {
 	return []any{at.LSN.String(), int64(timeline)}
 }
 
-// readFresh asks the reader if that is fresh enough, or gets there within the bound, and else the primary.
+// readFresh queries the reader if that is fresh enough, or gets there within the bound, and else the primary.
 func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) ([]T, error) {
 	if f == (vault.Freshness{}) {
 		return readPicked(ctx, d, p)
@@ -69,7 +69,7 @@ func readFresh[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) 
 	return readPrimaryAt(ctx, d, f.Position, p)
 }
 
-// readLocal asks the reader, and waits for the position unless the read must not.
+// readLocal queries the reader, and waits for the position unless the read must not.
 func readLocal[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) ([]T, error) {
 	if !f.Here {
 		return readReplayed(ctx, d, f.Position, p)
@@ -81,7 +81,7 @@ func readLocal[T any](ctx context.Context, d *DB, f vault.Freshness, p pick[T]) 
 	return out, err
 }
 
-// readReplayed asks the reader, again and again while it is a standby that may still get to the position in time.
+// readReplayed queries the reader, again and again while it is a standby that may still get to the position in time.
 func readReplayed[T any](ctx context.Context, d *DB, at core.Position, p pick[T]) ([]T, error) {
 	startedAt := time.Now()
 	for look := firstReplayWait; ; look = min(2*look, longReplayWait) {

@@ -80,7 +80,7 @@ func TestReadYourWrites(t *testing.T) {
 		want uint64
 	}{
 		{vault.Freshness{}, 1},
-		{vault.Freshness{Position: first.Position}, 1}, // replayed: no reason to ask the primary
+		{vault.Freshness{Position: first.Position}, 1}, // replayed: no reason to query the primary
 		{vault.Freshness{Position: first.Position, Here: true}, 1},
 		{vault.Freshness{Position: second.Position}, 2},
 		{vault.Freshness{Primary: true}, 2},

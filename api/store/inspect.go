@@ -81,13 +81,13 @@ func Inspect(ctx context.Context, c Config) (Inspection, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*c.ConnectTimeout)
 	defer cancel()
-	if err := in.look(ctx, conf); err != nil {
+	if err := in.query(ctx, conf); err != nil {
 		in.Login, in.Cause = loginOf(err), (&DB{database: c.Database}).classify(err)
 	}
 	return in, nil
 }
 
-func (in *Inspection) look(ctx context.Context, conf *pgx.ConnConfig) error {
+func (in *Inspection) query(ctx context.Context, conf *pgx.ConnConfig) error {
 	conn, err := pgx.ConnectConfig(ctx, conf)
 	if err != nil {
 		return err

@@ -73,8 +73,8 @@ func TestReaderHangs(t *testing.T) {
 	}
 }
 
-// TestHungConnections: connections that hang are given up though the server answers others, and what was sent on them
-// takes effect once, also when it arrives later.
+// TestHungConnections: the pool gives up connections that hang although the server answers others. A change that was sent
+// on one takes effect once, even if it arrives later.
 func TestHungConnections(t *testing.T) {
 	s := newServer(t)
 	w := s.wire()

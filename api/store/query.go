@@ -27,8 +27,8 @@ func plain[T any](sql string, args []any, row pgx.RowToFunc[T]) pick[T] {
 	}
 }
 
-// ask asks on one connection of a pool.
-func (p pick[T]) ask(ctx context.Context, from *pgcluster.Pool, c *pgx.Conn) ([]T, error) {
+// query runs it on one connection of a pool.
+func (p pick[T]) query(ctx context.Context, from *pgcluster.Pool, c *pgx.Conn) ([]T, error) {
 	q, err := p(ctx, c)
 	if err != nil || q.answer != nil {
 		return q.answer, err

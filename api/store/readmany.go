@@ -53,13 +53,13 @@ func (d *DB) readEach(ctx context.Context, by vault.Credential, names []core.Nam
 	[]vault.StoredResult, vault.Identity, error,
 ) {
 	r := &eachRead{d: d, by: by, f: f, found: make(map[string]*vault.StoredResult, len(names)), room: room, taken: map[string]int{}, read: storedResults()}
-	missing, err := r.ask(ctx, texts(names))
+	missing, err := r.query(ctx, texts(names))
 	if err == nil && len(missing) > 0 {
 		// A name that has a secret and no current version is corrupt, unless the secret was made between the two queries.
 		missing, err = r.explain(ctx, missing)
 	}
 	if err == nil && len(missing) > 0 {
-		missing, err = r.ask(ctx, missing)
+		missing, err = r.query(ctx, missing)
 	}
 	if err != nil {
 		return nil, r.who, err
@@ -99,13 +99,13 @@ type eachRead struct {
 	total int
 }
 
-// ask looks for names and returns those that have no row.
-func (r *eachRead) ask(ctx context.Context, names []string) (missing []string, err error) {
+// query searches for names and returns those that have no row.
+func (r *eachRead) query(ctx context.Context, names []string) (missing []string, err error) {
 	questions := make([]readQuestion, len(names))
 	for i, n := range names {
 		questions[i] = readQuestion{by: r.by, name: n}
 	}
-	rows, err := askEach(ctx, questions, func(ctx context.Context, some []readQuestion) ([]readResult, error) {
+	rows, err := queryEach(ctx, questions, func(ctx context.Context, some []readQuestion) ([]readResult, error) {
 		return readFresh(ctx, r.d, r.f, pickRead(some, 0, r.row))
 	})
 	if err != nil {

@@ -27,7 +27,7 @@ func TestMalformedRows(t *testing.T) {
 		UPDATE vault.secrets SET current_version = -1 WHERE name = 'negative';
 		UPDATE vault.secrets SET kind = NULL WHERE name = 'kindless'`)
 
-	results, err := d.askCurrent(t.Context(), questionsOf(all))
+	results, err := d.queryCurrent(t.Context(), questionsOf(all))
 	must(t, err)
 	for _, r := range results {
 		if (r.row.err == nil) != (r.question.name == "good") {
@@ -105,7 +105,7 @@ func TestRoomIsNotTakenTwice(t *testing.T) {
 	}
 	r := eachRead{d: d, found: map[string]*vault.StoredResult{}, room: 80, taken: map[string]int{}, read: storedResults()}
 	for range 3 {
-		_, err := r.ask(t.Context(), []string{"a", "b"})
+		_, err := r.query(t.Context(), []string{"a", "b"})
 		must(t, err)
 		for n, x := range r.found {
 			must(t, x.Err)

@@ -63,7 +63,7 @@ func (d *DB) replication(ctx context.Context) (r vault.Replication, err error) {
 	return r, nil
 }
 
-// readerStanding asks the reader where it stands. The age is how many seconds ago the change was made that it replayed last.
+// readerStanding queries where the reader stands. The age is how many seconds ago the change was made that it replayed last.
 func (d *DB) readerStanding(ctx context.Context) (rows []vault.Replication, at pgcluster.Standing, age float64, err error) {
 	rows, err = read(ctx, d, whereIsReader, nil, func(row pgx.CollectableRow) (r vault.Replication, err error) {
 		var lsn, timeline *string
@@ -77,7 +77,7 @@ func (d *DB) readerStanding(ctx context.Context) (rows []vault.Replication, at p
 	return rows, at, age, err
 }
 
-// primaryLSN asks the primary, if there is one, where its log stands.
+// primaryLSN queries where the log of the primary stands, if there is one.
 func (d *DB) primaryLSN(ctx context.Context) (core.LSN, error) {
 	ctx, cancel := context.WithTimeout(ctx, primaryBound)
 	defer cancel()

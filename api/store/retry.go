@@ -50,7 +50,7 @@ func pause(ctx context.Context, try int) bool {
 	return backoff.Sleep(ctx, backoff.Delay(firstPause, longPause, try))
 }
 
-// read asks the reader, and asks again when the connection or the server goes.
+// read queries the reader, and tries again when the connection or the server goes.
 func read[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
 	return readPicked(ctx, d, plain(sql, args, row))
 }
@@ -63,7 +63,7 @@ func readPicked[T any](ctx context.Context, d *DB, p pick[T]) ([]T, error) {
 	for try := 0; try < maxReadTries; try++ {
 		var out []T
 		err := d.reader.Run(ctx, func(c *pgx.Conn) (err error) {
-			out, err = p.ask(ctx, d.reader, c)
+			out, err = p.query(ctx, d.reader, c)
 			return err
 		})
 		if err == nil {
@@ -83,7 +83,7 @@ func readPicked[T any](ctx context.Context, d *DB, p pick[T]) ([]T, error) {
 	return nil, d.classify(last)
 }
 
-// readPrimary asks the writer, until its deadline: a new primary may be about to
+// readPrimary queries the writer, until its deadline: a new primary may be about to
 // appear. It accepts no server that is in recovery.
 func readPrimary[T any](ctx context.Context, d *DB, sql string, args []any, row pgx.RowToFunc[T]) ([]T, error) {
 	return readPrimaryAt(ctx, d, core.Position{}, plain(sql, args, row))

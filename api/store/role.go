@@ -39,7 +39,7 @@ func (d *DB) NextRole(ctx context.Context, id core.SecretID) (vault.NextRole, er
 	return rows[0], nil
 }
 
-// boundAmong asks the primary which of several secrets are bound to roles: none in a schema that knows of no roles.
+// boundAmong finds out on the primary which of several secrets are bound to roles. In a schema without roles none is.
 func (d *DB) boundAmong(ctx context.Context, claims []vault.Claim) error {
 	ids := make([][16]byte, len(claims))
 	for i, c := range claims {

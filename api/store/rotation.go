@@ -67,7 +67,7 @@ func newChangeID() (id changeID) {
 	return id
 }
 
-// madeAt asks the primary when a change was made; zero = it is not there.
+// madeAt fetches from the primary when a change was made; zero = it is not there.
 func (d *DB) madeAt(ctx context.Context, id changeID) (time.Time, error) {
 	rows, err := readPrimary(ctx, d, "SELECT vault.change_made($1::uuid)", []any{id}, pgx.RowTo[*time.Time])
 	if err != nil || len(rows) == 0 {
@@ -124,7 +124,7 @@ func (d *DB) ExpireVersion(ctx context.Context, x vault.Expiry, by vault.Author)
 	return v, err
 }
 
-// versionOnWriter asks the primary for one version of a name; zero when it is not there.
+// versionOnWriter fetches one version of a name from the primary; zero when it is not there.
 func (d *DB) versionOnWriter(ctx context.Context, name core.Name, version uint64) (vault.VersionInfo, error) {
 	all, err := readPrimary(ctx, d, describeVersions, []any{string(name)}, versionRow)
 	for _, v := range all {

@@ -110,15 +110,15 @@ func (s *server) replay() {
 	s.sql("postgres", "SELECT pg_reload_conf()")
 }
 
-// lookHomeNow has a DB of away look for a way home as it does by itself.
-func lookHomeNow(d *DB) {
+// returnNow has a DB of away try the preferred host as it does by itself.
+func returnNow(d *DB) {
 	d.reader.Hooks().ComeHome()
 }
 
 // TestComingHomeGoesNotBack: a standby that is there again and does not catch up is not read from.
 func TestComingHomeGoesNotBack(t *testing.T) {
 	a, b, d, _ := away(t)
-	lookHomeNow(d)
+	returnNow(d)
 	a.eventually("it is told that home does not answer", func() bool { return strings.Contains(a.reason(d, vault.ConditionReadsAway), "cannot be reached") })
 	b.restart()
 	a.eventually("it is told that home does not catch up", func() bool {

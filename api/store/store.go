@@ -51,7 +51,7 @@ func Open(_ context.Context, c Config) (*DB, error) {
 		return nil, err
 	}
 	d.primaryReads = placesForReads(c.WriterConns)
-	d.current.ask, d.current.bound = d.askCurrent, c.RequestTimeout
+	d.current.ask, d.current.bound = d.queryCurrent, c.RequestTimeout
 	return d, nil
 }
 

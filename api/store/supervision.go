@@ -31,7 +31,7 @@ type supervision struct {
 
 const supervisionQuery = "SELECT vault.supervision()"
 
-func (d *DB) askSupervision(ctx context.Context) (s supervision, err error) {
+func (d *DB) querySupervision(ctx context.Context) (s supervision, err error) {
 	ctx, cancel := context.WithTimeout(ctx, countBound)
 	defer cancel()
 	return supervisionOf(read(ctx, d, supervisionQuery, nil, pgx.RowTo[[]byte]))
@@ -50,7 +50,7 @@ func supervisionOf(rows [][]byte, err error) (s supervision, _ error) {
 // supervisorConditions are those of the supervisor of the server that reads go to. Without an answer there are none: the
 // check of the reader says why.
 func (d *DB) supervisorConditions(ctx context.Context) []vault.Condition {
-	s, err := d.supervised.get(ctx, superviseEvery, d.askSupervision)
+	s, err := d.supervised.get(ctx, superviseEvery, d.querySupervision)
 	if err != nil {
 		return nil
 	}

@@ -64,7 +64,7 @@ func (a *attempt) found(i Identity, err error) error {
 	return err
 }
 
-// decide asks the store about the attempt's action and name alone, for what no statement decides about on its way. A name
+// decide queries the store for the attempt's action and name alone, where no later statement decides. A name
 // that is none is not asked about: then it is only decided who the caller is, or whether it has the right anywhere.
 func (a *attempt) decide(ctx context.Context, f Freshness) error {
 	right, name := RightOf(a.entry.Action), a.entry.Name

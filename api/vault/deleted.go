@@ -59,9 +59,9 @@ type DeletedPage struct {
 // DeletedSecrets is the part of a Store that keeps deleted secrets for a time.
 type DeletedSecrets interface {
 	// ListDeleted returns at most limit deleted secrets that the caller may see and that have the prefix, the last deleted
-	// first, from after a position on. It asks the reader.
+	// first, from after a position on. It queries the reader.
 	ListDeleted(ctx context.Context, by Credential, prefix string, after DeletedCursor, limit int, f Freshness) ([]DeletedSecret, Identity, error)
-	// DeletedName asks the primary for the name of a deleted secret; NotFound when it cannot be restored. It decides
+	// DeletedName fetches the name of a deleted secret from the primary; NotFound when it cannot be restored. It decides
 	// about no caller.
 	DeletedName(ctx context.Context, id core.SecretID) (core.Name, error)
 	// RestoreSecret brings a deleted secret back, for which its author needs the right create on the name. NotFound when it

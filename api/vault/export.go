@@ -33,10 +33,10 @@ type AuditRecord struct {
 // AuditLog is the part of Store that reads the audit.
 type AuditLog interface {
 	// AuditAfter returns at most limit records after an id, in the order of ids, and only those before which no record
-	// can still appear, of names that the caller may audit. It asks the reader.
+	// can still appear, of names that the caller may audit. It queries the reader.
 	AuditAfter(ctx context.Context, by Credential, after int64, limit int) ([]AuditRecord, Identity, error)
 	// NewestAudit returns at most limit records that a filter selects, newest first, of names that the caller may audit. It
-	// asks the reader.
+	// queries the reader.
 	NewestAudit(ctx context.Context, by Credential, q AuditFilter, limit int, f Freshness) ([]AuditRecord, Identity, error)
 }
 

@@ -12,7 +12,7 @@ var ErrNotReplayed = errors.New("the position has not been replayed here")
 // Freshness is how recent the state must be that a read sees. The zero Freshness is whatever the reader has: on a
 // standby that is what has been replayed there.
 type Freshness struct {
-	// Primary asks the primary and believes no server that is in recovery.
+	// Primary makes a read go to the primary, and accepts no server that is in recovery.
 	Primary bool
 	// Position is what must have been replayed where the read is done; zero = nothing in particular. A reader that does
 	// not get there soon, or is not known to be on that timeline or a later one, is passed over for the primary.

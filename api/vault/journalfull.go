@@ -35,11 +35,11 @@ func (r *Repeats) Take(log *slog.Logger, err error, requestID string) bool {
 	r.running = true
 	log.Error("a request failed because the audit journal lacks space; further ones are counted in one line a minute",
 		"cause", err.Error(), "request_id", requestID)
-	time.AfterFunc(repeatsEvery, func() { r.tell(log) })
+	time.AfterFunc(repeatsEvery, func() { r.logCount(log) })
 	return true
 }
 
-func (r *Repeats) tell(log *slog.Logger) {
+func (r *Repeats) logCount(log *slog.Logger) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.n == 0 {
@@ -48,5 +48,5 @@ func (r *Repeats) tell(log *slog.Logger) {
 	}
 	log.Error("requests failed because the audit journal lacks space", "requests", r.n, "seconds", repeatsEvery.Seconds())
 	r.n = 0
-	time.AfterFunc(repeatsEvery, func() { r.tell(log) })
+	time.AfterFunc(repeatsEvery, func() { r.logCount(log) })
 }

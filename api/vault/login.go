@@ -109,7 +109,7 @@ type checkedLogin struct {
 	subject LoginSubject
 }
 
-// checkLogin asks the reader, and the primary about what the reader does not know: it may be new.
+// checkLogin queries the reader, and the primary about what the reader does not know: it may be new.
 func (v *Vault) checkLogin(ctx context.Context, a *attempt, r LoginRequest) (checkedLogin, error) {
 	if v.c.Logins == nil || v.c.Verifier == nil {
 		return checkedLogin{}, &LoginRefusal{Cause: CauseLoginMethod}

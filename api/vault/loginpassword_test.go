@@ -190,7 +190,7 @@ func TestPasswordLoginElsewhere(t *testing.T) {
 	wantCode(t, err, core.Unauthenticated)
 }
 
-// A standby that is behind asks the primary: about a user that it does not know, and about a password that is not the one it
+// A standby that is behind queries the primary: about a user that it does not know, and about a password that is not the one it
 // knows. Either costs a known and an unknown user the same.
 func TestPasswordLoginBehind(t *testing.T) {
 	d := newUserDoor(t)

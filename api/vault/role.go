@@ -57,7 +57,7 @@ type BoundRole struct {
 
 // Roles is the part of a Store that binds secrets to roles. A change returns where the log stood after it.
 type Roles interface {
-	// NextRole asks the primary about a bound secret; Invalid when its role is not what it was when it was bound. It
+	// NextRole queries the primary about a bound secret; Invalid when its role is not what it was when it was bound. It
 	// decides about no caller.
 	NextRole(ctx context.Context, id core.SecretID) (NextRole, error)
 	// IterationsOfRoles returns how many iterations the verifiers of the primary have.
@@ -72,7 +72,7 @@ type Roles interface {
 	UnbindRole(ctx context.Context, id core.SecretID, name core.Name, by Author) (core.Position, error)
 	// RepairRole sets the password of the current role of a binding.
 	RepairRole(ctx context.Context, r RoleRepair, by Author) (core.Position, error)
-	// BoundRoles lists the bound roles of the secrets below a prefix that the caller may see. It asks the reader.
+	// BoundRoles lists the bound roles of the secrets below a prefix that the caller may see. It queries the reader.
 	BoundRoles(ctx context.Context, by Credential, prefix string, f Freshness) ([]BoundRole, Identity, error)
 }
 

@@ -101,9 +101,9 @@ type Rotations interface {
 	ChangesSince(ctx context.Context, by Credential, after Place, limit int) (ChangePage, Identity, error)
 	// KnowsPlace reports what the primary knows of a place.
 	KnowsPlace(ctx context.Context, p Place) (Knowledge, error)
-	// LastChange returns the place after which everything is still to come. It asks the reader.
+	// LastChange returns the place after which everything is still to come. It queries the reader.
 	LastChange(ctx context.Context) (Place, error)
-	// Status asks the reader. Its Failures are those of names that the caller may see.
+	// Status queries the reader. Its Failures are those of names that the caller may see.
 	Status(ctx context.Context, by Credential) (Status, Identity, error)
 	// Counts is Status for those who ask often: it may be a few seconds old, and has no Failures.
 	Counts(ctx context.Context) (Status, error)

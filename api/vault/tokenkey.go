@@ -49,7 +49,7 @@ func tokenKeyContext(id [16]byte) map[string]string {
 	return map[string]string{contextTokenKey: core.SecretID(id).String()}
 }
 
-// load asks the store for the list.
+// load fetches the list from the store.
 func (k *tokenKeys) load(ctx context.Context, v *Vault, f Freshness) ([]TokenKey, error) {
 	list, err := v.c.Logins.TokenKeys(ctx, f)
 	if err != nil {

@@ -48,7 +48,7 @@ HvCloseLeasedFile(void)
 }
 
 /*
- * Record in a file from now on; fd is -1 if it is the open one. Whether it could be.
+ * Record in a file from now on, whose fd is -1 if it is the open one. Report whether that succeeded.
  */
 bool
 HvTakeLeasedFile(uint64 number, int fd)

@@ -1,5 +1,5 @@
 /*
- * leasedrole.h: the roles that leases are.
+ * leasedrole.h: the login roles that leases hand out.
  */
 #ifndef HV_LEASEDROLE_H
 #define HV_LEASEDROLE_H

@@ -45,7 +45,7 @@ HvAddPatterns(HvBytes target, Datum *patterns)
 PG_FUNCTION_INFO_V1(hv_matching_patterns);
 
 /*
- * Every pattern that selects a name, or the pattern of a grant. Some may stand there twice.
+ * Return every pattern that selects a name or the pattern of a grant. The result may contain duplicates.
  */
 Datum
 hv_matching_patterns(PG_FUNCTION_ARGS)

@@ -342,8 +342,8 @@ hv_role_has(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(hv_test_alter_role);
 
 /*
- * Arguments are the role to act as, 0 for the vault, the role to alter, its password as bytea, and VALID UNTIL. Returns whether
- * the password is what it was set to.
+ * Arguments are the role to act as, 0 for the vault, the role to alter, its password as bytea, and VALID UNTIL. Reports whether
+ * the role has that password then.
  */
 Datum
 hv_test_alter_role(PG_FUNCTION_ARGS)

@@ -69,8 +69,8 @@ ReadBackends(void *arg)
 PG_FUNCTION_INFO_V1(hv_backends);
 
 /*
- * The sessions of clients, without their queries. Only functions of the vault call it: others are shown what pg_stat_activity
- * shows them.
+ * Return the sessions of clients, without their queries. Only functions of the vault may call it. Other callers have
+ * pg_stat_activity.
  */
 Datum
 hv_backends(PG_FUNCTION_ARGS)

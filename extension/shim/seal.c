@@ -1,7 +1,7 @@
 /*
- * seal.c: seals a value under a new data key, by libcrypto (cipher.c) where everything is plainly as it has to be.
+ * seal.c: seals a value under a new data key, by libcrypto (cipher.c) in ordinary cases.
  *
- * What is not plain goes to Go, as in open.c: there are the rules and the words for what is wrong.
+ * Everything else goes to Go, as in open.c. Go has the rules, and the messages about what breaks them.
  */
 #include "hyperion_vault.h"
 

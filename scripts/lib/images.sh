@@ -39,7 +39,8 @@ find_base() {
 		die "the base image $BASE_IMAGE has no apt-get" "BASE_IMAGE must be a Debian or Ubuntu image, such as debian:$BASE_SUITE-slim"
 }
 
-# suite_sources: what this machine's apt has of the suite, with its security updates: a package is built against those.
+# suite_sources prints the apt sources that this machine has of the suite. They include its security updates, against
+# which a package is built.
 # shellcheck disable=SC2016 # for apt-get to expand
 suite_sources() {
 	apt-get indextargets --format '$(CREATED_BY) $(REPO_URI) $(RELEASE)' |

@@ -66,8 +66,8 @@ func (n *node) judgeWay(socket string, peer account) Report {
 		fmt.Sprintf("chgrp %d %s", peer.gid, quote(socket)), "chmod 660 "+quote(socket))
 }
 
-// knock sends a frame that is cut off, which a key agent refuses with another code than a user it does not serve. Nothing is logged or
-// recorded of it.
+// knock sends a truncated frame. A key agent refuses it with another code than it refuses a user that it does not serve. It
+// neither logs nor records the frame.
 func knock(ctx context.Context, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, agentLimit)
 	defer cancel()

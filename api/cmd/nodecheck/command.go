@@ -24,7 +24,7 @@ func quote(s string) string {
 func literal(s string) string    { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 func identifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 
-// psql is the beginning of a command that asks the server of in as its superuser.
+// psql is the beginning of a command that queries the server of in as its superuser.
 func (n *node) psql(in store.Inspection, database string) string {
 	words := []string{"runuser", "-u", "postgres", "--", "psql", "-X"}
 	if !n.root {

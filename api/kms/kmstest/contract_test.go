@@ -54,8 +54,8 @@ func TestJudge(t *testing.T) {
 	contract(t, &party{Client: c, administrator: &remote{t, c}, name: "the judge", region: region, deviation: moto})
 }
 
-// moto 5.1.1 finds the key by the ciphertext alone, and looks neither at the key that the caller of Decrypt names nor at
-// any key's state. That is why this package has a server of its own.
+// moto 5.1.1 finds the key by the ciphertext alone. It checks neither the key that the caller of Decrypt names nor the
+// state of any key. That is why this package has a server of its own.
 var moto = map[string]string{
 	"changed head": "AccessDeniedException", "other key": "", "no key": "", "no alias": "", "region": "", "arn": "",
 	"ReEncrypt/other key": "",

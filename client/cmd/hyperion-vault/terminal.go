@@ -84,7 +84,7 @@ func (p *program) promptTwice(label string) ([]byte, error) {
 }
 
 // secretInput returns what a source stands for: "@FILE", "-" for the standard input, or "" for a prompt on a terminal
-// and else the standard input. Anything else is refused, because arguments are for everybody to read.
+// and else the standard input. Anything else is refused, because every user of the system can read arguments.
 func (p *program) secretInput(source, label string, twice bool) ([]byte, error) {
 	switch {
 	case strings.HasPrefix(source, "@"):
