@@ -118,6 +118,57 @@ END
 $$;
 COMMENT ON FUNCTION vault.count_former_sessions() IS 'how many sessions of this server logged in with a password that is no longer the current one';
 
+CREATE FUNCTION vault.waiting_sessions() RETURNS TABLE (secret_id uuid, place smallint, sessions bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF pg_is_in_recovery() AND EXISTS (SELECT FROM vault.role_bindings b WHERE b.wait_until IS NOT NULL) THEN
+        RETURN QUERY SELECT b.secret_id, b.place, count(*)
+                     FROM vault.role_bindings b JOIN vault.backends() a ON a.role = b.role
+                     WHERE b.wait_until IS NOT NULL GROUP BY b.secret_id, b.place;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.waiting_sessions()
+    IS 'how many sessions retiring roles that are waited for have on this server, if it is a standby: the primary sees its own';
+
+CREATE FUNCTION vault.report_sessions(node text, secret_ids uuid[], places smallint[], sessions bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stamp timestamptz := clock_timestamp();
+BEGIN
+    PERFORM vault.require_writable();
+    DELETE FROM vault.standby_sessions x WHERE x.node = report_sessions.node;
+    INSERT INTO vault.standby_sessions (secret_id, place, node, sessions, counted_at)
+    SELECT b.secret_id, b.place, report_sessions.node, n.sessions, stamp
+    FROM unnest(report_sessions.secret_ids, report_sessions.places, report_sessions.sessions) n (secret_id, place, sessions)
+    JOIN vault.role_bindings b ON b.secret_id = n.secret_id AND b.place = n.place
+    WHERE b.wait_until IS NOT NULL AND n.sessions > 0
+    ON CONFLICT ON CONSTRAINT standby_sessions_pkey DO UPDATE SET sessions = excluded.sessions, counted_at = excluded.counted_at;
+END
+$$;
+COMMENT ON FUNCTION vault.report_sessions(text, uuid[], smallint[], bigint[])
+    IS 'notes what a node counted by vault.waiting_sessions(), in place of what it counted before';
+
+CREATE FUNCTION vault.count_sessions(b vault.role_bindings, stamp timestamptz, step interval, OUT here bigint, OUT on_standbys bigint, OUT open boolean)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    SELECT count(*) INTO here FROM vault.backends() a WHERE a.role = b.role;
+    -- What a node has not confirmed for as long as a login is prolonged counts no longer: its standby may be gone.
+    SELECT coalesce(sum(x.sessions), 0) INTO on_standbys FROM vault.standby_sessions x
+    WHERE x.secret_id = b.secret_id AND x.place = b.place AND x.counted_at > stamp - step;
+    -- A grace may be shorter than it takes the nodes of standbys to report.
+    open := EXISTS (SELECT FROM pg_stat_get_wal_senders())
+        AND EXISTS (SELECT FROM vault.secrets s JOIN vault.secret_versions v ON v.secret_id = s.id AND v.version = s.current_version
+                    WHERE s.id = b.secret_id AND v.created_at > stamp - step);
+END
+$$;
+COMMENT ON FUNCTION vault.count_sessions(vault.role_bindings, timestamptz, interval)
+    IS 'how many sessions a retiring role has; open: standbys may have some that no node has reported yet';
+
 CREATE FUNCTION vault.prolong_roles() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$
@@ -129,7 +180,8 @@ DECLARE
     b vault.role_bindings;
     valid_until timestamptz;
     wanted timestamptz;
-    sessions bigint;
+    n record;
+    held boolean;
 BEGIN
     FOR b IN SELECT x.* FROM vault.role_bindings x WHERE x.wait_until IS NOT NULL AND x.grace_ends_at <= stamp + step LOOP
         -- The secret is locked before its roles are changed, as everywhere; one that is being changed comes in the next pass.
@@ -137,9 +189,10 @@ BEGIN
         CONTINUE WHEN NOT FOUND;
         SELECT * INTO b FROM vault.role_bindings x WHERE x.secret_id = b.secret_id AND x.place = b.place AND x.wait_until IS NOT NULL;
         CONTINUE WHEN NOT FOUND OR vault.binding_fault(b) IS NOT NULL;
-        SELECT count(*) INTO sessions FROM vault.backends() a WHERE a.role = b.role;
+        SELECT * INTO n FROM vault.count_sessions(b, stamp, step);
+        held := n.here + n.on_standbys > 0 OR n.open;
         SELECT r.rolvaliduntil INTO valid_until FROM pg_roles r WHERE r.oid = b.role;
-        wanted := CASE WHEN sessions = 0 THEN b.grace_ends_at ELSE greatest(b.grace_ends_at, least(stamp + step, b.wait_until)) END;
+        wanted := CASE WHEN NOT held THEN b.grace_ends_at ELSE greatest(b.grace_ends_at, least(stamp + step, b.wait_until)) END;
         -- Each change is written to the log, so it is prolonged when half of that is over.
         IF valid_until IS NULL OR wanted < valid_until OR (wanted > valid_until AND valid_until < stamp + step / 2) THEN
             BEGIN
@@ -148,11 +201,13 @@ BEGIN
                 CONTINUE;  -- a transaction has altered the role, and may last: there is the next pass
             END;
         END IF;
-        IF stamp > least(b.wait_until, CASE WHEN sessions = 0 THEN b.grace_ends_at END) THEN
+        IF stamp > least(b.wait_until, CASE WHEN NOT held THEN b.grace_ends_at END) THEN
+            DELETE FROM vault.standby_sessions x WHERE x.secret_id = b.secret_id AND x.place = b.place;
             UPDATE vault.role_bindings x SET wait_until = NULL WHERE x.secret_id = b.secret_id AND x.place = b.place;
             IF valid_until > b.grace_ends_at THEN
-                PERFORM vault.append_audit(origin, 'session_wait', s.name, b.version, CASE WHEN sessions = 0 THEN 'ok' ELSE 'failed' END, '', NULL,
-                                           jsonb_build_object('role', b.role_name, 'sessions', sessions, 'grace_ends_at', b.grace_ends_at));
+                PERFORM vault.append_audit(origin, 'session_wait', s.name, b.version, CASE WHEN n.here + n.on_standbys = 0 THEN 'ok' ELSE 'failed' END, '', NULL,
+                                           jsonb_build_object('role', b.role_name, 'sessions', n.here, 'on_standbys', n.on_standbys,
+                                                              'grace_ends_at', b.grace_ends_at));
             END IF;
         END IF;
     END LOOP;

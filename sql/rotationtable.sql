@@ -43,6 +43,18 @@ CREATE TABLE vault.role_verifiers (
 );
 CREATE INDEX role_verifiers_unsettled_idx ON vault.role_verifiers (secret_id) WHERE settled_at IS NULL;
 
+-- The sessions of retiring roles on standbys, as the API beside each counted them last: a standby cannot write, and the primary does not
+-- see them. Not dumped.
+CREATE TABLE vault.standby_sessions (
+    secret_id uuid NOT NULL,
+    place smallint NOT NULL,
+    node text COLLATE "C" NOT NULL CONSTRAINT standby_sessions_node_len CHECK (pg_catalog.octet_length(node) <= 255),
+    sessions bigint NOT NULL,
+    counted_at timestamptz NOT NULL,
+    CONSTRAINT standby_sessions_pkey PRIMARY KEY (secret_id, place, node)
+);
+CREATE INDEX standby_sessions_node_idx ON vault.standby_sessions (node);
+
 -- One row per secret and due time, permanently unique: that is what makes a rotation happen once.
 CREATE TABLE vault.rotation_jobs (
     id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid() CONSTRAINT rotation_jobs_pkey PRIMARY KEY,

@@ -7,6 +7,7 @@ ALTER TABLE vault.deleted_versions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SE
 ALTER TABLE vault.tokens ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.role_bindings ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.role_verifiers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE vault.standby_sessions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_methods ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.login_passwords ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE vault.secret_ids ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -29,6 +30,7 @@ CREATE POLICY owner_only ON vault.deleted_versions TO vault_owner USING (true) W
 CREATE POLICY owner_only ON vault.tokens TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.role_bindings TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.role_verifiers TO vault_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_only ON vault.standby_sessions TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.login_methods TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.login_passwords TO vault_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_only ON vault.secret_ids TO vault_owner USING (true) WITH CHECK (true);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,6 +28,7 @@ type DB struct {
 	lastChange     lastChange
 	commits        cachedQuery[commits] // of the primary
 	current        sharedReads          // of current versions, from the reader
+	reported       atomic.Bool          // the primary has been told of sessions on the reader's server
 }
 
 var (

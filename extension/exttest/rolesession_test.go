@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/hyperiondb/hyperion-vault/api/pgtest"
+	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
 // sessionBench is a server with a supervisor that makes a pass each second, whose roles log in by TCP with their passwords.
@@ -252,6 +253,76 @@ func TestSessionsOnAStandby(t *testing.T) {
 	})
 	if !alive(fresh) {
 		t.Error("a session of the current password has ended")
+	}
+}
+
+// TestSessionsOnAStandbyAreWaitedFor: the node of the standby tells the primary of them. When it falls silent, or when they are waited
+// for as long as was said, the login ends.
+func TestSessionsOnAStandbyAreWaitedFor(t *testing.T) {
+	c := startLoginCluster(t, "hyperion_vault.scan_interval_secs = 1", "hyperion_vault.database = 'hv_1'")
+	addr := fmt.Sprintf("127.252.%d.%d", rand.IntN(250), 1+rand.IntN(250))
+	db := c.NewDB(t)
+	node := loginCluster{cluster{c.NewStandby(t, "listen_addresses = '"+addr+"'")}, addr}
+	vaulttest.NewServer(t, db)
+	onStandby := vaulttest.NewServer(t, db.On(node.Cluster))
+	b := sessionBench{c.connect(t, db.Name, "postgres"), c}
+	standby := node.connect(t, db.Name, "postgres")
+	b.bindPair(1, "wait", 3600)
+	logsIn := func(role, password string) bool { return b.c.login(role, password) == nil }
+	graceOver := func() {
+		t.Helper()
+		pgtest.Eventually(t, "the grace is over, and so is the time that nodes have to report", func() bool {
+			return get[bool](b.session, `SELECT bool_or(b.grace_ends_at < clock_timestamp()) AND min(v.created_at) < clock_timestamp() - vault.prolonged_by()
+				FROM vault.role_bindings b JOIN vault.secrets s ON s.id = b.secret_id JOIN vault.secret_versions v ON v.secret_id = s.id AND v.version = s.current_version`)
+		})
+		passes(t, b.session)
+	}
+	current := func() string { return get[string](b.session, "SELECT vault.read_secret('app')::jsonb->>'password'") }
+	node.MustCatchUp(t)
+
+	held := b.hold(node, "app_a", "one")
+	b.exec("SELECT vault.rotate_secret('app')")
+	graceOver()
+	if !logsIn("app_a", "one") {
+		t.Error("a role with a session on a standby does not log in after its grace")
+	}
+	_ = held.Close(context.Background())
+	pgtest.Eventually(t, "it is shut when it has no session on any server", func() bool { return !logsIn("app_a", "one") })
+	pgtest.Eventually(t, "the wait is recorded", func() bool { return b.recorded("session_wait") == "ok app_a 0" })
+	if n := get[int](standby, "SELECT count(*)::int FROM vault.standby_sessions"); n != 0 {
+		t.Errorf("%d reports are left", n)
+	}
+
+	// The node of the standby ends. The primary waits for as long as a report holds, and no longer.
+	second := current()
+	node.MustCatchUp(t)
+	held = b.hold(node, "app_b", second)
+	b.exec("SELECT vault.rotate_secret('app')")
+	graceOver()
+	if !logsIn("app_b", second) {
+		t.Error("a role with a session on a standby does not log in after its grace, the second time")
+	}
+	onStandby.MustStop(t)
+	pgtest.Eventually(t, "it is shut when no node tells of its session", func() bool { return !logsIn("app_b", second) })
+	if !alive(held) {
+		t.Error("its session has ended")
+	}
+	_ = held.Close(context.Background())
+	pgtest.Eventually(t, "the second wait is recorded", func() bool { return b.recorded("session_wait") == "ok app_a 0, ok app_b 0" })
+
+	// The longest wait holds for sessions on standbys too.
+	vaulttest.NewServer(t, db.On(node.Cluster))
+	third := current()
+	b.exec("SELECT vault.configure_role('app', max_wait_secs => 20)")
+	node.MustCatchUp(t)
+	b.hold(node, "app_a", third)
+	b.exec("SELECT vault.rotate_secret('app')")
+	pgtest.Eventually(t, "the longest wait is over", func() bool { return b.recorded("session_wait") == "ok app_a 0, ok app_b 0, failed app_a 0" })
+	if logsIn("app_a", third) {
+		t.Error("a role logs in after the longest wait")
+	}
+	if got := get[string](b.session, "SELECT details->>'on_standbys' FROM vault.audit_log WHERE action = 'session_wait' AND outcome = 'failed'"); got != "1" {
+		t.Errorf("the audit has %q sessions on standbys", got)
 	}
 }
 

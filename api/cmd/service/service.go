@@ -221,6 +221,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.beside.Go(func() { s.watch(ctx) })
 	s.beside.Go(func() { s.newRotator().Run(ctx) })
 	s.beside.Go(func() { s.warnAnonymous(ctx) })
+	s.beside.Go(func() { s.reportSessions(ctx) })
 	if s.cert != nil {
 		s.beside.Go(func() { s.cert.Watch(ctx) })
 	}

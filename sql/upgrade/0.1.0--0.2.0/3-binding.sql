@@ -76,9 +76,23 @@ CREATE TABLE vault.role_verifiers (
 );
 CREATE INDEX role_verifiers_unsettled_idx ON vault.role_verifiers (secret_id) WHERE settled_at IS NULL;
 
+-- The sessions of retiring roles on standbys, as the API beside each counted them last: a standby cannot write, and the primary does not
+-- see them. Not dumped.
+CREATE TABLE vault.standby_sessions (
+    secret_id uuid NOT NULL,
+    place smallint NOT NULL,
+    node text COLLATE "C" NOT NULL CONSTRAINT standby_sessions_node_len CHECK (pg_catalog.octet_length(node) <= 255),
+    sessions bigint NOT NULL,
+    counted_at timestamptz NOT NULL,
+    CONSTRAINT standby_sessions_pkey PRIMARY KEY (secret_id, place, node)
+);
+CREATE INDEX standby_sessions_node_idx ON vault.standby_sessions (node);
+
 ALTER TABLE vault.role_bindings ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON vault.role_bindings TO vault_owner USING (true) WITH CHECK (true);
 ALTER TABLE vault.role_verifiers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON vault.role_verifiers TO vault_owner USING (true) WITH CHECK (true);
+ALTER TABLE vault.standby_sessions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON vault.standby_sessions TO vault_owner USING (true) WITH CHECK (true);
 SELECT pg_catalog.pg_extension_config_dump('vault.role_bindings',
     'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
