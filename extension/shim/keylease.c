@@ -66,7 +66,7 @@ HvLeaseClock(void)
 }
 
 static void
-Wipe(int place)
+WipeLease(int place)
 {
 	explicit_bzero(keys[place], HV_KEY_LEN);
 	ends[place] = 0;
@@ -86,7 +86,7 @@ WipeEnded(bool all)
 		if (ends[i] == 0)
 			continue;
 		if (all || now >= ends[i])
-			Wipe(i);
+			WipeLease(i);
 		else
 			left = true;
 	}
@@ -97,7 +97,7 @@ WipeEnded(bool all)
  * Wipe what has to be wiped, also while the backend waits for its client. Runs in the handler of SIGALRM.
  */
 static void
-Watch(void)
+OnLeaseTimeout(void)
 {
 	int			save_errno = errno;
 
@@ -139,7 +139,7 @@ AtExit(int code, Datum arg)
  * Make the memory for keys, once; whether there is any. Without memory that can be locked there are no leases.
  */
 static bool
-Prepare(void)
+PrepareLeases(void)
 {
 	HASHCTL		control = {.keysize = sizeof(LeaseOf), .entrysize = sizeof(Lease), .hcxt = TopMemoryContext};
 	void	   *memory;
@@ -149,7 +149,7 @@ Prepare(void)
 	if (leases == NULL)
 	{
 		leases = hash_create("hyperion_vault leases", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-		watch = RegisterTimeout(USER_TIMEOUT, Watch);
+		watch = RegisterTimeout(USER_TIMEOUT, OnLeaseTimeout);
 		RegisterXactCallback(AtAbort, NULL);
 		on_proc_exit(AtExit, (Datum) 0);
 	}
@@ -174,7 +174,7 @@ Prepare(void)
 bool
 HvCanLease(void)
 {
-	return HvKeyLeaseSecs > 0 && Prepare();
+	return HvKeyLeaseSecs > 0 && PrepareLeases();
 }
 
 static LeaseOf
@@ -211,7 +211,7 @@ HvUseLease(const HvBinding *binding, const HvStored *stored)
 	now = HvLeaseClock();
 	if (now >= ends[lease->place] || now - begins[lease->place] >= (int64) HvKeyLeaseSecs * 1000)
 	{
-		Wipe(lease->place);
+		WipeLease(lease->place);
 		return NULL;
 	}
 	if (HvAgentLends())

@@ -76,7 +76,7 @@ Returned(int column)
 }
 
 static Datum
-Issue(HvCall *call, FunctionCallInfo fcinfo)
+IssueRole(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvParams	params = {0};
 	TupleDesc	row;
@@ -127,7 +127,7 @@ AddLease(HvCall *call, HvParams *params, FunctionCallInfo fcinfo)
 }
 
 static Datum
-Renew(HvCall *call, FunctionCallInfo fcinfo)
+RenewLease(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvParams	params = {0};
 	Datum		ends;
@@ -143,7 +143,7 @@ Renew(HvCall *call, FunctionCallInfo fcinfo)
 }
 
 static Datum
-Revoke(HvCall *call, FunctionCallInfo fcinfo)
+RevokeLease(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvParams	params = {0};
 
@@ -155,6 +155,6 @@ Revoke(HvCall *call, FunctionCallInfo fcinfo)
 	PG_RETURN_VOID();
 }
 
-HV_FUNCTION(hv_issue_role, "lease_issue", Issue)
-HV_FUNCTION(hv_renew_lease, "lease_renew", Renew)
-HV_FUNCTION(hv_revoke_lease, "lease_revoke", Revoke)
+HV_FUNCTION(hv_issue_role, "lease_issue", IssueRole)
+HV_FUNCTION(hv_renew_lease, "lease_renew", RenewLease)
+HV_FUNCTION(hv_revoke_lease, "lease_revoke", RevokeLease)

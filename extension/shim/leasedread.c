@@ -47,7 +47,7 @@ HvOpenLeased(HvCall *call, HvBinding *binding, HvStored *stored)
 }
 
 static uint64
-Number(const unsigned char *from)
+NumberAt(const unsigned char *from)
 {
 	uint64		number;
 
@@ -66,8 +66,8 @@ IsLeaseAnswer(HvBytes body, LeaseAnswer *answer)
 	if (body.len != sizeof(head) + HV_KEY_LEN + 2 * sizeof(uint64) || memcmp(body.data, head, sizeof(head)) != 0)
 		return false;
 	answer->key = body.data + sizeof(head);
-	answer->ms = Number(answer->key + HV_KEY_LEN);
-	answer->file = Number(answer->key + HV_KEY_LEN + sizeof(uint64));
+	answer->ms = NumberAt(answer->key + HV_KEY_LEN);
+	answer->file = NumberAt(answer->key + HV_KEY_LEN + sizeof(uint64));
 	answer->ms = Min(answer->ms, (uint64) HvKeyLeaseSecs * 1000);
 	return true;
 }

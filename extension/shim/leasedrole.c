@@ -48,7 +48,7 @@ HvRoleSpec(const char *name)
 }
 
 static DefElem *
-Option(const char *name, Node *value)
+MakeOption(const char *name, Node *value)
 {
 	return makeDefElem(pstrdup(name), value, -1);
 }
@@ -196,12 +196,12 @@ hv_make_leased_role(PG_FUNCTION_ARGS)
 		elog(ERROR, "the name of a leased role is too long");
 	made.statement->stmt_type = ROLESTMT_USER;
 	made.statement->role = name;
-	made.statement->options = list_make3(Option("canlogin", (Node *) makeBoolean(true)),
-										 Option("validUntil", (Node *) makeString(TimeText(PG_GETARG_TIMESTAMPTZ(3)))),
-										 Option("connectionlimit", (Node *) makeInteger(PG_GETARG_INT32(4))));
+	made.statement->options = list_make3(MakeOption("canlogin", (Node *) makeBoolean(true)),
+										 MakeOption("validUntil", (Node *) makeString(TimeText(PG_GETARG_TIMESTAMPTZ(3)))),
+										 MakeOption("connectionlimit", (Node *) makeInteger(PG_GETARG_INT32(4))));
 	groups = RoleSpecs(PG_GETARG_ARRAYTYPE_P(5));
 	if (groups != NIL)
-		made.statement->options = lappend(made.statement->options, Option("addroleto", (Node *) groups));
+		made.statement->options = lappend(made.statement->options, MakeOption("addroleto", (Node *) groups));
 	made.settings = RoleSettings(name, PG_GETARG_JSONB_P(6));
 	HvRunAs(PG_GETARG_OID(0), MakeRole, &made);
 	if (!PG_ARGISNULL(2))		/* the right to make a role is the right to give it a password */
@@ -222,7 +222,7 @@ hv_prolong_leased_role(PG_FUNCTION_ARGS)
 }
 
 static void
-Alter(void *arg)
+AlterLeasedRole(void *arg)
 {
 	ParseState *state = make_parsestate(NULL);
 
@@ -240,8 +240,8 @@ HvShutRole(Oid role)
 
 	statement->role = HvRoleSpec(GetUserNameFromId(role, false));
 	statement->action = +1;
-	statement->options = list_make1(Option("canlogin", (Node *) makeBoolean(false)));
-	HvRunAs(HV_AS_VAULT, Alter, statement);
+	statement->options = list_make1(MakeOption("canlogin", (Node *) makeBoolean(false)));
+	HvRunAs(HV_AS_VAULT, AlterLeasedRole, statement);
 	CommandCounterIncrement();
 }
 

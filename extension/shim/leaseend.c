@@ -61,7 +61,7 @@ static HvStatement fail_statement = {
  * How many sessions the roles have; each is told to end, if asked for.
  */
 static int64
-Sessions(const Oid *roles, int n, bool terminate)
+CountSessions(const Oid *roles, int n, bool terminate)
 {
 	Datum	   *values = palloc(n * sizeof(Datum));
 	Oid			types[1] = {OIDARRAYOID};
@@ -100,7 +100,7 @@ NoteFailure(const HvEnding *ending, const ErrorData *failure)
  * Some work on one lease in a subtransaction; its error is noted, and stops no other.
  */
 static void
-Try(void (*work) (HvEnding *), HvEnding *ending)
+TryStep(void (*work) (HvEnding *), HvEnding *ending)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -133,7 +133,7 @@ Try(void (*work) (HvEnding *), HvEnding *ending)
 }
 
 static void
-Shut(HvEnding *ending)
+ShutRole(HvEnding *ending)
 {
 	HvShutRole(ending->role);
 }
@@ -176,7 +176,7 @@ ShutRoles(HvEnding **endings, MemoryContext context)
 	}
 	for (int i = 0; i < n; i++)
 		if (OidIsValid((*endings)[i].role))
-			Try(Shut, &(*endings)[i]);
+			TryStep(ShutRole, &(*endings)[i]);
 	HvCommitWork();
 	return n;
 }
@@ -195,8 +195,8 @@ EndSessions(const HvEnding *endings, int n)
 	for (int i = 0; i < n; i++)
 		if (OidIsValid(endings[i].role) && !endings[i].failed)
 			roles[found++] = endings[i].role;
-	if (found > 0 && Sessions(roles, found, true) > 0)
-		for (int waited = 0; waited < SESSION_WAIT_MS && Sessions(roles, found, false) > 0; waited += SESSION_POLL_MS)
+	if (found > 0 && CountSessions(roles, found, true) > 0)
+		for (int waited = 0; waited < SESSION_WAIT_MS && CountSessions(roles, found, false) > 0; waited += SESSION_POLL_MS)
 		{
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, SESSION_POLL_MS, PG_WAIT_EXTENSION);
 			ResetLatch(MyLatch);
@@ -252,7 +252,7 @@ DropOne(HvEnding *ending)
 		char	   *reassign_to = SPI_getvalue(row, columns, 4);
 
 		name = SPI_getvalue(row, columns, 2);
-		if (Sessions(&role, 1, true) > 0)
+		if (CountSessions(&role, 1, true) > 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("sessions of role \"%s\" have not ended yet", name)));
@@ -271,7 +271,7 @@ DropRoles(HvEnding *endings, int n)
 	BeginBounded();
 	for (int i = 0; i < n; i++)
 		if (!endings[i].failed)
-			Try(DropOne, &endings[i]);
+			TryStep(DropOne, &endings[i]);
 	HvCommitWork();
 }
 

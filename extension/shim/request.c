@@ -58,7 +58,7 @@ HvIsName(HvBytes name)
 }
 
 static bool
-Between(HvBytes bytes, size_t least, size_t most)
+HasLength(HvBytes bytes, size_t least, size_t most)
 {
 	return bytes.len >= least && bytes.len <= most;
 }
@@ -69,9 +69,9 @@ Between(HvBytes bytes, size_t least, size_t most)
 bool
 HvIsPlainOrigin(const HvOrigin *origin)
 {
-	return Between(origin->database, 1, MAX_TEXT) && Between(origin->role, 1, MAX_TEXT) &&
-		Between(origin->session_role, 0, MAX_TEXT) && Between(origin->client_addr, 0, MAX_TEXT) &&
-		Between(origin->request_id, 0, MAX_REQUEST_ID_LEN);
+	return HasLength(origin->database, 1, MAX_TEXT) && HasLength(origin->role, 1, MAX_TEXT) &&
+		HasLength(origin->session_role, 0, MAX_TEXT) && HasLength(origin->client_addr, 0, MAX_TEXT) &&
+		HasLength(origin->request_id, 0, MAX_REQUEST_ID_LEN);
 }
 
 /*
@@ -80,7 +80,7 @@ HvIsPlainOrigin(const HvOrigin *origin)
 bool
 HvIsPlainKey(HvBytes key_id, HvBytes wrapped)
 {
-	return Between(key_id, 1, MAX_KEY_ID_LEN) && Between(wrapped, 1, MAX_WRAPPED_LEN);
+	return HasLength(key_id, 1, MAX_KEY_ID_LEN) && HasLength(wrapped, 1, MAX_WRAPPED_LEN);
 }
 
 static bool
@@ -213,7 +213,7 @@ HvPlainGenerateRequest(const HvOrigin *origin, const HvBinding *binding)
 }
 
 static bool
-Is(HvBytes bytes, const char *literal)
+EqualsLiteral(HvBytes bytes, const char *literal)
 {
 	return bytes.len == strlen(literal) && memcmp(bytes.data, literal, bytes.len) == 0;
 }
@@ -224,7 +224,7 @@ Is(HvBytes bytes, const char *literal)
 bool
 HvIsPlainType(HvBytes content_type)
 {
-	return Is(content_type, TEXT_TYPE) || Is(content_type, BINARY_TYPE);
+	return EqualsLiteral(content_type, TEXT_TYPE) || EqualsLiteral(content_type, BINARY_TYPE);
 }
 
 /*
@@ -233,10 +233,10 @@ HvIsPlainType(HvBytes content_type)
 bool
 HvIsPlainValue(HvBytes content_type, HvBytes value)
 {
-	if (!Between(value, 1, (size_t) HvMaxValueBytes) || !HvIsPlainType(content_type))
+	if (!HasLength(value, 1, (size_t) HvMaxValueBytes) || !HvIsPlainType(content_type))
 		return false;
 	/* which refuses a zero byte too */
-	return Is(content_type, BINARY_TYPE) || pg_verify_mbstr(PG_UTF8, (const char *) value.data, (int) value.len, true);
+	return EqualsLiteral(content_type, BINARY_TYPE) || pg_verify_mbstr(PG_UTF8, (const char *) value.data, (int) value.len, true);
 }
 
 static char readable[64] = TEXT_TYPE;

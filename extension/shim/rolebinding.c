@@ -100,7 +100,7 @@ StoreBinding(HvCall *call, HvBytes id, int64 version, Oid role, const char *veri
 }
 
 static Datum
-Bind(HvCall *call, FunctionCallInfo fcinfo)
+BindRole(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvLocked	locked;
 	HvBytes		value;
@@ -169,7 +169,7 @@ BindPair(HvCall *call, FunctionCallInfo fcinfo)
 }
 
 static Datum
-Unbind(HvCall *call, FunctionCallInfo fcinfo)
+UnbindRole(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvParams	params = {0};
 	HvLocked	locked;
@@ -184,7 +184,7 @@ Unbind(HvCall *call, FunctionCallInfo fcinfo)
 }
 
 static Datum
-Repair(HvCall *call, FunctionCallInfo fcinfo)
+RepairRole(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvParams	params = {0};
 	HvLocked	locked;
@@ -232,7 +232,7 @@ PresentVerifier(HvCall *call, Oid role, const char *name, HvBytes password)
 }
 
 static Datum
-Import(HvCall *call, FunctionCallInfo fcinfo)
+ImportRole(HvCall *call, FunctionCallInfo fcinfo)
 {
 	HvSettings	settings;
 	HvBinding	binding;
@@ -262,8 +262,8 @@ Import(HvCall *call, FunctionCallInfo fcinfo)
 
 /* The SQL functions. */
 
-HV_FUNCTION(hv_bind_role, "bind_role", Bind)
+HV_FUNCTION(hv_bind_role, "bind_role", BindRole)
 HV_FUNCTION(hv_bind_role_pair, "bind_role", BindPair)
-HV_FUNCTION(hv_unbind_role, "unbind_role", Unbind)
-HV_FUNCTION(hv_import_role, "create", Import)
-HV_FUNCTION(hv_repair_role, "repair_role", Repair)
+HV_FUNCTION(hv_unbind_role, "unbind_role", UnbindRole)
+HV_FUNCTION(hv_import_role, "create", ImportRole)
+HV_FUNCTION(hv_repair_role, "repair_role", RepairRole)

@@ -202,7 +202,7 @@ HvRunAs(Oid as, void (*run) (void *arg), void *arg)
 }
 
 static void
-Alter(void *arg)
+AlterPassword(void *arg)
 {
 	ParseState *state = make_parsestate(NULL);
 
@@ -290,7 +290,7 @@ HvAlterRole(Oid as, Oid role, const char *verifier, const char *valid_until)
 	statement->role->location = -1;
 	statement->action = +1;
 	statement->options = AddOption(AddOption(NIL, "password", verifier), "validUntil", valid_until);
-	HvRunAs(as, Alter, statement);
+	HvRunAs(as, AlterPassword, statement);
 	CommandCounterIncrement();
 }
 
