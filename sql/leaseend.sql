@@ -114,6 +114,29 @@ END
 $$;
 COMMENT ON FUNCTION vault.end_leases_of_expired(timestamptz, timestamptz) IS 'ends the leases that were issued to tokens which have expired';
 
+CREATE FUNCTION vault.mend_leases(stamp timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    l vault.role_leases;
+    ahead interval;
+BEGIN
+    -- What a clock that was ahead has issued would last longer by as much.
+    FOR l IN SELECT x.* FROM vault.role_leases x
+             WHERE x.ending IS NULL AND x.expires_at > stamp AND x.issued_at > stamp + interval '1 minute' FOR NO KEY UPDATE SKIP LOCKED LOOP
+        ahead := l.issued_at - stamp;
+        UPDATE vault.role_leases x
+        SET issued_at = stamp, expires_at = l.expires_at - ahead, max_expires_at = l.max_expires_at - ahead WHERE x.id = l.id;
+        BEGIN
+            PERFORM vault.alter_role(r.oid, NULL, l.expires_at - ahead, NULL) FROM pg_roles r WHERE r.oid = l.role AND r.rolname = l.role_name;
+        EXCEPTION WHEN lock_not_available THEN
+            NULL;  -- the end of the lease drops the role
+        END;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION vault.mend_leases(timestamptz) IS 'moves the ends of leases that were issued by a clock that was ahead';
+
 CREATE FUNCTION vault.lease_status(stamp timestamptz) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 AS $$

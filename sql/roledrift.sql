@@ -18,7 +18,7 @@ COMMENT ON FUNCTION vault.role_drift(vault.role_bindings)
     IS 'how a bound role differs from what the vault has made it: as vault.binding_fault(), or changed (another password), expired (VALID UNTIL), unchecked (restored from a dump); null: not at all';
 
 CREATE FUNCTION vault.check_drift(stamp timestamptz, batch integer) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$
 DECLARE
     s vault.secrets;
@@ -43,10 +43,14 @@ BEGIN
             total := total + 1;
         END IF;
         IF b.auto_repair AND seen IN ('changed', 'expired') AND b.version = s.current_version THEN
-            PERFORM vault.alter_role(b.role, v.verifier, CASE WHEN seen = 'expired' THEN 'infinity'::timestamptz END, NULL)
-            FROM vault.role_verifiers v WHERE v.secret_id = b.secret_id AND v.place = b.place;
-            PERFORM vault.append_audit(origin, 'repair_role', s.name, b.version, 'ok', '', NULL, jsonb_build_object('role', b.role_name, 'drift', seen));
-            seen := NULL;
+            BEGIN
+                PERFORM vault.alter_role(b.role, v.verifier, CASE WHEN seen = 'expired' THEN 'infinity'::timestamptz END, NULL)
+                FROM vault.role_verifiers v WHERE v.secret_id = b.secret_id AND v.place = b.place;
+                PERFORM vault.append_audit(origin, 'repair_role', s.name, b.version, 'ok', '', NULL, jsonb_build_object('role', b.role_name, 'drift', seen));
+                seen := NULL;
+            EXCEPTION WHEN lock_not_available THEN
+                NULL;  -- a transaction has altered the role, and may last: there is the next pass
+            END;
         END IF;
         UPDATE vault.role_bindings x
         SET drift = seen, checked_at = stamp,

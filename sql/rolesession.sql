@@ -224,6 +224,12 @@ BEGIN
     IF EXISTS (SELECT FROM vault.role_bindings b WHERE b.session_policy = 'terminate') THEN
         RETURN QUERY SELECT s.pid, s.role, s.started_at FROM vault.bound_sessions(NULL) s WHERE s.due;
     END IF;
+    -- On the primary the supervisor ends those of leases.
+    IF pg_is_in_recovery() AND EXISTS (SELECT FROM vault.role_leases l WHERE l.ending IS NOT NULL) THEN
+        RETURN QUERY SELECT a.pid, a.role, a.started_at
+                     FROM vault.backends() a JOIN pg_roles r ON r.oid = a.role
+                     JOIN vault.role_leases l ON l.role = r.oid AND l.role_name = r.rolname AND l.ending IS NOT NULL;
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION vault.sessions_to_end() IS 'the sessions of this server that are to be ended now';

@@ -137,6 +137,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM vault.recount_leases();
+    PERFORM vault.mend_leases(stamp);
     UPDATE vault.rotation_jobs j SET next_attempt_at = stamp  -- a retry waits for an hour at most
     WHERE j.id IN (
         SELECT o.id FROM vault.rotation_jobs o

@@ -3,12 +3,15 @@ package exttest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 )
@@ -81,6 +84,21 @@ func TestLocksDoNotHoldUpPasses(t *testing.T) {
 	pgtest.Eventually(t, "the role is prolonged again", func() bool {
 		return get[bool](b.session, "SELECT rolvaliduntil > clock_timestamp() + '5 s' FROM pg_roles WHERE rolname = 'app_a'")
 	})
+}
+
+// TestLocksDoNotHoldUpRepairs: the supervisor repairs a role once the transaction that has altered it is over.
+func TestLocksDoNotHoldUpRepairs(t *testing.T) {
+	b := newSessionBench(t)
+	b.bindOne(0, "ignore")
+	b.exec("ALTER ROLE app PASSWORD 'by hand'")
+	admin := b.c.connect(t, "postgres", "postgres")
+	admin.exec("BEGIN")
+	admin.exec("ALTER ROLE app CONNECTION LIMIT 7")
+	b.exec("SELECT vault.configure_role('app', auto_repair => true)")
+	passes(t, b.session)
+	passes(t, b.session)
+	admin.exec("ROLLBACK")
+	pgtest.Eventually(t, "the password is repaired", func() bool { return b.c.login("app", "first value") == nil })
 }
 
 // TestTemplateSettingsAsAlterRoleTakesThem, also an empty list.
@@ -223,6 +241,65 @@ func TestLeasesWithOddNames(t *testing.T) {
 	}
 	b.exec("UPDATE vault.role_leases SET expires_at = clock_timestamp()")
 	pgtest.Eventually(t, "all leases end", func() bool { return get[int](b.session, "SELECT count(*)::int FROM vault.role_leases") == 0 })
+}
+
+// TestLeaseOnAStandby: a standby ends the sessions of a lease that has ended and whose role cannot be dropped. One whose role is gone has
+// no rights left.
+func TestLeaseOnAStandby(t *testing.T) {
+	b := newLeaseBench(t)
+	addr := fmt.Sprintf("127.252.%d.%d", rand.IntN(250), 1+rand.IntN(250))
+	node := loginCluster{cluster{b.c.NewStandby(t, "listen_addresses = '"+addr+"'")}, addr}
+	b.exec("CREATE SCHEMA app")
+	b.exec("GRANT ALL ON SCHEMA app TO readers")
+	b.exec("CREATE TABLE app.known AS SELECT 1 AS x")
+	b.exec("GRANT SELECT ON app.known TO readers")
+	app := b.c.connect(t, "postgres", "app")
+	stuck, plain := b.issue(app, "app/reader", nil), b.issue(app, "app/reader", nil)
+	b.exec("CREATE TABLE app.own (x int)")
+	b.exec("ALTER TABLE app.own OWNER TO " + stuck.username)
+	node.MustCatchUp(t)
+	hold := func(l lease) *pgx.Conn {
+		t.Helper()
+		c, err := node.hold(l.username, l.password)
+		pgtest.Must(t, err)
+		t.Cleanup(func() { _ = c.Close(context.Background()) })
+		_, err = c.Exec(t.Context(), "SELECT FROM app.known")
+		pgtest.Must(t, err)
+		return c
+	}
+	ofStuck, ofPlain := hold(stuck), hold(plain)
+	app.exec("SELECT vault.revoke_lease($1::text::uuid), vault.revoke_lease($2::text::uuid)", stuck.id, plain.id)
+	pgtest.Eventually(t, "the session of the lease that cannot be dropped ends on the standby", func() bool { return !alive(ofStuck) })
+	b.gone(plain)
+	node.MustCatchUp(t)
+	if _, err := ofPlain.Exec(t.Context(), "SELECT FROM app.known"); err == nil {
+		t.Error("a session of a role that was dropped still reads on the standby")
+	}
+	if node.login(stuck.username, stuck.password) == nil || node.login(plain.username, plain.password) == nil {
+		t.Error("a lease that has ended logs in on the standby")
+	}
+}
+
+// TestLeasesOfAClockThatWasAhead last no longer for that.
+func TestLeasesOfAClockThatWasAhead(t *testing.T) {
+	b := newLeaseBench(t)
+	app := b.c.connect(t, "postgres", "app")
+	l, other := b.issue(app, "app/reader", nil), b.issue(app, "app/reader", nil)
+	b.exec("UPDATE vault.role_leases SET issued_at = issued_at + '1 day', expires_at = expires_at + '1 day', max_expires_at = max_expires_at + '1 day' WHERE id = $1::text::uuid", l.id)
+	b.exec("DO $$BEGIN EXECUTE format('ALTER ROLE %I VALID UNTIL %L', '" + l.username + "', clock_timestamp() + '25 hours'); END$$")
+	b.c.MustStop(t, syscall.SIGINT)
+	b.c.MustStart(t)
+	b.session = b.c.connect(t, "postgres", "postgres")
+	pgtest.Eventually(t, "the end is moved", func() bool {
+		return get[bool](b.session, `SELECT l.expires_at < clock_timestamp() + '61 minutes' AND l.max_expires_at < clock_timestamp() + '121 minutes' AND r.rolvaliduntil = l.expires_at
+			FROM vault.role_leases l JOIN pg_roles r ON r.rolname = l.role_name WHERE l.id = $1::text::uuid`, l.id)
+	})
+	if ends := get[time.Time](b.session, "SELECT expires_at FROM vault.role_leases WHERE id = $1::text::uuid", other.id); !ends.Equal(other.expiresAt) {
+		t.Errorf("the end of another lease is %v, not %v", ends, other.expiresAt)
+	}
+	if err := b.c.login(l.username, l.password); err != nil {
+		t.Error(err)
+	}
 }
 
 // countedLeases is how many leases the counter has, and how many rows it has them in.

@@ -243,7 +243,7 @@ func TestSessionsOnAStandby(t *testing.T) {
 	fresh := b.hold(node, "app", "second value")
 	wantLog := func() bool {
 		log, err := os.ReadFile(node.LogFile())
-		return err == nil && strings.Contains(string(log), "1 sessions of former passwords of roles were told to end")
+		return err == nil && strings.Contains(string(log), "1 sessions of former passwords of roles, or of leases, were told to end")
 	}
 	pgtest.Eventually(t, "the standby logs it", wantLog)
 	node.MustPromote(t)

@@ -183,7 +183,7 @@ EndDoomed(HvDoomed *doomed, int n)
 }
 
 /*
- * End the sessions of former passwords whose grace is over, on this server; what is not over in time is told so again in the next
+ * End the sessions of former passwords whose grace is over, on this server, and on a standby those of leases that end; what is not over in time is told so again in the next
  * pass. For a worker, outside of a transaction. Returns false: there is never more to do at once. May ereport.
  */
 bool
@@ -199,7 +199,7 @@ HvEndSessions(void)
 		n = EndDoomed(doomed, n);
 		/* A standby can write no record of the audit. */
 		if (!primary)
-			ereport(LOG, (errmsg("hyperion_vault: %d sessions of former passwords of roles were told to end on this standby", n)));
+			ereport(LOG, (errmsg("hyperion_vault: %d sessions of former passwords of roles, or of leases, were told to end on this standby", n)));
 	}
 	(void) pgstat_report_stat(true);
 	return false;
