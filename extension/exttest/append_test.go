@@ -367,6 +367,29 @@ func TestAppendMeetsOtherHands(t *testing.T) {
 	wantError(t, meet("SELECT vault.delete_secret("+id+", 3, "+planOrigin+")", "COMMIT"), "42704", "does not exist")
 }
 
+// failing are triggers that fail while a setting says so: before and after a row is updated, and after one is inserted.
+const failing = `CREATE FUNCTION vault.fail() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+	BEGIN IF current_setting('test.fail', true) = TG_NAME THEN RAISE division_by_zero; END IF; RETURN NEW; END $$;
+	CREATE TRIGGER before_update BEFORE UPDATE ON vault.secrets FOR EACH ROW EXECUTE FUNCTION vault.fail();
+	CREATE TRIGGER after_update AFTER UPDATE ON vault.secrets FOR EACH ROW EXECUTE FUNCTION vault.fail();
+	CREATE TRIGGER after_insert AFTER INSERT ON vault.changes FOR EACH ROW EXECUTE FUNCTION vault.fail()`
+
+// TestAppendFailsInTriggers has triggers fail, and the session goes on: the row that a trigger had is not that of the next one.
+func TestAppendFailsInTriggers(t *testing.T) {
+	b, s := newAppend(t)
+	s.script(failing)
+	s.exec("SELECT vault.update_secret('kept', 'before'::text, NULL)")
+	for i, at := range []string{"before_update", "after_update", "after_insert", "before_update"} {
+		s.exec("SET test.fail = '" + at + "'")
+		wantError(t, s.try("SELECT vault.update_secret('kept', 'not kept'::text, NULL)"), "22012", "")
+		s.exec("SET test.fail = 'none'")
+		s.exec("SELECT vault.update_secret('kept', $1::text, NULL)", fmt.Sprint("kept ", i))
+		if got := get[string](b.session, "SELECT vault.read_secret('kept')"); got != fmt.Sprint("kept ", i) {
+			t.Errorf("after %s read %q", at, got)
+		}
+	}
+}
+
 // TestAppendFailsAndGoesOn has changes fail in the middle of a session that keeps what it knows of the tables.
 func TestAppendFailsAndGoesOn(t *testing.T) {
 	b, s := newAppend(t)
