@@ -23,6 +23,13 @@ const (
 	maxStatements = 60
 )
 
+// maxComment is how wide a line of a comment may be. Code has 120 columns where that is clear, and no limit: a signature or
+// a message is not clearer for being broken.
+const maxComment = 128
+
+// wide finds lines of comments that are too wide. An example of data stands behind a tab.
+var wide = regexp.MustCompile(fmt.Sprintf(`(?m)^\s*(?://|\*|--|#) [^\n]{%d,}$`, maxComment))
+
 // longer has what may be longer, with the reason: a file, or a function after a colon.
 var longer = map[string]string{
 	"api/store/change.go:perform": "one loop: the order of its cases decides whether a change may be sent again",
@@ -55,6 +62,9 @@ func TestSizes(t *testing.T) {
 			continue // it is deleted and not committed yet
 		}
 		check(name, strings.Count(string(text), "\n"), maxFile)
+		for _, line := range wide.FindAllString(string(text), -1) {
+			t.Errorf("%s: a line of a comment has more than %d columns: %s", name, maxComment, line)
+		}
 		limit := maxFunction
 		if path.Ext(name) == ".sql" {
 			limit = maxStatements

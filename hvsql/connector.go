@@ -61,8 +61,9 @@ func (c *connector) Driver() driver.Driver {
 	return inner.Driver()
 }
 
-// isRefused reports whether PostgreSQL has refused the user or the password, by an SQLSTATE of class 28, or PgBouncer has. Drivers
-// give the SQLSTATE by this method of their errors. PgBouncer has one SQLSTATE for all that it refuses, so its text decides.
+// isRefused reports whether PostgreSQL has refused the user or the password, by an SQLSTATE of class 28, or PgBouncer
+// has. Drivers give the SQLSTATE by this method of their errors. PgBouncer has one SQLSTATE for all that it refuses, so
+// its text decides.
 func isRefused(err error) bool {
 	stated, ok := errors.AsType[interface {
 		error

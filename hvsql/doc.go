@@ -1,8 +1,8 @@
 // Package hvsql connects to PostgreSQL with the credential that a HyperionDB Vault holds at the moment. A rotated password, the
 // other role of a pair, or another lease then needs no restart and costs no failed query.
 //
-// A Follower knows the current credential. It comes from a secret (Secret, PasswordOf) or is a leased role (Lease). The follower
-// fetches it again when the vault reports a change, before a lease ends, and when PostgreSQL has refused it.
+// A Follower knows the current credential. It comes from a secret (Secret, PasswordOf) or is a leased role (Lease). The
+// follower fetches it again when the vault reports a change, before a lease ends, and when PostgreSQL has refused it.
 //
 //	f, err := hvsql.NewFollower(ctx, hvsql.Secret(vault, "db/app"))
 //	...

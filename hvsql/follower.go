@@ -62,8 +62,8 @@ func (f *Follower) OnError(call func(error)) {
 	f.onError = call
 }
 
-// Close stops following and waits until that has ended. The credential stays what it is, and a lease ends by itself. Close may be
-// called twice.
+// Close stops following and waits until that has ended. The credential stays what it is, and a lease ends by itself.
+// Close may be called twice.
 func (f *Follower) Close() {
 	f.cancel()
 	f.done.Wait()
@@ -92,8 +92,8 @@ func (f *Follower) Valid(ctx context.Context) (Credential, error) {
 	return c, nil
 }
 
-// Replace returns a credential that is newer than one that PostgreSQL has refused. It waits for a fetch, and returns an error if
-// that brings no newer one.
+// Replace returns a credential that is newer than one that PostgreSQL has refused. It waits for a fetch, and returns an
+// error if that brings no newer one.
 func (f *Follower) Replace(ctx context.Context, refused Credential) (Credential, error) {
 	c, err := f.await(ctx, func(c Credential) bool { return c.serial > refused.serial })
 	if err != nil {

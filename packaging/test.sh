@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Tries the packages of each PostgreSQL of MAJORS (15) as an administrator would: in a fresh root of the Debian suite that has
-# it, from a signed repository served on loopback, by install.sh. Installs, uses, upgrades, removes and purges them.
-# The upgrade is from the newest version that packaging/releases names. The packages are those that make deb has left;
-# they are built when there are none. Without root or debootstrap it says why it does nothing.
+# Tries the packages of each PostgreSQL of MAJORS (15) as an administrator would: in a fresh root of the Debian suite
+# that has it, from a signed repository served on loopback, by install.sh. Installs, uses, upgrades, removes and
+# purges them. The upgrade is from the newest version that packaging/releases names. The packages are those that make
+# deb has left; they are built when there are none. Without root or debootstrap it says why it does nothing.
 # shellcheck source=../scripts/lib/base.sh
 . "$(dirname "$0")/../scripts/lib/base.sh"
 # shellcheck source=../scripts/lib/chroot.sh
@@ -61,8 +61,8 @@ base_root() {
 	rm -rf "$CHROOT"
 }
 
-# older_packages: in OLDER/SUITE those of OLD_VERSION. They are the newest release's, built from its commit and kept, or,
-# before the first release, this tree's under a lower version.
+# older_packages: in OLDER/SUITE those of OLD_VERSION. They are the newest release's, built from its commit and kept,
+# or, before the first release, this tree's under a lower version.
 older_packages() {
 	local version commit tree
 	read -r version commit < <(grep -vE '^(#|$)' "$ROOT/packaging/releases" | tail -n 1) || true
@@ -129,8 +129,8 @@ try() {
 	say "ok    packages for PostgreSQL $1 on $SUITE"
 }
 
-# boot: systemd as the first process of the root, in a network of its own, so that its PostgreSQL and its API meet nothing of this
-# machine. A service can be tried with its unit there.
+# boot: systemd as the first process of the root, in a network of its own, so that its PostgreSQL and its API meet
+# nothing of this machine. A service can be tried with its unit there.
 boot() {
 	umount -l "$CHROOT/proc"
 	# CAP_IPC_LOCK: else nspawn, and no unit, forbids to lock memory.

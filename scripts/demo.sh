@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a working vault: installs what is missing, builds, starts a private server (scripts/up.sh), then
-# does the main job for real, by the command, by REST and by SQL. Every command is printed before it runs, and every answer is checked.
-# Run it as often as you like; it leaves the server running.
+# does the main job for real, by the command, by REST and by SQL. Every command is printed before it runs, and every
+# answer is checked. Run it as often as you like; it leaves the server running.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 # shellcheck source=lib/dev.sh
@@ -172,8 +172,8 @@ SELECT vault.bind_role_pair('demo/shop', 'shop_a', 'shop_b', 'shop');
 SQL
 E
 
-# reconnect: reads the current credential and logs in with it over TCP, again and again, until $OUT.stop is there. Each try
-# is a line in $OUT.logins: the user and what came of it.
+# reconnect: reads the current credential and logs in with it over TCP, again and again, until $OUT.stop is there.
+# Each try is a line in $OUT.logins: the user and what came of it.
 reconnect() {
 	local credential user
 	while [ ! -e "$OUT.stop" ]; do

@@ -3,8 +3,9 @@
 # packaging/releases names, upgraded under load to those of this tree, then used and broken (api/clustertest,
 # TestContainers). The tests run in a container of their own. Everything but images is removed afterwards.
 #
-# HV_E2E_OLD and HV_E2E_NEW are directories of packages to use in place of those versions. Without a Docker engine, Compose or a base image it says so and does nothing. HV_E2E_RUN is a pattern of the tests to run
-# (-test.run). HV_E2E_KEEP=1 leaves the containers running.
+# HV_E2E_OLD and HV_E2E_NEW are directories of packages to use in place of those versions. Without a Docker engine,
+# Compose or a base image it says so and does nothing. HV_E2E_RUN is a pattern of the tests to run (-test.run).
+# HV_E2E_KEEP=1 leaves the containers running.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 # shellcheck source=lib/images.sh

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The extension on another major version of PostgreSQL than this machine has: 17, 18 or 19, from the Debian suite that has
-# it (19 is a release candidate in "experimental"), in a chroot under DEV_DIR that is made once (some 2 GB). There the shim is built with the chroot's compiler and
-# -Werror, and its SQL regression tests and extension/exttest run. Go's part and the API are built here: they know
-# nothing of PostgreSQL's version. Without root, debootstrap or the suite it says why it does nothing.
+# The extension on another major version of PostgreSQL than this machine has: 17, 18 or 19, from the Debian suite that
+# has it (19 is a release candidate in "experimental"), in a chroot under DEV_DIR that is made once (some 2 GB). There
+# the shim is built with the chroot's compiler and -Werror, and its SQL regression tests and extension/exttest run.
+# Go's part and the API are built here: they know nothing of PostgreSQL's version. Without root, debootstrap or the
+# suite it says why it does nothing.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# pg_upgrade from PostgreSQL 15 over 17 to 18 with secrets, in the chroot of 18 (each step that these minor versions allow): the servers of this machine (15) and of
-# the chroot of 17 are copied into it, with the libraries that it does not have. Without root, debootstrap or a suite it
-# says why it does nothing.
+# pg_upgrade from PostgreSQL 15 over 17 to 18 with secrets, in the chroot of 18 (each step that these minor versions
+# allow): the servers of this machine (15) and of the chroot of 17 are copied into it, with the libraries that it does
+# not have. Without root, debootstrap or a suite it says why it does nothing.
 # shellcheck source=lib/base.sh
 . "$(dirname "$0")/lib/base.sh"
 # shellcheck source=lib/chroot.sh
@@ -50,8 +50,8 @@ fits() {
 	! grep -q pg_attver "$CHROOT/usr/lib/postgresql/$1/bin/postgres" || grep -q pg_attver "$CHROOT/usr/lib/postgresql/$2/bin/postgres"
 }
 
-# earlier_15: replaces the server 15 in the chroot by the earliest one that apt has and that fits, with the extension built
-# for it: what the headers of a later one call it may not have.
+# earlier_15: replaces the server 15 in the chroot by the earliest one that apt has and that fits, with the extension
+# built for it: what the headers of a later one call it may not have.
 earlier_15() {
 	local version dir deb
 	dir=$(mktemp -d)

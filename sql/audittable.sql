@@ -38,8 +38,9 @@ CREATE TABLE vault.supervisor_passes (
     automatic bigint
 );
 
--- One row, made with the first record: where ids begin, and where records go. A new timeline of the log raises the base far
--- enough that no id which a lost primary gave out comes again. Not dumped: where a dump is restored, the base is the highest restored id.
+-- One row, made with the first record: where ids begin, and where records go. A new timeline of the log raises the base
+-- far enough that no id which a lost primary gave out comes again. Not dumped: where a dump is restored, the base is
+-- the highest restored id.
 CREATE TABLE vault.audit_numbering (
     only_row boolean NOT NULL DEFAULT true CONSTRAINT audit_numbering_pkey PRIMARY KEY
         CONSTRAINT audit_numbering_only_row CHECK (only_row),

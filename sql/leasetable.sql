@@ -1,6 +1,7 @@
 
--- The tables of leased roles: a template says what a login role may be made as, and each lease is such a role with an end. The password is
--- made where it is handed out, by the backend or the API. It is stored nowhere: the row of a lease knows the role only.
+-- The tables of leased roles: a template says what a login role may be made as, and each lease is such a role with an
+-- end. The password is made where it is handed out, by the backend or the API. It is stored nowhere: the row of a lease
+-- knows the role only.
 
 CREATE TABLE vault.role_templates (
     name text COLLATE "C" CONSTRAINT role_templates_pkey PRIMARY KEY

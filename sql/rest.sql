@@ -139,7 +139,7 @@ DECLARE
     granted boolean;
 BEGIN
     IF decide.claims IS NULL AND decide.fingerprint IS NOT NULL AND target IS NOT NULL AND decide.action = ANY (vault.all_actions()) THEN
-        -- The token and what it is usually granted in one query: with a function for each, a decision takes three times as long.
+        -- The token and its usual grants in one query. With a function for each, a decision takes three times as long.
         SELECT h.cause, h.actor, h.acting, h.role, h.scopes,
                vault.may(h.role, decide.action, target)
         INTO d.cause, d.actor, d.acting, d.role, d.scopes, granted

@@ -27,8 +27,8 @@ DECLARE
     seen text;
     total bigint := 0;
 BEGIN
-    -- The secret is locked before its roles are changed, as everywhere; one that is being changed comes in the next pass. A batch
-    -- bounds a pass; those that were checked longest ago come first.
+    -- The secret is locked before its roles are changed, as everywhere; one that is being changed comes in the next
+    -- pass. A batch bounds a pass; those that were checked longest ago come first.
     FOR b IN SELECT x.* FROM vault.role_bindings x ORDER BY x.checked_at NULLS FIRST LIMIT batch LOOP
         seen := vault.role_drift(b);
         CONTINUE WHEN seen IS NOT DISTINCT FROM b.drift AND (seen IS NULL OR NOT b.auto_repair OR seen <> ALL ('{changed,expired}'))

@@ -76,7 +76,8 @@ BEGIN
                f.former, CASE WHEN f.former THEN e.ends_at END,
                CASE WHEN NOT f.former OR b.session_policy <> 'terminate' THEN 'stays' WHEN r.rolsuper THEN 'superuser'
                     WHEN b.fault IS NOT NULL THEN b.fault ELSE 'ends' END,
-               -- Not before it is known which sessions began after the rotation, and none of a role that the vault has given nothing yet.
+               -- Not before it is known which sessions began after the rotation, and none of a role that the vault has
+               -- given nothing yet.
                f.former AND b.version IS NOT NULL AND b.settled_at IS NOT NULL AND e.ends_at <= stamp
                    AND b.session_policy = 'terminate' AND NOT r.rolsuper AND b.fault IS NULL
         FROM vault.backends() a

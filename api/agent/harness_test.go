@@ -11,13 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 	"github.com/hyperiondb/hyperion-vault/core/frame"
@@ -131,24 +131,6 @@ func recordRequest() *frame.Request {
 	return &frame.Request{Op: frame.OpRecord, Origin: testOrigin, Action: "read", Name: "db/password", Outcome: frame.OutcomeDenied, Code: core.Denied}
 }
 
-// logBuffer collects log lines from several goroutines.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func me() string { return strconv.Itoa(os.Getuid()) }
 
 // shortDir is a directory that every user may enter, with a path short enough for a socket.
@@ -165,9 +147,9 @@ func shortDir(t testing.TB) string {
 	return d
 }
 
-func start(t testing.TB, c Config) (*Server, *logBuffer) {
+func start(t testing.TB, c Config) (*Server, *pgtest.Log) {
 	t.Helper()
-	logs := &logBuffer{}
+	logs := &pgtest.Log{}
 	if c.Socket == "" {
 		c.Socket = filepath.Join(shortDir(t), "a.sock")
 	}

@@ -66,34 +66,34 @@ func (realDisk) SyncDir(path string) error {
 // lasts until the returned file is closed or the process ends.
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, folderError(dir, err, "the directory cannot be created")
+		return nil, dirError(dir, err, "the directory cannot be created")
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
-		return nil, folderError(dir, err, "the directory cannot be checked")
+		return nil, dirError(dir, err, "the directory cannot be checked")
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case !info.IsDir():
-		return nil, folderError(dir, nil, "it is not a directory")
+		return nil, dirError(dir, nil, "it is not a directory")
 	case ok && int(st.Uid) != os.Geteuid():
-		return nil, folderError(dir, nil, "the directory belongs to user %d, not to user %d of this process", st.Uid, os.Geteuid())
+		return nil, dirError(dir, nil, "the directory belongs to user %d, not to user %d of this process", st.Uid, os.Geteuid())
 	case info.Mode().Perm()&0o077 != 0:
-		return nil, folderError(dir, nil, "other users may enter the directory (mode %04o): chmod 700 it", info.Mode().Perm())
+		return nil, dirError(dir, nil, "other users may enter the directory (mode %04o): chmod 700 it", info.Mode().Perm())
 	}
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, folderError(dir, err, "the directory cannot be written to")
+		return nil, dirError(dir, err, "the directory cannot be written to")
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		owner, _ := os.ReadFile(f.Name())
 		_ = f.Close()
-		return nil, folderError(dir, err, "another process uses this journal (%s); every process needs its own directory",
+		return nil, dirError(dir, err, "another process uses this journal (%s); every process needs its own directory",
 			core.Quote(strings.TrimSpace(string(owner))))
 	}
 	if err := errors.Join(f.Truncate(0), writeText(f, fmt.Sprintf("pid %d\n", os.Getpid()))); err != nil {
 		_ = f.Close()
-		return nil, folderError(dir, err, "the directory cannot be written to")
+		return nil, dirError(dir, err, "the directory cannot be written to")
 	}
 	return f, nil
 }
@@ -103,8 +103,8 @@ func writeText(f *os.File, text string) error {
 	return err
 }
 
-// folderError names the variable and the directory, so that an operator can find it.
-func folderError(dir string, cause error, format string, args ...any) error {
+// dirError names the variable and the directory, so that an operator can find it.
+func dirError(dir string, cause error, format string, args ...any) error {
 	text := fmt.Sprintf("VAULT_AUDIT_DIR=%s: ", dir) + fmt.Sprintf(format, args...)
 	if cause == nil {
 		return core.Errorf(core.Invalid, "%s", text)
@@ -120,9 +120,9 @@ func identify(d disk, dir string, empty bool) (id vault.JournalID, err error) {
 	case err == nil && !empty:
 		return parseID(dir, text)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return id, folderError(dir, err, "the file %q cannot be read", idFile)
+		return id, dirError(dir, err, "the file %q cannot be read", idFile)
 	case err != nil && !empty:
-		return id, folderError(dir, nil, "there are segments and no file %q: move the directory away to start a new journal", idFile)
+		return id, dirError(dir, nil, "there are segments and no file %q: move the directory away to start a new journal", idFile)
 	}
 	_, _ = rand.Read(id[:]) // never fails
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
@@ -140,7 +140,7 @@ func writeID(d disk, dir string, id vault.JournalID) error {
 		err = errors.Join(d.Rename(path+newSuffix, path), d.SyncDir(dir))
 	}
 	if err != nil {
-		return folderError(dir, err, "the file %q cannot be written", idFile)
+		return dirError(dir, err, "the file %q cannot be written", idFile)
 	}
 	return nil
 }
@@ -153,7 +153,7 @@ func parseID(dir string, text []byte) (id vault.JournalID, err error) {
 	digits := bytes.ReplaceAll(bytes.TrimSuffix(text, []byte("\n")), []byte("-"), nil)
 	n, err := hex.Decode(id[:], append(digits, make([]byte, max(0, 32-len(digits)))...)[:32])
 	if err != nil || n != 16 || formatID(id)+"\n" != string(text) {
-		return id, folderError(dir, nil, "the file %q holds no UUID: move the directory away to start a new journal", idFile)
+		return id, dirError(dir, nil, "the file %q holds no UUID: move the directory away to start a new journal", idFile)
 	}
 	return id, nil
 }

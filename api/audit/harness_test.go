@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -23,35 +23,17 @@ func read(name string) vault.Entry {
 	return vault.Entry{Origin: vault.Origin{Node: "n", Actor: "reader"}, Action: vault.ActionRead, Name: name, Outcome: vault.OutcomeOK}
 }
 
-// logged collects a log from several goroutines.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // fixture is a journal in a directory of the test.
 type fixture struct {
 	*Journal
 	t   *testing.T
 	c   Config
-	log *logged
+	log *pgtest.Log
 }
 
 func newFixture(t *testing.T, c Config) *fixture {
 	t.Helper()
-	f := &fixture{t: t, c: c, log: &logged{}}
+	f := &fixture{t: t, c: c, log: &pgtest.Log{}}
 	f.c.Dir = filepath.Join(t.TempDir(), "audit")
 	f.c.Log = slog.New(slog.NewTextHandler(f.log, nil))
 	f.open()

@@ -158,7 +158,7 @@ func (j *Journal) load() (err error) {
 	}
 	if len(j.segments) == 0 {
 		if j.out.file, err = j.createSegment(1); err != nil {
-			return folderError(j.c.Dir, err, "no segment can be made")
+			return dirError(j.c.Dir, err, "no segment can be made")
 		}
 		j.begin(1)
 	} else if err = j.reopen(); err != nil {
@@ -179,10 +179,10 @@ func (j *Journal) reopen() (err error) {
 	j.open = j.segments[len(j.segments)-1]
 	name := segmentName(j.open.first)
 	if j.out.file, err = j.c.disk.Open(j.path(j.open.first)); err != nil {
-		return folderError(j.c.Dir, err, "%s cannot be written to", name)
+		return dirError(j.c.Dir, err, "%s cannot be written to", name)
 	}
 	if err = j.out.file.Sync(); err != nil {
-		return folderError(j.c.Dir, errors.Join(err, j.out.file.Close()), "%s cannot be synced", name)
+		return dirError(j.c.Dir, errors.Join(err, j.out.file.Close()), "%s cannot be synced", name)
 	}
 	return nil
 }

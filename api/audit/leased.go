@@ -47,7 +47,7 @@ func (j *Journal) loadLeased() error {
 	j.leased.next = 1
 	entries, err := os.ReadDir(j.c.Dir)
 	if err != nil {
-		return folderError(j.c.Dir, err, "the directory cannot be read")
+		return dirError(j.c.Dir, err, "the directory cannot be read")
 	}
 	for _, e := range entries {
 		number := leasedNumber(e.Name())
@@ -56,7 +56,7 @@ func (j *Journal) loadLeased() error {
 		}
 		l, err := openLeasedFile(filepath.Join(j.c.Dir, e.Name()), number)
 		if err != nil {
-			return folderError(j.c.Dir, errors.Join(err, j.leased.close()), "%s cannot be opened", e.Name())
+			return dirError(j.c.Dir, errors.Join(err, j.leased.close()), "%s cannot be opened", e.Name())
 		}
 		l.last = j.next - 1
 		j.leased.files = append(j.leased.files, l)

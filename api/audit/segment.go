@@ -46,13 +46,13 @@ func segmentName(first uint64) string { return fmt.Sprintf("%020d%s", first, seg
 func listSegments(d disk, dir string) ([]*segment, error) {
 	entries, err := os.ReadDir(dir) // sorted by name, which is by number
 	if err != nil {
-		return nil, folderError(dir, err, "the directory cannot be read")
+		return nil, dirError(dir, err, "the directory cannot be read")
 	}
 	var found []*segment
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), newSuffix) {
 			if err := d.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return nil, folderError(dir, err, "%s cannot be removed", e.Name())
+				return nil, dirError(dir, err, "%s cannot be removed", e.Name())
 			}
 		}
 		digits, ok := strings.CutSuffix(e.Name(), segmentSuffix)
@@ -116,7 +116,7 @@ func cutTorn(d disk, dir string, s *segment) error {
 		err = errors.Join(f.Truncate(s.size), f.Sync(), f.Close())
 	}
 	if err != nil {
-		return folderError(dir, err, "the torn end of %s cannot be cut off", segmentName(s.first))
+		return dirError(dir, err, "the torn end of %s cannot be cut off", segmentName(s.first))
 	}
 	return nil
 }
@@ -127,7 +127,7 @@ func (s *segment) scan(dir string, next uint64) (torn tornEnd, err error) {
 	path := filepath.Join(dir, segmentName(s.first))
 	f, err := os.Open(path)
 	if err != nil {
-		return torn, folderError(dir, err, "%s cannot be opened", segmentName(s.first))
+		return torn, dirError(dir, err, "%s cannot be opened", segmentName(s.first))
 	}
 	defer f.Close()
 	r := bufio.NewReaderSize(f, maxLine)
@@ -137,7 +137,7 @@ func (s *segment) scan(dir string, next uint64) (torn tornEnd, err error) {
 			break
 		}
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
-			return torn, folderError(dir, err, "%s cannot be read", segmentName(s.first))
+			return torn, dirError(dir, err, "%s cannot be read", segmentName(s.first))
 		}
 		if n := numberOf(line, err); n != s.last+1 {
 			if n != 0 || next != 0 {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/hyperiondb/hyperion-vault/core"
+
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 )
 
 const tmpfsChild = "HV_TEST_TMPFS"
@@ -49,7 +51,7 @@ func fillAndDrain(t *testing.T, options string) {
 		t.Skipf("no mount: %v", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	f := &fixture{t: t, c: Config{Dir: dir + "/audit", segmentSize: 64 << 10}, log: &logged{}}
+	f := &fixture{t: t, c: Config{Dir: dir + "/audit", segmentSize: 64 << 10}, log: &pgtest.Log{}}
 	f.c.complete()
 	if !strings.Contains(options, "inodes") {
 		f.c.segmentSize = 16 << 20

@@ -1,9 +1,9 @@
 // Package config turns the environment into one checked Config. It is the only reader of the environment in
 // the API process: everything else receives values.
 //
-// Every mistake is reported at once, so that an operator fixes all of them in one turn, and the process does not
-// start with a half-understood setting. Secrets (VAULT_PG_PASSWORD, VAULT_LOCAL_MASTER_KEY, VAULT_OLD_LOCAL_MASTER_KEY) are never printed, not
-// even when they are malformed.
+// Every mistake is reported at once, so that an operator fixes all of them in one turn, and the process does not start
+// with a half-understood setting. Secrets (VAULT_PG_PASSWORD, VAULT_LOCAL_MASTER_KEY, VAULT_OLD_LOCAL_MASTER_KEY) are
+// never printed, not even when they are malformed.
 package config
 
 import (

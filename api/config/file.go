@@ -77,7 +77,8 @@ func (l *loader) take(s setting, name, given, text string) bool {
 	return true
 }
 
-// showPath returns ="path", or that the value is not shown: for a secret's file, the secret may have been put in the place of its path.
+// showPath returns ="path", or that the value is not shown: for a secret's file, the secret may have been put in the
+// place of its path.
 func (l *loader) showPath(s setting, given string) string {
 	if _, err := os.Lstat(given); s.secret && (err != nil || !path.IsAbs(given)) || l.holdsSecret(given) {
 		return " (value not shown)"

@@ -25,11 +25,11 @@ const (
 	strangerIdle = 5 * time.Second
 )
 
-// connections bounds the connections of all clients, of each, and of strangers: clients whose address is neither allowed
-// to read nor a trusted proxy's, and whose connection has carried no request with a right. When there are too many, the
-// one that has been idle for longest among the strangers' is closed. If none is idle, an idle one of the client with the
-// most connections is closed, or else the new one, before it costs more than the accept. Trusted proxies stand for many clients and are bounded by the
-// total alone. Safe for concurrent use.
+// connections bounds the connections of all clients, of each, and of strangers: clients whose address is neither
+// allowed to read nor a trusted proxy's, and whose connection has carried no request with a right. When there are too
+// many, the one that has been idle for longest among the strangers' is closed. If none is idle, an idle one of the
+// client with the most connections is closed, or else the new one, before it costs more than the accept. Trusted
+// proxies stand for many clients and are bounded by the total alone. Safe for concurrent use.
 type connections struct {
 	max    int
 	policy *LivePolicy

@@ -53,8 +53,8 @@ type Config struct {
 type Meter interface {
 	// Begin is called when the header of a request has come.
 	Begin()
-	// End is called once for each Begin, when the answer is written. route is a template of the OpenAPI document or of the Protocol, or ""
-	// for a path that is none; it never holds a name. method is what the client sent.
+	// End is called once for each Begin, when the answer is written. route is a template of the OpenAPI document or of
+	// the Protocol, or "" for a path that is none; it never holds a name. method is what the client sent.
 	End(method, route string, status int, took time.Duration)
 }
 

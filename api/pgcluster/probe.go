@@ -101,7 +101,8 @@ func (p *Pool) surveySoon(known *Host) {
 	p.work.Go(func() { p.survey(known) })
 }
 
-// startComingHome starts looking for a better host when a reader is connected to another than the first, or reads have gone back.
+// startComingHome starts looking for a better host when a reader is connected to another than the first, or reads have
+// gone back.
 func (p *Pool) startComingHome(x *Host) {
 	if p.Writer || x.Index == 0 && !p.wentBack() {
 		return

@@ -1,7 +1,6 @@
 package rotator_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +9,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -200,14 +197,14 @@ func (b *bench) startChild(role string, env ...string) *process {
 
 type process struct {
 	cmd    *exec.Cmd
-	out    *lines
-	log    *lines
+	out    *pgtest.Log
+	log    *pgtest.Log
 	exited chan struct{}
 }
 
 func startProcess(t testing.TB, env []string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], "-test.run=^$"), out: &lines{}, log: &lines{}, exited: make(chan struct{})}
+	p := &process{cmd: exec.Command(os.Args[0], "-test.run=^$"), out: &pgtest.Log{}, log: &pgtest.Log{}, exited: make(chan struct{})}
 	// Here, the first entry of a name counts; for a process it is the last.
 	env = slices.Clone(env)
 	slices.Reverse(env)
@@ -240,23 +237,3 @@ func (p *process) wait(t *testing.T) {
 		t.Fatalf("the process ended by itself, %v:\n%s", s, p.log)
 	}
 }
-
-// lines collects what several goroutines write.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *lines) count(s string) int { return strings.Count(l.String(), s) }

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/rotator"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
@@ -169,7 +170,7 @@ func TestFailures(t *testing.T) {
 // TestPanicIsLogged: the log says where a rotation panicked, and nothing of the panic's value.
 func TestPanicIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, log, before := &door{complete: func(context.Context, vault.Claim) error { panic("CANARY") }}, &lines{}, core.Panics()
+		d, log, before := &door{complete: func(context.Context, vault.Claim) error { panic("CANARY") }}, &pgtest.Log{}, core.Panics()
 		d.add("a")
 		_, stop := start(t, rotator.Config{Door: d, Poll: time.Hour, Timeout: 10 * time.Second, Log: slog.New(slog.NewTextHandler(log, nil))})
 		time.Sleep(time.Second)
@@ -314,13 +315,13 @@ func TestCutOff(t *testing.T) {
 
 func TestALastingProblemIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := &lines{}
+		log := &pgtest.Log{}
 		d := &door{claim: func() error { return errors.New("no connection") }}
 		_, stop := start(t, rotator.Config{Door: d, Poll: time.Second, Log: slog.New(slog.NewTextHandler(log, nil))})
 		defer stop()
 		time.Sleep(30 * time.Second)
-		if log.count("no connection") != 1 {
-			t.Errorf("said %d times:\n%s", log.count("no connection"), log)
+		if strings.Count(log.String(), "no connection") != 1 {
+			t.Errorf("said %d times:\n%s", strings.Count(log.String(), "no connection"), log)
 		}
 	})
 }

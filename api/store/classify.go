@@ -138,8 +138,8 @@ func classifyUnique(pg *pgconn.PgError, cause error) error {
 	}
 }
 
-// missing reports whether a function, table or type of the extension is not there. A type that is missing has the SQLSTATE of a missing secret, but only a
-// statement's own mistake has a position in it.
+// missing reports whether a function, table or type of the extension is not there. A type that is missing has the
+// SQLSTATE of a missing secret, but only a statement's own mistake has a position in it.
 func missing(pg *pgconn.PgError) bool {
 	switch pg.Code {
 	case stateNoFunction, "42P01":

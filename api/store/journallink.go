@@ -57,8 +57,8 @@ func (l *journalLink) Ship(ctx context.Context, id vault.JournalID, node string,
 	return uint64(last), l.believed(err)
 }
 
-// believed refuses what a server said that the cluster has left behind: it takes records that the cluster will never see. A missing
-// privilege is told apart from a primary that is away, for which one waits.
+// believed refuses what a server said that the cluster has left behind: it takes records that the cluster will never
+// see. A missing privilege is told apart from a primary that is away, for which one waits.
 func (l *journalLink) believed(err error) error {
 	if l.d.writer.IsOutdated(l.conn) {
 		err = pgcluster.ErrOutdated

@@ -13,8 +13,9 @@ type waitingSessions struct {
 	sessions int64
 }
 
-// ReportSessions tells the primary how many sessions roles that retire have on the standby that the reader is connected to. The primary
-// waits for them, and cannot see them. Nothing is written while there are none, but once after there were some.
+// ReportSessions tells the primary how many sessions roles that retire have on the standby that the reader is connected
+// to. The primary waits for them, and cannot see them. Nothing is written while there are none, but once after there
+// were some.
 func (d *DB) ReportSessions(ctx context.Context, node string) error {
 	found, err := readPicked(ctx, d, func(ctx context.Context, c *pgx.Conn) (query[waitingSessions], error) {
 		old, err := isLegacy(ctx, c)

@@ -37,11 +37,11 @@ func (b Batch) Wipe() {
 }
 
 // BatchRead returns the current versions of 1 to MaxBatch names, one result for each position. It needs an allowed
-// client address, and each position the right read on its name. Each name gets an audit record of its own, all of them written before anything is returned; a caller
-// who is refused, or asks for too many, gets one without a name. Together the values are at most MaxBatchBytes: what
-// no longer fits is TooLarge, and can be asked for again. The caller wipes the result, and bounds how many there are
-// at a time. Errors of the whole:
-// Unauthenticated, Denied, Invalid, Unavailable and what else the store answers for all names at once.
+// client address, and each position the right read on its name. Each name gets an audit record of its own, all of them
+// written before anything is returned; a caller who is refused, or asks for too many, gets one without a name. Together
+// the values are at most MaxBatchBytes: what no longer fits is TooLarge, and can be asked for again. The caller wipes
+// the result, and bounds how many there are at a time. Errors of the whole: Unauthenticated, Denied, Invalid,
+// Unavailable and what else the store answers for all names at once.
 func (v *Vault) BatchRead(ctx context.Context, c Caller, names []string) (Batch, error) {
 	a := v.try(c, ActionRead, "", 0)
 	if len(names) <= MaxBatch {

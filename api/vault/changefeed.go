@@ -115,8 +115,8 @@ func (w *Watch) judge(ctx context.Context) (News, error) {
 	return News{}, ctx.Err()
 }
 
-// patience returns how long a place is waited for: with err the primary could not be asked, without it the transaction of the place
-// is not over there.
+// patience returns how long a place is waited for: with err the primary could not be asked, without it the transaction
+// of the place is not over there.
 func patience(err error) time.Duration {
 	if err != nil {
 		return patienceWithPrimary

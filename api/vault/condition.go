@@ -58,8 +58,8 @@ type Condition struct {
 	Since    time.Time // when it began, or when this process first noticed it
 }
 
-// Conditioned is implemented by a Store, a Recorder, a Keeper or a RewrapRunner that knows conditions. A zero Since means that the
-// door notes when it first hears of the condition.
+// Conditioned is implemented by a Store, a Recorder, a Keeper or a RewrapRunner that knows conditions. A zero Since
+// means that the door notes when it first hears of the condition.
 type Conditioned interface {
 	Conditions(ctx context.Context) []Condition
 }

@@ -79,8 +79,9 @@ func (x *Configuration) patchTags(s Secret) error {
 	return checkTags(tags)
 }
 
-// Expire shortens the grace of a superseded version to graceSecs from now; 0 ends it at once. It never lengthens it.
-// It needs the right rotate on the name. Errors: Unauthenticated, Denied, Invalid (also: the version is current), NotFound, Unavailable.
+// Expire shortens the grace of a superseded version to graceSecs from now; 0 ends it at once. It never lengthens it. It
+// needs the right rotate on the name. Errors: Unauthenticated, Denied, Invalid (also: the version is current),
+// NotFound, Unavailable.
 func (v *Vault) Expire(ctx context.Context, c Caller, name string, version uint64, graceSecs int64) (VersionInfo, error) {
 	a := v.try(c, ActionExpire, name, version)
 	a.change = true

@@ -30,8 +30,9 @@ type CreateRequest struct {
 }
 
 // Create stores a new secret and returns its metadata, never its value. Its first version is 1, or the one after the
-// last that a deleted secret of that name had: no version of a name means two values. It needs the right create on the name. Errors: Unauthenticated, Denied, Invalid, TooLarge,
-// Exists, Unavailable. The request's Value is wiped on every path.
+// last that a deleted secret of that name had: no version of a name means two values. It needs the right create on the
+// name. Errors: Unauthenticated, Denied, Invalid, TooLarge, Exists, Unavailable. The request's Value is wiped on every
+// path.
 func (v *Vault) Create(ctx context.Context, c Caller, r CreateRequest) (Secret, error) {
 	defer envelope.Wipe(r.Value)
 	a := v.try(c, ActionCreate, r.Name, 0)

@@ -143,8 +143,8 @@ func ofName(right string) bool {
 	return false
 }
 
-// credentialOf returns what a caller presented; a batch token is to be opened yet. The error is Unauthenticated and the same for every text that is no
-// token.
+// credentialOf returns what a caller presented; a batch token is to be opened yet. The error is Unauthenticated and the
+// same for every text that is no token.
 func credentialOf(c Caller) (Credential, *token.Batch, error) {
 	by := Credential{Addr: c.Addr.Unmap().WithZone("")}
 	if c.Bearer == "" {

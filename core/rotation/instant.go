@@ -35,7 +35,8 @@ func (c Schedule) instants(wall time.Time, loc *time.Location) []time.Time {
 }
 
 // shownAt returns when a clock in loc shows what wall shows in UTC, which may be once, twice or never. If it is never,
-// gapEnd is when the clock was set past it. time.Date does not say which of two instants it takes, nor where it moves a skipped one.
+// gapEnd is when the clock was set past it. time.Date does not say which of two instants it takes, nor where it moves a
+// skipped one.
 func shownAt(wall time.Time, loc *time.Location) (shown []time.Time, gapEnd time.Time) {
 	_, before := wall.Add(-24 * time.Hour).In(loc).Zone()
 	_, after := wall.Add(24 * time.Hour).In(loc).Zone()

@@ -62,14 +62,15 @@ extern HvBoundRole *HvNextOf(HvBoundRole *roles, int n);
 extern bool HvIsAsBound(const HvBoundRole *bound);
 
 /*
- * Name of the role whose password the next version of a secret is; NULL if the table is not as expected. ereports if the role is
- * not what it was when it was bound. Palloc'd.
+ * Name of the role whose password the next version of a secret is; NULL if the table is not as expected. ereports if
+ * the role is not what it was when it was bound. Palloc'd.
  */
 extern const char *HvNextRole(HvBytes id);
 
 /*
- * Between HvBeginWrites() and HvEndWrites(): open the roles of a secret to give one the password that a version is, and have all
- * that is to change locked. False if a statement has to do it, which has the words of a refusal: then nothing is open.
+ * Between HvBeginWrites() and HvEndWrites(): open the roles of a secret to give one the password that a version is, and
+ * have all that is to change locked. False if a statement has to do it, which has the words of a refusal: then nothing
+ * is open.
  */
 extern bool HvOpenRoles(HvRoles *roles, HvBytes id, int64 version);
 

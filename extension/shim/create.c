@@ -1,8 +1,8 @@
 /*
  * create.c: stores a new secret and its first version without a statement.
  *
- * It does what vault.store_secret() does for a manual secret with few settings. That function has the rest, and the words of every
- * refusal. A test compares the two.
+ * It does what vault.store_secret() does for a manual secret with few settings. That function has the rest, and the
+ * words of every refusal. A test compares the two.
  */
 #include "hyperion_vault.h"
 

@@ -6,14 +6,12 @@
 #include "arg.h"
 #include "call.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "golib.h"
 #include "readonly.h"
 #include "runas.h"
 #include "sealed.h"
 #include "text.h"
 #include "utils/builtins.h"
-#include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
 #define ORIGIN_TYPES	TEXTOID, TEXTOID, TEXTOID, INETOID, TEXTOID
@@ -124,7 +122,6 @@ DestroyDeleted(HvCall *call, FunctionCallInfo fcinfo)
 static Datum
 ListDeleted(HvCall *call, FunctionCallInfo fcinfo)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	HvBytes		prefix = {(const unsigned char *) "", 0};
 	HvParams	params = {0};
 
@@ -132,14 +129,9 @@ ListDeleted(HvCall *call, FunctionCallInfo fcinfo)
 		prefix = HvTextBytes(PG_GETARG_TEXT_PP(0));
 	HV_CALL_GO(check_prefix, prefix);
 	call->name = (HvBytes) {prefix.data, Min(prefix.len, HV_MAX_NAME_LEN)};
-	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
 	HvAdd(&params, ObjectIdGetDatum(call->role));
 	HvAdd(&params, PointerGetDatum(cstring_to_text_with_len((const char *) prefix.data, prefix.len)));
-	HvOwnerLook(&list_statement, &params);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
-	SPI_finish();
+	HvOwnerLookRows(&list_statement, &params, fcinfo);
 	HvRecord(call, "ok", "");
 	return (Datum) 0;
 }

@@ -1,8 +1,8 @@
 /*
  * leasedrole.c: makes, prolongs and shuts the roles that leases are, without SQL text.
  *
- * The server's own functions do it, with the rights of the role that defined the template: what PostgreSQL refuses that role, it
- * refuses here.
+ * The server's own functions do it, with the rights of the role that defined the template: what PostgreSQL refuses that
+ * role, it refuses here.
  */
 #include "hyperion_vault.h"
 

@@ -139,8 +139,8 @@ ShutRole(HvEnding *ending)
 }
 
 /*
- * Begin a transaction that waits for no lock for long: a transaction that has used what one role owns, or has altered the role, may
- * last for hours, and the supervisor has more to do.
+ * Begin a transaction that waits for no lock for long: a transaction that has used what one role owns, or has altered
+ * the role, may last for hours, and the supervisor has more to do.
  */
 static void
 BeginBounded(void)

@@ -6,13 +6,11 @@
 #include "arg.h"
 #include "call.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "golib.h"
 #include "runas.h"
 #include "sealed.h"
 #include "text.h"
 #include "utils/builtins.h"
-#include "utils/tuplestore.h"
 
 #define MAX_PAGE	100000	/* rows, as of vault.audit() */
 
@@ -72,7 +70,6 @@ AddText(HvParams *params, HvBytes text)
 static Datum
 ListSecrets(HvCall *call, FunctionCallInfo fcinfo)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	HvBytes		prefix = PrefixArg(fcinfo, 0);
 	bool		by_page = PG_NARGS() > 1;
 	HvParams	params = {0};
@@ -86,12 +83,7 @@ ListSecrets(HvCall *call, FunctionCallInfo fcinfo)
 		AddText(&params, AfterArg(fcinfo, 1));
 		HvAdd(&params, Int32GetDatum(PageArg(fcinfo, 2)));
 	}
-	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
-	HvOwnerLook(by_page ? &page_statement : &list_statement, &params);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
-	SPI_finish();
+	HvOwnerLookRows(by_page ? &page_statement : &list_statement, &params, fcinfo);
 	HvRecord(call, "ok", "");
 	return (Datum) 0;
 }

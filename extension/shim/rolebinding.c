@@ -210,8 +210,8 @@ RepairRole(HvCall *call, FunctionCallInfo fcinfo)
 }
 
 /*
- * The verifier that a role has, once PostgreSQL has let the caller set it again and the password is the given one. Nothing is said of the
- * password before: a role cannot be asked for the passwords of others.
+ * The verifier that a role has, once PostgreSQL has let the caller set it again and the password is the given one.
+ * Nothing is said of the password before: a role cannot be asked for the passwords of others.
  */
 static char *
 PresentVerifier(HvCall *call, Oid role, const char *name, HvBytes password)

@@ -1,10 +1,10 @@
 /*
  * rolesession.c: shows the sessions of roles whose passwords are secrets, and ends those of former passwords.
  *
- * The functions of the schema decide which sessions those are (vault.bound_sessions()). They run as the owner, to whom PostgreSQL
- * shows little of other roles' sessions, and who can end none. A worker of the server ends them: on the primary the supervisor, on
- * a standby one that does nothing else (standbyworker.c). A session is told to end only if it is the one that was decided about: its
- * process number may be another's by then.
+ * The functions of the schema decide which sessions those are (vault.bound_sessions()). They run as the owner, to whom
+ * PostgreSQL shows little of other roles' sessions, and who can end none. A worker of the server ends them: on the
+ * primary the supervisor, on a standby one that does nothing else (standbyworker.c). A session is told to end only if
+ * it is the one that was decided about: its process number may be another's by then.
  */
 #include "hyperion_vault.h"
 
@@ -121,7 +121,8 @@ HvSettleAfterCommit(void)
 }
 
 /*
- * Note by when the passwords that roles were given had been committed. For the supervisor, outside of a transaction. May ereport.
+ * Note by when the passwords that roles were given had been committed. For the supervisor, outside of a transaction.
+ * May ereport.
  */
 bool
 HvSettleRoles(void)
@@ -183,8 +184,9 @@ EndDoomed(HvDoomed *doomed, int n)
 }
 
 /*
- * End the sessions of former passwords whose grace is over, on this server, and on a standby those of leases that end; what is not over in time is told so again in the next
- * pass. For a worker, outside of a transaction. Returns false: there is never more to do at once. May ereport.
+ * End the sessions of former passwords whose grace is over, on this server, and on a standby those of leases that end.
+ * What is not over in time is told so again in the next pass. For a worker, outside of a transaction. Returns false:
+ * there is never more to do at once. May ereport.
  */
 bool
 HvEndSessions(void)

@@ -3,6 +3,7 @@
  */
 #include "hyperion_vault.h"
 
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "runas.h"
 #include "utils/acl.h"
@@ -11,6 +12,7 @@
 #include "utils/plancache.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
 
 static void
 PreparePlan(HvStatement *statement)
@@ -122,6 +124,22 @@ HvOwnerLook(HvStatement *statement, const HvParams *params)
 	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
 	RunAsOwner(statement, params, true);
 	PopActiveSnapshot();
+}
+
+/*
+ * The same for a function that returns what the statement finds, in the form of InitMaterializedSRF().
+ */
+void
+HvOwnerLookRows(HvStatement *statement, const HvParams *params, FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	HvOwnerLook(statement, params);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
+	SPI_finish();
 }
 
 void

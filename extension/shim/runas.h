@@ -31,6 +31,7 @@ typedef struct HvParams
 extern void HvOwnerRun(HvStatement *statement, const HvParams *params);
 extern void HvOwnerSee(HvStatement *statement, const HvParams *params);
 extern void HvOwnerLook(HvStatement *statement, const HvParams *params);
+extern void HvOwnerLookRows(HvStatement *statement, const HvParams *params, FunctionCallInfo fcinfo);
 extern void HvAdd(HvParams *params, Datum value);
 extern void HvAddNull(HvParams *params);
 extern void HvAddNullable(HvParams *params, NullableDatum value);

@@ -10,8 +10,8 @@
 extern int	HvScramIterations(void);
 
 /*
- * The verifier of a password as this server makes it. NULL means that the server's own function has to. Palloc'd. What is palloc'd
- * meanwhile has forms of the password and is not wiped: the current context is to be one that is.
+ * The verifier of a password as this server makes it. NULL means that the server's own function has to. Palloc'd. What
+ * is palloc'd meanwhile has forms of the password and is not wiped: the current context is to be one that is.
  */
 extern char *HvMakeVerifier(const char *password);
 

@@ -141,7 +141,8 @@ CreateSecret(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 }
 
 /*
- * Seal a value as the next version of a locked secret. If that is bound to a role, the verifier of the role's password is ready.
+ * Seal a value as the next version of a locked secret. If that is bound to a role, the verifier of the role's password
+ * is ready.
  */
 static Datum
 SupersedeVersion(HvCall *call, const HvLocked *locked, HvBytes value, bool reschedule)

@@ -1,8 +1,8 @@
 /*
  * supersede.c: makes a sealed value the current version of a secret, without a statement.
  *
- * What most changes are is done here: only the value changes, and the secret has no deleted version. The rest, and every refusal,
- * is vault.append_anyhow()'s, whose vault.supersede() is the definition. A test compares the two.
+ * What most changes are is done here: only the value changes, and the secret has no deleted version. The rest, and
+ * every refusal, is vault.append_anyhow()'s, whose vault.supersede() is the definition. A test compares the two.
  */
 #include "hyperion_vault.h"
 
@@ -164,8 +164,8 @@ OpenRoles(Tables *tables, const HvAppend *append)
 }
 
 /*
- * When a version ends that another takes the place of: null if it has no end. The current one gets a grace, or one that does not
- * matter because it is kept.
+ * When a version ends that another takes the place of: null if it has no end. The current one gets a grace, or one that
+ * does not matter because it is kept.
  */
 static NullableDatum
 EndOf(Tables *tables, HeapTuple version, bool current)

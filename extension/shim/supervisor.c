@@ -167,8 +167,8 @@ MillisecondsSince(instr_time then)
 }
 
 /*
- * Note by when the passwords that roles were given had been committed, unless that was done a moment before. Returns in how many
- * milliseconds it is to be done.
+ * Note by when the passwords that roles were given had been committed, unless that was done a moment before. Returns in
+ * how many milliseconds it is to be done.
  */
 static double
 SettleRoles(MemoryContext context)

@@ -43,7 +43,8 @@ HearOfFunctions(void)
 }
 
 /*
- * Whether all triggers of a table are for each row and the vault's own, which need no search_path. Those of foreign keys are not.
+ * Whether all triggers of a table are for each row and the vault's own, which need no search_path. Those of foreign
+ * keys are not.
  */
 static bool
 HasOwnTriggers(Relation relation)
@@ -150,7 +151,8 @@ MakeSlot(Relation relation)
 }
 
 /*
- * Make ready to run the triggers of a table: what the executor would make of them when they run would not be there the next time.
+ * Make ready to run the triggers of a table: what the executor would make of them when they run would not be there the
+ * next time.
  */
 static void
 PrepareTriggers(ResultRelInfo *info, Relation relation)

@@ -8,7 +8,6 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "golib.h"
 #include "readonly.h"
 #include "runas.h"
@@ -16,7 +15,6 @@
 #include "text.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
-#include "utils/tuplestore.h"
 
 #define ORIGIN_TYPES	TEXTOID, TEXTOID, TEXTOID, INETOID, TEXTOID
 
@@ -169,19 +167,13 @@ SetVersionSettings(HvCall *call, FunctionCallInfo fcinfo)
 static Datum
 ListVersions(HvCall *call, FunctionCallInfo fcinfo)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	HvParams	params = {0};
 
 	RequireArg(fcinfo, 0, "name");
 	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
 	HvAdd(&params, ObjectIdGetDatum(call->role));
 	HvAddText(&params, call->name);
-	HvOwnerLook(&list_statement, &params);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
-	SPI_finish();
+	HvOwnerLookRows(&list_statement, &params, fcinfo);
 	HvRecord(call, "ok", "");
 	return (Datum) 0;
 }

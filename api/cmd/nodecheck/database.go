@@ -87,8 +87,8 @@ func older(a, b string) bool {
 	return len(x) < len(y)
 }
 
-// preloadQuery makes the ALTER SYSTEM that adds the library to those that the configuration files name, which may be more than the
-// running server has.
+// preloadQuery makes the ALTER SYSTEM that adds the library to those that the configuration files name, which may be
+// more than the running server has.
 const preloadQuery = `SELECT 'ALTER SYSTEM SET shared_preload_libraries = ' || string_agg(quote_literal(trim(l)), ', ')
  FROM (SELECT l FROM unnest(string_to_array((SELECT setting FROM pg_file_settings WHERE name = 'shared_preload_libraries' AND error IS NULL
  ORDER BY seqno DESC LIMIT 1), ',')) l WHERE trim(l) NOT IN ('', 'hyperion_vault') UNION ALL SELECT 'hyperion_vault') x`

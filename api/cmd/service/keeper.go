@@ -95,7 +95,8 @@ func openLocal(master []byte, log *slog.Logger) (kms.Holder, error) {
 	return local, nil
 }
 
-// TryKey makes a data key of no secret and unwraps it again, as c asks for. It takes no longer than ctx; the secrets of c are not wiped.
+// TryKey makes a data key of no secret and unwraps it again, as c asks for. It takes no longer than ctx; the secrets of
+// c are not wiped.
 func TryKey(ctx context.Context, c config.Config) error {
 	k, err := openKeeper(ctx, c, slog.New(slog.DiscardHandler), nil)
 	if err != nil {

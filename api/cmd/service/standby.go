@@ -7,8 +7,8 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/backoff"
 )
 
-// sessionsEvery is how often the node counts sessions on its standby for roles that retire. Shorter than the ten seconds and four
-// intervals of the supervisor for which a report holds, so that one or two may fail.
+// sessionsEvery is how often the node counts sessions on its standby for roles that retire. Shorter than the ten
+// seconds and four intervals of the supervisor for which a report holds, so that one or two may fail.
 const sessionsEvery = 5 * time.Second
 
 // reportSessions tells the primary of sessions on the standby, until ctx ends. It logs why it cannot once.

@@ -9,7 +9,8 @@
 // It speaks TLS on request. It does not support IAM and key policies, so tests script a refusal. It has no grants, no
 // key creation or administration over the wire, no automatic rotation, no dry runs and no Nitro attestation. It knows
 // neither asymmetric, HMAC and multi-region keys nor custom key stores, and neither AWS's real ciphertext format nor
-// FIPS endpoints. It has one region and one account. It keeps everything in memory and wipes nothing, so no product code may import it.
+// FIPS endpoints. It has one region and one account. It keeps everything in memory and wipes nothing, so no product
+// code may import it.
 package kmstest
 
 import (

@@ -76,8 +76,8 @@ CREATE TABLE vault.role_verifiers (
 );
 CREATE INDEX role_verifiers_unsettled_idx ON vault.role_verifiers (secret_id) WHERE settled_at IS NULL;
 
--- The sessions of retiring roles on standbys, as the API beside each counted them last: a standby cannot write, and the primary does not
--- see them. Not dumped.
+-- The sessions of retiring roles on standbys, as the API beside each counted them last: a standby cannot write, and the
+-- primary does not see them. Not dumped.
 CREATE TABLE vault.standby_sessions (
     secret_id uuid NOT NULL,
     place smallint NOT NULL,
