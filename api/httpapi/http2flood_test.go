@@ -67,6 +67,9 @@ func (s *secure) config() *tls.Config {
 	return &tls.Config{RootCAs: s.ca.Pool(), ServerName: "localhost", NextProtos: []string{"h2"}}
 }
 
+// honestPause is between two requests of the honest client: the machine is for the flood.
+const honestPause = 10 * time.Millisecond
+
 // meanwhile runs flood, and an honest client beside it: each of its requests must succeed within a few seconds, on
 // connections that it has and on new ones.
 func (s *secure) meanwhile(flood func()) {
@@ -95,7 +98,7 @@ func (s *secure) meanwhile(flood func()) {
 		select {
 		case <-over:
 			done = true
-		default:
+		case <-time.After(honestPause):
 		}
 	}
 	<-over

@@ -14,13 +14,19 @@ type Env struct {
 	// OlderPGConfigs are the pg_config of older versions to upgrade from, oldest first: HV_OLDER_PG_CONFIGS, separated
 	// by colons. Empty = none.
 	OlderPGConfigs []string
+	// Dir has the clusters of the tests, and their sockets, so its path must be short: HV_TEST_DIR, else "/tmp". The server's
+	// user must be able to enter it.
+	Dir string
 	// Path is PATH.
 	Path string
 }
 
 // LoadEnv reads Env. Nothing in it can be wrong.
 func LoadEnv() Env {
-	e := Env{PGConfig: os.Getenv("HV_PG_CONFIG"), Path: os.Getenv("PATH")}
+	e := Env{PGConfig: os.Getenv("HV_PG_CONFIG"), Dir: os.Getenv("HV_TEST_DIR"), Path: os.Getenv("PATH")}
+	if e.Dir == "" {
+		e.Dir = "/tmp"
+	}
 	if e.PGConfig == "" {
 		e.PGConfig = os.Getenv("PG_CONFIG")
 	}

@@ -18,6 +18,7 @@ import (
 type installation struct {
 	bin  string // directory of its programs
 	path string // PATH
+	dir  string // has what is made for tests
 	uid  uint32
 	gid  uint32
 	cred *syscall.Credential // nil = this process's own user
@@ -60,7 +61,7 @@ func findInstallation(e Env) (*installation, error) {
 	if err != nil || len(lines) != 3 {
 		return nil, fmt.Errorf("%s does not say where PostgreSQL is: %v", e.PGConfig, err)
 	}
-	i := &installation{bin: lines[0], path: e.Path, uid: uint32(os.Getuid()), gid: uint32(os.Getgid())}
+	i := &installation{bin: lines[0], path: e.Path, dir: e.Dir, uid: uint32(os.Getuid()), gid: uint32(os.Getgid())}
 	for _, f := range []string{
 		filepath.Join(i.bin, "initdb"), filepath.Join(i.bin, "postgres"),
 		filepath.Join(lines[1], "hyperion_vault.so"), filepath.Join(lines[1], "hyperion_vault_go.so"),
@@ -112,7 +113,7 @@ func (i *installation) run(program string, args ...string) *exec.Cmd {
 // mkdir makes a directory that the server's user owns. It is not below os.TempDir: a socket's path must be short, and
 // the server's user must be able to enter.
 func (i *installation) mkdir() (string, error) {
-	dir, err := os.MkdirTemp("/tmp", "hvt")
+	dir, err := os.MkdirTemp(i.dir, "hvt")
 	if err != nil {
 		return "", err
 	}

@@ -111,6 +111,13 @@ func (s *server) logOnSmallDisk() (wal string) {
 	return wal
 }
 
+// leaveInSegment fills the current segment of the log, except for so many bytes: some hundred changes in place of thousands.
+func (s *server) leaveInSegment(bytes int) {
+	s.t.Helper()
+	s.sql("app", fmt.Sprintf(`SELECT pg_logical_emit_message(false, 'ballast', repeat('x', 16 << 20 - %d - file_offset))
+		FROM pg_walfile_name_offset(pg_current_wal_insert_lsn()) WHERE file_offset < 16 << 20 - %[1]d`, bytes))
+}
+
 // fillLog: a server that cannot write its log stops. Each change until then, and each one after it, says that the database
 // is away, and why. When there is space and the server is started again, changes go on and none is lost.
 func fillLog(t *testing.T) {
@@ -118,6 +125,7 @@ func fillLog(t *testing.T) {
 	ballast := filepath.Join(s.logOnSmallDisk(), "ballast")
 	d := s.open()
 	must(t, d.CheckWriter(t.Context()))
+	s.leaveInSegment(1 << 20)
 	if err := os.WriteFile(ballast, make([]byte, 64<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("the disk is not full: %v", err)
 	}

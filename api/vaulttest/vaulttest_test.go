@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -90,6 +92,9 @@ func TestClusterOfItsOwn(t *testing.T) {
 		current_setting('fsync')`).Scan(&mem, &preload, &fsync)
 	if err != nil || mem != "7MB" || preload != "hyperion_vault" || fsync != "off" {
 		t.Fatalf("%s %s %s %v", mem, preload, fsync, err)
+	}
+	if in := filepath.Dir(c.Dir()); in != pgtest.LoadEnv().Dir {
+		t.Errorf("it is in %s", in)
 	}
 	pid := c.PID()
 	c.MustStop(t, syscall.SIGINT)

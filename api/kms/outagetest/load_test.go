@@ -26,6 +26,8 @@ const (
 	// busy machine gets to read every key in half of it, and to ask for all of them in what the outage leaves of it.
 	loadTTL  = 24 * time.Second
 	loadStep = 4900 * time.Millisecond
+	// pause is between two reads of one reader: 600 reads a second reach each key every 2 s, and leave the machine to others.
+	pause = 50 * time.Millisecond
 	// idleKMS is how many connections to KMS are kept for the next burst.
 	idleKMS = 64
 	// queued is how many rotations are due in the outage.
@@ -326,7 +328,7 @@ func (b *bench) coldReads(t *testing.T, n, status int) (longest time.Duration, q
 // rate reads kept secrets for a second and returns how many, and how long the slowest took.
 func (b *bench) rate(t *testing.T, kept int) (reads float64, slowest time.Duration) {
 	t.Helper()
-	l := b.loadOf(kept, 4)
+	l := b.loadOf(kept, 4, 0)
 	l.runFor(time.Second)
 	l.stop()
 	if l.failed.Load() != 0 {
@@ -359,9 +361,9 @@ type load struct {
 	first        atomic.Value
 }
 
-func (b *bench) load() *load { return b.loadOf(secrets, readers) }
+func (b *bench) load() *load { return b.loadOf(secrets, readers, pause) }
 
-func (b *bench) loadOf(secrets, readers int) *load {
+func (b *bench) loadOf(secrets, readers int, pause time.Duration) *load {
 	l := &load{quit: make(chan struct{})}
 	for r := range readers {
 		l.wg.Go(func() {
@@ -369,7 +371,7 @@ func (b *bench) loadOf(secrets, readers int) *load {
 				select {
 				case <-l.quit:
 					return
-				default:
+				case <-time.After(pause):
 				}
 				n := i * 7 % secrets
 				a := b.do("GET", fmt.Sprintf("/v1/secrets/load/%d", n), "")

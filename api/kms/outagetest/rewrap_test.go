@@ -34,7 +34,7 @@ func TestKeyChange(t *testing.T) {
 		t.Errorf("%s", a.text)
 	}
 	b.kms.Next(kmstest.Fault{Op: "ReEncrypt", Status: 400, Code: "ThrottlingException"}, kmstest.Fault{Op: "Decrypt", Reset: true})
-	l := b.loadOf(n, 4)
+	l := b.loadOf(n, 4, 0)
 	if a := b.want("POST", "/v1/admin/rewrap", "", 202); a.body["kms_key_id"] != b.key {
 		t.Errorf("%s", a.text)
 	}
