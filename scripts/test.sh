@@ -16,6 +16,9 @@
 ALLOWED_SKIPS=$ROOT/scripts/allowed-skips
 # Packages of the API whose tests make one request after the other: an extended regular expression.
 SEQUENTIAL='/api/(pgtest|vaulttest|privilegetest|cmd/nodecheck|clustertest)(/|$)'
+# Packages whose tests take longest, the longest first: they begin first, so that none is left alone at the end.
+LONGEST=(api/store extension/exttest api/cmd/hyperion-vault-api api/rotator api/kms/outagetest api/privilegetest
+	api/cmd/nodecheck api/login/logintest api/httpapi)
 # Private servers and clients must not inherit whom the caller talks to.
 unset PGHOST PGPORT PGUSER PGDATABASE PGSERVICE PGPASSWORD PGOPTIONS "${!VAULT_@}"
 
@@ -99,6 +102,13 @@ go_json() {
 	local out=$1
 	shift
 	cd "$ROOT/${GO_DIR:-}" && HV_REQUIRE_PG=1 "$GO" test -json -count 1 -timeout 20m "$@" >"$out"
+}
+
+# packages_of PATTERN: the LONGEST first.
+packages_of() {
+	(cd "$ROOT" && "$GO" list "$1") | awk -v longest="${LONGEST[*]}" '
+		BEGIN { n = split(longest, names, " "); for (i = 1; i <= n; i++) rank[names[i]] = i }
+		{ path = $0; sub("^[^/]*/[^/]*/[^/]*/", "", path); print (path in rank ? rank[path] : n + 1), $0 }' | sort -s -n -k 1,1 | cut -d " " -f 2
 }
 
 # events ACTION FILE: "package test" of every test that ended so.
@@ -204,10 +214,11 @@ stage demo try_demo || cat "$TMP/demo.log"
 # A Go test runs once, whatever it needs, and PostgreSQL is required. The race detector costs several times the
 # processor, so it is for the packages of the API. core has no goroutines; the others drive the API from outside, one
 # request at a time.
-mapfile -t concurrent < <(cd "$ROOT" && "$GO" list ./api/... | grep -vE "$SEQUENTIAL")
-mapfile -t rest < <(cd "$ROOT" && "$GO" list ./... | grep -vxFf <(printf '%s\n' "${concurrent[@]}"))
-begin integration go_json "$TMP/integration.json" -parallel 4 "${rest[@]}"
-go_tests unit -race -p 3 "${concurrent[@]}"
+mapfile -t concurrent < <(packages_of ./api/... | grep -vE "$SEQUENTIAL")
+mapfile -t rest < <(packages_of ./... | grep -vxFf <(printf '%s\n' "${concurrent[@]}"))
+# The stage lint has vetted all of it.
+begin integration go_json "$TMP/integration.json" -vet=off -parallel 4 "${rest[@]}"
+go_tests unit -vet=off -race -p 3 "${concurrent[@]}"
 finish_stage integration || show_failures "$TMP/integration.json"
 count_tests integration
 # Unmodified clients of Vault and OpenBao, which are a module of their own.

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,12 +75,20 @@ func newAPI(t *testing.T, change ...func(*httpapi.Config)) *api {
 		f(&c)
 	}
 	a.Handler = httpapi.New(c)
-	a.doc, err = openapi3.NewLoader().LoadFromData(docs.OpenAPI)
+	a.doc, err = document()
 	must(t, err)
-	must(t, a.doc.Validate(t.Context()))
 	a.paths = documentedPaths(a.doc)
 	return a
 }
+
+// document is the described API, which is read and validated once for all tests.
+var document = sync.OnceValues(func() (*openapi3.T, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(docs.OpenAPI)
+	if err != nil {
+		return nil, err
+	}
+	return doc, doc.Validate(context.Background())
+})
 
 func metrics(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")

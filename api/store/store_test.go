@@ -272,7 +272,7 @@ func TestWhatIsMissing(t *testing.T) {
 	check(Config{User: "vault_service", Database: "postgres"}, `extension hyperion_vault is not installed in database "postgres"`)
 	check(Config{User: "stranger", Database: "app"}, "grant_service_role")
 	check(Config{User: "vault_service", Database: "none"}, `the database "none" does not exist`)
-	check(Config{User: "stranger", Database: "app"}, "does not admit the API's role")
+	check(Config{User: "absent_role", Database: "app"}, "does not admit the API's role")
 	d := s.open()
 	must(t, d.CheckReader(ctx))
 	must(t, d.CheckWriter(ctx))
