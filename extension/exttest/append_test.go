@@ -213,6 +213,8 @@ var alterations = []struct {
 	{"CREATE TRIGGER seen AFTER INSERT OR DELETE ON vault.secret_versions FOR EACH ROW EXECUTE FUNCTION vault.note_seen()", true},
 	{"CREATE TRIGGER seen BEFORE INSERT OR DELETE ON vault.secret_versions FOR EACH ROW EXECUTE FUNCTION vault.note_seen()", true},
 	{"CREATE RULE seen AS ON INSERT TO vault.changes DO ALSO INSERT INTO seen VALUES ('rule', 'changes')", false},
+	{"CREATE RULE seen AS ON UPDATE TO vault.secrets DO ALSO INSERT INTO seen VALUES ('rule', 'secrets')", false},
+	{"CREATE RULE seen AS ON DELETE TO vault.secret_versions DO ALSO INSERT INTO seen VALUES ('rule', 'versions')", false},
 	{"CREATE RULE seen AS ON INSERT TO vault.audit_log DO INSTEAD NOTHING", false},
 	{"UPDATE vault.audit_numbering SET part = 7", true},
 	{"ALTER TABLE vault.audit_log DETACH PARTITION vault.audit_log_0", false},
