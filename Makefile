@@ -26,8 +26,9 @@ SQL_PARTS = sql/head.sql sql/types.sql sql/rowcheck.sql sql/secrettable.sql sql/
 	sql/rotationtable.sql sql/audittable.sql sql/rowsecurity.sql sql/access.sql sql/missing.sql sql/decide.sql \
 	sql/creation.sql sql/settings.sql sql/change.sql sql/sealed.sql sql/protocol.sql sql/versions.sql sql/deleted.sql \
 	sql/audit.sql sql/auditlook.sql sql/auditprune.sql sql/rotation.sql sql/role.sql sql/rolebind.sql sql/roledrift.sql \
-	sql/rolesession.sql sql/supervisor.sql sql/status.sql sql/token.sql sql/rest.sql sql/tokenrest.sql sql/login.sql sql/secretid.sql sql/wrapped.sql sql/loginpeople.sql \
-	sql/leasetable.sql sql/lease.sql sql/leaseend.sql sql/leaserest.sql sql/protocol1.sql sql/service.sql sql/rewrap.sql sql/plaintext.sql \
+	sql/rolesession.sql sql/supervisor.sql sql/status.sql sql/token.sql sql/restdecide.sql sql/rest.sql \
+	sql/tokenrest.sql sql/login.sql sql/secretid.sql sql/wrapped.sql sql/loginpeople.sql sql/leasetable.sql \
+	sql/lease.sql sql/leaseend.sql sql/leaserest.sql sql/protocol1.sql sql/service.sql sql/rewrap.sql sql/plaintext.sql \
 	sql/tail.sql
 SQL_SCRIPT = sql/hyperion_vault--$(EXTVERSION).sql
 

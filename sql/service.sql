@@ -15,7 +15,7 @@ AS $$
                         'unplanned_rotations', 'fail_plans', 'plan_rotation', 'changes_since', 'knows_change', 'last_change', 'status',
                         'list_wrapped', 'sample_wrapped', 'count_wrapped', 'rewrap_version', 'audit_journal', 'ship_audit', 'skip_audit',
                         'audit_page', 'supervision', 'probe_write',
-                        'decide', 'admit', 'read_as', 'describe_visible', 'visible_of', 'audit_page_visible', 'search_visible', 'audit_newest_visible', 'mint_token',
+                        'decide', 'admit', 'read_as', 'look_as', 'describe_visible', 'visible_of', 'audit_page_visible', 'search_visible', 'audit_newest_visible', 'mint_token',
                         'create_token_as', 'tokens_as', 'token_as', 'renew_token_as', 'revoke_token_as', 'extend_token',
                         'end_token', 'list_all_tokens', 'login_token', 'explain_as', 'grant_as', 'revoke_as', 'access_as',
                         'put_login_method', 'delete_login_method', 'list_login_methods', 'put_login_role', 'delete_login_role',

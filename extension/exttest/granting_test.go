@@ -201,9 +201,64 @@ const askersSQL = `
 		END IF;
 	END $$`
 
+// childrenSQL are tokens that were made by a token that is valid, and by one that was revoked.
+const childrenSQL = `
+	INSERT INTO vault.tokens (id, name, fingerprint, created_at, holder, method, renewable, parent)
+	SELECT gen_random_uuid(), 'child', sha256((p.name || '+')::bytea), now(), p.holder, 'approle', false, p.id
+	FROM vault.tokens p WHERE p.name IN ('t1', 't3')`
+
+// decisionsDiffer are the decisions of vault.decide() that are not those of its definition.
+const decisionsDiffer = `
+	WITH question AS MATERIALIZED (
+		SELECT f.f, a.a, w.w, n.n
+		FROM (SELECT sha256(i::text::bytea) AS f FROM generate_series(1, 10) i UNION ALL SELECT NULL
+			UNION ALL SELECT sha256('t1+') UNION ALL SELECT sha256('t3+') UNION ALL SELECT ''
+			UNION ALL SELECT substring(sha256('1'), 1, 31) || '\x00' UNION ALL SELECT substring(sha256('1'), 1, 8)) f,
+			unnest('{192.0.2.1,10.1.2.3,NULL}'::inet[]) a (a),
+			unnest(vault.all_actions() || '{list,self,issue,watch,status,no action,NULL}'::text[]) w (w),
+			unnest('{a,A,a/b,a/b/c,z/z/z/z,*,a/*,"",NULL}'::text[]) n (n)
+	)
+	SELECT format('%s: %s, not %s', q, d, x)
+	FROM question q CROSS JOIN LATERAL vault.decide(q.f, q.a, NULL, q.w, q.n) d
+	CROSS JOIN LATERAL vault.decide_defined(q.f, q.a, NULL, q.w, q.n) x
+	WHERE d IS DISTINCT FROM x LIMIT 5`
+
+// admissionsDiffer are what vault.admit() says otherwise than its definition.
+const admissionsDiffer = `
+	SELECT format('%s %s %s: %s, not %s', f, w, n, pg_temp.admitted('', f, w, n), pg_temp.admitted('_defined', f, w, n))
+	FROM (SELECT sha256(i::text::bytea) AS f FROM generate_series(1, 10) i UNION ALL SELECT NULL) f,
+		unnest('{read,update,manage,list}'::text[]) w, unnest('{a,a/b/c,z/z/z/z,NULL}'::text[]) n
+	WHERE pg_temp.admitted('', f, w, n) IS DISTINCT FROM pg_temp.admitted('_defined', f, w, n)`
+
+// admittedSQL is the origin that a caller gets, or how it is refused.
+const admittedSQL = `
+	CREATE FUNCTION pg_temp.admitted(which text, f bytea, w text, n text) RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE
+		got text;
+		detail text;
+	BEGIN
+		EXECUTE format('SELECT o::text FROM vault.admit%s($1, ''192.0.2.1'', NULL, $2, $3, ''node'', NULL) o', which) INTO got USING f, w, n;
+		RETURN got;
+	EXCEPTION WHEN insufficient_privilege OR invalid_authorization_specification THEN
+		GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+		RETURN SQLSTATE || SQLERRM || detail;
+	END $$`
+
+// compareDecisions compares the decisions about those who ask by REST with their definitions.
+func (d *decisionState) compareDecisions() {
+	d.t.Helper()
+	for _, sql := range []string{decisionsDiffer, admissionsDiffer} {
+		for _, differs := range column(d.session, sql) {
+			d.t.Errorf("%.300s", differs)
+		}
+	}
+}
+
 // addTokens makes the tokens of a role, and one of a superuser.
 func (d *decisionState) addTokens(role, super string) {
 	d.exec(tokensSQL, role, super)
+	d.exec(childrenSQL)
+	d.exec(admittedSQL)
 	d.exec("INSERT INTO vault.login_methods (mount, kind, created_at, updated_at) VALUES ('approle', 'approle', now(), now())")
 	d.exec(`INSERT INTO vault.login_roles (id, mount, name, holder, token_ttl_secs, token_max_ttl_secs, valid_from, created_at, updated_at)
 		VALUES (gen_random_uuid(), 'approle', 'app', vault.hold($1::text::regrole), 3600, 7200, now(), now(), now())`, role)
@@ -366,6 +421,7 @@ func TestScansDecideAsTheDefinition(t *testing.T) {
 		d.compareReads(gave)
 		if round%3 == 0 {
 			d.compareAnswers()
+			d.compareDecisions()
 		}
 		d.exec("ROLLBACK")
 		if t.Failed() {

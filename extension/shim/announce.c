@@ -9,6 +9,7 @@
 
 #include "access/xact.h"
 #include "note.h"
+#include "position.h"
 #include "supervision.h"
 
 static bool changed = false;	/* by the present transaction */
@@ -53,6 +54,7 @@ HvAnnounceChange(void)
 		registered = true;
 	}
 	changed = true;
+	HvReportPosition();
 }
 
 PG_FUNCTION_INFO_V1(hv_announce_change);

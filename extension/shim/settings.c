@@ -6,6 +6,7 @@
 #include <sys/un.h>
 
 #include "miscadmin.h"
+#include "position.h"
 #include "utils/guc.h"
 
 #define HV_DEFAULT_AGENT_SOCKET		"/run/hyperion-vault/agent.sock"
@@ -100,6 +101,7 @@ HvSettingsInit(void)
 	DefineCustomIntVariable("hyperion_vault.deleted_retention_days",
 							"How many days a deleted secret can be restored; 0: deletion destroys.",
 							NULL, &HvDeletedRetentionDays, 0, 0, 3650, PGC_SUSET, 0, NULL, NULL, NULL);
+	HvPositionInit();
 	DefineWorkerSettings();
 	MarkGUCPrefixReserved("hyperion_vault");
 }

@@ -276,6 +276,19 @@ HvBeginScan(HvScan *scan, Snapshot snapshot, int nkeys, const Datum *keys)
 }
 
 /*
+ * Begin to scan, in the order of the index, for the rows whose first column is not less than a value, by the operator's function.
+ */
+void
+HvBeginScanFrom(HvScan *scan, Snapshot snapshot, RegProcedure at_least, Datum least)
+{
+	ScanKeyData key;
+
+	ScanKeyEntryInitialize(&key, 0, scan->table->numbers[0], BTGreaterEqualStrategyNumber, InvalidOid,
+						   scan->index->rd_indcollation[0], at_least, least);
+	scan->scan = systable_beginscan_ordered(scan->heap, scan->index, snapshot, 1, &key);
+}
+
+/*
  * The next row; NULL after the last. It stays until the next one is requested.
  */
 HeapTuple

@@ -58,6 +58,7 @@ extern bool HvOpenTableLocked(HvTable *table, HvScan *scan, LOCKMODE lock);
 extern void HvCloseTable(HvScan *scan);
 extern void HvReleaseTable(HvScan *scan);
 extern void HvBeginScan(HvScan *scan, Snapshot snapshot, int nkeys, const Datum *keys);
+extern void HvBeginScanFrom(HvScan *scan, Snapshot snapshot, RegProcedure at_least, Datum least);
 extern HeapTuple HvNextRow(HvScan *scan);
 extern HeapTuple HvLastRow(HvScan *scan);
 extern void HvEndScan(HvScan *scan);
