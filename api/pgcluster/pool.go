@@ -119,7 +119,7 @@ func (p *Pool) pointAt(c *pgx.ConnConfig, x *Host) *connState {
 		switch {
 		case err != nil:
 		case p.Writer:
-			l.timeline, err = p.checkPrimary(ctx, pc, waitForFlush)
+			l.timeline, err = p.checkPrimary(ctx, pc, waitForFlush+reportPosition)
 		default:
 			err = p.checkReader(ctx, x, pc, true)
 		}
@@ -168,6 +168,13 @@ func (p *Pool) newConnState(x *Host) *connState {
 // which waits for no standby, are the operator's choice and stay.
 const waitForFlush = `; SELECT pg_catalog.set_config('synchronous_commit', CASE s WHEN 'off' THEN 'on' ELSE s END, false)
 	FROM pg_catalog.current_setting('synchronous_commit') s`
+
+// reportPosition has the answer to each change say where its commit ends, if the extension is loaded and can do that.
+const (
+	reportPosition = `; SELECT pg_catalog.set_config('` + positionSetting + `', 'on', false)
+	WHERE pg_catalog.current_setting('` + positionSetting + `', true) IS NOT NULL`
+	positionSetting = "hyperion_vault.report_position"
+)
 
 // checkPrimary asks a server whether it is the primary, and of which timeline. The name of a WAL file begins with that.
 func (p *Pool) checkPrimary(ctx context.Context, pc *pgconn.PgConn, more string) (uint32, error) {

@@ -15,6 +15,10 @@ func (p *Pool) Timeline() uint32 { return p.hosts.timeline() }
 // TimelineOf returns the timeline that the server had when a connection was made to it; 0 = not asked.
 func TimelineOf(c *pgx.Conn) uint32 { return stateOf(c).timeline }
 
+// Reported returns the LSN at which the last change of this connection's session ends, as the server has reported it with the
+// answer. It is no LSN before the first, and where the server does not report it.
+func Reported(c *pgx.Conn) string { return c.PgConn().ParameterStatus(positionSetting) }
+
 // IsOutdated reports whether a connection is to a primary of an older timeline than one that was seen.
 func (p *Pool) IsOutdated(c *pgx.Conn) bool { return p.hosts.isOutdated(TimelineOf(c)) }
 

@@ -65,43 +65,61 @@ func perform[T any](ctx context.Context, d *DB, c change[T]) (T, error) {
 	defer cancel()
 	ctx, cancel = detached(ctx)
 	defer cancel()
-	var none T
-	var last error
-	startedAt := time.Now()
-	lost := false // an answer
+	p := performance[T]{d: d, c: c, startedAt: time.Now()}
 	for try := 0; ; try++ {
-		out, f, err := sendInTurn(ctx, d, c)
-		if c.refusal != nil && !lost {
-			err = c.refusal(err)
-		}
-		if f == unsent && (c.impatient || errors.Is(err, errCrowded) && !lost) {
-			return none, d.classify(err)
-		}
-		d.lastChange.note(d, err)
-		last = pgcluster.KeepReason(last, err)
-		switch {
-		case f == done:
-			return out, nil
-		case f == refused && !lost && try < updateTries && missesFunction(err) && pause(ctx, try):
-			continue
-		case f == unknown || demoted(err):
-			d.writer.Reset()
-		}
-		lost = lost || f == unknown || f == doubted
-		if out, settled, err := settle(ctx, d, c, f, lost, last); settled {
+		if out, over, err := p.attempt(ctx, try); over {
 			return out, err
 		}
-		if hopeless := d.hopeless(startedAt); hopeless != nil && !lost {
-			return none, hopeless
-		}
 		if !pause(ctx, try) || d.writer.IsClosing() {
-			break
+			var none T
+			return none, p.unsettled()
 		}
 	}
-	if lost {
-		return none, errUnknown(last)
+}
+
+// performance is what is known of a change that is sent until its fate is.
+type performance[T any] struct {
+	d         *DB
+	c         change[T]
+	startedAt time.Time
+	lost      bool  // an answer
+	last      error // of a try, the one that says most
+}
+
+// attempt sends the change once more. over reports whether its fate is known. The order of the cases decides whether a change
+// may be sent again.
+func (p *performance[T]) attempt(ctx context.Context, try int) (out T, over bool, err error) {
+	out, f, err := sendInTurn(ctx, p.d, p.c)
+	if p.c.refusal != nil && !p.lost {
+		err = p.c.refusal(err)
 	}
-	return none, d.classify(last)
+	if f == unsent && (p.c.impatient || errors.Is(err, errCrowded) && !p.lost) {
+		return out, true, p.d.classify(err)
+	}
+	p.d.lastChange.note(p.d, err)
+	p.last = pgcluster.KeepReason(p.last, err)
+	switch {
+	case f == done:
+		return out, true, nil
+	case f == refused && !p.lost && try < updateTries && missesFunction(err):
+		return out, false, nil
+	case f == unknown || demoted(err):
+		p.d.writer.Reset()
+	}
+	p.lost = p.lost || f == unknown || f == doubted
+	if out, settled, err := settle(ctx, p.d, p.c, f, p.lost, p.last); settled {
+		return out, true, err
+	}
+	hopeless := p.d.hopeless(p.startedAt)
+	return out, hopeless != nil && !p.lost, hopeless
+}
+
+// unsettled is the error of a change whose time is over.
+func (p *performance[T]) unsettled() error {
+	if p.lost {
+		return errUnknown(p.last)
+	}
+	return p.d.classify(p.last)
 }
 
 // detached returns a context with the deadline of ctx that is not cancelled with it.
@@ -158,6 +176,7 @@ func send[T any](ctx context.Context, p *pgcluster.Pool, c change[T]) (out T, f 
 		return out, unsent, err
 	}
 	defer conn.Release()
+	before := pgcluster.Reported(conn.Conn())
 	err = p.RunOn(ctx, conn.Conn(), func(x *pgx.Conn) (err error) {
 		out, f, err = sendOn(context.WithoutCancel(ctx), x, c)
 		return err
@@ -170,27 +189,37 @@ func send[T any](ctx context.Context, p *pgcluster.Pool, c change[T]) (out T, f 
 		f = unsent // nor does its refusal count
 	}
 	if f == done && c.at != nil {
-		*c.at = flushed(ctx, conn.Conn())
+		*c.at = position(ctx, conn.Conn(), before)
 	}
 	return out, f, err
 }
 
-// flushed returns where the log of the server stands that has just answered a change on this connection: at the end of
-// the commit's record or after it. Not where the next record would begin: that can be past a page's header, to where no
-// standby gets before more is written. Zero when the server does not say so soon; the change is done all the same.
-func flushed(ctx context.Context, conn *pgx.Conn) core.Position {
-	ctx, cancel := context.WithTimeout(ctx, positionTimeout)
-	defer cancel()
-	var text string
-	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
-		pgcluster.Disconnect(conn)
-		return core.Position{}
+// position returns where the commit of the change that was just answered on a connection ends. The answer says so, unless the
+// server's extension cannot or it was no change of a secret; before is what an earlier one said.
+func position(ctx context.Context, conn *pgx.Conn, before string) core.Position {
+	text := pgcluster.Reported(conn)
+	if text == before {
+		text = flushed(ctx, conn)
 	}
 	l, err := core.ParseLSN(text)
 	if err != nil {
 		return core.Position{}
 	}
 	return core.Position{Timeline: pgcluster.TimelineOf(conn), LSN: l} // which a primary keeps as long as it runs
+}
+
+// flushed asks where the log of the server stands that has just answered a change on this connection: at the end of
+// the commit's record or after it. Not where the next record would begin: that can be past a page's header, to where no
+// standby gets before more is written. Empty when the server does not say so soon; the change is done all the same.
+func flushed(ctx context.Context, conn *pgx.Conn) string {
+	ctx, cancel := context.WithTimeout(ctx, positionTimeout)
+	defer cancel()
+	var text string
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
+		pgcluster.Disconnect(conn)
+		return ""
+	}
+	return text
 }
 
 // performAt is perform for a change of a secret, which returns its Position.

@@ -23,32 +23,54 @@ const (
 	// slowBatch is when a query stops to count among those: one that hangs, or reads from a slow disk or a far server,
 	// must not hold up the others.
 	slowBatch = 10 * time.Millisecond
-	// maxQueries is how many shared queries there are at most, slow ones included: half of the pool.
-	maxQueries = defaultReaderConns / 2
 )
 
-// sharedReads answers reads of current versions. Requests that wait at the same moment share one query, which starts
-// after the last of them arrived. So no answer is older than its request, and nothing is kept. A request that
-// finds a query free to start is asked at once. Safe for concurrent use; the zero sharedReads is not usable.
-type sharedReads struct {
-	ask askFunc
-	// bound is the most time of one query and its repetitions.
-	bound time.Duration
-
-	mu      sync.Mutex
-	waiting []*request // in order of arrival
-	prompt  int        // queries on their way that are not slow
-	queries int        // all of them
+// question is what requests ask. Equal ones have one answer, and a query has them in the order of their names.
+type question interface {
+	comparable
+	of() string // the name that it is about
 }
 
-// askFunc returns one result or more for each question, in no order; its error is that of all of them.
-type askFunc func(ctx context.Context, questions []readQuestion) ([]readResult, error)
+// resultOf is a part of what is found of a question.
+type resultOf[Q question] interface{ answers() Q }
 
-// readQuestion is who wants to read what. Equal ones have one answer.
+// askFunc returns one result or more for each question, in no order; its error is that of all of them.
+type askFunc[Q question, R resultOf[Q]] func(ctx context.Context, questions []Q) ([]R, error)
+
+// shared answers questions. Requests that wait at the same moment share one query, which starts
+// after the last of them arrived. So no answer is older than its request, and nothing is kept. A request that
+// finds a query free to start is asked at once. Safe for concurrent use; the zero shared is not usable.
+type shared[Q question, R resultOf[Q]] struct {
+	ask askFunc[Q, R]
+	// fail makes the result of a question that cannot be answered, because of what is stored.
+	fail func(Q, error) R
+	// bound is the most time of one query and its repetitions.
+	bound time.Duration
+	// most is how many queries there are at most, slow ones included.
+	most int
+
+	mu      sync.Mutex
+	waiting []*request[Q, R] // in order of arrival
+	prompt  int              // queries on their way that are not slow
+	queries int              // all of them
+}
+
+// sharedReads are the reads of current versions.
+type sharedReads struct {
+	shared[readQuestion, readResult]
+}
+
+func newSharedReads(ask askFunc[readQuestion, readResult], bound time.Duration) *sharedReads {
+	return &sharedReads{shared[readQuestion, readResult]{ask: ask, fail: failedRead, bound: bound, most: defaultReaderConns / 2}}
+}
+
+// readQuestion is who wants to read what.
 type readQuestion struct {
 	by   vault.Credential
 	name string
 }
+
+func (q readQuestion) of() string { return q.name }
 
 // readResult is who a question's caller was found to be, with a row if it may read and there is one.
 type readResult struct {
@@ -56,6 +78,13 @@ type readResult struct {
 	who      vault.Identity
 	row      storedResult
 	found    bool
+}
+
+func (r readResult) answers() readQuestion { return r.question }
+
+// failedRead is the result of a read that the database cannot do.
+func failedRead(q readQuestion, err error) readResult {
+	return readResult{question: q, row: storedResult{StoredValue: vault.StoredValue{Name: core.Name(q.name)}, err: err}}
 }
 
 // readAnswer is what one question gets.
@@ -81,51 +110,64 @@ type storedResult struct {
 	err error
 }
 
-// request is one that waits. Its batch and its place among the waiting are guarded by the mutex of sharedReads; the answer
+// request is one that waits. Its batch and its place among the waiting are guarded by the mutex of shared; what was found
 // is written before told gets its one element.
-type request struct {
-	readQuestion
-	told   chan struct{}
-	in     *batch // nil while it waits
-	answer readAnswer
+type request[Q question, R resultOf[Q]] struct {
+	question Q
+	told     chan struct{}
+	in       *batch[Q, R] // nil while it waits
+	found    []R
+	err      error // of all questions
 }
 
 // batch is one shared query.
-type batch struct {
-	cancel  context.CancelFunc
-	readers []*request
-	asking  int  // readers that are still there
-	slow    bool // it no longer counts as prompt
-	over    bool // it has been answered
+type batch[Q question, R resultOf[Q]] struct {
+	cancel context.CancelFunc
+	askers []*request[Q, R]
+	asking int  // askers that are still there
+	slow   bool // it no longer counts as prompt
+	over   bool // it has been answered
 }
 
 // read returns the rows of a name's current version: usually one, none when there is no such secret or the caller may not
 // read it. The rows may be shared with other requesters, so no caller writes to what they hold. It returns at once when ctx
 // ends.
-func (s *sharedReads) read(ctx context.Context, what readQuestion) (readAnswer, error) {
+func (s *sharedReads) read(ctx context.Context, what readQuestion) (a readAnswer, err error) {
 	if !what.by.HasToken() {
 		what.by.Addr = netip.Addr{} // callers without a token have equal rights
 	}
-	q := &request{readQuestion: what, told: make(chan struct{}, 1)}
+	found, err := s.get(ctx, what)
+	if err != nil {
+		return a, err
+	}
+	for _, r := range found {
+		a.take(r)
+	}
+	return a, a.err
+}
+
+// get returns what is found of a question, which may be shared with other requesters. It returns at once when ctx ends.
+func (s *shared[Q, R]) get(ctx context.Context, what Q) ([]R, error) {
+	q := &request[Q, R]{question: what, told: make(chan struct{}, 1)}
 	s.mu.Lock()
 	s.waiting = append(s.waiting, q)
 	s.start()
 	s.mu.Unlock()
 	select {
 	case <-q.told:
-		return q.answer, q.answer.err
+		return q.found, q.err
 	case <-ctx.Done():
 		s.leave(q)
-		return readAnswer{}, ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 
 // leave takes back a question. A query that no caller waits for is ended.
-func (s *sharedReads) leave(q *request) {
+func (s *shared[Q, R]) leave(q *request[Q, R]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if q.in == nil {
-		s.waiting = slices.DeleteFunc(s.waiting, func(o *request) bool { return o == q })
+		s.waiting = slices.DeleteFunc(s.waiting, func(o *request[Q, R]) bool { return o == q })
 		return
 	}
 	if q.in.asking--; q.in.asking == 0 {
@@ -134,8 +176,8 @@ func (s *sharedReads) leave(q *request) {
 }
 
 // start lets a query begin if a request waits and there is a slot; the mutex is held.
-func (s *sharedReads) start() {
-	if len(s.waiting) > 0 && s.prompt < maxPrompt && s.queries < maxQueries {
+func (s *shared[Q, R]) start() {
+	if len(s.waiting) > 0 && s.prompt < maxPrompt && s.queries < s.most {
 		s.prompt++
 		s.queries++
 		go s.run()
@@ -143,12 +185,12 @@ func (s *sharedReads) start() {
 }
 
 // run sends queries for the requests that wait until none does, or until one of its queries was slow and gave its slot away.
-func (s *sharedReads) run() {
+func (s *shared[Q, R]) run() {
 	for s.runOne() {
 	}
 }
 
-func (s *sharedReads) runOne() (more bool) {
+func (s *shared[Q, R]) runOne() (more bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.bound)
 	defer cancel()
 	s.gather()
@@ -171,7 +213,7 @@ func (s *sharedReads) runOne() (more bool) {
 
 // gather lets requests join that have arrived and wait for a processor, as long as more do. Where no other goroutine can
 // run it costs next to nothing, and where many can, a query that did not wait for them would be of one or two requests.
-func (s *sharedReads) gather() {
+func (s *shared[Q, R]) gather() {
 	for before := -1; ; {
 		s.mu.Lock()
 		n := len(s.waiting)
@@ -185,7 +227,7 @@ func (s *sharedReads) gather() {
 }
 
 // take makes a batch of the longest waiting, nil when there are none; then the query's place is free.
-func (s *sharedReads) take(cancel context.CancelFunc) *batch {
+func (s *shared[Q, R]) take(cancel context.CancelFunc) *batch[Q, R] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := min(len(s.waiting), maxBatch)
@@ -194,16 +236,16 @@ func (s *sharedReads) take(cancel context.CancelFunc) *batch {
 		s.queries--
 		return nil
 	}
-	x := &batch{cancel: cancel, readers: slices.Clone(s.waiting[:n]), asking: n}
+	x := &batch[Q, R]{cancel: cancel, askers: slices.Clone(s.waiting[:n]), asking: n}
 	s.waiting = slices.Delete(s.waiting, 0, n)
-	for _, q := range x.readers {
+	for _, q := range x.askers {
 		q.in = x
 	}
 	return x
 }
 
 // overtake lets another query start in place of one that is slow.
-func (s *sharedReads) overtake(x *batch) {
+func (s *shared[Q, R]) overtake(x *batch[Q, R]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if x.over {
@@ -216,63 +258,61 @@ func (s *sharedReads) overtake(x *batch) {
 
 // serve asks and tells every requester of x. A panic becomes everybody's error: there is no request's own goroutine
 // that it could unwind.
-func (s *sharedReads) serve(ctx context.Context, x *batch) {
+func (s *shared[Q, R]) serve(ctx context.Context, x *batch[Q, R]) {
 	defer func() {
 		if p := recover(); p != nil {
-			x.fail(core.Wrap(core.Internal, core.Recovered(p), "a shared read failed"))
+			x.fail(core.Wrap(core.Internal, core.Recovered(p), "a shared query failed"))
 		}
-		for _, q := range x.readers {
+		for _, q := range x.askers {
 			q.told <- struct{}{}
 		}
 	}()
 	s.answer(ctx, x)
 }
 
-func (x *batch) fail(err error) {
-	for _, q := range x.readers {
-		q.answer = readAnswer{err: err}
+func (x *batch[Q, R]) fail(err error) {
+	for _, q := range x.askers {
+		q.found, q.err = nil, err
 	}
 }
 
-// answer asks what the readers of x want, each question once.
-func (s *sharedReads) answer(ctx context.Context, x *batch) {
-	answers := make(map[readQuestion]*readAnswer, len(x.readers))
-	questions := make([]readQuestion, 0, len(x.readers))
-	for _, q := range x.readers {
-		if answers[q.readQuestion] == nil {
-			answers[q.readQuestion] = &readAnswer{}
-			questions = append(questions, q.readQuestion)
+// answer asks what the askers of x want, each question once.
+func (s *shared[Q, R]) answer(ctx context.Context, x *batch[Q, R]) {
+	found := make(map[Q][]R, len(x.askers))
+	questions := make([]Q, 0, len(x.askers))
+	for _, q := range x.askers {
+		if _, known := found[q.question]; !known {
+			found[q.question] = nil
+			questions = append(questions, q.question)
 		}
 	}
-	slices.SortFunc(questions, func(p, q readQuestion) int { return strings.Compare(p.name, q.name) })
-	results, err := queryEach(ctx, questions, s.ask)
+	slices.SortFunc(questions, func(p, q Q) int { return strings.Compare(p.of(), q.of()) })
+	results, err := queryEach(ctx, questions, s.ask, s.fail)
 	if err != nil {
 		x.fail(err)
 		return
 	}
 	for _, r := range results {
-		if a := answers[r.question]; a != nil { // any other question is of no request
-			a.take(r)
-		}
+		found[r.answers()] = append(found[r.answers()], r)
 	}
-	for _, q := range x.readers {
-		q.answer = *answers[q.readQuestion]
+	for _, q := range x.askers {
+		q.found = found[q.question]
 	}
 }
 
 // queryEach asks questions. When the database cannot read what is stored it asks for halves, so that only those fail
 // whose row it is.
-func queryEach(ctx context.Context, questions []readQuestion, ask askFunc) ([]readResult, error) {
+func queryEach[Q question, R resultOf[Q]](ctx context.Context, questions []Q, ask askFunc[Q, R], fail func(Q, error) R) ([]R, error) {
 	results, err := ask(ctx, questions)
 	if err == nil || !ofOneRow(err) {
 		return results, err
 	}
 	if len(questions) == 1 {
-		return []readResult{{question: questions[0], row: storedResult{StoredValue: vault.StoredValue{Name: core.Name(questions[0].name)}, err: err}}}, nil
+		return []R{fail(questions[0], err)}, nil
 	}
-	var all []readResult
-	for _, half := range [][]readQuestion{questions[:len(questions)/2], questions[len(questions)/2:]} {
-		some, err := queryEach(ctx, half, ask)
+	var all []R
+	for _, half := range [][]Q{questions[:len(questions)/2], questions[len(questions)/2:]} {
+		some, err := queryEach(ctx, half, ask, fail)
 		if err != nil {
 			return nil, err
 		}

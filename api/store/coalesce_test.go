@@ -150,11 +150,11 @@ func TestSharedReads(t *testing.T) {
 	})
 	bubble("OK slow queries are bounded too", func(t *testing.T, d *desk, s *sharedReads) {
 		var got []<-chan reply
-		for i := range 3 * maxQueries {
+		for i := range 3 * s.most {
 			got = append(got, reader(t.Context(), s, fmt.Sprint(i)))
 			<-time.After(2 * slowBatch) // of the bubble's clock
 		}
-		if n := len(d.queries); n != maxQueries {
+		if n := len(d.queries); n != s.most {
 			t.Errorf("%d queries at a time", n)
 		}
 		for _, g := range got {
@@ -226,7 +226,7 @@ func TestAskEach(t *testing.T) {
 				}
 			}
 			return rowsOf(some), nil
-		})
+		}, failedRead)
 		must(t, err)
 		seen := map[string]bool{}
 		for _, r := range got {
@@ -245,7 +245,7 @@ func TestAskEach(t *testing.T) {
 			return nil, core.Errorf(core.Corrupt, "gone")
 		}
 		return nil, core.Errorf(core.Unavailable, "away")
-	})
+	}, failedRead)
 	if code(t, err, core.Unavailable); calls != 2 {
 		t.Errorf("%d calls", calls)
 	}

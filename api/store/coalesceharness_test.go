@@ -28,7 +28,7 @@ type deskQuery struct {
 
 func newDesk() (*desk, *sharedReads) {
 	d := &desk{queries: make(chan deskQuery, 100)}
-	return d, &sharedReads{ask: d.ask, bound: time.Minute}
+	return d, newSharedReads(d.ask, time.Minute)
 }
 
 func (d *desk) ask(ctx context.Context, questions []readQuestion) ([]readResult, error) {

@@ -60,11 +60,6 @@ func decidedRead[T any](ctx context.Context, d *DB, f vault.Freshness, q decided
 	return rows, who, err
 }
 
-// decidedForChange queries the primary, as a part of a change: it takes no part in the share of what clients read there.
-func decidedForChange[T any](ctx context.Context, d *DB, q decidedQuery[T]) ([]T, vault.Identity, error) {
-	return q.split(readPrimaryAt(ctx, d, core.Position{}, q.pick))
-}
-
 // pick implements pick.
 func (q decidedQuery[T]) pick(ctx context.Context, c *pgx.Conn) (query[answer[T]], error) {
 	old, err := isLegacy(ctx, c)
@@ -141,8 +136,13 @@ func (d *DB) Decide(ctx context.Context, by vault.Credential, right, name string
 		}
 		return query[vault.Identity]{sql: decide, args: append(credentialArgs(by), right, orNull(name)), row: identityRow}, nil
 	}
-	if f == (vault.Freshness{Primary: true}) {
-		return exactlyOne(readPrimaryAt(ctx, d, core.Position{}, ask)) // for a change
+	if f == (vault.Freshness{Primary: true}) { // for a change
+		if name != "" && !by.IsItself() {
+			if r, err := d.decideForChange(ctx, lookQuestion{by, right, name}); err != nil || r.err == nil {
+				return r.who, err
+			}
+		}
+		return exactlyOne(readPrimaryAt(ctx, d, core.Position{}, ask))
 	}
 	who, err := exactlyOne(readFresh(ctx, d, f, ask))
 	if err != nil || who.Cause != vault.CauseTokenUnknown || f.Primary {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vault"
 	"github.com/hyperiondb/hyperion-vault/core"
 )
@@ -228,7 +229,21 @@ func stands(t *testing.T, d *DB) vault.Replication {
 // TestLSNIsReached: what an idle primary answers is where a standby gets to by itself, also where a record ends at the
 // end of a page or a segment.
 func TestLSNIsReached(t *testing.T) {
-	a := newServer(t)
+	for _, preload := range []bool{false, true} {
+		t.Run(fmt.Sprintf("preload=%t", preload), func(t *testing.T) {
+			clearEnvironment(t)
+			a := serverOf(t, pgtest.NewCluster(t, pgtest.Options{Database: "app", Preload: preload}))
+			positionsAreReached(t, a)
+			asked := value[bool](a, "SELECT bool_or(query LIKE '%flush_lsn()::text') FROM pg_stat_activity WHERE usename = 'vault_service'")
+			if asked == preload {
+				t.Errorf("the writer asked for its position in a statement: %t", asked)
+			}
+		})
+	}
+}
+
+func positionsAreReached(t *testing.T, a *server) {
+	t.Helper()
 	b := a.standby()
 	ctx := t.Context()
 	d := a.open()

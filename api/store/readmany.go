@@ -107,7 +107,7 @@ func (r *eachRead) query(ctx context.Context, names []string) (missing []string,
 	}
 	rows, err := queryEach(ctx, questions, func(ctx context.Context, some []readQuestion) ([]readResult, error) {
 		return readFresh(ctx, r.d, r.f, pickRead(some, 0, r.row))
-	})
+	}, failedRead)
 	if err != nil {
 		return nil, err
 	}

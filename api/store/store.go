@@ -27,7 +27,8 @@ type DB struct {
 	supervised     cachedQuery[supervision]
 	lastChange     lastChange
 	commits        cachedQuery[commits] // of the primary
-	current        sharedReads          // of current versions, from the reader
+	current        *sharedReads         // of current versions, from the reader
+	looks          *sharedLooks         // at what changes are of, on the primary
 	reported       atomic.Bool          // the primary has been told of sessions on the reader's server
 }
 
@@ -53,7 +54,7 @@ func Open(_ context.Context, c Config) (*DB, error) {
 		return nil, err
 	}
 	d.primaryReads = placesForReads(c.WriterConns)
-	d.current.ask, d.current.bound = d.queryCurrent, c.RequestTimeout
+	d.current, d.looks = newSharedReads(d.queryCurrent, c.RequestTimeout), newSharedLooks(d, c.WriteTimeout, c.WriterConns)
 	return d, nil
 }
 
