@@ -43,8 +43,8 @@ func (d *DB) queryLooks(ctx context.Context, questions []lookQuestion) ([]lookRe
 	return readPrimaryAt(ctx, d, core.Position{}, pickLooks(questions))
 }
 
-// describeForChange returns the secret that a caller wants to change, and who that is. More than one row has the name if the database is
-// damaged, and none if there is no such secret.
+// describeForChange returns the secret that a caller wants to change, and who that is. More than one row has the name if the
+// database is damaged, and none if there is no such secret.
 func (d *DB) describeForChange(ctx context.Context, q lookQuestion) (rows []vault.SecretResult, who vault.Identity, err error) {
 	found, err := d.share(ctx, q)
 	if err != nil {
