@@ -22,14 +22,22 @@ type measurement struct {
 	load    *load
 	each    int      // what one operation counts for; 0 = 1
 	floors  []string // names of rows measured before
+	apart   apart    // what the comparison of CPU time with the last floor leaves out; a zero one makes none
 	// bound is the most that the median may take in a large vault; 0 = little more than in a small one.
 	bound time.Duration
+}
+
+// apart is a computation that a promise leaves out: the row that measures it alone, and the part whose CPU time it is.
+type apart struct {
+	name string
+	part part
 }
 
 // row is what a measurement found.
 type row struct {
 	name     string
 	floors   []string
+	apart    apart
 	bound    time.Duration
 	rate     float64 // operations per second
 	p50, p99 time.Duration
@@ -123,7 +131,7 @@ func summarise(m measurement, all []time.Duration, d time.Duration) (row, error)
 	}
 	slices.Sort(all)
 	return row{
-		name: m.name, floors: m.floors, bound: m.bound, samples: len(all),
+		name: m.name, floors: m.floors, apart: m.apart, bound: m.bound, samples: len(all),
 		rate: float64(len(all)*max(1, m.each)) / d.Seconds(),
 		p50:  all[len(all)/2], p99: all[len(all)*99/100],
 	}, nil

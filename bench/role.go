@@ -2,19 +2,28 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/hyperiondb/hyperion-vault/api/scram"
 )
 
 // Names of rows that others are compared with.
 const (
 	rowRESTRotate = "REST rotate"
 	rowSQLRotate  = "SQL rotate_secret"
+	// The iterations of a new password, computed as each of the two does it.
+	rowRESTVerifier = "verifier in Go"
+	rowSQLVerifier  = "verifier in PostgreSQL"
 )
+
+// verifiersEach is how many verifiers one statement computes, so that the statement itself does not count.
+const verifiersEach = 20
 
 // rotating numbers the secrets that are rotated, each with a role of its own.
 var rotating atomic.Int64
@@ -22,11 +31,15 @@ var rotating atomic.Int64
 // roleRows measures rotations beside the same ones of secrets that are passwords of roles, and leases.
 func roleRows(o options, db *database, rest *rest) []measurement {
 	return []measurement{
+		{name: rowRESTVerifier, workers: repeat(o.sqlConns, func(int) worker { return computeVerifier })},
 		{name: rowRESTRotate, workers: rest.rotators(db, o.sqlConns, false)},
-		// The promise: 1.5 times as long at most, so this is 0.67 of that or more.
-		{name: "REST rotate with the password of a role", workers: rest.rotators(db, o.sqlConns, true), floors: []string{rowRESTRotate}},
+		// The promise: 1.5 times as much at most, the verifier apart.
+		{name: "REST rotate with the password of a role", workers: rest.rotators(db, o.sqlConns, true), floors: []string{rowRESTRotate},
+			apart: apart{rowRESTVerifier, partClient}},
+		{name: rowSQLVerifier, workers: db.verifiers(o.sqlConns), each: verifiersEach},
 		{name: rowSQLRotate, workers: db.rotators(o.sqlConns, false)},
-		{name: "SQL rotate_secret with the password of a role", workers: db.rotators(o.sqlConns, true), floors: []string{rowSQLRotate}},
+		{name: "SQL rotate_secret with the password of a role", workers: db.rotators(o.sqlConns, true), floors: []string{rowSQLRotate},
+			apart: apart{rowSQLVerifier, partDatabase}},
 		// The promise: 200 a second.
 		{name: "SQL issue_role", workers: db.issuers(o.sqlConns, 0), floors: []string{floorInsert}},
 		{name: "SQL issue_role, 10000 leases before", workers: db.issuers(o.sqlConns, 10000), floors: []string{floorInsert}},
@@ -53,6 +66,35 @@ func (db *database) rotated(ctx context.Context, bound bool) (name string, err e
 		}
 	}
 	return name, nil
+}
+
+// benchPassword is as long as a generated value.
+const benchPassword = "0123456789abcdefghijklmnopqrstuv"
+
+// computeVerifier is a worker that makes verifiers as the API does, in this process.
+func computeVerifier(context.Context) (func() error, func(), error) {
+	op := func() error {
+		_, err := scram.Verifier([]byte(benchPassword), scram.DefaultIterations, rand.Reader)
+		return err
+	}
+	return op, func() {}, nil
+}
+
+// verifiers are workers that have the extension make verifiers, as a rotation does.
+func (db *database) verifiers(n int) []worker {
+	declare := sync.OnceValue(func() error {
+		_, err := db.pool.Exec(context.Background(), "CREATE OR REPLACE FUNCTION public.bench_verifier(bytea) RETURNS text AS 'hyperion_vault', 'hv_test_verifier' LANGUAGE c VOLATILE STRICT")
+		return err
+	})
+	return repeat(n, func(int) worker {
+		return func(ctx context.Context) (func() error, func(), error) {
+			if err := declare(); err != nil {
+				return nil, nil, err
+			}
+			return db.statement("SELECT count(public.bench_verifier($1)) FROM generate_series(1, $2)", false,
+				func() []any { return []any{[]byte(benchPassword), verifiersEach} })(ctx)
+		}
+	})
 }
 
 func (db *database) rotators(n int, bound bool) []worker {

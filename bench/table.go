@@ -96,7 +96,27 @@ func (t table) line(rows []row) string {
 		}
 		ratios = append(ratios, fmt.Sprintf("%.2f%s of %s", m, spread, strings.TrimPrefix(name, "floor: ")))
 	}
+	if left := t.left(rows); left != "" {
+		ratios = append(ratios, left)
+	}
 	return fmt.Sprintf("| %s | %.0f | %.2f | %.2f | %.0f | %.0f | %.0f | %s |", rows[0].name, median(func(r row) float64 { return r.rate }),
 		median(func(r row) float64 { return ms(r.p50) }), median(func(r row) float64 { return ms(r.p99) }),
 		µs(partDatabase), µs(partAPI), µs(partClient), strings.Join(ratios, "; "))
+}
+
+// left compares the CPU time of the servers with that of the last floor, without what is apart.
+func (t table) left(rows []row) string {
+	if rows[0].apart.name == "" || len(rows[0].floors) == 0 {
+		return ""
+	}
+	last := rows[0].floors[len(rows[0].floors)-1]
+	floor, alone := t.of(last), t.of(rows[0].apart.name)
+	if len(floor) != len(rows) || len(alone) != len(rows) {
+		return ""
+	}
+	servers := func(r row) float64 { return (r.cpu[partDatabase] + r.cpu[partAPI]).Seconds() }
+	_, m, _ := middle(rows, func(i int, r row) float64 {
+		return (servers(r) - alone[i].cpu[r.apart.part].Seconds()) / servers(floor[i])
+	})
+	return fmt.Sprintf("CPU of the servers without the %s: %.2f times", rows[0].apart.name, m)
 }

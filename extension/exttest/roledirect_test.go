@@ -58,7 +58,7 @@ func TestGraceOfAPairIsExact(t *testing.T) {
 		b.bindFor(by, "", true)
 		b.exec("SELECT vault.configure_secret('" + by + "', grace_period_secs => 2, keep_versions => 2)")
 		if i == 1 {
-			b.exec(byStatement)
+			b.exec(rolesByStatement)
 		}
 		b.exec("SELECT vault.rotate_secret('" + by + "')")
 		if d := get[float64](b.session, `SELECT abs(extract(epoch FROM r.rolvaliduntil - v.expires_at))::float8
@@ -68,8 +68,8 @@ func TestGraceOfAPairIsExact(t *testing.T) {
 	}
 }
 
-// byStatement has the vault change bound roles by statements.
-const byStatement = `CREATE FUNCTION public.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+// rolesByStatement has the vault change bound roles by statements.
+const rolesByStatement = `CREATE FUNCTION public.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 	CREATE TRIGGER by_hand AFTER UPDATE ON vault.role_bindings FOR EACH STATEMENT EXECUTE FUNCTION public.nothing()`
 
 // roleCase is a rotation of a bound secret s, or of a pair.
@@ -150,7 +150,7 @@ func TestGivenPasswordsAreAsDefined(t *testing.T) {
 		return found, by
 	}
 	direct, byDirect := run("d")
-	b.exec(byStatement)
+	b.exec(rolesByStatement)
 	defined, byDefined := run("s")
 	for i, c := range roleCases {
 		if direct[i] != defined[i] {

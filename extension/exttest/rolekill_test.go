@@ -374,7 +374,7 @@ func TestKillsPartNoPasswordFromItsSecret(t *testing.T) {
 			t.Parallel()
 			b := newKillBench(t)
 			if c.byStatement {
-				b.script(byStatement)
+				b.script(rolesByStatement)
 			}
 			n := 0
 			for j, gate := range gates {

@@ -42,7 +42,8 @@ HvTable		HvBindings = {
 		[HV_BINDING_DRIFT_SINCE] = {"drift_since", TIMESTAMPTZOID},
 		[HV_BINDING_GRACE_ENDS_AT] = {"grace_ends_at", TIMESTAMPTZOID},
 		[HV_BINDING_WAIT_UNTIL] = {"wait_until", TIMESTAMPTZOID},
-	}
+	},
+	.ungenerated = true
 };
 
 /* has the words of a refusal */

@@ -96,6 +96,21 @@ LockVerifier(HvRoles *roles, HvBytes id)
 	return locked;
 }
 
+/*
+ * Lock all that is to change, as it is now. Who holds the secret need not care for what is older: others that change these rows
+ * without it only note when a password was committed and which sessions were told to end.
+ */
+static bool
+LockAll(HvRoles *roles, HvBytes id)
+{
+	bool		locked;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	locked = LockRoles(roles, id) && LockVerifier(roles, id);
+	PopActiveSnapshot();
+	return locked;
+}
+
 bool
 HvOpenRoles(HvRoles *roles, HvBytes id, int64 version)
 {
@@ -107,7 +122,7 @@ HvOpenRoles(HvRoles *roles, HvBytes id, int64 version)
 		HvReleaseTarget(&roles->bindings);
 		return false;
 	}
-	if (LockRoles(roles, id) && LockVerifier(roles, id))
+	if (LockAll(roles, id))
 		return true;
 	HvReleaseRoles(roles);
 	return false;

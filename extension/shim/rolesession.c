@@ -130,7 +130,8 @@ HvSettleRoles(void)
 	HvParams	none = {0};
 
 	HvBeginWork();
-	HvOwnerRun(&settle_statement, &none);
+	if (!HvSettleDirectly())
+		HvOwnerRun(&settle_statement, &none);
 	HvCommitWork();
 	return false;
 }

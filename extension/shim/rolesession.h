@@ -8,6 +8,7 @@
 
 extern int64 HvProlongedBySecs(void);
 extern void HvSettleAfterCommit(void);
+extern bool HvSettleDirectly(void);	/* settle.c */
 extern bool HvSettleRoles(void);
 extern bool HvEndSessions(void);
 extern bool HvHasSessionEnds(void);

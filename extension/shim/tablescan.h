@@ -29,6 +29,7 @@ typedef struct HvTable
 	HvTableColumn columns[HV_MAX_COLUMNS];
 	const char *root;			/* the table that it is a part of; NULL = none */
 	bool		inserted;		/* rows are inserted, with no default of the table */
+	bool		ungenerated;	/* no column is written that a generated one is made of */
 	bool		found;			/* and below is what */
 	uint64		finding;		/* counts how often it was found */
 	bool		checked;		/* the index is the expected one */

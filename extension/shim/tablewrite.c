@@ -80,7 +80,8 @@ Leave(HvTarget *target)
 	target->writer->busy = false;
 	target->writer->info->ri_RelationDesc = NULL;
 	/* What of generated columns has to be computed depends on the columns that the first update changed. */
-	if (target->scan.heap->rd_att->constr != NULL && target->scan.heap->rd_att->constr->has_generated_stored)
+	if (!target->table->ungenerated && target->scan.heap->rd_att->constr != NULL &&
+		target->scan.heap->rd_att->constr->has_generated_stored)
 		HvForgetWriter(target->table);
 	target->writer = NULL;
 }
@@ -103,18 +104,24 @@ HvReleaseTarget(HvTarget *target)
 }
 
 /*
- * Lock a row that a scan has found, waiting for others. False if one of them has changed it, or this command has: a statement
- * knows what then has to be done at each isolation level.
+ * Lock a row that a scan has found. False if others have changed it, or this command has, and with LockWaitSkip also if others
+ * have it locked: a statement knows what then has to be done at each isolation level.
  */
 bool
-HvLockRow(HvTarget *target, HeapTuple row, LockTupleMode mode)
+HvLockRowOr(HvTarget *target, HeapTuple row, LockTupleMode mode, LockWaitPolicy wait)
 {
 	TM_FailureData failure;
 	TM_Result	result = table_tuple_lock(target->scan.heap, &row->t_self, GetActiveSnapshot(), target->writer->old,
-										  GetCurrentCommandId(false), mode, LockWaitBlock, 0, &failure);
+										  GetCurrentCommandId(false), mode, wait, 0, &failure);
 
 	ExecClearTuple(target->writer->old);
 	return result == TM_Ok;
+}
+
+bool
+HvLockRow(HvTarget *target, HeapTuple row, LockTupleMode mode)
+{
+	return HvLockRowOr(target, row, mode, LockWaitBlock);
 }
 
 static void

@@ -31,6 +31,7 @@ extern bool HvOpenTarget(HvTable *table, HvTarget *target);
 extern void HvCloseTarget(HvTarget *target);
 extern void HvReleaseTarget(HvTarget *target);
 extern bool HvLockRow(HvTarget *target, HeapTuple row, LockTupleMode mode);
+extern bool HvLockRowOr(HvTarget *target, HeapTuple row, LockTupleMode mode, LockWaitPolicy wait);
 extern void HvInsertRow(HvTarget *target, const NullableDatum *values);
 extern bool HvInsertUnlessThere(HvTarget *target, const NullableDatum *values);
 extern void HvUpdateRow(HvTarget *target, HeapTuple row, int n, const int *columns, const NullableDatum *values);
