@@ -8,6 +8,7 @@
 
 #include "access/xact.h"
 #include "arg.h"
+#include "catalog/pg_type.h"
 #include "commands/user.h"
 #include "leasedrole.h"
 #include "miscadmin.h"
