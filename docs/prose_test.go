@@ -12,6 +12,7 @@ import (
 // Limits of the prose in a document, on average over its sentences.
 const (
 	maxColumns     = 100
+	maxFrontPage   = 120 // lines of README
 	maxWords       = 22.0
 	maxClauseMarks = 1.2
 )
@@ -29,6 +30,9 @@ func TestProse(t *testing.T) {
 			continue
 		}
 		checked++
+		if n := strings.Count(string(text), "\n"); name == "README.md" && n > maxFrontPage {
+			t.Errorf("%s has %d lines, a front page has at most %d", name, n, maxFrontPage)
+		}
 		lines := proseLines(string(text))
 		for _, line := range lines {
 			if utf8.RuneCountInString(line) > maxColumns && strings.Contains(line[:60], " ") && !strings.HasPrefix(line, "- [") && !strings.HasPrefix(line, "#") {
