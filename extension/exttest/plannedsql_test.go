@@ -218,6 +218,7 @@ var planned = []string{
 	`SELECT * FROM vault.waiting_sessions()`,
 	`SELECT vault.report_sessions('node$i', ARRAY[md5('$i')::uuid], '{1}', '{1}')`,
 	`SELECT vault.prolong_roles()`,
+	`SELECT * FROM vault.next_login_defined((SELECT id FROM vault.list_secrets('pair/$i')))`,
 	`SELECT vault.expire_version('pair/$i', 1)`,
 	`SELECT * FROM vault.list_login_methods()`,
 	`SELECT * FROM vault.list_token_keys()`,

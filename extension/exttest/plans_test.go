@@ -180,12 +180,14 @@ var notPlanned = map[string]string{
 	"empty_audit_part": "it moves what stays of a part before it empties that as a whole",
 	"count_wrapped":    "it counts the versions that a rewrap has yet to reach, for the administrator of one",
 	"release_rotation": "it finds its job as fail_rotation does", "raise_missing": "it only words an error",
-	"require_condition": "it only words an error",
+	"require_condition": "it only words an error", "set_role_password": noStatement, "begin_grace": noStatement,
 }
 
 const (
 	admin     = "an administrator calls it now and then, for tables of few rows"
 	protocol1 = "only a program of the release before calls it"
+	// decision 200
+	noStatement = "givepassword.c does the same without a statement, unless something is not as usual"
 )
 
 // uncalled are the functions that name a table of the vault and were not called. Those that the planner expands are not
