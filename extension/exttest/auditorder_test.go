@@ -70,6 +70,7 @@ func (a *archive) takeAll(t testing.TB, where string) {
 
 // TestAuditAfterLateCommits has transactions commit in another order than they began and took ids.
 func TestAuditAfterLateCommits(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, nil)
 	here, there := follow(p.here), follow(p.there)
 	late := p.primary.connect(t, p.db.Name, vaulttest.Superuser)
@@ -144,6 +145,7 @@ func TestAuditAfterLateCommits(t *testing.T) {
 // TestAuditAfterLostPrimary follows a primary that is lost with records that its successor never had: none of the
 // successor's own may hide behind the ids of those.
 func TestAuditAfterLostPrimary(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, nil)
 	p.here.exec("SELECT vault.create_secret('db/both', 'x')")
 	p.db.AwaitAudit(t)

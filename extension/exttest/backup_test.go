@@ -52,6 +52,7 @@ func (c cluster) shell(t *testing.T, block string, env ...string) string {
 // docs/BACKUP.md is run from top to bottom on a server with secrets, and what it says about the time after a recovery
 // is true.
 func TestBackupPage(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true, "wal_level = replica", "archive_mode = on", "archive_timeout = 0",
 		"hyperion_vault.database = app", "unix_socket_permissions = 0777")
 	backup, archive := filepath.Join(c.Dir(), "backup"), filepath.Join(c.Dir(), "archive")

@@ -10,6 +10,7 @@ import (
 // TestCommitState: a server says how many synchronous standbys a commit waits for, how many it has, and how many commits
 // wait. A standby makes no commit that waits.
 func TestCommitState(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, nil)
 	named := func(standbys string) {
 		p.here.exec("ALTER SYSTEM SET synchronous_standby_names = '" + standbys + "'")

@@ -63,6 +63,7 @@ func documents(t *testing.T) (paths []string) {
 // TestDocumentedBlocks runs the SQL blocks of each document as they are printed and in their order, on a new server of
 // their own, and its blocks of settings that say that they are run. A block that is not run says so, with the reason.
 func TestDocumentedBlocks(t *testing.T) {
+	t.Parallel()
 	found := false
 	for _, path := range documents(t) {
 		blocks := blocksOf(t, path)

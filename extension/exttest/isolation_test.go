@@ -163,6 +163,7 @@ func isolatedParallel(t *testing.T, b *bench, level string) {
 
 // TestIsolationOnStandby: what is replayed counts at once there.
 func TestIsolationOnStandby(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, nil)
 	p.here.exec("SELECT vault.create_secret('db/text', 'first', grace_period_secs => 3600)")
 	p.here.exec("SELECT vault.update_secret('db/text', 'second', 1)")

@@ -24,6 +24,7 @@ var logEverything = []string{
 
 // TestNoPlaintextOnStandby takes a marker through a primary and a standby that log all they can, then searches both.
 func TestNoPlaintextOnStandby(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, append([]string{"wal_level = logical", "full_page_writes = on"}, logEverything...))
 	m := newMarker()
 	markers := []marker{m}

@@ -32,6 +32,7 @@ var readsMuch = map[string]string{
 // TestPlans sends the statements of the product to a filled vault. None of them reads a table to its end: neither by a
 // sequential scan nor by an index of which it uses most. A function that reads tables and is not called fails the test too.
 func TestPlans(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it fills a vault")
 	}
@@ -81,6 +82,7 @@ func young(sql string) bool {
 // fills it in the same session. The kept plans still find each row by index: until PostgreSQL has analyzed the tables, it
 // has no other.
 func TestPlansOfAYoungVault(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, startCluster(t, true, explained...))
 	fill := filledSQL[:len(filledSQL)-1]
 	plans := b.plansSent(t, fill, slices.Concat(youngReads, planned))

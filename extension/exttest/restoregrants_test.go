@@ -12,6 +12,7 @@ import (
 // TestRestoreWithoutARole: where one role is missing, the others keep their grants, what was left out is said, and no
 // role gets it because of its name.
 func TestRestoreWithoutARole(t *testing.T) {
+	t.Parallel()
 	for name, preload := range map[string]bool{"Preloaded": true, "NotPreloaded": false} {
 		t.Run(name, func(t *testing.T) { restoreWithoutARole(t, startCluster(t, true), startCluster(t, preload)) })
 	}

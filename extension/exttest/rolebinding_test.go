@@ -344,6 +344,7 @@ func (c cluster) awaitGone(t *testing.T) {
 // TestKilledServerKeepsSecretAndPasswordTogether: the server, or a backend, is killed in the middle of rotations. Afterwards
 // the role logs in with what the vault holds.
 func TestKilledServerKeepsSecretAndPasswordTogether(t *testing.T) {
+	t.Parallel()
 	b := newBoundBench(t)
 	b.exec("CREATE ROLE app LOGIN")
 	b.exec("SELECT vault.create_secret('app', 'value', 'automatic', rotation_interval_secs => 86400)")
@@ -394,6 +395,7 @@ func TestKilledServerKeepsSecretAndPasswordTogether(t *testing.T) {
 
 // TestStandbyAcceptsWhatItHasReplayed: a standby lets a role in with the password of the version that it holds, and no other.
 func TestStandbyAcceptsWhatItHasReplayed(t *testing.T) {
+	t.Parallel()
 	b := newBoundBench(t)
 	b.exec("CREATE ROLE app LOGIN")
 	b.exec("SELECT vault.create_secret('app', 'first value')")

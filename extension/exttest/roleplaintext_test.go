@@ -41,6 +41,7 @@ func hasLibrary(t *testing.T, name string) bool {
 // searches the server's directory, its log, its views, the API's log and its journal. No password is anywhere. A verifier is in the
 // files of pg_authid and of vault.role_verifiers and in the write-ahead log, and nowhere else.
 func TestPasswordsOfRolesOnDisk(t *testing.T) {
+	t.Parallel()
 	for _, libraries := range []string{"pg_stat_statements,hyperion_vault", "pgaudit,pg_stat_statements,hyperion_vault", "hyperion_vault,pg_stat_statements,pgaudit"} {
 		t.Run(libraries, func(t *testing.T) {
 			t.Parallel()

@@ -90,6 +90,7 @@ var sealedChanges = []change{
 }
 
 func TestStandbyReads(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, nil)
 	p.here.exec("SELECT vault.create_secret('db/text', 'first', grace_period_secs => 3600)")
 	p.here.exec("SELECT vault.update_secret('db/text', 'second', 1)")
@@ -195,6 +196,7 @@ func readInManyWays(t *testing.T, p *pair) {
 }
 
 func TestStandbyRefusesChanges(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, nil)
 	p.here.exec("SELECT vault.create_secret('db/text', 'first')")
 	p.here.exec("SELECT vault.create_secret('db/auto', NULL::text, 'automatic', rotation_interval_secs => 86400)")
@@ -281,6 +283,7 @@ func TestStandbyRefusesChanges(t *testing.T) {
 
 // TestStandbyPromoted has sessions of the standby go on when it has become the primary.
 func TestStandbyPromoted(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, nil)
 	p.here.exec("SELECT vault.create_secret('db/text', 'first')")
 	p.standby.MustCatchUp(t)

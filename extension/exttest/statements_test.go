@@ -44,6 +44,7 @@ var collectedStatements = []struct{ name, before, sql string }{
 
 // TestStatementsAreNotCollected looks for values in the view and in the file of pg_stat_statements.
 func TestStatementsAreNotCollected(t *testing.T) {
+	t.Parallel()
 	for _, libraries := range []string{"pg_stat_statements,hyperion_vault", "hyperion_vault,pg_stat_statements"} {
 		t.Run(libraries, func(t *testing.T) {
 			b := newBench(t, startCluster(t, false, "shared_preload_libraries = '"+libraries+"'",

@@ -114,6 +114,7 @@ func TestSupervisorReadsCommitted(t *testing.T) {
 
 // TestSupervisorFollowsSettings: a worker's session would keep what was set for its database or role when it began.
 func TestSupervisorFollowsSettings(t *testing.T) {
+	t.Parallel()
 	for name, at := range map[string]string{"Database": "DATABASE app", "Role": "ROLE postgres", "RoleInDatabase": "ROLE postgres IN DATABASE app"} {
 		t.Run(name, func(t *testing.T) {
 			c, postgres := supervised(t)

@@ -95,6 +95,7 @@ func TestUpgradeTakesOverAnIndex(t *testing.T) {
 // Secrets, grants, tokens and rotations of an earlier version are what they were after the update, which happens while
 // clients read and change: the old schema is served by the new library and the new API, as in a rolling upgrade.
 func TestUpgradeUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, true)
 	n := 0
 	forEachRelease(t, c, func(t *testing.T, version string) {
