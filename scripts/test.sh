@@ -219,6 +219,8 @@ mapfile -t rest < <(packages_of ./... | grep -vxFf <(printf '%s\n' "${concurrent
 # The stage lint has vetted all of it.
 begin integration go_json "$TMP/integration.json" -vet=off -parallel 4 "${rest[@]}"
 go_tests unit -vet=off -race -p 3 "${concurrent[@]}"
+# Go knows of nothing that these tests start, and would serve the result of an earlier run. They mostly wait.
+HV_CLUSTER=1 begin cluster go_json "$TMP/cluster.json" -timeout 12m -v -run '^TestCluster$' ./api/clustertest
 finish_stage integration || show_failures "$TMP/integration.json"
 count_tests integration
 # Unmodified clients of Vault and OpenBao, which are a module of their own.
@@ -228,8 +230,8 @@ rm -rf "$ROOT/.dev/console"
 export HV_SCREENSHOTS=$ROOT/.dev/console
 GO_DIR=api/console/browsertest go_tests console .
 NICE=10 begin packages packages
-# Go knows of nothing that these tests start, and would serve the result of an earlier run.
-HV_CLUSTER=1 go_tests cluster -count 1 -timeout 12m -v -run '^TestCluster$' ./api/clustertest
+finish_stage cluster || show_failures "$TMP/cluster.json"
+count_tests cluster
 jq -r 'select(.Action == "output" and (.Output | startswith("CLUSTER"))) | .Output | rtrimstr("\n")' "$TMP/cluster.json"
 
 # The same in containers, with the upgrade from the previous version; it says why where it cannot.
