@@ -183,30 +183,6 @@ LockDirectly(HvCall *call, NullableDatum expected_version, HvLocked *locked)
 }
 
 /*
- * What the row of the call's name says now, without a lock and a statement. False if there is none, or the table is not as
- * expected. Palloc'd.
- */
-bool
-HvSee(HvCall *call, HvLocked *seen)
-{
-	HvScan		secrets;
-	HeapTuple	row;
-	Datum		name = PointerGetDatum(cstring_to_text_with_len((const char *) call->name.data, (int) call->name.len));
-
-	if (!HvOpenTable(&locked_table, &secrets))
-		return false;
-	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
-	HvBeginScan(&secrets, GetActiveSnapshot(), 1, &name);
-	row = HvNextRow(&secrets);
-	if (row != NULL)
-		ReadLocked(&secrets, row, seen);
-	HvEndScan(&secrets);
-	PopActiveSnapshot();
-	HvCloseTable(&secrets);
-	return row != NULL;
-}
-
-/*
  * Lock the secret that the caller wants to change, by the right to do so. ereports if it may not, there is none, the
  * expected version is stale, or the transaction's snapshot is. Palloc'd in the call's context.
  */

@@ -70,7 +70,6 @@ extern void HvReadStored(HeapTuple row, HvBytes *id, HvBytes *content_type, HvSt
 extern ArrayType *HvReadableNames(HvCall *call, HvBytes prefix);
 extern bool HvHasBindings(void);	/* lock.c */
 extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);	/* lock.c */
-extern bool HvSee(HvCall *call, HvLocked *seen);	/* lock.c */
 extern HvBytes HvJsonText(Datum json);
 extern HvBytes HvNewId(void);	/* secret.c */
 extern void HvSealValue(HvCall *call, HvBinding *binding, HvBytes value, HvStored *stored);	/* seal.c */
