@@ -8,6 +8,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "changetables.h"
 #include "create.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -49,20 +50,6 @@ static HvTable secrets_table = {
 	.inserted = true
 };
 
-/* what a creation writes to */
-typedef struct Tables
-{
-	HvTarget	secrets;
-	HvTarget	versions;
-	HvNotes		notes;
-} Tables;
-
-static NullableDatum
-NotNull(Datum value)
-{
-	return (NullableDatum) {value, false};
-}
-
 /*
  * The version at which a new secret of a name begins, as vault.first_version() has it; 0 if the name is taken.
  */
@@ -103,62 +90,32 @@ HvFindFirstVersion(Datum name, int64 *version)
 	return *version != 0;
 }
 
-static bool
-OpenTables(Tables *tables)
-{
-	if (!HvOpenTarget(&secrets_table, &tables->secrets))
-		return false;
-	if (tables->secrets.scan.index->rd_index->indisunique && HvOpenTarget(&HvVersionsTable, &tables->versions))
-	{
-		if (HvOpenNotes(&tables->notes))
-			return true;
-		HvReleaseTarget(&tables->versions);
-	}
-	HvReleaseTarget(&tables->secrets);
-	return false;
-}
-
-static void
-CloseTables(Tables *tables, bool done)
-{
-	if (done)
-	{
-		HvCloseTarget(&tables->secrets);
-		HvCloseTarget(&tables->versions);
-		HvCloseNotes(&tables->notes);
-		return;
-	}
-	HvReleaseTarget(&tables->secrets);
-	HvReleaseTarget(&tables->versions);
-	HvReleaseNotes(&tables->notes);
-}
-
 /*
  * Insert the row of the secret; false if there is one of this name and first version.
  */
 static bool
-InsertSecret(Tables *tables, const HvCreation *creation, TimestampTz now)
+InsertSecret(HvChangeTables *tables, const HvCreation *creation, TimestampTz now)
 {
 	NullableDatum values[SECRET_COLUMNS] = {
-		[SECRET_NAME] = NotNull(creation->name),
-		[SECRET_FIRST] = NotNull(Int64GetDatum(creation->version)),
-		[SECRET_ID] = NotNull(creation->id),
-		[SECRET_KIND] = NotNull(CStringGetTextDatum("manual")),
-		[SECRET_CONTENT_TYPE] = NotNull(creation->content_type),
-		[SECRET_DESCRIPTION] = NotNull(creation->description),
-		[SECRET_TAGS] = NotNull(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))),
-		[SECRET_GRACE] = NotNull(Int64GetDatum(creation->grace_period_secs)),
-		[SECRET_TIME_ZONE] = NotNull(CStringGetTextDatum("UTC")),
-		[SECRET_PAUSED] = NotNull(BoolGetDatum(false)),
-		[SECRET_KEEP] = NotNull(Int32GetDatum(creation->keep_versions)),
-		[SECRET_CURRENT] = NotNull(Int64GetDatum(creation->version)),
-		[SECRET_REVISION] = NotNull(Int64GetDatum(1)),
-		[SECRET_CREATED_AT] = NotNull(TimestampTzGetDatum(now)),
-		[SECRET_UPDATED_AT] = NotNull(TimestampTzGetDatum(now)),
+		[SECRET_NAME] = HvNotNull(creation->name),
+		[SECRET_FIRST] = HvNotNull(Int64GetDatum(creation->version)),
+		[SECRET_ID] = HvNotNull(creation->id),
+		[SECRET_KIND] = HvNotNull(CStringGetTextDatum("manual")),
+		[SECRET_CONTENT_TYPE] = HvNotNull(creation->content_type),
+		[SECRET_DESCRIPTION] = HvNotNull(creation->description),
+		[SECRET_TAGS] = HvNotNull(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))),
+		[SECRET_GRACE] = HvNotNull(Int64GetDatum(creation->grace_period_secs)),
+		[SECRET_TIME_ZONE] = HvNotNull(CStringGetTextDatum("UTC")),
+		[SECRET_PAUSED] = HvNotNull(BoolGetDatum(false)),
+		[SECRET_KEEP] = HvNotNull(Int32GetDatum(creation->keep_versions)),
+		[SECRET_CURRENT] = HvNotNull(Int64GetDatum(creation->version)),
+		[SECRET_REVISION] = HvNotNull(Int64GetDatum(1)),
+		[SECRET_CREATED_AT] = HvNotNull(TimestampTzGetDatum(now)),
+		[SECRET_UPDATED_AT] = HvNotNull(TimestampTzGetDatum(now)),
 		[SECRET_DELETED_AT] = {(Datum) 0, true},
-		[SECRET_CAS_REQUIRED] = NotNull(BoolGetDatum(false)),
-		[SECRET_HAS_DELETED] = NotNull(BoolGetDatum(false)),
-		[SECRET_BOUND] = NotNull(BoolGetDatum(false)),
+		[SECRET_CAS_REQUIRED] = HvNotNull(BoolGetDatum(false)),
+		[SECRET_HAS_DELETED] = HvNotNull(BoolGetDatum(false)),
+		[SECRET_BOUND] = HvNotNull(BoolGetDatum(false)),
 	};
 
 	return HvInsertUnlessThere(&tables->secrets, values);
@@ -171,22 +128,22 @@ bool
 HvCreateDirectly(const HvCreation *creation)
 {
 	static const NullableDatum null = {(Datum) 0, true};
-	Tables		tables;
+	HvChangeTables tables;
 	HvWrites	writes;
 	TimestampTz now = GetCurrentTimestamp();
 	bool		done;
 
-	if (!OpenTables(&tables))
+	if (!HvOpenChangeTables(&secrets_table, &tables))
 		return false;
 	HvBeginWrites(&writes);
-	done = HvOpenRecord(&tables.notes) && FirstVersion(&tables.secrets.scan, creation->name) == creation->version &&
-		InsertSecret(&tables, creation, now);
+	done = tables.secrets.scan.index->rd_index->indisunique && HvOpenRecord(&tables.notes) &&
+		FirstVersion(&tables.secrets.scan, creation->name) == creation->version && InsertSecret(&tables, creation, now);
 	if (done)
 	{
 		HvInsertVersion(&tables.versions, creation->id, creation->version, creation->sealed, now, null);
 		HvNoteChanged(&tables.notes, creation->origin, CStringGetTextDatum("create"), creation->name, creation->version, null);
 	}
-	CloseTables(&tables, done);
+	HvCloseChangeTables(&tables, done);
 	HvEndWrites(&writes);
 	return done;
 }

@@ -38,12 +38,6 @@ static HvTable verifiers_table = {
 
 static const NullableDatum null = {(Datum) 0, true};
 
-static NullableDatum
-NotNull(Datum value)
-{
-	return (NullableDatum) {value, false};
-}
-
 void
 HvCloseRoles(HvRoles *roles)
 {
@@ -136,7 +130,7 @@ BeginGrace(HvRoles *roles, TimestampTz ends, TimestampTz stamp)
 {
 	static const int columns[] = {HV_BINDING_GRACE_ENDS_AT, HV_BINDING_WAIT_UNTIL};
 	HvBoundRole *bound = roles->retiring;
-	NullableDatum values[] = {NotNull(TimestampTzGetDatum(ends)), null};
+	NullableDatum values[] = {HvNotNull(TimestampTzGetDatum(ends)), null};
 	TimestampTz valid_until = ends;
 
 	if (bound->waits)
@@ -145,7 +139,7 @@ BeginGrace(HvRoles *roles, TimestampTz ends, TimestampTz stamp)
 
 		/* A pass of the supervisor finds out whether there are sessions, and a grace may be shorter than it takes to the next. */
 		valid_until = Max(ends, Min(stamp + HvProlongedBySecs() * USECS_PER_SEC, latest));
-		values[1] = NotNull(TimestampTzGetDatum(latest));
+		values[1] = HvNotNull(TimestampTzGetDatum(latest));
 	}
 	HvStoreLogin(bound->role, NULL, &valid_until);
 	HvUpdateRow(&roles->bindings, bound->row, lengthof(columns), columns, values);
@@ -162,12 +156,12 @@ KeepVerifier(HvRoles *roles, int64 version)
 		HV_BINDING_VERSION, HV_BINDING_DRIFT, HV_BINDING_DRIFT_SINCE, HV_BINDING_GRACE_ENDS_AT, HV_BINDING_WAIT_UNTIL
 	};
 	static const int kept[] = {VERIFIER_TEXT, VERIFIER_SETTLED_AT};
-	NullableDatum binding[] = {NotNull(Int64GetDatum(version)), null, null, null, null};
+	NullableDatum binding[] = {HvNotNull(Int64GetDatum(version)), null, null, null, null};
 	bool		isnull;
 	NullableDatum values[VERIFIER_COLUMNS] = {
-		[VERIFIER_SECRET] = NotNull(HvField(&roles->bindings.scan, roles->next->row, HV_BINDING_SECRET, &isnull)),
-		[VERIFIER_PLACE] = NotNull(roles->next->place),
-		[VERIFIER_TEXT] = NotNull(CStringGetTextDatum(roles->verifier)),
+		[VERIFIER_SECRET] = HvNotNull(HvField(&roles->bindings.scan, roles->next->row, HV_BINDING_SECRET, &isnull)),
+		[VERIFIER_PLACE] = HvNotNull(roles->next->place),
+		[VERIFIER_TEXT] = HvNotNull(CStringGetTextDatum(roles->verifier)),
 		[VERIFIER_SETTLED_AT] = null,
 	};
 

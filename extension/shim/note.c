@@ -85,12 +85,6 @@ static int16 record_part = -1;	/* of the name above */
 
 static const NullableDatum null = {(Datum) 0, true};
 
-static NullableDatum
-NotNull(Datum value)
-{
-	return (NullableDatum) {value, false};
-}
-
 /*
  * Open the tables that a change is noted in, but for the record; false if they are not as expected.
  */
@@ -189,7 +183,7 @@ AccessorIn(const char *field)
 	for (int i = 0; i < UUID_TEXT_LEN; i++)
 		if ((field[i] == '-') != (i == 8 || i == 13 || i == 18 || i == 23))
 			return null;
-	return NotNull(DirectFunctionCall1(uuid_in, CStringGetDatum(field)));
+	return HvNotNull(DirectFunctionCall1(uuid_in, CStringGetDatum(field)));
 }
 
 /*
@@ -201,9 +195,9 @@ SetActor(NullableDatum *values, NullableDatum given)
 	char	   *actor = given.isnull ? "" : text_to_cstring(DatumGetTextPP(given.value));
 	char	   *method = ActorField(actor, 3);
 
-	values[RECORD_ACTOR] = given.isnull ? null : NotNull(CStringGetTextDatum(ActorField(actor, 1)));
+	values[RECORD_ACTOR] = given.isnull ? null : HvNotNull(CStringGetTextDatum(ActorField(actor, 1)));
 	values[RECORD_ACCESSOR] = AccessorIn(ActorField(actor, 2));
-	values[RECORD_METHOD] = *method == '\0' ? null : NotNull(CStringGetTextDatum(method));
+	values[RECORD_METHOD] = *method == '\0' ? null : HvNotNull(CStringGetTextDatum(method));
 }
 
 /*
@@ -213,21 +207,21 @@ static void
 InsertRecord(HvNotes *notes, const NullableDatum *origin, Datum action, Datum name, int64 version, NullableDatum details)
 {
 	NullableDatum values[RECORD_COLUMNS] = {
-		[RECORD_ID] = NotNull(Int64GetDatum(HvNextAuditId())),
-		[RECORD_AT] = NotNull(TimestampTzGetDatum(GetCurrentTimestamp())),
+		[RECORD_ID] = HvNotNull(Int64GetDatum(HvNextAuditId())),
+		[RECORD_AT] = HvNotNull(TimestampTzGetDatum(GetCurrentTimestamp())),
 		[RECORD_NODE] = origin[HV_ORIGIN_NODE],
 		[RECORD_SESSION_ROLE] = origin[HV_ORIGIN_SESSION_ROLE],
 		[RECORD_CLIENT_IP] = origin[HV_ORIGIN_CLIENT_IP],
-		[RECORD_ACTION] = NotNull(action),
-		[RECORD_NAME] = NotNull(name),
-		[RECORD_VERSION] = version == 0 ? null : NotNull(Int64GetDatum(version)),
-		[RECORD_OUTCOME] = NotNull(CStringGetTextDatum("ok")),
-		[RECORD_CODE] = NotNull(CStringGetTextDatum("")),
+		[RECORD_ACTION] = HvNotNull(action),
+		[RECORD_NAME] = HvNotNull(name),
+		[RECORD_VERSION] = version == 0 ? null : HvNotNull(Int64GetDatum(version)),
+		[RECORD_OUTCOME] = HvNotNull(CStringGetTextDatum("ok")),
+		[RECORD_CODE] = HvNotNull(CStringGetTextDatum("")),
 		[RECORD_REQUEST_ID] = origin[HV_ORIGIN_REQUEST_ID],
 		[RECORD_JOURNAL] = null,
 		[RECORD_SEQUENCE] = null,
 		[RECORD_DETAILS] = details,
-		[RECORD_PART] = NotNull(Int16GetDatum(record_part)),
+		[RECORD_PART] = HvNotNull(Int16GetDatum(record_part)),
 	};
 
 	SetActor(values, origin[HV_ORIGIN_ACTOR]);
@@ -241,12 +235,12 @@ static void
 InsertChange(HvNotes *notes, Datum action, Datum name, int64 version)
 {
 	NullableDatum values[CHANGE_COLUMNS] = {
-		[CHANGE_XID] = NotNull(FullTransactionIdGetDatum(GetTopFullTransactionId())),
-		[CHANGE_ID] = NotNull(Int64GetDatum(HvNextAuditId())),
-		[CHANGE_AT] = NotNull(TimestampTzGetDatum(GetCurrentTimestamp())),
-		[CHANGE_ACTION] = NotNull(action),
-		[CHANGE_NAME] = NotNull(name),
-		[CHANGE_VERSION] = NotNull(Int64GetDatum(Max(version, 1))),
+		[CHANGE_XID] = HvNotNull(FullTransactionIdGetDatum(GetTopFullTransactionId())),
+		[CHANGE_ID] = HvNotNull(Int64GetDatum(HvNextAuditId())),
+		[CHANGE_AT] = HvNotNull(TimestampTzGetDatum(GetCurrentTimestamp())),
+		[CHANGE_ACTION] = HvNotNull(action),
+		[CHANGE_NAME] = HvNotNull(name),
+		[CHANGE_VERSION] = HvNotNull(Int64GetDatum(Max(version, 1))),
 	};
 
 	HvInsertRow(&notes->changes, values);

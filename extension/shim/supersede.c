@@ -9,6 +9,7 @@
 #include "access/htup_details.h"
 #include "boundrole.h"
 #include "catalog/pg_type.h"
+#include "changetables.h"
 #include "supersede.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -62,63 +63,28 @@ HvTable		HvVersionsTable = {
 /* what a change writes to, the secret, and when it was locked: versions of a secret are stamped in their order */
 typedef struct Tables
 {
-	HvTarget	secrets;
-	HvTarget	versions;
-	HvNotes		notes;
+	HvChangeTables written;
 	HvRoles		roles;			/* if the secret is bound */
 	bool		bound;
 	HeapTuple	secret;
 	TimestampTz stamp;
 } Tables;
 
-static NullableDatum
-NotNull(Datum value)
-{
-	return (NullableDatum) {value, false};
-}
-
-/*
- * Open the tables in the order in which the statements of vault.append_anyhow() lock them.
- */
-static bool
-OpenTables(Tables *tables)
-{
-	if (!HvOpenTarget(&secrets_table, &tables->secrets))
-		return false;
-	if (HvOpenTarget(&HvVersionsTable, &tables->versions))
-	{
-		if (HvOpenNotes(&tables->notes))
-			return true;
-		HvReleaseTarget(&tables->versions);
-	}
-	HvReleaseTarget(&tables->secrets);
-	return false;
-}
-
 static void
 CloseTables(Tables *tables, bool done)
 {
-	HvEndScan(&tables->secrets.scan);
+	HvEndScan(&tables->written.secrets.scan);
 	if (tables->bound && done)
 		HvCloseRoles(&tables->roles);
 	else if (tables->bound)
 		HvReleaseRoles(&tables->roles);
-	if (done)
-	{
-		HvCloseTarget(&tables->secrets);
-		HvCloseTarget(&tables->versions);
-		HvCloseNotes(&tables->notes);
-		return;
-	}
-	HvReleaseTarget(&tables->secrets);
-	HvReleaseTarget(&tables->versions);
-	HvReleaseNotes(&tables->notes);
+	HvCloseChangeTables(&tables->written, done);
 }
 
 static Datum
 SecretField(Tables *tables, int column)
 {
-	return HvFieldNotNull(&tables->secrets.scan, tables->secret, column);
+	return HvFieldNotNull(&tables->written.secrets.scan, tables->secret, column);
 }
 
 /*
@@ -129,7 +95,7 @@ IsOrdinary(Tables *tables, int64 expected_version)
 {
 	bool		present;
 
-	(void) HvField(&tables->secrets.scan, tables->secret, SECRET_DELETED_AT, &present);
+	(void) HvField(&tables->written.secrets.scan, tables->secret, SECRET_DELETED_AT, &present);
 	return present && DatumGetInt64(SecretField(tables, SECRET_CURRENT)) == expected_version &&
 		!DatumGetBool(SecretField(tables, SECRET_HAS_DELETED));
 }
@@ -140,10 +106,10 @@ IsOrdinary(Tables *tables, int64 expected_version)
 static bool
 LockOrdinary(Tables *tables, const HvAppend *append)
 {
-	HvBeginScan(&tables->secrets.scan, GetActiveSnapshot(), 1, &append->id);
-	tables->secret = HvNextRow(&tables->secrets.scan);
+	HvBeginScan(&tables->written.secrets.scan, GetActiveSnapshot(), 1, &append->id);
+	tables->secret = HvNextRow(&tables->written.secrets.scan);
 	if (tables->secret == NULL || !IsOrdinary(tables, append->expected_version) ||
-		!HvLockRow(&tables->secrets, tables->secret, LockTupleNoKeyExclusive))
+		!HvLockRow(&tables->written.secrets, tables->secret, LockTupleNoKeyExclusive))
 		return false;
 	tables->stamp = GetCurrentTimestamp();
 	return true;
@@ -174,8 +140,8 @@ EndOf(Tables *tables, HeapTuple version, bool current)
 	NullableDatum end;
 
 	if (current && (grace > 0 || DatumGetInt32(SecretField(tables, SECRET_KEEP)) > 0))
-		return NotNull(TimestampTzGetDatum(tables->stamp + grace * USECS_PER_SEC));
-	end.value = HvField(&tables->versions.scan, version, VERSION_EXPIRES_AT, &end.isnull);
+		return HvNotNull(TimestampTzGetDatum(tables->stamp + grace * USECS_PER_SEC));
+	end.value = HvField(&tables->written.versions.scan, version, VERSION_EXPIRES_AT, &end.isnull);
 	return end;
 }
 
@@ -185,7 +151,7 @@ EndOf(Tables *tables, HeapTuple version, bool current)
 static bool
 IsOver(Tables *tables, HeapTuple version, NullableDatum end)
 {
-	if (DatumGetBool(HvFieldNotNull(&tables->versions.scan, version, VERSION_EXPIRED)))
+	if (DatumGetBool(HvFieldNotNull(&tables->written.versions.scan, version, VERSION_EXPIRED)))
 		return true;
 	if (end.isnull)
 		return DatumGetInt64(SecretField(tables, SECRET_GRACE)) == 0;
@@ -199,7 +165,7 @@ static bool
 EndVersion(Tables *tables, HeapTuple version, int64 current)
 {
 	static const int columns[] = {VERSION_EXPIRES_AT};
-	int64		number = DatumGetInt64(HvFieldNotNull(&tables->versions.scan, version, VERSION_NUMBER));
+	int64		number = DatumGetInt64(HvFieldNotNull(&tables->written.versions.scan, version, VERSION_NUMBER));
 	NullableDatum end = EndOf(tables, version, number == current);
 	bool		kept = number > current - DatumGetInt32(SecretField(tables, SECRET_KEEP));
 
@@ -207,15 +173,15 @@ EndVersion(Tables *tables, HeapTuple version, int64 current)
 		return true;
 	if (!kept && IsOver(tables, version, end))
 	{
-		if (!HvLockRow(&tables->versions, version, LockTupleExclusive))
+		if (!HvLockRow(&tables->written.versions, version, LockTupleExclusive))
 			return false;
-		HvDeleteRow(&tables->versions, version);
+		HvDeleteRow(&tables->written.versions, version);
 	}
 	else if (number == current && !end.isnull)
 	{
-		if (!HvLockRow(&tables->versions, version, LockTupleNoKeyExclusive))
+		if (!HvLockRow(&tables->written.versions, version, LockTupleNoKeyExclusive))
 			return false;
-		HvUpdateRow(&tables->versions, version, lengthof(columns), columns, &end);
+		HvUpdateRow(&tables->written.versions, version, lengthof(columns), columns, &end);
 	}
 	return true;
 }
@@ -226,7 +192,7 @@ EndVersion(Tables *tables, HeapTuple version, int64 current)
 static bool
 EndVersions(Tables *tables, const HvAppend *append)
 {
-	HvScan	   *versions = &tables->versions.scan;
+	HvScan	   *versions = &tables->written.versions.scan;
 	HeapTuple	version;
 	bool		ours = true;
 
@@ -245,16 +211,16 @@ HvInsertVersion(HvTarget *versions, Datum id, int64 version, const NullableDatum
 				NullableDatum delete_after_secs)
 {
 	NullableDatum values[VERSION_COLUMNS] = {
-		[VERSION_SECRET] = NotNull(id),
-		[VERSION_NUMBER] = NotNull(Int64GetDatum(version)),
-		[VERSION_CREATED_AT] = NotNull(TimestampTzGetDatum(created_at)),
+		[VERSION_SECRET] = HvNotNull(id),
+		[VERSION_NUMBER] = HvNotNull(Int64GetDatum(version)),
+		[VERSION_CREATED_AT] = HvNotNull(TimestampTzGetDatum(created_at)),
 		[VERSION_EXPIRES_AT] = {(Datum) 0, true},
-		[VERSION_EXPIRED] = NotNull(BoolGetDatum(false)),
+		[VERSION_EXPIRED] = HvNotNull(BoolGetDatum(false)),
 		[VERSION_DELETE_AT] = {(Datum) 0, true},
 	};
 
 	if (!delete_after_secs.isnull)
-		values[VERSION_DELETE_AT] = NotNull(TimestampTzGetDatum(created_at + DatumGetInt64(delete_after_secs.value) * USECS_PER_SEC));
+		values[VERSION_DELETE_AT] = HvNotNull(TimestampTzGetDatum(created_at + DatumGetInt64(delete_after_secs.value) * USECS_PER_SEC));
 	memcpy(&values[VERSION_SEALED], sealed, HV_SEALED_COLUMNS * sizeof(NullableDatum));
 	HvInsertRow(versions, values);
 }
@@ -267,11 +233,11 @@ MakeInfo(Tables *tables, TupleDesc result, const NullableDatum *changed)
 {
 	Datum	   *values = palloc_array(Datum, result->natts);
 	bool	   *nulls = palloc_array(bool, result->natts);
-	TupleDesc	desc = RelationGetDescr(tables->secrets.scan.heap);
+	TupleDesc	desc = RelationGetDescr(tables->written.secrets.scan.heap);
 
 	for (int i = 0; i < result->natts; i++)
 	{
-		AttrNumber	number = get_attnum(RelationGetRelid(tables->secrets.scan.heap), NameStr(TupleDescAttr(result, i)->attname));
+		AttrNumber	number = get_attnum(RelationGetRelid(tables->written.secrets.scan.heap), NameStr(TupleDescAttr(result, i)->attname));
 
 		if (number == InvalidAttrNumber)
 			elog(ERROR, "table vault.secrets has no column \"%s\"", NameStr(TupleDescAttr(result, i)->attname));
@@ -293,15 +259,15 @@ WriteChange(Tables *tables, const HvAppend *append, TupleDesc result, HeapTuple 
 	static const int columns[] = {SECRET_CURRENT, SECRET_UPDATED_AT};
 	int64		version = append->expected_version + 1;
 	NullableDatum delete_after;
-	NullableDatum changed[] = {NotNull(Int64GetDatum(version)), NotNull(TimestampTzGetDatum(tables->stamp))};
+	NullableDatum changed[] = {HvNotNull(Int64GetDatum(version)), HvNotNull(TimestampTzGetDatum(tables->stamp))};
 	NullableDatum details = {(Datum) 0, true};
 
-	delete_after.value = HvField(&tables->secrets.scan, tables->secret, SECRET_DELETE_AFTER, &delete_after.isnull);
-	HvUpdateRow(&tables->secrets, tables->secret, lengthof(columns), columns, changed);
-	HvInsertVersion(&tables->versions, append->id, version, append->sealed, tables->stamp, delete_after);
+	delete_after.value = HvField(&tables->written.secrets.scan, tables->secret, SECRET_DELETE_AFTER, &delete_after.isnull);
+	HvUpdateRow(&tables->written.secrets, tables->secret, lengthof(columns), columns, changed);
+	HvInsertVersion(&tables->written.versions, append->id, version, append->sealed, tables->stamp, delete_after);
 	if (tables->bound)
-		details = NotNull(HvGivePassword(&tables->roles, version, tables->stamp, DatumGetInt64(SecretField(tables, SECRET_GRACE))));
-	HvNoteChanged(&tables->notes, append->origin, append->action, SecretField(tables, SECRET_NAME), version, details);
+		details = HvNotNull(HvGivePassword(&tables->roles, version, tables->stamp, DatumGetInt64(SecretField(tables, SECRET_GRACE))));
+	HvNoteChanged(&tables->written.notes, append->origin, append->action, SecretField(tables, SECRET_NAME), version, details);
 	if (result != NULL)
 		*info = MakeInfo(tables, result, changed);
 }
@@ -318,10 +284,10 @@ HvAppendDirectly(const HvAppend *append, TupleDesc result, HeapTuple *info)
 	bool		done;
 
 	tables.bound = false;
-	if (!OpenTables(&tables))
+	if (!HvOpenChangeTables(&secrets_table, &tables.written))
 		return false;
 	HvBeginWrites(&writes);
-	done = LockOrdinary(&tables, append) && HvOpenRecord(&tables.notes) && OpenRoles(&tables, append) && EndVersions(&tables, append);
+	done = LockOrdinary(&tables, append) && HvOpenRecord(&tables.written.notes) && OpenRoles(&tables, append) && EndVersions(&tables, append);
 	if (done)
 		WriteChange(&tables, append, result, info);
 	CloseTables(&tables, done);

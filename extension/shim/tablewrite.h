@@ -25,6 +25,12 @@ typedef struct HvWrites
 	int			level;			/* of settings */
 } HvWrites;
 
+static inline NullableDatum
+HvNotNull(Datum value)
+{
+	return (NullableDatum) {value, false};
+}
+
 extern void HvBeginWrites(HvWrites *writes);
 extern void HvEndWrites(const HvWrites *writes);
 extern bool HvOpenTarget(HvTable *table, HvTarget *target);
