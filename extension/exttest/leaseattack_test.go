@@ -170,11 +170,20 @@ func TestMaxLeasesHoldsForConcurrentIssues(t *testing.T) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		issued, refused := 0, 0
+		var apps []*session
 		for range sessions {
 			app := b.c.connect(t, "postgres", "app")
+			app.exec("BEGIN")
+			apps = append(apps, app)
+		}
+		for _, app := range apps {
+			watch := b.c.connect(t, "postgres", "postgres")
 			wg.Go(func() {
-				app.exec("BEGIN")
-				err := app.try("SELECT vault.issue_role('app/few'), pg_sleep(0.05)")
+				err := app.try("SELECT vault.issue_role('app/few')")
+				pgtest.Eventually(t, "the others have an answer, or wait for one that commits", func() bool {
+					return get[bool](watch, `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'app'
+						AND (query = 'BEGIN' OR state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'))`)
+				})
 				app.exec("COMMIT")
 				mu.Lock()
 				defer mu.Unlock()

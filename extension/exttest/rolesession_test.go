@@ -92,6 +92,16 @@ func (b sessionBench) recorded(action string) string {
 		FROM vault.audit_log WHERE action = $1`, action)
 }
 
+// TestCommitsOfPasswordsAreNoted: the supervisor notes soon by when a new password was committed, and not in its next pass.
+func TestCommitsOfPasswordsAreNoted(t *testing.T) {
+	b := newSessionBench(t)
+	b.exec("ALTER SYSTEM SET hyperion_vault.scan_interval_secs = 3600")
+	b.exec("SELECT pg_reload_conf()")
+	b.bindOne(4, "ignore")
+	b.exec("SELECT vault.update_secret('app', 'second value', 1)")
+	b.settled()
+}
+
 // TestSessionsOfAFormerPasswordAreEnded: with one role, those from before a rotation, when the grace is over, and no others.
 func TestSessionsOfAFormerPasswordAreEnded(t *testing.T) {
 	b := newSessionBench(t)
