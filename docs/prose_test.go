@@ -2,7 +2,6 @@ package docs
 
 import (
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -19,12 +18,8 @@ const (
 
 // TestProse checks the prose of every Markdown document: its columns, its words, and the length of its sentences.
 func TestProse(t *testing.T) {
-	out, err := exec.Command("git", "-C", "..", "ls-files", "*.md").Output()
-	if err != nil {
-		t.Skip("no git checkout")
-	}
 	checked := 0
-	for name := range strings.FieldsSeq(string(out)) {
+	for _, name := range trackedFiles(t, "*.md") {
 		text, err := os.ReadFile("../" + name)
 		if err != nil || strings.HasPrefix(name, ".github/") {
 			continue

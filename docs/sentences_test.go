@@ -108,14 +108,20 @@ func TestMessageSentences(t *testing.T) {
 	}
 }
 
-// eachSource calls do with each source of the product that people read.
-func eachSource(t *testing.T, do func(name, text string)) {
+// trackedFiles are the names of the files in git that match one of the patterns; no pattern matches all.
+func trackedFiles(t *testing.T, patterns ...string) []string {
 	t.Helper()
-	out, err := exec.Command("git", "-C", "..", "ls-files").Output()
+	out, err := exec.Command("git", append([]string{"-C", "..", "ls-files"}, patterns...)...).Output()
 	if err != nil {
 		t.Skip("no git checkout")
 	}
-	for name := range strings.FieldsSeq(string(out)) {
+	return strings.Fields(string(out))
+}
+
+// eachSource calls do with each source of the product that people read.
+func eachSource(t *testing.T, do func(name, text string)) {
+	t.Helper()
+	for _, name := range trackedFiles(t) {
 		if isReleased(name) || isTest(name) || strings.Contains(name, "/testdata/") {
 			continue
 		}

@@ -7,7 +7,6 @@ import (
 	"go/token"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
 	"regexp"
 	"slices"
@@ -35,10 +34,6 @@ var longer = map[string]string{}
 
 // TestSizes checks that no function and no file of the product is too long. Tests and generated files may be.
 func TestSizes(t *testing.T) {
-	out, err := exec.Command("git", "-C", "..", "ls-files").Output()
-	if err != nil {
-		t.Skip("no git checkout")
-	}
 	unused := maps.Clone(longer)
 	functions := 0
 	check := func(name string, lines, limit int) {
@@ -50,7 +45,7 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%s has %d lines, at most %d are clear", name, lines, limit)
 		}
 	}
-	for name := range strings.FieldsSeq(string(out)) {
+	for _, name := range trackedFiles(t) {
 		of := functionsOf[path.Ext(name)]
 		if of == nil || isReleased(name) || isTest(name) {
 			continue
