@@ -102,53 +102,120 @@ COMMENT ON FUNCTION vault.audit_after(bigint, integer)
     IS 'Returns the audit records that follow an id, each once and in the order of ids. No record is skipped, however late it commits. 0 starts with the first.';
 
 -- An index has the records of a name in the order of time, and none has those of several names. So the names are found first,
--- where they are few. The settings have PostgreSQL read that index in its order, whatever it knows of the names.
-CREATE FUNCTION vault.few_audited_names(wanted text, exact boolean, everything boolean, lows text[], highs text[]) RETURNS text[]
+-- where they are few. They are read from that index backwards, so the first record of a name is its newest. Then the next
+-- names are found either by reading on, or, where a name has many records, by a step over them. The settings have PostgreSQL
+-- read the index in its order, whatever it knows of the names.
+CREATE FUNCTION vault.audited_below(wanted text, since timestamptz, before_at timestamptz, most integer, OUT names text[], OUT lasts timestamptz[])
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off SET jit = off -- which so high a cost would be worth
 AS $$
 DECLARE
-    below text := rtrim(wanted, '/') || '/';
-    beyond text := vault.prefix_end(wanted);
-    names text[] := ARRAY[wanted];
+    below text := CASE WHEN right(wanted, 1) = '/' THEN wanted ELSE wanted || '/' END;
+    beyond text := left(below, -1) || '0'; -- the byte after the slash: so all names between them have the prefix
+    most_read CONSTANT integer := 40000; -- records, and 50 for each step
 BEGIN
-    IF NOT exact THEN
-        WITH RECURSIVE each (name) AS (
-            SELECT below
-            UNION ALL
-            SELECT (SELECT l.secret_name FROM vault.audit_log l
-                    WHERE l.secret_name COLLATE "C" > e.name AND l.secret_name COLLATE "C" < beyond
-                    ORDER BY l.secret_name COLLATE "C" LIMIT 1)
-            FROM each e WHERE e.name IS NOT NULL
-        )
-        SELECT array_agg(f.name) FILTER (WHERE f.name <> wanted) || wanted INTO names
-        FROM (SELECT e.name FROM each e LIMIT 102) f HAVING count(f.name) < 102; -- there is one null, which ends them
-    END IF;
-    RETURN CASE WHEN names IS NOT NULL THEN ARRAY(
-        SELECT n.name FROM unnest(names) n (name)
-        WHERE (exact OR vault.has_prefix(n.name, wanted)) AND (everything OR vault.name_within(n.name, lows, highs))) END;
+    WITH RECURSIVE step (names, lasts, lowest, found, reads, size) AS (
+        SELECT '{}'::text[], '{}'::timestamptz[], beyond COLLATE "C", 0, 0, 256
+        UNION ALL
+        SELECT g.names, g.lasts, g.lowest, s.found + cardinality(g.names), s.reads + s.size + 50,
+               CASE WHEN cardinality(g.names) > 1 THEN 256 ELSE 32 END
+        FROM step s CROSS JOIN LATERAL (
+            SELECT array_agg(f.name), array_agg(f.last), min(f.name COLLATE "C")
+            FROM (SELECT r.secret_name, max(r.at) FILTER (WHERE r.at <= coalesce(before_at, 'infinity'))
+                  FROM (SELECT l.secret_name, l.at FROM vault.audit_log l
+                        WHERE l.secret_name COLLATE "C" < s.lowest AND l.secret_name COLLATE "C" >= below
+                        ORDER BY l.secret_name COLLATE "C" DESC, l.at DESC LIMIT s.size) r
+                  GROUP BY r.secret_name) f (name, last)
+            HAVING count(*) > 0) g (names, lasts, lowest)
+        WHERE s.found <= most AND s.reads <= most_read
+    ), listed AS MATERIALIZED (SELECT * FROM step)
+    SELECT coalesce(array_agg(e.name), '{}'), coalesce(array_agg(e.last), '{}') INTO names, lasts
+    FROM (SELECT n.name, coalesce(n.last, (SELECT l.at FROM vault.audit_log l
+                                           WHERE l.secret_name COLLATE "C" = n.name AND l.at <= before_at
+                                           ORDER BY l.at DESC LIMIT 1)) AS last
+          FROM listed s CROSS JOIN unnest(s.names, s.lasts) n (name, last)) e
+    WHERE e.last >= since
+    HAVING (SELECT max(s.found) <= most AND max(s.reads) <= most_read FROM listed s);
 END
 $$;
-COMMENT ON FUNCTION vault.few_audited_names(text, boolean, boolean, text[], text[])
-    IS 'the names that a prefix selects and a caller may audit; null if the log has more than about a hundred below the prefix';
+COMMENT ON FUNCTION vault.audited_below(text, timestamptz, timestamptz, integer)
+    IS 'the names below a prefix that have records between two times, and when each one has its newest; null if there are too many';
 
-CREATE FUNCTION vault.audited_since(names text[], since timestamptz, before_at timestamptz, max_rows integer) RETURNS timestamptz
+CREATE FUNCTION vault.has_few_secrets(wanted text, most integer) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_bitmapscan = off SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN (SELECT count(*) <= most
+            FROM (SELECT FROM vault.secrets s
+                  WHERE s.deleted_at IS NULL AND s.name >= wanted COLLATE "C" AND s.name < vault.prefix_end(wanted) COLLATE "C"
+                  LIMIT most + 1) f);
+END
+$$;
+COMMENT ON FUNCTION vault.has_few_secrets(text, integer) IS 'whether a vault has few secrets with a prefix';
+
+-- The names are too many if a search by time is probably quicker. A filter has to fetch records to know which ones count.
+CREATE FUNCTION vault.few_audited_names(wanted text, exact boolean, filtered boolean, everything boolean, lows text[], highs text[],
+                                        since timestamptz, before_at timestamptz, OUT names text[], OUT lasts timestamptz[])
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF exact THEN
+        names := ARRAY[wanted];
+    ELSE
+        SELECT b.* INTO names, lasts FROM vault.audited_below(wanted, since, before_at,
+            CASE WHEN NOT filtered AND vault.has_few_secrets(wanted, 5000) THEN 5000 ELSE 100 END) b;
+        IF names IS NOT NULL AND right(wanted, 1) <> '/' THEN
+            names := names || wanted;
+        END IF;
+    END IF;
+    IF names IS NOT NULL THEN
+        SELECT coalesce(array_agg(n.name), '{}'), array_agg(n.last) INTO names, lasts
+        FROM unnest(names, lasts) n (name, last) WHERE everything OR vault.name_within(n.name, lows, highs);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION vault.few_audited_names(text, boolean, boolean, boolean, text[], text[], timestamptz, timestamptz)
+    IS 'the names that a prefix selects and a caller may audit, and when each one has its newest record, if known; null if the log has too many';
+
+-- Each round fetches as many more records of each name as it had before, but only of names whose records so far are all
+-- among the newest. So a round reads about as many records as there shall be, however many names there are.
+CREATE FUNCTION vault.audited_since(names text[], lasts timestamptz[], since timestamptz, before_at timestamptz, max_rows integer)
+RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off SET jit = off -- which so high a cost would be worth
 AS $$
+DECLARE
+    oldest timestamptz := greatest(since, (SELECT n.last FROM unnest(lasts) n (last) WHERE n.last < coalesce(before_at, 'infinity')
+                                           ORDER BY n.last DESC OFFSET max_rows - 1 LIMIT 1));
+    round_names text[] := ARRAY(SELECT n.name FROM unnest(names, lasts) n (name, last) WHERE n.last >= oldest IS NOT false);
+    round_lasts timestamptz[];
+    newest timestamptz[] := '{}';
+    seen integer := 0;
+    more integer;
 BEGIN
-    RETURN (
-        SELECT x.at FROM unnest(names) n (name) CROSS JOIN LATERAL (
-            SELECT l.at FROM vault.audit_log l
-            WHERE l.secret_name COLLATE "C" = n.name AND l.at >= since AND l.at < coalesce(before_at, 'infinity')
-            ORDER BY l.at DESC LIMIT max_rows) x
-        ORDER BY x.at DESC OFFSET max_rows - 1 LIMIT 1);
+    WHILE cardinality(round_names) > 0 LOOP
+        more := greatest(seen, 2 * max_rows / cardinality(round_names), 1);
+        WITH fetched AS MATERIALIZED (
+            SELECT n.name, x.at FROM unnest(round_names) n (name) CROSS JOIN LATERAL (
+                SELECT l.at FROM vault.audit_log l
+                WHERE l.secret_name COLLATE "C" = n.name AND l.at >= oldest AND l.at < coalesce(before_at, 'infinity')
+                ORDER BY l.at DESC OFFSET seen LIMIT more) x
+        )
+        SELECT ARRAY(SELECT a.at FROM (SELECT unnest(newest) UNION ALL SELECT f.at FROM fetched f) a (at) ORDER BY a.at DESC LIMIT max_rows),
+               array_agg(g.name), array_agg(g.last) INTO newest, round_names, round_lasts
+        FROM (SELECT f.name, min(f.at) FROM fetched f GROUP BY f.name HAVING count(*) = more) g (name, last);
+        oldest := greatest(oldest, newest[max_rows]);
+        round_names := ARRAY(SELECT n.name FROM unnest(round_names, round_lasts) n (name, last) WHERE n.last > oldest);
+        seen := seen + more;
+    END LOOP;
+    RETURN oldest;
 END
 $$;
-COMMENT ON FUNCTION vault.audited_since(text[], timestamptz, timestamptz, integer)
-    IS 'since when the newest records of some names are; null if there are fewer';
+COMMENT ON FUNCTION vault.audited_since(text[], timestamptz[], timestamptz, timestamptz, integer)
+    IS 'a time since when some names have the newest records that are wanted, and few others';
 
-CREATE FUNCTION vault.audit_newest_of(names text[], of_action text, of_outcome text, who text, since timestamptz, before_at timestamptz,
+CREATE FUNCTION vault.audit_newest_of(names text[], lasts timestamptz[], of_action text, of_outcome text, who text, since timestamptz, before_at timestamptz,
                                       before_id bigint, max_rows integer)
 RETURNS TABLE (id bigint, at timestamptz, node text, actor text, session_role text, client_ip inet, action text,
                secret_name text, version bigint, outcome text, code text, request_id text, details jsonb, accessor uuid, method text)
@@ -160,10 +227,10 @@ DECLARE
     oldest timestamptz := audit_newest_of.since;
 BEGIN
     IF coalesce(of_action, of_outcome, who) IS NULL AND cardinality(names) > 1 THEN
-        oldest := coalesce(vault.audited_since(names, oldest, before_at, max_rows), oldest);
+        oldest := vault.audited_since(names, lasts, oldest, before_at, max_rows);
     END IF;
     RETURN QUERY
-        SELECT x.* FROM unnest(names) n (name) CROSS JOIN LATERAL (
+        SELECT x.* FROM unnest(names, lasts) n (name, last) CROSS JOIN LATERAL (
             SELECT l.id, l.at, l.node, l.actor, l.session_role, l.client_ip, l.action, l.secret_name, l.version,
                    l.outcome, l.code, l.request_id, l.details, l.accessor, l.method
             FROM vault.audit_log l
@@ -175,10 +242,11 @@ BEGIN
               AND (before_at IS NULL OR (l.at, l.id) < (before_at, before_id))
             -- The order of the index, and no other, so that no other index seems as good.
             ORDER BY l.at DESC FETCH FIRST max_rows ROWS WITH TIES) x
+        WHERE n.last >= oldest IS NOT false
         ORDER BY x.at DESC, x.id DESC LIMIT max_rows;
 END
 $$;
-COMMENT ON FUNCTION vault.audit_newest_of(text[], text, text, text, timestamptz, timestamptz, bigint, integer)
+COMMENT ON FUNCTION vault.audit_newest_of(text[], timestamptz[], text, text, text, timestamptz, timestamptz, bigint, integer)
     IS 'the newest records of some names and of a filter, before a record';
 
 CREATE FUNCTION vault.audit_newest_visible(caller oid, scopes jsonb, prefix text, exact boolean, of_action text, of_outcome text, of_actor text,
@@ -195,14 +263,17 @@ DECLARE
     beyond text := vault.prefix_end(wanted);
     who text := lower(nullif(audit_newest_visible.of_actor, '') COLLATE "C");
     names text[];
+    lasts timestamptz[];
 BEGIN
     SELECT * INTO may FROM vault.audited_names(audit_newest_visible.caller, audit_newest_visible.scopes);
     IF wanted IS NOT NULL THEN
-        names := vault.few_audited_names(wanted, audit_newest_visible.exact, may.everything, may.lows, may.highs);
+        SELECT f.* INTO names, lasts FROM vault.few_audited_names(wanted, audit_newest_visible.exact,
+            coalesce(audit_newest_visible.of_action, audit_newest_visible.of_outcome, who) IS NOT NULL,
+            may.everything, may.lows, may.highs, audit_newest_visible.since, audit_newest_visible.before_at) f;
     END IF;
     IF names IS NOT NULL THEN
         RETURN QUERY
-            SELECT n.* FROM vault.audit_newest_of(names, audit_newest_visible.of_action, audit_newest_visible.of_outcome, who, audit_newest_visible.since,
+            SELECT n.* FROM vault.audit_newest_of(names, lasts, audit_newest_visible.of_action, audit_newest_visible.of_outcome, who, audit_newest_visible.since,
                                                   audit_newest_visible.before_at, audit_newest_visible.before_id, audit_newest_visible.max_rows) n;
         RETURN;
     END IF;

@@ -131,7 +131,7 @@ var planned = []string{
 	`SELECT * FROM vault.audit(max_rows => 100)`,
 	`SELECT * FROM vault.audit('fill/1/1', max_rows => 100)`,
 	`SELECT * FROM vault.audit('fill/1', max_rows => 100)`,
-	`SELECT vault.audited_since('{fill/1/1,fill/2/2}', now() - interval '1 hour', NULL, 100)`,
+	`SELECT vault.audited_since('{fill/1/1,fill/2/2}', '{NULL,NULL}', now() - interval '1 hour', NULL, 100)`,
 	`SELECT * FROM vault.audit(max_rows => 100, until => now() - interval '1 hour')`,
 	`SELECT * FROM vault.audit_after(0, 100)`,
 	`SELECT vault.store_metadata(md5('e$i')::uuid, 'empty/$i', 'text/plain; charset=utf-8', NULL, NULL, ` + planOrigin + `)`,
