@@ -67,7 +67,8 @@ func TestBusy(t *testing.T) {
 func TestCompare(t *testing.T) {
 	small, large := filepath.Join(t.TempDir(), "small"), filepath.Join(t.TempDir(), "large")
 	rows := func(plain, status time.Duration) table {
-		return table{runs: [][]row{{{name: "read", p50: plain}, {name: "status", p50: status, bound: 10 * time.Millisecond},
+		return table{runs: [][]row{{{name: "floor: select", p50: plain / 2}, {name: "read", p50: plain, floors: []string{"other", "floor: select"}},
+			{name: "lone", p50: plain, floors: []string{"other"}}, {name: "status", p50: status, bound: 10 * time.Millisecond},
 			{name: "each", p50: plain, bound: unbounded}}}}
 	}
 	for file, x := range map[string]table{small: rows(time.Millisecond, time.Millisecond), large: rows(1300*time.Microsecond, 9*time.Millisecond)} {
@@ -81,8 +82,9 @@ func TestCompare(t *testing.T) {
 	if err := compare(&b, small, large); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| read | 1.000 | 1.300 | 1.30 | 1.2 times | **missed** |", "| status | 1.000 | 9.000 | 9.00 | 10 ms | kept |",
-		"| each | 1.000 | 1.300 | 1.30 | none |  |"} {
+	for _, want := range []string{"| read | 1.000 | 1.300 | 1.30 | 1.30 | 2.00 | 2.00 | 1.2 times | **missed** |",
+		"| floor: select | 0.500 | 0.650 | 1.30 |  | | | none |  |", "| lone | 1.000 | 1.300 | 1.30 |  | | | 1.2 times | **missed** |",
+		"| status | 1.000 | 9.000 | 9.00 |  | | | 10 ms | kept |", "| each | 1.000 | 1.300 | 1.30 |  | | | none |  |"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in:\n%s", want, b.String())
 		}

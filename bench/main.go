@@ -59,22 +59,22 @@ func run(ctx context.Context, o options, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	list, second := func() []measurement { return scaleMeasurements(o, db, rest) }, 0
-	if o.filled == 0 {
-		beside, err := startServed(ctx, args)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, beside.close()) }()
-		list, second = func() []measurement { return measurements(o, db, rest, beside) }, beside.cmd.Process.Pid
+	beside, err := startServed(ctx, args)
+	if err != nil {
+		return err
 	}
-	cpu, err := newCPUMeter(ctx, db, o.addr, second)
+	defer func() { err = errors.Join(err, beside.close()) }()
+	list := measurements
+	if o.filled > 0 {
+		list = scaleMeasurements
+	}
+	cpu, err := newCPUMeter(ctx, db, o.addr, beside.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
 	var t table
 	for range o.runs {
-		rows, err := measureAll(ctx, o, list(), cpu)
+		rows, err := measureAll(ctx, o, list(o, db, rest, beside), cpu)
 		if err != nil {
 			return err
 		}
@@ -170,6 +170,9 @@ func measurements(o options, db *database, rest *rest, beside *served) []measure
 		{name: "SQL update_secret", workers: db.updaters(o.sqlConns), floors: []string{floorInsert}},
 	}, roleRows(o, db, rest))
 }
+
+// floorPrefix begins the name of each floor.
+const floorPrefix = "floor: "
 
 // Names of the floors.
 const (

@@ -46,6 +46,14 @@ type row struct {
 	foreign  float64              // share of the machine that others took meanwhile
 }
 
+// floor is the name of the last floor, which is the one nearest to the row; "" = it has none.
+func (r row) floor() string {
+	if len(r.floors) == 0 {
+		return ""
+	}
+	return r.floors[len(r.floors)-1]
+}
+
 // measure runs every worker for d after the warm-up. The first error of any worker ends it: a rate of failures is
 // no rate.
 //

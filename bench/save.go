@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -16,6 +17,7 @@ type savedRow struct {
 	P50   time.Duration `json:"p50_ns"`
 	P99   time.Duration `json:"p99_ns"`
 	Bound time.Duration `json:"bound_ns,omitempty"`
+	Floor string        `json:"floor,omitempty"` // name of the row that it stands on
 	CPU   cpuRow        `json:"cpu_ns"`
 	// Foreign is the share of the machine that others took meanwhile.
 	Foreign float64 `json:"foreign"`
@@ -37,7 +39,7 @@ func (t table) save(file string) (err error) {
 	enc := json.NewEncoder(f)
 	for _, run := range t.runs {
 		for _, r := range run {
-			err := enc.Encode(savedRow{Name: r.name, Rate: r.rate, P50: r.p50, P99: r.p99, Bound: r.bound,
+			err := enc.Encode(savedRow{Name: r.name, Rate: r.rate, P50: r.p50, P99: r.p99, Bound: r.bound, Floor: r.floor(),
 				CPU: cpuRow{r.cpu[partDatabase], r.cpu[partAPI]}, Foreign: r.foreign})
 			if err != nil {
 				return err
@@ -86,12 +88,13 @@ func compare(w io.Writer, small, large string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(w, "| | p50 ms, small | p50 ms, large | times as long | bound | |\n|---|---:|---:|---:|---:|---|")
+	fmt.Fprintln(w, "| | p50 ms, small | p50 ms, large | times as long | its floor | times its floor, small | large | bound | |\n"+
+		"|---|---:|---:|---:|---:|---:|---:|---:|---|")
 	for _, name := range a.names {
 		if b.rows[name] == nil {
 			continue
 		}
-		if _, err := fmt.Fprintln(w, comparedLine(name, a.rows[name], b.rows[name])); err != nil {
+		if _, err := fmt.Fprintln(w, comparedLine(name, a, b)); err != nil {
 			return err
 		}
 	}
@@ -108,21 +111,31 @@ func (s saved) foreign() (all []float64) {
 	return all
 }
 
-func comparedLine(name string, small, large []savedRow) string {
-	p50 := func(r savedRow) time.Duration { return r.P50 }
-	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	before, after := median(small, p50), median(large, p50)
-	growth := float64(after) / float64(before)
+// middle is the median time of a row; 0 if there is none.
+func (s saved) middle(name string) float64 {
+	if len(s.rows[name]) == 0 {
+		return 0
+	}
+	return float64(median(s.rows[name], func(r savedRow) time.Duration { return r.P50 }))
+}
+
+func comparedLine(name string, small, large saved) string {
+	before, after := small.middle(name), large.middle(name)
+	growth, row := after/before, large.rows[name][0]
 	bound, kept := fmt.Sprintf("%.1f times", maxGrowth), growth <= maxGrowth
-	if b := large[0].Bound; b > 0 {
-		bound, kept = fmt.Sprintf("%.0f ms", ms(b)), after <= b
+	if row.Bound > 0 {
+		bound, kept = fmt.Sprintf("%.0f ms", row.Bound.Seconds()*1000), after <= float64(row.Bound)
 	}
 	verdict := "kept"
 	switch {
-	case large[0].Bound == unbounded:
+	case row.Bound == unbounded || strings.HasPrefix(name, floorPrefix):
 		bound, verdict = "none", ""
 	case !kept:
 		verdict = "**missed**"
 	}
-	return fmt.Sprintf("| %s | %.3f | %.3f | %.2f | %s | %s |", name, ms(before), ms(after), growth, bound, verdict)
+	floor := " | |"
+	if least, most := small.middle(row.Floor), large.middle(row.Floor); least > 0 && most > 0 {
+		floor = fmt.Sprintf("%.2f | %.2f | %.2f", most/least, before/least, after/most)
+	}
+	return fmt.Sprintf("| %s | %.3f | %.3f | %.2f | %s | %s | %s |", name, before/1e6, after/1e6, growth, floor, bound, verdict)
 }

@@ -28,10 +28,12 @@ const (
 
 // scaleMeasurements is what is measured of a filled vault. What shows or counts comes first: the supervisor counts new
 // secrets in its passes, and until then each look counts those of a burst.
-func scaleMeasurements(o options, db *database, rest *rest) []measurement {
+func scaleMeasurements(o options, db *database, rest *rest, beside *served) []measurement {
 	all := scaleLooks(o, rest)
 	all = append(all, scaleQueries(o, db)...)
-	return append(all, scaleOperations(o, db, rest)...)
+	all = append(all, scaleReads(o, db)...)
+	all = append(all, scaleChanges(o, db, rest)...)
+	return append(all, scaleRequests(o, rest, beside)...)
 }
 
 // scaleQueries are statements that show much or count much.
@@ -55,7 +57,26 @@ func scaleQueries(o options, db *database) []measurement {
 	}
 }
 
-func scaleOperations(o options, db *database, rest *rest) []measurement {
+// Statements of the floors of reads: the row that a read opens.
+const (
+	sealedSQL = `SELECT v.kms_key_id, v.wrapped_dek, v.nonce, v.ciphertext FROM vault.secrets s
+		JOIN vault.secret_versions v ON v.secret_id = s.id AND v.version = s.current_version WHERE s.name = $1 AND s.deleted_at IS NULL`
+	sealedSetSQL = `SELECT count(x.ciphertext) FROM unnest($1::text[]) n (name) CROSS JOIN LATERAL (
+		SELECT v.wrapped_dek, v.nonce, v.ciphertext FROM vault.secrets s
+		JOIN vault.secret_versions v ON v.secret_id = s.id AND v.version = s.current_version
+		WHERE s.name = n.name AND s.deleted_at IS NULL OFFSET 0) x`
+)
+
+// Names of the floors of a filled vault.
+const (
+	floorSealed    = "floor: SQL select of a sealed row by name"
+	floorSealedSet = "floor: SQL select of 1,000 sealed rows by name"
+	floorConnect   = "floor: connect and select of a sealed row by name"
+	floorGinSealed = "floor: gin + one pgx select of a sealed row by name"
+)
+
+// scaleReads are reads by SQL, and the floors that they stand on.
+func scaleReads(o options, db *database) []measurement {
 	some := func() []any { return []any{filledName(o.pick(int(db.next.Add(1))))} }
 	set := func() []any {
 		names := make([]string, setNames)
@@ -65,29 +86,47 @@ func scaleOperations(o options, db *database, rest *rest) []measurement {
 		return []any{names}
 	}
 	each := func() []any { return []any{filledName(int(db.next.Add(1)) * 7919 % o.filled)} }
-	read := func(args func() []any) []worker {
-		return repeat(o.sqlConns, func(int) worker { return db.statement("SELECT vault.read_secret($1)", true, args) })
+	all := func(n int, sql string, app bool, args func() []any) []worker {
+		return repeat(n, func(int) worker { return db.statement(sql, app, args) })
 	}
+	const readSQL, connection = "SELECT vault.read_secret($1)", 1
 	return []measurement{
-		{name: "SQL read_secret", workers: read(some)},
-		{name: "SQL read_secret, each of all secrets", workers: read(each), bound: unbounded},
-		{name: "SQL read_secret of 1,000 names in one statement", workers: repeat(1, func(int) worker {
-			return db.statement("SELECT count(vault.read_secret(n)) FROM unnest($1::text[]) n", true, set)
-		})},
-		{name: "SQL read_secrets of 1,000 names", workers: repeat(1, func(int) worker {
-			return db.statement("SELECT count(*) FROM vault.read_secrets($1)", true, set)
-		})},
-		{name: "SQL create_secret", workers: db.creators(o.sqlConns)},
-		{name: "SQL update_secret", workers: repeat(o.sqlConns, func(int) worker {
+		{name: floorSealed, workers: all(o.sqlConns, sealedSQL, false, some)},
+		{name: "SQL read_secret", workers: all(o.sqlConns, readSQL, true, some), floors: []string{floorSealed}},
+		{name: "SQL read_secret, each of all secrets", workers: all(o.sqlConns, readSQL, true, each), bound: unbounded},
+		{name: floorSealedSet, workers: all(connection, sealedSetSQL, false, set)},
+		{name: "SQL read_secret of 1,000 names in one statement", floors: []string{floorSealedSet},
+			workers: all(connection, "SELECT count(vault.read_secret(n)) FROM unnest($1::text[]) n", true, set)},
+		{name: "SQL read_secrets of 1,000 names", floors: []string{floorSealedSet},
+			workers: all(connection, "SELECT count(*) FROM vault.read_secrets($1)", true, set)},
+		{name: floorConnect, workers: repeat(connection, func(int) worker { return db.connectors(sealedSQL, some) })},
+		{name: "connect and read_secret", floors: []string{floorConnect},
+			workers: repeat(connection, func(int) worker { return db.connectors(readSQL, some) })},
+	}
+}
+
+// scaleChanges are changes by SQL. Every second secret is a manual one.
+func scaleChanges(o options, db *database, rest *rest) []measurement {
+	return []measurement{
+		{name: floorInsert, workers: db.inserters(o.sqlConns)},
+		{name: "SQL create_secret", workers: db.creators(o.sqlConns), floors: []string{floorInsert}},
+		{name: "SQL update_secret", floors: []string{floorInsert}, workers: repeat(o.sqlConns, func(int) worker {
 			return db.statement("SELECT vault.update_secret($1, $2::text, NULL)", true, func() []any {
-				return []any{filledName(o.pick(2 * int(db.next.Add(1)))), db.value} // every second secret is a manual one
+				return []any{filledName(o.pick(2 * int(db.next.Add(1)))), db.value}
 			})
 		})},
-		{name: "connect and read_secret", workers: repeat(1, func(int) worker { return db.connectors(some) })},
-		{name: "REST read", load: filledReads(o, ""), floors: nil},
-		{name: "REST read with a token", load: filledReads(o, rest.token)},
-		{name: "REST create", workers: rest.creators(o.conns)},
-		{name: "REST update", workers: rest.updaters(o.conns)},
+		{name: floorInsertREST, workers: db.inserters(o.conns)},
+		{name: "REST create", workers: rest.creators(o.conns), floors: []string{floorInsertREST}},
+		{name: "REST update", workers: rest.updaters(o.conns), floors: []string{floorInsertREST}},
+	}
+}
+
+// scaleRequests are reads by REST.
+func scaleRequests(o options, rest *rest, beside *served) []measurement {
+	return []measurement{
+		{name: floorGinSealed, load: filledReads(o, beside.gin, "/sealed/", "")},
+		{name: "REST read", load: filledReads(o, o.addr, "/v1/secrets/", ""), floors: []string{floorGinSealed}},
+		{name: "REST read with a token", load: filledReads(o, o.addr, "/v1/secrets/", rest.token), floors: []string{floorGinSealed}},
 	}
 }
 
@@ -120,11 +159,11 @@ func (o options) pick(i int) int {
 // prefixOf is the prefix of the i-th filled secret and of a thousand others.
 func prefixOf(i int) string { return fmt.Sprintf("bench/fill/%04d/", i/1000) }
 
-func filledReads(o options, token string) *load {
+func filledReads(o options, addr, path, token string) *load {
 	i := 0
-	return &load{addr: o.addr, conns: o.conns, next: func() []byte {
+	return &load{addr: addr, conns: o.conns, next: func() []byte {
 		i++
-		return request("GET", o.addr, "/v1/secrets/"+filledName(o.pick(i)), token, "")
+		return request("GET", addr, path+filledName(o.pick(i)), token, "")
 	}}
 }
 
@@ -133,8 +172,8 @@ func (db *database) asked(sql string, args ...any) []worker {
 	return repeat(1, func(int) worker { return db.statement(sql, false, func() []any { return args }) })
 }
 
-// connectors open a connection for each read.
-func (db *database) connectors(args func() []any) worker {
+// connectors open a connection for each statement.
+func (db *database) connectors(sql string, args func() []any) worker {
 	return func(ctx context.Context) (func() error, func(), error) {
 		op := func() error {
 			conn, err := pgx.ConnectConfig(ctx, db.config.Copy())
@@ -142,7 +181,7 @@ func (db *database) connectors(args func() []any) worker {
 				return err
 			}
 			defer conn.Close(context.WithoutCancel(ctx))
-			_, err = conn.Exec(ctx, "SELECT vault.read_secret($1)", args()...)
+			_, err = conn.Exec(ctx, sql, args()...)
 			return err
 		}
 		return op, func() {}, nil

@@ -72,6 +72,9 @@ func serve(ctx context.Context, o options) error {
 		return err
 	}
 	defer db.close()
+	if o.filled > 0 {
+		return serveGin(ctx, db)
+	}
 	c := db.config
 	bare, closeBare, err := bareVault(ctx, o, store.Config{
 		Hosts: []string{c.Host}, Port: int(c.Port), User: c.User, Password: c.Password, Database: c.Database,
@@ -94,6 +97,17 @@ func serve(ctx context.Context, o options) error {
 	return err
 }
 
+// serveGin is the second process where there is nothing but the gin floors to compare with.
+func serveGin(ctx context.Context, db *database) error {
+	ginAddr, err := listen(ctx, ginFloor(db.pool))
+	if err != nil {
+		return err
+	}
+	fmt.Println(ginAddr, "none", runName)
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
 func listen(ctx context.Context, h http.Handler) (string, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -109,6 +123,7 @@ func ginFloor(pool *pgxpool.Pool) http.Handler {
 	e := gin.New()
 	e.GET("/fixed", func(c *gin.Context) { c.JSON(http.StatusOK, answer{Name: "bench", Value: fixedValue}) })
 	e.GET("/select", selectOne(pool))
+	e.GET("/sealed/*name", selectSealed(pool))
 	e.Any("/debug/pprof/*any", gin.WrapH(http.DefaultServeMux))
 	return e
 }
@@ -130,6 +145,20 @@ func selectOne(pool *pgxpool.Pool) gin.HandlerFunc {
 			return
 		}
 		c.JSON(http.StatusOK, a)
+	}
+}
+
+// selectSealed answers with the sealed value of a name.
+func selectSealed(pool *pgxpool.Pool) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		var key string
+		var wrapped, nonce, value []byte
+		name := strings.TrimPrefix(c.Param("name"), "/")
+		if err := pool.QueryRow(c.Request.Context(), sealedSQL, name).Scan(&key, &wrapped, &nonce, &value); err != nil {
+			c.AbortWithStatus(http.StatusInternalServerError)
+			return
+		}
+		c.JSON(http.StatusOK, answer{Name: name, Value: base64.StdEncoding.EncodeToString(value)})
 	}
 }
 

@@ -94,7 +94,7 @@ func (t table) line(rows []row) string {
 		if len(rows) > 1 {
 			spread = fmt.Sprintf(" (%.2f to %.2f)", least, most)
 		}
-		ratios = append(ratios, fmt.Sprintf("%.2f%s of %s", m, spread, strings.TrimPrefix(name, "floor: ")))
+		ratios = append(ratios, fmt.Sprintf("%.2f%s of %s", m, spread, strings.TrimPrefix(name, floorPrefix)))
 	}
 	if left := t.left(rows); left != "" {
 		ratios = append(ratios, left)
