@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,12 +176,15 @@ func TestAppendDoesAsDefined(t *testing.T) {
 	}
 }
 
-// alterations are what an administrator may have done to the tables. The first ones leave the change what it was, and it is
-// made without a statement all the same.
-var alterations = []struct {
+// alteration is what may have been done to a table. If it is plain, the change is made without a statement all the same.
+type alteration struct {
 	sql   string
 	plain bool
-}{
+}
+
+// alterations are what an administrator may have done to the tables. The first ones leave the change what it was, and it is
+// made without a statement all the same.
+var alterations = []alteration{
 	{"ALTER TABLE vault.secrets ADD COLUMN more int; ALTER TABLE vault.secrets DROP COLUMN more", true},
 	{"ALTER TABLE vault.changes ADD COLUMN more int; ALTER TABLE vault.changes DROP COLUMN more; ALTER TABLE vault.changes ADD COLUMN other text", true},
 	{"ALTER TABLE vault.audit_log DROP COLUMN journal, ADD COLUMN journal uuid", true}, // and with it goes the check of what fits
@@ -225,6 +229,17 @@ var alterations = []struct {
 	{"ALTER TABLE vault.secrets RENAME COLUMN bound TO unbound", false},
 }
 
+// alterationsOf18 are more of them, which PostgreSQL has from version 18 on.
+var alterationsOf18 = []alteration{
+	{"ALTER TABLE vault.secret_versions ADD COLUMN doubled bigint GENERATED ALWAYS AS (version * 2) VIRTUAL", true},
+	{"ALTER TABLE vault.secrets ADD COLUMN doubled bigint GENERATED ALWAYS AS (current_version * 2) VIRTUAL", true},
+	{"ALTER TABLE vault.secrets ADD COLUMN doubled bigint GENERATED ALWAYS AS (current_version * 2) VIRTUAL; " +
+		"ALTER TABLE vault.secrets ADD CONSTRAINT low CHECK (doubled < 4) NOT VALID", true},
+	{"ALTER TABLE vault.secret_versions ADD COLUMN other bigint GENERATED ALWAYS AS (nullif(version, 2)) VIRTUAL; " +
+		"ALTER TABLE vault.secret_versions ADD CONSTRAINT other_given NOT NULL other NOT VALID", true},
+	{"ALTER TABLE vault.changes ADD CONSTRAINT low CHECK (action <> 'update') NOT ENFORCED", true},
+}
+
 // TestAppendToAlteredTables makes the change in altered tables: in each state as by the definition.
 func TestAppendToAlteredTables(t *testing.T) {
 	_, s := newAppend(t)
@@ -234,8 +249,12 @@ func TestAppendToAlteredTables(t *testing.T) {
 		s.exec(`CREATE FUNCTION ` + schema + `.note_seen() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 			BEGIN INSERT INTO public.seen VALUES (TG_OP, TG_TABLE_NAME); RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END; END $$`)
 	}
+	altered := alterations
+	if serverVersion(s) >= 180000 {
+		altered = slices.Concat(alterations, alterationsOf18)
+	}
 	saw := 0
-	for _, a := range alterations {
+	for _, a := range altered {
 		s.exec("BEGIN")
 		s.exec("SELECT vault.update_secret('kept', 'next'::text, NULL)") // what a session keeps of the tables is of before
 		s.script(a.sql)
