@@ -379,13 +379,14 @@ func TestManyLeasesLeaveNothing(t *testing.T) {
 	}
 }
 
-// hold logs in by TCP with a password, and stays.
-func (c loginCluster) hold(role, password string) (*pgx.Conn, error) {
+// hold logs in by TCP with a password and options, and stays.
+func (c loginCluster) hold(role, password string, options ...string) (*pgx.Conn, error) {
 	conf, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d dbname=postgres sslmode=disable", c.addr, pgtest.Port))
 	if err != nil {
 		return nil, err
 	}
 	conf.User, conf.Password = role, password
+	conf.RuntimeParams["options"] = strings.Join(options, " ")
 	return pgx.ConnectConfig(context.Background(), conf)
 }
 

@@ -101,6 +101,29 @@ func TestLocksDoNotHoldUpRepairs(t *testing.T) {
 	pgtest.Eventually(t, "the password is repaired", func() bool { return b.c.login("app", "first value") == nil })
 }
 
+// TestLoginAtTheEndOfALease: a session that has logged in and is not in pg_stat_activity yet when its lease ends is ended too. Each
+// client can have its session stay so for as long as it likes.
+func TestLoginAtTheEndOfALease(t *testing.T) {
+	b := newLeaseBench(t, "log_connections = on")
+	l := b.issue(b.session, "app/reader", nil)
+	done := make(chan error, 1)
+	go func() {
+		conn, err := b.c.hold(l.username, l.password, "-c post_auth_delay=300")
+		if err == nil { // a process that was told to end may still say that it is ready
+			_, err = conn.Exec(context.Background(), "SELECT 1")
+		}
+		done <- err
+	}()
+	pgtest.Eventually(t, "the session has logged in", func() bool {
+		return strings.Contains(b.c.logText(t), "connection authorized: user="+l.username)
+	})
+	b.exec("SELECT vault.revoke_lease($1::text::uuid)", l.id)
+	b.gone(l)
+	if within(t, pgtest.Patience, done) == nil {
+		t.Error("the session goes on")
+	}
+}
+
 // TestTemplateSettingsAsAlterRoleTakesThem, also an empty list.
 func TestTemplateSettingsAsAlterRoleTakesThem(t *testing.T) {
 	b := newLeaseBench(t)

@@ -18,9 +18,12 @@
 #include "pgstat.h"
 #include "runas.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 #include "supervision.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -53,29 +56,30 @@ static HvStatement fail_statement = {
 	"SELECT vault.fail_lease($1, $2)", 2, {UUIDOID, TEXTOID}
 };
 
-/* Run by the supervisor itself, so only of pg_catalog. */
-#define SESSIONS \
-	" FROM pg_catalog.pg_stat_get_activity(NULL) a WHERE a.usesysid OPERATOR(pg_catalog.=) ANY ($1)"
-
 /*
- * How many sessions the roles have; each is told to end, if asked for.
+ * How many sessions the roles have; each is told to end, if asked for. By the processes of the server: one that logs in has its
+ * role there before it can run anything, and is in pg_stat_activity later. Its client may delay that (post_auth_delay).
  */
-static int64
+static int
 CountSessions(const Oid *roles, int n, bool terminate)
 {
-	Datum	   *values = palloc(n * sizeof(Datum));
-	Oid			types[1] = {OIDARRAYOID};
-	Datum		params[1];
-	bool		isnull;
+	int			found = 0;
 
-	for (int i = 0; i < n; i++)
-		values[i] = ObjectIdGetDatum(roles[i]);
-	params[0] = PointerGetDatum(construct_array(values, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
-	pgstat_clear_snapshot();
-	if (SPI_execute_with_args(terminate ? "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))" SESSIONS
-							  : "SELECT pg_catalog.count(*)" SESSIONS, 1, types, params, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "the sessions of roles could not be counted");
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		const PGPROC *proc = &ProcGlobal->allProcs[i];
+		Oid			role = proc->roleId;
+		int			pid = proc->pid;
+
+		for (int k = 0; OidIsValid(role) && k < n; k++)
+			if (role == roles[k] && BackendPidGetProc(pid) == proc) /* else what is there is of a process that has ended */
+			{
+				found++;
+				if (terminate)
+					(void) DirectFunctionCall2(pg_terminate_backend, Int32GetDatum(pid), Int64GetDatum(0));
+			}
+	}
+	return found;
 }
 
 /*
