@@ -101,3 +101,6 @@ BEGIN
     END IF;
 END
 $$;
+
+-- A supervisor that has found no extension here makes its next pass now, and not after its interval.
+SELECT vault.announce_change();

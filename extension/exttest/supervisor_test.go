@@ -72,6 +72,16 @@ func TestSupervisorWaitsForItsDatabase(t *testing.T) {
 	}
 }
 
+// TestSupervisorHearsOfTheExtension: with an interval of an hour the supervisor makes its pass as soon as the extension is created.
+func TestSupervisorHearsOfTheExtension(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, true, "hyperion_vault.scan_interval_secs = 3600", "hyperion_vault.database = 'postgres'")
+	pgtest.Eventually(t, "the supervisor finds no extension", func() bool { return strings.Contains(c.logText(t), "does not have the extension") })
+	s := c.connect(t, "postgres", vaulttest.Superuser)
+	s.exec("CREATE EXTENSION hyperion_vault")
+	pgtest.Eventually(t, "a pass is made", func() bool { return get[bool](s, "SELECT ("+lastPass+") > '-infinity'") })
+}
+
 func TestSupervisorOfADatabaseWithoutConnections(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, true, "hyperion_vault.database = 'template0'", "hyperion_vault.scan_interval_secs = 1")

@@ -43,6 +43,7 @@ static HvStatement owner_statement = {
 /* What the last pass found in the schema, which may be an older one that waits for its update. */
 static bool has_leases = false;
 static bool has_session_ends = false;
+static bool has_no_extension = false;
 
 static HvLastLogged exposure = {WARNING, NULL};	/* what is wrong with the owner */
 
@@ -111,7 +112,7 @@ MakePass(void)
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED; /* whatever the database's default: a pass skips what is locked, and sees it then */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	has_leases = has_session_ends = false;
+	has_leases = has_session_ends = has_no_extension = false;
 	passed = OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true));
 	if (!passed)
 		HvLogTrouble(psprintf("database \"%s\" does not have the extension", HvDatabase));
@@ -122,6 +123,7 @@ MakePass(void)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	has_leases = found;
+	has_no_extension = !passed;
 	if (passed)
 		HvLogTrouble(NULL);
 	/* A worker has no end of a command that would do it, and autovacuum goes by this. */
@@ -189,7 +191,8 @@ SettleRoles(MemoryContext context)
 }
 
 /*
- * Wait until the next pass is due, and announce changes meanwhile. By a clock that cannot be set.
+ * Wait until the next pass is due, and announce changes meanwhile. By a clock that cannot be set. Where the last pass
+ * found no extension, a change says that there is one, and the next pass is due at once.
  */
 static void
 WaitForNextPass(MemoryContext context)
@@ -215,6 +218,8 @@ WaitForNextPass(MemoryContext context)
 			{
 				(void) HvRunGuarded(AnnounceChanges, context);
 				INSTR_TIME_SET_CURRENT(announced);
+				if (has_no_extension)
+					return;
 				continue;
 			}
 			left = Min(left, pause);
