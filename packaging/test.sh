@@ -168,6 +168,6 @@ port=$(free_port 18900)
 mkdir -p "$WORK/repo"
 python3 -m http.server --bind 127.0.0.1 --directory "$WORK/repo" "$port" >"$WORK/http.log" 2>&1 &
 server=$!
-serves() { ! port_free "$port"; }
+serves() { port_serves "$port"; }
 wait_for 10 serves || die "no web server for the repository"
 for major in $MAJORS; do try "$major"; done

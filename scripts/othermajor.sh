@@ -27,7 +27,7 @@ regress() {
 		. /src/scripts/lib/base.sh
 		. /src/scripts/lib/postgres.sh
 		CLUSTER=/var/tmp/cluster
-		PG_PORT=$(free_port 56532)
+		PG_PORT=$(free_port 16532)
 		rm -rf "$CLUSTER"
 		install -d -m 700 -o postgres "$CLUSTER"
 		trap cluster_stop EXIT

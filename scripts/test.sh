@@ -160,7 +160,7 @@ use_memory() {
 }
 
 private_server() {
-	PG_PORT=$(free_port 56432)
+	PG_PORT=$(free_port 16432)
 	install -d -m 700 -o "$(server_user)" "$CLUSTER"
 	cluster_create
 	cluster_start

@@ -20,7 +20,7 @@ choose_ports() {
 		cluster_stop
 		pg_busy=''
 	fi
-	PG_PORT=$(dev_port PG_PORT "${PG_PORT:-}" 55432 "$pg_busy")
+	PG_PORT=$(dev_port PG_PORT "${PG_PORT:-}" 15432 "$pg_busy")
 	API_PORT=$(dev_port API_PORT "${API_PORT:-}" 8200 "$api_busy")
 	printf 'PG_PORT=%s\nAPI_PORT=%s\n' "$PG_PORT" "$API_PORT" >"$DEV_DIR/ports"
 }

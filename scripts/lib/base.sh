@@ -42,8 +42,15 @@ quietly() {
 	fi
 }
 
-# port_free PORT: nothing listens there on loopback.
-port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# port_free PORT: a server can listen there on loopback. A connection that went out from there keeps the port for a minute
+# after its end, so this listens there, with the option that servers set.
+port_free() {
+	perl -MSocket -e 'socket(S, PF_INET, SOCK_STREAM, 0) && setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1)
+		&& bind(S, sockaddr_in(shift, INADDR_LOOPBACK)) && listen(S, 1) or exit 1' "$1"
+}
+
+# port_serves PORT: something accepts connections there on loopback.
+port_serves() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # free_port FIRST: the first free port from FIRST on.
 free_port() {
