@@ -60,26 +60,36 @@ COMMENT ON FUNCTION vault.read_as(bytea[], inet[], jsonb[], integer[], text[], b
     IS 'sealed values of names for several who ask, each of whom gets what it may read: as vault.read_sealed, with at least one row for each question';
 
 -- What the changes that wait at one moment ask first, all at once: whether each may be made, and of what secret.
-CREATE FUNCTION vault.look_as(fingerprints bytea[], addresses inet[], claims jsonb[], actions text[], names text[])
-RETURNS TABLE (asked integer, cause text, actor text, acting text, state vault.secret_state)
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION vault.look_as_defined(fingerprints bytea[], addresses inet[], claims jsonb[], actions text[], names text[])
+RETURNS TABLE (asked integer, cause text, actor text, acting text, state vault.secret_state, next_role text, iterations integer)
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        SELECT q.n::integer, d.cause, d.actor, d.acting, f.state
-        FROM unnest(look_as.fingerprints, look_as.addresses, look_as.claims, look_as.actions, look_as.names)
+        SELECT q.n::integer, d.cause, d.actor, d.acting, f.state, r.role_name, CASE WHEN r.role_name IS NOT NULL THEN vault.scram_iterations() END
+        FROM unnest(look_as_defined.fingerprints, look_as_defined.addresses, look_as_defined.claims, look_as_defined.actions, look_as_defined.names)
              WITH ORDINALITY q (fingerprint, address, claim, action, name, n)
         CROSS JOIN LATERAL vault.decide(q.fingerprint, q.address, q.claim, q.action, q.name) d
         LEFT JOIN LATERAL (
             SELECT vault.state_of(s) AS state FROM vault.secrets s
             WHERE d.cause IS NULL AND s.name = q.name AND s.deleted_at IS NULL
-            OFFSET 0) f ON true;  -- as in vault.read_as_defined()
+            OFFSET 0) f ON true  -- as in vault.read_as_defined()
+        LEFT JOIN LATERAL (
+            SELECT n.role_name
+            FROM (SELECT b AS binding, b.role_name FROM vault.role_bindings b WHERE (f.state).bound AND b.secret_id = (f.state).id
+                  ORDER BY b.version NULLS FIRST, b.place LIMIT 1) n  -- as vault.next_binding()
+            WHERE vault.binding_fault(n.binding) IS NULL) r ON true;
 END
 $$;
+COMMENT ON FUNCTION vault.look_as_defined(bytea[], inet[], jsonb[], text[], text[]) IS 'the definition of vault.look_as()';
+
+CREATE FUNCTION vault.look_as(fingerprints bytea[], addresses inet[], claims jsonb[], actions text[], names text[])
+RETURNS TABLE (asked integer, cause text, actor text, acting text, state vault.secret_state, next_role text, iterations integer)
+AS 'MODULE_PATHNAME', 'hv_look_as' LANGUAGE C STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION vault.look_as(bytea[], inet[], jsonb[], text[], text[])
-    IS 'who asks by REST for several changes, each decided about by itself, and the secret that each is of, without its value';
+    IS 'who asks by REST for several changes, each decided about by itself, with the secret that each is of, without its value, and the next role of a bound one';
 
 CREATE FUNCTION vault.describe_visible(caller oid, scopes jsonb, prefix text, after text, page_size integer)
 RETURNS SETOF vault.secret_state

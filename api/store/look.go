@@ -89,7 +89,7 @@ func (d *DB) describeUndecided(ctx context.Context, q lookQuestion) ([]vault.Sec
 	return asked.split(readPrimaryAt(ctx, d, core.Position{}, asked.pick))
 }
 
-const lookAs = `SELECT l.asked, l.cause, l.actor, l.acting, (l.state).*
+const lookAs = `SELECT l.asked, l.cause, l.actor, l.acting, l.next_role, l.iterations, (l.state).*
 	FROM vault.look_as($1::bytea[], $2::inet[], $3::jsonb[], $4::text[], $5::text[]) l`
 
 func pickLooks(questions []lookQuestion) pick[lookResult] {
@@ -115,9 +115,10 @@ func argsOfLooks(questions []lookQuestion) []any {
 func rowOfLook(questions []lookQuestion) pgx.RowToFunc[lookResult] {
 	return func(r pgx.CollectableRow) (out lookResult, err error) {
 		var asked int32
-		var cause, actor, acting *string
+		var cause, actor, acting, role *string
+		var iterations *int
 		out.secret, out.found, err = secretState(func(targets ...any) error {
-			return r.Scan(append([]any{&asked, &cause, &actor, &acting}, targets...)...)
+			return r.Scan(append([]any{&asked, &cause, &actor, &acting, &role, &iterations}, targets...)...)
 		})
 		if err != nil {
 			return out, err
@@ -126,6 +127,9 @@ func rowOfLook(questions []lookQuestion) pgx.RowToFunc[lookResult] {
 			return out, core.Errorf(core.Internal, "the database answered a question that was not asked")
 		}
 		out.question, out.who = questions[asked-1], identityOf(cause, actor, acting)
+		if role != nil && iterations != nil {
+			out.secret.NextRole = nextRole(*role, *iterations)
+		}
 		return out, nil
 	}
 }

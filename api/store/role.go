@@ -25,9 +25,11 @@ const completeWithVerifier = `SELECT * FROM vault.complete_with_verifier($1::uui
 // NextRole implements vault.Store.
 func (d *DB) NextRole(ctx context.Context, id core.SecretID) (vault.NextRole, error) {
 	rows, err := readPrimary(ctx, d, "SELECT l.username, l.iterations FROM vault.next_login($1::uuid) l", []any{[16]byte(id)},
-		func(r pgx.CollectableRow) (n vault.NextRole, err error) {
-			err = r.Scan(&n.Name, &n.Iterations)
-			return n, err
+		func(r pgx.CollectableRow) (*vault.NextRole, error) {
+			var name string
+			var iterations int
+			err := r.Scan(&name, &iterations)
+			return nextRole(name, iterations), err
 		})
 	switch {
 	case err != nil:
@@ -35,8 +37,11 @@ func (d *DB) NextRole(ctx context.Context, id core.SecretID) (vault.NextRole, er
 	case len(rows) != 1:
 		return vault.NextRole{}, core.Errorf(core.Stale, "the secret is no longer bound to a role")
 	}
-	rows[0].Iterations = min(rows[0].Iterations, scram.MaxIterations)
-	return rows[0], nil
+	return *rows[0], nil
+}
+
+func nextRole(name string, iterations int) *vault.NextRole {
+	return &vault.NextRole{Name: name, Iterations: min(iterations, scram.MaxIterations)}
 }
 
 // boundAmong finds out on the primary which of several secrets are bound to roles. In a schema without roles none is.

@@ -82,8 +82,8 @@ var ErrBound = errors.New("the secret is bound to a role")
 
 // roleOf returns the role whose password the next version of s is; nil if s is not bound.
 func (v *Vault) roleOf(ctx context.Context, s Secret) (*NextRole, error) {
-	if !s.Bound {
-		return nil, nil
+	if !s.Bound || s.NextRole != nil {
+		return s.NextRole, nil
 	}
 	role, err := v.c.Store.NextRole(ctx, s.ID)
 	if err != nil {

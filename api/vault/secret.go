@@ -74,6 +74,8 @@ type Secret struct {
 	DeleteVersionAfterSecs int64
 	// Bound: the value is the password of a role of PostgreSQL, which a change of it sets. Not known of a claimed rotation.
 	Bound bool
+	// NextRole is whose password the next version is; nil = not known, or the secret is not bound.
+	NextRole *NextRole
 	// FirstVersion is where the versions of this secret begin: a name that was used before has had the lower numbers.
 	FirstVersion     uint64
 	CurrentVersion   uint64    // one less than FirstVersion: it has no version yet

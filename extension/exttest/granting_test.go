@@ -422,6 +422,7 @@ func TestScansDecideAsTheDefinition(t *testing.T) {
 		if round%3 == 0 {
 			d.compareAnswers()
 			d.compareDecisions()
+			d.compareLooks()
 		}
 		d.exec("ROLLBACK")
 		if t.Failed() {

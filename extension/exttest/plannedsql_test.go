@@ -88,6 +88,7 @@ var planned = []string{
 	`SELECT vault.decide(NULL, '127.0.0.1', NULL, 'read', 'fill/1/1')`,
 	`SELECT vault.decide_defined(` + planToken + `, 'read', 'fill/1/1')`,
 	`SELECT vault.look_as(ARRAY[NULL, sha256('7'::bytea)], '{127.0.0.1,127.0.0.1}', '{NULL,NULL}', '{update,create}', '{new/$i,fill/1/$i}')`,
+	`SELECT vault.look_as_defined(ARRAY[NULL, sha256('7'::bytea)], '{127.0.0.1,127.0.0.1}', '{NULL,NULL}', '{update,create}', '{new/$i,fill/1/$i}')`,
 	`SELECT vault.decide(NULL, '127.0.0.1', jsonb_build_object('login_role', md5('1')::uuid), 'read', 'fill/1/1')`,
 	`SELECT vault.admit(` + planToken + `, 'update', 'fill/1/1', 'here', 'r')`,
 	`SELECT vault.explain_as(` + planToken + `, NULL, 'fill/1/1')`,

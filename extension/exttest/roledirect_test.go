@@ -24,7 +24,7 @@ func (b boundBench) bindFor(prefix, options string, pair bool) {
 	b.exec("SELECT vault.bind_role_pair('" + prefix + "', '" + prefix + "_a', '" + prefix + "_b'" + options + ")")
 }
 
-// TestRotationsOfRolesPlanNothing rotates bound secrets with pg_stat_statements, which counts plans. Each rotation changes a
+// TestRotationsOfRolesPlanNothing rotates bound secrets by SQL and as the API does, with pg_stat_statements, which counts plans. Each rotation changes a
 // role, after which PostgreSQL plans each statement on a table with row security once more. So there must be none.
 func TestRotationsOfRolesPlanNothing(t *testing.T) {
 	c := newLoginCluster(t, false, "shared_preload_libraries = 'pg_stat_statements,hyperion_vault'", "pg_stat_statements.track = all",
@@ -33,13 +33,20 @@ func TestRotationsOfRolesPlanNothing(t *testing.T) {
 	b.exec("CREATE EXTENSION pg_stat_statements")
 	b.bindFor("one", "", false)
 	b.bindFor("two", "", true)
+	b.bindFor("three", "", false)
+	b.bindFor("four", "", true)
 	b.exec("SELECT vault.configure_secret('two', grace_period_secs => 3600)")
+	b.exec("CREATE FUNCTION pg_temp.verifier(bytea) RETURNS text AS 'hyperion_vault', 'hv_test_verifier' LANGUAGE c VOLATILE STRICT")
+	b.exec("SELECT vault.grant_access('vault_anonymous', '*', '{rotate,update}')")
 	const times = 10
 	rotate := func() {
 		for range times {
 			b.exec("SELECT vault.rotate_secret('one')")
 			b.exec("SELECT vault.update_secret('one', md5(random()::text), NULL)")
 			b.exec("SELECT vault.rotate_secret('two')")
+			for _, name := range []string{"three", "four"} {
+				b.changeAsREST(name)
+			}
 		}
 	}
 	rotate()
@@ -49,6 +56,14 @@ func TestRotationsOfRolesPlanNothing(t *testing.T) {
 		WHERE NOT toplevel AND plans >= 5`) {
 		t.Errorf("planned %s", text)
 	}
+}
+
+// changeAsREST sends what the API does to change a bound secret.
+func (b boundBench) changeAsREST(name string) {
+	b.t.Helper()
+	b.exec("SELECT * FROM vault.look_as('{NULL}', '{127.0.0.1}', '{NULL}', '{rotate}', ARRAY[$1::text])", name)
+	b.exec(`SELECT vault.append_with_verifier(s.id, s.current_version, `+planSealed+`, 'rotate', NULL, false,
+		vault.admit(NULL, '127.0.0.1', NULL, 'rotate', s.name, 'here', 'r'), pg_temp.verifier('x')) FROM vault.secrets s WHERE s.name = $1`, name)
 }
 
 // TestGraceOfAPairIsExact has graces that are shorter than the time between two passes of the supervisor.

@@ -189,19 +189,41 @@ Refuse(HvBytes id, const HvBoundRole *bound)
 	elog(ERROR, "the role of a binding has changed meanwhile");
 }
 
-const char *
-HvNextRole(HvBytes id)
+/*
+ * Find the role whose password the next version of a secret is, by what is committed now or by the snapshot that is active;
+ * NULL if there is none. False if the table is not as expected.
+ */
+static bool
+FindNext(HvBytes id, bool latest, HvBoundRole *roles, HvBoundRole **next)
 {
 	HvScan		scan;
+
+	if (!HvOpenTable(&HvBindings, &scan))
+		return false;
+	PushActiveSnapshot(latest ? GetCatalogSnapshot(InvalidOid) : GetActiveSnapshot());
+	*next = HvNextOf(roles, HvReadRoles(&scan, id, roles));
+	PopActiveSnapshot();
+	HvCloseTable(&scan);
+	return true;
+}
+
+const char *
+HvUsualNextRole(HvBytes id)
+{
 	HvBoundRole roles[HV_MAX_ROLES];
 	HvBoundRole *next;
 
-	if (!HvOpenTable(&HvBindings, &scan))
+	return FindNext(id, false, roles, &next) && next != NULL && HvIsAsBound(next) ? next->name : NULL;
+}
+
+const char *
+HvNextRole(HvBytes id)
+{
+	HvBoundRole roles[HV_MAX_ROLES];
+	HvBoundRole *next;
+
+	if (!FindNext(id, true, roles, &next))
 		return NULL;
-	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
-	next = HvNextOf(roles, HvReadRoles(&scan, id, roles));
-	PopActiveSnapshot();
-	HvCloseTable(&scan);
 	if (next == NULL || !HvIsAsBound(next))
 		Refuse(id, next);
 	return next->name;

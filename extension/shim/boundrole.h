@@ -68,6 +68,11 @@ extern bool HvIsAsBound(const HvBoundRole *bound);
 extern const char *HvNextRole(HvBytes id);
 
 /*
+ * The same by the snapshot that is active. NULL also if there is none, or the role is not what it was when it was bound.
+ */
+extern const char *HvUsualNextRole(HvBytes id);
+
+/*
  * Between HvBeginWrites() and HvEndWrites(): open the roles of a secret to give one the password that a version is, and
  * have all that is to change locked. False if a statement has to do it, which has the words of a refusal: then nothing
  * is open.

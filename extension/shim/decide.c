@@ -7,14 +7,14 @@
 #include "hyperion_vault.h"
 
 #include "access/htup_details.h"
+#include "arg.h"
 #include "catalog/pg_type.h"
+#include "decide.h"
 #include "funcapi.h"
-#include "granting.h"
 #include "miscadmin.h"
 #include "runas.h"
 #include "sealed.h"
 #include "text.h"
-#include "tokenholder.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -23,7 +23,6 @@ enum Argument
 	FINGERPRINT, ADDRESS, CLAIMS, ACTION, NAME, NODE, REQUEST_ID
 };
 
-#define DECISION_COLUMNS	5
 #define ORIGIN_COLUMNS		5
 
 static HvStatement decided_statement = {
@@ -68,13 +67,16 @@ ScopesAllow(Datum scopes, Datum action, Datum name)
 }
 
 /*
- * Why a valid caller may not do an action on a name, or NULL if it may.
+ * Why a valid caller may not do what is asked, or NULL if it may.
  */
 static const char *
-RefusalOf(HvGrantTables *grants, Snapshot snapshot, const HvHolder *holder, Datum action, Datum name)
+RefusalOf(HvGrantTables *grants, const HvHolder *holder, const HvQuestion *question)
 {
+	Datum		action = question->action.value;
+	Datum		name = question->name.value;
+
 	if (!HvIsSuperuser(holder->role) &&
-		!HvIsGranted(grants, snapshot, holder->role, HvTextBytes(DatumGetTextPP(action)), HvTextBytes(DatumGetTextPP(name))))
+		!HvIsGranted(grants, GetActiveSnapshot(), holder->role, HvTextBytes(DatumGetTextPP(action)), HvTextBytes(DatumGetTextPP(name))))
 		return "grant";
 	if (holder->scopes != 0 && !ScopesAllow(holder->scopes, action, name))
 		return "scope";
@@ -82,17 +84,91 @@ RefusalOf(HvGrantTables *grants, Snapshot snapshot, const HvHolder *holder, Datu
 }
 
 /*
+ * Whether scans answer a question.
+ */
+static bool
+IsPlain(const HvQuestion *question)
+{
+	return question->claims.isnull && !question->action.isnull && !question->name.isnull &&
+		IsAction(HvTextBytes(DatumGetTextPP(question->action.value)));
+}
+
+bool
+HvDecideByScans(HvGrantTables *grants, HvTokenTables *tokens, const HvQuestion *question, HvHolder *holder)
+{
+	const char *refusal;
+
+	if (!IsPlain(question))
+		return false;
+	if (question->fingerprint.isnull)
+		HvFindAnonymous(holder);
+	else
+		HvFindHolder(tokens, GetActiveSnapshot(), question->fingerprint.value, question->address, holder);
+	refusal = holder->cause != 0 ? NULL : RefusalOf(grants, holder, question);
+	if (refusal != NULL)
+		holder->cause = CStringGetTextDatum(refusal);
+	if (holder->cause != 0 && question->fingerprint.isnull)
+		holder->actor = CStringGetTextDatum("anonymous");
+	return true;
+}
+
+/*
+ * A column of the row that a statement has found, which is not of fixed length; 0 for null. Copied to the context.
+ */
+static Datum
+CopyFound(int column, MemoryContext context)
+{
+	MemoryContext spi = MemoryContextSwitchTo(context);
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
+
+	value = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	MemoryContextSwitchTo(spi);
+	return value;
+}
+
+void
+HvDecideBySql(const HvQuestion *question, HvHolder *holder)
+{
+	MemoryContext context = CurrentMemoryContext;
+	HvParams	params = {0};
+	bool		isnull;
+
+	SPI_connect();
+	HvAddNullable(&params, question->fingerprint);
+	HvAddNullable(&params, question->address);
+	HvAddNullable(&params, question->claims);
+	HvAddNullable(&params, question->action);
+	HvAddNullable(&params, question->name);
+	HvOwnerSee(&decided_statement, &params);
+	holder->cause = CopyFound(1, context);
+	holder->actor = CopyFound(2, context);
+	holder->acting = CopyFound(3, context);
+	holder->role = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
+	if (isnull)
+		holder->role = InvalidOid;
+	holder->scopes = CopyFound(5, context);
+	SPI_finish();
+}
+
+static HvQuestion
+QuestionOf(FunctionCallInfo fcinfo)
+{
+	return (HvQuestion) {
+		Arg(fcinfo, FINGERPRINT), Arg(fcinfo, ADDRESS), Arg(fcinfo, CLAIMS), Arg(fcinfo, ACTION), Arg(fcinfo, NAME)
+	};
+}
+
+/*
  * Decide by scans, as vault.decide_defined() does; false if that has to be asked.
  */
 static bool
-DecideByScans(FunctionCallInfo fcinfo, bool latest, HvHolder *holder)
+DecideOne(const HvQuestion *question, bool latest, HvHolder *holder)
 {
 	HvGrantTables grants;
 	HvTokenTables tokens;
-	const char *refusal;
 
-	if (!PG_ARGISNULL(CLAIMS) || PG_ARGISNULL(ACTION) || PG_ARGISNULL(NAME) || !IsAction(HvTextBytes(PG_GETARG_TEXT_PP(ACTION))) ||
-		!HvOpenGrants(&grants))
+	if (!IsPlain(question) || !HvOpenGrants(&grants))
 		return false;
 	if (!HvOpenTokens(&tokens))
 	{
@@ -100,16 +176,7 @@ DecideByScans(FunctionCallInfo fcinfo, bool latest, HvHolder *holder)
 		return false;
 	}
 	PushActiveSnapshot(latest ? GetCatalogSnapshot(InvalidOid) : GetActiveSnapshot());
-	if (PG_ARGISNULL(FINGERPRINT))
-		HvFindAnonymous(holder);
-	else
-		HvFindHolder(&tokens, GetActiveSnapshot(), PG_GETARG_DATUM(FINGERPRINT), fcinfo->args[ADDRESS], holder);
-	refusal = holder->cause != 0 ? NULL
-		: RefusalOf(&grants, GetActiveSnapshot(), holder, PG_GETARG_DATUM(ACTION), PG_GETARG_DATUM(NAME));
-	if (refusal != NULL)
-		holder->cause = CStringGetTextDatum(refusal);
-	if (holder->cause != 0 && PG_ARGISNULL(FINGERPRINT))
-		holder->actor = CStringGetTextDatum("anonymous");
+	(void) HvDecideByScans(&grants, &tokens, question, holder);
 	PopActiveSnapshot();
 	HvCloseTokens(&tokens);
 	HvCloseGrants(&grants);
@@ -130,24 +197,21 @@ RowOf(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 }
 
 /*
- * The row that a statement finds with the arguments of the function.
+ * The origin by the definition, which has the words of each refusal.
  */
 static Datum
-RowBySql(FunctionCallInfo fcinfo, HvStatement *statement, bool latest)
+AdmitBySql(FunctionCallInfo fcinfo)
 {
 	MemoryContext context = CurrentMemoryContext;
 	HvParams	params = {0};
-	Datum		values[Max(DECISION_COLUMNS, ORIGIN_COLUMNS)];
-	bool		nulls[Max(DECISION_COLUMNS, ORIGIN_COLUMNS)];
+	Datum		values[ORIGIN_COLUMNS];
+	bool		nulls[ORIGIN_COLUMNS];
 	Datum		row;
 
 	SPI_connect();
-	for (int i = 0; i < statement->nparams; i++)
+	for (int i = 0; i < admitted_statement.nparams; i++)
 		HvAddNullable(&params, fcinfo->args[i]);
-	if (latest)
-		HvOwnerRun(statement, &params);
-	else
-		HvOwnerSee(statement, &params);
+	HvOwnerRun(&admitted_statement, &params);
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
 	MemoryContextSwitchTo(context);
 	row = RowOf(fcinfo, values, nulls);
@@ -163,11 +227,12 @@ PG_FUNCTION_INFO_V1(hv_decide);
 Datum
 hv_decide(PG_FUNCTION_ARGS)
 {
+	HvQuestion	question = QuestionOf(fcinfo);
 	HvHolder	holder;
 
 	HvRequireVaultOwner();
-	if (!DecideByScans(fcinfo, false, &holder))
-		PG_RETURN_DATUM(RowBySql(fcinfo, &decided_statement, false));
+	if (!DecideOne(&question, false, &holder))
+		HvDecideBySql(&question, &holder);
 	PG_RETURN_DATUM(RowOf(fcinfo,
 						  (Datum[]) {holder.cause, holder.actor, holder.acting, ObjectIdGetDatum(holder.role), holder.scopes},
 						  (bool[]) {holder.cause == 0, holder.actor == 0, holder.acting == 0, !OidIsValid(holder.role), holder.scopes == 0}));
@@ -181,11 +246,12 @@ PG_FUNCTION_INFO_V1(hv_admit);
 Datum
 hv_admit(PG_FUNCTION_ARGS)
 {
+	HvQuestion	question = QuestionOf(fcinfo);
 	HvHolder	holder;
 
 	HvRequireVaultOwner();
-	if (!DecideByScans(fcinfo, true, &holder) || holder.cause != 0)
-		PG_RETURN_DATUM(RowBySql(fcinfo, &admitted_statement, true));
+	if (!DecideOne(&question, true, &holder) || holder.cause != 0)
+		PG_RETURN_DATUM(AdmitBySql(fcinfo));
 	PG_RETURN_DATUM(RowOf(fcinfo,
 						  (Datum[]) {PG_GETARG_DATUM(NODE), holder.actor, holder.acting, PG_GETARG_DATUM(ADDRESS), PG_GETARG_DATUM(REQUEST_ID)},
 						  (bool[]) {PG_ARGISNULL(NODE), false, holder.acting == 0, PG_ARGISNULL(ADDRESS), PG_ARGISNULL(REQUEST_ID)}));
