@@ -153,44 +153,95 @@ ReadLocked(HvScan *scan, HeapTuple row, HvLocked *locked)
 	locked->conditional = DatumGetBool(HvFieldNotNull(scan, row, LOCKED_CONDITIONAL));
 }
 
+typedef enum Outcome
+{
+	LOCKED,
+	SEEN,						/* and not locked */
+	UNUSUAL						/* a statement has to do it, or to refuse it */
+} Outcome;
+
 /*
- * Find and lock the row of the call's name without a statement. False if a statement has to do it, or to refuse it.
+ * Lock a row that was found, unless it is to be seen only.
  */
-static bool
-LockDirectly(HvCall *call, NullableDatum expected_version, HvLocked *locked)
+static Outcome
+LockFound(HvTarget *secrets, HeapTuple row, bool unless_bound, HvLocked *locked)
+{
+	Outcome		outcome = SEEN;
+
+	if (row == NULL)
+		return UNUSUAL;
+	if (!unless_bound || !DatumGetBool(HvFieldNotNull(&secrets->scan, row, LOCKED_BOUND)))
+		outcome = HvLockRow(secrets, row, LockTupleNoKeyExclusive) ? LOCKED : UNUSUAL;
+	if (outcome != UNUSUAL)
+		ReadLocked(&secrets->scan, row, locked);
+	return outcome;
+}
+
+/*
+ * Find and lock the row of the call's name without a statement. One that is bound may be seen only.
+ */
+static Outcome
+LockDirectly(HvCall *call, NullableDatum expected_version, bool unless_bound, HvLocked *locked)
 {
 	HvWrites	writes;
 	HvTarget	secrets;
-	HeapTuple	row;
 	Datum		name = PointerGetDatum(cstring_to_text_with_len((const char *) call->name.data, (int) call->name.len));
-	bool		done;
+	Outcome		outcome;
 
 	if (!HvOpenTarget(&locked_table, &secrets))
-		return false;
+		return UNUSUAL;
 	HvBeginWrites(&writes);
 	HvBeginScan(&secrets.scan, GetActiveSnapshot(), 1, &name);
-	row = HvNextRow(&secrets.scan);
-	done = row != NULL && HvLockRow(&secrets, row, LockTupleNoKeyExclusive);
-	if (done)
-		ReadLocked(&secrets.scan, row, locked);
+	outcome = LockFound(&secrets, HvNextRow(&secrets.scan), unless_bound, locked);
 	HvEndScan(&secrets.scan);
-	if (done)
+	if (outcome == LOCKED)
 		HvCloseTarget(&secrets);
 	else
 		HvReleaseTarget(&secrets);
 	HvEndWrites(&writes);
-	return done && (expected_version.isnull || locked->current_version == DatumGetInt64(expected_version.value));
+	if (outcome != UNUSUAL && !expected_version.isnull && locked->current_version != DatumGetInt64(expected_version.value))
+		return UNUSUAL;
+	return outcome;
 }
 
-/*
- * Lock the secret that the caller wants to change, by the right to do so. ereports if it may not, there is none, the
- * expected version is stale, or the transaction's snapshot is. Palloc'd in the call's context.
- */
 void
 HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked)
 {
 	HvRequire(call, wanted);
 	HvRequireWritable();
-	if (!LockDirectly(call, expected_version, locked))
+	HvLockAllowed(call, expected_version, locked);
+}
+
+void
+HvLockAllowed(HvCall *call, NullableDatum expected_version, HvLocked *locked)
+{
+	if (LockDirectly(call, expected_version, false, locked) != LOCKED)
 		LockByStatement(call, expected_version, locked);
+}
+
+bool
+HvLockUnlessBound(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked)
+{
+	Outcome		outcome;
+
+	HvRequire(call, wanted);
+	HvRequireWritable();
+	outcome = LockDirectly(call, expected_version, true, locked);
+	if (outcome == UNUSUAL)
+		LockByStatement(call, expected_version, locked);
+	return outcome != SEEN;
+}
+
+static bool
+Equal(HvBytes a, HvBytes b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+bool
+HvIsAsSeen(const HvLocked *seen, const HvLocked *locked)
+{
+	return Equal(seen->id, locked->id) && seen->current_version == locked->current_version &&
+		Equal(seen->content_type, locked->content_type) && Equal(seen->policy, locked->policy) &&
+		seen->automatic == locked->automatic && seen->bound == locked->bound;
 }

@@ -142,17 +142,20 @@ IsJson(HvBytes content_type)
 	return strcmp((const char *) content_type.data, "application/json") == 0;
 }
 
-/*
- * The generated value of a bound secret with the name of the role whose password it is to be. The given one is wiped.
- */
+const char *
+HvRoleToName(const HvLocked *secret)
+{
+	return IsJson(secret->content_type) ? (const char *) NextRole(secret).data : NULL;
+}
+
 HvBytes
-HvForNextRole(const HvLocked *locked, HvBytes value)
+HvForRole(HvBytes value, const char *role)
 {
 	HvBuf		changed = {NULL, 0};
 
-	if (!IsJson(locked->content_type))
+	if (role == NULL)
 		return value;
-	HV_CALL_GO(set_username, value, NextRole(locked), &changed);
+	HV_CALL_GO(set_username, value, HvLiteral(role), &changed);
 	HvSecretWipe(value.data);
 	return HvTakeBuf(&changed);
 }
@@ -178,12 +181,12 @@ HvIsNamed(HvBytes name, const char *role)
 }
 
 /*
- * ereport if a value is JSON for another user than the role.
+ * ereport if a value of JSON is for another user than the role.
  */
 static void
-CheckUsername(HvBytes content_type, HvBytes username, const char *role)
+CheckUsername(HvBytes username, const char *role)
 {
-	if (IsJson(content_type) && !HvIsNamed(username, role))
+	if (!HvIsNamed(username, role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the field username of the value must be the role \"%s\"", role)));
@@ -196,23 +199,36 @@ char *
 HvVerifierOf(HvBytes content_type, HvBytes value, const char *role)
 {
 	HvBytes		username;
-	HvBytes		password = HvPasswordOf(content_type, value, &username);
+	HvBytes		password;
 	char	   *verifier;
 
 	HvLogGive();
-	CheckUsername(content_type, username, role);
+	if (!IsJson(content_type))
+		return HvScramVerifier(value);
+	password = HvPasswordOf(content_type, value, &username);
+	CheckUsername(username, role);
 	verifier = HvScramVerifier(password);
 	HvSecretWipe(password.data);
 	return verifier;
 }
 
-/*
- * Have the verifier ready that the next version of a bound secret gives to its role. ereports if the value is no login of it.
- */
 void
-HvOfferPassword(HvCall *call, const HvLocked *locked, HvBytes value)
+HvMakePassword(const HvLocked *secret, HvBytes value, const char *role, HvPassword *password)
 {
-	char	   *verifier = HvVerifierOf(locked->content_type, value, (const char *) NextRole(locked).data);
+	password->role = role;
+	password->verifier = HvVerifierOf(secret->content_type, value, role);
+}
 
-	Offer(locked->id.data, locked->current_version + 1, verifier);
+bool
+HvIsForNext(const HvLocked *locked, const HvPassword *password)
+{
+	const char *role = HvRoleToName(locked);
+
+	return role == NULL ? password->role == NULL : password->role != NULL && strcmp(role, password->role) == 0;
+}
+
+void
+HvOfferPassword(const HvLocked *locked, const HvPassword *password)
+{
+	Offer(locked->id.data, locked->current_version + 1, password->verifier);
 }

@@ -8,8 +8,39 @@
 
 #include "sealed.h"
 
-extern HvBytes HvForNextRole(const HvLocked *locked, HvBytes value);
-extern void HvOfferPassword(HvCall *call, const HvLocked *locked, HvBytes value);
+/* what the next version of a bound secret gives to a role */
+typedef struct HvPassword
+{
+	const char *role;			/* that the value names, or NULL */
+	char	   *verifier;
+} HvPassword;
+
+/*
+ * The name of the role that the next version of a bound secret has to name; NULL for one that is no JSON. ereports if it is not
+ * the role that was bound.
+ */
+extern const char *HvRoleToName(const HvLocked *secret);
+
+/*
+ * A generated value with the name of a role; NULL is none. The given value is wiped.
+ */
+extern HvBytes HvForRole(HvBytes value, const char *role);
+
+/*
+ * Make the verifier that a value gives to the role that it has to name. ereports if it is no login of it.
+ */
+extern void HvMakePassword(const HvLocked *secret, HvBytes value, const char *role, HvPassword *password);
+
+/*
+ * Whether the next version of a locked secret has to name the role that a password was made for.
+ */
+extern bool HvIsForNext(const HvLocked *locked, const HvPassword *password);
+
+/*
+ * Have the verifier ready for the next version of a locked secret, for the rest of the statement.
+ */
+extern void HvOfferPassword(const HvLocked *locked, const HvPassword *password);
+
 extern const char *HvOfferedVerifier(const unsigned char *id, int64 version);
 extern HvBytes HvPasswordOf(HvBytes content_type, HvBytes value, HvBytes *username);
 extern char *HvVerifierOf(HvBytes content_type, HvBytes value, const char *role);

@@ -69,9 +69,9 @@ extern HvBytes HvColumnUuid(HeapTuple row, int column);
 extern void HvReadStored(HeapTuple row, HvBytes *id, HvBytes *content_type, HvStored *stored);
 extern ArrayType *HvReadableNames(HvCall *call, HvBytes prefix);
 extern bool HvHasBindings(void);	/* lock.c */
-extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);	/* lock.c */
 extern HvBytes HvJsonText(Datum json);
 extern HvBytes HvNewId(void);	/* secret.c */
+extern HvBytes HvGenerateValue(HvBytes policy);	/* secret.c */
 extern void HvSealValue(HvCall *call, HvBinding *binding, HvBytes value, HvStored *stored);	/* seal.c */
 extern HvBytes HvOpenFirst(HvCall *call, HvOpenable *found);	/* secret.c */
 extern HvBytes HvUnwrapKeys(HvCall *call, HvBinding *binding, HvStored *first, int n);	/* secret.c */
@@ -93,5 +93,28 @@ extern void HvConfigure(HvCall *call, const HvLocked *locked, const HvSettings *
 extern void HvExpireVersion(HvCall *call, const HvLocked *locked, int64 version, int64 grace_secs);
 extern int64 HvAppendVersion(HvCall *call, const HvBinding *binding, const HvStored *sealed, bool reschedule);
 extern void HvDelete(HvCall *call, const HvLocked *locked);
+
+/* lock.c */
+
+/*
+ * Lock the secret that the caller wants to change, by the right to do so. ereports if it may not, there is none, the
+ * expected version is stale, or the transaction's snapshot is. Palloc'd in the call's context.
+ */
+extern void HvLock(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *locked);
+
+/*
+ * The same, unless the secret is bound to a role. False then: it is not locked, and what it was is returned.
+ */
+extern bool HvLockUnlessBound(HvCall *call, const char *wanted, NullableDatum expected_version, HvLocked *seen);
+
+/*
+ * Lock a secret whose change was allowed by HvLockUnlessBound().
+ */
+extern void HvLockAllowed(HvCall *call, NullableDatum expected_version, HvLocked *locked);
+
+/*
+ * Whether a secret that was locked is as it was seen before, in what its next value depends on.
+ */
+extern bool HvIsAsSeen(const HvLocked *seen, const HvLocked *locked);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * secret.c: the functions that store or return a value, which are vault.create_secret and its siblings.
+ * secret.c: the functions that create or read a secret, vault.create_secret() and vault.read_secret().
  *
  * Each is a body that HvRun runs: check the arguments, decide and read as vault_owner, ask the agent for the data
  * key, seal or open (seal.c, open.c), wipe.
@@ -14,7 +14,6 @@
 #include "open.h"
 #include "readonly.h"
 #include "request.h"
-#include "roleverifier.h"
 #include "sealed.h"
 #include "secretmem.h"
 #include "text.h"
@@ -37,8 +36,11 @@ HvNewId(void)
 	return (HvBytes) {id, HV_ID_LEN};
 }
 
-static HvBytes
-GenerateValue(HvBytes policy)
+/*
+ * A value that the policy generates, the default one for none.
+ */
+HvBytes
+HvGenerateValue(HvBytes policy)
 {
 	HvBuf		value = {NULL, 0};
 
@@ -98,7 +100,7 @@ NewValue(FunctionCallInfo fcinfo, HvBytes policy)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("value must not be null"),
 				 errhint("A value is generated only for an automatic secret.")));
-	return GenerateValue(policy);
+	return HvGenerateValue(policy);
 }
 
 static Datum
@@ -141,44 +143,6 @@ CreateSecret(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
 }
 
 /*
- * Seal a value as the next version of a locked secret. If that is bound to a role, the verifier of the role's password
- * is ready.
- */
-static Datum
-SupersedeVersion(HvCall *call, const HvLocked *locked, HvBytes value, bool reschedule)
-{
-	HvBinding	binding = {locked->id, call->name, locked->current_version + 1, locked->content_type};
-	HvStored	stored;
-
-	if (locked->bound)
-		HvOfferPassword(call, locked, value);
-	HvSealValue(call, &binding, value, &stored);
-	return Int64GetDatum(HvAppendVersion(call, &binding, &stored, reschedule));
-}
-
-static Datum
-UpdateSecret(HvCall *call, FunctionCallInfo fcinfo, bool is_text)
-{
-	HvLocked	locked;
-	HvBytes		value;
-
-	HvLogEnter("update_secret");
-	RequireArg(fcinfo, 0, "name");
-	RequireArg(fcinfo, 1, "value");
-	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	HvLock(call, call->action, Arg(fcinfo, 2), &locked);
-	if (PG_ARGISNULL(2) && locked.conditional)
-		HvRequireCondition(call);
-	/* A driver that sends bytes as text may have changed or cut them. Text given as bytes is what it was, and is checked. */
-	if (is_text)
-		HvCheckGivenText(locked.content_type);
-	value = HvValueArg(fcinfo, 1);
-	if (locked.policy.len > 0)
-		HV_CALL_GO(check_field, locked.policy, locked.automatic, locked.content_type, value);
-	return SupersedeVersion(call, &locked, value, false);
-}
-
-/*
  * The value of one version, the first found; the caller wipes it.
  */
 HvBytes
@@ -191,49 +155,6 @@ HvOpenFirst(HvCall *call, HvOpenable *found)
 	HV_CALL_GO(open, body, &binding, found->versions, &opened);
 	HvSecretWipe(body.data);
 	return HvTakeBuf(&opened);
-}
-
-/*
- * The value that a rotation of a locked secret makes current: all of it generated, or one field of what is.
- */
-static HvBytes
-NextValue(HvCall *call, const HvLocked *locked)
-{
-	HvOpenable	found;
-	HvBytes		current;
-	HvBuf		next = {NULL, 0};
-	int			replaces;
-
-	HV_CALL_GO(policy_field, locked->policy, &replaces);
-	if (!replaces)
-		return GenerateValue(locked->policy);
-	HvFindReadable(call, &found);
-	if (found.versions[0].version != locked->current_version)
-		elog(ERROR, "a locked secret has changed");
-	current = HvOpenFirst(call, &found);
-	HV_CALL_GO(replace, locked->policy, current, &next);
-	HvSecretWipe(current.data);
-	return HvTakeBuf(&next);
-}
-
-static Datum
-RotateSecret(HvCall *call, FunctionCallInfo fcinfo)
-{
-	HvLocked	locked;
-	HvBytes		value;
-
-	RequireArg(fcinfo, 0, "name");
-	HvCheckName(call, PG_GETARG_TEXT_PP(0));
-	HvLock(call, call->action, (NullableDatum) {(Datum) 0, true}, &locked);
-	if (!locked.automatic && locked.policy.len == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("secret \"%s\" is manual and has no generate_policy", (const char *) call->name.data),
-				 errhint("Give it a new value with vault.update_secret().")));
-	value = NextValue(call, &locked);
-	if (locked.bound)
-		value = HvForNextRole(&locked, value);
-	return SupersedeVersion(call, &locked, value, !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
 }
 
 /*
@@ -296,18 +217,6 @@ CreateBytes(HvCall *call, FunctionCallInfo fcinfo)
 }
 
 static Datum
-UpdateText(HvCall *call, FunctionCallInfo fcinfo)
-{
-	return UpdateSecret(call, fcinfo, true);
-}
-
-static Datum
-UpdateBytes(HvCall *call, FunctionCallInfo fcinfo)
-{
-	return UpdateSecret(call, fcinfo, false);
-}
-
-static Datum
 ReadText(HvCall *call, FunctionCallInfo fcinfo)
 {
 	return ReadSecret(call, fcinfo, true);
@@ -325,6 +234,3 @@ HV_FUNCTION(hv_create_secret, "create", CreateText)
 HV_FUNCTION(hv_create_secret_bytes, "create", CreateBytes)
 HV_FUNCTION(hv_read_secret, "read", ReadText)
 HV_FUNCTION(hv_read_secret_bytes, "read", ReadBytes)
-HV_FUNCTION(hv_update_secret, "update", UpdateText)
-HV_FUNCTION(hv_update_secret_bytes, "update", UpdateBytes)
-HV_FUNCTION(hv_rotate_secret, "rotate", RotateSecret)
