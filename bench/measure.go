@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -62,13 +63,22 @@ func measure(ctx context.Context, d time.Duration, m measurement, cpu func() map
 	if cpu == nil {
 		cpu = func() map[process]time.Duration { return nil }
 	}
+	ops, closers, err := m.open(ctx)
+	defer func() {
+		for _, done := range closers {
+			done()
+		}
+	}()
+	if err != nil {
+		return row{}, err
+	}
+	// What it takes to open connections and to make what they work on is no part of an operation.
 	start := time.Now().Add(warmUp)
 	end := start.Add(d)
 	before := make(chan map[process]time.Duration, 1)
 	go func() { <-time.After(time.Until(start)); before <- cpu() }()
-	var after map[process]time.Duration
-	var elapsed time.Duration
-	all, err := m.run(ctx, start, end, func() { after, elapsed = cpu(), time.Since(start) })
+	all, err := m.run(ctx, ops, start, end)
+	after, elapsed := cpu(), time.Since(start) // before a process that took part is gone
 	if err != nil {
 		return row{}, err
 	}
@@ -81,38 +91,36 @@ func measure(ctx context.Context, d time.Duration, m measurement, cpu func() map
 	return r, err
 }
 
-// run returns how long each operation took that began between start and end. It calls ended before anything is closed:
-// the CPU time of a process that has gone is not to be seen.
-func (m measurement) run(ctx context.Context, start, end time.Time, ended func()) ([]time.Duration, error) {
+// open opens every worker, and returns what to call in the end, also after an error.
+func (m measurement) open(ctx context.Context) (ops []func() error, closers []func(), _ error) {
+	ops, done, failed := make([]func() error, len(m.workers)), make([]func(), len(m.workers)), make([]error, len(m.workers))
+	var wg sync.WaitGroup
+	for i, w := range m.workers {
+		wg.Go(func() { ops[i], done[i], failed[i] = w(ctx) })
+	}
+	wg.Wait()
+	done = slices.DeleteFunc(done, func(f func()) bool { return f == nil })
+	return ops, done, errors.Join(failed...)
+}
+
+// run returns how long each operation took that began between start and end.
+func (m measurement) run(ctx context.Context, ops []func() error, start, end time.Time) ([]time.Duration, error) {
 	if m.load != nil {
-		all, err := m.load.run(ctx, start, end)
-		ended()
-		return all, err
+		return m.load.run(ctx, start, end)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	samples := make([][]time.Duration, len(m.workers))
-	closers := make([]func(), len(m.workers))
+	samples := make([][]time.Duration, len(ops))
 	var wg sync.WaitGroup
-	for i, w := range m.workers {
+	for i, op := range ops {
 		wg.Go(func() {
-			op, done, err := w(ctx)
-			if err == nil {
-				closers[i] = done
-				samples[i], err = sample(ctx, op, start, end)
-			}
-			if err != nil {
+			var err error
+			if samples[i], err = sample(ctx, op, start, end); err != nil {
 				cancel(err)
 			}
 		})
 	}
 	wg.Wait()
-	ended()
-	for _, done := range closers {
-		if done != nil {
-			done()
-		}
-	}
 	return slices.Concat(samples...), context.Cause(ctx)
 }
 

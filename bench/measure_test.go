@@ -38,6 +38,26 @@ func TestMeasure(t *testing.T) {
 			}
 		})
 	})
+	t.Run("OK counts nothing of what opening takes", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var ops int
+			slow := func(ctx context.Context) (func() error, func(), error) {
+				<-time.After(time.Second)
+				return pacing(&ops)(ctx)
+			}
+			opened := time.Now()
+			cpu := func() map[process]time.Duration {
+				return map[process]time.Duration{{partDatabase, 1}: time.Since(opened)}
+			}
+			r, err := measure(t.Context(), 20*time.Millisecond, measurement{name: "x", workers: []worker{slow}}, cpu)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.samples != 20 || r.cpu[partDatabase] > 2*time.Millisecond {
+				t.Errorf("%+v", r)
+			}
+		})
+	})
 	t.Run("Err of one worker ends all", func(t *testing.T) {
 		broken := errors.New("broken")
 		bad := func(context.Context) (func() error, func(), error) {
