@@ -1,10 +1,10 @@
 /*
  * look.c: vault.look_as(), what the changes of several who ask by REST query first.
  *
- * Each is decided about by itself (decide.c), and the secret and its next role are found by indexes. After each change of a role PostgreSQL plans
- * every statement on a table with row security once more, so this runs none. vault.look_as_defined() is the definition, which
- * it runs where the tables are not as expected. A test compares the two. The statement of the caller has the snapshot for all of
- * it.
+ * Each is decided about by itself (decide.c). The secret and its next role are found by indexes. After each change of a role
+ * PostgreSQL plans every statement on a table with row security once more, so this runs none. vault.look_as_defined() is the
+ * definition, which it runs where the tables are not as expected. A test compares the two. The statement of the caller has the
+ * snapshot for all of it.
  */
 #include "hyperion_vault.h"
 
