@@ -33,16 +33,17 @@ type conn struct {
 // serve answers frames until the peer leaves, sends garbage or the server closes. An idle connection has no deadline:
 // a backend keeps one for its whole life.
 func (c *conn) serve() {
+	in := &intake{net: c.net}
+	defer func() { envelope.Wipe(in.buf[:in.have]) }()
 	var buf []byte
-	var first [1]byte
 	for {
-		if _, err := io.ReadFull(c.net, first[:]); err != nil {
+		if err := in.await(); err != nil {
 			return
 		}
 		if !c.s.begin(c) {
 			return
 		}
-		body, err := c.readFrame(first[0], buf)
+		body, err := c.readFrame(in, buf)
 		if err != nil {
 			c.refuseFrame(err)
 			return
@@ -58,12 +59,15 @@ func (c *conn) serve() {
 	}
 }
 
-// readFrame reads the rest of a frame, which must arrive in time.
-func (c *conn) readFrame(first byte, buf []byte) ([]byte, error) {
+// readFrame reads a frame whose first byte has come. The rest must arrive in time.
+func (c *conn) readFrame(in *intake, buf []byte) ([]byte, error) {
+	if in.isWhole() {
+		return frame.ReadBody(in, buf)
+	}
 	if err := c.net.SetReadDeadline(time.Now().Add(c.s.c.FrameTimeout)); err != nil {
 		return nil, err
 	}
-	body, err := frame.ReadBody(&prefixed{first: first, has: true, r: c.net}, buf)
+	body, err := frame.ReadBody(in, buf)
 	if err != nil {
 		return nil, err
 	}
@@ -72,21 +76,6 @@ func (c *conn) readFrame(first byte, buf []byte) ([]byte, error) {
 		return nil, err
 	}
 	return body, nil
-}
-
-// prefixed gives back a byte that was read ahead.
-type prefixed struct {
-	first byte
-	has   bool
-	r     io.Reader
-}
-
-func (p *prefixed) Read(b []byte) (int, error) {
-	if p.has && len(b) > 0 {
-		p.has, b[0] = false, p.first
-		return 1, nil
-	}
-	return p.r.Read(b)
 }
 
 // answer handles one frame; false ends the connection. After a body that is no request nothing more is read: who sent
