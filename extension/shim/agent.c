@@ -22,6 +22,7 @@
 #include "utils/wait_event.h"
 
 #define CONNECT_RETRY_MS	10	/* between tries while the agent's backlog is full */
+#define USUAL_LEN			512 /* of an answer with its length, at most */
 
 static pgsocket agent_sock = PGINVALID_SOCKET;
 static char agent_path[sizeof(((struct sockaddr_un *) 0)->sun_path)];	/* what agent_sock is connected to */
@@ -215,16 +216,15 @@ ReceiveSome(unsigned char *to, size_t len)
 }
 
 /*
- * Receive len bytes; false when the agent closed the connection before.
+ * Receive until there are at least so many bytes, of which some may be there already. Returns how many there are, and 0 when the
+ * agent closed the connection before.
  */
-static bool
-ReceiveAnswer(unsigned char *to, size_t len, TimestampTz deadline)
+static size_t
+ReceiveUntil(unsigned char *to, size_t have, size_t least, size_t most, TimestampTz deadline)
 {
-	size_t		have = 0;
-
-	while (have < len)
+	while (have < least)
 	{
-		ssize_t		n = ReceiveSome(to + have, len - have);
+		ssize_t		n = ReceiveSome(to + have, most - have);
 
 		if (n > 0)
 			have += n;
@@ -233,37 +233,70 @@ ReceiveAnswer(unsigned char *to, size_t len, TimestampTz deadline)
 		else if (n < 0 && errno == EINTR)
 			CHECK_FOR_INTERRUPTS();
 		else
-			return false;
+			return 0;
 	}
-	return true;
+	return have;
+}
+
+static void
+CheckLength(size_t len)
+{
+	if (len > 0 && len <= HV_MAX_FRAME_LEN)
+		return;
+	CloseConnection();
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("the key agent sent a frame of an impossible length"),
+			 errhint("Is hyperion_vault.agent_socket the socket of hyperion-vault-api?")));
 }
 
 /*
- * One question, one answer over the open connection; false when the agent closed it.
+ * Take the length off bytes that were received. The body may be longer than what has come, and than its memory.
+ */
+static size_t
+TakeLength(unsigned char *received, size_t have, HvBytes *body)
+{
+	uint32		header;
+	unsigned char *data = received;
+
+	memcpy(&header, received, sizeof(header));
+	body->len = pg_ntoh32(header);
+	CheckLength(body->len);
+	have -= sizeof(header);
+	if (body->len > USUAL_LEN - sizeof(header))
+		data = HvSecretAlloc(body->len);
+	memmove(data, received + sizeof(header), have);
+	if (data != received)
+		HvSecretWipe(received);
+	body->data = data;
+	return have;
+}
+
+/*
+ * One question, one answer over the open connection; false when the agent closed it. A usual answer takes one wait and is
+ * received at once.
  */
 static bool
 ExchangeMessages(HvBytes request, HvBytes *body, TimestampTz deadline)
 {
-	uint32		header;
-	unsigned char *data;
+	unsigned char *received;
+	size_t		have;
 
 	midway = true;
-	if (!SendRequest(request, deadline) || !ReceiveAnswer((unsigned char *) &header, sizeof(header), deadline))
+	if (!SendRequest(request, deadline))
 		return false;
-	body->len = pg_ntoh32(header);
-	if (body->len == 0 || body->len > HV_MAX_FRAME_LEN)
-	{
-		CloseConnection();
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("the key agent sent a frame of an impossible length"),
-				 errhint("Is hyperion_vault.agent_socket the socket of hyperion-vault-api?")));
-	}
-	data = HvSecretAlloc(body->len);
-	body->data = data;
-	if (!ReceiveAnswer(data, body->len, deadline))
+	WaitForAgent(WL_SOCKET_READABLE, 0, deadline);
+	received = HvSecretAlloc(USUAL_LEN);
+	have = ReceiveUntil(received, 0, sizeof(uint32), USUAL_LEN, deadline);
+	if (have == 0)
+		return false;
+	have = TakeLength(received, have, body);
+	have = ReceiveUntil((unsigned char *) body->data, have, body->len, body->len, deadline);
+	if (have == 0)
 		return false;
 	midway = false;
+	if (have > body->len)		/* it was not asked for more */
+		CloseConnection();
 	return true;
 }
 
