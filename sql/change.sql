@@ -150,6 +150,16 @@ COMMENT ON FUNCTION vault.append_version(uuid, bigint, vault.sealed_value, text,
     vault.audit_origin)
     IS 'makes a sealed value the current version, if the expected one still is; the schedule stays unless asked';
 
+-- Changes that share a transaction must not wait for each other's rows, nor fail one another. The timeout is for locks of
+-- tables, for which the others would wait as well.
+CREATE FUNCTION vault.append_if_free(fingerprint bytea, address inet, claims jsonb, "right" text, name text, node text,
+                                     request_id text, id uuid, expected_version bigint, sealed vault.sealed_value, action text)
+RETURNS vault.secret_info
+AS 'MODULE_PATHNAME', 'hv_append_if_free' LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms';
+COMMENT ON FUNCTION vault.append_if_free(bytea, inet, jsonb, text, text, text, text, uuid, bigint, vault.sealed_value, text)
+    IS 'vault.append_version() of a caller by REST, if that is allowed, usual, and waits for no other; null = it did nothing';
+
 CREATE FUNCTION vault.delete_secret(id uuid, expected_version bigint, origin vault.audit_origin,
                                     change uuid DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -437,3 +437,78 @@ func TestAppendFailsAndGoesOn(t *testing.T) {
 	}
 	_ = s.Close(context.Background())
 }
+
+// usualEnd is what the usual change has behind what vault.append_if_free() takes.
+const usualEnd = `, NULL, false, ` + planOrigin
+
+// planCaller is a caller by REST, before the arguments of its change.
+const planCaller = `NULL, '127.0.0.1', NULL, 'update', 'appended', 'here', 'r'`
+
+// TestAppendIfFree: what vault.append_if_free() does is what vault.append_version() does, and what it leaves to that leaves
+// no trace.
+func TestAppendIfFree(t *testing.T) {
+	_, s := newAppend(t)
+	s.exec("SELECT vault.grant_access('vault_anonymous', 'appended', '{update}')")
+	bound := appendCase{name: "bound", state: "UPDATE vault.secrets SET bound = true WHERE id = $id;"}
+	compared := 0
+	for _, c := range append(appendCases, bound) {
+		if c.args == "" {
+			c.args = usualAppend
+		}
+		change, usual := strings.CutSuffix(c.args, usualEnd)
+		if !usual {
+			continue
+		}
+		compared++
+		s := &session{Conn: s.Conn, t: t}
+		free := c.tried(s, "vault.append_if_free("+planCaller+", "+change+")")
+		if !c.plain {
+			if free.outcome != "nothing" || free.stored != free.before {
+				t.Errorf("%s: %s, and there is\n%s\ninstead of\n%s", c.name, free.outcome, free.stored, free.before)
+			}
+			continue
+		}
+		whole := c.tried(s, "vault.append_version("+change+", NULL, false, vault.admit("+planCaller+"))")
+		if free.outcome != whole.outcome || free.stored != whole.stored {
+			t.Errorf("%s: at once\n%+v\nand alone\n%+v", c.name, free, whole)
+		}
+	}
+	if compared < 25 {
+		t.Errorf("only %d cases", compared)
+	}
+	refused := appendCase{}.tried(s, "vault.append_if_free("+strings.Replace(planCaller, "appended", "other", 1)+", "+strings.TrimSuffix(usualAppend, usualEnd)+")")
+	if refused.outcome != "nothing" || refused.stored != refused.before {
+		t.Errorf("a caller without the right: %+v", refused)
+	}
+	for _, role := range []string{"PUBLIC", "vault_anonymous"} {
+		if get[bool](s, "SELECT has_function_privilege($1, 'vault.append_if_free(bytea, inet, jsonb, text, text, text, text, uuid, bigint, vault.sealed_value, text)', 'EXECUTE')", strings.ToLower(role)) {
+			t.Errorf("%s may call it", role)
+		}
+	}
+}
+
+// attempt is what became of a call, and what there is of the secret before and after it.
+type attempt struct{ outcome, before, stored string }
+
+// tried calls a function in a transaction of its own, and takes that back.
+func (c appendCase) tried(s *session, call string) (a attempt) {
+	s.t.Helper()
+	const id = "md5('appended')::uuid"
+	s.exec("BEGIN")
+	defer s.exec("ROLLBACK")
+	s.exec("SELECT vault.store_secret(" + id + ", 'appended', 1, " + planSealed + ", 'manual', 'text/plain', " + planNoSet + ", NULL, " + planOrigin + ")")
+	s.script(strings.ReplaceAll(c.state, "$id", id))
+	there := func() string {
+		rows := column(s, "SELECT coalesce(x, '') FROM ("+strings.ReplaceAll(appended, "$1", id)+") AS x (x)")
+		return strings.Join(rows, "\n")
+	}
+	a.before = there()
+	s.exec("SAVEPOINT before")
+	outcome, err := tryGet[string](s, "SELECT CASE WHEN f IS NULL THEN 'nothing' ELSE vault.info_text(f) END FROM "+strings.ReplaceAll(call, "$id", id)+" f")
+	if err != nil {
+		s.exec("ROLLBACK TO before")
+		outcome = failureText(s.t, err)
+	}
+	a.outcome, a.stored = outcome, there()
+	return a
+}

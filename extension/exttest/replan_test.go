@@ -19,6 +19,7 @@ var plannedOnce = []string{
 	`SELECT vault.create_secret(md5('once$i')::uuid, 'once/$i', 1, ` + planSealed + `, 'manual', 'text/plain; charset=utf-8', ` + planNoSet + `,
 		vault.admit(` + planToken + `, 'create', 'once/$i', 'here', 'r'))`,
 	`SELECT vault.append_version(md5('once$i')::uuid, 1, ` + planSealed + `, 'update', NULL, true, vault.admit(` + planToken + `, 'update', 'once/$i', 'here', 'r'))`,
+	`SELECT f FROM vault.append_if_free(` + planToken + `, 'update', 'once/$i', 'here', 'r', md5('once$i')::uuid, 2, ` + planSealed + `, 'update') f`,
 	`SELECT vault.sealed_for('vault_anonymous'::regrole, 'read', 'fill/1/1', NULL)`,
 	`SELECT vault.require('vault_anonymous'::regrole, 'read', 'fill/1/1'), vault.lock_for('once/$i', NULL)`,
 }

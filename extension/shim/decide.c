@@ -18,13 +18,6 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-enum Argument
-{
-	FINGERPRINT, ADDRESS, CLAIMS, ACTION, NAME, NODE, REQUEST_ID
-};
-
-#define ORIGIN_COLUMNS		5
-
 static HvStatement decided_statement = {
 	"SELECT d.cause, d.actor, d.acting, d.role, d.scopes FROM vault.decide_defined($1, $2, $3, $4, $5) d",
 	5, {BYTEAOID, INETOID, JSONBOID, TEXTOID, TEXTOID}
@@ -155,7 +148,8 @@ static HvQuestion
 QuestionOf(FunctionCallInfo fcinfo)
 {
 	return (HvQuestion) {
-		Arg(fcinfo, FINGERPRINT), Arg(fcinfo, ADDRESS), Arg(fcinfo, CLAIMS), Arg(fcinfo, ACTION), Arg(fcinfo, NAME)
+		Arg(fcinfo, HV_CALLER_FINGERPRINT), Arg(fcinfo, HV_CALLER_ADDRESS), Arg(fcinfo, HV_CALLER_CLAIMS),
+		Arg(fcinfo, HV_CALLER_ACTION), Arg(fcinfo, HV_CALLER_NAME)
 	};
 }
 
@@ -204,8 +198,8 @@ AdmitBySql(FunctionCallInfo fcinfo)
 {
 	MemoryContext context = CurrentMemoryContext;
 	HvParams	params = {0};
-	Datum		values[ORIGIN_COLUMNS];
-	bool		nulls[ORIGIN_COLUMNS];
+	Datum		values[HV_ORIGIN_COLUMNS];
+	bool		nulls[HV_ORIGIN_COLUMNS];
 	Datum		row;
 
 	SPI_connect();
@@ -238,6 +232,22 @@ hv_decide(PG_FUNCTION_ARGS)
 						  (bool[]) {holder.cause == 0, holder.actor == 0, holder.acting == 0, !OidIsValid(holder.role), holder.scopes == 0}));
 }
 
+bool
+HvAdmitByScans(FunctionCallInfo fcinfo, NullableDatum *origin)
+{
+	HvQuestion	question = QuestionOf(fcinfo);
+	HvHolder	holder;
+
+	if (!DecideOne(&question, true, &holder) || holder.cause != 0)
+		return false;
+	origin[HV_ORIGIN_NODE] = Arg(fcinfo, HV_CALLER_NODE);
+	origin[HV_ORIGIN_ACTOR] = HvNotNull(holder.actor);
+	origin[HV_ORIGIN_SESSION_ROLE] = (NullableDatum) {holder.acting, holder.acting == 0};
+	origin[HV_ORIGIN_CLIENT_IP] = Arg(fcinfo, HV_CALLER_ADDRESS);
+	origin[HV_ORIGIN_REQUEST_ID] = Arg(fcinfo, HV_CALLER_REQUEST_ID);
+	return true;
+}
+
 PG_FUNCTION_INFO_V1(hv_admit);
 
 /*
@@ -246,13 +256,17 @@ PG_FUNCTION_INFO_V1(hv_admit);
 Datum
 hv_admit(PG_FUNCTION_ARGS)
 {
-	HvQuestion	question = QuestionOf(fcinfo);
-	HvHolder	holder;
+	NullableDatum origin[HV_ORIGIN_COLUMNS];
+	Datum		values[HV_ORIGIN_COLUMNS];
+	bool		nulls[HV_ORIGIN_COLUMNS];
 
 	HvRequireVaultOwner();
-	if (!DecideOne(&question, true, &holder) || holder.cause != 0)
+	if (!HvAdmitByScans(fcinfo, origin))
 		PG_RETURN_DATUM(AdmitBySql(fcinfo));
-	PG_RETURN_DATUM(RowOf(fcinfo,
-						  (Datum[]) {PG_GETARG_DATUM(NODE), holder.actor, holder.acting, PG_GETARG_DATUM(ADDRESS), PG_GETARG_DATUM(REQUEST_ID)},
-						  (bool[]) {PG_ARGISNULL(NODE), false, holder.acting == 0, PG_ARGISNULL(ADDRESS), PG_ARGISNULL(REQUEST_ID)}));
+	for (int i = 0; i < HV_ORIGIN_COLUMNS; i++)
+	{
+		values[i] = origin[i].value;
+		nulls[i] = origin[i].isnull;
+	}
+	PG_RETURN_DATUM(RowOf(fcinfo, values, nulls));
 }

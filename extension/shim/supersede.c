@@ -66,6 +66,7 @@ typedef struct Tables
 	HvChangeTables written;
 	HvRoles		roles;			/* if the secret is bound */
 	bool		bound;
+	bool		started;		/* something is written */
 	HeapTuple	secret;
 	TimestampTz stamp;
 } Tables;
@@ -100,6 +101,12 @@ IsOrdinary(Tables *tables, int64 expected_version)
 		!DatumGetBool(SecretField(tables, SECRET_HAS_DELETED));
 }
 
+static LockWaitPolicy
+WaitOf(const HvAppend *append)
+{
+	return append->at_once ? LockWaitSkip : LockWaitBlock;
+}
+
 /*
  * Find the secret and lock it; false if it has to be changed by a statement.
  */
@@ -109,7 +116,8 @@ LockOrdinary(Tables *tables, const HvAppend *append)
 	HvBeginScan(&tables->written.secrets.scan, GetActiveSnapshot(), 1, &append->id);
 	tables->secret = HvNextRow(&tables->written.secrets.scan);
 	if (tables->secret == NULL || !IsOrdinary(tables, append->expected_version) ||
-		!HvLockRow(&tables->written.secrets, tables->secret, LockTupleNoKeyExclusive))
+		(append->at_once && DatumGetBool(SecretField(tables, SECRET_BOUND))) ||
+		!HvLockRowOr(&tables->written.secrets, tables->secret, LockTupleNoKeyExclusive, WaitOf(append)))
 		return false;
 	tables->stamp = GetCurrentTimestamp();
 	return true;
@@ -159,12 +167,30 @@ IsOver(Tables *tables, HeapTuple version, NullableDatum end)
 }
 
 /*
+ * Lock a version; false if it is not ours to change. A change at once that has started fails then, because it cannot be left
+ * to a statement.
+ */
+static bool
+LockVersion(Tables *tables, const HvAppend *append, HeapTuple version, LockTupleMode mode)
+{
+	bool		ours = HvLockRowOr(&tables->written.versions, version, mode, WaitOf(append));
+
+	if (!ours && append->at_once && tables->started)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("a version of the secret is in use by another transaction")));
+	tables->started = true;
+	return ours;
+}
+
+/*
  * Delete a version that a new one takes the place of, or have it end; false if it is not ours to change.
  */
 static bool
-EndVersion(Tables *tables, HeapTuple version, int64 current)
+EndVersion(Tables *tables, const HvAppend *append, HeapTuple version)
 {
 	static const int columns[] = {VERSION_EXPIRES_AT};
+	int64		current = append->expected_version;
 	int64		number = DatumGetInt64(HvFieldNotNull(&tables->written.versions.scan, version, VERSION_NUMBER));
 	NullableDatum end = EndOf(tables, version, number == current);
 	bool		kept = number > current - DatumGetInt32(SecretField(tables, SECRET_KEEP));
@@ -173,13 +199,13 @@ EndVersion(Tables *tables, HeapTuple version, int64 current)
 		return true;
 	if (!kept && IsOver(tables, version, end))
 	{
-		if (!HvLockRow(&tables->written.versions, version, LockTupleExclusive))
+		if (!LockVersion(tables, append, version, LockTupleExclusive))
 			return false;
 		HvDeleteRow(&tables->written.versions, version);
 	}
 	else if (number == current && !end.isnull)
 	{
-		if (!HvLockRow(&tables->written.versions, version, LockTupleNoKeyExclusive))
+		if (!LockVersion(tables, append, version, LockTupleNoKeyExclusive))
 			return false;
 		HvUpdateRow(&tables->written.versions, version, lengthof(columns), columns, &end);
 	}
@@ -198,7 +224,7 @@ EndVersions(Tables *tables, const HvAppend *append)
 
 	HvBeginScan(versions, GetActiveSnapshot(), 1, &append->id);
 	while (ours && (version = HvNextRow(versions)) != NULL)
-		ours = EndVersion(tables, version, append->expected_version);
+		ours = EndVersion(tables, append, version);
 	HvEndScan(versions);
 	return ours;
 }
@@ -283,7 +309,7 @@ HvAppendDirectly(const HvAppend *append, TupleDesc result, HeapTuple *info)
 	HvWrites	writes;
 	bool		done;
 
-	tables.bound = false;
+	tables.bound = tables.started = false;
 	if (!HvOpenChangeTables(&secrets_table, &tables.written))
 		return false;
 	HvBeginWrites(&writes);

@@ -18,6 +18,7 @@ typedef struct HvAppend
 	Datum		id;				/* of the secret */
 	int64		expected_version;
 	Datum		action;
+	bool		at_once;		/* it waits for no row: what others have locked is not changed */
 	NullableDatum sealed[HV_SEALED_COLUMNS];
 	NullableDatum origin[HV_ORIGIN_COLUMNS];
 } HvAppend;
