@@ -33,6 +33,8 @@ type change[T any] struct {
 	// the change may be sent again after a lost answer: sent twice it must take
 	// effect once. nil means that this cannot be known.
 	landed func(ctx context.Context) (T, bool, error)
+	// together, if set, makes the change in a transaction that it shares with others; its fate may be declined.
+	together func(ctx context.Context) (out T, at core.Position, f fate, err error)
 	// at, if set, receives where the primary's log stood after the change, unless the primary is gone by then.
 	at *core.Position
 	// impatient does not wait for a primary to appear.
@@ -43,11 +45,12 @@ type change[T any] struct {
 type fate int
 
 const (
-	done    fate = iota
-	refused      // an error by a server that did nothing
-	unsent       // nothing reached a server
-	unknown      // it may have taken effect, or may yet
-	doubted      // it took effect, and may not survive a failover
+	done     fate = iota
+	refused       // an error by a server that did nothing
+	unsent        // nothing reached a server
+	unknown       // it may have taken effect, or may yet
+	doubted       // it took effect, and may not survive a failover
+	declined      // nothing was done together with others, and the change is to be sent alone
 )
 
 // errUnknown is what a caller is told when a change may or may not have happened.
@@ -89,6 +92,9 @@ type performance[T any] struct {
 // attempt sends the change once more. over reports whether its fate is known. The order of the cases decides whether a change
 // may be sent again.
 func (p *performance[T]) attempt(ctx context.Context, try int) (out T, over bool, err error) {
+	if try > 0 {
+		p.c.together = nil
+	}
 	out, f, err := sendInTurn(ctx, p.d, p.c)
 	if p.c.refusal != nil && !p.lost {
 		err = p.c.refusal(err)

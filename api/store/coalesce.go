@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -48,6 +49,10 @@ type shared[Q question, R resultOf[Q]] struct {
 	bound time.Duration
 	// most is how many queries there are at most, slow ones included.
 	most int
+	// fits is how many requests share one query at most.
+	fits int
+	// patience, if set, is how long a request waits at most for its query to begin. It is then withdrawn.
+	patience time.Duration
 
 	mu      sync.Mutex
 	waiting []*request[Q, R] // in order of arrival
@@ -61,7 +66,7 @@ type sharedReads struct {
 }
 
 func newSharedReads(ask askFunc[readQuestion, readResult], bound time.Duration) *sharedReads {
-	return &sharedReads{shared[readQuestion, readResult]{ask: ask, fail: failedRead, bound: bound, most: defaultReaderConns / 2}}
+	return &sharedReads{shared[readQuestion, readResult]{ask: ask, fail: failedRead, bound: bound, most: defaultReaderConns / 2, fits: maxBatch}}
 }
 
 // readQuestion is who wants to read what.
@@ -146,6 +151,9 @@ func (s *sharedReads) read(ctx context.Context, what readQuestion) (a readAnswer
 	return a, a.err
 }
 
+// errUnasked is the error of a request that was withdrawn before its query began.
+var errUnasked = errors.New("no query began in time")
+
 // get returns what is found of a question, which may be shared with other requesters. It returns at once when ctx ends.
 func (s *shared[Q, R]) get(ctx context.Context, what Q) ([]R, error) {
 	q := &request[Q, R]{question: what, told: make(chan struct{}, 1)}
@@ -153,23 +161,50 @@ func (s *shared[Q, R]) get(ctx context.Context, what Q) ([]R, error) {
 	s.waiting = append(s.waiting, q)
 	s.start()
 	s.mu.Unlock()
-	select {
-	case <-q.told:
-		return q.found, q.err
-	case <-ctx.Done():
-		s.leave(q)
-		return nil, ctx.Err()
+	late, stop := after(s.patience)
+	defer stop()
+	for {
+		select {
+		case <-q.told:
+			return q.found, q.err
+		case <-ctx.Done():
+			s.leave(q)
+			return nil, ctx.Err()
+		case <-late:
+			if s.withdraw(q) {
+				return nil, errUnasked
+			}
+		}
 	}
+}
+
+// after returns a channel that receives once d has passed, and never if d is 0.
+func after(d time.Duration) (<-chan time.Time, func() bool) {
+	if d == 0 {
+		return nil, func() bool { return false }
+	}
+	t := time.NewTimer(d)
+	return t.C, t.Stop
+}
+
+// withdraw takes back a question if no query has it yet, and reports whether it did.
+func (s *shared[Q, R]) withdraw(q *request[Q, R]) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q.in != nil {
+		return false
+	}
+	s.waiting = slices.DeleteFunc(s.waiting, func(o *request[Q, R]) bool { return o == q })
+	return true
 }
 
 // leave takes back a question. A query that no caller waits for is ended.
 func (s *shared[Q, R]) leave(q *request[Q, R]) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if q.in == nil {
-		s.waiting = slices.DeleteFunc(s.waiting, func(o *request[Q, R]) bool { return o == q })
+	if s.withdraw(q) {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if q.in.asking--; q.in.asking == 0 {
 		q.in.cancel()
 	}
@@ -218,7 +253,7 @@ func (s *shared[Q, R]) gather() {
 		s.mu.Lock()
 		n := len(s.waiting)
 		s.mu.Unlock()
-		if n <= before || n >= maxBatch {
+		if n <= before || n >= s.fits {
 			return
 		}
 		before = n
@@ -230,7 +265,7 @@ func (s *shared[Q, R]) gather() {
 func (s *shared[Q, R]) take(cancel context.CancelFunc) *batch[Q, R] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := min(len(s.waiting), maxBatch)
+	n := min(len(s.waiting), s.fits)
 	if n == 0 {
 		s.prompt--
 		s.queries--

@@ -172,6 +172,20 @@ func TestSharedReads(t *testing.T) {
 			t.Errorf("%d and %d places are lost", s.prompt, s.queries)
 		}
 	})
+	bubble("Err of a query that does not begin in time", func(t *testing.T, d *desk, s *sharedReads) {
+		s.patience = slowBatch / 2
+		held := d.busy(t, s)
+		waits := reader(t.Context(), s, "a")
+		if r := <-waits; !errors.Is(r.err, errUnasked) {
+			t.Errorf("%+v", r)
+		}
+		<-time.After(2 * slowBatch) // the one whose query is on its way still waits
+		held[0].found()
+		synctest.Wait()
+		if len(d.queries) != 0 || len(s.waiting) != 0 {
+			t.Errorf("%d queries, %d waiting", len(d.queries), len(s.waiting))
+		}
+	})
 	bubble("Err of one row is its name's", func(t *testing.T, d *desk, s *sharedReads) {
 		held := d.busy(t, s)
 		a, b := reader(t.Context(), s, "a"), reader(t.Context(), s, "b")

@@ -127,13 +127,22 @@ func (p *places) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// sendInTurn is send with a place of the change's secret.
+// sendInTurn is send with a place of the change's secret, together with other changes if that can be.
 func sendInTurn[T any](ctx context.Context, d *DB, c change[T]) (out T, f fate, err error) {
 	leave, err := d.shares.enter(ctx, c.secret, d.writerIsCrowded)
 	if err != nil {
 		return out, unsent, err
 	}
 	defer leave()
+	if c.together != nil {
+		out, at, f, err := c.together(ctx)
+		if f == done && c.at != nil {
+			*c.at = at
+		}
+		if f != declined {
+			return out, f, err
+		}
+	}
 	return send(ctx, d.writer, c)
 }
 

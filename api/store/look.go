@@ -35,7 +35,7 @@ func failedLook(q lookQuestion, err error) lookResult { return lookResult{questi
 type sharedLooks = shared[lookQuestion, lookResult]
 
 func newSharedLooks(d *DB, bound time.Duration, connections int) *sharedLooks {
-	return &sharedLooks{ask: d.queryLooks, fail: failedLook, bound: bound, most: max(1, connections/2)}
+	return &sharedLooks{ask: d.queryLooks, fail: failedLook, bound: bound, most: max(1, connections/2), fits: maxBatch}
 }
 
 // queryLooks queries the primary, as a part of changes: it takes no part in the share of what clients read there.

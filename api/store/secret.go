@@ -87,6 +87,7 @@ func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, by vault.Aut
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, v.ID, v.Name, v.Expected+1, v.Sealed.Nonce)
 		},
+		together: d.appends.maker(newAppend{v, by, right}),
 	})
 }
 

@@ -29,6 +29,7 @@ type DB struct {
 	commits        cachedQuery[commits] // of the primary
 	current        *sharedReads         // of current versions, from the reader
 	looks          *sharedLooks         // at what changes are of, on the primary
+	appends        *groups[newAppend]   // of changes of values
 	reported       atomic.Bool          // the primary has been told of sessions on the reader's server
 }
 
@@ -55,6 +56,7 @@ func Open(_ context.Context, c Config) (*DB, error) {
 	}
 	d.primaryReads = placesForReads(c.WriterConns)
 	d.current, d.looks = newSharedReads(d.queryCurrent, c.RequestTimeout), newSharedLooks(d, c.WriteTimeout, c.WriterConns)
+	d.appends = newGroups(d, appendGroup, c.WriteTimeout, c.WriterConns)
 	return d, nil
 }
 
