@@ -53,7 +53,7 @@ func (s *server) guard(c *gin.Context) {
 		return
 	}
 	if r := routeOf(c); r.action != "" {
-		err = s.Vault.Refuse(c.Request.Context(), callerOf(c), r.action, r.name, err)
+		err = s.Vault.Refuse(callerOf(c), r.action, r.name, err)
 	}
 	s.fail(c, err)
 }

@@ -52,7 +52,7 @@ func (v *Vault) Login(ctx context.Context, c Caller, r LoginRequest) (LoginResul
 	c.Bearer = "" // it has no meaning here
 	a := v.try(c, ActionLogin, "", 0)
 	var out LoginResult
-	err := a.run(ctx, func(context.Context) error { return nil }, a.rationedLogin(func(ctx context.Context) error {
+	err := a.run(ctx, admitAll, a.rationedLogin(func(ctx context.Context) error {
 		check := v.checkLogin
 		if r.Password != nil {
 			check = v.checkPassword
@@ -76,7 +76,7 @@ func (v *Vault) RefuseLogin(ctx context.Context, c Caller, cause error) error {
 	c.Bearer = ""
 	a := v.try(c, ActionLogin, "", 0)
 	refusal := &LoginRefusal{Cause: CauseLoginMalformed}
-	err := a.run(ctx, func(context.Context) error { return nil }, a.rationedLogin(func(context.Context) error { return refusal }))
+	err := a.run(ctx, admitAll, a.rationedLogin(func(context.Context) error { return refusal }))
 	v.logins.count("", refusal)
 	if errors.Is(err, refusal) {
 		return cause

@@ -31,23 +31,21 @@ func (v *Vault) Quota() quota.Limits {
 // OverQuotas returns how many requests were over a quota since the start.
 func (v *Vault) OverQuotas(k quota.Kind) uint64 { return v.quota.Refused(k) }
 
-// withinQuota is act for a principal whose quota has room: that of its token, or of its network when it presents none. A
+// withinQuota runs act for a principal whose quota has room: that of its token, or of its network when it presents none. A
 // token that turns out not to be valid keeps no bucket; such requests are rationed by their network.
-func (a *attempt) withinQuota(act func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		kind, key := quota.Changes, a.principal()
-		if changesNothing(a.entry.Action) {
-			kind = quota.Reads
-		}
-		if retry, ok := a.v.quota.TakeN(kind, key, a.counts, a.v.c.Clock()); !ok {
-			return a.overQuota(kind, retry, "the quota of %s is used up: it is %s", kind, a.v.quota.Rate(kind))
-		}
-		err := act(ctx)
-		if a.by.HasToken() && core.CodeOf(err) == core.Unauthenticated {
-			a.v.quota.Forget(kind, key)
-		}
-		return err
+func (a *attempt) withinQuota(ctx context.Context, act func(context.Context) error) error {
+	kind, key := quota.Changes, a.principal()
+	if changesNothing(a.entry.Action) {
+		kind = quota.Reads
 	}
+	if retry, ok := a.v.quota.TakeN(kind, key, a.counts, a.v.c.Clock()); !ok {
+		return a.overQuota(kind, retry, "the quota of %s is used up: it is %s", kind, a.v.quota.Rate(kind))
+	}
+	err := act(ctx)
+	if a.by.HasToken() && core.CodeOf(err) == core.Unauthenticated {
+		a.v.quota.Forget(kind, key)
+	}
+	return err
 }
 
 // changesNothing reports whether an action only shows something. One that is not known changes something.

@@ -47,7 +47,7 @@ func TestRefusalCauses(t *testing.T) {
 		vault.CauseAddress:        func() error { return read(d.admin, "a") },
 		vault.CauseTokenMissing:   func() error { _, err := d.Delete(t.Context(), d.reader, "a", 1); return err },
 		vault.CauseTransport: func() error {
-			return d.Refuse(t.Context(), d.reader, vault.ActionRead, "a", core.Errorf(core.Denied, "x"))
+			return d.Refuse(d.reader, vault.ActionRead, "a", core.Errorf(core.Denied, "x"))
 		},
 	} {
 		before := d.Refusals()

@@ -204,10 +204,10 @@ func (s *rewrapSteps) Replace(ctx context.Context, k StoredKey, wrapped WrappedK
 }
 
 // RecordFailure implements RewrapSteps.
-func (s *rewrapSteps) RecordFailure(ctx context.Context, k StoredKey, cause error) error {
+func (s *rewrapSteps) RecordFailure(_ context.Context, k StoredKey, cause error) error {
 	e := Entry{Origin: s.origin, Action: ActionRewrap, Name: printable(string(k.Name)), Version: k.Version, Code: core.CodeOf(cause)}
 	e.Outcome = outcomeOf(e.Code)
-	if err := s.v.record(ctx, e); err != nil {
+	if err := s.v.record(e); err != nil {
 		return errUnrecorded(err)
 	}
 	return nil

@@ -201,10 +201,10 @@ func (v *Vault) RecordForSQL(ctx context.Context, c SQLCaller, t SQLAttempt) err
 		err = t.check()
 	}
 	if err != nil {
-		return a.settle(ctx, err)
+		return a.settle(err)
 	}
 	a.entry.Outcome, a.entry.Code = t.Outcome, t.Code
-	if err := v.record(ctx, a.entry); err != nil {
+	if err := v.record(a.entry); err != nil {
 		return errUnrecorded(err)
 	}
 	return nil

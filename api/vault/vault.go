@@ -71,6 +71,7 @@ type Vault struct {
 	screen        refusal.Screen[Credential]
 	logins        loginCounts
 	proof         keyProof
+	recording     deadlines // of records
 	noticed       noticed
 	waiting       rotationFault
 }
@@ -82,7 +83,7 @@ func New(c Config) (*Vault, error) {
 	}
 	v := &Vault{
 		c: c, refusals: refusal.NewLimit(), outright: refusal.NewLimit(), overQuota: refusal.NewLimit(), refusedLogins: refusal.NewLimit(),
-		guesses: quota.NewBuckets[guess](guessRate),
+		guesses: quota.NewBuckets[guess](guessRate), recording: deadlines{after: c.RecordTimeout},
 	}
 	v.SetAllow(c.Allow)
 	v.SetAnonymous(!c.AnonymousOff)
@@ -142,10 +143,11 @@ type attempt struct {
 	batch     *token.Batch // the batch token that was presented, until it is opened; nil = none
 	// allRefused: the operation succeeded as a whole, and each of its names was refused.
 	allRefused bool
-	each       []Entry // recorded in place of entry when there are any: each name's of a batch, with its outcome
-	counts     int     // as how many requests of a quota; 0 = one
-	issuing    bool    // it is about the secret ids of the login role that entry names
-	change     bool    // its success is recorded by the store, in the change's own transaction
+	each       []Entry  // recorded in place of entry when there are any: each name's of a batch, with its outcome
+	ended      [1]Entry // entry with its outcome, once it is recorded
+	counts     int      // as how many requests of a quota; 0 = one
+	issuing    bool     // it is about the secret ids of the login role that entry names
+	change     bool     // its success is recorded by the store, in the change's own transaction
 	// unrecorded: it is one of many refusals that have one record together.
 	unrecorded bool
 }
@@ -165,14 +167,14 @@ func (a *attempt) run(ctx context.Context, admit, act func(context.Context) erro
 	settled := false
 	defer func() {
 		if !settled {
-			_ = a.record(ctx, core.Errorf(core.Internal, "the operation panicked"))
+			_ = a.record(core.Errorf(core.Internal, "the operation panicked"))
 		}
 	}()
 	err := admit(ctx)
 	if err == nil {
 		err = act(ctx)
 	}
-	err = a.settle(ctx, err)
+	err = a.settle(err)
 	settled = true
 	return err
 }
@@ -202,14 +204,14 @@ func perform[T any](ctx context.Context, run func(context.Context, func(context.
 // or Unavailable when the record could not be written, because then nothing may
 // leave, not even a refusal. An error that is Unavailable itself keeps its text:
 // it may say that the outcome of a change is unknown.
-func (a *attempt) settle(ctx context.Context, err error) error {
+func (a *attempt) settle(err error) error {
 	if a.entry.Action != ActionLogin {
 		a.v.refused.count(err)
 	}
 	if err == nil && a.change || a.unrecorded {
 		return err
 	}
-	rerr := a.record(ctx, err)
+	rerr := a.record(err)
 	switch {
 	case rerr == nil:
 		return err
@@ -219,9 +221,10 @@ func (a *attempt) settle(ctx context.Context, err error) error {
 	return errUnrecorded(rerr)
 }
 
-func (a *attempt) record(ctx context.Context, err error) error {
+func (a *attempt) record(err error) error {
 	if len(a.each) == 0 {
-		return a.v.record(ctx, a.entry.ended(err))
+		a.ended[0] = a.entry.ended(err)
+		return a.v.record(a.ended[:]...)
 	}
 	if err != nil {
 		for i := range a.each {
@@ -229,7 +232,7 @@ func (a *attempt) record(ctx context.Context, err error) error {
 			a.each[i] = a.each[i].ended(err)
 		}
 	}
-	return a.v.record(ctx, a.each...)
+	return a.v.record(a.each...)
 }
 
 func (e Entry) ended(err error) Entry {
@@ -241,11 +244,9 @@ func (e Entry) ended(err error) Entry {
 	return e
 }
 
-func (v *Vault) record(ctx context.Context, entries ...Entry) error {
-	// A client that goes away must not erase its own trace.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.c.RecordTimeout)
-	defer cancel()
-	return v.c.Recorder.Record(ctx, entries...)
+// record takes no context: a client that goes away must not erase its own trace.
+func (v *Vault) record(entries ...Entry) error {
+	return v.c.Recorder.Record(v.recording.next(), entries...)
 }
 
 func errUnrecorded(err error) error {
