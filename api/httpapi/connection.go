@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/quota"
@@ -52,8 +53,8 @@ type connection struct {
 	of       *connections
 	conn     net.Conn
 	network  netip.Prefix
-	trusted  bool // a proxy's
-	stranger bool
+	trusted  bool        // a proxy's
+	stranger atomic.Bool // changes with the mutex alone
 	idle     bool
 	mine     *group        // of its network; nil before it is new and after it is closed
 	mineAt   *list.Element // in mine.idle while it is idle
@@ -101,7 +102,7 @@ func (l *connections) meet(c net.Conn) *connection {
 		from = ap.Addr().Unmap()
 	}
 	x := &connection{of: l, conn: c, network: quota.NetworkOf(from), trusted: within(from, l.policy.Load().TrustedProxies)}
-	x.stranger = !x.trusted && l.known != nil && !l.known(from)
+	x.stranger.Store(!x.trusted && l.known != nil && !l.known(from))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all[c] = x
@@ -121,7 +122,7 @@ func (l *connections) add(c net.Conn) net.Conn {
 		l.by[x.network] = x.mine
 	}
 	x.mine.count++
-	if x.stranger {
+	if x.stranger.Load() {
 		l.strangers.count++
 	}
 	return l.tooMany(x)
@@ -130,13 +131,13 @@ func (l *connections) add(c net.Conn) net.Conn {
 // tooMany returns the connection that has to go now that x is there; l.mu is held.
 func (l *connections) tooMany(x *connection) net.Conn {
 	share := max(1, l.max/shareOfOne)
-	if x.stranger {
+	if x.stranger.Load() {
 		share = max(1, l.max/shareOfStranger)
 	}
 	switch {
 	case !x.trusted && x.mine.count > share:
 		return l.longestIdle(x.mine, x)
-	case x.stranger && l.strangers.count > max(1, l.max/shareOfStrangers):
+	case x.stranger.Load() && l.strangers.count > max(1, l.max/shareOfStrangers):
 		return l.longestIdle(&l.strangers, x)
 	case len(l.all) <= l.max:
 		return nil
@@ -179,7 +180,7 @@ func (l *connections) mark(c net.Conn, idle bool) {
 	}
 	x.idle = true
 	x.mineAt = x.mine.idle.PushBack(x)
-	if !x.stranger {
+	if !x.stranger.Load() {
 		return
 	}
 	x.strange = l.strangers.idle.PushBack(x)
@@ -209,7 +210,7 @@ func (x *connection) wake() {
 // expire closes the connection if it still is a stranger's and idle.
 func (x *connection) expire() {
 	x.of.mu.Lock()
-	over := x.idle && x.stranger && x.of.all[x.conn] == x
+	over := x.idle && x.stranger.Load() && x.of.all[x.conn] == x
 	x.of.mu.Unlock()
 	if over {
 		hangUp(x.conn)
@@ -235,7 +236,7 @@ func (l *connections) forget(x *connection) {
 		delete(l.by, x.network)
 	}
 	x.mine = nil
-	if x.stranger {
+	if x.stranger.Load() {
 		l.strangers.count--
 	}
 }
@@ -243,13 +244,13 @@ func (l *connections) forget(x *connection) {
 // vouch notes that the connection of ctx carries a request with a right: it no longer belongs to a stranger.
 func vouch(ctx context.Context) {
 	x, ok := ctx.Value(connectionKey{}).(*connection)
-	if !ok {
+	if !ok || !x.stranger.Load() {
 		return
 	}
 	x.of.mu.Lock()
 	defer x.of.mu.Unlock()
-	if x.stranger && x.mine != nil {
-		x.stranger = false
+	if x.stranger.Load() && x.mine != nil {
+		x.stranger.Store(false)
 		x.of.strangers.count--
 	}
 }

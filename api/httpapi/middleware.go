@@ -20,16 +20,27 @@ import (
 const (
 	headerRequestID = "X-Request-Id"
 	headerToken     = "X-Vault-Token"
-	keyState        = "state"
 )
 
-// state is what is known of a request beside itself.
+// state is the context of a request, with what is known of it beside itself.
 type state struct {
+	context.Context
 	caller    vault.Caller
 	unbounded context.Context // ends with the client, without the deadline
 	tokenErr  error           // why it is not clear which token was presented
 	// other is the request if it belongs to the other protocol; nil = it does not.
 	other *exchange.Exchange
+	id    [1]string // the value of a header of the answer
+}
+
+type stateKey struct{}
+
+// Value implements context.Context.
+func (st *state) Value(key any) any {
+	if key == (stateKey{}) {
+		return st
+	}
+	return st.Context.Value(key)
 }
 
 // Headers of every answer, shared by all: no code writes to what they hold.
@@ -49,16 +60,13 @@ func (s *server) begin(c *gin.Context) {
 	}
 	var tokenErr error
 	caller.Bearer, tokenErr = presented(c.Request.Header)
-	st := &state{caller: caller, unbounded: c.Request.Context(), tokenErr: tokenErr}
-	c.Set(keyState, st)
+	st := &state{caller: caller, unbounded: c.Request.Context(), tokenErr: tokenErr, id: [1]string{caller.RequestID}}
+	defer st.within(c, s.RequestTimeout)()
 	st.other = s.otherOf(c)
 	h := c.Writer.Header()
-	h[headerRequestID] = []string{caller.RequestID}
+	h[headerRequestID] = st.id[:]
 	h["X-Content-Type-Options"] = nosniff
 	h["Cache-Control"] = noStore
-	ctx, cancel := context.WithTimeout(c.Request.Context(), s.RequestTimeout)
-	defer cancel()
-	c.Request = c.Request.WithContext(ctx)
 	if len(c.Request.TransferEncoding) > 0 {
 		// net/http has dropped a Content-Length that came with it, on which a proxy before us may have relied: what
 		// follows on this connection may be what that one took for a body.
@@ -67,7 +75,7 @@ func (s *server) begin(c *gin.Context) {
 	s.Meter.Begin()
 	defer func() {
 		took := time.Since(start)
-		s.Meter.End(c.Request.Method, routeOf(c).template, c.Writer.Status(), took)
+		s.Meter.End(c.Request.Method, shownTemplate(c), c.Writer.Status(), took)
 		s.logAccess(c, &caller, took)
 	}()
 	defer s.vouchFor(c)
@@ -104,12 +112,18 @@ func (s *server) patient(c *gin.Context) {
 
 // extend replaces the deadline of a read, which the request got at first, by that of a change.
 func (s *server) extend(c *gin.Context) (end func()) {
-	ctx, cancel := context.WithTimeout(stateOf(c).unbounded, s.WriteTimeout)
-	c.Request = c.Request.WithContext(ctx)
-	return cancel
+	st := *stateOf(c) // the request's context so far may be in use
+	return st.within(c, s.WriteTimeout)
 }
 
-func stateOf(c *gin.Context) *state { return c.MustGet(keyState).(*state) }
+// within makes st the context of the request, with a deadline.
+func (st *state) within(c *gin.Context, limit time.Duration) (end func()) {
+	st.Context, end = context.WithTimeout(st.unbounded, limit)
+	c.Request = c.Request.WithContext(st)
+	return end
+}
+
+func stateOf(c *gin.Context) *state { return c.Request.Context().Value(stateKey{}).(*state) }
 
 func callerOf(c *gin.Context) vault.Caller { return stateOf(c).caller }
 
@@ -123,7 +137,9 @@ func idOf(h http.Header) string {
 	var b [16]byte
 	binary.NativeEndian.PutUint64(b[:8], rand.Uint64())
 	binary.NativeEndian.PutUint64(b[8:], rand.Uint64())
-	return hex.EncodeToString(b[:])
+	var text [2 * len(b)]byte
+	hex.Encode(text[:], b[:])
+	return string(text[:])
 }
 
 // isRequestID reports whether s is 1 to 64 of A-Z a-z 0-9 . _ -

@@ -23,12 +23,12 @@ type paced struct {
 
 // ServeHTTP implements http.Handler.
 func (p paced) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.next.ServeHTTP(&pacedWriter{w, http.NewResponseController(w), p.limit}, r)
+	p.next.ServeHTTP(&pacedWriter{w, *http.NewResponseController(w), p.limit}, r)
 }
 
 type pacedWriter struct {
 	http.ResponseWriter
-	control *http.ResponseController
+	control http.ResponseController
 	limit   time.Duration
 }
 

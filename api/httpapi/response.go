@@ -122,10 +122,15 @@ func answerNothing(c *gin.Context) error {
 	return nil
 }
 
+// countedByServer is the longest body whose length net/http puts into the header by itself.
+const countedByServer = 2048
+
 func send(c *gin.Context, status int, body []byte) {
 	h := c.Writer.Header()
 	h["Content-Type"] = isJSON
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if len(body) > countedByServer {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
 	c.Writer.WriteHeader(status)
 	_, _ = c.Writer.Write(body)
 }

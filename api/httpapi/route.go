@@ -36,6 +36,15 @@ func routeOf(c *gin.Context) route {
 	return route{template: template, action: actions[method+" "+template], name: strings.TrimSuffix(nameOf(c), suffix)}
 }
 
+// shownTemplate returns the template of routeOf.
+func shownTemplate(c *gin.Context) string {
+	if x := stateOf(c).other; x != nil {
+		return x.Route.Template
+	}
+	template, _ := templateOf(c)
+	return template
+}
+
 // templateOf returns the path of the OpenAPI document, and of it what stands after the name.
 func templateOf(c *gin.Context) (template, suffix string) {
 	path := c.FullPath()
