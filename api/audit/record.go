@@ -115,6 +115,9 @@ func appendText(b []byte, key, text string) []byte {
 		return b
 	}
 	b = append(append(append(b, `,"`...), key...), `":"`...)
+	if len(text) <= maxText && isPlain(text) {
+		return append(append(b, text...), '"')
+	}
 	size := 0 // of what stands in the line: U+FFFD is three bytes in place of one
 	for _, r := range text {
 		if r == 0 {
@@ -133,6 +136,16 @@ func appendText(b []byte, key, text string) []byte {
 		}
 	}
 	return append(b, '"')
+}
+
+// isPlain reports whether a text stands in a line as it is: most texts do.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 const hexDigits = "0123456789abcdef"

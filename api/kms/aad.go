@@ -22,7 +22,7 @@ func contextAAD(label string, kmsContext map[string]string) []byte {
 	return b
 }
 
-func appendString(b []byte, s string) []byte {
+func appendString[T string | []byte](b []byte, s T) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
 	return append(b, s...)
 }

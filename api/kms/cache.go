@@ -287,6 +287,6 @@ func errCacheClosed() error {
 func idOf(key vault.WrappedKey, kmsContext map[string]string) entryID {
 	b := contextAAD(cacheLabel, kmsContext)
 	b = appendString(b, key.KeyID)
-	b = appendString(b, string(key.Wrapped))
+	b = appendString(b, key.Wrapped)
 	return sha256.Sum256(b)
 }

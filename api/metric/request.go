@@ -2,6 +2,7 @@ package metric
 
 import (
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +14,19 @@ type Requests struct {
 	total    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	counted  sync.Map // by answerLabels: *answerCounts
+}
+
+// answerLabels are the labels of an answer.
+type answerLabels struct {
+	method, route string
+	status        int
+}
+
+// answerCounts are what has the labels, so that it is looked up once.
+type answerCounts struct {
+	total   prometheus.Counter
+	seconds prometheus.Observer
 }
 
 // NewRequests returns a counter for Sources.
@@ -52,6 +66,19 @@ func (r *Requests) End(method, route string, status int, took time.Duration) {
 	if route == "" {
 		route = "none"
 	}
-	r.total.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
-	r.seconds.WithLabelValues(method, route).Observe(took.Seconds())
+	c := r.countsOf(answerLabels{method, route, status})
+	c.total.Inc()
+	c.seconds.Observe(took.Seconds())
+}
+
+func (r *Requests) countsOf(l answerLabels) *answerCounts {
+	if c, ok := r.counted.Load(l); ok {
+		return c.(*answerCounts)
+	}
+	c := &answerCounts{
+		total:   r.total.WithLabelValues(l.method, l.route, strconv.Itoa(l.status)),
+		seconds: r.seconds.WithLabelValues(l.method, l.route),
+	}
+	r.counted.Store(l, c)
+	return c
 }
