@@ -118,7 +118,7 @@ BEGIN
         SELECT '{}'::text[], '{}'::timestamptz[], beyond COLLATE "C", 0, 0, 256
         UNION ALL
         SELECT g.names, g.lasts, g.lowest, s.found + cardinality(g.names), s.reads + s.size + 50,
-               CASE WHEN cardinality(g.names) > 1 THEN 256 ELSE 32 END
+               CASE WHEN cardinality(g.names) > CASE s.size WHEN 256 THEN 3 ELSE 1 END THEN 256 ELSE 16 END
         FROM step s CROSS JOIN LATERAL (
             SELECT array_agg(f.name), array_agg(f.last), min(f.name COLLATE "C")
             FROM (SELECT r.secret_name, max(r.at) FILTER (WHERE r.at <= coalesce(before_at, 'infinity'))
