@@ -335,7 +335,7 @@ func TestStandbyConflict(t *testing.T) {
 	if v := get[string](p.there, "SELECT vault.read_secret('db/text')"); v != "first" {
 		t.Fatalf("read %q", v)
 	}
-	p.there.exec("SET hyperion_vault.agent_timeout_ms = 60000")
+	p.there.exec("SET hyperion_vault.agent_timeout_ms = 600000") // longer than anything is waited for
 	var open, memory int
 	for round := range 10 {
 		// One of its own for each round: the record of the read that failed may still have reached the one before.
@@ -352,7 +352,7 @@ func TestStandbyConflict(t *testing.T) {
 			p.here.exec("VACUUM swept")
 			return get[int64](p.here, "SELECT pg_catalog.pg_relation_size('swept')") == 0
 		})
-		wantError(t, within(t, prompt, done), "40001", "conflict with recovery")
+		wantError(t, within(t, pgtest.Patience, done), "40001", "conflict with recovery")
 		p.there.exec("RESET hyperion_vault.agent_socket")
 		p.standby.MustCatchUp(t) // nothing of the read stands in the way of the replay
 		if v := get[string](p.there, "SELECT vault.read_secret('db/text')"); v != "first" {
