@@ -63,6 +63,9 @@ func TestHead(t *testing.T) {
 			if get.StatusCode != head.StatusCode {
 				t.Errorf("GET %d, HEAD %d", get.StatusCode, head.StatusCode)
 			}
+			if strings.HasPrefix(path, "/v1/secrets/") && get.ContentLength < 0 {
+				t.Error("the header does not say how long the answer is")
+			}
 			for _, h := range []http.Header{get.Header, head.Header} {
 				h.Del("Date")
 				h.Del("X-Accel-Buffering")
