@@ -116,25 +116,25 @@ END
 $$;
 COMMENT ON FUNCTION vault.raise_used(text) IS 'says why a secret could not be made';
 
-CREATE FUNCTION vault.store_secret(id uuid, name text, version bigint, sealed vault.sealed_value, kind text,
+CREATE FUNCTION vault.create_anyhow(id uuid, name text, version bigint, sealed vault.sealed_value, kind text,
                                     content_type text, settings vault.secret_settings, more vault.version_settings,
                                     origin vault.audit_origin)
 RETURNS vault.secret_state
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan  -- as for vault.append_version
 AS $$
 DECLARE
     created vault.secrets;
 BEGIN
     PERFORM vault.require_writable();
-    PERFORM vault.check_settings(store_secret.kind, settings);
+    PERFORM vault.check_settings(create_anyhow.kind, settings);
     PERFORM vault.check_version_settings(more);
-    IF store_secret.version = vault.first_version(store_secret.name) THEN
-        created := vault.insert_secret(store_secret.id, store_secret.name, store_secret.version, store_secret.version,
-                                       store_secret.kind, store_secret.content_type, settings, more);
+    IF create_anyhow.version = vault.first_version(create_anyhow.name) THEN
+        created := vault.insert_secret(create_anyhow.id, create_anyhow.name, create_anyhow.version, create_anyhow.version,
+                                       create_anyhow.kind, create_anyhow.content_type, settings, more);
     END IF;
     IF created.id IS NULL THEN
-        PERFORM vault.raise_used(store_secret.name);
+        PERFORM vault.raise_used(create_anyhow.name);
     END IF;
     -- What vault.insert_version() and vault.note_change() write, in one statement.
     WITH stored AS (
@@ -152,6 +152,16 @@ BEGIN
     RETURN vault.state_of(created);
 END
 $$;
+COMMENT ON FUNCTION vault.create_anyhow(uuid, text, bigint, vault.sealed_value, text, text, vault.secret_settings,
+    vault.version_settings, vault.audit_origin)
+    IS 'does what vault.store_secret() does, whatever the secret is like';
+
+CREATE FUNCTION vault.store_secret(id uuid, name text, version bigint, sealed vault.sealed_value, kind text,
+                                   content_type text, settings vault.secret_settings, more vault.version_settings,
+                                   origin vault.audit_origin)
+RETURNS vault.secret_state
+AS 'MODULE_PATHNAME', 'hv_store_secret' LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION vault.store_secret(uuid, text, bigint, vault.sealed_value, text, text, vault.secret_settings,
     vault.version_settings, vault.audit_origin)
     IS 'stores a new secret whose first version was sealed for this id, name and version';

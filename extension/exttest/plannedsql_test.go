@@ -67,6 +67,7 @@ var planned = []string{
 	`SELECT vault.first_version('new/$i')`,
 	`SELECT vault.create_secret(md5('n$i')::uuid, 'new/$i', 1, ` + planSealed + `, 'automatic', 'text/plain; charset=utf-8',
 		ROW(NULL, NULL, 3600, NULL, NULL, NULL, NULL, 60, NULL, NULL)::vault.secret_settings, ` + planOrigin + `)`,
+	`SELECT vault.create_anyhow(md5('a$i')::uuid, 'anyhow/$i', 1, ` + planSealed + `, 'manual', 'text/plain', NULL, NULL, ` + planOrigin + `)`,
 	`SELECT vault.append_version(md5('n$i')::uuid, 1, ` + planSealed + `, 'update', NULL, true, ` + planOrigin + `)`,
 	`SELECT vault.append_version(md5('n$i')::uuid, 2, ` + planSealed + `, 'rotate', ` + planNoSet + `, false, ` + planOrigin + `)`,
 	`SELECT f FROM vault.append_if_free(` + planToken + `, 'update', 'new/$i', 'here', 'r', md5('n$i')::uuid, 99, ` + planSealed + `, 'update') f`,

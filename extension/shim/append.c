@@ -8,14 +8,13 @@
 
 #include "arg.h"
 #include "decide.h"
-#include "executor/executor.h"
+#include "definition.h"
 #include "funcapi.h"
 #include "granting.h"
 #include "readonly.h"
 #include "sealed.h"
 #include "supersede.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 
 enum Argument
 {
@@ -29,27 +28,6 @@ enum FreeArgument
 };
 
 /*
- * Take a row of one of our types apart; all is null of one that is null.
- */
-static void
-TakeRow(NullableDatum argument, NullableDatum *values, int n)
-{
-	HeapTupleHeader row;
-	bool		isnull;
-
-	for (int i = 0; i < n; i++)
-		values[i] = (NullableDatum) {(Datum) 0, true};
-	if (argument.isnull)
-		return;
-	row = DatumGetHeapTupleHeader(argument.value);
-	for (int i = 0; i < n; i++)
-	{
-		values[i].value = GetAttributeByNum(row, i + 1, &isnull);
-		values[i].isnull = isnull;
-	}
-}
-
-/*
  * Whether a row has no field that is not null, as IS NULL finds it.
  */
 static bool
@@ -57,7 +35,7 @@ HasNoField(NullableDatum argument)
 {
 	NullableDatum values[HV_SETTINGS];
 
-	TakeRow(argument, values, HV_SETTINGS);
+	HvTakeRow(argument, values, HV_SETTINGS);
 	for (int i = 0; i < HV_SETTINGS; i++)
 		if (!values[i].isnull)
 			return false;
@@ -75,28 +53,6 @@ CheckAction(NullableDatum action)
 				 errmsg("action must be update or rotate")));
 }
 
-/*
- * Call vault.append_anyhow() with the same arguments.
- */
-static Datum
-AppendAnyhow(FunctionCallInfo fcinfo)
-{
-	LOCAL_FCINFO(called, FUNC_MAX_ARGS);
-	FmgrInfo	function;
-	Oid		   *types;
-	int			n;
-	Datum		result;
-
-	(void) get_func_signature(fcinfo->flinfo->fn_oid, &types, &n);
-	fmgr_info(HvFunction("append_anyhow", types, n), &function);
-	InitFunctionCallInfoData(*called, &function, n, InvalidOid, NULL, NULL);
-	for (int i = 0; i < n; i++)
-		called->args[i] = fcinfo->args[i];
-	result = FunctionCallInvoke(called);
-	fcinfo->isnull = called->isnull;
-	return result;
-}
-
 PG_FUNCTION_INFO_V1(hv_append_version);
 
 /*
@@ -112,7 +68,7 @@ hv_append_version(PG_FUNCTION_ARGS)
 	CheckAction(Arg(fcinfo, ACTION));
 	if (PG_ARGISNULL(ID) || PG_ARGISNULL(EXPECTED_VERSION) || (!PG_ARGISNULL(RESCHEDULE) && PG_GETARG_BOOL(RESCHEDULE)) ||
 		!HasNoField(Arg(fcinfo, SETTINGS)))
-		return AppendAnyhow(fcinfo);
+		return HvCallDefinition(fcinfo, "append_anyhow");
 	HvRequireWritable();
 	if (get_call_result_type(fcinfo, NULL, &result) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "the result is no row");
@@ -120,10 +76,10 @@ hv_append_version(PG_FUNCTION_ARGS)
 	append.id = PG_GETARG_DATUM(ID);
 	append.expected_version = PG_GETARG_INT64(EXPECTED_VERSION);
 	append.action = PG_GETARG_DATUM(ACTION);
-	TakeRow(Arg(fcinfo, SEALED), append.sealed, HV_SEALED_COLUMNS);
-	TakeRow(Arg(fcinfo, ORIGIN), append.origin, HV_ORIGIN_COLUMNS);
+	HvTakeRow(Arg(fcinfo, SEALED), append.sealed, HV_SEALED_COLUMNS);
+	HvTakeRow(Arg(fcinfo, ORIGIN), append.origin, HV_ORIGIN_COLUMNS);
 	if (!HvAppendDirectly(&append, BlessTupleDesc(result), &info))
-		return AppendAnyhow(fcinfo);
+		return HvCallDefinition(fcinfo, "append_anyhow");
 	return HeapTupleGetDatum(info);
 }
 
@@ -150,7 +106,7 @@ hv_append_if_free(PG_FUNCTION_ARGS)
 	append.id = PG_GETARG_DATUM(FREE_ID);
 	append.expected_version = PG_GETARG_INT64(FREE_EXPECTED_VERSION);
 	append.action = PG_GETARG_DATUM(FREE_ACTION);
-	TakeRow(Arg(fcinfo, FREE_SEALED), append.sealed, HV_SEALED_COLUMNS);
+	HvTakeRow(Arg(fcinfo, FREE_SEALED), append.sealed, HV_SEALED_COLUMNS);
 	if (!HvAppendDirectly(&append, BlessTupleDesc(result), &info))
 		PG_RETURN_NULL();
 	return HeapTupleGetDatum(info);

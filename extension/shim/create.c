@@ -1,8 +1,8 @@
 /*
  * create.c: stores a new secret and its first version without a statement.
  *
- * It does what vault.store_secret() does for a manual secret with few settings. That function has the rest, and the
- * words of every refusal. A test compares the two.
+ * It does what vault.create_anyhow() does for a secret with usual settings. That function has the rest, and the words of
+ * every refusal. A test compares the two.
  */
 #include "hyperion_vault.h"
 
@@ -18,9 +18,10 @@
 
 enum SecretColumn
 {
-	SECRET_NAME, SECRET_FIRST, SECRET_ID, SECRET_KIND, SECRET_CONTENT_TYPE, SECRET_DESCRIPTION, SECRET_TAGS, SECRET_GRACE,
-	SECRET_TIME_ZONE, SECRET_PAUSED, SECRET_KEEP, SECRET_CURRENT, SECRET_REVISION, SECRET_CREATED_AT, SECRET_UPDATED_AT,
-	SECRET_DELETED_AT, SECRET_CAS_REQUIRED, SECRET_HAS_DELETED, SECRET_BOUND, SECRET_COLUMNS
+	SECRET_NAME, SECRET_FIRST, SECRET_ID, SECRET_KIND, SECRET_CONTENT_TYPE, SECRET_DESCRIPTION, SECRET_TAGS, SECRET_INTERVAL,
+	SECRET_SCHEDULE, SECRET_TIME_ZONE, SECRET_WINDOW, SECRET_PAUSED, SECRET_GRACE, SECRET_KEEP, SECRET_POLICY, SECRET_CURRENT,
+	SECRET_REVISION, SECRET_NEXT_ROTATION_AT, SECRET_CREATED_AT, SECRET_UPDATED_AT, SECRET_DELETED_AT, SECRET_CAS_REQUIRED,
+	SECRET_DELETE_AFTER, SECRET_HAS_DELETED, SECRET_BOUND, SECRET_COLUMNS
 };
 
 /* found by name and first version; what is not here has no default, and is null */
@@ -34,21 +35,29 @@ static HvTable secrets_table = {
 		[SECRET_CONTENT_TYPE] = {"content_type", TEXTOID},
 		[SECRET_DESCRIPTION] = {"description", TEXTOID},
 		[SECRET_TAGS] = {"tags", JSONBOID},
-		[SECRET_GRACE] = {"grace_period_secs", INT8OID},
+		[SECRET_INTERVAL] = {"rotation_interval_secs", INT8OID},
+		[SECRET_SCHEDULE] = {"rotation_schedule", TEXTOID},
 		[SECRET_TIME_ZONE] = {"rotation_time_zone", TEXTOID},
+		[SECRET_WINDOW] = {"rotation_window_secs", INT8OID},
 		[SECRET_PAUSED] = {"rotation_paused", BOOLOID},
+		[SECRET_GRACE] = {"grace_period_secs", INT8OID},
 		[SECRET_KEEP] = {"keep_versions", INT4OID},
+		[SECRET_POLICY] = {"generate_policy", JSONBOID},
 		[SECRET_CURRENT] = {"current_version", INT8OID},
 		[SECRET_REVISION] = {"settings_revision", INT8OID},
+		[SECRET_NEXT_ROTATION_AT] = {"next_rotation_at", TIMESTAMPTZOID},
 		[SECRET_CREATED_AT] = {"created_at", TIMESTAMPTZOID},
 		[SECRET_UPDATED_AT] = {"updated_at", TIMESTAMPTZOID},
 		[SECRET_DELETED_AT] = {"deleted_at", TIMESTAMPTZOID},
 		[SECRET_CAS_REQUIRED] = {"cas_required", BOOLOID},
+		[SECRET_DELETE_AFTER] = {"delete_version_after_secs", INT8OID},
 		[SECRET_HAS_DELETED] = {"has_deleted", BOOLOID},
 		[SECRET_BOUND] = {"bound", BOOLOID},
 	},
 	.inserted = true
 };
+
+static const NullableDatum null = {(Datum) 0, true};
 
 /*
  * The version at which a new secret of a name begins, as vault.first_version() has it; 0 if the name is taken.
@@ -90,46 +99,107 @@ HvFindFirstVersion(Datum name, int64 *version)
 	return *version != 0;
 }
 
+static NullableDatum
+OrDefault(NullableDatum setting, Datum given)
+{
+	return setting.isnull ? HvNotNull(given) : setting;
+}
+
 /*
- * Insert the row of the secret; false if there is one of this name and first version.
+ * A setting that 0 says is none.
+ */
+static NullableDatum
+OrNone(NullableDatum setting)
+{
+	return setting.isnull || DatumGetInt64(setting.value) == 0 ? null : setting;
+}
+
+/*
+ * Give the columns that hold settings their values. A schedule's next time is computed later.
+ */
+static void
+SetSettings(NullableDatum *values, const HvCreation *creation, TimestampTz now)
+{
+	const NullableDatum *given = creation->settings.values;
+	NullableDatum interval = given[HV_ROTATION_INTERVAL];
+
+	values[SECRET_DESCRIPTION] = OrDefault(given[HV_DESCRIPTION], CStringGetTextDatum(""));
+	values[SECRET_TAGS] = OrDefault(given[HV_TAGS], DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	values[SECRET_INTERVAL] = interval;
+	values[SECRET_SCHEDULE] = given[HV_ROTATION_SCHEDULE];
+	values[SECRET_TIME_ZONE] = OrDefault(given[HV_ROTATION_TIME_ZONE], CStringGetTextDatum("UTC"));
+	values[SECRET_WINDOW] = OrNone(given[HV_ROTATION_WINDOW]);
+	values[SECRET_PAUSED] = OrDefault(given[HV_ROTATION_PAUSED], BoolGetDatum(false));
+	values[SECRET_GRACE] = OrDefault(given[HV_GRACE_PERIOD], Int64GetDatum(0));
+	values[SECRET_KEEP] = OrDefault(given[HV_KEEP_VERSIONS], Int32GetDatum(0));
+	values[SECRET_POLICY] = given[HV_GENERATE_POLICY];
+	values[SECRET_NEXT_ROTATION_AT] = interval.isnull ? null
+		: HvNotNull(TimestampTzGetDatum(now + DatumGetInt64(interval.value) * USECS_PER_SEC));
+	values[SECRET_CAS_REQUIRED] = OrDefault(creation->more[HV_CAS_REQUIRED], BoolGetDatum(false));
+	values[SECRET_DELETE_AFTER] = OrNone(creation->more[HV_DELETE_AFTER]);
+}
+
+/*
+ * Insert the row of the secret, and return it if row is not NULL. False if there is one of this name and first version.
  */
 static bool
-InsertSecret(HvChangeTables *tables, const HvCreation *creation, TimestampTz now)
+InsertSecret(HvChangeTables *tables, const HvCreation *creation, TimestampTz now, HeapTuple *row)
 {
 	NullableDatum values[SECRET_COLUMNS] = {
 		[SECRET_NAME] = HvNotNull(creation->name),
 		[SECRET_FIRST] = HvNotNull(Int64GetDatum(creation->version)),
 		[SECRET_ID] = HvNotNull(creation->id),
-		[SECRET_KIND] = HvNotNull(CStringGetTextDatum("manual")),
+		[SECRET_KIND] = HvNotNull(creation->kind),
 		[SECRET_CONTENT_TYPE] = HvNotNull(creation->content_type),
-		[SECRET_DESCRIPTION] = HvNotNull(creation->description),
-		[SECRET_TAGS] = HvNotNull(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))),
-		[SECRET_GRACE] = HvNotNull(Int64GetDatum(creation->grace_period_secs)),
-		[SECRET_TIME_ZONE] = HvNotNull(CStringGetTextDatum("UTC")),
-		[SECRET_PAUSED] = HvNotNull(BoolGetDatum(false)),
-		[SECRET_KEEP] = HvNotNull(Int32GetDatum(creation->keep_versions)),
 		[SECRET_CURRENT] = HvNotNull(Int64GetDatum(creation->version)),
 		[SECRET_REVISION] = HvNotNull(Int64GetDatum(1)),
 		[SECRET_CREATED_AT] = HvNotNull(TimestampTzGetDatum(now)),
 		[SECRET_UPDATED_AT] = HvNotNull(TimestampTzGetDatum(now)),
-		[SECRET_DELETED_AT] = {(Datum) 0, true},
-		[SECRET_CAS_REQUIRED] = HvNotNull(BoolGetDatum(false)),
+		[SECRET_DELETED_AT] = null,
 		[SECRET_HAS_DELETED] = HvNotNull(BoolGetDatum(false)),
 		[SECRET_BOUND] = HvNotNull(BoolGetDatum(false)),
 	};
 
-	return HvInsertUnlessThere(&tables->secrets, values);
+	SetSettings(values, creation, now);
+	return HvInsertUnlessThere(&tables->secrets, values, row);
 }
 
 /*
- * Store a new secret with its sealed first version. False if a statement has to, or to refuse it: nothing is written then.
+ * The column of the table, by its name; one that is not there is an error.
+ */
+static int
+ColumnNamed(const char *name)
+{
+	for (int i = 0; i < SECRET_COLUMNS; i++)
+		if (strcmp(secrets_table.columns[i].name, name) == 0)
+			return i;
+	elog(ERROR, "no column \"%s\" of table vault.secrets is known", name);
+}
+
+/*
+ * The columns of a row that the result has. Palloc'd.
+ */
+static HeapTuple
+MakeState(HvScan *secrets, HeapTuple row, TupleDesc result)
+{
+	Datum	   *values = palloc_array(Datum, result->natts);
+	bool	   *nulls = palloc_array(bool, result->natts);
+
+	for (int i = 0; i < result->natts; i++)
+		values[i] = HvField(secrets, row, ColumnNamed(NameStr(TupleDescAttr(result, i)->attname)), &nulls[i]);
+	return heap_form_tuple(result, values, nulls);
+}
+
+/*
+ * Store a new secret with its sealed first version, and return the columns that the result has, if that is not NULL. False if
+ * a statement has to, or to refuse it: nothing is written then.
  */
 bool
-HvCreateDirectly(const HvCreation *creation)
+HvCreateDirectly(const HvCreation *creation, TupleDesc result, HeapTuple *state)
 {
-	static const NullableDatum null = {(Datum) 0, true};
 	HvChangeTables tables;
 	HvWrites	writes;
+	HeapTuple	row;
 	TimestampTz now = GetCurrentTimestamp();
 	bool		done;
 
@@ -137,11 +207,14 @@ HvCreateDirectly(const HvCreation *creation)
 		return false;
 	HvBeginWrites(&writes);
 	done = tables.secrets.scan.index->rd_index->indisunique && HvOpenRecord(&tables.notes) &&
-		FirstVersion(&tables.secrets.scan, creation->name) == creation->version && InsertSecret(&tables, creation, now);
+		FirstVersion(&tables.secrets.scan, creation->name) == creation->version &&
+		InsertSecret(&tables, creation, now, result == NULL ? NULL : &row);
 	if (done)
 	{
-		HvInsertVersion(&tables.versions, creation->id, creation->version, creation->sealed, now, null);
+		HvInsertVersion(&tables.versions, creation->id, creation->version, creation->sealed, now, OrNone(creation->more[HV_DELETE_AFTER]));
 		HvNoteChanged(&tables.notes, creation->origin, CStringGetTextDatum("create"), creation->name, creation->version, null);
+		if (result != NULL)
+			*state = MakeState(&tables.secrets.scan, row, result);
 	}
 	HvCloseChangeTables(&tables, done);
 	HvEndWrites(&writes);

@@ -6,23 +6,33 @@
 
 #include "hyperion_vault.h"
 
+#include "sealed.h"
 #include "supersede.h"
 
-/* a new secret that has the usual settings */
+/* the columns of vault.version_settings, in their order */
+typedef enum HvVersionSetting
+{
+	HV_CAS_REQUIRED,
+	HV_DELETE_AFTER,
+	HV_VERSION_SETTINGS
+} HvVersionSetting;
+
+/* a new secret whose settings are usual ones, which makes them right; a null setting has the default */
 typedef struct HvCreation
 {
 	Datum		id;
 	Datum		name;
+	Datum		kind;
 	Datum		content_type;
-	Datum		description;
-	int64		grace_period_secs;
-	int32		keep_versions;
 	int64		version;		/* at which it begins */
+	HvSettings	settings;
+	NullableDatum more[HV_VERSION_SETTINGS];
 	NullableDatum sealed[HV_SEALED_COLUMNS];
 	NullableDatum origin[HV_ORIGIN_COLUMNS];
 } HvCreation;
 
+extern bool HvAreUsual(const HvCreation *creation);	/* usual.c */
 extern bool HvFindFirstVersion(Datum name, int64 *version);
-extern bool HvCreateDirectly(const HvCreation *creation);
+extern bool HvCreateDirectly(const HvCreation *creation, TupleDesc result, HeapTuple *state);
 
 #endif

@@ -32,7 +32,7 @@ static HvStatement first_version_statement = {
 	UUIDOID, TEXTOID, INT8OID, INT2OID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID, SETTINGS_TYPES, ORIGIN_TYPES
 
 static HvStatement store_statement = {
-	"SELECT (vault.store_secret($1, $2, $3, ROW($4, $5, $6, $7, $8)::vault.sealed_value, $9, $10,"
+	"SELECT (vault.create_anyhow($1, $2, $3, ROW($4, $5, $6, $7, $8)::vault.sealed_value, $9, $10,"
 	" ROW($11, $12, $13, $14, $15, $16, $17, $18, $19, $20)::vault.secret_settings, NULL::vault.version_settings,"
 	" ROW($21, $22, $23, $24, $25)::vault.audit_origin)).current_version",
 	25, {CREATE_TYPES}

@@ -8,7 +8,7 @@
 
 #include "access/genam.h"
 
-#define HV_MAX_COLUMNS	24
+#define HV_MAX_COLUMNS	26
 #define HV_MAX_KEYS		2
 
 typedef struct HvTableColumn

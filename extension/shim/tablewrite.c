@@ -269,10 +269,11 @@ InsertIfFree(HvWriter *writer, Relation heap, List *index)
 }
 
 /*
- * Insert a row, unless there is one with its keys in the index of the scan: false then, and nothing is written.
+ * Insert a row, unless there is one with its keys in the index of the scan: false then, and nothing is written. Returns a copy
+ * of what was inserted if row is not NULL.
  */
 bool
-HvInsertUnlessThere(HvTarget *target, const NullableDatum *values)
+HvInsertUnlessThere(HvTarget *target, const NullableDatum *values, HeapTuple *row)
 {
 	HvWriter   *writer = target->writer;
 	List	   *index = list_make1_oid(target->table->index_oid);
@@ -282,6 +283,8 @@ HvInsertUnlessThere(HvTarget *target, const NullableDatum *values)
 	BeginRow(writer);
 	OpenIndexes(writer);
 	inserted = InsertIfFree(writer, target->scan.heap, index);
+	if (inserted && row != NULL)
+		*row = ExecCopySlotHeapTuple(writer->row);
 	CloseIndexes(writer);
 	EndRow(writer);
 	list_free(index);

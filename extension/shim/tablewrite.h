@@ -39,7 +39,7 @@ extern void HvReleaseTarget(HvTarget *target);
 extern bool HvLockRow(HvTarget *target, HeapTuple row, LockTupleMode mode);
 extern bool HvLockRowOr(HvTarget *target, HeapTuple row, LockTupleMode mode, LockWaitPolicy wait);
 extern void HvInsertRow(HvTarget *target, const NullableDatum *values);
-extern bool HvInsertUnlessThere(HvTarget *target, const NullableDatum *values);
+extern bool HvInsertUnlessThere(HvTarget *target, const NullableDatum *values, HeapTuple *row);
 extern void HvUpdateRow(HvTarget *target, HeapTuple row, int n, const int *columns, const NullableDatum *values);
 extern void HvDeleteRow(HvTarget *target, HeapTuple row);
 

@@ -3,16 +3,28 @@
  */
 #include "hyperion_vault.h"
 
+#include "access/detoast.h"
 #include "create.h"
 #include "sealed.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
-/* as vault.check_settings() has them */
+/* as vault.check_settings() and vault.check_version_settings() have them */
 #define MAX_DESCRIPTION_LEN	1024
-#define MAX_GRACE_SECS		315360000
+#define MAX_TAGS_LEN		49152
+#define MAX_POLICY_LEN		4096
+#define MIN_SCHEDULE_LEN	9
+#define MAX_SCHEDULE_LEN	255
+#define MAX_SECS			315360000	/* of an interval, a grace and the life of a version */
+#define MIN_WINDOW_SECS		60
+#define MAX_WINDOW_SECS		31536000
 #define MAX_KEPT_VERSIONS	100
+
+/* as vault.tags_fit() */
+#define MAX_TAGS			64
+#define MAX_TAG_NAME_LEN	128
+#define MAX_TAG_LEN			512
 
 /*
  * Take n parameters of a statement that is not run.
@@ -24,48 +36,95 @@ TakeParams(const HvParams *params, int first, int n, NullableDatum *values)
 		values[i] = (NullableDatum) {params->values[first + i], params->nulls[first + i] == 'n'};
 }
 
-/*
- * A number among settings, or 0 for null; false unless it is at most the limit.
- */
 static bool
-SmallSetting(NullableDatum setting, bool is_int8, int64 limit, int64 *value)
+IsWithin(NullableDatum secs, int64 least, int64 most)
 {
-	*value = setting.isnull ? 0 : is_int8 ? DatumGetInt64(setting.value) : DatumGetInt32(setting.value);
-	return *value >= 0 && *value <= limit;
+	return secs.isnull || (DatumGetInt64(secs.value) >= least && DatumGetInt64(secs.value) <= most);
+}
+
+static bool
+FitsText(NullableDatum value, Size least, Size most)
+{
+	Size		len = value.isnull ? least : toast_raw_datum_size(value.value) - VARHDRSZ;
+
+	return len >= least && len <= most;
 }
 
 /*
- * Whether a setting is one that a usual secret has: none, or what the argument is by default.
+ * Whether a value is an object, and as text at most so long.
  */
 static bool
-IsUsual(HvSetting setting, NullableDatum value)
+FitsObject(NullableDatum value, Size most)
 {
-	if (value.isnull || setting == HV_DESCRIPTION || setting == HV_GRACE_PERIOD || setting == HV_KEEP_VERSIONS)
+	Jsonb	   *json;
+
+	if (value.isnull)
 		return true;
-	if (setting == HV_TAGS)
-		return JB_ROOT_IS_OBJECT(DatumGetJsonbP(value.value)) && JB_ROOT_COUNT(DatumGetJsonbP(value.value)) == 0;
-	return setting == HV_ROTATION_TIME_ZONE && strcmp(TextDatumGetCString(value.value), "UTC") == 0;
+	json = DatumGetJsonbP(value.value);
+	return JB_ROOT_IS_OBJECT(json) && strlen(JsonbToCString(NULL, &json->root, VARSIZE(json))) <= most;
 }
 
 /*
- * Take the settings of a usual secret; false if it has others, or wrong ones.
+ * Whether an object is one of tags, which are few short strings.
  */
 static bool
-TakeUsual(NullableDatum kind, const HvSettings *settings, HvCreation *creation)
+FitsTags(NullableDatum tags)
 {
-	int64		keep;
-	NullableDatum description = settings->values[HV_DESCRIPTION];
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	Jsonb	   *json;
 
-	for (int i = 0; i < HV_SETTINGS; i++)
-		if (!IsUsual(i, settings->values[i]))
-			return false;
-	creation->description = description.isnull ? CStringGetTextDatum("") : description.value;
-	if (!SmallSetting(settings->values[HV_GRACE_PERIOD], true, MAX_GRACE_SECS, &creation->grace_period_secs) ||
-		!SmallSetting(settings->values[HV_KEEP_VERSIONS], false, MAX_KEPT_VERSIONS, &keep))
+	if (!FitsObject(tags, MAX_TAGS_LEN))
 		return false;
-	creation->keep_versions = (int32) keep;
-	return !kind.isnull && strcmp(TextDatumGetCString(kind.value), "manual") == 0 &&
-		VARSIZE_ANY_EXHDR(DatumGetTextPP(creation->description)) <= MAX_DESCRIPTION_LEN;
+	if (tags.isnull)
+		return true;
+	json = DatumGetJsonbP(tags.value);
+	iterator = JsonbIteratorInit(&json->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+		if ((token == WJB_KEY && (value.val.string.len < 1 || value.val.string.len > MAX_TAG_NAME_LEN)) ||
+			(token == WJB_VALUE && (value.type != jbvString || value.val.string.len > MAX_TAG_LEN)))
+			return false;
+	return JB_ROOT_COUNT(json) <= MAX_TAGS;
+}
+
+static bool
+IsText(NullableDatum value, const char *wanted)
+{
+	return !value.isnull && strcmp(TextDatumGetCString(value.value), wanted) == 0;
+}
+
+/*
+ * Whether when a secret is rotated fits its kind. Only a statement knows the names of time zones.
+ */
+static bool
+FitsKind(Datum kind, const NullableDatum *settings)
+{
+	int			n = !settings[HV_ROTATION_INTERVAL].isnull + !settings[HV_ROTATION_SCHEDULE].isnull;
+	NullableDatum window = settings[HV_ROTATION_WINDOW];
+
+	if (!settings[HV_ROTATION_TIME_ZONE].isnull && !IsText(settings[HV_ROTATION_TIME_ZONE], "UTC"))
+		return false;
+	if (!IsWithin(window, 0, 0) && !IsWithin(window, MIN_WINDOW_SECS, MAX_WINDOW_SECS))
+		return false;
+	return IsText(HvNotNull(kind), n == 0 ? "manual" : "automatic") && n <= 1 &&
+		IsWithin(settings[HV_ROTATION_INTERVAL], 1, MAX_SECS) &&
+		FitsText(settings[HV_ROTATION_SCHEDULE], MIN_SCHEDULE_LEN, MAX_SCHEDULE_LEN);
+}
+
+/*
+ * Whether a new secret has the settings of a usual one, and so none that is wrong.
+ */
+bool
+HvAreUsual(const HvCreation *creation)
+{
+	const NullableDatum *settings = creation->settings.values;
+	NullableDatum keep = settings[HV_KEEP_VERSIONS];
+
+	return FitsKind(creation->kind, settings) && FitsText(settings[HV_DESCRIPTION], 0, MAX_DESCRIPTION_LEN) &&
+		IsWithin(settings[HV_GRACE_PERIOD], 0, MAX_SECS) && IsWithin(creation->more[HV_DELETE_AFTER], 0, MAX_SECS) &&
+		(keep.isnull || (DatumGetInt32(keep.value) >= 0 && DatumGetInt32(keep.value) <= MAX_KEPT_VERSIONS)) &&
+		FitsTags(settings[HV_TAGS]) && FitsObject(settings[HV_GENERATE_POLICY], MAX_POLICY_LEN);
 }
 
 /*
@@ -76,11 +135,14 @@ HvCreateUsual(HvCall *call, const HvBinding *binding, NullableDatum kind, const 
 {
 	HvCreation	creation = {
 		.id = UUIDPGetDatum((const pg_uuid_t *) binding->id.data),
+		.kind = kind.value,
 		.version = binding->version,
+		.settings = *settings,
+		.more = {{(Datum) 0, true}, {(Datum) 0, true}},
 	};
 	HvParams	params = {0};
 
-	if (!TakeUsual(kind, settings, &creation))
+	if (kind.isnull || !HvAreUsual(&creation))
 		return false;
 	HvAddText(&params, binding->name);
 	HvAddText(&params, binding->content_type);
@@ -91,7 +153,7 @@ HvCreateUsual(HvCall *call, const HvBinding *binding, NullableDatum kind, const 
 	HvAddOrigin(&params, call);
 	TakeParams(&params, 0, HV_SEALED_COLUMNS, creation.sealed);
 	TakeParams(&params, HV_SEALED_COLUMNS, HV_ORIGIN_COLUMNS, creation.origin);
-	return HvCreateDirectly(&creation);
+	return HvCreateDirectly(&creation, NULL, NULL);
 }
 
 /*
