@@ -203,6 +203,9 @@ func TestGroupMembers(t *testing.T) {
 		made, err := g.d.AppendVersion(t.Context(), v, g.author(string(v.Name)))
 		groupReply{v, made, err}.isMade(t)
 	}
+	if got := value[string](g.server, "SELECT description FROM vault.secrets WHERE name = 'bad/07'"); got != text {
+		t.Errorf("the description is %q", got)
+	}
 	members := []vault.NewVersion{stale, gone, bound, deleted}
 	for _, s := range secrets {
 		members = append(members, nextOf(s))
