@@ -57,7 +57,7 @@ func TestUnreadableLooks(t *testing.T) {
 	must(t, only(d.CreateSecret(t.Context(), newSecret("a/1"), origin("x"))))
 	s.sql("app", "CREATE ROLE ra; SELECT vault.grant_access('ra', 'a/*', '{update}')")
 	by := s.token(d, "ra", "ra", nil).Credential
-	d.looks = &sharedLooks{fail: failedLook, bound: time.Minute, most: 1, ask: func(context.Context, []lookQuestion) ([]lookResult, error) {
+	d.looks = &sharedLooks{fail: failedLook, bound: time.Minute, most: 1, fits: maxBatch, ask: func(context.Context, []lookQuestion) ([]lookResult, error) {
 		return nil, core.Errorf(core.Corrupt, "a page of it is gone")
 	}}
 	for _, who := range []vault.Credential{by, {Fingerprint: [32]byte{7}}} {
