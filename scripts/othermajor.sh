@@ -40,7 +40,7 @@ regress() {
 exttest() {
 	# shellcheck disable=SC2016 # the inner shell expands
 	inside HV_REQUIRE_PG=1 HV_PG_CONFIG="$config" sh -c 'cd /src/extension/exttest && exec /src/bin/exttest.test "$@"' sh \
-		-test.timeout 20m "$@"
+		-test.timeout 40m "$@"
 }
 
 mkdir -p "$DEV_DIR"

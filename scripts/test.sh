@@ -101,7 +101,7 @@ count_tests() {
 go_json() {
 	local out=$1
 	shift
-	cd "$ROOT/${GO_DIR:-}" && HV_REQUIRE_PG=1 "$GO" test -json -count 1 -timeout 20m "$@" >"$out"
+	cd "$ROOT/${GO_DIR:-}" && HV_REQUIRE_PG=1 "$GO" test -json -count 1 -timeout 35m "$@" >"$out"
 }
 
 # packages_of PATTERN: the LONGEST first.
