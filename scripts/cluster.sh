@@ -12,7 +12,7 @@
 
 MINUTES=${MINUTES:-30}
 case ${1:-} in
-test) which='^TestCluster$' limit=8m ;;
+test) which='^TestCluster$' limit=15m ;;
 more) which='^TestClusterMore$' limit=30m ;;
 soak) which='^TestSoak$' limit=$((MINUTES + 20))m ;;
 *) die "want test, more or soak" ;;
