@@ -168,6 +168,9 @@ func (s *shared[Q, R]) get(ctx context.Context, what Q) ([]R, error) {
 		case <-q.told:
 			return q.found, q.err
 		case <-ctx.Done():
+			if s.withdraw(q) {
+				return nil, errors.Join(ctx.Err(), errUnasked)
+			}
 			s.leave(q)
 			return nil, ctx.Err()
 		case <-late:
@@ -198,11 +201,8 @@ func (s *shared[Q, R]) withdraw(q *request[Q, R]) bool {
 	return true
 }
 
-// leave takes back a question. A query that no caller waits for is ended.
+// leave takes back a question that a query has. A query that no caller waits for is ended.
 func (s *shared[Q, R]) leave(q *request[Q, R]) {
-	if s.withdraw(q) {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if q.in.asking--; q.in.asking == 0 {

@@ -92,7 +92,7 @@ func TestSharedReads(t *testing.T) {
 		waiting := reader(ctx, s, "waiting")
 		leave()
 		for _, g := range []<-chan reply{early, gone, waiting} {
-			if r := <-g; !errors.Is(r.err, context.Canceled) {
+			if r := <-g; !errors.Is(r.err, context.Canceled) || errors.Is(r.err, errUnasked) != (g == waiting) {
 				t.Errorf("%+v", r)
 			}
 		}
