@@ -16,15 +16,16 @@
 #include "supersede.h"
 #include "utils/builtins.h"
 
-enum Argument
+/* what a change is, which is given in this order to both functions */
+enum ChangeArgument
 {
-	ID, EXPECTED_VERSION, SEALED, ACTION, SETTINGS, RESCHEDULE, ORIGIN
+	ID, EXPECTED_VERSION, SEALED, ACTION, CHANGE_ARGUMENTS
 };
 
-/* those of vault.append_if_free() behind the ones that say who the caller is */
-enum FreeArgument
+/* what vault.append_version() takes behind that */
+enum Argument
 {
-	FREE_ID = HV_CALLER_ARGUMENTS, FREE_EXPECTED_VERSION, FREE_SEALED, FREE_ACTION
+	SETTINGS = CHANGE_ARGUMENTS, RESCHEDULE, ORIGIN
 };
 
 /*
@@ -53,6 +54,23 @@ CheckAction(NullableDatum action)
 				 errmsg("action must be update or rotate")));
 }
 
+/*
+ * Make a change without a statement, and return the row that says what the secret is then. False: nothing was done.
+ */
+static bool
+MakeChange(FunctionCallInfo fcinfo, const NullableDatum *change, HvAppend *append, HeapTuple *info)
+{
+	TupleDesc	result;
+
+	if (get_call_result_type(fcinfo, NULL, &result) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "the result is no row");
+	append->id = change[ID].value;
+	append->expected_version = DatumGetInt64(change[EXPECTED_VERSION].value);
+	append->action = change[ACTION].value;
+	HvTakeRow(change[SEALED], append->sealed, HV_SEALED_COLUMNS);
+	return HvAppendDirectly(append, BlessTupleDesc(result), info);
+}
+
 PG_FUNCTION_INFO_V1(hv_append_version);
 
 /*
@@ -61,8 +79,7 @@ PG_FUNCTION_INFO_V1(hv_append_version);
 Datum
 hv_append_version(PG_FUNCTION_ARGS)
 {
-	HvAppend	append;
-	TupleDesc	result;
+	HvAppend	append = {.at_once = false};
 	HeapTuple	info;
 
 	CheckAction(Arg(fcinfo, ACTION));
@@ -70,15 +87,8 @@ hv_append_version(PG_FUNCTION_ARGS)
 		!HasNoField(Arg(fcinfo, SETTINGS)))
 		return HvCallDefinition(fcinfo, "append_anyhow");
 	HvRequireWritable();
-	if (get_call_result_type(fcinfo, NULL, &result) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "the result is no row");
-	append.at_once = false;
-	append.id = PG_GETARG_DATUM(ID);
-	append.expected_version = PG_GETARG_INT64(EXPECTED_VERSION);
-	append.action = PG_GETARG_DATUM(ACTION);
-	HvTakeRow(Arg(fcinfo, SEALED), append.sealed, HV_SEALED_COLUMNS);
 	HvTakeRow(Arg(fcinfo, ORIGIN), append.origin, HV_ORIGIN_COLUMNS);
-	if (!HvAppendDirectly(&append, BlessTupleDesc(result), &info))
+	if (!MakeChange(fcinfo, fcinfo->args, &append, &info))
 		return HvCallDefinition(fcinfo, "append_anyhow");
 	return HeapTupleGetDatum(info);
 }
@@ -91,23 +101,15 @@ PG_FUNCTION_INFO_V1(hv_append_if_free);
 Datum
 hv_append_if_free(PG_FUNCTION_ARGS)
 {
-	HvAppend	append;
-	TupleDesc	result;
+	const NullableDatum *change = fcinfo->args + HV_CALLER_ARGUMENTS;
+	HvAppend	append = {.at_once = true};
 	HeapTuple	info;
 
 	HvRequireVaultOwner();
-	CheckAction(Arg(fcinfo, FREE_ACTION));
+	CheckAction(change[ACTION]);
 	HvRequireWritable();
-	if (PG_ARGISNULL(FREE_ID) || PG_ARGISNULL(FREE_EXPECTED_VERSION) || !HvAdmitByScans(fcinfo, append.origin))
-		PG_RETURN_NULL();
-	if (get_call_result_type(fcinfo, NULL, &result) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "the result is no row");
-	append.at_once = true;
-	append.id = PG_GETARG_DATUM(FREE_ID);
-	append.expected_version = PG_GETARG_INT64(FREE_EXPECTED_VERSION);
-	append.action = PG_GETARG_DATUM(FREE_ACTION);
-	HvTakeRow(Arg(fcinfo, FREE_SEALED), append.sealed, HV_SEALED_COLUMNS);
-	if (!HvAppendDirectly(&append, BlessTupleDesc(result), &info))
+	if (change[ID].isnull || change[EXPECTED_VERSION].isnull || !HvAdmitByScans(fcinfo, append.origin) ||
+		!MakeChange(fcinfo, change, &append, &info))
 		PG_RETURN_NULL();
 	return HeapTupleGetDatum(info);
 }
