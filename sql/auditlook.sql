@@ -178,8 +178,8 @@ $$;
 COMMENT ON FUNCTION vault.few_audited_names(text, boolean, boolean, boolean, text[], text[], timestamptz, timestamptz)
     IS 'the names that a prefix selects and a caller may audit, and when each one has its newest record, if known; null if the log has too many';
 
--- Each round fetches as many more records of each name as it had before, but only of names whose records so far are all
--- among the newest. So a round reads about as many records as there shall be, however many names there are.
+-- Each round doubles how many records of a name are fetched, but only of names whose records so far are all among the
+-- newest. So a round reads about as many records as there shall be, however many names there are.
 CREATE FUNCTION vault.audited_since(names text[], lasts timestamptz[], since timestamptz, before_at timestamptz, max_rows integer)
 RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
