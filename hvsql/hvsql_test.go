@@ -119,11 +119,11 @@ func TestConnectionInUseIsLeftAlone(t *testing.T) {
 	}
 }
 
-// TestLeaseIsRenewedAndReplaced: the lease of 3 s is renewed until 8 s are over, and another follows. No query fails, though the
+// TestLeaseIsRenewedAndReplaced: the lease of 8 s is renewed until 20 s are over, and another follows. No query fails, though the
 // supervisor ends the sessions of each lease.
 func TestLeaseIsRenewedAndReplaced(t *testing.T) {
 	s := newSite(t)
-	s.db.MustExec(t, "SELECT vault.create_role_template('app/reader', '{}', '3 seconds', '8 seconds', role_prefix => 'leased')")
+	s.db.MustExec(t, "SELECT vault.create_role_template('app/reader', '{}', '8 seconds', '20 seconds', role_prefix => 'leased')")
 	f := s.mustFollow(t, hvsql.Lease(s.c, "app/reader"))
 	f.OnError(func(err error) { t.Error(err) })
 	db := s.mustOpen(t, f)

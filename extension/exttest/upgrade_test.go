@@ -139,7 +139,8 @@ func TestRestoreOfAnEarlierRelease(t *testing.T) {
 	})
 }
 
-// startLoad reads by REST and SQL and changes by REST until the returned function is called. Each failure fails the test.
+// startLoad reads by REST and SQL and changes by REST until the returned function is called. Each failure fails the test. A
+// request that the update kept waiting for longer than its lock timeout is refused as one to try again, and is tried again.
 func startLoad(t *testing.T, c cluster, api *vaulttest.Server, db string, reads, changes *atomic.Int64) (stop func()) {
 	t.Helper()
 	rest, sql := clientOf(t, api), c.connect(t, db, vaulttest.Superuser)
@@ -158,11 +159,7 @@ func startLoad(t *testing.T, c cluster, api *vaulttest.Server, db string, reads,
 		}
 	}
 	go run(func() string {
-		if status, answer := rest.do("GET", "/v1/secrets/rest/one", "", nil); status != 200 {
-			return fmt.Sprintf("read: %d %s", status, answer)
-		}
-		reads.Add(1)
-		return ""
+		return countDone(reads, "read", 200, func() (int, string) { return rest.do("GET", "/v1/secrets/rest/one", "", nil) })
 	})
 	go run(func() string {
 		v, err := tryGet[[]byte](sql, "SELECT vault.read_secret_bytes('sql/one')")
@@ -174,11 +171,7 @@ func startLoad(t *testing.T, c cluster, api *vaulttest.Server, db string, reads,
 	})
 	go run(func() string {
 		body := map[string]any{"name": fmt.Sprintf("load/%d", changes.Load()), "kind": "manual", "value": "x"}
-		if status, answer := rest.do("POST", "/v1/secrets", "", body); status != 201 {
-			return fmt.Sprintf("create: %d %s", status, answer)
-		}
-		changes.Add(1)
-		return ""
+		return countDone(changes, "create", 201, func() (int, string) { return rest.do("POST", "/v1/secrets", "", body) })
 	})
 	return func() {
 		t.Helper()
@@ -188,6 +181,19 @@ func startLoad(t *testing.T, c cluster, api *vaulttest.Server, db string, reads,
 			t.Fatalf("failed under load: %q", problems)
 		}
 	}
+}
+
+// countDone counts a request that is answered as it should be, and says what is wrong with one that is not.
+func countDone(n *atomic.Int64, what string, want int, do func() (status int, answer string)) string {
+	status, answer := do()
+	if status == 503 && strings.Contains(answer, "a lock was not to be had in time") {
+		return ""
+	}
+	if status != want {
+		return fmt.Sprintf("%s: %d %s", what, status, answer)
+	}
+	n.Add(1)
+	return ""
 }
 
 // awaitMore waits until both have gone on a bit.
