@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m, pgtest.Option
 var must = pgtest.Must
 
 // clearEnvironment hides the libpq variables of the caller of the tests.
-func clearEnvironment(t *testing.T) {
+func clearEnvironment(t testing.TB) {
 	t.Helper()
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "PG") {
@@ -31,19 +31,19 @@ func clearEnvironment(t *testing.T) {
 // server is a private PostgreSQL of one test, on a unix socket alone.
 type server struct {
 	*pgtest.Cluster
-	t         *testing.T
+	t         testing.TB
 	dir, data string
 }
 
 // newServer starts a server with the extension in database "app", and the service
 // role. It skips where PostgreSQL or the extension is not installed.
-func newServer(t *testing.T) *server {
+func newServer(t testing.TB) *server {
 	t.Helper()
 	clearEnvironment(t)
 	return serverOf(t, pgtest.NewCluster(t, pgtest.Options{Database: "app", Settings: []string{"max_connections = 50"}}))
 }
 
-func serverOf(t *testing.T, c *pgtest.Cluster) *server {
+func serverOf(t testing.TB, c *pgtest.Cluster) *server {
 	return &server{Cluster: c, t: t, dir: c.Dir(), data: c.Data()}
 }
 
