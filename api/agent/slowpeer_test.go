@@ -54,7 +54,7 @@ func TestServeSlowPeer(t *testing.T) {
 		if r.Code != core.Invalid || !strings.Contains(r.Msg, "did not arrive within 100ms") {
 			t.Fatalf("after %d bytes: %s %q", n, r.Code, r.Msg)
 		}
-		if d := time.Since(began); d < limit || d > 5*time.Second {
+		if d := time.Since(began); d < limit || d > 20*time.Second {
 			t.Errorf("after %d bytes it took %s", n, d)
 		}
 		wantClosed(t, c)

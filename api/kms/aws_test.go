@@ -316,7 +316,7 @@ func TestAWSDeadline(t *testing.T) {
 			defer cancel()
 			_, err := k.Unwrap(ctx, key.WrappedKey, ctxA)
 			wantErr(t, err, core.Unavailable, key)
-			if took := time.Since(startedAt); took > 2*time.Second {
+			if took := time.Since(startedAt); took > 10*time.Second {
 				t.Errorf("took %s", took)
 			}
 		})

@@ -14,8 +14,9 @@ import (
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
-// prompt is how soon a wait for the agent must end once something else wants it to.
-const prompt = 2 * time.Second
+// prompt is how soon a wait must end once something wants it to. It is far less than what the wait would take otherwise, and
+// more than a busy machine needs.
+const prompt = 20 * time.Second
 
 // silent takes questions and never answers; asked says that one has come.
 func (a *fakeAgent) silent() (asked chan bool) {

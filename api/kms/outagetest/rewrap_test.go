@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/kms/kmstest"
+	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
 )
 
@@ -137,22 +139,39 @@ func TestRewrapBehind(t *testing.T) {
 	old, oldNode := b.key, b.api
 	newNode := b.withKey(b.kms.CreateKey())
 	b.api = newNode
+	behind := b.heldAfter(n * 3 / 4)
 	b.want("POST", "/v1/admin/rewrap", "", 202)
-	wrote := false
-	a := b.rewrapped(func(a answer) {
-		if moved, _ := a.body["moved"].(float64); moved < n*3/4 || wrote {
-			return
-		}
-		wrote = true
-		b.api = oldNode
-		for i := range n {
-			b.want("PUT", fmt.Sprintf("/v1/secrets/load/%d", i), `{"value":"x"}`, 200)
-		}
-		b.api = newNode
-	})
-	if got := b.keysInUse(); !wrote || a.body["state"] != "done" || a.body["remaining"] != 0.0 || got[old] != 0 || got[b.key] != n {
-		t.Errorf("wrote %v; %s; %v", wrote, a.text, got)
+	select {
+	case <-behind:
+	case <-time.After(pgtest.Patience):
+		t.Fatal("the run does not come that far")
 	}
+	b.api = oldNode
+	for i := range n {
+		b.want("PUT", fmt.Sprintf("/v1/secrets/load/%d", i), `{"value":"x"}`, 200)
+	}
+	b.api = newNode
+	b.kms.Always()
+	a := b.rewrapped(nil)
+	if got := b.keysInUse(); a.body["state"] != "done" || a.body["remaining"] != 0.0 || got[old] != 0 || got[b.key] != n {
+		t.Errorf("%s; %v", a.text, got)
+	}
+}
+
+// heldAfter has KMS move n keys, and then say that it is too busy to move more, which a run waits out. It returns what is
+// closed then.
+func (b *bench) heldAfter(n int64) <-chan struct{} {
+	held := make(chan struct{})
+	busy := kmstest.Throttled
+	busy.Op = "ReEncrypt"
+	var moved atomic.Int64
+	b.kms.Always(kmstest.Fault{Op: busy.Op, Change: func(map[string]any) {
+		if moved.Add(1) == n {
+			b.kms.Always(busy)
+			close(held)
+		}
+	}})
+	return held
 }
 
 func TestRewrapNeedsTheToken(t *testing.T) {

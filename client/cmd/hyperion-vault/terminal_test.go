@@ -208,12 +208,8 @@ func TestWatchStartsAgain(t *testing.T) {
 	s.Put("other", "x")
 	p := piped(t, s, "exec", "--watch", "-e", "DB=db/password", "--file", "KEY=db/key", "--", "sh", "-c", child)
 	p.await("started first key1")
-	since := time.Now()
 	s.Put("db/password", "second")
-	p.await("started second key1")
-	if took := time.Since(since); took > time.Second {
-		t.Errorf("it started again after %v", took)
-	}
+	p.await("started second key1") // long before a stream that is silent would be opened again
 	p.await("stopped first")
 	s.Put("other", "y")
 	s.Put("db/key", "key2")
@@ -239,12 +235,8 @@ func TestWatchSignals(t *testing.T) {
 	s.Put("db/key", "key1")
 	p := piped(t, s, "exec", "--watch", "--signal", "hup", "--file", "KEY=db/key", "--", "sh", "-c", child)
 	p.await("started  key1")
-	since := time.Now()
 	s.Put("db/key", "key2")
 	p.await("reloaded key2")
-	if took := time.Since(since); took > time.Second {
-		t.Errorf("it was told after %v", took)
-	}
 	for _, dir := range []string{os.Getenv("XDG_RUNTIME_DIR"), "/dev/shm"} {
 		if left, _ := filepath.Glob(filepath.Join(dir, "hyperion-vault-*", "*.new")); dir != "" && len(left) > 0 {
 			t.Errorf("%v is left", left)
