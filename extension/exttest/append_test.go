@@ -491,24 +491,84 @@ func TestAppendIfFree(t *testing.T) {
 type attempt struct{ outcome, before, stored string }
 
 // tried calls a function in a transaction of its own, and takes that back.
-func (c appendCase) tried(s *session, call string) (a attempt) {
+func (c appendCase) tried(s *session, call string) attempt {
 	s.t.Helper()
-	const id = "md5('appended')::uuid"
 	s.exec("BEGIN")
 	defer s.exec("ROLLBACK")
-	s.exec("SELECT vault.store_secret(" + id + ", 'appended', 1, " + planSealed + ", 'manual', 'text/plain', " + planNoSet + ", NULL, " + planOrigin + ")")
-	s.script(strings.ReplaceAll(c.state, "$id", id))
+	s.exec(storeAppended)
+	s.script(strings.ReplaceAll(c.state, "$id", appendedID))
+	return s.attempted(call)
+}
+
+// The secret that is changed, and the statement that makes it.
+const (
+	appendedID    = "md5('appended')::uuid"
+	storeAppended = "SELECT vault.store_secret(" + appendedID + ", 'appended', 1, " + planSealed + ", 'manual', 'text/plain', " + planNoSet + ", NULL, " + planOrigin + ")"
+)
+
+// attempted calls a function in the present transaction.
+func (s *session) attempted(call string) (a attempt) {
+	s.t.Helper()
 	there := func() string {
-		rows := column(s, "SELECT coalesce(x, '') FROM ("+strings.ReplaceAll(appended, "$1", id)+") AS x (x)")
+		rows := column(s, "SELECT coalesce(x, '') FROM ("+strings.ReplaceAll(appended, "$1", appendedID)+") AS x (x)")
 		return strings.Join(rows, "\n")
 	}
 	a.before = there()
 	s.exec("SAVEPOINT before")
-	outcome, err := tryGet[string](s, "SELECT CASE WHEN f IS NULL THEN 'nothing' ELSE vault.info_text(f) END FROM "+strings.ReplaceAll(call, "$id", id)+" f")
+	outcome, err := tryGet[string](s, "SELECT CASE WHEN f IS NULL THEN 'nothing' ELSE vault.info_text(f) END FROM "+strings.ReplaceAll(call, "$id", appendedID)+" f")
 	if err != nil {
 		s.exec("ROLLBACK TO before")
 		outcome = failureText(s.t, err)
 	}
 	a.outcome, a.stored = outcome, there()
 	return a
+}
+
+// TestAppendIfFreeWaitsForNoRow: what another session holds has the change left undone, or fails it once it has started. Only for
+// a table it waits, and not for long.
+func TestAppendIfFreeWaitsForNoRow(t *testing.T) {
+	b, s := newAppend(t)
+	s.exec("SELECT vault.grant_access('vault_anonymous', 'appended', '{update}')")
+	s.exec(storeAppended)
+	s.script(strings.ReplaceAll(many+"UPDATE vault.secret_versions SET expires_at = now() - interval '1 s' WHERE secret_id = $id AND version IN (2, 4)", "$id", appendedID))
+	s.exec("SET statement_timeout = '20s'")
+	const versions = "SELECT FROM vault.secret_versions WHERE secret_id = " + appendedID + " AND version = "
+	holder := b.c.connect(t, b.db, vaulttest.Superuser)
+	const inUse, timeout = "55P03 a version of the secret is in use by another transaction", "55P03 canceling statement due to lock timeout"
+	for holds, want := range map[string]string{
+		"SELECT FROM vault.secrets WHERE name = 'appended' FOR UPDATE":    "nothing",
+		"SELECT FROM vault.secrets WHERE name = 'appended' FOR SHARE":     "nothing",
+		"SELECT FROM vault.secrets WHERE name = 'appended' FOR KEY SHARE": "{",
+		versions + "2 FOR KEY SHARE":                                      "nothing",
+		versions + "4 FOR KEY SHARE":                                      inUse,
+		versions + "6 FOR SHARE":                                          inUse,
+		versions + "6 FOR KEY SHARE":                                      "{",
+		versions + "5 FOR UPDATE":                                         "{",
+		"LOCK TABLE vault.secret_versions IN SHARE MODE":                  timeout,
+	} {
+		holder.exec("BEGIN")
+		holder.exec(holds)
+		s.exec("BEGIN")
+		got := s.attempted("vault.append_if_free(" + planCaller + ", $id, 6, " + planSealed + ", 'update')")
+		s.exec("ROLLBACK")
+		holder.exec("ROLLBACK")
+		if made := want == "{"; !strings.HasPrefix(got.outcome, want) || made == (got.stored == got.before) {
+			t.Errorf("%s: %s, not %s, and there is\n%s\nafter\n%s", holds, got.outcome, want, got.stored, got.before)
+		}
+	}
+}
+
+// TestAppendIfFreeRefusesAtOnce: the function decides by itself about the caller whom it is told of, so it is of no use to
+// one who runs it without the rights of its owner. It refuses at once where nothing can be changed.
+func TestAppendIfFreeRefusesAtOnce(t *testing.T) {
+	b, s := newAppend(t)
+	const call = "SELECT vault.append_if_free(" + planCaller + ", " + appendedID + ", 1, " + planSealed + ", 'update')"
+	s.exec("BEGIN READ ONLY")
+	wantError(t, s.try(call), "25006", "this transaction is read-only")
+	s.exec("ROLLBACK")
+	s.exec("ALTER FUNCTION vault.append_if_free SECURITY INVOKER")
+	s.exec("GRANT EXECUTE ON FUNCTION vault.append_if_free TO PUBLIC")
+	s.exec("SET ROLE " + b.c.newRole(t))
+	wantError(t, s.try(call), "42501", "")
+	s.exec("RESET ROLE")
 }
