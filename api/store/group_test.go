@@ -202,6 +202,9 @@ func TestGroupMembers(t *testing.T) {
 	for _, v := range []vault.NewVersion{scheduled, settings, long} {
 		made, err := g.d.AppendVersion(t.Context(), v, g.author(string(v.Name)))
 		groupReply{v, made, err}.isMade(t)
+		if g.d.appends.maker(newAppend{v, g.author("x"), "update"}) != nil {
+			t.Errorf("a group would make %s", v.Name)
+		}
 	}
 	if got := value[string](g.server, "SELECT description FROM vault.secrets WHERE name = 'bad/07'"); got != text {
 		t.Errorf("the description is %q", got)
@@ -468,10 +471,13 @@ func TestGroupOutlivesItsClients(t *testing.T) {
 func TestGroupPatience(t *testing.T) {
 	g := newGroupDesk(t)
 	secrets := g.create("patient", 1)
+	patience := g.d.appends.patience
 	release := g.hold()
 	defer release()
-	g.d.appends.patience = groupPatience
-	r := <-g.append(t.Context(), g.by, nextOf(secrets[0]))
+	g.d.appends.patience = patience
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience)
+	defer cancel()
+	r := <-g.append(ctx, g.by, nextOf(secrets[0]))
 	r.isMade(t)
 	g.wantOnce(r.v)
 	g.d.appends.mu.Lock()
