@@ -1,6 +1,10 @@
 
 -- Access of SQL roles, by name or by prefix
 
+CREATE FUNCTION vault.check_name(name text) RETURNS void
+AS 'MODULE_PATHNAME', 'hv_check_name' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vault.check_name(text) IS 'raises unless the text can be the name of a secret, or of a role template';
+
 CREATE FUNCTION vault.check_pattern(pattern text) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_check_pattern' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vault.check_pattern(text) IS 'raises unless the text is a name, a prefix a/b/*, or *';

@@ -47,6 +47,7 @@ DECLARE
              OR t.settings @? 'strict $.* ? (@.type() != "string")' THEN 'settings must be a JSON object of texts, of 8192 bytes at most'
         WHEN t.drop_owned IS NULL THEN 'drop_owned must not be null'
         WHEN cardinality(t.member_of) > 64 THEN 'a template has 64 groups at most'
+        WHEN (SELECT count(*) > count(DISTINCT m) FROM unnest(vault.roles_of(t.member_of)) m) THEN 'member_of has a group twice'
         WHEN t.reassign_to IS NOT NULL AND t.drop_owned THEN 'what a role owns is either dropped or given to another role'
         -- Else a function of the leased role would run with the rights of a role that it was no member of.
         WHEN t.reassign_to IS NOT NULL AND NOT vault.role_of(t.reassign_to) = ANY (vault.roles_of(t.member_of))

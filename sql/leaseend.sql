@@ -109,7 +109,8 @@ BEGIN
                    WHERE LEAST(t.revoked_at, t.expires_at) <= end_leases_of_expired.stamp
                      AND LEAST(t.revoked_at, t.expires_at) > least(coalesce(last_pass_at, '-infinity'), end_leases_of_expired.stamp) - interval '1 minute'
                      AND x.token IS NOT NULL AND x.ending IS NULL
-                   FOR NO KEY UPDATE OF x SKIP LOCKED);
+                   -- A token that is being renewed is one that lasts, perhaps.
+                   FOR NO KEY UPDATE OF x, t SKIP LOCKED);
 END
 $$;
 COMMENT ON FUNCTION vault.end_leases_of_expired(timestamptz, timestamptz) IS 'ends the leases that were issued to tokens which have expired';
@@ -121,6 +122,8 @@ DECLARE
     l vault.role_leases;
     ahead interval;
 BEGIN
+    -- Those that had a lock when their token expired.
+    PERFORM vault.end_leases_of_expired('-infinity', stamp);
     -- What a clock that was ahead has issued would last longer by as much.
     FOR l IN SELECT x.* FROM vault.role_leases x
              WHERE x.ending IS NULL AND x.expires_at > stamp AND x.issued_at > stamp + interval '1 minute' FOR NO KEY UPDATE SKIP LOCKED LOOP
@@ -135,7 +138,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION vault.mend_leases(timestamptz) IS 'moves the ends of leases that were issued by a clock that was ahead';
+COMMENT ON FUNCTION vault.mend_leases(timestamptz) IS 'moves the ends of leases that were issued by a clock that was ahead, and ends those of all expired tokens';
 
 CREATE FUNCTION vault.lease_status(stamp timestamptz) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off

@@ -35,10 +35,8 @@ AS $$
 BEGIN
     IF check_template_name.name IS NULL THEN
         RAISE EXCEPTION 'name must not be null' USING ERRCODE = 'null_value_not_allowed';
-    ELSIF check_template_name.name = '*' OR right(check_template_name.name, 2) = '/*' THEN
-        RAISE EXCEPTION 'name must be the name of one template' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    PERFORM vault.check_pattern(check_template_name.name);
+    PERFORM vault.check_name(check_template_name.name);
 END
 $$;
 COMMENT ON FUNCTION vault.check_template_name(text) IS 'raises unless a template can have this name';

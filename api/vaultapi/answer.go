@@ -102,8 +102,8 @@ func (a *API) Fail(x *exchange.Exchange, err error) {
 // anyReadFails reports whether a request that cannot be served means that this node cannot serve reads. A change needs the
 // primary, and so does a read that demands more than what the node has: then the error's own text is the honest one.
 func anyReadFails(r *http.Request) bool {
-	if o := operationOf(r); o != opRead && o != opList && o != opScan {
-		return false
+	if o := operationOf(r); o != opRead && o != opList && o != opScan || strings.HasPrefix(r.URL.Path, root+credsPath) {
+		return false // the GET of a credential makes a role
 	}
 	h := r.Header
 	return h.Get(headerIndex) == "" && h.Get(headerLSN) == "" && h.Get(headerConsistency) == ""

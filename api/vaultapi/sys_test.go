@@ -46,6 +46,7 @@ func TestSealed(t *testing.T) {
 	s.want(200, "PUT", data+"a", `{"data":{}}`)
 	s.store.FailWith(func(string) error { return core.Errorf(core.Unavailable, "away") })
 	s.fails(503, `["Vault is sealed"]`, "GET", data+"a", "")
+	s.fails(503, `["away"]`, "GET", "/v1/database/creds/app/reader", "") // which is a change
 	s.is(s.want(200, "GET", "/v1/sys/seal-status", ""), "sealed", "true")
 	s.is(s.want(503, "GET", "/v1/sys/health", ""), "sealed", "true")
 	s.want(299, "GET", "/v1/sys/health?sealedcode=299", "")

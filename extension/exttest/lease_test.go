@@ -199,6 +199,11 @@ func TestTemplateNeedsTheRightsOfItsDefiner(t *testing.T) {
 	wantError(t, dba.try("SELECT vault.create_role_template('app/x', '{vault_owner}')"), "0LP01", "vault_owner")
 	wantError(t, dba.try("SELECT vault.create_role_template('app/x', '{readers}', reassign_to => 'owners')"), "22023", "one of the groups")
 	wantError(t, dba.try("SELECT vault.create_role_template('app/x', '{readers}', role_prefix => 'pg_x')"), "22023", "role_prefix")
+	wantError(t, dba.try("SELECT vault.create_role_template('app/x', '{readers,owners,readers}')"), "22023", "a group twice")
+	for _, name := range []string{"app/a name", "app/*", "*", ""} {
+		wantError(t, dba.try("SELECT vault.create_role_template($1, '{readers}')", name), "22023", "name ")
+		wantError(t, dba.try("SELECT vault.drop_role_template($1)", name), "22023", "name ")
+	}
 	if n := get[int](b.session, "SELECT count(*)::int FROM pg_roles WHERE rolname LIKE 'lease%'"); n != 0 {
 		t.Errorf("a template has left %d roles", n)
 	}
@@ -413,6 +418,21 @@ func TestLeasesEndWithTheirToken(t *testing.T) {
 	passes(t, b.session)
 	if n := get[int](b.session, "SELECT count(*)::int FROM pg_roles WHERE rolname = $1 AND rolcanlogin", roles[lasting]); n != 1 {
 		t.Error("the lease of another token has ended")
+	}
+}
+
+// TestLeaseOfATokenThatHasExpiredLongAgo: a pass looks for the tokens that have expired since the last one, and skips a lease that
+// another transaction holds. One pass of each hour looks for all.
+func TestLeaseOfATokenThatHasExpiredLongAgo(t *testing.T) {
+	b := newLeaseBench(t)
+	l := b.issue(b.c.connect(t, "postgres", "app"), "app/reader", nil)
+	b.exec("SELECT vault.create_token('app', 'expired')")
+	b.exec("UPDATE vault.tokens SET expires_at = clock_timestamp() - interval '5 minutes' WHERE name = 'expired'")
+	b.exec("UPDATE vault.role_leases SET token = (SELECT id FROM vault.tokens WHERE name = 'expired') WHERE id = $1::text::uuid", l.id)
+	b.exec("UPDATE vault.supervisor_passes SET last_pass_at = last_pass_at - interval '1 hour'")
+	b.gone(l)
+	if got := get[string](b.session, "SELECT details ->> 'cause' FROM vault.audit_log WHERE action = 'lease_end'"); got != "token" {
+		t.Errorf("it has ended by %q", got)
 	}
 }
 

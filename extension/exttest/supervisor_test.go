@@ -34,7 +34,7 @@ func supervised(t *testing.T) (cluster, *session) {
 }
 
 // passes returns when another pass was made after now.
-func passes(t *testing.T, s *session) {
+func passes(t testing.TB, s *session) {
 	t.Helper()
 	now := get[time.Time](s, "SELECT clock_timestamp()")
 	pgtest.Eventually(t, "a pass is made", func() bool { return get[bool](s, "SELECT ("+lastPass+") > $1", now) })

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hyperiondb/hyperion-vault/api/pgtest"
 	"github.com/hyperiondb/hyperion-vault/api/vaulttest"
@@ -73,6 +74,31 @@ func TestDropOfAnEarlierRelease(t *testing.T) {
 		_, admin := c.install(t, fmt.Sprintf("drop_%d", n), version)
 		admin.exec("DROP EXTENSION hyperion_vault")
 	})
+}
+
+// TestSupervisorUsesAnUpdatedSchema: with an interval of an hour the supervisor does what comes between two passes as soon as the
+// extension is updated, whatever its last pass has found.
+func TestSupervisorUsesAnUpdatedSchema(t *testing.T) {
+	t.Parallel()
+	c := startLoginCluster(t, "hyperion_vault.scan_interval_secs = 1", "hyperion_vault.database = 'postgres'",
+		"hyperion_vault.agent_socket = '"+newFakeAgent(t).path+"'")
+	b := sessionBench{c.connect(t, "postgres", "postgres"), c}
+	b.exec("CREATE EXTENSION hyperion_vault VERSION '0.1.0'")
+	b.exec("ALTER SYSTEM SET hyperion_vault.scan_interval_secs = 3600")
+	b.exec("SELECT pg_reload_conf()")
+	reloaded := get[time.Time](b.session, "SELECT clock_timestamp()")
+	pgtest.Eventually(t, "the supervisor makes its last pass for an hour", func() bool {
+		return get[bool](b.session, "SELECT coalesce((vault.status()->>'last_pass_at')::timestamptz > $1, false)", reloaded)
+	})
+	b.exec("ALTER EXTENSION hyperion_vault UPDATE")
+	b.bindOne(4, "ignore")
+	b.exec("SELECT vault.update_secret('app', 'second value', 1)")
+	b.settled()
+	b.exec("SELECT vault.create_role_template('app/any', '{}')")
+	leases := leaseBench{session: b.session, c: c}
+	l := leases.issue(b.session, "app/any", nil)
+	b.exec("SELECT vault.revoke_lease($1::text::uuid)", l.id)
+	leases.gone(l)
 }
 
 // TestUpgradeTakesOverAnIndex builds the index of the audit log by name before the update, as docs/UPGRADE.md says. The

@@ -242,6 +242,7 @@ HvShutRole(Oid role)
 	statement->role = HvRoleSpec(GetUserNameFromId(role, false));
 	statement->action = +1;
 	statement->options = list_make1(MakeOption("canlogin", (Node *) makeBoolean(false)));
+	HvLockRole(role);
 	HvRunAs(HV_AS_VAULT, AlterLeasedRole, statement);
 	CommandCounterIncrement();
 }

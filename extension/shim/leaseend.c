@@ -160,14 +160,17 @@ static int
 ShutRoles(HvEnding **endings, MemoryContext context)
 {
 	HvParams	params = {0};
-	SPITupleTable *rows;
-	int			n;
+	SPITupleTable *rows = NULL;
+	int			n = 0;
 
 	BeginBounded();
-	HvAdd(&params, Int32GetDatum(BATCH));
-	HvOwnerRun(&ending_statement, &params);
-	rows = SPI_tuptable;
-	n = (int) SPI_processed;
+	if (HvSchemaHas("ending_leases", 1, ending_statement.types))
+	{
+		HvAdd(&params, Int32GetDatum(BATCH));
+		HvOwnerRun(&ending_statement, &params);
+		rows = SPI_tuptable;
+		n = (int) SPI_processed;
+	}
 	*endings = MemoryContextAllocZero(context, Max(n, 1) * sizeof(HvEnding));
 	for (int i = 0; i < n; i++)
 	{

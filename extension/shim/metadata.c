@@ -82,6 +82,18 @@ HV_FUNCTION(hv_configure_secret, "configure", ConfigureSecret)
 HV_FUNCTION(hv_expire_version, "expire", ExpireVersion)
 HV_FUNCTION(hv_delete_secret, "delete", DeleteSecret)
 
+PG_FUNCTION_INFO_V1(hv_check_name);
+
+/*
+ * ereport unless the text can be a name.
+ */
+Datum
+hv_check_name(PG_FUNCTION_ARGS)
+{
+	HV_CALL_GO(check_name, HvTextBytes(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_VOID();
+}
+
 PG_FUNCTION_INFO_V1(hv_check_pattern);
 
 /*

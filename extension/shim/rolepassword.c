@@ -239,17 +239,15 @@ void
 HvStoreLogin(Oid role, const char *verifier, const TimestampTz *valid_until)
 {
 	Relation	roles = table_open(AuthIdRelationId, RowExclusiveLock);
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	HeapTuple	tuple;
 	HeapTuple	changed;
 	Datum		values[Natts_pg_authid] = {0};
 	bool		nulls[Natts_pg_authid] = {false};
 	bool		replaced[Natts_pg_authid] = {false};
 	Datum	   *until = &values[Anum_pg_authid_rolvaliduntil - 1];
 
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role with OID %u does not exist", role)));
+	HvLockRole(role);
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	if (valid_until != NULL)
 		*until = TimestampTzGetDatum(*valid_until);
 	replaced[Anum_pg_authid_rolvaliduntil - 1] = valid_until != NULL;
@@ -290,6 +288,7 @@ HvAlterRole(Oid as, Oid role, const char *verifier, const char *valid_until)
 	statement->role->location = -1;
 	statement->action = +1;
 	statement->options = AddOption(AddOption(NIL, "password", verifier), "validUntil", valid_until);
+	HvLockRole(role);
 	HvRunAs(as, AlterPassword, statement);
 	CommandCounterIncrement();
 }

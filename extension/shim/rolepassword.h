@@ -59,6 +59,12 @@ extern bool HvPasswordIs(Oid role, HvBytes password);
 extern void HvStoreLogin(Oid role, const char *verifier, const TimestampTz *valid_until);
 
 /*
+ * Lock the row of a role that is about to be altered. ereports a serialization failure if another transaction has altered it
+ * meanwhile. The two below do it.
+ */
+extern void HvLockRole(Oid role);	/* rolelock.c */
+
+/*
  * Set the password of a role to a verifier, or its VALID UNTIL, or both; NULL keeps. The server's own AlterRole() does it, as
  * the given role: it refuses what it would refuse that role. HV_AS_VAULT is for what was decided before: HvStoreLogin() does
  * it. There is no SQL text, so no log, view or event trigger sees the verifier. The present transaction sees the change.

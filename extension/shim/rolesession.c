@@ -12,8 +12,6 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "parser/parse_func.h"
-#include "nodes/value.h"
 #include "pgstat.h"
 #include "rolepassword.h"
 #include "rolesession.h"
@@ -130,7 +128,7 @@ HvSettleRoles(void)
 	HvParams	none = {0};
 
 	HvBeginWork();
-	if (!HvSettleDirectly())
+	if (HvSchemaHas("settle_roles", 0, NULL) && !HvSettleDirectly())
 		HvOwnerRun(&settle_statement, &none);
 	HvCommitWork();
 	return false;
@@ -143,14 +141,16 @@ static int
 FindDoomed(HvDoomed **doomed, MemoryContext context, bool primary)
 {
 	HvParams	none = {0};
+	bool		present;
 	int			n;
 
 	HvBeginWork();
-	if (primary)
+	present = HvSchemaHas("sessions_to_end", 0, NULL);
+	if (present && primary)
 		HvOwnerRun(&record_statement, &none);
-	else
+	else if (present)
 		HvOwnerLook(&look_statement, &none);
-	n = (int) SPI_processed;
+	n = present ? (int) SPI_processed : 0;
 	*doomed = MemoryContextAlloc(context, Max(n, 1) * sizeof(HvDoomed));
 	for (int i = 0; i < n; i++)
 		for (int column = 0; column < 3; column++)
@@ -206,13 +206,4 @@ HvEndSessions(void)
 	}
 	(void) pgstat_report_stat(true);
 	return false;
-}
-
-/*
- * Whether the schema has what ends sessions: an older one may wait for its update. In a transaction.
- */
-bool
-HvHasSessionEnds(void)
-{
-	return OidIsValid(LookupFuncName(list_make2(makeString(HV_SCHEMA_NAME), makeString("sessions_to_end")), 0, NULL, true));
 }

@@ -11,6 +11,5 @@ extern void HvSettleAfterCommit(void);
 extern bool HvSettleDirectly(void);	/* settle.c */
 extern bool HvSettleRoles(void);
 extern bool HvEndSessions(void);
-extern bool HvHasSessionEnds(void);
 
 #endif

@@ -4,7 +4,6 @@
 #include "hyperion_vault.h"
 
 #include "access/xlog.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "rolesession.h"
@@ -15,18 +14,12 @@
 PGDLLEXPORT void HvStandbyMain(Datum arg);
 
 /*
- * One pass on a standby. Without the extension, or with an older one, there is nothing to do.
+ * One pass on a standby.
  */
 static bool
 MakeStandbyPass(void)
 {
-	bool		found;
-
-	HvBeginWork();
-	found = OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true)) && HvHasSessionEnds();
-	HvCommitWork();
-	if (found)
-		(void) HvEndSessions();
+	(void) HvEndSessions();
 	HvLogTrouble(NULL);
 	return false;
 }

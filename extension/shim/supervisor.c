@@ -12,8 +12,6 @@
 #include "commands/extension.h"
 #include "leasedrole.h"
 #include "miscadmin.h"
-#include "nodes/value.h"
-#include "parser/parse_func.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
@@ -40,10 +38,7 @@ static HvStatement owner_statement = {
 	"SELECT vault.owner_fault()", 0
 };
 
-/* What the last pass found in the schema, which may be an older one that waits for its update. */
-static bool has_leases = false;
-static bool has_session_ends = false;
-static bool has_no_extension = false;
+static bool has_no_extension = false;	/* as the last pass found */
 
 static HvLastLogged exposure = {WARNING, NULL};	/* what is wrong with the owner */
 
@@ -81,18 +76,6 @@ CallSupervise(void)
 }
 
 /*
- * Whether the schema has leases.
- */
-static bool
-FindLeases(void)
-{
-	Oid			types[1] = {INT4OID};
-	List	   *name = list_make2(makeString(HV_SCHEMA_NAME), makeString("ending_leases"));
-
-	return OidIsValid(LookupFuncName(name, 1, types, true));
-}
-
-/*
  * One pass, in a transaction; true when there is more to do at once.
  */
 static bool
@@ -100,7 +83,6 @@ MakePass(void)
 {
 	bool		more = false;
 	bool		passed;
-	bool		found;
 
 	SetCurrentStatementStartTimestamp();
 	if (HvSessionSettingsChanged())
@@ -112,17 +94,14 @@ MakePass(void)
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED; /* whatever the database's default: a pass skips what is locked, and sees it then */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	has_leases = has_session_ends = has_no_extension = false;
+	has_no_extension = false;
 	passed = OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true));
 	if (!passed)
 		HvLogTrouble(psprintf("database \"%s\" does not have the extension", HvDatabase));
 	else
 		more = CallSupervise();
-	found = passed && FindLeases();
-	has_session_ends = passed && HvHasSessionEnds();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	has_leases = found;
 	has_no_extension = !passed;
 	if (passed)
 		HvLogTrouble(NULL);
@@ -154,7 +133,7 @@ AnnounceChanges(void)
 static void
 EndLeases(MemoryContext context)
 {
-	while (has_leases && HvRunGuarded(HvEndLeases, context))
+	while (HvRunGuarded(HvEndLeases, context))
 		(void) HvFollowReload();
 }
 
@@ -184,8 +163,7 @@ SettleRoles(MemoryContext context)
 	if (pause > 0)
 		return pause;
 	HvTakeRoleChanges();
-	if (has_session_ends)
-		(void) HvRunGuarded(HvSettleRoles, context);
+	(void) HvRunGuarded(HvSettleRoles, context);
 	INSTR_TIME_SET_CURRENT(settled);
 	return HvScanIntervalSecs * 1000.0;
 }
@@ -246,8 +224,7 @@ HvSupervisorMain(Datum arg)
 		bool		more = HvRunGuarded(MakePass, context);
 
 		EndLeases(context);
-		if (has_session_ends)
-			(void) HvRunGuarded(HvEndSessions, context);
+		(void) HvRunGuarded(HvEndSessions, context);
 		if (more)
 			(void) HvFollowReload();
 		else

@@ -4,8 +4,11 @@
 #include "hyperion_vault.h"
 
 #include "access/xact.h"
+#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -145,4 +148,16 @@ HvCommitWork(void)
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+}
+
+/*
+ * Whether the extension is there with a function of the vault: an older schema may wait for its update, which may come at
+ * any time. In a transaction.
+ */
+bool
+HvSchemaHas(const char *function, int nargs, const Oid *types)
+{
+	List	   *name = list_make2(makeString(HV_SCHEMA_NAME), makeString(pstrdup(function)));
+
+	return OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true)) && OidIsValid(LookupFuncName(name, nargs, types, true));
 }
