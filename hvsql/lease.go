@@ -36,10 +36,19 @@ func (s *leaseSource) fetch(ctx context.Context, previous Credential) (Credentia
 func (s *leaseSource) keep(ctx context.Context, previous Credential) (Credential, error) {
 	now := time.Now()
 	l, err := s.c.RenewLease(ctx, previous.LeaseID, 0)
-	if err != nil || l.ExpiresAt.Sub(now) <= time.Duration(l.TTLSecs)*time.Second/2 {
+	if err != nil {
 		return Credential{}, err
 	}
-	return leased(*l, previous.Password, now), nil
+	ttl := time.Duration(l.TTLSecs) * time.Second
+	ends := now.Add(ttl)
+	if longest := previous.issuedAt.Add(l.MaxExpiresAt.Sub(l.IssuedAt)); longest.Before(ends) {
+		ends = longest
+	}
+	kept := leased(*l, previous.Password, previous.issuedAt, ends)
+	if kept.left(now) <= ttl/2 {
+		return Credential{}, nil
+	}
+	return kept.refreshedFrom(now), nil
 }
 
 func (s *leaseSource) issue(ctx context.Context) (Credential, error) {
@@ -48,7 +57,7 @@ func (s *leaseSource) issue(ctx context.Context) (Credential, error) {
 	if err != nil {
 		return Credential{}, err
 	}
-	return leased(*l, l.Password, now), nil
+	return leased(*l, l.Password, now, now.Add(l.ExpiresAt.Sub(l.IssuedAt))).refreshedFrom(now), nil
 }
 
 // isGone reports whether the vault has answered that a lease is not there, or is ending.
@@ -57,11 +66,15 @@ func isGone(err error) bool {
 	return code == client.NotFound || code == client.Invalid
 }
 
-func leased(l client.Lease, password string, now time.Time) Credential {
-	return Credential{
-		Username: l.Username, Password: password, LeaseID: l.ID, ExpiresAt: l.ExpiresAt,
-		refreshAt: now.Add(l.ExpiresAt.Sub(now) * 2 / 3),
-	}
+// leased is the credential of a lease. The vault tells its times by another clock than that of this machine, which may be hours
+// ahead. So they are taken from how long the lease lasts, and from when it was asked for.
+func leased(l client.Lease, password string, issued, ends time.Time) Credential {
+	return Credential{Username: l.Username, Password: password, LeaseID: l.ID, ExpiresAt: l.ExpiresAt, issuedAt: issued, endsAt: ends}
+}
+
+func (c Credential) refreshedFrom(now time.Time) Credential {
+	c.refreshAt = now.Add(c.left(now) * 2 / 3)
+	return c
 }
 
 // follow does nothing: a lease is fetched by its own times.
