@@ -166,6 +166,18 @@ COMMENT ON FUNCTION vault.store_secret(uuid, text, bigint, vault.sealed_value, t
     vault.version_settings, vault.audit_origin)
     IS 'stores a new secret whose first version was sealed for this id, name and version';
 
+-- Creations that share a transaction must not wait for each other's names, nor fail one another. The timeout is for locks of
+-- tables, and for a name that others take between the check and the insertion.
+CREATE FUNCTION vault.store_if_free(fingerprint bytea, address inet, claims jsonb, "right" text, name text, node text,
+                                    request_id text, id uuid, version bigint, sealed vault.sealed_value, kind text,
+                                    content_type text, settings vault.secret_settings, more vault.version_settings)
+RETURNS vault.secret_state
+AS 'MODULE_PATHNAME', 'hv_store_if_free' LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms';
+COMMENT ON FUNCTION vault.store_if_free(bytea, inet, jsonb, text, text, text, text, uuid, bigint, vault.sealed_value, text, text,
+    vault.secret_settings, vault.version_settings)
+    IS 'vault.store_secret() of a caller by REST, if that is allowed, usual, and waits for no other; null = it did nothing';
+
 CREATE FUNCTION vault.create_secret(id uuid, name text, version bigint, sealed vault.sealed_value, kind text,
                                     content_type text, settings vault.secret_settings, origin vault.audit_origin)
 RETURNS vault.secret_info

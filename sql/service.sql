@@ -9,7 +9,7 @@ AS $$
       -- Some names are also those of functions for people, which are no part of it.
       AND p.oid::regprocedure NOT IN (SELECT e FROM vault.entry_points('manage') e)
       AND p.proname IN ('first_version', 'create_secret', 'append_version', 'append_if_free', 'delete_secret', 'read_sealed', 'read_verifiable',
-                        'describe_secret', 'describe_state', 'version_states', 'without_current', 'store_secret', 'store_metadata', 'change_versions', 'destroy_secret', 'list_deleted', 'restore_secret', 'destroy_deleted', 'deleted_name', 'change_settings', 'describe_secrets', 'describe_versions', 'append_audit', 'create_token',
+                        'describe_secret', 'describe_state', 'version_states', 'without_current', 'store_secret', 'store_if_free', 'store_metadata', 'change_versions', 'destroy_secret', 'list_deleted', 'restore_secret', 'destroy_deleted', 'deleted_name', 'change_settings', 'describe_secrets', 'describe_versions', 'append_audit', 'create_token',
                         'change_made', 'active_tokens', 'list_tokens', 'revoke_token', 'extension_version', 'api_protocols', 'configure_secret',
                         'expire_version', 'claim_rotations', 'renew_rotations', 'complete_rotation', 'fail_rotation', 'release_rotation',
                         'unplanned_rotations', 'fail_plans', 'plan_rotation', 'changes_since', 'knows_change', 'last_change', 'status',

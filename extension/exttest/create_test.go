@@ -157,12 +157,17 @@ const (
 	policy
 )
 
-func (c storeCase) sql(function string) string {
+// given are the arguments of vault.store_secret.
+func (c storeCase) given() []string {
 	args := slices.Clone(usualStore)
 	for i := 0; i < len(c.args); i += 2 {
 		args[c.args[i].(int)] = c.args[i+1].(string)
 	}
-	return "SELECT vault.state_text(vault." + function + "(" + strings.Join(args, ", ") + "))"
+	return args
+}
+
+func (c storeCase) sql(function string) string {
+	return "SELECT vault.state_text(vault." + function + "(" + strings.Join(c.given(), ", ") + "))"
 }
 
 // plainSQL is sql of vault.store_secret for any session.
@@ -297,15 +302,21 @@ func (c storeCase) made(s *session, function, begin string) (outcome string, cal
 	return state + "\n" + get[string](s, created), get[int](s, count) > before
 }
 
-// TestStoreDoesAsDefined makes secrets as the API does, without a statement and by vault.create_anyhow, and compares what is
-// stored and returned then, or the error.
-func TestStoreDoesAsDefined(t *testing.T) {
-	_, s := newAppend(t)
+// newStore is a session that compares creations.
+func newStore(t *testing.T) (*bench, *session) {
+	b, s := newAppend(t)
 	s.exec("ALTER FUNCTION vault.create_anyhow SECURITY DEFINER") // it runs as the owner for every caller here
 	s.script(`CREATE FUNCTION vault.state_text(i vault.secret_state) RETURNS text LANGUAGE sql AS
 		$$ SELECT (to_jsonb(i) - '{created_at,updated_at,next_rotation_at}'::text[]
 			|| jsonb_build_object('same', i.updated_at = i.created_at, 'next', i.next_rotation_at - i.created_at))::text $$;
 		CREATE FUNCTION vault.describe_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.description := 'by a trigger'; RETURN NEW; END $$`)
+	return b, s
+}
+
+// TestStoreDoesAsDefined makes secrets as the API does, without a statement and by vault.create_anyhow, and compares what is
+// stored and returned then, or the error.
+func TestStoreDoesAsDefined(t *testing.T) {
+	_, s := newStore(t)
 	for _, c := range storeCases {
 		for _, begin := range []string{"BEGIN", "BEGIN ISOLATION LEVEL SERIALIZABLE"} {
 			want, _ := c.made(s, "create_anyhow", begin)

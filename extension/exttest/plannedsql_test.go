@@ -71,6 +71,7 @@ var planned = []string{
 	`SELECT vault.append_version(md5('n$i')::uuid, 1, ` + planSealed + `, 'update', NULL, true, ` + planOrigin + `)`,
 	`SELECT vault.append_version(md5('n$i')::uuid, 2, ` + planSealed + `, 'rotate', ` + planNoSet + `, false, ` + planOrigin + `)`,
 	`SELECT f FROM vault.append_if_free(` + planToken + `, 'update', 'new/$i', 'here', 'r', md5('n$i')::uuid, 99, ` + planSealed + `, 'update') f`,
+	`SELECT f FROM vault.store_if_free(` + planToken + `, 'create', 'free/$i', 'here', 'r', md5('f$i')::uuid, 1, ` + planSealed + `, 'manual', 'text/plain', NULL, NULL) f`,
 	`SELECT vault.configure_secret(md5('n$i')::uuid, 3, ROW('d', NULL, NULL, NULL, NULL, NULL, true, NULL, NULL, NULL)::vault.secret_settings, ` + planOrigin + `)`,
 	`SELECT vault.expire_version(md5('n$i')::uuid, 2, 0, ` + planOrigin + `)`,
 	`SELECT * FROM vault.read_as(ARRAY[NULL, sha256('7'::bytea)], '{127.0.0.1,127.0.0.1}', '{NULL,NULL}', '{1,2}', '{new/$i,fill/1/$i}', NULL)`,

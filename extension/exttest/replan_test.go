@@ -20,6 +20,7 @@ var plannedOnce = []string{
 		vault.admit(` + planToken + `, 'create', 'once/$i', 'here', 'r'))`,
 	`SELECT vault.append_version(md5('once$i')::uuid, 1, ` + planSealed + `, 'update', NULL, true, vault.admit(` + planToken + `, 'update', 'once/$i', 'here', 'r'))`,
 	`SELECT f FROM vault.append_if_free(` + planToken + `, 'update', 'once/$i', 'here', 'r', md5('once$i')::uuid, 2, ` + planSealed + `, 'update') f`,
+	`SELECT f FROM vault.store_if_free(` + planToken + `, 'create', 'free/$i', 'here', 'r', md5('free$i')::uuid, 1, ` + planSealed + `, 'manual', 'text/plain', NULL, NULL) f`,
 	`SELECT vault.sealed_for('vault_anonymous'::regrole, 'read', 'fill/1/1', NULL)`,
 	`SELECT vault.require('vault_anonymous'::regrole, 'read', 'fill/1/1'), vault.lock_for('once/$i', NULL)`,
 }

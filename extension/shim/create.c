@@ -99,6 +99,23 @@ HvFindFirstVersion(Datum name, int64 *version)
 	return *version != 0;
 }
 
+/*
+ * Whether a transaction that has not ended inserts, changes or deletes a secret of the name, for which an insertion waits.
+ */
+static bool
+IsContested(HvScan *secrets, Datum name)
+{
+	SnapshotData dirty;
+	bool		contested = false;
+
+	InitDirtySnapshot(dirty);
+	HvBeginScan(secrets, &dirty, 1, &name);
+	while (!contested && HvNextRow(secrets) != NULL)
+		contested = TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax);
+	HvEndScan(secrets);
+	return contested;
+}
+
 static NullableDatum
 OrDefault(NullableDatum setting, Datum given)
 {
@@ -177,6 +194,16 @@ ColumnNamed(const char *name)
 }
 
 /*
+ * Whether a secret of the name begins at its version, and an insertion of it has nothing to wait for if it must not.
+ */
+static bool
+CanBegin(HvScan *secrets, const HvCreation *creation)
+{
+	return FirstVersion(secrets, creation->name) == creation->version &&
+		!(creation->at_once && IsContested(secrets, creation->name));
+}
+
+/*
  * The columns of a row that the result has. Palloc'd.
  */
 static HeapTuple
@@ -207,8 +234,7 @@ HvCreateDirectly(const HvCreation *creation, TupleDesc result, HeapTuple *state)
 		return false;
 	HvBeginWrites(&writes);
 	done = tables.secrets.scan.index->rd_index->indisunique && HvOpenRecord(&tables.notes) &&
-		FirstVersion(&tables.secrets.scan, creation->name) == creation->version &&
-		InsertSecret(&tables, creation, now, result == NULL ? NULL : &row);
+		CanBegin(&tables.secrets.scan, creation) && InsertSecret(&tables, creation, now, result == NULL ? NULL : &row);
 	if (done)
 	{
 		HvInsertVersion(&tables.versions, creation->id, creation->version, creation->sealed, now, OrNone(creation->more[HV_DELETE_AFTER]));

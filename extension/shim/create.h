@@ -25,6 +25,7 @@ typedef struct HvCreation
 	Datum		kind;
 	Datum		content_type;
 	int64		version;		/* at which it begins */
+	bool		at_once;		/* not, if others are about to take or to free the name */
 	HvSettings	settings;
 	NullableDatum more[HV_VERSION_SETTINGS];
 	NullableDatum sealed[HV_SEALED_COLUMNS];
