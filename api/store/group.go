@@ -60,12 +60,12 @@ type groupResult[C groupable] struct {
 
 func (r groupResult[C]) answers() *groupMember[C] { return r.member }
 
-func newGroups[C groupable](d *DB, kind groupKind[C], bound time.Duration, connections int) *groups[C] {
+func newGroups[C groupable](d *DB, kind groupKind[C], bound time.Duration, most int) *groups[C] {
 	g := &groups[C]{d: d, kind: kind}
 	g.ask, g.fail = g.make, func(m *groupMember[C], err error) groupResult[C] {
 		return groupResult[C]{member: m, fate: unknown, err: err}
 	}
-	g.bound, g.most, g.fits, g.patience = bound, max(1, connections/2), groupFits, groupPatience
+	g.bound, g.most, g.fits, g.patience = bound, max(1, most), groupFits, groupPatience
 	return g
 }
 

@@ -48,9 +48,9 @@ func nextOf(s vault.NewSecret) vault.NewVersion {
 	return vault.NewVersion{ID: s.ID, Name: s.Name, Expected: 1, Sealed: sealedValue(), Action: vault.ActionUpdate}
 }
 
-// hold keeps groups from beginning until it is undone, and has changes wait for it.
-func (g *groupDesk) hold() (release func()) {
-	s := &g.d.appends.shared
+// holdGroups keeps groups from beginning until it is undone, and has changes wait for it.
+func holdGroups[C groupable](g *groups[C]) (release func()) {
+	s := &g.shared
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.patience = time.Minute
@@ -63,13 +63,21 @@ func (g *groupDesk) hold() (release func()) {
 	}
 }
 
+func awaitMembers[C groupable](t testing.TB, g *groups[C], n int) {
+	t.Helper()
+	pgtest.Eventually(t, fmt.Sprint(n, " changes wait"), func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.waiting) == n
+	})
+}
+
+// hold is holdGroups of changes of values.
+func (g *groupDesk) hold() (release func()) { return holdGroups(g.d.appends) }
+
 func (g *groupDesk) awaitWaiting(n int) {
 	g.t.Helper()
-	pgtest.Eventually(g.t, fmt.Sprint(n, " changes wait"), func() bool {
-		g.d.appends.mu.Lock()
-		defer g.d.appends.mu.Unlock()
-		return len(g.d.appends.waiting) == n
-	})
+	awaitMembers(g.t, g.d.appends, n)
 }
 
 // reply of a change that was made in the background.

@@ -46,7 +46,7 @@ func orNull[T comparable](v T) any {
 }
 
 // tagsArg returns nil, for NULL, when there are none given.
-func tagsArg(tags map[string]string) (any, error) {
+func tagsArg(tags map[string]string) ([]byte, error) {
 	if tags == nil {
 		return nil, nil
 	}

@@ -51,6 +51,7 @@ func (d *DB) CreateSecret(ctx context.Context, s vault.NewSecret, by vault.Autho
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, s.ID, s.Name, s.Version, s.Sealed.Nonce)
 		},
+		together: d.creations.maker(newCreation{&s, tags, by}),
 	})
 }
 

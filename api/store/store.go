@@ -30,6 +30,7 @@ type DB struct {
 	current        *sharedReads         // of current versions, from the reader
 	looks          *sharedLooks         // at what changes are of, on the primary
 	appends        *groups[newAppend]   // of changes of values
+	creations      *groups[newCreation] // of secrets
 	reported       atomic.Bool          // the primary has been told of sessions on the reader's server
 }
 
@@ -56,7 +57,9 @@ func Open(_ context.Context, c Config) (*DB, error) {
 	}
 	d.primaryReads = placesForReads(c.WriterConns)
 	d.current, d.looks = newSharedReads(d.queryCurrent, c.RequestTimeout), newSharedLooks(d, c.WriteTimeout, c.WriterConns)
-	d.appends = newGroups(d, appendGroup, c.WriteTimeout, c.WriterConns)
+	// Groups that are slow must leave connections to what is sent alone.
+	d.appends = newGroups(d, appendGroup, c.WriteTimeout, c.WriterConns/2)
+	d.creations = newGroups(d, createGroup, c.WriteTimeout, c.WriterConns/4)
 	return d, nil
 }
 
