@@ -248,10 +248,10 @@ BEGIN
     PERFORM vault.require_writable();
     PERFORM vault.check_template_name(put_template_as.name);
     RETURN vault.put_template(vault.new_template(put_template_as.name, d.role,
-        ARRAY(SELECT vault.named_role(m)::oid FROM jsonb_array_elements_text(spec -> 'member_of') m),
+        ARRAY(SELECT vault.role_to_use(m)::oid FROM jsonb_array_elements_text(spec -> 'member_of') m),
         (spec ->> 'ttl_secs')::bigint, (spec ->> 'max_ttl_secs')::bigint, spec ->> 'role_prefix', (spec ->> 'connection_limit')::integer,
         spec -> 'settings', (spec ->> 'drop_owned')::boolean,
-        CASE WHEN spec ->> 'reassign_to' IS NOT NULL THEN vault.named_role(spec ->> 'reassign_to') END, (spec ->> 'max_leases')::integer),
+        CASE WHEN spec ->> 'reassign_to' IS NOT NULL THEN vault.role_to_use(spec ->> 'reassign_to') END, (spec ->> 'max_leases')::integer),
         vault.origin_of(d, put_template_as.address, put_template_as.node, put_template_as.request_id));
 EXCEPTION WHEN insufficient_privilege THEN
     IF d.cause IS NOT NULL THEN

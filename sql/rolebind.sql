@@ -13,6 +13,7 @@ BEGIN
     wrong := CASE WHEN s.bound THEN format('secret "%s" is bound to a role already', s.name)
         WHEN elsewhere IS NOT NULL THEN format('role %s is bound to secret "%s" already', vault.shown_role(role), elsewhere)
         WHEN role = to_regrole('vault_owner') THEN 'vault_owner has no password'
+        WHEN vault.plain_role(role) ~ '^pg_' THEN format('role %s is one of PostgreSQL''s own', vault.shown_role(role))
         WHEN s.delete_version_after_secs IS NOT NULL
              OR EXISTS (SELECT FROM vault.secret_versions v WHERE v.secret_id = s.id AND v.version = s.current_version AND v.delete_at IS NOT NULL)
             THEN format('versions of secret "%s" are deleted by themselves: its delete_version_after_secs must be 0, and its value a newer one', s.name) END;
@@ -178,6 +179,21 @@ $$;
 COMMENT ON FUNCTION vault.complete_with_verifier(uuid, text, uuid, bigint, vault.sealed_value, timestamptz, vault.audit_origin, text)
     IS 'vault.complete_rotation() for a bound secret';
 
+CREATE FUNCTION vault.role_to_use(name text) RETURNS regrole
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found regrole := to_regrole(quote_ident(role_to_use.name));
+BEGIN
+    IF found IS NULL THEN
+        -- Not undefined_object: what a request is about is there.
+        RAISE EXCEPTION 'role "%" does not exist', role_to_use.name USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN found;
+END
+$$;
+COMMENT ON FUNCTION vault.role_to_use(text) IS 'the role with exactly this name, which a request names as a part of something else';
+
 CREATE FUNCTION vault.bind_with_verifier_as(fingerprint bytea, address inet, claims jsonb, id uuid, name text, expected_version bigint,
                                             role text, other text, shared text, options vault.binding_options, verifier text,
                                             node text, request_id text, change uuid) RETURNS void
@@ -198,10 +214,10 @@ BEGIN
     END IF;
     BEGIN
         IF other IS NULL THEN
-            PERFORM vault.bind_with_verifier(d.role, id, expected_version, vault.named_role(role), verifier, options, origin, change);
+            PERFORM vault.bind_with_verifier(d.role, id, expected_version, vault.role_to_use(role), verifier, options, origin, change);
         ELSE
-            PERFORM vault.bind_pair_with_verifier(d.role, id, expected_version, vault.named_role(role), vault.named_role(other),
-                                                  CASE WHEN shared IS NOT NULL THEN vault.named_role(shared) END, verifier, options, origin, change);
+            PERFORM vault.bind_pair_with_verifier(d.role, id, expected_version, vault.role_to_use(role), vault.role_to_use(other),
+                                                  CASE WHEN shared IS NOT NULL THEN vault.role_to_use(shared) END, verifier, options, origin, change);
         END IF;
     EXCEPTION WHEN insufficient_privilege THEN
         RAISE EXCEPTION 'PostgreSQL does not let role "%" set the password of role "%"', d.acting, concat_ws('" or "', role, other)

@@ -123,7 +123,7 @@ func TestLeasesByRESTAreRefused(t *testing.T) {
 	_, err = app.PutRoleTemplate(ctx, "app/x", vaultclient.NewRoleTemplate{})
 	wantStatus(t, err, http.StatusForbidden, "")
 	_, err = dba.PutRoleTemplate(ctx, "app/x", vaultclient.NewRoleTemplate{MemberOf: []string{"missing"}})
-	wantStatus(t, err, http.StatusNotFound, "")
+	wantStatus(t, err, http.StatusBadRequest, `role "missing" does not exist`)
 	l, err := app.IssueRole(ctx, "app/reader", 0)
 	if err != nil {
 		t.Fatal(err)

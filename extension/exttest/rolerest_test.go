@@ -129,6 +129,11 @@ func TestBoundRoleByREST(t *testing.T) {
 	b.must(http.StatusNoContent, "DELETE", "/v1/roles/app/db", "", nil)
 	b.must(http.StatusNotFound, "DELETE", "/v1/roles/app/db", "", nil)
 	b.must(http.StatusNotFound, "POST", "/v1/roles/app/db", "", nil)
+	for body, why := range map[string]string{`{"role":"missing"}`: `role \"missing\" does not exist`, `{"role":"pg_monitor"}`: "one of PostgreSQL's own"} {
+		if answer := b.must(http.StatusBadRequest, "PUT", "/v1/roles/app/db", "", body); !strings.Contains(answer, why) {
+			t.Errorf("%s: %s", body, answer)
+		}
+	}
 	for _, malformed := range []string{`{}`, `{"role":"a","pair":["a","b"]}`, `{"pair":["a"]}`, `{"pair":["a","a"]}`, `{"role":"a","shared_role":"b"}`, `{"role":""}`, `{"roles":1}`} {
 		b.must(http.StatusBadRequest, "PUT", "/v1/roles/app/db", "", malformed)
 	}
