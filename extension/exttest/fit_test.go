@@ -1,6 +1,9 @@
 package exttest
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 // TestStoredSettingsFit: the table refuses what the functions would never write, from any writer.
 func TestStoredSettingsFit(t *testing.T) {
@@ -34,5 +37,22 @@ func TestStoredSettingsFit(t *testing.T) {
 	b.exec(`UPDATE vault.secrets SET tags = (SELECT jsonb_object_agg(i, 'x') FROM generate_series(1, 64) i), generate_policy = NULL,
 		rotation_window_secs = 60, keep_versions = 100 WHERE name = 'auto'`)
 	stranger := b.c.connect(t, b.db, b.c.newRole(t))
-	wantError(t, stranger.try("SELECT vault.settings_fit('a', 'manual', 'a', '', '{}', NULL, NULL, NULL, 'UTC', NULL, 0, 0, 1, 1, NULL)"), "42501", "permission denied")
+	wantError(t, stranger.try("SELECT vault.record_fits('read', 'ok', NULL, NULL)"), "42501", "permission denied")
+}
+
+// TestStoredVersionsFit: the table refuses sealed versions that the functions would never write.
+func TestStoredVersionsFit(t *testing.T) {
+	b := newBench(t, sharedCluster(t))
+	const update = "UPDATE vault.secret_versions SET %s WHERE secret_id = (SELECT id FROM vault.secrets WHERE name = 'kept')"
+	for _, set := range []string{
+		"version = 0", "envelope_version = 0", "envelope_version = 2", "kms_key_id = ''", "kms_key_id = repeat('k', 2049)",
+		"wrapped_dek = ''", "wrapped_dek = convert_to(repeat('w', 6145), 'UTF8')", "nonce = convert_to(repeat('n', 23), 'UTF8')",
+		"nonce = convert_to(repeat('n', 25), 'UTF8')", "ciphertext = convert_to(repeat('c', 16), 'UTF8')",
+		"ciphertext = convert_to(repeat('c', 1048593), 'UTF8')",
+	} {
+		wantError(t, b.try(fmt.Sprintf(update, set)), "23514", `"secret_versions_fit"`)
+	}
+	b.exec(fmt.Sprintf(update, `kms_key_id = repeat('k', 2048), wrapped_dek = convert_to(repeat('w', 6144), 'UTF8'),
+		ciphertext = convert_to(repeat('c', 17), 'UTF8')`))
+	b.exec(fmt.Sprintf(update, "ciphertext = convert_to(repeat('c', 1048592), 'UTF8')"))
 }

@@ -223,3 +223,48 @@ func hard(t *testing.T, s *session, prefix string) {
 	ok("SELECT vault.delete_secret('app/a'"+t8+", 2::pg_catalog.int8)", "")
 	ok("SELECT vault.delete_secret('app/auto'"+t8+", 2::pg_catalog.int8)", "")
 }
+
+// TestRowsHaveTheirPath: what runs when a change writes a row sees the search_path of the vault's functions, in each way in
+// which it can look, and the caller's path is what it was.
+func TestRowsHaveTheirPath(t *testing.T) {
+	b := newBench(t, sharedCluster(t))
+	b.exec("CREATE TABLE public.seen (path text)")
+	b.exec("GRANT INSERT ON public.seen TO vault_owner")
+	b.exec(`CREATE FUNCTION vault.note_path() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN INSERT INTO public.seen VALUES (pg_catalog.current_setting('search_path')); RETURN NEW; END $$`)
+	b.exec(`CREATE FUNCTION vault.has_path(of bigint) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+		BEGIN RETURN pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.=) 'pg_catalog, pg_temp'
+			OR pg_catalog.set_config('bench.wrong', 'yes', false) IS NULL; END $$`)
+	b.exec("CREATE DOMAIN vault.in_path AS bigint CHECK (pg_catalog.current_setting('search_path') = 'pg_catalog, pg_temp')")
+	b.exec("SET search_path = public")
+	for _, alter := range []string{
+		"CREATE TRIGGER noted BEFORE INSERT ON vault.secret_versions FOR EACH ROW EXECUTE FUNCTION vault.note_path()",
+		"CREATE TRIGGER noted AFTER UPDATE ON vault.secrets FOR EACH ROW EXECUTE FUNCTION vault.note_path()",
+		"ALTER TABLE vault.secret_versions ADD CHECK (vault.has_path(version)) NOT VALID",
+		"ALTER TABLE vault.secrets ADD CHECK (pg_catalog.current_setting('search_path') = 'pg_catalog, pg_temp') NOT VALID",
+		"ALTER TABLE vault.changes ADD CHECK (current_schema = 'pg_catalog') NOT VALID",
+		"ALTER TABLE vault.changes ADD CHECK (version::vault.in_path > 0) NOT VALID",
+		"CREATE INDEX ON vault.secret_versions (version) WHERE vault.has_path(version)",
+		"CREATE INDEX ON vault.secret_versions ((vault.has_path(version)))",
+		"ALTER TABLE vault.secret_versions ADD seen boolean GENERATED ALWAYS AS (vault.has_path(version)) STORED",
+	} {
+		b.exec("BEGIN")
+		b.script(alter)
+		b.exec("SET bench.wrong = 'no'") // an index was made with another path
+		b.exec("DELETE FROM public.seen")
+		if err := b.try("SELECT vault.update_secret('kept', 'next'::text, NULL)"); err != nil {
+			t.Errorf("%s: %v", alter, err)
+			b.exec("ROLLBACK")
+			continue
+		}
+		for _, path := range column(b.session, "SELECT path FROM public.seen") {
+			if path != "pg_catalog, pg_temp" {
+				t.Errorf("%s: the path is %q", alter, path)
+			}
+		}
+		if got := get[string](b.session, "SELECT current_setting('bench.wrong') || current_setting('search_path')"); got != "nopublic" {
+			t.Errorf("%s: wrong, and the path after it, are %q", alter, got)
+		}
+		b.exec("ROLLBACK")
+	}
+}

@@ -22,7 +22,6 @@
 #include "tablewrite.h"
 #include "tablewriter.h"
 #include "utils/acl.h"
-#include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -35,8 +34,6 @@ HvBeginWrites(HvWrites *writes)
 {
 	GetUserIdAndSecContext(&writes->caller, &writes->context);
 	SetUserIdAndSecContext(get_role_oid(HV_OWNER_NAME, false), writes->context | SECURITY_LOCAL_USERID_CHANGE);
-	writes->level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
@@ -49,7 +46,6 @@ HvEndWrites(const HvWrites *writes)
 {
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-	AtEOXact_GUC(true, writes->level);
 	SetUserIdAndSecContext(writes->caller, writes->context);
 }
 
@@ -127,6 +123,7 @@ HvLockRow(HvTarget *target, HeapTuple row, LockTupleMode mode)
 static void
 BeginRow(HvWriter *writer)
 {
+	HvSetPath(writer);
 	writer->estate->es_snapshot = GetActiveSnapshot();
 	writer->estate->es_output_cid = GetCurrentCommandId(true);
 	AfterTriggerBeginQuery();
@@ -139,6 +136,7 @@ static void
 EndRow(HvWriter *writer)
 {
 	AfterTriggerEndQuery(writer->estate);
+	HvResetPath(writer);
 	ResetPerTupleExprContext(writer->estate);
 	ExecClearTuple(writer->row);
 	ExecClearTuple(writer->old);

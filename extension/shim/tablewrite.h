@@ -22,7 +22,6 @@ typedef struct HvWrites
 {
 	Oid			caller;
 	int			context;
-	int			level;			/* of settings */
 } HvWrites;
 
 static inline NullableDatum

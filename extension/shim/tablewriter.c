@@ -11,12 +11,16 @@
 #include "access/tableam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/parse_relation.h"
 #include "tablewriter.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -186,6 +190,87 @@ PrepareIndexes(HvWriter *writer)
 }
 
 /*
+ * Whether a function is in C, and immutable if it has to be.
+ */
+static bool
+IsInC(Oid function, bool immutable)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc form;
+	bool		is;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	is = (form->prolang == INTERNALlanguageId || form->prolang == ClanguageId) &&
+		(!immutable || form->provolatile == PROVOLATILE_IMMUTABLE);
+	ReleaseSysCache(tuple);
+	return is;
+}
+
+static bool
+MayNeedPath(Oid function, void *context)
+{
+	return !IsInC(function, true);
+}
+
+/*
+ * Whether what an expression calls may depend on search_path. CURRENT_SCHEMA does, and so may the checks of a domain.
+ */
+static bool
+ExpressionNeedsPath(Node *node, void *context)
+{
+	return node != NULL && (IsA(node, SQLValueFunction) || IsA(node, CoerceToDomain) ||
+							check_functions_in_node(node, MayNeedPath, context) ||
+							expression_tree_walker(node, ExpressionNeedsPath, context));
+}
+
+static bool
+TriggersNeedPath(const TriggerDesc *triggers)
+{
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (triggers->triggers[i].tgqual != NULL || !IsInC(triggers->triggers[i].tgfoid, false))
+			return true;
+	return false;
+}
+
+static bool
+ConstraintsNeedPath(const TupleConstr *constraints)
+{
+	if (constraints == NULL)
+		return false;
+	if (constraints->has_generated_stored)
+		return true;
+#if PG_VERSION_NUM >= 180000
+	if (constraints->has_generated_virtual)
+		return true;
+#endif
+	for (int i = 0; i < constraints->num_check; i++)
+		if (ExpressionNeedsPath(stringToNode(constraints->check[i].ccbin), NULL))
+			return true;
+	return false;
+}
+
+/*
+ * Whether what runs when a row is written may depend on search_path. What the tables of the schema have does not, but for
+ * generated columns.
+ */
+static bool
+NeedsPath(const HvWriter *writer, Relation relation)
+{
+	if (TriggersNeedPath(relation->trigdesc) || ConstraintsNeedPath(RelationGetDescr(relation)->constr))
+		return true;
+	for (int i = 0; i < writer->nindexes; i++)
+	{
+		IndexInfo  *index = writer->info->ri_IndexRelationInfo[i];
+
+		if (ExpressionNeedsPath((Node *) index->ii_Expressions, NULL) || ExpressionNeedsPath((Node *) index->ii_Predicate, NULL))
+			return true;
+	}
+	return false;
+}
+
+/*
  * Make what is kept of a table.
  */
 static HvWriter *
@@ -208,6 +293,7 @@ MakeWriter(const HvTable *table, const HvScan *scan)
 	writer->old = MakeSlot(relation);
 	PrepareTriggers(writer->info, relation);
 	writer->writable = IsWritable(table, scan) && PrepareIndexes(writer);
+	writer->needs_path = writer->writable && NeedsPath(writer, relation);
 	MemoryContextSwitchTo(before);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	return writer;
@@ -237,4 +323,24 @@ HvWriterOf(HvTable *table, const HvScan *scan)
 	if (table->writer == NULL)
 		table->writer = MakeWriter(table, scan);
 	return table->writer->writable ? table->writer : NULL;
+}
+
+/*
+ * Have the search_path that the functions in SQL have, if what runs when a row is written may depend on it. That is not always
+ * set: PostgreSQL goes through all settings to take one back, and finds the schemas of the caller's path again.
+ */
+void
+HvSetPath(HvWriter *writer)
+{
+	if (!writer->needs_path)
+		return;
+	writer->level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+HvResetPath(const HvWriter *writer)
+{
+	if (writer->needs_path)
+		AtEOXact_GUC(true, writer->level);
 }

@@ -16,6 +16,8 @@ typedef struct HvWriter
 	uint64		finding;		/* of the table that it was made for */
 	uint64		functions;		/* number of the state of functions that it was made for */
 	bool		writable;		/* not: the table takes a statement */
+	bool		needs_path;		/* what is run for a row may depend on search_path */
+	int			level;			/* of settings, while a row is written */
 	bool		busy;			/* a row is being written, or was when a call failed */
 	EState	   *estate;
 	ResultRelInfo *info;
@@ -27,5 +29,7 @@ typedef struct HvWriter
 
 extern HvWriter *HvWriterOf(HvTable *table, const HvScan *scan);
 extern void HvForgetWriter(HvTable *table);
+extern void HvSetPath(HvWriter *writer);
+extern void HvResetPath(const HvWriter *writer);
 
 #endif
