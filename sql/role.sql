@@ -57,17 +57,23 @@ AS $$
 DECLARE
     fault text := vault.binding_fault(b);
 BEGIN
+    -- A role of a pair takes no turn while it cannot log in. A single one gets its password: who took LOGIN from it may want that.
+    IF fault IS NULL AND EXISTS (SELECT FROM vault.role_bindings o WHERE o.secret_id = b.secret_id AND o.place <> b.place)
+       AND NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.oid = b.role) THEN
+        fault := 'no_login';
+    END IF;
     IF b.secret_id IS NULL OR fault IS NOT NULL THEN
         RAISE EXCEPTION 'secret "%" is bound to role "%", %', require_binding.name, b.role_name,
                 CASE fault WHEN 'renamed' THEN 'which was renamed' WHEN 'promoted' THEN 'which has got more attributes since'
                            WHEN 'not_member' THEN 'which is no longer a member of the role that the pair shares'
+                           WHEN 'no_login' THEN 'which cannot log in'
                            ELSE 'which is missing here' END
             USING ERRCODE = 'VT006',
                   HINT = format('If that is as it should be, bind it again: SELECT vault.unbind_role(%L); then vault.bind_role().', require_binding.name);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION vault.require_binding(vault.role_bindings, text) IS 'raises if the role of a binding is not what it was when it was bound';
+COMMENT ON FUNCTION vault.require_binding(vault.role_bindings, text) IS 'raises if the role of a binding is not what it was when it was bound, or is of a pair and cannot log in';
 
 CREATE FUNCTION vault.next_binding(id uuid) RETURNS vault.role_bindings
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

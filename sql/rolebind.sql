@@ -87,6 +87,9 @@ BEGIN
     -- The caller must be one whom PostgreSQL lets set the passwords of both, and until when they are valid.
     PERFORM vault.alter_role(now_role, bind_pair_with_verifier.verifier, 'infinity', bind_pair_with_verifier.caller);
     PERFORM vault.alter_role(other_role, bind_pair_with_verifier.verifier, clock_timestamp(), bind_pair_with_verifier.caller);
+    IF EXISTS (SELECT FROM pg_roles r WHERE r.oid IN (now_role, other_role) AND NOT r.rolcanlogin) THEN
+        RAISE EXCEPTION 'both roles of a pair must be able to log in' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     UPDATE vault.secrets x SET bound = true, updated_at = clock_timestamp() WHERE x.id = s.id;
     now_current := vault.add_binding(s, 1, now_role, true, shared, options, origin);
     PERFORM vault.keep_verifier(now_current, bind_pair_with_verifier.verifier, s.current_version, '-infinity');

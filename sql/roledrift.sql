@@ -5,17 +5,17 @@ CREATE FUNCTION vault.role_drift(b vault.role_bindings) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(vault.binding_fault(b),
-        CASE WHEN b.version IS NULL THEN NULL
-             WHEN v.verifier IS NULL THEN 'unchecked'
-             WHEN vault.role_has(b.role, v.verifier) IS NOT TRUE THEN 'changed'
-             WHEN r.rolvaliduntil <= clock_timestamp() AND b.version = s.current_version THEN 'expired' END)
+        CASE WHEN b.version IS NOT NULL AND v.verifier IS NULL THEN 'unchecked'
+             WHEN b.version IS NOT NULL AND vault.role_has(b.role, v.verifier) IS NOT TRUE THEN 'changed'
+             WHEN r.rolvaliduntil <= clock_timestamp() AND b.version = s.current_version THEN 'expired'
+             WHEN NOT r.rolcanlogin THEN 'no_login' END)
     FROM (SELECT) one
     LEFT JOIN vault.role_verifiers v ON v.secret_id = b.secret_id AND v.place = b.place
     LEFT JOIN vault.secrets s ON s.id = b.secret_id
     LEFT JOIN pg_roles r ON r.oid = b.role
 $$;
 COMMENT ON FUNCTION vault.role_drift(vault.role_bindings)
-    IS 'how a bound role differs from what the vault has made it: as vault.binding_fault(), or changed (another password), expired (VALID UNTIL), unchecked (restored from a dump); null: not at all';
+    IS 'how a bound role differs from what the vault has made it: as vault.binding_fault(), or changed (another password), expired (VALID UNTIL), no_login, unchecked (restored from a dump); null: not at all';
 
 CREATE FUNCTION vault.check_drift(stamp timestamptz, batch integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'

@@ -127,7 +127,15 @@ func TestPairTakesTurns(t *testing.T) {
 		generate_policy => '{"json_field":"password"}', grace_period_secs => 3600)`)
 	wantError(t, b.try("SELECT vault.bind_role('app', 'app_b')"), "22023", "must be the role")
 	wantError(t, b.try("SELECT vault.bind_role_pair('app', 'app_a', 'app_a')"), "22023", "must be two roles")
+	b.exec("CREATE ROLE locked")
+	wantError(t, b.try("SELECT vault.bind_role_pair('app', 'app_a', 'locked')"), "22023", "must be able to log in")
 	b.exec("SELECT vault.bind_role_pair('app', 'app_a', 'app_b', 'shared')")
+	b.exec("ALTER ROLE app_b NOLOGIN")
+	wantError(t, b.try("SELECT vault.rotate_secret('app')"), "VT006", "which cannot log in")
+	if got := get[string](b.session, "SELECT string_agg(state, ' ') FROM vault.bound_roles('app')"); got != "ok no_login" {
+		t.Errorf("the states are %s", got)
+	}
+	b.exec("ALTER ROLE app_b LOGIN")
 	b.wantLogin("app_a", "one")
 	if b.login.login("app_b", "left over") == nil || b.login.login("app_b", "one") == nil {
 		t.Error("app_b logs in before its turn")

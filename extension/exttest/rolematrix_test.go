@@ -20,12 +20,12 @@ func TestRightsAreThoseOfPostgresql(t *testing.T) {
 		b.exec(fmt.Sprintf("CREATE ROLE target%d LOGIN %s", i, a))
 		for admin := range 2 {
 			callers = append(callers, fmt.Sprintf("caller%d_%d", i, admin))
-			b.exec("CREATE ROLE " + callers[len(callers)-1] + " IN ROLE everyone " + a)
+			b.exec("CREATE ROLE " + callers[len(callers)-1] + " LOGIN IN ROLE everyone " + a)
 		}
 	}
 	for _, a := range []string{"CREATEDB", "REPLICATION", "BYPASSRLS"} { // beside CREATEROLE
 		callers = append(callers, "maker_"+a)
-		b.exec("CREATE ROLE maker_" + a + " CREATEROLE IN ROLE everyone " + a)
+		b.exec("CREATE ROLE maker_" + a + " LOGIN CREATEROLE IN ROLE everyone " + a)
 	}
 	for _, caller := range callers {
 		if !strings.HasSuffix(caller, "0") {

@@ -98,6 +98,8 @@ HvReadRoles(HvScan *scan, HvBytes id, HvBoundRole *roles)
 	while (n < HV_MAX_ROLES && (row = HvNextRow(scan)) != NULL)
 		ReadRole(scan, row, &roles[n++]);
 	HvEndScan(scan);
+	for (int i = 0; i < n; i++)
+		roles[i].paired = n > 1;
 	return n;
 }
 
@@ -172,6 +174,25 @@ HvIsAsBound(const HvBoundRole *bound)
 }
 
 /*
+ * Whether the next version of a secret may be a role's password, as vault.require_binding() has it: a role of a pair takes
+ * no turn while it cannot log in.
+ */
+bool
+HvMayBeNext(const HvBoundRole *bound)
+{
+	HeapTuple	tuple;
+	bool		may;
+
+	if (!HvIsAsBound(bound))
+		return false;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(bound->role));
+	may = !bound->paired || (HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin);
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return may;
+}
+
+/*
  * ereport that a role is not what it was when it was bound. NULL is one that is missing.
  */
 static void
@@ -213,7 +234,7 @@ HvUsualNextRole(HvBytes id)
 	HvBoundRole roles[HV_MAX_ROLES];
 	HvBoundRole *next;
 
-	return FindNext(id, false, roles, &next) && next != NULL && HvIsAsBound(next) ? next->name : NULL;
+	return FindNext(id, false, roles, &next) && next != NULL && HvMayBeNext(next) ? next->name : NULL;
 }
 
 const char *
@@ -224,7 +245,7 @@ HvNextRole(HvBytes id)
 
 	if (!FindNext(id, true, roles, &next))
 		return NULL;
-	if (next == NULL || !HvIsAsBound(next))
+	if (next == NULL || !HvMayBeNext(next))
 		Refuse(id, next);
 	return next->name;
 }

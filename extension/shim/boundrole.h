@@ -39,6 +39,7 @@ typedef struct HvBoundRole
 	ArrayType  *attributes;		/* then */
 	Oid			shared_role;	/* that both roles of a pair are members of, or InvalidOid */
 	int64		version;		/* whose password it has, 0 for none */
+	bool		paired;			/* with another role, and takes turns with it */
 	bool		waits;			/* its login is prolonged while it has sessions */
 	int64		max_wait_secs;
 } HvBoundRole;
@@ -60,6 +61,7 @@ extern HvTable HvBindings;
 extern int	HvReadRoles(HvScan *scan, HvBytes id, HvBoundRole *roles);
 extern HvBoundRole *HvNextOf(HvBoundRole *roles, int n);
 extern bool HvIsAsBound(const HvBoundRole *bound);
+extern bool HvMayBeNext(const HvBoundRole *bound);
 
 /*
  * Name of the role whose password the next version of a secret is; NULL if the table is not as expected. ereports if

@@ -68,7 +68,7 @@ LockRoles(HvRoles *roles, HvBytes id)
 
 	roles->next = HvNextOf(roles->roles, n);
 	roles->retiring = n < 2 ? NULL : roles->next == &roles->roles[0] ? &roles->roles[1] : &roles->roles[0];
-	return roles->next != NULL && HvIsAsBound(roles->next) && LockBinding(roles, roles->next) &&
+	return roles->next != NULL && HvMayBeNext(roles->next) && LockBinding(roles, roles->next) &&
 		(roles->retiring == NULL || LockBinding(roles, roles->retiring));
 }
 
