@@ -51,7 +51,11 @@ own_mounts() {
 # inside [NAME=VALUE...] COMMAND...
 inside() { chroot "$CHROOT" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LANG=C.UTF-8 "$@"; }
 
-mount_proc() { mountpoint -q "$CHROOT/proc" || mount --bind /proc "$CHROOT/proc"; }
+# mount_root: the chroot is a mount, so that tests in there may make mounts of their own; with /proc.
+mount_root() {
+	mountpoint -q "$CHROOT" || mount --bind "$CHROOT" "$CHROOT"
+	mountpoint -q "$CHROOT/proc" || mount --bind /proc "$CHROOT/proc"
+}
 
 # unmount_below DIRECTORY: everything that is mounted in there, so that rm does not go into it.
 unmount_below() {
@@ -73,7 +77,7 @@ chroot_apt() {
 		inside DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
 }
 
-# make_chroot: of the last chroot_for; with the server, its headers and a C compiler.
+# make_chroot: of the last chroot_for; with the server, its headers, a C compiler, and what some tests are skipped without.
 make_chroot() {
 	mkdir -p "$(dirname "$CHROOT")"
 	if [ ! -e "$CHROOT/.complete" ]; then
@@ -84,12 +88,13 @@ make_chroot() {
 			echo "deb $MIRROR $EXTRA_SUITE main" >"$CHROOT/etc/apt/sources.list.d/$EXTRA_SUITE.list"
 			printf 'Package: postgresql*-%s libpq*\nPin: release a=%s\nPin-Priority: 900\n' "$MAJOR" "$EXTRA_SUITE" >"$CHROOT/etc/apt/preferences.d/$EXTRA_SUITE"
 		fi
-		mount_proc
+		mount_root
 		quiet_root
-		chroot_apt "postgresql-$MAJOR" "postgresql-server-dev-$MAJOR" gcc make libc6-dev curl || return 1
+		chroot_apt "postgresql-$MAJOR" "postgresql-server-dev-$MAJOR" gcc make libc6-dev curl pgbouncer || return 1
+		chroot_apt "postgresql-$MAJOR-pgaudit" || say "$SUITE has no pgaudit for PostgreSQL $MAJOR"
 		touch "$CHROOT/.complete"
 	fi
-	mount_proc
+	mount_root
 }
 
 # copy_tree DIRECTORY: the repository without what was built, with the times.
