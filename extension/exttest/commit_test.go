@@ -176,15 +176,22 @@ func TestChangesCommitTogether(t *testing.T) {
 	wantAllHeard(t, events, acknowledged)
 }
 
-// mostCommits returns how many commits waited for a standby at a time, at most, until ended is closed. No machine is too busy
-// for them to wait together, unless they wait for each other.
+// mostCommits returns how many commits of clients waited for a standby at a time, at most, until ended is closed. No machine
+// is too busy for them to wait together, unless they wait for each other. What announces changes must not wait for a standby.
 func mostCommits(s *session, ended <-chan struct{}) (most int) {
+	others := 0
 	for {
 		select {
 		case <-ended:
+			if others > 0 {
+				s.t.Errorf("a process of the server waited for the standby, as was seen %d times", others)
+			}
 			return most
 		case <-time.After(5 * time.Millisecond):
-			most = max(most, int(get[int64](s, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")))
+			waiting := column(s, "SELECT backend_type FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+			clients := slices.DeleteFunc(waiting, func(of string) bool { return of != "client backend" })
+			most = max(most, len(clients))
+			others += len(waiting) - len(clients)
 		}
 	}
 }
@@ -219,7 +226,7 @@ func wantAllHeard(t *testing.T, events <-chan changeEvent, acknowledged [][]time
 	}
 	slices.Sort(late)
 	t.Logf("heard after the acknowledgement: median %v, 99 of 100 within %v", late[len(late)/2], late[len(late)*99/100])
-	if median := late[len(late)/2]; median > 100*time.Millisecond {
-		t.Errorf("the median is %v, want at most 100 ms", median)
+	if median := late[len(late)/2]; median > time.Second {
+		t.Errorf("the median is %v, want at most a second", median)
 	}
 }
