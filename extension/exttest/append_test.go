@@ -558,6 +558,36 @@ func TestAppendIfFreeWaitsForNoRow(t *testing.T) {
 	}
 }
 
+// TestAppendIfFreeSeesARevocation: a right that is revoked while the statement runs is none, although its snapshot has it.
+func TestAppendIfFreeSeesARevocation(t *testing.T) {
+	b, s := newAppend(t)
+	s.exec("SELECT vault.grant_access('vault_anonymous', 'appended', '{update}')")
+	s.exec(storeAppended)
+	holder, admin := b.c.connect(t, b.db, vaulttest.Superuser), b.c.connect(t, b.db, vaulttest.Superuser)
+	for _, revoked := range []bool{true, false} {
+		holder.exec("SELECT pg_advisory_lock(5)")
+		made := make(chan bool, 1)
+		go func() {
+			got, err := tryGet[bool](s, "WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock(5)::text AS nothing) SELECT NOT (f IS NULL) FROM gate, LATERAL vault.append_if_free("+
+				planCaller+", "+appendedID+", 1, "+planSealed+", 'update' || nothing) f")
+			if err != nil {
+				t.Error(err)
+			}
+			made <- got
+		}()
+		awaitLock(t, admin, s)
+		if revoked {
+			admin.exec("SELECT vault.revoke_access('vault_anonymous', 'appended', '{update}')")
+		} else {
+			admin.exec("SELECT vault.grant_access('vault_anonymous', 'appended', '{update}')")
+		}
+		holder.exec("SELECT pg_advisory_unlock(5)")
+		if got := <-made; got == revoked {
+			t.Errorf("the change was made: %v", got)
+		}
+	}
+}
+
 // TestAppendIfFreeRefusesAtOnce: the function decides by itself about the caller whom it is told of, so it is of no use to
 // one who runs it without the rights of its owner. It refuses at once where nothing can be changed.
 func TestAppendIfFreeRefusesAtOnce(t *testing.T) {
@@ -568,7 +598,9 @@ func TestAppendIfFreeRefusesAtOnce(t *testing.T) {
 	s.exec("ROLLBACK")
 	s.exec("ALTER FUNCTION vault.append_if_free SECURITY INVOKER")
 	s.exec("GRANT EXECUTE ON FUNCTION vault.append_if_free TO PUBLIC")
-	s.exec("SET ROLE " + b.c.newRole(t))
-	wantError(t, s.try(call), "42501", "")
+	stranger := b.c.newRole(t)
+	s.exec("GRANT USAGE ON SCHEMA vault TO " + stranger)
+	s.exec("SET ROLE " + stranger)
+	wantError(t, s.try(call), "42501", "permission denied for table")
 	s.exec("RESET ROLE")
 }
