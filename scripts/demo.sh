@@ -31,6 +31,7 @@ show() {
 forget() {
 	local name
 	for name in "$@"; do
+		psql -Xq -o /dev/null -v name="$name" <<<"SELECT vault.unbind_role(name) FROM vault.bound_roles(:'name') WHERE current"
 		curl -sS -o /dev/null -X DELETE -H @"$ADMIN" -H 'If-Match: *' "$VAULT_ADDR/v1/secrets/$name"
 		psql -Xq -v name="$name" <<-'E'
 			DELETE FROM vault.rotation_jobs j USING vault.secrets s WHERE s.id = j.secret_id AND s.name = :'name' AND s.deleted_at IS NOT NULL;
@@ -56,9 +57,9 @@ forget demo/db/password demo/api-key demo/kv demo/shop
 psql -Xq <<-'E'
 	DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 	DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-	DO $$ BEGIN CREATE ROLE shop; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-	DO $$ BEGIN CREATE ROLE shop_a LOGIN IN ROLE shop; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-	DO $$ BEGIN CREATE ROLE shop_b LOGIN IN ROLE shop; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+	DO $$ BEGIN CREATE ROLE demo_shop; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+	DO $$ BEGIN CREATE ROLE demo_shop_a LOGIN IN ROLE demo_shop; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+	DO $$ BEGIN CREATE ROLE demo_shop_b LOGIN IN ROLE demo_shop; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 E
 # shellcheck disable=SC2034 # shown commands use it
 SINCE=$(psql -XAtc 'SELECT now()')
@@ -165,10 +166,10 @@ E
 
 explain "The passwords of two PostgreSQL roles that take turns. A rotation changes secret and password in one transaction."
 show '^bound$' <<'E'
-psql -Xq -o /dev/null <<'SQL' && echo bound
-SELECT vault.create_secret('demo/shop', '{"username": "shop_a", "password": "change-me"}'::text, 'automatic', 'application/json',
+psql -Xq -o /dev/null -v ON_ERROR_STOP=1 <<'SQL' && echo bound
+SELECT vault.create_secret('demo/shop', '{"username": "demo_shop_a", "password": "change-me"}'::text, 'automatic', 'application/json',
   rotation_interval_secs => 86400, grace_period_secs => 3600, generate_policy => '{"json_field": "password"}');
-SELECT vault.bind_role_pair('demo/shop', 'shop_a', 'shop_b', 'shop');
+SELECT vault.bind_role_pair('demo/shop', 'demo_shop_a', 'demo_shop_b', 'demo_shop');
 SQL
 E
 
@@ -191,7 +192,7 @@ logged_in() { tail -n 1 "$OUT.logins" 2>/dev/null | grep -q "^$1 ok"; }
 
 explain "A client reads the credential and logs in, again and again, while the password is rotated four times."
 reconnect &
-for user in shop_b shop_a shop_b shop_a; do
+for user in demo_shop_b demo_shop_a demo_shop_b demo_shop_a; do
 	show '.' <<<'hyperion-vault rotate demo/shop'
 	wait_for 20 logged_in "$user" || die "the client did not log in as $user: $(tail -n 1 "$OUT.logins")"
 done
