@@ -7,14 +7,14 @@ AS 'MODULE_PATHNAME', 'hv_alter_role' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION vault.alter_role(oid, text, timestamptz, oid)
     IS 'sets the password of a role and until when it is valid, as PostgreSQL lets a caller do it; a null caller is the vault, which has decided before; other nulls keep';
 
-CREATE FUNCTION vault.offer_verifier(id uuid, version bigint, verifier text) RETURNS void
+CREATE FUNCTION vault.offer_verifier(id uuid, version bigint, verifier text, role text) RETURNS void
 AS 'MODULE_PATHNAME', 'hv_offer_verifier' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.offer_verifier(uuid, bigint, text)
-    IS 'has ready, for the rest of this statement, the verifier of the password that a version of a secret is';
+COMMENT ON FUNCTION vault.offer_verifier(uuid, bigint, text, text)
+    IS 'has ready, for the rest of this statement, the verifier of the password that a version of a secret is for a role; a null role is any';
 
-CREATE FUNCTION vault.offered_verifier(id uuid, version bigint) RETURNS text
+CREATE FUNCTION vault.offered_verifier(id uuid, version bigint, role text) RETURNS text
 AS 'MODULE_PATHNAME', 'hv_offered_verifier' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vault.offered_verifier(uuid, bigint) IS 'the verifier that this statement was given for a version; null: none';
+COMMENT ON FUNCTION vault.offered_verifier(uuid, bigint, text) IS 'the verifier that this statement was given for a version and a role; null: none';
 
 CREATE FUNCTION vault.role_has(role oid, verifier text) RETURNS boolean
 AS 'MODULE_PATHNAME', 'hv_role_has' LANGUAGE C STABLE PARALLEL SAFE;
@@ -145,10 +145,10 @@ DECLARE
     done jsonb;
 BEGIN
     PERFORM vault.require_binding(b, s.name);
-    verifier := vault.offered_verifier(s.id, s.current_version);
+    verifier := vault.offered_verifier(s.id, s.current_version, b.role_name);
     IF verifier IS NULL THEN
         RAISE EXCEPTION 'secret "%" is bound to role "%", whose password must come with the value', s.name, b.role_name
-            USING ERRCODE = 'VT005', HINT = 'Update hyperion-vault-api on the node that changes it.';
+            USING ERRCODE = 'VT005', HINT = 'Try again. If that fails as well, update hyperion-vault-api on the node that changes it.';
     END IF;
     SELECT * INTO retiring FROM vault.role_bindings x WHERE x.secret_id = s.id AND x.place <> b.place;
     done := jsonb_build_object('role', b.role_name);

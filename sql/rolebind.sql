@@ -154,33 +154,45 @@ COMMENT ON FUNCTION vault.repair_with_verifier(uuid, bigint, text, vault.audit_o
 -- What the API calls: the verifier comes beside the sealed value.
 
 CREATE FUNCTION vault.append_with_verifier(id uuid, expected_version bigint, sealed vault.sealed_value, action text,
-                                           settings vault.secret_settings, reschedule boolean, origin vault.audit_origin, verifier text)
+                                           settings vault.secret_settings, reschedule boolean, origin vault.audit_origin, verifier text,
+                                           role text)
 RETURNS vault.secret_info
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM vault.offer_verifier(append_with_verifier.id, append_with_verifier.expected_version + 1, append_with_verifier.verifier);
+    PERFORM vault.offer_verifier(append_with_verifier.id, append_with_verifier.expected_version + 1, append_with_verifier.verifier,
+                                 append_with_verifier.role);
     RETURN vault.append_version(append_with_verifier.id, append_with_verifier.expected_version, append_with_verifier.sealed,
                                 append_with_verifier.action, append_with_verifier.settings, append_with_verifier.reschedule,
                                 append_with_verifier.origin);
 END
 $$;
-COMMENT ON FUNCTION vault.append_with_verifier(uuid, bigint, vault.sealed_value, text, vault.secret_settings, boolean, vault.audit_origin, text)
-    IS 'vault.append_version() for a bound secret';
+COMMENT ON FUNCTION vault.append_with_verifier(uuid, bigint, vault.sealed_value, text, vault.secret_settings, boolean, vault.audit_origin, text, text)
+    IS 'vault.append_version() for a bound secret, if the next version is the password of that role';
+
+CREATE FUNCTION vault.append_with_verifier_if_free(fingerprint bytea, address inet, claims jsonb, "right" text, name text, node text,
+                                                   request_id text, id uuid, expected_version bigint, sealed vault.sealed_value,
+                                                   action text, verifier text, role text)
+RETURNS vault.secret_info
+AS 'MODULE_PATHNAME', 'hv_append_with_verifier_if_free' LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms';
+COMMENT ON FUNCTION vault.append_with_verifier_if_free(bytea, inet, jsonb, text, text, text, text, uuid, bigint, vault.sealed_value, text, text, text)
+    IS 'vault.append_if_free() for a bound secret; a role that another transaction has changed is not free';
 
 CREATE FUNCTION vault.complete_with_verifier(job_id uuid, worker text, id uuid, expected_version bigint, sealed vault.sealed_value,
-                                             next_rotation_at timestamptz, origin vault.audit_origin, verifier text)
+                                             next_rotation_at timestamptz, origin vault.audit_origin, verifier text, role text)
 RETURNS vault.secret_info
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM vault.offer_verifier(complete_with_verifier.id, complete_with_verifier.expected_version + 1, complete_with_verifier.verifier);
+    PERFORM vault.offer_verifier(complete_with_verifier.id, complete_with_verifier.expected_version + 1, complete_with_verifier.verifier,
+                                 complete_with_verifier.role);
     RETURN vault.complete_rotation(complete_with_verifier.job_id, complete_with_verifier.worker, complete_with_verifier.expected_version,
                                    complete_with_verifier.sealed, complete_with_verifier.next_rotation_at, complete_with_verifier.origin);
 END
 $$;
-COMMENT ON FUNCTION vault.complete_with_verifier(uuid, text, uuid, bigint, vault.sealed_value, timestamptz, vault.audit_origin, text)
-    IS 'vault.complete_rotation() for a bound secret';
+COMMENT ON FUNCTION vault.complete_with_verifier(uuid, text, uuid, bigint, vault.sealed_value, timestamptz, vault.audit_origin, text, text)
+    IS 'vault.complete_rotation() for a bound secret, if the next version is the password of that role';
 
 CREATE FUNCTION vault.role_to_use(name text) RETURNS regrole
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

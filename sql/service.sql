@@ -20,7 +20,7 @@ AS $$
                         'end_token', 'list_all_tokens', 'login_token', 'explain_as', 'grant_as', 'revoke_as', 'access_as',
                         'put_login_method', 'delete_login_method', 'list_login_methods', 'put_login_role', 'delete_login_role',
                         'list_login_roles', 'end_batch_tokens', 'find_login', 'use_secret_id', 'login_by_secret_id', 'put_secret_id',
-                        'next_login', 'bound_among', 'append_with_verifier', 'complete_with_verifier', 'bind_with_verifier_as', 'unbind_secret',
+                        'next_login', 'bound_among', 'append_with_verifier', 'append_with_verifier_if_free', 'complete_with_verifier', 'bind_with_verifier_as', 'unbind_secret',
                         'repair_with_verifier', 'bindings_of', 'scram_iterations', 'sessions_as', 'put_role_options', 'waiting_sessions', 'report_sessions',
                         'delete_secret_id', 'list_secret_ids', 'set_password_with_verifier', 'replace_with_verifier', 'put_token_key', 'list_token_keys',
                         'wrap_answer', 'read_wrapped', 'unwrap_answer',

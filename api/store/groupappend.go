@@ -18,24 +18,33 @@ func (a newAppend) secretName() core.Name { return a.v.Name }
 
 func (a newAppend) fits() bool {
 	v := a.v
-	return isCaller(a.by) && v.Verifier == "" && !v.Reschedule && v.Description == nil && v.Tags == nil && v.GracePeriodSecs == nil &&
+	return isCaller(a.by) && !v.Reschedule && v.Description == nil && v.Tags == nil && v.GracePeriodSecs == nil &&
 		len(v.Sealed.Ciphertext) <= groupedBytes
 }
 
 // isCaller reports whether an author is one about whom a group decides: by a stored token or none.
 func isCaller(by vault.Author) bool { return !by.By.IsItself() && by.By.Claims == "" }
 
-var appendGroup = groupKind[newAppend]{
-	sql: `SELECT q.n::integer, i.* FROM unnest(` + callerArrays + `, $7::uuid[], $8::bigint[], $9::smallint[], $10::text[], $11::bytea[],
-		$12::bytea[], $13::bytea[], $14::text[]) WITH ORDINALITY AS q (` + callerNames + `, id, expected, envelope, key, wrapped, nonce, sealed, action, n)
-	CROSS JOIN LATERAL vault.append_if_free(` + callerOf + `, q.id, q.expected,
-		ROW(q.envelope, q.key, q.wrapped, q.nonce, q.sealed)::vault.sealed_value, q.action) i`,
-	args: argsOfAppends,
-	row: func(scan scanner) (vault.SecretResult, bool, error) {
-		var f secretFields
-		err := scan(f.targets()...)
-		return f.result(), f.id.Valid || f.name.Valid, err
-	},
+var (
+	appendGroup             = groupOfAppends("append_if_free", "", "", argsOfAppends)
+	appendWithVerifierGroup = groupOfAppends("append_with_verifier_if_free", ", $15::text[], $16::text[]", ", verifier, role", argsOfPasswords)
+)
+
+// groupOfAppends calls a function with the arguments of a change, and with more in the columns that are named.
+func groupOfAppends(function, more, names string, args func([]newAppend) []any) groupKind[newAppend] {
+	return groupKind[newAppend]{
+		sql: `SELECT q.n::integer, i.* FROM unnest(` + callerArrays + `, $7::uuid[], $8::bigint[], $9::smallint[], $10::text[], $11::bytea[],
+			$12::bytea[], $13::bytea[], $14::text[]` + more + `)
+			WITH ORDINALITY AS q (` + callerNames + `, id, expected, envelope, key, wrapped, nonce, sealed, action` + names + `, n)
+		CROSS JOIN LATERAL vault.` + function + `(` + callerOf + `, q.id, q.expected,
+			ROW(q.envelope, q.key, q.wrapped, q.nonce, q.sealed)::vault.sealed_value, q.action` + names + `) i`,
+		args: args,
+		row: func(scan scanner) (vault.SecretResult, bool, error) {
+			var f secretFields
+			err := scan(f.targets()...)
+			return f.result(), f.id.Valid || f.name.Valid, err
+		},
+	}
 }
 
 // The callers of the changes of a group, which begin the arguments of its statement.
@@ -95,4 +104,13 @@ func argsOfAppends(appends []newAppend) []any {
 	}
 	args := append(callers.args(), ids, expected)
 	return append(append(args, values.args()...), actions)
+}
+
+// argsOfPasswords is argsOfAppends of values that are passwords of roles.
+func argsOfPasswords(appends []newAppend) []any {
+	var verifiers, roles []string
+	for _, a := range appends {
+		verifiers, roles = append(verifiers, a.v.Password.Verifier), append(roles, a.v.Password.Role)
+	}
+	return append(argsOfAppends(appends), verifiers, roles)
 }

@@ -16,11 +16,11 @@ import (
 var appendWithVerifier = signed(`SELECT * FROM vault.append_with_verifier($1::uuid, $2::bigint,
 	ROW($3::smallint, $4::text, $5::bytea, $6::bytea, $7::bytea)::vault.sealed_value,
 	$8::text, ROW($9::text, $10::jsonb, NULL, NULL, NULL, NULL, NULL, $11::bigint, NULL, NULL)::vault.secret_settings,
-	$12::boolean, ORIGIN, $13::text)`, 13)
+	$12::boolean, ORIGIN, $13::text, $14::text)`, 14)
 
 const completeWithVerifier = `SELECT * FROM vault.complete_with_verifier($1::uuid, $2::text, $15::uuid, $3::bigint,
 	ROW($4::smallint, $5::text, $6::bytea, $7::bytea, $8::bytea)::vault.sealed_value, $9::timestamptz,
-	ROW($10::text, $11::text, $12::text, $13::inet, $14::text)::vault.audit_origin, $16::text)`
+	ROW($10::text, $11::text, $12::text, $13::inet, $14::text)::vault.audit_origin, $16::text, $17::text)`
 
 // NextRole implements vault.Store.
 func (d *DB) NextRole(ctx context.Context, id core.SecretID) (vault.NextRole, error) {

@@ -183,8 +183,8 @@ func (d *DB) CompleteRotation(ctx context.Context, r vault.RotatedVersion, o vau
 	args := []any{[16]byte(r.Claim.Job), r.Claim.Worker, int64(r.Expected)}
 	args = append(append(append(args, sealedArgs(r.Sealed)...), timeArg(r.NextAt)), originArgs(o)...)
 	sql := completeRotation
-	if r.Verifier != "" {
-		sql, args = completeWithVerifier, append(args, [16]byte(s.ID), r.Verifier)
+	if p := r.Password; p.Verifier != "" {
+		sql, args = completeWithVerifier, append(args, [16]byte(s.ID), p.Verifier, p.Role)
 	}
 	return perform(ctx, d, change[vault.Secret]{
 		secret: string(s.Name), sql: sql, args: args, row: secretRow,

@@ -80,15 +80,16 @@ func (d *DB) AppendVersion(ctx context.Context, v vault.NewVersion, by vault.Aut
 	right := vault.RightOf(v.Action)
 	args = append(args, string(v.Action), v.Description, tags, v.GracePeriodSecs, v.Reschedule)
 	text := appendVersion
-	if v.Verifier != "" {
-		text, args = appendWithVerifier, append(args, v.Verifier)
+	groups := d.appends
+	if p := v.Password; p.Verifier != "" {
+		groups, text, args = d.passwordAppends, appendWithVerifier, append(args, p.Verifier, p.Role)
 	}
 	return performSecret(ctx, d, change[vault.Secret]{
 		secret: string(v.Name), text: text.by(by, right, string(v.Name), args), refusal: refusalTo(by, right), row: secretRow,
 		landed: func(ctx context.Context) (vault.Secret, bool, error) {
 			return d.landed(ctx, v.ID, v.Name, v.Expected+1, v.Sealed.Nonce)
 		},
-		together: d.appends.maker(newAppend{v, by, right}),
+		together: groups.maker(newAppend{v, by, right}),
 	})
 }
 

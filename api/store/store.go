@@ -31,7 +31,9 @@ type DB struct {
 	looks          *sharedLooks         // at what changes are of, on the primary
 	appends        *groups[newAppend]   // of changes of values
 	creations      *groups[newCreation] // of secrets
-	reported       atomic.Bool          // the primary has been told of sessions on the reader's server
+	// passwordAppends are those of values that are passwords of roles.
+	passwordAppends *groups[newAppend]
+	reported        atomic.Bool // the primary has been told of sessions on the reader's server
 }
 
 var (
@@ -60,6 +62,7 @@ func Open(_ context.Context, c Config) (*DB, error) {
 	// Groups that are slow must leave connections to what is sent alone.
 	d.appends = newGroups(d, appendGroup, c.WriteTimeout, c.WriterConns/2)
 	d.creations = newGroups(d, createGroup, c.WriteTimeout, c.WriterConns/4)
+	d.passwordAppends = newGroups(d, appendWithVerifierGroup, c.WriteTimeout, c.WriterConns/8)
 	return d, nil
 }
 

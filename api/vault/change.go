@@ -169,7 +169,7 @@ func (v *Vault) appendVersion(ctx context.Context, s Secret, nv NewVersion, valu
 
 // appendFor is appendVersion of a secret that is bound to role, or to none.
 func (v *Vault) appendFor(ctx context.Context, s Secret, role *NextRole, nv NewVersion, value []byte, by Author) (_ Secret, err error) {
-	if nv.Verifier, err = role.verifier(s.ContentType, value); err != nil {
+	if nv.Password, err = role.password(s.ContentType, value); err != nil {
 		return Secret{}, err
 	}
 	b := envelope.Binding{ID: s.ID, Name: s.Name, Version: nv.Expected + 1, ContentType: s.ContentType}

@@ -76,8 +76,11 @@ type Roles interface {
 	BoundRoles(ctx context.Context, by Credential, prefix string, f Freshness) ([]BoundRole, Identity, error)
 }
 
-// ErrBound is in the chain of the error of a change without the verifier that it needs: the secret was bound to a role
-// meanwhile. The change may be tried again.
+// RolePassword is the password of a role, as a verifier. The zero value is none.
+type RolePassword struct{ Role, Verifier string }
+
+// ErrBound is in the chain of the error of a change without the verifier that it needs: the secret was bound to a role, or to
+// another one, meanwhile. The change may be tried again.
 var ErrBound = errors.New("the secret is bound to a role")
 
 // roleOf returns the role whose password the next version of s is; nil if s is not bound.
@@ -102,16 +105,18 @@ func (v *Vault) nextValueFor(ctx context.Context, s Secret, role *NextRole) ([]b
 	return generate.SetField(value, "username", role.Name)
 }
 
-// verifier returns that of the password which a value is for the role, "" for no role. The error is Invalid for a value that
-// is no login of it.
-func (r *NextRole) verifier(ct core.ContentType, value []byte) (string, error) {
+// password returns the one that a value is for the role, none for no role. The error is Invalid for a value that is no login
+// of it.
+func (r *NextRole) password(ct core.ContentType, value []byte) (p RolePassword, err error) {
 	if r == nil {
-		return "", nil
+		return p, nil
 	}
 	if err := generate.CheckLogin(ct, value, r.Name); err != nil {
-		return "", err
+		return p, err
 	}
-	return verifierOf(ct, value, r.Iterations)
+	p.Role = r.Name
+	p.Verifier, err = verifierOf(ct, value, r.Iterations)
+	return p, err
 }
 
 func verifierOf(ct core.ContentType, value []byte, iterations int) (string, error) {

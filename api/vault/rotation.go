@@ -44,8 +44,8 @@ type RotatedVersion struct {
 	Claim    Claim
 	Expected uint64 // the version it replaces; must be current
 	Sealed   SealedValue
-	NextAt   time.Time // the next time of a schedule; zero for an interval, which the database computes
-	Verifier string    // of the password that the value is, if the secret is bound to a role
+	NextAt   time.Time    // the next time of a schedule; zero for an interval, which the database computes
+	Password RolePassword // that the value is, if the secret is bound to a role
 }
 
 // RotationFailure gives a claim back.

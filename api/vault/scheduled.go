@@ -134,7 +134,7 @@ func (v *Vault) completeRotation(ctx context.Context, c Claim) (Secret, error) {
 		return Secret{}, err
 	}
 	r := RotatedVersion{Claim: c, Expected: s.CurrentVersion, NextAt: next}
-	if r.Verifier, err = role.verifier(s.ContentType, value); err != nil {
+	if r.Password, err = role.password(s.ContentType, value); err != nil {
 		return Secret{}, err
 	}
 	b := envelope.Binding{ID: s.ID, Name: s.Name, Version: s.CurrentVersion + 1, ContentType: s.ContentType}

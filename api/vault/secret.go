@@ -46,7 +46,7 @@ type NewVersion struct {
 	Tags            map[string]string // nil keeps the stored ones
 	GracePeriodSecs *int64            // nil keeps the stored one
 	Reschedule      bool              // the next rotation comes as if one had been due now
-	Verifier        string            // of the password that the value is, if the secret is bound to a role
+	Password        RolePassword      // that the value is, if the secret is bound to a role
 }
 
 // Deletion is what DeleteSecret deletes.

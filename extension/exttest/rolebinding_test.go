@@ -284,8 +284,8 @@ func TestBindNeedsPostgresqlsRight(t *testing.T) {
 	err := b.try("SELECT vault.bind_role('s', 'target')")
 	b.exec("RESET ROLE")
 	wantError(t, err, "42501", "permission denied")
-	for _, internal := range []string{"vault.alter_role('target'::regrole, NULL, NULL, NULL)", "vault.offered_verifier(gen_random_uuid(), 1)",
-		"vault.offer_verifier(gen_random_uuid(), 1, 'SCRAM-SHA-256$1:a$b:c')", "vault.role_has('target'::regrole, 'x')"} {
+	for _, internal := range []string{"vault.alter_role('target'::regrole, NULL, NULL, NULL)", "vault.offered_verifier(gen_random_uuid(), 1, NULL)",
+		"vault.offer_verifier(gen_random_uuid(), 1, 'SCRAM-SHA-256$1:a$b:c', NULL)", "vault.role_has('target'::regrole, 'x')"} {
 		b.exec("GRANT USAGE ON SCHEMA vault TO plain")
 		wantError(t, b.try("SET ROLE plain; SELECT "+internal), "42501", "permission denied for function")
 		b.exec("GRANT EXECUTE ON FUNCTION vault.alter_role, vault.offered_verifier, vault.offer_verifier, vault.role_has TO plain")
@@ -311,9 +311,10 @@ func TestPasswordsOfRolesAreNotLogged(t *testing.T) {
 	wantError(t, b.try("SELECT vault.import_role('old', 'old', $1, 'x')", marker+"-4"), "22P02", "")
 	sealed := "ROW(1, 'k', '\\x01', '\\x02', '\\x03')::vault.sealed_value"
 	verifier := "SCRAM-SHA-256$4096:" + marker + "$a:b"
-	_ = b.try("SELECT vault.append_with_verifier(gen_random_uuid(), 1, "+sealed+", 'update', NULL, false, NULL, $1)", verifier)
-	_ = b.try("SELECT vault.append_with_verifier(gen_random_uuid(), 1, " + sealed + ", 'update', NULL, false, NULL, '" + verifier + "')")
-	_ = b.try("SELECT vault.complete_with_verifier(gen_random_uuid(), 'w', gen_random_uuid(), 1, "+sealed+", NULL, NULL, $1)", verifier)
+	_ = b.try("SELECT vault.append_with_verifier(gen_random_uuid(), 1, "+sealed+", 'update', NULL, false, NULL, $1, 'x')", verifier)
+	_ = b.try("SELECT vault.append_with_verifier(gen_random_uuid(), 1, " + sealed + ", 'update', NULL, false, NULL, '" + verifier + "', 'x')")
+	_ = b.try("SELECT vault.append_with_verifier_if_free(NULL, '127.0.0.1', NULL, 'update', 'app', 'n', 'r', gen_random_uuid(), 1, "+sealed+", 'update', $1, 'app')", verifier)
+	_ = b.try("SELECT vault.complete_with_verifier(gen_random_uuid(), 'w', gen_random_uuid(), 1, "+sealed+", NULL, NULL, $1, 'x')", verifier)
 	stored := get[string](b.session, "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'")
 	log := b.c.logText(t)
 	if !strings.Contains(log, "update_secret") && !strings.Contains(log, "withheld") {

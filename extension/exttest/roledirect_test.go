@@ -63,7 +63,9 @@ func (b boundBench) changeAsREST(name string) {
 	b.t.Helper()
 	b.exec("SELECT * FROM vault.look_as('{NULL}', '{127.0.0.1}', '{NULL}', '{rotate}', ARRAY[$1::text])", name)
 	b.exec(`SELECT vault.append_with_verifier(s.id, s.current_version, `+planSealed+`, 'rotate', NULL, false,
-		vault.admit(NULL, '127.0.0.1', NULL, 'rotate', s.name, 'here', 'r'), pg_temp.verifier('x')) FROM vault.secrets s WHERE s.name = $1`, name)
+		vault.admit(NULL, '127.0.0.1', NULL, 'rotate', s.name, 'here', 'r'), pg_temp.verifier('x'), l.username) FROM vault.secrets s, vault.next_login(s.id) l WHERE s.name = $1`, name)
+	b.exec(`SELECT f FROM vault.secrets s, vault.next_login(s.id) l, vault.append_with_verifier_if_free(NULL, '127.0.0.1', NULL, 'rotate', s.name, 'here', 'r',
+		s.id, s.current_version, `+planSealed+`, 'rotate', pg_temp.verifier('x'), l.username) f WHERE s.name = $1`, name)
 }
 
 // TestGraceOfAPairIsExact has graces that are shorter than the time between two passes of the supervisor.

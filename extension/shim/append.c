@@ -2,7 +2,7 @@
  * append.c: vault.append_version(), by REST and by SQL: without a statement if that can be, else by vault.append_anyhow().
  *
  * vault.append_if_free() is for changes that share a transaction: it makes a change that needs neither a statement nor a wait,
- * and leaves every other to a transaction of its own.
+ * and leaves every other to a transaction of its own. vault.append_with_verifier_if_free() is the same for bound secrets.
  */
 #include "hyperion_vault.h"
 
@@ -12,14 +12,23 @@
 #include "funcapi.h"
 #include "granting.h"
 #include "readonly.h"
+#include "rolepassword.h"
+#include "roleverifier.h"
 #include "sealed.h"
 #include "supersede.h"
 #include "utils/builtins.h"
+#include "utils/uuid.h"
 
 /* what a change is, which is given in this order to both functions */
 enum ChangeArgument
 {
 	ID, EXPECTED_VERSION, SEALED, ACTION, CHANGE_ARGUMENTS
+};
+
+/* what vault.append_with_verifier_if_free() takes behind that */
+enum PasswordArgument
+{
+	VERIFIER = CHANGE_ARGUMENTS, ROLE
 };
 
 /* what vault.append_version() takes behind that */
@@ -93,13 +102,11 @@ hv_append_version(PG_FUNCTION_ARGS)
 	return HeapTupleGetDatum(info);
 }
 
-PG_FUNCTION_INFO_V1(hv_append_if_free);
-
 /*
- * Arguments: those of vault.admit(), id, expected_version, sealed, action. Null: nothing was done.
+ * Make the change if the caller may, and it is free.
  */
-Datum
-hv_append_if_free(PG_FUNCTION_ARGS)
+static Datum
+AppendIfFree(FunctionCallInfo fcinfo)
 {
 	const NullableDatum *change = fcinfo->args + HV_CALLER_ARGUMENTS;
 	HvAppend	append = {.at_once = true};
@@ -112,4 +119,38 @@ hv_append_if_free(PG_FUNCTION_ARGS)
 		!MakeChange(fcinfo, change, &append, &info))
 		PG_RETURN_NULL();
 	return HeapTupleGetDatum(info);
+}
+
+PG_FUNCTION_INFO_V1(hv_append_if_free);
+
+/*
+ * Arguments: those of vault.admit(), id, expected_version, sealed, action. Null: nothing was done.
+ */
+Datum
+hv_append_if_free(PG_FUNCTION_ARGS)
+{
+	return AppendIfFree(fcinfo);
+}
+
+PG_FUNCTION_INFO_V1(hv_append_with_verifier_if_free);
+
+/*
+ * Arguments: those of vault.append_if_free(), verifier, role. A verifier that is none is refused by the change alone.
+ */
+Datum
+hv_append_with_verifier_if_free(PG_FUNCTION_ARGS)
+{
+	const NullableDatum *change = fcinfo->args + HV_CALLER_ARGUMENTS;
+	const char *verifier;
+
+	HvLogEnter("append_with_verifier_if_free");
+	HvRequireVaultOwner();
+	if (change[ID].isnull || change[EXPECTED_VERSION].isnull || change[VERIFIER].isnull || change[ROLE].isnull)
+		PG_RETURN_NULL();
+	verifier = TextDatumGetCString(change[VERIFIER].value);
+	if (!HvIsScram(verifier))
+		PG_RETURN_NULL();
+	HvOfferVerifier(DatumGetUUIDP(change[ID].value)->data, DatumGetInt64(change[EXPECTED_VERSION].value) + 1, verifier,
+					TextDatumGetCString(change[ROLE].value));
+	return AppendIfFree(fcinfo);
 }

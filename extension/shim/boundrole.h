@@ -54,6 +54,7 @@ typedef struct HvRoles
 	HvBoundRole *retiring;		/* the other one of a pair, or NULL */
 	HeapTuple	kept;			/* the verifier that was kept of the next one, or NULL */
 	const char *verifier;		/* that it gets */
+	LockWaitPolicy wait;		/* for what others have locked */
 } HvRoles;
 
 extern HvTable HvBindings;
@@ -76,10 +77,10 @@ extern const char *HvUsualNextRole(HvBytes id);
 
 /*
  * Between HvBeginWrites() and HvEndWrites(): open the roles of a secret to give one the password that a version is, and
- * have all that is to change locked. False if a statement has to do it, which has the words of a refusal: then nothing
- * is open.
+ * have all that is to change locked. False if a statement has to do it, which has the words of a refusal, or with
+ * LockWaitSkip also if others have locked a part: then nothing is open.
  */
-extern bool HvOpenRoles(HvRoles *roles, HvBytes id, int64 version);
+extern bool HvOpenRoles(HvRoles *roles, HvBytes id, int64 version, LockWaitPolicy wait);
 
 /*
  * Give the next role its password; of a pair the other one ends with the grace. Returns what the audit says of it, as jsonb.

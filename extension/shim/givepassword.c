@@ -52,24 +52,33 @@ HvReleaseRoles(HvRoles *roles)
 	HvReleaseTarget(&roles->verifiers);
 }
 
+/*
+ * Lock what says of a role which password it has. Who waits for no other has the row of the role locked as well, which else is
+ * locked by its change.
+ */
 static bool
-LockBinding(HvRoles *roles, HvBoundRole *bound)
+LockRole(HvRoles *roles, HvBoundRole *bound, bool changes)
 {
-	return HvLockRow(&roles->bindings, bound->row, LockTupleNoKeyExclusive);
+	if (!HvLockRowOr(&roles->bindings, bound->row, LockTupleNoKeyExclusive, roles->wait))
+		return false;
+	return roles->wait == LockWaitBlock || !changes || HvLockRoleAtOnce(bound->role);
 }
 
 /*
  * Find the roles, and lock what is to change of them. Of a retiring role that is not what it was nothing is changed.
  */
 static bool
-LockRoles(HvRoles *roles, HvBytes id)
+LockRoles(HvRoles *roles, HvBytes id, int64 version)
 {
 	int			n = HvReadRoles(&roles->bindings.scan, id, roles->roles);
 
 	roles->next = HvNextOf(roles->roles, n);
 	roles->retiring = n < 2 ? NULL : roles->next == &roles->roles[0] ? &roles->roles[1] : &roles->roles[0];
-	return roles->next != NULL && HvMayBeNext(roles->next) && LockBinding(roles, roles->next) &&
-		(roles->retiring == NULL || LockBinding(roles, roles->retiring));
+	if (roles->next == NULL || !HvMayBeNext(roles->next))
+		return false;
+	roles->verifier = HvOfferedVerifier(id.data, version, roles->next->name);
+	return roles->verifier != NULL && LockRole(roles, roles->next, true) &&
+		(roles->retiring == NULL || LockRole(roles, roles->retiring, HvIsAsBound(roles->retiring)));
 }
 
 /*
@@ -85,7 +94,7 @@ LockVerifier(HvRoles *roles, HvBytes id)
 	HvBeginScan(&roles->verifiers.scan, GetActiveSnapshot(), 2, key);
 	row = HvNextRow(&roles->verifiers.scan);
 	roles->kept = row == NULL ? NULL : heap_copytuple(row);
-	locked = row == NULL || HvLockRow(&roles->verifiers, row, LockTupleNoKeyExclusive);
+	locked = row == NULL || HvLockRowOr(&roles->verifiers, row, LockTupleNoKeyExclusive, roles->wait);
 	HvEndScan(&roles->verifiers.scan);
 	return locked;
 }
@@ -95,28 +104,28 @@ LockVerifier(HvRoles *roles, HvBytes id)
  * without it only note when a password was committed and which sessions were told to end.
  */
 static bool
-LockAll(HvRoles *roles, HvBytes id)
+LockAll(HvRoles *roles, HvBytes id, int64 version)
 {
 	bool		locked;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	locked = LockRoles(roles, id) && LockVerifier(roles, id);
+	locked = LockRoles(roles, id, version) && LockVerifier(roles, id);
 	PopActiveSnapshot();
 	return locked;
 }
 
 bool
-HvOpenRoles(HvRoles *roles, HvBytes id, int64 version)
+HvOpenRoles(HvRoles *roles, HvBytes id, int64 version, LockWaitPolicy wait)
 {
-	roles->verifier = HvOfferedVerifier(id.data, version);
-	if (roles->verifier == NULL || !HvOpenTarget(&HvBindings, &roles->bindings))
+	roles->wait = wait;
+	if (!HvOpenTarget(&HvBindings, &roles->bindings))
 		return false;
 	if (!HvOpenTarget(&verifiers_table, &roles->verifiers))
 	{
 		HvReleaseTarget(&roles->bindings);
 		return false;
 	}
-	if (LockAll(roles, id))
+	if (LockAll(roles, id, version))
 		return true;
 	HvReleaseRoles(roles);
 	return false;

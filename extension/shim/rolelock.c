@@ -16,24 +16,33 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+/*
+ * Lock the row of a role as the cache has it. Of one that has been altered since, that is no longer the newest, and is not
+ * locked.
+ */
+static bool
+LockRow(Relation roles, HeapTuple tuple, LockWaitPolicy wait)
+{
+	TupleTableSlot *slot = table_slot_create(roles, NULL);
+	TM_FailureData failure;
+	TM_Result	result = table_tuple_lock(roles, &tuple->t_self, GetActiveSnapshot(), slot, GetCurrentCommandId(true),
+										  LockTupleNoKeyExclusive, wait, 0, &failure);
+
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_Ok;
+}
+
 void
 HvLockRole(Oid role)
 {
 	Relation	roles = table_open(AuthIdRelationId, RowExclusiveLock);
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-	TupleTableSlot *slot;
-	TM_FailureData failure;
-	TM_Result	result;
 
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role with OID %u does not exist", role)));
-	slot = table_slot_create(roles, NULL);
-	result = table_tuple_lock(roles, &tuple->t_self, GetActiveSnapshot(), slot, GetCurrentCommandId(true),
-							  LockTupleNoKeyExclusive, LockWaitBlock, 0, &failure);
-	ExecDropSingleTupleTableSlot(slot);
-	if (result != TM_Ok)
+	if (!LockRow(roles, tuple, LockWaitBlock))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("role \"%s\" was altered by another transaction at the same time",
@@ -41,4 +50,20 @@ HvLockRole(Oid role)
 				 errhint("Try again.")));
 	ReleaseSysCache(tuple);
 	table_close(roles, NoLock);
+}
+
+bool
+HvLockRoleAtOnce(Oid role)
+{
+	Relation	roles = table_open(AuthIdRelationId, RowExclusiveLock);
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		locked = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		locked = LockRow(roles, tuple, LockWaitSkip);
+		ReleaseSysCache(tuple);
+	}
+	table_close(roles, NoLock);
+	return locked;
 }

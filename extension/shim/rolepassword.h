@@ -65,6 +65,11 @@ extern void HvStoreLogin(Oid role, const char *verifier, const TimestampTz *vali
 extern void HvLockRole(Oid role);	/* rolelock.c */
 
 /*
+ * The same without a wait. False if another transaction has the row or has altered it, or there is no such role.
+ */
+extern bool HvLockRoleAtOnce(Oid role);
+
+/*
  * Set the password of a role to a verifier, or its VALID UNTIL, or both; NULL keeps. The server's own AlterRole() does it, as
  * the given role: it refuses what it would refuse that role. HV_AS_VAULT is for what was decided before: HvStoreLogin() does
  * it. There is no SQL text, so no log, view or event trigger sees the verifier. The present transaction sees the change.

@@ -29,6 +29,7 @@ static struct
 {
 	unsigned char id[HV_ID_LEN];
 	int64		version;
+	char	   *role;			/* that it was made for, NULL if the value names none */
 	TimestampTz at;				/* start of the statement */
 	char	   *verifier;		/* NULL: none */
 	MemoryContextCallback forget;
@@ -40,11 +41,8 @@ Forget(void *arg)
 	offered.verifier = NULL;
 }
 
-/*
- * Have a verifier ready for a version, for the rest of the statement. Copies it.
- */
-static void
-Offer(const unsigned char *id, int64 version, const char *verifier)
+void
+HvOfferVerifier(const unsigned char *id, int64 version, const char *verifier, const char *role)
 {
 	MemoryContext before = MemoryContextSwitchTo(TopTransactionContext);
 	Size		len = strlen(verifier) + 1;
@@ -59,8 +57,15 @@ Offer(const unsigned char *id, int64 version, const char *verifier)
 	}
 	memcpy(offered.id, id, HV_ID_LEN);
 	offered.version = version;
+	offered.role = role == NULL ? NULL : MemoryContextStrdup(TopTransactionContext, role);
 	offered.at = GetCurrentStatementStartTimestamp();
 	offered.verifier = copy;
+}
+
+static const char *
+TextOrNull(FunctionCallInfo fcinfo, int i)
+{
+	return PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
 }
 
 PG_FUNCTION_INFO_V1(hv_offer_verifier);
@@ -77,18 +82,18 @@ hv_offer_verifier(PG_FUNCTION_ARGS)
 	RequireArg(fcinfo, 2, "verifier");
 	verifier = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	HvCheckVerifier(verifier);
-	Offer(PG_GETARG_UUID_P(0)->data, PG_GETARG_INT64(1), verifier);
+	HvOfferVerifier(PG_GETARG_UUID_P(0)->data, PG_GETARG_INT64(1), verifier, TextOrNull(fcinfo, 3));
 	PG_RETURN_VOID();
 }
 
-/*
- * The verifier that is ready for a version, or NULL.
- */
 const char *
-HvOfferedVerifier(const unsigned char *id, int64 version)
+HvOfferedVerifier(const unsigned char *id, int64 version, const char *role)
 {
 	if (offered.verifier == NULL || offered.at != GetCurrentStatementStartTimestamp() || offered.version != version ||
 		memcmp(offered.id, id, HV_ID_LEN) != 0)
+		return NULL;
+	/* The value names the other role: it was the next one when the value was made, and the secret has been bound again. */
+	if (role != NULL && offered.role != NULL && strcmp(role, offered.role) != 0)
 		return NULL;
 	return offered.verifier;
 }
@@ -103,7 +108,7 @@ hv_offered_verifier(PG_FUNCTION_ARGS)
 	HvRequireOwner();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	verifier = HvOfferedVerifier(PG_GETARG_UUID_P(0)->data, PG_GETARG_INT64(1));
+	verifier = HvOfferedVerifier(PG_GETARG_UUID_P(0)->data, PG_GETARG_INT64(1), TextOrNull(fcinfo, 2));
 	if (verifier == NULL)
 		PG_RETURN_NULL();
 	HvLogGive();
@@ -230,5 +235,5 @@ HvIsForNext(const HvLocked *locked, const HvPassword *password)
 void
 HvOfferPassword(const HvLocked *locked, const HvPassword *password)
 {
-	Offer(locked->id.data, locked->current_version + 1, password->verifier);
+	HvOfferVerifier(locked->id.data, locked->current_version + 1, password->verifier, password->role);
 }

@@ -41,7 +41,16 @@ extern bool HvIsForNext(const HvLocked *locked, const HvPassword *password);
  */
 extern void HvOfferPassword(const HvLocked *locked, const HvPassword *password);
 
-extern const char *HvOfferedVerifier(const unsigned char *id, int64 version);
+/*
+ * Have a verifier ready for a version, for the rest of the statement, if that goes to the role: NULL is any. Copies both.
+ */
+extern void HvOfferVerifier(const unsigned char *id, int64 version, const char *verifier, const char *role);
+
+/*
+ * The verifier that is ready for a version of a secret whose next role is the given one, NULL for whichever; NULL if there is
+ * none.
+ */
+extern const char *HvOfferedVerifier(const unsigned char *id, int64 version, const char *role);
 extern HvBytes HvPasswordOf(HvBytes content_type, HvBytes value, HvBytes *username);
 extern char *HvVerifierOf(HvBytes content_type, HvBytes value, const char *role);
 extern bool HvIsNamed(HvBytes name, const char *role);

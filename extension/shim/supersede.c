@@ -10,6 +10,7 @@
 #include "boundrole.h"
 #include "catalog/pg_type.h"
 #include "changetables.h"
+#include "roleverifier.h"
 #include "supersede.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -108,6 +109,16 @@ WaitOf(const HvAppend *append)
 }
 
 /*
+ * Whether the verifier is there that a change of the secret needs.
+ */
+static bool
+HasPassword(Tables *tables, const HvAppend *append)
+{
+	return !DatumGetBool(SecretField(tables, SECRET_BOUND)) ||
+		HvOfferedVerifier(DatumGetUUIDP(append->id)->data, append->expected_version + 1, NULL) != NULL;
+}
+
+/*
  * Find the secret and lock it; false if it has to be changed by a statement.
  */
 static bool
@@ -116,7 +127,7 @@ LockOrdinary(Tables *tables, const HvAppend *append)
 	HvBeginScan(&tables->written.secrets.scan, GetActiveSnapshot(), 1, &append->id);
 	tables->secret = HvNextRow(&tables->written.secrets.scan);
 	if (tables->secret == NULL || !IsOrdinary(tables, append->expected_version) ||
-		(append->at_once && DatumGetBool(SecretField(tables, SECRET_BOUND))) ||
+		(append->at_once && !HasPassword(tables, append)) ||
 		!HvLockRowOr(&tables->written.secrets, tables->secret, LockTupleNoKeyExclusive, WaitOf(append)))
 		return false;
 	tables->stamp = GetCurrentTimestamp();
@@ -133,7 +144,7 @@ OpenRoles(Tables *tables, const HvAppend *append)
 
 	if (!DatumGetBool(SecretField(tables, SECRET_BOUND)))
 		return true;
-	tables->bound = HvOpenRoles(&tables->roles, id, append->expected_version + 1);
+	tables->bound = HvOpenRoles(&tables->roles, id, append->expected_version + 1, WaitOf(append));
 	return tables->bound;
 }
 

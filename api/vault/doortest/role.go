@@ -26,18 +26,26 @@ func (s *Store) Verifier(name core.Name, role string) string {
 }
 
 // setPassword gives the next role of a bound secret its password.
-func (x *secret) setPassword(verifier string) error {
+func (x *secret) setPassword(p vault.RolePassword) error {
 	b := x.binding
 	switch {
 	case b == nil:
 		return nil
-	case verifier == "":
+	case p.Role != b.next():
 		return core.Wrap(core.Stale, vault.ErrBound, "the secret was bound to a role meanwhile: try again")
 	case b.Other != "":
 		b.Role, b.Other = b.Other, b.Role
 	}
-	b.verifiers[b.Role] = verifier
+	b.verifiers[b.Role] = p.Verifier
 	return nil
+}
+
+// next is the role whose password the next version is.
+func (b *binding) next() string {
+	if b.Other != "" {
+		return b.Other
+	}
+	return b.Role
 }
 
 // NextRole implements vault.Store.
@@ -46,11 +54,7 @@ func (s *Store) NextRole(_ context.Context, id core.SecretID) (vault.NextRole, e
 	defer leave()
 	for _, x := range s.secrets {
 		if x.info.ID == id && x.binding != nil && err == nil {
-			next := x.binding.Role
-			if x.binding.Other != "" {
-				next = x.binding.Other
-			}
-			return vault.NextRole{Name: next, Iterations: 1}, nil
+			return vault.NextRole{Name: x.binding.next(), Iterations: 1}, nil
 		}
 	}
 	if err == nil {

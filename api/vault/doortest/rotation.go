@@ -180,7 +180,7 @@ func (s *Store) CompleteRotation(_ context.Context, r vault.RotatedVersion, o va
 	if err != nil {
 		return vault.Secret{}, err
 	}
-	if err := x.setPassword(r.Verifier); err != nil {
+	if err := x.setPassword(r.Password); err != nil {
 		return vault.Secret{}, err
 	}
 	s.reschedule(x)

@@ -227,7 +227,7 @@ func (s *Store) AppendVersion(_ context.Context, n vault.NewVersion, by vault.Au
 	if n.Description != nil {
 		x.info.Description = *n.Description
 	}
-	if err := x.setPassword(n.Verifier); err != nil {
+	if err := x.setPassword(n.Password); err != nil {
 		return vault.Secret{}, err
 	}
 	if n.Tags != nil {
