@@ -93,25 +93,24 @@ func TestGroupsWaitForNoRole(t *testing.T) {
 		return get[string](b.session, `SELECT string_agg(a.rolname || a.rolpassword || a.rolvaliduntil::text, ',' ORDER BY a.rolname)
 			|| (SELECT string_agg(s.name || s.current_version, ',' ORDER BY s.name) FROM vault.secrets s) FROM pg_authid a WHERE a.rolname ~ '^(one|two)_'`)
 	}
-	next := b.roleOf("two")
-	retiring := map[string]string{"two_a": "two_b", "two_b": "two_a"}[next]
+	other := map[string]string{"one_a": "", "two_a": "two_b", "two_b": "two_a"}
 	for held, of := range map[string]string{
 		"ALTER ROLE one_a VALID UNTIL '2100-01-01'":                                          "one",
-		"ALTER ROLE " + next + " CONNECTION LIMIT 7":                                         "two",
-		"ALTER ROLE " + retiring + " CONNECTION LIMIT 7":                                     "two",
+		"ALTER ROLE $next CONNECTION LIMIT 7":                                                "two",
+		"ALTER ROLE $retiring CONNECTION LIMIT 7":                                            "two",
 		"UPDATE vault.role_bindings SET drift = 'changed' WHERE role_name = 'one_a'":         "one",
-		"SELECT FROM vault.role_bindings WHERE role_name = '" + retiring + "' FOR UPDATE":    "two",
+		"SELECT FROM vault.role_bindings WHERE role_name = '$retiring' FOR UPDATE":           "two",
 		"SELECT FROM vault.role_verifiers FOR UPDATE":                                        "one",
 		"SELECT FROM vault.secrets WHERE name = 'two' FOR NO KEY UPDATE":                     "two",
 		"SELECT FROM pg_authid WHERE rolname IN ('one_a', 'two_a', 'two_b') FOR SHARE":       "one",
 		"ALTER ROLE one_a RENAME TO one_c; SELECT FROM vault.secrets WHERE name = 'nothing'": "one",
 	} {
-		before := state()
+		before, next := state(), b.roleOf(of)
 		holder.exec("BEGIN")
-		for part := range strings.SplitSeq(held, "; ") {
+		for part := range strings.SplitSeq(strings.NewReplacer("$next", next, "$retiring", other[next]).Replace(held), "; ") {
 			holder.exec(part)
 		}
-		made, err := b.give(freeChange, of, b.roleOf(of))
+		made, err := b.give(freeChange, of, next)
 		if err != nil || made || state() != before {
 			t.Errorf("%s: made %v, %v\n%s\nand before\n%s", held, made, err, state(), before)
 		}

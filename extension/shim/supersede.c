@@ -10,7 +10,6 @@
 #include "boundrole.h"
 #include "catalog/pg_type.h"
 #include "changetables.h"
-#include "roleverifier.h"
 #include "supersede.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -109,16 +108,6 @@ WaitOf(const HvAppend *append)
 }
 
 /*
- * Whether the verifier is there that a change of the secret needs.
- */
-static bool
-HasPassword(Tables *tables, const HvAppend *append)
-{
-	return !DatumGetBool(SecretField(tables, SECRET_BOUND)) ||
-		HvOfferedVerifier(DatumGetUUIDP(append->id)->data, append->expected_version + 1, NULL) != NULL;
-}
-
-/*
  * Find the secret and lock it; false if it has to be changed by a statement.
  */
 static bool
@@ -127,7 +116,6 @@ LockOrdinary(Tables *tables, const HvAppend *append)
 	HvBeginScan(&tables->written.secrets.scan, GetActiveSnapshot(), 1, &append->id);
 	tables->secret = HvNextRow(&tables->written.secrets.scan);
 	if (tables->secret == NULL || !IsOrdinary(tables, append->expected_version) ||
-		(append->at_once && !HasPassword(tables, append)) ||
 		!HvLockRowOr(&tables->written.secrets, tables->secret, LockTupleNoKeyExclusive, WaitOf(append)))
 		return false;
 	tables->stamp = GetCurrentTimestamp();
