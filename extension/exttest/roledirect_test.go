@@ -1,6 +1,7 @@
 package exttest
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -182,6 +183,23 @@ func TestGivenPasswordsAreAsDefined(t *testing.T) {
 		}
 		if byDefined[i] != 1 && !refused {
 			t.Errorf("%s: no statement has done it", c.name)
+		}
+	}
+}
+
+// TestAppendIfFreeLeavesBoundSecrets: the roles of a bound secret may have to be waited for, so its change is left to a
+// transaction of its own, even with all that it takes at hand.
+func TestAppendIfFreeLeavesBoundSecrets(t *testing.T) {
+	b := newBoundBench(t)
+	b.exec("CREATE FUNCTION pg_temp.verifier(bytea) RETURNS text AS 'hyperion_vault', 'hv_test_verifier' LANGUAGE c VOLATILE STRICT")
+	b.bindFor("appended", "", false)
+	b.exec("SELECT vault.grant_access('vault_anonymous', 'appended', '{update}')")
+	for function, want := range map[string]bool{"append_if_free(" + planCaller + ", %s)": false, "append_version(%s, NULL, false, vault.admit(" + planCaller + "))": true} {
+		made := get[bool](b.session, `WITH offered AS MATERIALIZED (SELECT s.*, vault.offer_verifier(s.id, s.current_version + 1, pg_temp.verifier('x'))::text AS nothing
+			FROM vault.secrets s WHERE s.name = 'appended')
+			SELECT NOT (f IS NULL) FROM offered s, LATERAL vault.`+fmt.Sprintf(function, "s.id, s.current_version, "+planSealed+", 'update' || nothing")+" f")
+		if made != want {
+			t.Errorf("%s: made %v, want %v", function, made, want)
 		}
 	}
 }
