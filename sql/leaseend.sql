@@ -46,7 +46,7 @@ BEGIN
           AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = vault.role_of(l.reassign_to)) THEN
         RAISE EXCEPTION 'the role that was to own what role "%" owns is missing', l.role_name
             USING ERRCODE = 'object_not_in_prerequisite_state';
-    ELSIF l.reassign_to IS NOT NULL AND NOT pg_has_role(l.role, vault.role_of(l.reassign_to), 'MEMBER') THEN
+    ELSIF l.reassign_to IS NOT NULL AND NOT vault.has_rights_of(l.role, vault.role_of(l.reassign_to)) THEN
         -- It was a member when it was made. Else a function of its would run with rights that it never had.
         RAISE EXCEPTION 'role "%" is no longer a member of role "%", which therefore gets nothing', l.role_name, vault.holder_name(l.reassign_to)
             USING ERRCODE = 'object_not_in_prerequisite_state';

@@ -34,6 +34,18 @@ END
 $$;
 COMMENT ON FUNCTION vault.role_attributes(oid) IS 'the attributes of a role that give it rights; null if there is no such role';
 
+CREATE FUNCTION vault.has_rights_of(member oid, role oid) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    -- From PostgreSQL 16 on a membership may be for granting the role to others alone, which is one of the options then.
+    RETURN EXISTS (SELECT FROM pg_auth_members m, to_jsonb(m) o WHERE m.roleid = has_rights_of.role AND m.member = has_rights_of.member
+                   AND coalesce((o ->> 'inherit_option')::boolean OR (o ->> 'set_option')::boolean, true));
+END
+$$;
+COMMENT ON FUNCTION vault.has_rights_of(oid, oid) IS 'whether a role is a member of another one that inherits its rights or may become it';
+
 CREATE FUNCTION vault.binding_fault(b vault.role_bindings) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -44,8 +56,7 @@ BEGIN
     RETURN CASE WHEN present.oid IS NULL THEN 'missing'
         WHEN present.rolname <> b.role_name THEN 'renamed'
         WHEN NOT vault.role_attributes(b.role) <@ b.attributes THEN 'promoted'
-        WHEN b.shared_role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = b.shared_role AND m.member = b.role)
-            THEN 'not_member' END;
+        WHEN b.shared_role IS NOT NULL AND NOT vault.has_rights_of(b.role, b.shared_role) THEN 'not_member' END;
 END
 $$;
 COMMENT ON FUNCTION vault.binding_fault(vault.role_bindings)

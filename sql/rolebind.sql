@@ -81,7 +81,7 @@ BEGIN
     END IF;
     PERFORM vault.check_bindable(s, now_role);
     PERFORM vault.check_bindable(s, other_role);
-    IF shared IS NOT NULL AND 2 > (SELECT count(*) FROM pg_auth_members m WHERE m.roleid = shared AND m.member IN (now_role, other_role)) THEN
+    IF shared IS NOT NULL AND NOT (vault.has_rights_of(now_role, shared) AND vault.has_rights_of(other_role, shared)) THEN
         RAISE EXCEPTION 'both roles of a pair must be members of role %', vault.shown_role(shared) USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- The caller must be one whom PostgreSQL lets set the passwords of both, and until when they are valid.

@@ -118,6 +118,32 @@ func TestImportChecksThePassword(t *testing.T) {
 	b.wantLogin("app", "new", "of old")
 }
 
+// TestMembershipWithoutRights: from PostgreSQL 16 on a member may be one only to grant the role to others. Such a role of a pair could
+// not do what the other one does.
+func TestMembershipWithoutRights(t *testing.T) {
+	b := newBoundBench(t)
+	if serverVersion(b.session) < 160000 {
+		return // there every member has the rights
+	}
+	b.exec("CREATE ROLE shared")
+	b.exec("CREATE ROLE app_a LOGIN IN ROLE shared")
+	b.exec("CREATE ROLE app_b LOGIN")
+	b.exec("GRANT shared TO app_b WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+	b.exec(`SELECT vault.create_secret('app', '{"username":"app_a","password":"one"}'::text, content_type => 'application/json',
+		generate_policy => '{"json_field":"password"}', grace_period_secs => 3600)`)
+	wantError(t, b.try("SELECT vault.bind_role_pair('app', 'app_a', 'app_b', 'shared')"), "22023", "must be members")
+	for _, option := range []string{"SET", "INHERIT"} {
+		b.exec("GRANT shared TO app_b WITH " + option + " TRUE")
+		b.exec("SELECT vault.bind_role_pair('app', 'app_a', 'app_b', 'shared')")
+		b.exec("GRANT shared TO app_b WITH " + option + " FALSE")
+		wantError(t, b.try("SELECT vault.rotate_secret('app')"), "VT006", "no longer a member")
+		if got := get[string](b.session, "SELECT string_agg(state, ' ') FROM vault.bound_roles('app')"); got != "ok not_member" {
+			t.Errorf("the states are %s", got)
+		}
+		b.exec("SELECT vault.unbind_role('app')")
+	}
+}
+
 func TestPairTakesTurns(t *testing.T) {
 	b := newBoundBench(t)
 	b.exec("CREATE ROLE shared")

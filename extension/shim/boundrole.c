@@ -10,6 +10,7 @@
 #include "access/htup_details.h"
 #include "arg.h"
 #include "boundrole.h"
+#include "catalog/pg_auth_members.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -139,15 +140,24 @@ IsPromoted(const HvBoundRole *bound, Form_pg_authid now)
 		(now->rolbypassrls && !Had(bound, "bypassrls"));
 }
 
+/*
+ * Whether a role is a member of another one, as vault.has_rights_of() has it.
+ */
 static bool
-IsMember(Oid member, Oid role)
+HasRightsOf(Oid member, Oid role)
 {
 #if PG_VERSION_NUM >= 160000
 	CatCList   *grants = SearchSysCacheList2(AUTHMEMROLEMEM, ObjectIdGetDatum(role), ObjectIdGetDatum(member));
-	bool		is = grants->n_members > 0;
+	bool		has = false;
 
+	for (int i = 0; i < grants->n_members; i++)
+	{
+		Form_pg_auth_members grant = (Form_pg_auth_members) GETSTRUCT(&grants->members[i]->tuple);
+
+		has = has || grant->inherit_option || grant->set_option;
+	}
 	ReleaseSysCacheList(grants);
-	return is;
+	return has;
 #else
 	return SearchSysCacheExists2(AUTHMEMROLEMEM, ObjectIdGetDatum(role), ObjectIdGetDatum(member));
 #endif
@@ -170,7 +180,7 @@ HvIsAsBound(const HvBoundRole *bound)
 	now = (Form_pg_authid) GETSTRUCT(tuple);
 	is = strcmp(NameStr(now->rolname), bound->name) == 0 && !IsPromoted(bound, now);
 	ReleaseSysCache(tuple);
-	return is && (!OidIsValid(bound->shared_role) || IsMember(bound->role, bound->shared_role));
+	return is && (!OidIsValid(bound->shared_role) || HasRightsOf(bound->role, bound->shared_role));
 }
 
 /*
