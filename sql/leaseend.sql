@@ -132,7 +132,7 @@ BEGIN
         SET issued_at = stamp, expires_at = l.expires_at - ahead, max_expires_at = l.max_expires_at - ahead WHERE x.id = l.id;
         BEGIN
             PERFORM vault.alter_role(r.oid, NULL, l.expires_at - ahead, NULL) FROM pg_roles r WHERE r.oid = l.role AND r.rolname = l.role_name;
-        EXCEPTION WHEN lock_not_available THEN
+        EXCEPTION WHEN lock_not_available OR serialization_failure THEN
             NULL;  -- the end of the lease drops the role
         END;
     END LOOP;

@@ -48,7 +48,7 @@ BEGIN
                 FROM vault.role_verifiers v WHERE v.secret_id = b.secret_id AND v.place = b.place;
                 PERFORM vault.append_audit(origin, 'repair_role', s.name, b.version, 'ok', '', NULL, jsonb_build_object('role', b.role_name, 'drift', seen));
                 seen := NULL;
-            EXCEPTION WHEN lock_not_available THEN
+            EXCEPTION WHEN lock_not_available OR serialization_failure THEN
                 NULL;  -- a transaction has altered the role, and may last: there is the next pass
             END;
         END IF;

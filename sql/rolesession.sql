@@ -198,7 +198,7 @@ BEGIN
         IF valid_until IS NULL OR wanted < valid_until OR (wanted > valid_until AND valid_until < stamp + step / 2) THEN
             BEGIN
                 PERFORM vault.alter_role(b.role, NULL, wanted, NULL);
-            EXCEPTION WHEN lock_not_available THEN
+            EXCEPTION WHEN lock_not_available OR serialization_failure THEN
                 CONTINUE;  -- a transaction has altered the role, and may last: there is the next pass
             END;
         END IF;

@@ -167,3 +167,23 @@ func TestRolesAlteredByHandMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// TestPassesMeetRolesAlteredByHand: a pass that waits for who alters a role goes on without that role, also when it gets the lock.
+func TestPassesMeetRolesAlteredByHand(t *testing.T) {
+	b := newBoundBench(t)
+	admin, pass := b.c.connect(t, b.db, "postgres"), b.c.connect(t, b.db, "postgres")
+	b.exec("CREATE ROLE app LOGIN")
+	b.exec("SELECT vault.create_secret('app', 'value')")
+	b.exec("SELECT vault.bind_role('app', 'app', auto_repair => true)")
+	b.exec("ALTER ROLE app PASSWORD 'by hand'")
+	b.exec("ALTER FUNCTION vault.check_drift(timestamptz, integer) SET lock_timeout = '1min'") // longer than it takes here
+	admin.exec("BEGIN")
+	admin.exec("ALTER ROLE app CONNECTION LIMIT 7")
+	pass.exec("SET ROLE vault_owner")
+	done := pass.background("SELECT vault.check_drift(clock_timestamp(), 100)")
+	awaitLock(t, b.session, pass)
+	admin.exec("COMMIT")
+	pgtest.Must(t, within(t, pgtest.Patience, done))
+	pass.exec("SELECT vault.check_drift(clock_timestamp(), 100)")
+	b.wantLogin("app", "value")
+}
