@@ -253,12 +253,16 @@ BEGIN
         spec -> 'settings', (spec ->> 'drop_owned')::boolean,
         CASE WHEN spec ->> 'reassign_to' IS NOT NULL THEN vault.role_to_use(spec ->> 'reassign_to') END, (spec ->> 'max_leases')::integer),
         vault.origin_of(d, put_template_as.address, put_template_as.node, put_template_as.request_id));
-EXCEPTION WHEN insufficient_privilege THEN
-    IF d.cause IS NOT NULL THEN
-        RAISE;
-    END IF;
-    -- Whether the caller may define it is decided. The role that it acts as may not make such roles.
-    RAISE EXCEPTION 'role "%" may not make the roles of this template: %', d.acting, SQLERRM USING ERRCODE = 'invalid_parameter_value';
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        IF d.cause IS NOT NULL THEN
+            RAISE;
+        END IF;
+        -- Whether the caller may define it is decided. The role that it acts as may not make such roles.
+        RAISE EXCEPTION 'role "%" may not make the roles of this template: %', d.acting, SQLERRM USING ERRCODE = 'invalid_parameter_value';
+    WHEN undefined_object OR invalid_name OR cant_change_runtime_param OR active_sql_transaction THEN
+        -- One of the settings, which another try does not change.
+        RAISE EXCEPTION '%', SQLERRM USING ERRCODE = 'invalid_parameter_value';
 END
 $$;
 COMMENT ON FUNCTION vault.put_template_as(bytea, inet, jsonb, text, jsonb, text, text) IS 'vault.create_role_template() by REST';

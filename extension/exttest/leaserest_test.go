@@ -124,6 +124,13 @@ func TestLeasesByRESTAreRefused(t *testing.T) {
 	wantStatus(t, err, http.StatusForbidden, "")
 	_, err = dba.PutRoleTemplate(ctx, "app/x", vaultclient.NewRoleTemplate{MemberOf: []string{"missing"}})
 	wantStatus(t, err, http.StatusBadRequest, `role "missing" does not exist`)
+	for setting, why := range map[string]string{
+		"no_such": "unrecognized configuration parameter", "hyperion_vault.no_such": "invalid configuration parameter name", "port": "cannot be changed",
+		"transaction_isolation": "SET TRANSACTION ISOLATION LEVEL", "work_mem": "invalid value",
+	} {
+		_, err = dba.PutRoleTemplate(ctx, "app/x", vaultclient.NewRoleTemplate{MemberOf: []string{"readers"}, Settings: map[string]string{setting: "serializable"}})
+		wantStatus(t, err, http.StatusBadRequest, why)
+	}
 	l, err := app.IssueRole(ctx, "app/reader", 0)
 	if err != nil {
 		t.Fatal(err)
