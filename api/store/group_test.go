@@ -163,7 +163,8 @@ func TestChangesShareTransactions(t *testing.T) {
 			t.Errorf("%s ends at %v, the log at %s", r.v.Name, r.made.Position, end)
 		}
 	}
-	if n := g.transactions("many"); n != 2 || len(positions) != 2 {
+	// Both have one position if the log was reported to be past the second when the first was answered.
+	if n := g.transactions("many"); n != 2 || len(positions) > 2 {
 		t.Errorf("%d changes took %d transactions, with %d positions", len(versions), n, len(positions))
 	}
 	// As they come, without a hand that holds them.
