@@ -153,20 +153,27 @@ COMMENT ON FUNCTION vault.repair_with_verifier(uuid, bigint, text, vault.audit_o
 
 -- What the API calls: the verifier comes beside the sealed value.
 
+CREATE FUNCTION vault.append_with_verifier_anyhow(id uuid, expected_version bigint, sealed vault.sealed_value, action text,
+                                                  settings vault.secret_settings, reschedule boolean, origin vault.audit_origin,
+                                                  verifier text, role text)
+RETURNS vault.secret_info
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    PERFORM vault.offer_verifier(id, expected_version + 1, verifier, role);
+    RETURN vault.append_anyhow(id, expected_version, sealed, action, settings, reschedule, origin);
+END
+$$;
+COMMENT ON FUNCTION vault.append_with_verifier_anyhow(uuid, bigint, vault.sealed_value, text, vault.secret_settings, boolean, vault.audit_origin, text, text)
+    IS 'does what vault.append_with_verifier() does, whatever the secret and the change are like';
+
 CREATE FUNCTION vault.append_with_verifier(id uuid, expected_version bigint, sealed vault.sealed_value, action text,
                                            settings vault.secret_settings, reschedule boolean, origin vault.audit_origin, verifier text,
                                            role text)
 RETURNS vault.secret_info
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM vault.offer_verifier(append_with_verifier.id, append_with_verifier.expected_version + 1, append_with_verifier.verifier,
-                                 append_with_verifier.role);
-    RETURN vault.append_version(append_with_verifier.id, append_with_verifier.expected_version, append_with_verifier.sealed,
-                                append_with_verifier.action, append_with_verifier.settings, append_with_verifier.reschedule,
-                                append_with_verifier.origin);
-END
-$$;
+AS 'MODULE_PATHNAME', 'hv_append_with_verifier' LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION vault.append_with_verifier(uuid, bigint, vault.sealed_value, text, vault.secret_settings, boolean, vault.audit_origin, text, text)
     IS 'vault.append_version() for a bound secret, if the next version is the password of that role';
 

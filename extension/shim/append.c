@@ -31,10 +31,10 @@ enum PasswordArgument
 	VERIFIER = CHANGE_ARGUMENTS, ROLE
 };
 
-/* what vault.append_version() takes behind that */
+/* what vault.append_version() takes behind that, and vault.append_with_verifier() behind that */
 enum Argument
 {
-	SETTINGS = CHANGE_ARGUMENTS, RESCHEDULE, ORIGIN
+	SETTINGS = CHANGE_ARGUMENTS, RESCHEDULE, ORIGIN, LONE_VERIFIER, LONE_ROLE
 };
 
 /*
@@ -80,6 +80,26 @@ MakeChange(FunctionCallInfo fcinfo, const NullableDatum *change, HvAppend *appen
 	return HvAppendDirectly(append, BlessTupleDesc(result), info);
 }
 
+/*
+ * Make the change without a statement if that can be, else by the definition.
+ */
+static Datum
+AppendVersion(FunctionCallInfo fcinfo, const char *definition)
+{
+	HvAppend	append = {.at_once = false};
+	HeapTuple	info;
+
+	CheckAction(Arg(fcinfo, ACTION));
+	if (PG_ARGISNULL(ID) || PG_ARGISNULL(EXPECTED_VERSION) || (!PG_ARGISNULL(RESCHEDULE) && PG_GETARG_BOOL(RESCHEDULE)) ||
+		!HasNoField(Arg(fcinfo, SETTINGS)))
+		return HvCallDefinition(fcinfo, definition);
+	HvRequireWritable();
+	HvTakeRow(Arg(fcinfo, ORIGIN), append.origin, HV_ORIGIN_COLUMNS);
+	if (!MakeChange(fcinfo, fcinfo->args, &append, &info))
+		return HvCallDefinition(fcinfo, definition);
+	return HeapTupleGetDatum(info);
+}
+
 PG_FUNCTION_INFO_V1(hv_append_version);
 
 /*
@@ -88,18 +108,40 @@ PG_FUNCTION_INFO_V1(hv_append_version);
 Datum
 hv_append_version(PG_FUNCTION_ARGS)
 {
-	HvAppend	append = {.at_once = false};
-	HeapTuple	info;
+	return AppendVersion(fcinfo, "append_anyhow");
+}
 
-	CheckAction(Arg(fcinfo, ACTION));
-	if (PG_ARGISNULL(ID) || PG_ARGISNULL(EXPECTED_VERSION) || (!PG_ARGISNULL(RESCHEDULE) && PG_GETARG_BOOL(RESCHEDULE)) ||
-		!HasNoField(Arg(fcinfo, SETTINGS)))
-		return HvCallDefinition(fcinfo, "append_anyhow");
-	HvRequireWritable();
-	HvTakeRow(Arg(fcinfo, ORIGIN), append.origin, HV_ORIGIN_COLUMNS);
-	if (!MakeChange(fcinfo, fcinfo->args, &append, &info))
-		return HvCallDefinition(fcinfo, "append_anyhow");
-	return HeapTupleGetDatum(info);
+/*
+ * Have a password ready for a change. False if it is none.
+ */
+static bool
+OfferPassword(const NullableDatum *change, NullableDatum given, NullableDatum role)
+{
+	const char *verifier;
+
+	if (change[ID].isnull || change[EXPECTED_VERSION].isnull || given.isnull || role.isnull)
+		return false;
+	verifier = TextDatumGetCString(given.value);
+	if (!HvIsScram(verifier))
+		return false;
+	HvOfferVerifier(DatumGetUUIDP(change[ID].value)->data, DatumGetInt64(change[EXPECTED_VERSION].value) + 1, verifier,
+					TextDatumGetCString(role.value));
+	return true;
+}
+
+PG_FUNCTION_INFO_V1(hv_append_with_verifier);
+
+/*
+ * Arguments: those of vault.append_version(), verifier, role. The definition has the words for what is no password.
+ */
+Datum
+hv_append_with_verifier(PG_FUNCTION_ARGS)
+{
+	HvLogEnter("append_with_verifier");
+	HvRequireVaultOwner();
+	if (!OfferPassword(fcinfo->args, Arg(fcinfo, LONE_VERIFIER), Arg(fcinfo, LONE_ROLE)))
+		return HvCallDefinition(fcinfo, "append_with_verifier_anyhow");
+	return AppendVersion(fcinfo, "append_with_verifier_anyhow");
 }
 
 /*
@@ -141,16 +183,10 @@ Datum
 hv_append_with_verifier_if_free(PG_FUNCTION_ARGS)
 {
 	const NullableDatum *change = fcinfo->args + HV_CALLER_ARGUMENTS;
-	const char *verifier;
 
 	HvLogEnter("append_with_verifier_if_free");
 	HvRequireVaultOwner();
-	if (change[ID].isnull || change[EXPECTED_VERSION].isnull || change[VERIFIER].isnull || change[ROLE].isnull)
+	if (!OfferPassword(change, change[VERIFIER], change[ROLE]))
 		PG_RETURN_NULL();
-	verifier = TextDatumGetCString(change[VERIFIER].value);
-	if (!HvIsScram(verifier))
-		PG_RETURN_NULL();
-	HvOfferVerifier(DatumGetUUIDP(change[ID].value)->data, DatumGetInt64(change[EXPECTED_VERSION].value) + 1, verifier,
-					TextDatumGetCString(change[ROLE].value));
 	return AppendIfFree(fcinfo);
 }
