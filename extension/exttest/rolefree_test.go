@@ -31,7 +31,7 @@ func (b boundBench) give(change, secret, role string) (bool, error) {
 
 // newFreeBench lets everyone rotate each secret by REST.
 func newFreeBench(t *testing.T) boundBench {
-	b := newBoundBench(t, "hyperion_vault.rotation_enabled = off", "hyperion_vault.scan_interval_secs = 3")
+	b := newBoundBench(t, "track_functions = all", "hyperion_vault.rotation_enabled = off", "hyperion_vault.scan_interval_secs = 3")
 	b.exec("CREATE ROLE shared")
 	b.exec("SELECT vault.grant_access('vault_anonymous', '*', '{rotate}')")
 	return b
@@ -74,6 +74,17 @@ func TestPasswordsGivenInAGroup(t *testing.T) {
 	}
 	if refused == 0 || refused == len(roleCases) {
 		t.Errorf("%d of %d are refused", refused, len(roleCases))
+	}
+	calls := func() int {
+		b.exec("SELECT pg_stat_force_next_flush()")
+		return get[int](b.session, "SELECT coalesce(sum(calls), 0)::int FROM pg_stat_user_functions WHERE funcname = 'append_with_verifier_anyhow'")
+	}
+	if n := calls(); n != 0 {
+		t.Errorf("a statement has made %d changes", n)
+	}
+	b.bindFor("scheduled", "", false)
+	if made, err := b.give(strings.Replace(loneChange, "NULL, false", "NULL, true", 1), "scheduled", "scheduled_a"); !made || err != nil || calls() != 1 {
+		t.Errorf("one that moves the schedule: %v, %v, by %d statements", made, err, calls())
 	}
 }
 
