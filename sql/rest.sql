@@ -80,7 +80,9 @@ BEGIN
             SELECT n.role_name
             FROM (SELECT b AS binding, b.role_name FROM vault.role_bindings b WHERE (f.state).bound AND b.secret_id = (f.state).id
                   ORDER BY b.version NULLS FIRST, b.place LIMIT 1) n  -- as vault.next_binding()
-            WHERE vault.binding_fault(n.binding) IS NULL) r ON true;
+            WHERE vault.binding_fault(n.binding) IS NULL AND  -- as vault.require_binding()
+                  ((SELECT p.rolcanlogin FROM pg_roles p WHERE p.oid = (n.binding).role) OR NOT EXISTS (
+                      SELECT FROM vault.role_bindings o WHERE o.secret_id = (n.binding).secret_id AND o.place <> (n.binding).place))) r ON true;
 END
 $$;
 COMMENT ON FUNCTION vault.look_as_defined(bytea[], inet[], jsonb[], text[], text[]) IS 'the definition of vault.look_as()';
