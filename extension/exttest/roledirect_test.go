@@ -139,8 +139,9 @@ const rotatedRole = `SELECT concat_ws(E'\n',
 	 FROM vault.role_bindings b JOIN vault.secrets s ON s.id = b.secret_id
 	 JOIN vault.secret_versions v ON v.secret_id = s.id AND v.version = s.current_version
 	 LEFT JOIN pg_authid r ON r.oid = b.role LEFT JOIN vault.role_verifiers k ON k.secret_id = b.secret_id AND k.place = b.place WHERE s.name = $1),
-	(SELECT string_agg(v.version || coalesce(' ' || round(extract(epoch FROM v.expires_at - v.created_at)), ''), ', ' ORDER BY v.version)
-	 FROM vault.secret_versions v JOIN vault.secrets s ON s.id = v.secret_id WHERE s.name = $1),
+	(SELECT string_agg(v.version || coalesce(' ' || round(extract(epoch FROM v.expires_at - v.next)), ''), ', ' ORDER BY v.version)
+	 FROM (SELECT *, lead(created_at) OVER (PARTITION BY secret_id ORDER BY version) AS next FROM vault.secret_versions) v
+	 JOIN vault.secrets s ON s.id = v.secret_id WHERE s.name = $1),
 	(SELECT replace((a.details - 'valid_until')::text, $1, 's') || (a.details ? 'valid_until')::text || a.version::text FROM vault.audit($1) a
 	 WHERE a.action = 'rotate' ORDER BY a.id DESC LIMIT 1),
 	(SELECT string_agg(c.action || c.version, ',' ORDER BY c.id) FROM vault.changes c WHERE c.name = $1))`
