@@ -194,8 +194,8 @@ var planned = []string{
 	`SELECT vault.drop_lease((SELECT id FROM vault.role_leases WHERE template = 'app/t$i' AND ending IS NOT NULL LIMIT 1))`,
 	`SELECT vault.drop_role_template('app/t$i')`,
 	`SELECT * FROM vault.role_templates()`,
-	`CREATE ROLE bound$i`,
-	`CREATE ROLE pair$i`,
+	`CREATE ROLE bound$i LOGIN`,
+	`CREATE ROLE pair$i LOGIN`,
 	`SELECT vault.create_secret('bound/$i', 'value')`,
 	`DO $$BEGIN PERFORM vault.bind_with_verifier_as(` + planToken + `, (SELECT id FROM vault.list_secrets('bound/$i')), 'bound/$i', 1, 'bound$i', NULL, NULL, NULL,
 		'SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$' || rpad('', 43, 'a') || '=:' || rpad('', 43, 'a') || '=', 'here', 'r', NULL);
