@@ -347,6 +347,14 @@ func awaitLock(t *testing.T, admin, waiting *session) {
 	})
 }
 
+// awaitBlocked waits until a session waits for another one, and not for what else takes locks for a moment.
+func awaitBlocked(t *testing.T, admin, waiting, by *session) {
+	t.Helper()
+	pgtest.Eventually(t, "it waits for the other", func() bool {
+		return get[bool](admin, "SELECT $2::integer = ANY (pg_blocking_pids($1))", waiting.pid(), by.pid())
+	})
+}
+
 // TestAppendMeetsOtherHands has a change meet what is done to the rows by hand, a deletion, a cancellation and a deadlock.
 func TestAppendMeetsOtherHands(t *testing.T) {
 	b, admin := newAppend(t)

@@ -155,7 +155,7 @@ func TestRolesAlteredByHandMeanwhile(t *testing.T) {
 			admin.exec("BEGIN")
 			admin.exec("ALTER ROLE " + c.role + " SUPERUSER") // which the vault would give no password
 			done := changer.background("SELECT " + c.change)
-			awaitLock(t, b.session, changer)
+			awaitBlocked(t, b.session, changer, admin)
 			admin.exec(end)
 			err := within(t, pgtest.Patience, done)
 			if end == "COMMIT" {

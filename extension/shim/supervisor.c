@@ -9,7 +9,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
-#include "commands/extension.h"
 #include "leasedrole.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -95,7 +94,7 @@ MakePass(void)
 	XactIsoLevel = XACT_READ_COMMITTED; /* whatever the database's default: a pass skips what is locked, and sees it then */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	has_no_extension = false;
-	passed = OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true));
+	passed = HvHasExtension();
 	if (!passed)
 		HvLogTrouble(psprintf("database \"%s\" does not have the extension", HvDatabase));
 	else

@@ -3,8 +3,11 @@
  */
 #include "hyperion_vault.h"
 
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
 #include "access/xact.h"
-#include "commands/extension.h"
+#include "catalog/pg_extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
@@ -15,6 +18,7 @@
 #include "storage/latch.h"
 #include "supervision.h"
 #include "tcop/tcopprot.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -151,6 +155,26 @@ HvCommitWork(void)
 }
 
 /*
+ * Whether the extension is there, by a scan. From PostgreSQL 18 on get_extension_oid() asks a cache. That hears of CREATE
+ * EXTENSION only after its commit has woken the supervisor, which would then wait for the next pass. In a transaction.
+ */
+bool
+HvHasExtension(void)
+{
+	Relation	extensions = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(HV_EXTENSION_NAME));
+	scan = systable_beginscan(extensions, ExtensionNameIndexId, true, NULL, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(extensions, AccessShareLock);
+	return found;
+}
+
+/*
  * Whether the extension is there with a function of the vault: an older schema may wait for its update, which may come at
  * any time. In a transaction.
  */
@@ -159,5 +183,5 @@ HvSchemaHas(const char *function, int nargs, const Oid *types)
 {
 	List	   *name = list_make2(makeString(HV_SCHEMA_NAME), makeString(pstrdup(function)));
 
-	return OidIsValid(get_extension_oid(HV_EXTENSION_NAME, true)) && OidIsValid(LookupFuncName(name, nargs, types, true));
+	return HvHasExtension() && OidIsValid(LookupFuncName(name, nargs, types, true));
 }
