@@ -51,10 +51,12 @@ own_mounts() {
 # inside [NAME=VALUE...] COMMAND...
 inside() { chroot "$CHROOT" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LANG=C.UTF-8 "$@"; }
 
+mount_proc() { mountpoint -q "$CHROOT/proc" || mount --bind /proc "$CHROOT/proc"; }
+
 # mount_root: the chroot is a mount, so that tests in there may make mounts of their own; with /proc.
 mount_root() {
 	mountpoint -q "$CHROOT" || mount --bind "$CHROOT" "$CHROOT"
-	mountpoint -q "$CHROOT/proc" || mount --bind /proc "$CHROOT/proc"
+	mount_proc
 }
 
 # unmount_below DIRECTORY: everything that is mounted in there, so that rm does not go into it.
