@@ -104,8 +104,8 @@ func TestStoreIfFreeDecides(t *testing.T) {
 	}
 }
 
-// TestStoreIfFreeWaitsForNobody: while others are about to take or to free a name, it is left alone, and the transaction goes on.
-func TestStoreIfFreeWaitsForNobody(t *testing.T) {
+// TestStoreIfFreeNeverWaits: while others are about to take or to free a name, it is left alone, and the transaction goes on.
+func TestStoreIfFreeNeverWaits(t *testing.T) {
 	b, admin := newStore(t)
 	admin.exec("SELECT vault.grant_access('vault_anonymous', 'meet/*', '{create}')")
 	const make, drop = "SELECT vault.create_secret('meet/name', 'x'::text)", "SELECT vault.delete_secret('meet/name', NULL)"

@@ -60,7 +60,7 @@ extern void HvStoreLogin(Oid role, const char *verifier, const TimestampTz *vali
 
 /*
  * Lock the row of a role that is about to be altered. ereports a serialization failure if another transaction has altered it
- * meanwhile. The two below do it.
+ * meanwhile. HvStoreLogin() and HvAlterRole() do it.
  */
 extern void HvLockRole(Oid role);	/* rolelock.c */
 
