@@ -91,7 +91,7 @@ func (v *visit) addTokens(p *accessPage) error {
 		switch {
 		case !t.RevokedAt.IsZero():
 			row.State = "revoked"
-		case !t.ExpiresAt.IsZero() && !t.ExpiresAt.After(p.Now):
+		case !t.ExpiresAt.IsZero() && !t.ExpiresAt.After(t.Now):
 			row.State = "expired"
 		}
 		p.Tokens = append(p.Tokens, row)

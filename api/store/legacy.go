@@ -114,7 +114,7 @@ func errLegacy() error {
 // What operators can do with tokens there.
 const (
 	legacyColumns = `t.id, t.name, 'vault_admin'::text AS role, 'token'::text AS method, NULL::uuid AS parent, NULL::jsonb AS scopes,
-	NULL::text[] AS bound_cidrs, false AS renewable, NULL::bigint AS ttl_secs, t.created_at, t.expires_at, NULL::timestamptz AS max_expires_at, t.revoked_at`
+	NULL::text[] AS bound_cidrs, false AS renewable, NULL::bigint AS ttl_secs, t.created_at, t.expires_at, NULL::timestamptz AS max_expires_at, t.revoked_at, ` + answeredAt
 	legacyListTokens  = "SELECT " + legacyColumns + " FROM vault.list_tokens() t WHERE t.id > $1::uuid ORDER BY t.id LIMIT $2::integer"
 	legacyShowToken   = "SELECT " + legacyColumns + " FROM vault.list_tokens() t WHERE t.id = $1::uuid"
 	legacyCreateToken = `SELECT ` + legacyColumns + ` FROM (SELECT $1::uuid AS id, $2::text AS name, pg_catalog.now() AS created_at,

@@ -62,8 +62,8 @@ func digestArg(d [32]byte) any {
 }
 
 const (
-	loginToken      = "SELECT * FROM vault.login_token($9::uuid, " + newToken + ", ROW($10::text, $11::text, $12::text, $13::inet, $14::text)::vault.audit_origin)"
-	loginBySecretID = "SELECT * FROM vault.login_by_secret_id($9::uuid, $15::bytea, " + newToken + ", ROW($10::text, $11::text, $12::text, $13::inet, $14::text)::vault.audit_origin)"
+	loginToken      = "SELECT t.*, " + answeredAt + " FROM vault.login_token($9::uuid, " + newToken + ", ROW($10::text, $11::text, $12::text, $13::inet, $14::text)::vault.audit_origin) t"
+	loginBySecretID = "SELECT t.*, " + answeredAt + " FROM vault.login_by_secret_id($9::uuid, $15::bytea, " + newToken + ", ROW($10::text, $11::text, $12::text, $13::inet, $14::text)::vault.audit_origin) t"
 )
 
 // LoginToken implements vault.Logins. After a lost answer the token is looked for. Sent twice the login takes effect once, and

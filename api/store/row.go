@@ -68,6 +68,10 @@ func policyArg(p *generate.Policy) (any, error) {
 	return b, nil
 }
 
+// answeredAt is a column after those of a function: when the server has run that, by its clock. What lasts for a while is counted
+// from then, because the clock of this machine may be another one.
+const answeredAt = "pg_catalog.clock_timestamp()"
+
 // Rows. They may have been edited by hand, so nothing is assumed but
 // what the column types say.
 

@@ -16,8 +16,8 @@ import (
 // mintToken is for an operator; createToken for a REST caller.
 const (
 	newToken    = "ROW($1::uuid, $2::bytea, $3::text, $4::bigint, $5::bigint, $6::boolean, $7::jsonb, $8::cidr[])::vault.new_token"
-	mintToken   = "SELECT * FROM vault.mint_token(" + newToken + ", $9::text, 'token', ROW($10::text, $11::text, $12::text, $13::inet, $14::text)::vault.audit_origin)"
-	createToken = "SELECT * FROM vault.create_token_as($10::bytea, $11::inet, $12::jsonb, " + newToken + ", $9::text, $13::text, $14::text)"
+	mintToken   = "SELECT t.*, " + answeredAt + " FROM vault.mint_token(" + newToken + ", $9::text, 'token', ROW($10::text, $11::text, $12::text, $13::inet, $14::text)::vault.audit_origin) t"
+	createToken = "SELECT t.*, " + answeredAt + " FROM vault.create_token_as($10::bytea, $11::inet, $12::jsonb, " + newToken + ", $9::text, $13::text, $14::text) t"
 )
 
 // CreateToken implements vault.Store.
@@ -75,9 +75,12 @@ func newTokenArgs(t vault.NewToken) ([]any, error) {
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 const tokenColumns = `(t.token).id, (t.token).name, (t.token).role, (t.token).method, (t.token).parent, (t.token).scopes, (t.token).bound_cidrs,
-	(t.token).renewable, (t.token).ttl_secs, (t.token).created_at, (t.token).expires_at, (t.token).max_expires_at, (t.token).revoked_at`
+	(t.token).renewable, (t.token).ttl_secs, (t.token).created_at, (t.token).expires_at, (t.token).max_expires_at, (t.token).revoked_at, ` + answeredAt
 
-const allTokens = "SELECT * FROM vault.list_all_tokens() t WHERE t.id > $1::uuid ORDER BY t.id LIMIT $2::integer"
+const (
+	shownTokens = "SELECT t.*, " + answeredAt + " FROM vault.list_all_tokens() t "
+	allTokens   = shownTokens + "WHERE t.id > $1::uuid ORDER BY t.id LIMIT $2::integer"
+)
 
 // ListTokens implements vault.Store.
 func (d *DB) ListTokens(ctx context.Context, by vault.Credential, after vault.TokenID, limit int, f vault.Freshness) ([]vault.TokenInfo, vault.Identity, error) {
@@ -90,7 +93,7 @@ func (d *DB) ListTokens(ctx context.Context, by vault.Credential, after vault.To
 // ShowToken implements vault.Store.
 func (d *DB) ShowToken(ctx context.Context, by vault.Credential, id vault.TokenID, f vault.Freshness) (vault.TokenInfo, vault.Identity, error) {
 	sql, undecided := "SELECT t.cause, t.actor, t.acting, "+tokenColumns+" FROM vault.token_as($1::bytea, $2::inet, $3::jsonb, $4::uuid) t",
-		"SELECT * FROM vault.list_all_tokens() t WHERE t.id = $1::uuid"
+		shownTokens+"WHERE t.id = $1::uuid"
 	rows, who, err := d.tokens(ctx, f, decidedQuery[vault.TokenInfo]{
 		by: by, right: "manage", sql: sql, args: []any{accessorArg(id)}, undecided: undecided, row: tokenInfo,
 	})
@@ -125,8 +128,8 @@ func accessorArg(id vault.TokenID) any {
 }
 
 const (
-	extendToken = "SELECT * FROM vault.extend_token($1::uuid, $2::bigint, ROW($3::text, $4::text, $5::text, $6::inet, $7::text)::vault.audit_origin)"
-	renewToken  = "SELECT * FROM vault.renew_token_as($3::bytea, $4::inet, $5::jsonb, $1::uuid, $2::bigint, $6::text, $7::text)"
+	extendToken = "SELECT t.*, " + answeredAt + " FROM vault.extend_token($1::uuid, $2::bigint, ROW($3::text, $4::text, $5::text, $6::inet, $7::text)::vault.audit_origin) t"
+	renewToken  = "SELECT t.*, " + answeredAt + " FROM vault.renew_token_as($3::bytea, $4::inet, $5::jsonb, $1::uuid, $2::bigint, $6::text, $7::text) t"
 )
 
 // RenewToken implements vault.Store. Renewing twice is as renewing once, but for the moment it is counted from.
@@ -190,22 +193,22 @@ func tokenRow(r pgx.CollectableRow) (vault.TokenInfo, error) {
 	return t, err
 }
 
-// tokenInfo reads the columns of vault.token_info.
+// tokenInfo reads the columns of vault.token_info, and answeredAt.
 func tokenInfo(scan scanner) (t vault.TokenInfo, ok bool, err error) {
 	var id, parent *[16]byte
 	var name, role, method *string
 	var scopes []byte
 	var renewable *bool
 	var ttl *int64
-	var created, expires, most, revoked pgtype.Timestamptz // one that is infinite must not hide the others
-	err = scan(&id, &name, &role, &method, &parent, &scopes, &t.BoundCIDRs, &renewable, &ttl, &created, &expires, &most, &revoked)
+	var created, expires, most, revoked, now pgtype.Timestamptz // one that is infinite must not hide the others
+	err = scan(&id, &name, &role, &method, &parent, &scopes, &t.BoundCIDRs, &renewable, &ttl, &created, &expires, &most, &revoked, &now)
 	if err != nil || name == nil {
 		return t, false, err
 	}
 	t.ID, t.Parent = vault.TokenID(orZero(id)), vault.TokenID(orZero(parent)) // a batch token has no id
 	t.Name, t.Role, t.Method, t.Renewable = orZero(name), orZero(role), orZero(method), orZero(renewable)
 	t.TTL = time.Duration(orZero(ttl)) * time.Second
-	t.CreatedAt, t.ExpiresAt, t.MaxExpiresAt, t.RevokedAt = shownTime(created), shownTime(expires), shownTime(most), shownTime(revoked)
+	t.CreatedAt, t.ExpiresAt, t.MaxExpiresAt, t.RevokedAt, t.Now = shownTime(created), shownTime(expires), shownTime(most), shownTime(revoked), shownTime(now)
 	if scopes != nil && json.Unmarshal(scopes, &t.Scopes) != nil {
 		err = core.Errorf(core.Corrupt, "the stored scopes of token %s are malformed", t.ID)
 	}

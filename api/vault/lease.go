@@ -45,6 +45,7 @@ type Lease struct {
 	Attempts      int64         `json:"attempts"`
 	NextAttemptAt time.Time     `json:"next_attempt_at"` // zero = it lasts
 	LastError     string        `json:"last_error"`      // why it could not be ended when that was tried; "" = it was not, or could
+	Now           time.Time     `json:"-"`               // when the database answered, by its clock
 	Position      core.Position `json:"-"`               // of the change that returned this; zero when it was read
 }
 

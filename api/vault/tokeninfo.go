@@ -47,6 +47,7 @@ type TokenInfo struct {
 	ExpiresAt    time.Time     // zero = never
 	MaxExpiresAt time.Time     // beyond which no renewal moves the end; zero = none
 	RevokedAt    time.Time     // zero = not revoked
+	Now          time.Time     // when the database answered, by its clock
 	Position     core.Position // of the change that returned this; zero when it was read
 }
 

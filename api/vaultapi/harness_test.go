@@ -37,7 +37,8 @@ type server struct {
 	vault    *vault.Vault
 	protocol *vaultapi.API
 	token    string
-	now      time.Time
+	now      time.Time     // by the database
+	ahead    time.Duration // the clock of the API
 	logs     *bytes.Buffer
 	meter    meter
 }
@@ -56,12 +57,12 @@ func newServer(t *testing.T) *server {
 	s.store = &doortest.Store{Recorder: s.recorder, Now: clock}
 	allow, err := allowlist.Parse("10.0.0.0/8")
 	must(t, err)
-	s.vault, err = vault.New(vault.Config{Store: s.store, Keeper: &doortest.Keeper{}, Recorder: s.recorder, Allow: allow, Node: "n", Database: "app", Clock: clock})
+	s.vault, err = vault.New(vault.Config{Store: s.store, Keeper: &doortest.Keeper{}, Recorder: s.recorder, Allow: allow, Node: "n", Database: "app", Clock: clock, Leases: leases{server: s}})
 	must(t, err)
 	tok, err := s.vault.CreateToken(t.Context(), vault.Operator{Name: "root"}, "ops", 0)
 	must(t, err)
 	s.token = tok.Reveal()
-	s.protocol = vaultapi.New(vaultapi.Config{Vault: s.vault, Database: "app", Clock: clock})
+	s.protocol = vaultapi.New(vaultapi.Config{Vault: s.vault, Database: "app", Clock: func() time.Time { return s.now.Add(s.ahead) }})
 	s.Handler = httpapi.New(httpapi.Config{Vault: s.vault, Log: slog.New(slog.NewJSONHandler(s.logs, nil)), Protocol: s.protocol, Meter: &s.meter})
 	s.recorder.Take()
 	return s

@@ -60,14 +60,14 @@ func (a *API) issueRole(r *request) error {
 	password := append(append(append(make([]byte, 0, len(l.Password)+2), '"'), l.Password...), '"')
 	defer envelope.Wipe(password)
 	r.setIndex(l.Position)
-	b := a.leaseBody(l.Lease)
+	b := leaseBody(l.Lease)
 	b.Data = credentials{Password: password, Username: l.Role}
 	r.answer(b)
 	return nil
 }
 
-func (a *API) leaseBody(l vault.Lease) body {
-	return body{LeaseID: leaseIDOf(l), LeaseDuration: seconds(a.clock(), l.ExpiresAt), Renewable: true}
+func leaseBody(l vault.Lease) body {
+	return body{LeaseID: leaseIDOf(l), LeaseDuration: seconds(l.Now, l.ExpiresAt), Renewable: true}
 }
 
 func leaseIDOf(l vault.Lease) string { return credsPath + l.Template + "/" + l.ID.String() }
@@ -121,7 +121,7 @@ func (a *API) renewLease(r *request) error {
 			return err
 		}
 		r.setIndex(l.Position)
-		b := a.leaseBody(l)
+		b := leaseBody(l)
 		b.Warnings = f.warnings("lease_id", "increment", "url_lease_id")
 		r.answer(b)
 		return nil
@@ -164,7 +164,7 @@ func (a *API) lookupLease(r *request) error {
 		}
 		r.answerData(leaseState{
 			ID: leaseIDOf(l), IssueTime: timeText(l.IssuedAt), ExpireTime: timeText(l.ExpiresAt), Renewable: l.Ending == "",
-			TTL: max(0, int64(l.ExpiresAt.Sub(a.clock())/time.Second)),
+			TTL: max(0, int64(l.ExpiresAt.Sub(l.Now)/time.Second)),
 		}, f.warnings("lease_id")...)
 		return nil
 	})

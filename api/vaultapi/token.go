@@ -38,11 +38,11 @@ type tokenBody struct {
 	Type           string            `json:"type"`
 }
 
-func (a *API) tokenBodyOf(t vault.TokenInfo, text vault.Bearer) tokenBody {
+func tokenBodyOf(t vault.TokenInfo, text vault.Bearer) tokenBody {
 	out := tokenBody{
 		Accessor: accessorOf(t), CreationTime: t.CreatedAt.Unix(), DisplayName: t.Name, ID: string(text), IssueTime: timeText(t.CreatedAt),
 		Orphan: t.Parent == (vault.TokenID{}), Path: "auth/token/create", Policies: []string{t.Role}, Renewable: renewable(t),
-		TTL: a.ttlOf(t), Type: typeService,
+		TTL: ttlOf(t), Type: typeService,
 	}
 	if t.Method != "token" {
 		out.Path = "auth/" + t.Method + "/login"
@@ -78,12 +78,13 @@ func accessorOf(t vault.TokenInfo) string {
 // seconds for a failure.
 func renewable(t vault.TokenInfo) bool { return t.Renewable && !t.ExpiresAt.IsZero() }
 
-// ttlOf returns the seconds to the end of a token, 0 for one without an end.
-func (a *API) ttlOf(t vault.TokenInfo) int64 {
+// ttlOf returns the seconds to the end of a token, 0 for one without an end. They are counted by the clock of the server that
+// answered, because servers decide when a token has ended.
+func ttlOf(t vault.TokenInfo) int64 {
 	if t.ExpiresAt.IsZero() {
 		return 0
 	}
-	return seconds(a.clock(), t.ExpiresAt)
+	return seconds(t.Now, t.ExpiresAt)
 }
 
 func (a *API) lookupSelf(r *request) error {
@@ -98,7 +99,7 @@ func (a *API) lookupSelf(r *request) error {
 	if err != nil {
 		return err
 	}
-	r.answerData(a.tokenBodyOf(t, r.Caller.Bearer))
+	r.answerData(tokenBodyOf(t, r.Caller.Bearer))
 	return nil
 }
 
@@ -145,7 +146,7 @@ func (a *API) renewToken(r *request, by vault.Caller, id vault.TokenID, incremen
 		return err
 	}
 	r.setIndex(t.Position)
-	auth := a.authOf(t)
+	auth := authOf(t)
 	if id == (vault.TokenID{}) {
 		auth.ClientToken = string(by.Bearer)
 	}
@@ -161,9 +162,9 @@ func (a *API) renewToken(r *request, by vault.Caller, id vault.TokenID, incremen
 	return nil
 }
 
-func (a *API) authOf(t vault.TokenInfo) *authBody {
+func authOf(t vault.TokenInfo) *authBody {
 	return &authBody{
-		Accessor: accessorOf(t), Policies: []string{t.Role}, TokenPolicies: []string{t.Role}, LeaseDuration: a.ttlOf(t),
+		Accessor: accessorOf(t), Policies: []string{t.Role}, TokenPolicies: []string{t.Role}, LeaseDuration: ttlOf(t),
 		Renewable: renewable(t), TokenType: typeService, Orphan: t.Parent == (vault.TokenID{}),
 	}
 }

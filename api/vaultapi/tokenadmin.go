@@ -21,7 +21,7 @@ func (a *API) lookup(r *request) error {
 		if err != nil {
 			return err
 		}
-		r.answerData(a.tokenBodyOf(t, by.Bearer), f.warnings("token")...)
+		r.answerData(tokenBodyOf(t, by.Bearer), f.warnings("token")...)
 		return nil
 	})
 	return a.rejected(r, err)
@@ -45,7 +45,7 @@ func (a *API) lookupAccessor(r *request) error {
 		if err != nil {
 			return err
 		}
-		r.answerData(a.tokenBodyOf(t, ""), f.warnings("accessor")...)
+		r.answerData(tokenBodyOf(t, ""), f.warnings("accessor")...)
 		return nil
 	})
 	return a.rejected(r, err)
@@ -99,14 +99,14 @@ func (a *API) accessors(r *request) error {
 	if err != nil {
 		return a.reject(r, err)
 	}
-	keys, after, now := []string{}, vault.TokenID{}, a.clock()
+	keys, after := []string{}, vault.TokenID{}
 	for {
 		page, err := a.vault.Tokens(r.Request.Context(), caller, after, vault.MaxPageSize)
 		if err != nil {
 			return err
 		}
 		for _, t := range page.Tokens {
-			if t.RevokedAt.IsZero() && (t.ExpiresAt.IsZero() || t.ExpiresAt.After(now)) {
+			if t.RevokedAt.IsZero() && (t.ExpiresAt.IsZero() || t.ExpiresAt.After(t.Now)) {
 				keys = append(keys, t.ID.String())
 			}
 		}

@@ -56,7 +56,7 @@ func (a *API) make(r *request, t vault.TokenRequest, f fields) error {
 		return err
 	}
 	r.setIndex(info.Position)
-	auth := a.authOf(info)
+	auth := authOf(info)
 	auth.ClientToken = made.Reveal()
 	warnings := f.warnings(createFields...)
 	if f.given("meta") && string(f["meta"]) != "{}" {

@@ -18,10 +18,10 @@ type token struct {
 	created, expires, most, revoked time.Time // zero = none
 }
 
-func (t *token) info() vault.TokenInfo {
+func (t *token) info(now time.Time) vault.TokenInfo {
 	out := vault.TokenInfo{
 		ID: t.ID, Name: t.Name, Role: t.role.name, Method: "token", Scopes: t.scopes, Renewable: t.Renewable, TTL: t.TTL,
-		CreatedAt: t.created, ExpiresAt: t.expires, MaxExpiresAt: t.most, RevokedAt: t.revoked,
+		CreatedAt: t.created, ExpiresAt: t.expires, MaxExpiresAt: t.most, RevokedAt: t.revoked, Now: now,
 	}
 	if t.parent != nil {
 		out.Parent = t.parent.ID
@@ -75,7 +75,7 @@ func (s *Store) CreateToken(_ context.Context, n vault.NewToken, name string, by
 }
 
 func (s *Store) tokenAt(t *token) vault.TokenInfo {
-	out := t.info()
+	out := t.info(s.Now())
 	out.Position = s.position()
 	return out
 }
@@ -126,7 +126,7 @@ func (s *Store) ListTokens(_ context.Context, by vault.Credential, after vault.T
 	var out []vault.TokenInfo
 	for _, t := range s.tokens {
 		if bytes.Compare(t.ID[:], after[:]) > 0 && s.over(by, t) {
-			out = append(out, t.info())
+			out = append(out, t.info(s.Now()))
 		}
 	}
 	slices.SortFunc(out, func(a, b vault.TokenInfo) int { return bytes.Compare(a.ID[:], b.ID[:]) })
@@ -164,7 +164,7 @@ func (s *Store) ShowToken(_ context.Context, by vault.Credential, id vault.Token
 	if err != nil {
 		return vault.TokenInfo{}, who, err
 	}
-	return t.info(), who, nil
+	return t.info(s.Now()), who, nil
 }
 
 // RenewToken implements vault.Store.
