@@ -48,7 +48,8 @@ BEGIN
     END IF;
     BEGIN
         EXECUTE format('LOCK TABLE vault.audit_log_%s IN ACCESS EXCLUSIVE MODE', empty_audit_part.part);
-    EXCEPTION WHEN lock_not_available THEN
+    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+        -- The server looks for a deadlock after a second too, and before the timeout counts.
         RAISE NOTICE 'part % of the audit log is in use: the next call tries again', empty_audit_part.part;
         RETURN 0;
     END;
