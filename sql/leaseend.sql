@@ -141,9 +141,10 @@ $$;
 COMMENT ON FUNCTION vault.mend_leases(timestamptz) IS 'moves the ends of leases that were issued by a clock that was ahead, and ends those of all expired tokens';
 
 CREATE FUNCTION vault.lease_status(stamp timestamptz) RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 AS $$
-    SELECT jsonb_build_object(
+BEGIN
+    RETURN jsonb_build_object(
         'leases', (SELECT coalesce(sum(c.leases), 0) FROM vault.lease_counts c),
         'leases_due', (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NOT NULL)
                       + (SELECT count(*) FROM vault.role_leases l WHERE l.ending IS NULL AND l.expires_at <= stamp),
@@ -151,7 +152,8 @@ AS $$
         'lease_failures', (SELECT coalesce(jsonb_agg(f ORDER BY f.attempts DESC, f.role), '[]') FROM (
             SELECT l.template, l.role_name AS role, l.attempts, l.last_error AS reason, l.next_attempt_at
             FROM vault.role_leases l WHERE l.ending IS NOT NULL AND l.last_error IS NOT NULL
-            ORDER BY l.attempts DESC, l.role_name LIMIT 20) f))
+            ORDER BY l.attempts DESC, l.role_name LIMIT 20) f));
+END
 $$;
 COMMENT ON FUNCTION vault.lease_status(timestamptz)
     IS 'how many leases there are, are to be ended now, and could not be ended, and why not for the 20 that were tried most often';
