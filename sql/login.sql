@@ -259,31 +259,39 @@ COMMENT ON FUNCTION vault.list_login_roles(text, text) IS 'the roles of a login 
 -- One row for each role that a client may mean. Of a method without such a role there is a row without a role; of an unknown
 -- mount, none. A client of an AppRole names its role by the id, others by the name; without a name it may be the default role,
 -- and with a certificate, any.
+-- A mount may have thousands of roles, one for each user. The plan is one by index whatever size the table had when it was made.
 CREATE FUNCTION vault.find_login(mount text, role text, secret_id bytea, address inet)
 RETURNS TABLE (method vault.login_method_info, login_role vault.login_role_info, address_ok boolean, secret_id_cause text,
                secret_id_counted boolean, verifier text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
     s vault.secret_ids;
+    -- An id that is spelled in another way is none.
+    role_id uuid := CASE WHEN find_login.role ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN find_login.role::uuid END;
 BEGIN
     IF find_login.secret_id IS NOT NULL THEN
         s := vault.found_secret_id(find_login.secret_id);
     END IF;
     RETURN QUERY
-        SELECT vault.method_of(m), CASE WHEN l.id IS NOT NULL THEN vault.login_role_of(l) END,
-               vault.address_within(find_login.address, l.bound_cidrs),
-               CASE WHEN m.kind = 'approle' THEN vault.secret_id_cause(s, l.id, find_login.address) END,
+        SELECT vault.method_of(m), CASE WHEN (l.r).id IS NOT NULL THEN vault.login_role_of(l.r) END,
+               vault.address_within(find_login.address, (l.r).bound_cidrs),
+               CASE WHEN m.kind = 'approle' THEN vault.secret_id_cause(s, (l.r).id, find_login.address) END,
                s.uses_left IS NOT NULL,
-               CASE WHEN m.kind = 'userpass' THEN (SELECT p.verifier FROM vault.login_passwords p WHERE p.login_role = l.id) END
+               CASE WHEN m.kind = 'userpass' THEN (SELECT p.verifier FROM vault.login_passwords p WHERE p.login_role = (l.r).id) END
         FROM vault.login_methods m
-        LEFT JOIN vault.login_roles l
-          ON l.mount = m.mount
-         AND CASE m.kind WHEN 'approle' THEN l.id::text = find_login.role
-                         WHEN 'cert' THEN find_login.role = '' OR l.name = find_login.role
-                         ELSE l.name = coalesce(nullif(find_login.role, ''), m.config ->> 'default_role') END
+        LEFT JOIN LATERAL (
+            SELECT r FROM vault.login_roles r WHERE m.kind = 'approle' AND r.mount = m.mount AND r.id = role_id
+            UNION ALL
+            SELECT r FROM vault.login_roles r
+            WHERE m.kind <> 'approle' AND r.mount = m.mount
+              AND r.name = coalesce(nullif(find_login.role, ''), CASE WHEN m.kind <> 'cert' THEN m.config ->> 'default_role' END)
+            UNION ALL
+            -- A certificate without the name of a role is compared with what all roles want.
+            (SELECT r FROM vault.login_roles r WHERE m.kind = 'cert' AND r.mount = m.mount AND find_login.role = ''
+             ORDER BY r.name LIMIT 256)) l ON true
         WHERE m.mount = find_login.mount
-        ORDER BY l.name LIMIT 256;
+        ORDER BY (l.r).name LIMIT 256;
 END
 $$;
 COMMENT ON FUNCTION vault.find_login(text, text, bytea, inet) IS 'what the API needs to know to judge a login';

@@ -1,7 +1,5 @@
 package exttest
 
-import ()
-
 // fewRows is the most that a statement may read of a table of a filled vault, each of which has several times as many.
 const fewRows = 500
 
@@ -47,6 +45,16 @@ var filledSQL = []string{
 	`INSERT INTO vault.wrapped_answers (id, fingerprint, owner, path, envelope_version, kms_key_id, wrapped_dek, nonce, ciphertext, created_at, expires_at)
 	SELECT pg_temp.id(i), sha256(('w' || i)::bytea), 'role:' || i % 20, 'p', 1, 'k', '\x01', decode(repeat('ab', 24), 'hex'), decode(repeat('cd', 40), 'hex'),
 		now(), now() + interval '1 day' FROM generate_series(1, 4000) i`,
+	`INSERT INTO vault.sent_changes (change, at) SELECT pg_temp.id(i), now() - interval '1 day' FROM generate_series(1, 4000) i`,
+	`INSERT INTO vault.access_grants (holder, pattern, action, granted_at, granted_by)
+	SELECT vault.hold('pg_monitor'), 'fill/' || i % 20 || '/' || i, 'read', now(), 'x' FROM generate_series(1, 1600) i`,
+	`INSERT INTO vault.role_bindings (secret_id, place, holder, role_name, attributes, version, auto_repair, bound_at, bound_by, checked_at, session_policy)
+	SELECT pg_temp.id(i), 1, ('?filled' || i)::vault.grantee, 'filled' || i, '{}', 1, false, now(), 'x', now(), 'ignore' FROM generate_series(1, 1600) i`,
+	`INSERT INTO vault.role_verifiers (secret_id, place, verifier, settled_at) SELECT pg_temp.id(i), 1, 'x', now() FROM generate_series(1, 1600) i`,
+	`INSERT INTO vault.login_roles (mount, name, holder, token_ttl_secs, token_max_ttl_secs, valid_from, created_at, updated_at)
+	SELECT 'approle', 'r' || i, vault.hold('vault_admin'), 3600, 7200, now(), now(), now() FROM generate_series(1, 2000) i`,
+	`INSERT INTO vault.login_passwords (login_role, verifier, changed_at) SELECT id, 'x', now() FROM vault.login_roles`,
+	`INSERT INTO vault.lease_counts (template, shard, leases) SELECT 'fill/' || i, 0, 1 FROM generate_series(1, 2000) i ON CONFLICT DO NOTHING`,
 	`INSERT INTO vault.audit_journals (journal, node, last_sequence, created_at, shipped_at) VALUES (pg_temp.id(1), 'node', 0, now(), now()) ON CONFLICT DO NOTHING`,
 	`VACUUM ANALYZE`,
 }
@@ -63,7 +71,7 @@ const (
 // planned are statements as the API and the library send them; each is sent as often as PostgreSQL needs to keep a plan. $i
 // is the number of the try. The order is that of a life.
 var planned = []string{
-	`SELECT vault.supervise(1000, true)`,
+	`SELECT vault.supervise(100, true)`,
 	`SELECT vault.first_version('new/$i')`,
 	`SELECT vault.create_secret(md5('n$i')::uuid, 'new/$i', 1, ` + planSealed + `, 'automatic', 'text/plain; charset=utf-8',
 		ROW(NULL, NULL, 3600, NULL, NULL, NULL, NULL, 60, NULL, NULL)::vault.secret_settings, ` + planOrigin + `)`,
@@ -115,9 +123,9 @@ var planned = []string{
 	`SELECT vault.supervision()`,
 	`SELECT vault.probe_write()`,
 	`UPDATE vault.supervisor_passes SET last_pass_at = now() - interval '2 hours'`,
-	`SELECT vault.supervise(1000, true)`,
+	`SELECT vault.supervise(100, true)`,
 	`UPDATE vault.secrets SET next_rotation_at = now() - interval '1 second', rotation_paused = false WHERE name = 'new/$i'`,
-	`SELECT vault.supervise(1000, true)`,
+	`SELECT vault.supervise(100, true)`,
 	`SELECT vault.claim_rotations('w$i', 10, 10)`,
 	`SELECT vault.renew_rotations('w$i', 10)`,
 	`SELECT vault.fail_rotation((SELECT id FROM vault.rotation_jobs WHERE secret_id = md5('n$i')::uuid AND state = 'claimed'), 'w$i', 'because', 'internal', ` + planOrigin + `)`,
@@ -151,7 +159,7 @@ var planned = []string{
 	`SELECT vault.change_versions(md5('e$i')::uuid, '{1,2}', 'destroy_version', ` + planOrigin + `)`,
 	`SELECT vault.append_version(md5('e$i')::uuid, 1, ` + planSealed + `, 'update', NULL, false, ` + planOrigin + `)`,
 	`UPDATE vault.secret_versions SET delete_at = now() WHERE secret_id = md5('e$i')::uuid`,
-	`SELECT vault.supervise(1000, true)`,
+	`SELECT vault.supervise(100, true)`,
 	`SET hyperion_vault.deleted_retention_days = 1`,
 	`SELECT vault.delete_secret(md5('e$i')::uuid, 2, ` + planOrigin + `)`,
 	`SELECT * FROM vault.list_deleted('vault_admin'::regrole, NULL, '', 10)`,
@@ -160,7 +168,7 @@ var planned = []string{
 	`SELECT vault.restore_secret(md5('e$i')::uuid, ` + planOrigin + `)`,
 	`SELECT vault.delete_secret(md5('e$i')::uuid, 2, ` + planOrigin + `)`,
 	`UPDATE vault.secrets SET restorable_until = now() WHERE id = md5('e$i')::uuid AND $i % 2 = 0`,
-	`SELECT vault.supervise(1000, true)`,
+	`SELECT vault.supervise(100, true)`,
 	`UPDATE vault.secrets SET restorable_until = now() + interval '1 day' WHERE id = md5('e$i')::uuid`,
 	`SELECT vault.destroy_deleted(md5('e$i')::uuid, ` + planOrigin + `)`,
 	`SELECT vault.change_made(md5('none')::uuid)`,
@@ -236,6 +244,13 @@ var planned = []string{
 	`SELECT * FROM vault.read_wrapped(sha256('x$i'))`,
 	`SELECT vault.unwrap_answer(sha256('x$i'), NULL, ` + planOrigin + `)`,
 	`SELECT vault.read_secret('kept')`,
+	`SELECT * FROM vault.read_secrets('{kept,fill/1/1,fill/1/none,empty/$i}')`,
+	`SELECT * FROM vault.read_secrets_below('kep')`,
+	`SELECT vault.grant_access('pg_monitor', 'kept', '{read}')`,
+	`SET ROLE pg_monitor`,
+	`SELECT * FROM vault.read_secrets('{kept,fill/1/1}')`,
+	`SELECT vault.list_secrets('', 'new', 10)`,
+	`RESET ROLE`,
 	`SELECT vault.update_secret('kept', 'next', NULL)`,
 	`SELECT vault.list_secrets('new')`,
 	`SELECT vault.list_secrets('', 'new', 10)`,
