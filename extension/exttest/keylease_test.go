@@ -342,3 +342,24 @@ func TestManyLeases(t *testing.T) {
 		t.Errorf("%d bytes more", more)
 	}
 }
+
+// TestFirstCallTakesLittleMemory: what the first call of a session loads, and a thousand leased keys, are little that other sessions
+// do not share.
+func TestFirstCallTakesLittleMemory(t *testing.T) {
+	const most = 4 << 10 // kB
+	l := newLender(t, time.Hour)
+	l.exec("SELECT vault.create_secret('little/' || i, 'value ' || i) FROM generate_series(1, 1000) i")
+	s := l.c.connect(t, l.db, "postgres")
+	s.exec("SELECT count(*) FROM pg_class")
+	before := statusKB(t, s.pid(), "RssAnon")
+	l.wantRead(s)
+	first := statusKB(t, s.pid(), "RssAnon") - before
+	if n := get[int](s, "SELECT count(*) FROM generate_series(1, 1000) i WHERE vault.read_secret('little/' || i) = 'value ' || i"); n != 1000 {
+		t.Errorf("%d values", n)
+	}
+	all := statusKB(t, s.pid(), "RssAnon") - before
+	t.Logf("%d kB after the first call, %d kB with 1000 keys", first, all)
+	if first > most || all > most {
+		t.Errorf("%d kB after the first call, %d kB with 1000 keys: want at most %d", first, all, most)
+	}
+}

@@ -119,6 +119,59 @@ func TestReadSecretsBelow(t *testing.T) {
 	wantError(t, s.try("SELECT * FROM vault.read_secrets_below('no//prefix')"), "22023", "")
 }
 
+// An array may have any shape and length, and every value that was read is recorded, also one that the statement leaves out.
+func TestReadSecretsOfOddArrays(t *testing.T) {
+	b, s := manySecrets(t)
+	a, other := `m/a "value of m/a" -`, `m/b "value of m/b" -`
+	for sql, want := range map[string][]string{
+		"SELECT * FROM vault.read_secrets('{{m/a,m/b},{m/b,m/a}}')":              {a, other, other, a},
+		"SELECT * FROM vault.read_secrets('[7:8]={m/b,m/a}')":                    {other, a},
+		"SELECT * FROM vault.read_secrets('{m/a,m/b}') LIMIT 1":                  {a},
+		"SELECT * FROM vault.read_secrets('{m/a,m/b}') r WHERE r.name = 'm/b'":   {other},
+		"SELECT r.* FROM (VALUES ('m/b')) v (n), vault.read_secrets(ARRAY[n]) r": {other},
+	} {
+		if got := readSecrets(s, sql); strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("%s: got\n%s", sql, strings.Join(got, "\n"))
+		}
+	}
+	b.agent.recorded()
+	_ = readSecrets(s, "SELECT * FROM vault.read_secrets('{m/a,m/b}') LIMIT 1")
+	if sent := b.agent.recorded(); len(sent) != 1 || len(sent[0].Items) != 2 {
+		t.Errorf("sent %+v", sent)
+	}
+	const many = "SELECT * FROM vault.read_secrets(ARRAY(SELECT (ARRAY['m/a', 'm/none', 'm/b', NULL])[i % 4 + 1] FROM generate_series(0, 9999) i))"
+	got := readSecrets(s, many)
+	for i, row := range got {
+		if want := []string{a, "m/none - 42704", other, "- - 22004"}[i%4]; row != want {
+			t.Fatalf("row %d of 10000 is %s", i, row)
+		}
+	}
+	items := 0
+	for _, r := range b.agent.recorded() {
+		items += len(r.Items)
+	}
+	if len(got) != 10000 || items != 10000 {
+		t.Errorf("%d rows, %d of them recorded", len(got), items)
+	}
+}
+
+// A prefix means its characters, and ends where a segment of a name does.
+func TestReadSecretsBelowOddPrefixes(t *testing.T) {
+	b := newBench(t, sharedCluster(t))
+	for _, name := range []string{"p_x/a", "p_x", "p_xy", "pax/a", "p.x/a"} {
+		b.exec("SELECT vault.create_secret($1, 'v'::text)", name)
+	}
+	for prefix, want := range map[string]string{"p_x": "p_x v -, p_x/a v -", "p_x/": "p_x/a v -", "p.x": "p.x/a v -", "p": "", "_": "", "p_x/a/": ""} {
+		if got := strings.Join(readSecrets(b.session, "SELECT * FROM vault.read_secrets_below($1)", prefix), ", "); got != want {
+			t.Errorf("below %q: %s", prefix, got)
+		}
+	}
+	for _, prefix := range []string{"%", "p%", `p\_x`, "*", "/", "p_x//", "p x", " "} {
+		wantError(t, b.try("SELECT * FROM vault.read_secrets_below('"+prefix+"')"), "22023", "prefix")
+	}
+	wantError(t, b.try("SELECT * FROM vault.read_secrets_below(NULL)"), "22004", "must not be null")
+}
+
 // Without the agent nothing leaves, and a revocation is in force for the next statement of an old snapshot.
 func TestReadSecretsFailsClosed(t *testing.T) {
 	b, s := manySecrets(t)
