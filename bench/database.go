@@ -95,15 +95,6 @@ func (db *database) inserters(n int) []worker {
 	})
 }
 
-// readers read what the REST side made: one store, two ways in.
-func (db *database) readers(n int) []worker {
-	return repeat(n, func(int) worker {
-		return db.statement("SELECT vault.read_secret($1)", true, func() []any {
-			return []any{secretName(db.next.Add(1) % int64(db.secrets))}
-		})
-	})
-}
-
 func (db *database) creators(n int) []worker {
 	return repeat(n, func(int) worker {
 		return db.statement("SELECT vault.create_secret($1, $2::text)", true, func() []any {

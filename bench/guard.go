@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 )
@@ -43,8 +44,8 @@ func (t table) record(file string) error {
 	return os.WriteFile(file, append(b, '\n'), 0o644)
 }
 
-// guard compares the costs with those of a file, and prints a line "warning: …" for each that has grown. A cost that has grown
-// is no error.
+// guard compares the costs with those of a file, and prints a line "warning: …" for each that has grown, and for each that was
+// not measured. Neither is an error.
 func (t table) guard(w io.Writer, file string) error {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,6 +59,11 @@ func (t table) guard(w io.Writer, file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	costs := t.costs()
+	for _, name := range slices.Sorted(maps.Keys(recorded)) {
+		if costs[name] == 0 {
+			fmt.Fprintf(w, "warning: %s is recorded and was not measured\n", name)
+		}
+	}
 	for _, r := range t.runs[0] {
 		now, before := costs[r.name], recorded[r.name]
 		switch {

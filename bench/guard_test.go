@@ -36,6 +36,11 @@ func TestGuard(t *testing.T) {
 	if s := said(costing(2.4)); !strings.HasPrefix(s, "warning: SQL x takes 2.40 times the CPU of its floor, 20 % more than the recorded 2.00") {
 		t.Errorf("20 %% more: %q", s)
 	}
+	other := costing(2)
+	other.runs[0][1].name = "SQL y"
+	if s := said(other); !strings.Contains(s, "warning: SQL x is recorded and was not measured\n") || !strings.Contains(s, "SQL y: 2.00 times the CPU of its floor; none is recorded") {
+		t.Errorf("another name: %q", s)
+	}
 	if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}

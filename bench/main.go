@@ -163,8 +163,7 @@ func measurements(o options, db *database, rest *rest, beside *served) []measure
 		{name: floorInsertREST, workers: db.inserters(o.conns)},
 		{name: "REST create", workers: rest.creators(o.conns), floors: []string{floorInsertREST}},
 		{name: "REST update", workers: rest.updaters(o.conns), floors: []string{floorInsertREST}},
-		{name: floorSelect, workers: db.selecters(o.sqlConns)},
-		{name: "SQL read_secret", workers: db.readers(o.sqlConns), floors: []string{floorSelect}},
+	}, sqlReads(o, db), []measurement{
 		{name: floorInsert, workers: db.inserters(o.sqlConns)},
 		{name: "SQL create_secret", workers: db.creators(o.sqlConns), floors: []string{floorInsert}},
 		{name: "SQL update_secret", workers: db.updaters(o.sqlConns), floors: []string{floorInsert}},

@@ -58,6 +58,25 @@ func TestMeasure(t *testing.T) {
 			}
 		})
 	})
+	t.Run("OK counts nothing of the first operation of a warmed worker", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			first := true
+			cold := func(context.Context) (func() error, func(), error) {
+				return func() error {
+					took := time.Millisecond
+					if first {
+						took, first = time.Second, false
+					}
+					<-time.After(took)
+					return nil
+				}, func() {}, nil
+			}
+			r, err := measure(t.Context(), 20*time.Millisecond, measurement{name: "x", workers: []worker{warmed(cold)}}, nil)
+			if err != nil || r.samples != 20 || r.p99 != time.Millisecond {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	})
 	t.Run("Err of one worker ends all", func(t *testing.T) {
 		broken := errors.New("broken")
 		bad := func(context.Context) (func() error, func(), error) {

@@ -9,9 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// setNames are the values of one statement that reads many.
-const setNames = 1000
-
 // workingSet is how many secrets the operations go over, evenly spread over the vault. It is the same in a small and in a
 // large vault: the data keys of so many are at hand in both.
 const workingSet = 1000
@@ -57,23 +54,8 @@ func scaleQueries(o options, db *database) []measurement {
 	}
 }
 
-// Statements of the floors of reads: the row that a read opens.
-const (
-	sealedSQL = `SELECT v.kms_key_id, v.wrapped_dek, v.nonce, v.ciphertext FROM vault.secrets s
-		JOIN vault.secret_versions v ON v.secret_id = s.id AND v.version = s.current_version WHERE s.name = $1 AND s.deleted_at IS NULL`
-	sealedSetSQL = `SELECT count(x.ciphertext) FROM unnest($1::text[]) n (name) CROSS JOIN LATERAL (
-		SELECT v.wrapped_dek, v.nonce, v.ciphertext FROM vault.secrets s
-		JOIN vault.secret_versions v ON v.secret_id = s.id AND v.version = s.current_version
-		WHERE s.name = n.name AND s.deleted_at IS NULL OFFSET 0) x`
-)
-
-// Names of the floors of a filled vault.
-const (
-	floorSealed    = "floor: SQL select of a sealed row by name"
-	floorSealedSet = "floor: SQL select of 1,000 sealed rows by name"
-	floorConnect   = "floor: connect and select of a sealed row by name"
-	floorGinSealed = "floor: gin + one pgx select of a sealed row by name"
-)
+// floorGinSealed is the floor of reads by REST in a filled vault.
+const floorGinSealed = "floor: gin + one pgx select of a sealed row by name"
 
 // scaleReads are reads by SQL, and the floors that they stand on.
 func scaleReads(o options, db *database) []measurement {
@@ -86,23 +68,14 @@ func scaleReads(o options, db *database) []measurement {
 		return []any{names}
 	}
 	each := func() []any { return []any{filledName(int(db.next.Add(1)) * 7919 % o.filled)} }
-	all := func(n int, sql string, app bool, args func() []any) []worker {
-		return repeat(n, func(int) worker { return db.statement(sql, app, args) })
+	all := func(sql string, app bool, args func() []any) []worker {
+		return repeat(o.sqlConns, func(int) worker { return db.statement(sql, app, args) })
 	}
-	const readSQL, connection = "SELECT vault.read_secret($1)", 1
-	return []measurement{
-		{name: floorSealed, workers: all(o.sqlConns, sealedSQL, false, some)},
-		{name: "SQL read_secret", workers: all(o.sqlConns, readSQL, true, some), floors: []string{floorSealed}},
-		{name: "SQL read_secret, each of all secrets", workers: all(o.sqlConns, readSQL, true, each), bound: unbounded},
-		{name: floorSealedSet, workers: all(connection, sealedSetSQL, false, set)},
-		{name: "SQL read_secret of 1,000 names in one statement", floors: []string{floorSealedSet},
-			workers: all(connection, "SELECT count(vault.read_secret(n)) FROM unnest($1::text[]) n", true, set)},
-		{name: "SQL read_secrets of 1,000 names", floors: []string{floorSealedSet},
-			workers: all(connection, "SELECT count(*) FROM vault.read_secrets($1)", true, set)},
-		{name: floorConnect, workers: repeat(connection, func(int) worker { return db.connectors(sealedSQL, some) })},
-		{name: "connect and read_secret", floors: []string{floorConnect},
-			workers: repeat(connection, func(int) worker { return db.connectors(readSQL, some) })},
-	}
+	return append([]measurement{
+		{name: floorSealed, workers: all(sealedSQL, false, some)},
+		{name: "SQL read_secret", workers: all(readSQL, true, some), floors: []string{floorSealed}},
+		{name: "SQL read_secret, each of all secrets", workers: all(readSQL, true, each), bound: unbounded},
+	}, setReads(db, some, set)...)
 }
 
 // scaleChanges are changes by SQL. Every second secret is a manual one.
