@@ -37,7 +37,7 @@ var readsMuch = []muchRead{
 	{part: "ORDER BY vault.missing_name(g.holder) COLLATE", table: "access_grants", why: "all grants of missing roles are listed"},
 	{part: "pg_has_role(granted_ranges.caller, g.grantee, 'USAGE')", table: "access_grants", why: "10,000 grants take 3 ms, and to look for the caller's takes longer where there are few"},
 	{part: "g.action = who_may.action", table: "access_grants", why: "an administrator asks now and then who may do something"},
-	{part: "explain_role.caller AND r.rolsuper", table: "access_grants", why: "an administrator asks now and then why somebody may"},
+	{part: "explain_role.caller AND r.rolsuper", table: "access_grants", why: "an administrator asks now and then why a role may"},
 	{part: "g.grantee = revoke_entry_points.role", table: "access_grants", why: "a revocation looks for what the role still has"},
 }
 
