@@ -20,6 +20,8 @@
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
+#define ATTEMPTS	3			/* to lock rows that others change meanwhile, before a statement does it */
+
 enum VerifierColumn
 {
 	VERIFIER_SECRET, VERIFIER_PLACE, VERIFIER_TEXT, VERIFIER_SETTLED_AT, VERIFIER_COLUMNS
@@ -101,16 +103,20 @@ LockVerifier(HvRoles *roles, HvBytes id)
 
 /*
  * Lock all that is to change, as it is now. Who holds the secret need not care for what is older: others that change these rows
- * without it only note when a password was committed and which sessions were told to end.
+ * without it only note when a password was committed and which sessions were told to end. Who has waited for one of these finds
+ * the row changed, and locks it as it is then.
  */
 static bool
 LockAll(HvRoles *roles, HvBytes id, int64 version)
 {
-	bool		locked;
+	bool		locked = false;
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	locked = LockRoles(roles, id, version) && LockVerifier(roles, id);
-	PopActiveSnapshot();
+	for (int i = 0; i < ATTEMPTS && !locked && (i == 0 || roles->wait == LockWaitBlock); i++)
+	{
+		PushActiveSnapshot(GetLatestSnapshot());
+		locked = LockRoles(roles, id, version) && LockVerifier(roles, id);
+		PopActiveSnapshot();
+	}
 	return locked;
 }
 

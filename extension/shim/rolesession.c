@@ -120,7 +120,8 @@ HvSettleAfterCommit(void)
 
 /*
  * Note by when the passwords that roles were given had been committed. For the supervisor, outside of a transaction.
- * May ereport.
+ * May ereport. A pass notes again what a crash has lost. So the commit need not wait, and the next rotations do not wait for it:
+ * it has the rows that they change.
  */
 bool
 HvSettleRoles(void)
@@ -128,6 +129,7 @@ HvSettleRoles(void)
 	HvParams	none = {0};
 
 	HvBeginWork();
+	HvCommitAsynchronously();
 	if (HvSchemaHas("settle_roles", 0, NULL) && !HvSettleDirectly())
 		HvOwnerRun(&settle_statement, &none);
 	HvCommitWork();

@@ -19,7 +19,6 @@
 #include "sessionsettings.h"
 #include "storage/ipc.h"
 #include "supervision.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "worker.h"
@@ -120,7 +119,7 @@ AnnounceChanges(void)
 	HvTakeChanges();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	HvCommitAsynchronously();
 	Async_Notify(CHANNEL, NULL);
 	CommitTransactionCommand();
 	return false;

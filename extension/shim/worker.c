@@ -155,6 +155,15 @@ HvCommitWork(void)
 }
 
 /*
+ * Have the commit of the present transaction wait neither for the disk nor for a standby.
+ */
+void
+HvCommitAsynchronously(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
  * Whether the extension is there, by a scan. From PostgreSQL 18 on get_extension_oid() asks a cache. That hears of CREATE
  * EXTENSION only after its commit has woken the supervisor, which would then wait for the next pass. In a transaction.
  */

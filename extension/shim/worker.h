@@ -24,6 +24,7 @@ extern void HvForgetTrouble(void);
 extern bool HvRunGuarded(bool (*work) (void), MemoryContext context);
 extern void HvBeginWork(void);
 extern void HvCommitWork(void);
+extern void HvCommitAsynchronously(void);
 extern bool HvHasExtension(void);
 extern bool HvSchemaHas(const char *function, int nargs, const Oid *types);
 
