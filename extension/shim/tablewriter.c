@@ -234,12 +234,25 @@ TriggersNeedPath(const TriggerDesc *triggers)
 	return false;
 }
 
+/*
+ * Whether generated columns are computed when a row is written. An update computes those that are made of what it changes, and
+ * after a trigger before it all.
+ */
 static bool
-ConstraintsNeedPath(const TupleConstr *constraints)
+ComputesColumns(const HvTable *table, Relation relation)
 {
+	return RelationGetDescr(relation)->constr->has_generated_stored &&
+		(!table->ungenerated || (relation->trigdesc != NULL && relation->trigdesc->trig_update_before_row));
+}
+
+static bool
+ConstraintsNeedPath(const HvTable *table, Relation relation)
+{
+	const TupleConstr *constraints = RelationGetDescr(relation)->constr;
+
 	if (constraints == NULL)
 		return false;
-	if (constraints->has_generated_stored)
+	if (ComputesColumns(table, relation))
 		return true;
 #if PG_VERSION_NUM >= 180000
 	if (constraints->has_generated_virtual)
@@ -256,9 +269,9 @@ ConstraintsNeedPath(const TupleConstr *constraints)
  * generated columns.
  */
 static bool
-NeedsPath(const HvWriter *writer, Relation relation)
+NeedsPath(const HvTable *table, const HvWriter *writer, Relation relation)
 {
-	if (TriggersNeedPath(relation->trigdesc) || ConstraintsNeedPath(RelationGetDescr(relation)->constr))
+	if (TriggersNeedPath(relation->trigdesc) || ConstraintsNeedPath(table, relation))
 		return true;
 	for (int i = 0; i < writer->nindexes; i++)
 	{
@@ -293,7 +306,7 @@ MakeWriter(const HvTable *table, const HvScan *scan)
 	writer->old = MakeSlot(relation);
 	PrepareTriggers(writer->info, relation);
 	writer->writable = IsWritable(table, scan) && PrepareIndexes(writer);
-	writer->needs_path = writer->writable && NeedsPath(writer, relation);
+	writer->needs_path = writer->writable && NeedsPath(table, writer, relation);
 	MemoryContextSwitchTo(before);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	return writer;
