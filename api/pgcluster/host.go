@@ -30,6 +30,7 @@ type Host struct {
 	slowFailures  int       // slow failures in a row
 	failedAt      time.Time // when it last fell silent, or was not what was wanted
 	answeredAt    time.Time // when it last answered anything
+	unreachableAt time.Time // when a connection to it last could not be made
 	leftBehind    bool      // a primary that was left behind, when a reader last asked
 	refusal       error     // why the writer did not take it when it last answered; nil = it was taken, or did not answer
 	refusingSince time.Time // since when it has refused so
@@ -123,6 +124,7 @@ func (h *hostList) noteUnreachable(x *Host, startedAt time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !x.answeredAt.After(startedAt) {
+		x.unreachableAt = time.Now()
 		h.skip(x, time.Since(startedAt) >= slowFailure)
 	}
 }

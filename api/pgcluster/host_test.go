@@ -60,6 +60,31 @@ func TestHosts(t *testing.T) {
 			t.Errorf("shunned for %s", left)
 		}
 	})
+	t.Run("Refusal", func(t *testing.T) {
+		h, a, b, c := names(true)
+		says := func(want error) {
+			t.Helper()
+			if got := h.refusal(); got != want {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		}
+		h.noteRefusal(b, ErrInRecovery)
+		says(nil) // the others have not been tried
+		h.noteUnreachable(a, time.Now())
+		h.noteUnreachable(c, time.Now())
+		says(ErrInRecovery)
+		h.noteAnswer(c)
+		says(nil) // it may be the primary
+		h.noteRefusal(c, ErrReadOnly)
+		says(ErrReadOnly)
+		b.refusedAt, c.refusedAt = time.Now().Add(-refusalHolds), time.Now().Add(-refusalHolds)
+		says(nil)
+		h.forgetRefusal(b, time.Now())
+		h.forgetRefusal(c, time.Now())
+		h.noteUnreachable(b, time.Now())
+		h.noteUnreachable(c, time.Now())
+		says(nil) // no server answers
+	})
 	t.Run("AnAnswerIsNewer", func(t *testing.T) {
 		h, a, _, _ := names(false)
 		startedAt := time.Now().Add(-time.Millisecond)

@@ -72,3 +72,20 @@ func (h *hostList) noPrimary() (since time.Time, err error) {
 	return since, core.Wrap(core.Unavailable, errors.New(strings.Join(named, "; ")),
 		"no database server takes changes; each of those that are known is: %s", strings.Join(told, "; "))
 }
+
+// refusal returns why servers that answer are not taken, when every server has refused of late or could not be connected to. It
+// is nil as long as one of them may be a primary that is slow.
+func (h *hostList) refusal() (why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	for _, x := range h.all {
+		switch {
+		case x.refusal != nil && now.Sub(x.refusedAt) <= refusalHolds:
+			why = x.refusal
+		case !x.unreachableAt.After(x.answeredAt):
+			return nil
+		}
+	}
+	return why
+}

@@ -28,6 +28,10 @@ func Disconnect(c *pgx.Conn) { stateOf(c).cut() }
 // NoPrimary returns since when every server has answered and refused changes, and how; nil when one may take them.
 func (p *Pool) NoPrimary() (since time.Time, err error) { return p.hosts.noPrimary() }
 
+// Refusal returns why servers that answer are not taken, ErrInRecovery for example, when the others cannot be connected to. It
+// is nil as long as one of them may be the primary.
+func (p *Pool) Refusal() error { return p.hosts.refusal() }
+
 // FirstLeftBehind returns the name of the first host that was a primary which was left behind when it last answered.
 func (p *Pool) FirstLeftBehind() string { return p.hosts.firstLeftBehind() }
 

@@ -125,7 +125,7 @@ func (p *performance[T]) unsettled() error {
 	if p.lost {
 		return errUnknown(p.last)
 	}
-	return p.d.classify(p.last)
+	return p.d.classify(p.d.explain(p.last))
 }
 
 // detached returns a context with the deadline of ctx that is not cancelled with it.

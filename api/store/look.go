@@ -80,7 +80,7 @@ func (d *DB) share(ctx context.Context, q lookQuestion) ([]lookResult, error) {
 	if err == nil && len(found) == 0 {
 		err = errUndecided
 	}
-	return found, d.classify(err)
+	return found, d.classify(d.explain(err))
 }
 
 // describeUndecided is describeForChange for the process itself, which no schema decides about.

@@ -130,7 +130,15 @@ func readPrimaryAt[T any](ctx context.Context, d *DB, at core.Position, p pick[T
 			break
 		}
 	}
-	return nil, d.classify(last)
+	return nil, d.classify(d.explain(last))
+}
+
+// explain adds to an error that no server sent, as after a wait for a primary, that none of those that answer is one.
+func (d *DB) explain(err error) error {
+	if _, said := errors.AsType[*pgconn.PgError](err); said || err == nil {
+		return err
+	}
+	return errors.Join(d.writer.Refusal(), err)
 }
 
 // hopeAfter is how long a change waits for a primary when every server answers and none takes changes.
