@@ -39,14 +39,21 @@ func (s *server) isOther(c *gin.Context) bool {
 
 // serveOther has the other protocol answer. What may be a change gets the deadline of one.
 func (s *server) serveOther(c *gin.Context) {
-	switch c.Request.Method {
-	case http.MethodGet, http.MethodHead, "LIST", "SCAN":
-	default:
+	x := stateOf(c).other
+	if mayChange(c.Request.Method, x.Route.Action) {
 		defer s.extend(c)()
 	}
-	x := stateOf(c).other
 	x.Request = c.Request
 	s.Protocol.Serve(x)
+}
+
+// mayChange reports whether a request of the other protocol may change something. The GET of a credential makes a role.
+func mayChange(method string, action vault.Action) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, "LIST", "SCAN":
+		return action == vault.ActionLeaseIssue
+	}
+	return true
 }
 
 // judge logs an error as fail does, and returns what the other protocol tells its client.

@@ -39,6 +39,7 @@ type server struct {
 	token    string
 	now      time.Time     // by the database
 	ahead    time.Duration // the clock of the API
+	deadline time.Time     // of the last lease that was issued
 	logs     *bytes.Buffer
 	meter    meter
 }

@@ -20,7 +20,8 @@ func (l leases) lease() vault.Lease {
 	return vault.Lease{ID: core.SecretID{6: 0x40, 8: 0x80, 15: 1}, Template: "app/reader", Role: "leased", IssuedAt: now, ExpiresAt: now.Add(time.Hour), Now: now}
 }
 
-func (l leases) IssueRole(context.Context, string, time.Duration, string, vault.Author) (vault.Lease, error) {
+func (l leases) IssueRole(ctx context.Context, _ string, _ time.Duration, _ string, _ vault.Author) (vault.Lease, error) {
+	l.server.deadline, _ = ctx.Deadline()
 	return l.lease(), nil
 }
 
@@ -53,5 +54,15 @@ func TestTimesByAnotherClock(t *testing.T) {
 				t.Errorf("%d accessors are listed, want 2", len(keys))
 			}
 		})
+	}
+}
+
+// TestCredentialsHaveTheTimeOfAChange: the GET of a credential makes a role, so it may wait for a primary as long as other changes do.
+func TestCredentialsHaveTheTimeOfAChange(t *testing.T) {
+	s := newServer(t)
+	before := time.Now()
+	s.want(200, "GET", "/v1/database/creds/app/reader", "")
+	if left := s.deadline.Sub(before); left < 30*time.Second {
+		t.Errorf("it has %s, want the 30 s of a change", left)
 	}
 }
