@@ -34,7 +34,7 @@ func checkRole(role string) error {
 	if role == "" || len(role) > maxRoleName {
 		return core.Errorf(core.Invalid, "a role name is 1 to %d bytes", maxRoleName)
 	}
-	return nil
+	return checkText("a role name", role)
 }
 
 func (g *Grant) check() error {

@@ -19,8 +19,25 @@ func (t *RoleTemplate) check() error {
 	case len(t.MemberOf) > maxRoleGroups:
 		return core.Errorf(core.Invalid, "a template has %d groups at most", maxRoleGroups)
 	}
-	for _, role := range append([]string{}, t.MemberOf...) {
+	roles := t.MemberOf
+	if t.ReassignTo != "" {
+		roles = append(roles[:len(roles):len(roles)], t.ReassignTo)
+	}
+	for _, role := range roles {
 		if err := checkRole(role); err != nil {
+			return err
+		}
+	}
+	return t.checkTexts()
+}
+
+// checkTexts refuses what PostgreSQL stores in no text.
+func (t *RoleTemplate) checkTexts() error {
+	if err := checkText("role_prefix", t.RolePrefix); err != nil {
+		return err
+	}
+	for name, value := range t.Settings {
+		if err := checkText("a setting", name+value); err != nil {
 			return err
 		}
 	}

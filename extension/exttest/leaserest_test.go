@@ -131,6 +131,23 @@ func TestLeasesByRESTAreRefused(t *testing.T) {
 		_, err = dba.PutRoleTemplate(ctx, "app/x", vaultclient.NewRoleTemplate{MemberOf: []string{"readers"}, Settings: map[string]string{setting: "serializable"}})
 		wantStatus(t, err, http.StatusBadRequest, why)
 	}
+	b.exec("CREATE ROLE " + strings.Repeat("r", 63))
+	b.exec("GRANT " + strings.Repeat("r", 63) + " TO dba WITH ADMIN OPTION")
+	for _, wrong := range []struct {
+		n   vaultclient.NewRoleTemplate
+		why string
+	}{
+		// PostgreSQL would cut the name, and find another role.
+		{vaultclient.NewRoleTemplate{MemberOf: []string{strings.Repeat("r", 63)}, ReassignTo: strings.Repeat("r", 64)}, "a role name is 1 to 63 bytes"},
+		{vaultclient.NewRoleTemplate{MemberOf: []string{"readers"}, ReassignTo: "a\x00b"}, "a role name must be valid UTF-8 without NUL"},
+		{vaultclient.NewRoleTemplate{MemberOf: []string{"a\x00b"}}, "a role name must be valid UTF-8 without NUL"},
+		{vaultclient.NewRoleTemplate{RolePrefix: "a\x00b"}, "role_prefix must be valid UTF-8 without NUL"},
+		{vaultclient.NewRoleTemplate{Settings: map[string]string{"a\x00.b": "x"}}, "a setting must be valid UTF-8 without NUL"},
+		{vaultclient.NewRoleTemplate{Settings: map[string]string{"search_path": "a\x00b"}}, "a setting must be valid UTF-8 without NUL"},
+	} {
+		_, err = dba.PutRoleTemplate(ctx, "app/x", wrong.n)
+		wantStatus(t, err, http.StatusBadRequest, wrong.why)
+	}
 	l, err := app.IssueRole(ctx, "app/reader", 0)
 	if err != nil {
 		t.Fatal(err)
