@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,6 +71,16 @@ func awaitMembers[C groupable](t testing.TB, g *groups[C], n int) {
 		defer g.mu.Unlock()
 		return len(g.waiting) == n
 	})
+}
+
+// countSent counts the statements that groups send.
+func countSent[C groupable](g *groups[C]) *atomic.Int32 {
+	sent, args := new(atomic.Int32), g.kind.args
+	g.kind.args = func(changes []C) []any {
+		sent.Add(1)
+		return args(changes)
+	}
+	return sent
 }
 
 // hold is holdGroups of changes of values.
@@ -240,6 +251,18 @@ func TestGroupMembers(t *testing.T) {
 			t.Errorf("%d results, %d changes", len(results), n)
 		}
 	})
+	t.Run("ErrUnreadable", func(t *testing.T) { // it is made, and what is answered of it cannot be read
+		var asked []*groupMember[newAppend]
+		for _, s := range g.create("damaged", 2) {
+			asked = append(asked, &groupMember[newAppend]{newAppend{nextOf(s), g.author("x"), "update"}})
+		}
+		g.sql("app", `UPDATE vault.secrets SET generate_policy = '{"length": -1}' WHERE name = 'damaged/00'`)
+		results, err := g.d.appends.make(t.Context(), asked)
+		must(t, err)
+		if len(results) != 2 || results[0].fate != unknown || core.CodeOf(results[0].err) != core.Corrupt || results[1].fate != done || results[1].err != nil {
+			t.Errorf("%+v", results)
+		}
+	})
 	wants := map[core.Name]core.Code{
 		stale.Name: core.Stale, gone.Name: core.NotFound, bound.Name: core.Invalid, broken.Name: core.Invalid, failing.Name: core.Invalid,
 	}
@@ -349,6 +372,7 @@ func TestALockedTableEndsTheGroup(t *testing.T) {
 	must(t, err)
 	_, err = tx.Exec(t.Context(), "LOCK TABLE vault.secret_versions IN SHARE MODE")
 	must(t, err)
+	sent := countSent(g.d.appends)
 	release := g.hold()
 	replies := g.append(t.Context(), g.by, versions...)
 	g.awaitWaiting(len(versions))
@@ -359,6 +383,9 @@ func TestALockedTableEndsTheGroup(t *testing.T) {
 		r := <-replies
 		r.isMade(t)
 		g.wantOnce(r.v)
+	}
+	if n := sent.Load(); n != 1 {
+		t.Errorf("changes were sent together %d times", n)
 	}
 }
 
@@ -486,6 +513,9 @@ func TestGroupPatience(t *testing.T) {
 	g.d.appends.patience = patience
 	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience)
 	defer cancel()
+	if _, _, f, err := g.d.appends.maker(newAppend{nextOf(secrets[0]), g.author("x"), "update"})(ctx); f != declined || err != nil {
+		t.Errorf("fate %d, %v", f, err) // one that is unknown would end the connections of others
+	}
 	r := <-g.append(ctx, g.by, nextOf(secrets[0]))
 	r.isMade(t)
 	g.wantOnce(r.v)

@@ -191,8 +191,13 @@ func TestCreationGroupMembers(t *testing.T) {
 		t.Errorf("%d records of what was not made", n)
 	}
 	used.Version, used.Sealed = 2, sealedValue() // as the door then does
-	g.storeTogether(used)[0].isMade(t)
-	g.wantStored(used)
+	for _, r := range g.storeTogether(used, newSecret("beside")) {
+		r.isMade(t)
+		g.wantStored(r.s)
+	}
+	if n := value[int64](g.server, "SELECT count(DISTINCT xid) FROM vault.changes WHERE name = 'beside' OR name = 'bad/03' AND version = 2 AND action = 'create'"); n != 1 {
+		t.Errorf("a name that was used before and another one took %d transactions", n)
+	}
 }
 
 // TestOddCreationsAreSentAlone: what a group does not make is made.
@@ -323,6 +328,7 @@ func TestALockedTableEndsTheCreationGroup(t *testing.T) {
 	_, err := c.Exec(t.Context(), "BEGIN; LOCK TABLE vault.secret_versions IN SHARE MODE")
 	must(t, err)
 	secrets := newSecrets("table", 3)
+	sent := countSent(g.d.creations)
 	replies, release := g.storeHeld(secrets...)
 	release()
 	g.until("SELECT count(*) = 3 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%store_secret%'")
@@ -332,6 +338,9 @@ func TestALockedTableEndsTheCreationGroup(t *testing.T) {
 		r := <-replies
 		r.isMade(t)
 		g.wantStored(r.s)
+	}
+	if n := sent.Load(); n != 1 {
+		t.Errorf("creations were sent together %d times", n)
 	}
 }
 
