@@ -111,7 +111,8 @@ MakePass(void)
 
 /*
  * Tell those who follow that there are changes: one notification for all. It is lost with the server, as every
- * notification is, so its commit need not wait for the disk or a standby while it holds up those of others.
+ * notification is, so its commit need not wait for the disk or a standby while it holds up those of others. PostgreSQL waits for
+ * neither anyway, unless the transaction has written to the log before its commit, as when it has pruned the page of a catalog.
  */
 static bool
 AnnounceChanges(void)
