@@ -56,3 +56,18 @@ func TestStoredVersionsFit(t *testing.T) {
 		ciphertext = convert_to(repeat('c', 17), 'UTF8')`))
 	b.exec(fmt.Sprintf(update, "ciphertext = convert_to(repeat('c', 1048592), 'UTF8')"))
 }
+
+// TestStoredRecordsFit: the audit log refuses records that the functions would never write.
+func TestStoredRecordsFit(t *testing.T) {
+	b := newBench(t, sharedCluster(t))
+	const update = "UPDATE vault.audit_log SET %s WHERE secret_name = 'kept'"
+	for _, set := range []string{
+		"action = ''", "action = 'other'", "action = 'reads'", "outcome = ''", "outcome = 'other'", "journal = gen_random_uuid()", "sequence = 1",
+		"journal = gen_random_uuid(), sequence = 0",
+	} {
+		wantError(t, b.try(fmt.Sprintf(update, set)), "23514", `"audit_log_record_fits"`)
+	}
+	for _, set := range []string{"outcome = 'denied'", "outcome = 'failed'", "outcome = 'unknown'", "journal = gen_random_uuid(), sequence = 1"} {
+		b.exec(fmt.Sprintf(update, set))
+	}
+}

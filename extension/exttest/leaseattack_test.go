@@ -56,6 +56,10 @@ func TestLocksDoNotHoldUpTheSupervisor(t *testing.T) {
 	for _, l := range []lease{read, altered} {
 		pgtest.Eventually(t, "the reason is shown", func() bool { return strings.Contains(b.lastError(l), "another transaction holds a lock") })
 	}
+	admin.exec("SELECT FROM vault.role_leases WHERE id = $1::text::uuid FOR UPDATE", altered.id)
+	pgtest.Eventually(t, "another attempt is due", func() bool {
+		return get[bool](b.session, "SELECT next_attempt_at <= clock_timestamp() FROM vault.role_leases WHERE id = $1::text::uuid", altered.id)
+	})
 	app.exec("SELECT vault.revoke_lease($1::text::uuid)", other.id)
 	b.gone(other)
 	passes(t, b.session)
@@ -122,6 +126,41 @@ func TestLoginAtTheEndOfALease(t *testing.T) {
 	if within(t, pgtest.Patience, done) == nil {
 		t.Error("the session goes on")
 	}
+}
+
+// TestNoRoleIsDroppedUnderItsSession: a session that does not end keeps its role, and the lease shows why.
+func TestNoRoleIsDroppedUnderItsSession(t *testing.T) {
+	b := newLeaseBench(t)
+	l := b.issue(b.session, "app/reader", nil)
+	held, err := b.c.hold(l.username, l.password)
+	pgtest.Must(t, err)
+	pid := int(held.PgConn().PID())
+	pgtest.Must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	goOn := func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
+	t.Cleanup(goOn)
+	b.exec("SELECT vault.revoke_lease($1::text::uuid)", l.id)
+	pgtest.Eventually(t, "the reason is shown", func() bool { return strings.Contains(b.lastError(l), "have not ended yet") })
+	if !get[bool](b.session, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", l.username) {
+		t.Error("the role is gone")
+	}
+	goOn()
+	b.gone(l)
+}
+
+// TestALockedTokenDoesNotHoldUpPasses: passes go on while a transaction has the token of a lease that ends.
+func TestALockedTokenDoesNotHoldUpPasses(t *testing.T) {
+	b := newLeaseBench(t)
+	l, holder := b.issue(b.session, "app/reader", nil), b.c.connect(t, "postgres", "postgres")
+	b.exec("SELECT vault.create_token('app', 'ends')")
+	b.exec("UPDATE vault.role_leases SET token = (SELECT id FROM vault.tokens WHERE name = 'ends') WHERE id = $1::text::uuid", l.id)
+	holder.exec("BEGIN")
+	holder.exec("SELECT FROM vault.role_leases FOR UPDATE") // until the token is locked
+	b.exec("UPDATE vault.tokens SET expires_at = clock_timestamp() WHERE name = 'ends'")
+	holder.exec("SELECT FROM vault.tokens WHERE name = 'ends' FOR UPDATE")
+	passes(t, b.session)
+	passes(t, b.session)
+	holder.exec("ROLLBACK")
+	b.gone(l)
 }
 
 // TestTemplateSettingsAsAlterRoleTakesThem, also an empty list.

@@ -105,6 +105,8 @@ var roleCases = []roleCase{
 	{name: "one_without_verifier", state: "DELETE FROM vault.role_verifiers"},
 	{name: "one_renamed", state: "ALTER ROLE $s_a RENAME TO $s_c"},
 	{name: "one_promoted", state: "ALTER ROLE $s_a CREATEDB"},
+	{name: "one_bypassing", state: "ALTER ROLE $s_a BYPASSRLS"},
+	{name: "one_replicating", state: "ALTER ROLE $s_a REPLICATION"},
 	{name: "one_superuser", state: "ALTER ROLE $s_a SUPERUSER"},
 	{name: "one_dropped", state: "DROP ROLE $s_a"},
 	{name: "one_without_binding", state: "DELETE FROM vault.role_bindings"},

@@ -100,6 +100,20 @@ func TestCommitsOfPasswordsAreNoted(t *testing.T) {
 	b.bindOne(4, "ignore")
 	b.exec("SELECT vault.update_secret('app', 'second value', 1)")
 	b.settled()
+	// A row that another transaction has does not hold up the others.
+	b.exec("CREATE ROLE other LOGIN")
+	b.exec("SELECT vault.create_secret('other', 'first value'::text)")
+	b.exec("SELECT vault.bind_role('other', 'other')")
+	b.settled()
+	const ofOther = " WHERE secret_id = (SELECT id FROM vault.secrets WHERE name = 'other')"
+	b.exec("UPDATE vault.role_verifiers SET settled_at = NULL" + ofOther)
+	holder := b.c.connect(t, "postgres", "postgres")
+	holder.exec("BEGIN")
+	holder.exec("SELECT FROM vault.role_verifiers" + ofOther + " FOR UPDATE")
+	b.exec("SELECT vault.update_secret('app', 'last value', NULL)")
+	pgtest.Eventually(t, "the commit beside it is noted", func() bool {
+		return get[int](b.session, "SELECT count(*)::int FROM vault.role_verifiers WHERE settled_at IS NOT NULL") == 1
+	})
 }
 
 // TestSessionsOfAFormerPasswordAreEnded: with one role, those from before a rotation, when the grace is over, and no others.
