@@ -3,6 +3,7 @@ package hvsql
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -160,6 +161,30 @@ func TestOnlyALeaseThatIsGoneIsReplaced(t *testing.T) {
 		second, err := s.fetch(t.Context(), first)
 		if n := v.issued.Load(); n != want || (err == nil) != (want == 2) || (err == nil && second.LeaseID == first.LeaseID) {
 			t.Errorf("%s: %d leases were issued, %v, %v", refusal, n, second, err)
+		}
+	}
+}
+
+// statedError is an error of a driver.
+type statedError struct{ state, text string }
+
+func (e statedError) Error() string    { return e.text }
+func (e statedError) SQLState() string { return e.state }
+
+// TestRefusedLogins: PgBouncer has one SQLSTATE for all that it refuses.
+func TestRefusedLogins(t *testing.T) {
+	for err, want := range map[error]bool{
+		statedError{"28P01", "password authentication failed"}:                true,
+		statedError{"28000", "role is not permitted to log in"}:               true,
+		statedError{"08P01", "SASL authentication failed"}:                    true,
+		statedError{"08P01", "no more connections allowed"}:                   false,
+		statedError{"53300", "too many connections, authentication failed"}:   false,
+		statedError{"28", "authentication failed"}:                            false,
+		errors.New("authentication failed (SQLSTATE 28P01)"):                  false,
+		fmt.Errorf("connect: %w", statedError{"28P01", "it was not the one"}): true,
+	} {
+		if isRefused(err) != want {
+			t.Errorf("%v: want %v", err, want)
 		}
 	}
 }

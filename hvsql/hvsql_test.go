@@ -117,6 +117,12 @@ func TestConnectionInUseIsLeftAlone(t *testing.T) {
 	if name := mustUser(t, db); name != "app_b" {
 		t.Errorf("the pool goes on as %s", name)
 	}
+	// Nor is a connection handed out that was idle then.
+	s.db.MustExec(t, "SELECT vault.rotate_secret('db')")
+	pgtest.Eventually(t, "the follower has the first role again", func() bool { return f.Current().Username == "app_a" })
+	if name := mustUser(t, db); name != "app_a" {
+		t.Errorf("the pool hands out a connection of %s", name)
+	}
 }
 
 // TestLeaseIsRenewedAndReplaced: the lease of 8 s is renewed until 20 s are over, and another follows. No query fails, though the
