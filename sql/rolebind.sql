@@ -32,9 +32,9 @@ DECLARE
     b vault.role_bindings;
 BEGIN
     PERFORM vault.check_session_policy(options, vault.role_attributes(add_binding.role), add_binding.pair);
-    INSERT INTO vault.role_bindings (secret_id, place, holder, role_name, attributes, shared_role, auto_repair, bound_at, bound_by,
+    INSERT INTO vault.role_bindings (secret_id, place, holder, role_name, attributes, shared_holder, auto_repair, bound_at, bound_by,
                                      session_policy, max_wait_secs)
-    SELECT s.id, add_binding.place, vault.hold(add_binding.role), r.rolname, vault.role_attributes(add_binding.role), add_binding.shared,
+    SELECT s.id, add_binding.place, vault.hold(add_binding.role), r.rolname, vault.role_attributes(add_binding.role), vault.hold(add_binding.shared),
            coalesce(options.auto_repair, false), clock_timestamp(), regexp_replace(origin.actor, '^role:|\x1f.*$', '', 'g'),
            coalesce(options.session_policy, 'ignore'), CASE options.session_policy WHEN 'wait' THEN coalesce(options.max_wait_secs, 3600) END
     FROM pg_roles r WHERE r.oid = add_binding.role

@@ -5,7 +5,9 @@ CREATE FUNCTION vault.role_drift(b vault.role_bindings) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(vault.binding_fault(b),
-        CASE WHEN b.version IS NOT NULL AND v.verifier IS NULL THEN 'unchecked'
+        CASE WHEN b.version IS NOT NULL AND v.verifier IS NULL THEN
+                 -- What the password of a role is that is shut out until its turn does not matter.
+                 CASE WHEN b.version = s.current_version OR coalesce(r.rolvaliduntil, 'infinity') > clock_timestamp() THEN 'unchecked' END
              WHEN b.version IS NOT NULL AND vault.role_has(b.role, v.verifier) IS NOT TRUE THEN 'changed'
              WHEN r.rolvaliduntil <= clock_timestamp() AND b.version = s.current_version THEN 'expired'
              WHEN NOT r.rolcanlogin THEN 'no_login' END)

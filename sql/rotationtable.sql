@@ -10,7 +10,8 @@ CREATE TABLE vault.role_bindings (
     role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,  -- null: missing
     role_name text COLLATE "C" NOT NULL,
     attributes text[] NOT NULL,
-    shared_role regrole,  -- that both roles of a pair are members of; null: not noted
+    shared_holder vault.grantee,  -- the role that both roles of a pair are members of; null: not noted
+    shared_role regrole GENERATED ALWAYS AS (CASE WHEN shared_holder IS NOT NULL THEN coalesce(vault.role_of(shared_holder), 0::regrole) END) STORED,
     version bigint,  -- the last one that is its password; null: none is
     auto_repair boolean NOT NULL,
     bound_at timestamptz NOT NULL,

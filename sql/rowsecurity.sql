@@ -61,8 +61,8 @@ SELECT pg_catalog.pg_extension_config_dump('vault.secret_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.deleted_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.tokens',
     'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
-SELECT pg_catalog.pg_extension_config_dump('vault.role_bindings',
-    'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+-- All: a secret whose role was dropped is bound all the same.
+SELECT pg_catalog.pg_extension_config_dump('vault.role_bindings', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.login_methods', '');
 SELECT pg_catalog.pg_extension_config_dump('vault.login_roles',
     'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');

@@ -73,13 +73,15 @@ static void
 ReadRole(HvScan *scan, HeapTuple row, HvBoundRole *role)
 {
 	char	   *policy = TextDatumGetCString(HvFieldNotNull(scan, row, HV_BINDING_POLICY));
+	bool		unshared;
 
 	role->row = heap_copytuple(row);
 	role->place = HvFieldNotNull(scan, row, HV_BINDING_PLACE);
 	role->role = DatumGetObjectId(FieldOr(scan, row, HV_BINDING_ROLE, ObjectIdGetDatum(InvalidOid)));
 	role->name = TextDatumGetCString(HvFieldNotNull(scan, row, HV_BINDING_NAME));
 	role->attributes = DatumGetArrayTypePCopy(HvFieldNotNull(scan, row, HV_BINDING_ATTRIBUTES));
-	role->shared_role = DatumGetObjectId(FieldOr(scan, row, HV_BINDING_SHARED, ObjectIdGetDatum(InvalidOid)));
+	role->shared_role = DatumGetObjectId(HvField(scan, row, HV_BINDING_SHARED, &unshared));
+	role->shares = !unshared;
 	role->version = DatumGetInt64(FieldOr(scan, row, HV_BINDING_VERSION, Int64GetDatum(0)));
 	role->waits = strcmp(policy, "wait") == 0;
 	role->max_wait_secs = DatumGetInt64(FieldOr(scan, row, HV_BINDING_MAX_WAIT, Int64GetDatum(0)));
@@ -180,7 +182,7 @@ HvIsAsBound(const HvBoundRole *bound)
 	now = (Form_pg_authid) GETSTRUCT(tuple);
 	is = strcmp(NameStr(now->rolname), bound->name) == 0 && !IsPromoted(bound, now);
 	ReleaseSysCache(tuple);
-	return is && (!OidIsValid(bound->shared_role) || HasRightsOf(bound->role, bound->shared_role));
+	return is && (!bound->shares || HasRightsOf(bound->role, bound->shared_role));
 }
 
 /*

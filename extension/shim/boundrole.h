@@ -37,7 +37,8 @@ typedef struct HvBoundRole
 	Oid			role;			/* InvalidOid: missing */
 	char	   *name;			/* when it was bound */
 	ArrayType  *attributes;		/* then */
-	Oid			shared_role;	/* that both roles of a pair are members of, or InvalidOid */
+	bool		shares;			/* both roles of a pair are members of the next one */
+	Oid			shared_role;	/* InvalidOid: missing */
 	int64		version;		/* whose password it has, 0 for none */
 	bool		paired;			/* with another role, and takes turns with it */
 	bool		waits;			/* its login is prolonged while it has sessions */

@@ -43,7 +43,8 @@ CREATE TABLE vault.role_bindings (
     role regrole GENERATED ALWAYS AS (vault.role_of(holder)) STORED,  -- null: missing
     role_name text COLLATE "C" NOT NULL,
     attributes text[] NOT NULL,
-    shared_role regrole,  -- that both roles of a pair are members of; null: not noted
+    shared_holder vault.grantee,  -- the role that both roles of a pair are members of; null: not noted
+    shared_role regrole GENERATED ALWAYS AS (CASE WHEN shared_holder IS NOT NULL THEN coalesce(vault.role_of(shared_holder), 0::regrole) END) STORED,
     version bigint,  -- the last one that is its password; null: none is
     auto_repair boolean NOT NULL,
     bound_at timestamptz NOT NULL,
@@ -94,5 +95,5 @@ ALTER TABLE vault.role_verifiers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECU
 CREATE POLICY owner_only ON vault.role_verifiers TO vault_owner USING (true) WITH CHECK (true);
 ALTER TABLE vault.standby_sessions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON vault.standby_sessions TO vault_owner USING (true) WITH CHECK (true);
-SELECT pg_catalog.pg_extension_config_dump('vault.role_bindings',
-    'WHERE role IS NULL OR role IN (SELECT oid FROM pg_catalog.pg_roles)');
+-- All: a secret whose role was dropped is bound all the same.
+SELECT pg_catalog.pg_extension_config_dump('vault.role_bindings', '');
