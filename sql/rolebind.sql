@@ -144,6 +144,9 @@ BEGIN
     PERFORM vault.keep_verifier(b, repair_with_verifier.verifier, s.current_version,
                                 CASE WHEN b.version = s.current_version THEN coalesce(
                                     (SELECT k.settled_at FROM vault.role_verifiers k WHERE k.secret_id = b.secret_id AND k.place = b.place), '-infinity') END);
+    -- Of a pair the other one is to log in no longer than it should.
+    PERFORM vault.alter_role(x.role, NULL, vault.login_ends_at(x), NULL) FROM vault.role_bindings x
+    WHERE x.secret_id = s.id AND x.place <> b.place AND vault.role_drift(x) = 'extended';
     PERFORM vault.append_audit(origin, 'repair_role', s.name, s.current_version, 'ok', '', repair_with_verifier.change,
                                jsonb_build_object('role', b.role_name));
 END

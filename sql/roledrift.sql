@@ -1,6 +1,16 @@
 
 -- Drift: whether bound roles still have the passwords that the vault has set.
 
+CREATE FUNCTION vault.login_ends_at(b vault.role_bindings) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    -- One that was not what it was when it retired was left alone, so its end is that of its version.
+    SELECT coalesce(greatest(b.grace_ends_at, b.wait_until),
+                    (SELECT v.expires_at FROM vault.secret_versions v WHERE v.secret_id = b.secret_id AND v.version = b.version), b.bound_at)
+$$;
+COMMENT ON FUNCTION vault.login_ends_at(vault.role_bindings)
+    IS 'until when at most the role of a pair that is not current can log in; one that never was is shut out since it was bound';
+
 CREATE FUNCTION vault.role_drift(b vault.role_bindings) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -10,14 +20,47 @@ AS $$
                  CASE WHEN b.version = s.current_version OR coalesce(r.rolvaliduntil, 'infinity') > clock_timestamp() THEN 'unchecked' END
              WHEN b.version IS NOT NULL AND vault.role_has(b.role, v.verifier) IS NOT TRUE THEN 'changed'
              WHEN r.rolvaliduntil <= clock_timestamp() AND b.version = s.current_version THEN 'expired'
-             WHEN NOT r.rolcanlogin THEN 'no_login' END)
+             WHEN NOT r.rolcanlogin THEN 'no_login'
+             WHEN b.version IS DISTINCT FROM s.current_version
+                  AND coalesce(r.rolvaliduntil, 'infinity') > greatest(vault.login_ends_at(b), clock_timestamp()) THEN 'extended' END)
     FROM (SELECT) one
     LEFT JOIN vault.role_verifiers v ON v.secret_id = b.secret_id AND v.place = b.place
     LEFT JOIN vault.secrets s ON s.id = b.secret_id
     LEFT JOIN pg_roles r ON r.oid = b.role
 $$;
 COMMENT ON FUNCTION vault.role_drift(vault.role_bindings)
-    IS 'how a bound role differs from what the vault has made it: as vault.binding_fault(), or changed (another password), expired (VALID UNTIL), no_login, unchecked (restored from a dump); null: not at all';
+    IS 'how a bound role differs from what the vault has made it, null: not at all. It says what vault.binding_fault() says, or changed (another password), expired (VALID UNTIL), extended (VALID UNTIL of one that is not current), no_login, unchecked (restored from a dump)';
+
+CREATE FUNCTION vault.mend_drift(b vault.role_bindings, drift text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    IF drift = 'extended' THEN
+        PERFORM vault.alter_role(b.role, NULL, vault.login_ends_at(b), NULL);
+    ELSE
+        PERFORM vault.alter_role(b.role, v.verifier, CASE drift WHEN 'expired' THEN 'infinity'::timestamptz END, NULL)
+        FROM vault.role_verifiers v WHERE v.secret_id = b.secret_id AND v.place = b.place;
+    END IF;
+    RETURN true;
+EXCEPTION WHEN lock_not_available OR serialization_failure THEN
+    RETURN false;  -- a transaction has altered the role, and may last: there is the next pass
+END
+$$;
+COMMENT ON FUNCTION vault.mend_drift(vault.role_bindings, text) IS 'makes a bound role again what the vault has made it; false if another transaction has altered it';
+
+CREATE FUNCTION vault.is_mended(b vault.role_bindings, drift text) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT b.auto_repair AND CASE drift
+        WHEN 'changed' THEN b.version = (SELECT s.current_version FROM vault.secrets s WHERE s.id = b.secret_id)
+        -- Of a single role the vault never sets VALID UNTIL: who has may have wanted to shut it out, and who bound it need not
+        -- have had the right to let it in.
+        WHEN 'expired' THEN EXISTS (SELECT FROM vault.role_bindings o WHERE o.secret_id = b.secret_id AND o.place <> b.place)
+        WHEN 'extended' THEN true
+        ELSE false END
+$$;
+COMMENT ON FUNCTION vault.is_mended(vault.role_bindings, text) IS 'whether the supervisor repairs by itself what differs of a bound role';
 
 CREATE FUNCTION vault.check_drift(stamp timestamptz, batch integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
@@ -33,7 +76,7 @@ BEGIN
     -- pass. A batch bounds a pass; those that were checked longest ago come first.
     FOR b IN SELECT x.* FROM vault.role_bindings x ORDER BY x.checked_at NULLS FIRST LIMIT batch LOOP
         seen := vault.role_drift(b);
-        CONTINUE WHEN seen IS NOT DISTINCT FROM b.drift AND (seen IS NULL OR NOT b.auto_repair OR seen <> ALL ('{changed,expired}'))
+        CONTINUE WHEN seen IS NOT DISTINCT FROM b.drift AND (seen IS NULL OR NOT vault.is_mended(b, seen))
                       AND b.checked_at > stamp - interval '1 minute';
         SELECT * INTO s FROM vault.secrets x WHERE x.id = b.secret_id FOR NO KEY UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
@@ -44,15 +87,9 @@ BEGIN
             PERFORM vault.append_audit(origin, 'role_drift', s.name, b.version, 'failed', seen, NULL, jsonb_build_object('role', b.role_name, 'drift', seen));
             total := total + 1;
         END IF;
-        IF b.auto_repair AND seen IN ('changed', 'expired') AND b.version = s.current_version THEN
-            BEGIN
-                PERFORM vault.alter_role(b.role, v.verifier, CASE WHEN seen = 'expired' THEN 'infinity'::timestamptz END, NULL)
-                FROM vault.role_verifiers v WHERE v.secret_id = b.secret_id AND v.place = b.place;
-                PERFORM vault.append_audit(origin, 'repair_role', s.name, b.version, 'ok', '', NULL, jsonb_build_object('role', b.role_name, 'drift', seen));
-                seen := NULL;
-            EXCEPTION WHEN lock_not_available OR serialization_failure THEN
-                NULL;  -- a transaction has altered the role, and may last: there is the next pass
-            END;
+        IF seen IS NOT NULL AND vault.is_mended(b, seen) AND vault.mend_drift(b, seen) THEN
+            PERFORM vault.append_audit(origin, 'repair_role', s.name, b.version, 'ok', '', NULL, jsonb_build_object('role', b.role_name, 'drift', seen));
+            seen := NULL;
         END IF;
         UPDATE vault.role_bindings x
         SET drift = seen, checked_at = stamp,
