@@ -217,6 +217,7 @@ DECLARE
     l vault.role_leases;
 BEGIN
     PERFORM vault.require_writable();
+    LOCK TABLE vault.secrets IN ACCESS SHARE MODE;  -- DROP EXTENSION waits for who has this, and then sees the lease
     t := vault.lock_template(prepare_lease.template);
     IF t.name IS NULL THEN
         PERFORM vault.raise_no_template(prepare_lease.template);
@@ -241,14 +242,22 @@ $$;
 COMMENT ON FUNCTION vault.prepare_lease(text, bigint, timestamptz) IS 'a lease that may be issued now, whose template stays as it is until the commit';
 
 CREATE FUNCTION vault.count_lease(template text, shard smallint, more bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 AS $$
 BEGIN
-    INSERT INTO vault.lease_counts AS c (template, shard, leases) VALUES (count_lease.template, count_lease.shard, count_lease.more)
-    ON CONFLICT ON CONSTRAINT lease_counts_pkey DO UPDATE SET leases = c.leases + excluded.leases;
+    -- A transaction that has issued a lease may last. Its row is left to it, if there is another one that is free.
+    UPDATE vault.lease_counts c SET leases = c.leases + count_lease.more
+    WHERE c.template = count_lease.template
+      AND c.shard = (SELECT x.shard FROM vault.lease_counts x
+                     WHERE x.template = count_lease.template AND (x.shard < 0) = (count_lease.shard < 0)
+                     ORDER BY x.shard <> count_lease.shard LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED);
+    IF NOT FOUND THEN
+        INSERT INTO vault.lease_counts AS c (template, shard, leases) VALUES (count_lease.template, count_lease.shard, count_lease.more)
+        ON CONFLICT ON CONSTRAINT lease_counts_pkey DO UPDATE SET leases = c.leases + excluded.leases;
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION vault.count_lease(text, smallint, bigint) IS 'notes that a template has more leases, or fewer';
+COMMENT ON FUNCTION vault.count_lease(text, smallint, bigint) IS 'notes that a template has more leases, or fewer; in the row of a shard, or in one that no other transaction has';
 
 CREATE FUNCTION vault.store_lease(l vault.role_leases, verifier text, issuer oid, origin vault.audit_origin) RETURNS vault.role_leases
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

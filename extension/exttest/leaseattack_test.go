@@ -426,3 +426,54 @@ func TestLeasesAreCountedInADump(t *testing.T) {
 		t.Errorf("the status counts %d leases", n)
 	}
 }
+
+// TestLeasesKeepTheExtension: without the extension nothing would end a leased role, so it is not dropped while there is one.
+func TestLeasesKeepTheExtension(t *testing.T) {
+	b := newLeaseBench(t)
+	l := b.issue(b.c.connect(t, "postgres", "app"), "app/reader", nil)
+	drop := []string{"DROP EXTENSION hyperion_vault", "DROP EXTENSION hyperion_vault CASCADE", "DROP SCHEMA vault CASCADE"}
+	for _, sql := range drop[:2] {
+		wantError(t, b.try(sql), "2BP01", "it has leased roles")
+	}
+	if b.try(drop[2]) == nil {
+		t.Fatal("the schema was dropped")
+	}
+	b.exec("SELECT vault.revoke_lease(lease) FROM vault.leases() WHERE ending IS NULL")
+	b.gone(l)
+	b.exec(drop[0])
+	b.exec("CREATE EXTENSION hyperion_vault")
+	b.exec("SELECT vault.create_role_template('app/reader', '{readers}')")
+	l = b.issue(b.session, "app/reader", nil)
+	b.exec("SET hyperion_vault.allow_drop_with_secrets = on")
+	b.exec(drop[0])
+	b.exec(`DROP ROLE "` + l.username + `"`)
+}
+
+// TestLeaseThatIsNotCommittedHoldsUpNoOther: a session that has issued a lease and stays in its transaction has a row of the
+// counts. Another one with the same row by its process number issues leases all the same.
+func TestLeaseThatIsNotCommittedHoldsUpNoOther(t *testing.T) {
+	b := newLeaseBench(t)
+	slow := b.c.connect(t, "postgres", "app")
+	for range 2 { // so that there are rows
+		b.issue(slow, "app/reader", nil)
+	}
+	b.exec("INSERT INTO vault.lease_counts SELECT 'app/reader', s, 0 FROM generate_series(0, 31) s ON CONFLICT DO NOTHING")
+	slow.exec("BEGIN")
+	b.issue(slow, "app/reader", nil)
+	met := false
+	for i := 0; i < 1000 && !met; i++ {
+		other := b.c.connect(t, "postgres", "app")
+		if met = other.pid()%32 == slow.pid()%32; met {
+			other.exec("SET lock_timeout = '10s'")
+			b.issue(other, "app/reader", nil)
+		}
+		_ = other.Close(bounded(t))
+	}
+	if !met {
+		t.Fatal("no session had the row")
+	}
+	slow.exec("COMMIT")
+	if got := b.countedLeases(); got != "4 1" {
+		t.Errorf("counted %s", got)
+	}
+}

@@ -213,6 +213,8 @@ var planned = []string{
 	`SELECT vault.repair_role('bound/$i')`,
 	`SELECT * FROM vault.bound_roles('bound/$i')`,
 	`SELECT * FROM vault.bound_among(ARRAY[md5('1')::uuid])`,
+	`SELECT vault.configure_role('bound/$i', auto_repair => true)`,
+	`ALTER ROLE bound$i PASSWORD 'by hand'`,
 	`SELECT vault.check_drift(now(), 100)`,
 	`SELECT vault.configure_role('bound/$i', 'terminate')`,
 	`SELECT vault.update_secret('bound/$i', 'another', NULL)`,

@@ -1,8 +1,8 @@
 /*
- * dropguard.c: keeps DROP EXTENSION from destroying secrets.
+ * dropguard.c: keeps DROP EXTENSION from destroying secrets, and from leaving leased roles that nothing ends.
  *
  * Two halves. An event trigger of the extension fires before any command that can drop it and checks whether there
- * are secrets; being a call of this library, it also has it loaded. A hook refuses when the extension itself is
+ * are any; being a call of this library, it also has it loaded. A hook refuses when the extension itself is
  * about to be dropped, by whatever way the command came to it (CASCADE, DROP OWNED). Neither is enough. When the
  * hook runs, the tables may be gone, and the trigger does not know what a CASCADE will reach. Triggers can be turned
  * off, so the hook allows only what the trigger has checked for this very command.
@@ -31,9 +31,13 @@ static HvStatement exist_statement = {
 static HvStatement restorable_statement = {
 	"SELECT FROM vault.secrets WHERE restorable_until > clock_timestamp() LIMIT 1", 0
 };
+static HvStatement leased_statement = {
+	"SELECT FROM vault.role_leases LIMIT 1", 0
+};
 static bool looked = false;		/* whether the trigger did, for the present DROP */
 static bool secrets_exist = false;	/* what it saw */
 static bool restorable_exist = false;
+static bool leases_exist = false;
 static object_access_hook_type next_hook;
 static ProcessUtility_hook_type next_utility;
 
@@ -71,6 +75,12 @@ OnObjectAccess(ObjectAccessType access, Oid class, Oid object, int sub, void *ar
 				 errmsg("cannot drop extension %s: it holds deleted secrets that can be restored", HV_EXTENSION_NAME),
 				 errhint("Destroy them first: SELECT vault.destroy_deleted_secret(id) FROM vault.list_deleted_secrets(); "
 						 "To destroy them with it: SET hyperion_vault.allow_drop_with_secrets = on;")));
+	if (leases_exist)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop extension %s: it has leased roles, which nothing would end", HV_EXTENSION_NAME),
+				 errhint("Revoke them: SELECT vault.revoke_lease(lease) FROM vault.leases() WHERE ending IS NULL; "
+						 "To leave the roles behind: SET hyperion_vault.allow_drop_with_secrets = on;")));
 }
 
 static void
@@ -165,21 +175,40 @@ CanReachExtension(Node *command)
 }
 
 /*
- * Whether the schema is of a version that can restore deleted secrets: an update may be about to come.
+ * A table of the vault by its name. InvalidOid if the schema is of a version without it, before an update.
  */
+static Oid
+FindTable(const char *name)
+{
+	Oid			schema = get_namespace_oid("vault", true);
+
+	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
 static bool
 KeepsDeleted(void)
 {
-	Oid			schema = get_namespace_oid("vault", true);
-	Oid			secrets = OidIsValid(schema) ? get_relname_relid("secrets", schema) : InvalidOid;
+	Oid			secrets = FindTable("secrets");
 
 	return OidIsValid(secrets) && get_attnum(secrets, "restorable_until") != InvalidAttrNumber;
+}
+
+/*
+ * Whether a statement finds a row.
+ */
+static bool
+FindsRow(HvStatement *statement)
+{
+	HvParams	none = {0};
+
+	HvOwnerRun(statement, &none);
+	return SPI_processed > 0;
 }
 
 PG_FUNCTION_INFO_V1(hv_guard_drop);
 
 /*
- * Event trigger, before a DROP: note whether there are secrets, and let no other transaction make one meanwhile.
+ * Event trigger, before a DROP: note whether there are secrets or leased roles, and let no other transaction make one meanwhile.
  */
 Datum
 hv_guard_drop(PG_FUNCTION_ARGS)
@@ -198,14 +227,9 @@ hv_guard_drop(PG_FUNCTION_ARGS)
 	SPI_connect();
 	if (AimsAtExtension(command))
 		HvOwnerRun(&lock_statement, &none);
-	HvOwnerRun(&exist_statement, &none);
-	secrets_exist = SPI_processed > 0;
-	restorable_exist = false;
-	if (!secrets_exist && KeepsDeleted())
-	{
-		HvOwnerRun(&restorable_statement, &none);
-		restorable_exist = SPI_processed > 0;
-	}
+	secrets_exist = FindsRow(&exist_statement);
+	restorable_exist = !secrets_exist && KeepsDeleted() && FindsRow(&restorable_statement);
+	leases_exist = OidIsValid(FindTable("role_leases")) && FindsRow(&leased_statement);
 	looked = true;
 	SPI_finish();
 	PG_RETURN_NULL();
