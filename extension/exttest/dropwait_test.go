@@ -36,3 +36,26 @@ func TestDropAndPassDoNotDeadlock(t *testing.T) {
 		t.Errorf("the pass failed: %v", err)
 	}
 }
+
+// TestDropAndShippingDoNotDeadlock has a node ship records while DROP EXTENSION waits for the first table that this has locked.
+func TestDropAndShippingDoNotDeadlock(t *testing.T) {
+	b := newBench(t, sharedCluster(t))
+	node := b.c.connect(t, b.db, vaulttest.Superuser)
+	watcher := b.c.connect(t, b.db, vaulttest.Superuser)
+	b.exec("SET hyperion_vault.allow_drop_with_secrets = on")
+	b.exec("SET deadlock_timeout = '100ms'") // so that the DROP would find the deadlock
+	node.exec("SET deadlock_timeout = '60s'")
+
+	node.exec("BEGIN")
+	node.exec("SELECT vault.lock_journal(md5('1')::uuid, 'node')")
+	done := make(chan error, 1)
+	go func() { done <- b.try("DROP EXTENSION hyperion_vault") }()
+	pgtest.Eventually(t, "the DROP waits for a lock", func() bool {
+		return get[bool](watcher, "SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = $1", b.pid())
+	})
+	node.exec("SELECT vault.ship_audit(md5('1')::uuid, 'node', 1, ARRAY[now()], '{n}', '{a}', '{NULL}', '{NULL}', '{read}', '{a/b}', '{1}', '{ok}', '{\"\"}', '{r}')")
+	node.exec("COMMIT")
+	if err := <-done; err != nil {
+		t.Errorf("the DROP failed: %v", err)
+	}
+}

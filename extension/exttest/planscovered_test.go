@@ -16,6 +16,7 @@ var (
 // notSent are statements of the library that TestPlans does not send, and why. Each is named by its file and its variable.
 var notSent = map[string]string{
 	"boundrole.refuse_statement": "it only words an error", "dropguard.exist_statement": atDrop, "dropguard.restorable_statement": atDrop, "dropguard.lock_statement": atDrop,
+	"dropguard.leased_statement": atDrop,
 	"granting.granted_statement": byScan, "lock.lock_row_statement": byScan,
 }
 

@@ -22,8 +22,12 @@
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 
+/*
+ * All that others lock first, in their order. A DROP locks what it deletes in an order of its own. So it must not have one table
+ * of a transaction that ships records, which needs no secrets, while that has another one.
+ */
 static HvStatement lock_statement = {
-	"LOCK TABLE vault.secrets IN ACCESS EXCLUSIVE MODE", 0
+	"LOCK TABLE vault.secrets, vault.audit_journals, vault.audit_log IN ACCESS EXCLUSIVE MODE", 0
 };
 static HvStatement exist_statement = {
 	"SELECT FROM vault.secrets WHERE deleted_at IS NULL LIMIT 1", 0
