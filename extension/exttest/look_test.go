@@ -100,25 +100,29 @@ func TestLooksSurviveChangesOfTheSchema(t *testing.T) {
 	b := newBench(t, sharedCluster(t))
 	b.exec("SELECT vault.create_secret('a/b', 'x'::text)")
 	b.exec("SELECT vault.grant_access('vault_anonymous', 'a/*', '{update}')")
-	for change, byDefinition := range map[string]int{
-		"SELECT": 0,
-		"DROP INDEX vault.secrets_name_key; CREATE INDEX secrets_name_key ON vault.secrets (name) WHERE name > 'b'": 1,
-		"DROP INDEX vault.access_grants_pattern_idx":                                                                1,
-		"ALTER INDEX vault.tokens_fingerprint_key RENAME TO other_key":                                              1,
-		"ALTER TYPE vault.secret_state ADD ATTRIBUTE more integer":                                                  1,
-		"ALTER TABLE vault.secrets ADD more integer":                                                                0,
-		"ALTER TABLE vault.role_bindings DROP CONSTRAINT role_bindings_pkey":                                        0,
-		"ALTER TABLE vault.role_bindings RENAME max_wait_secs TO max_wait_other":                                    0,
+	// The definition has its plan by the first change. With the changed type it could not be planned.
+	for _, c := range []struct {
+		change       string
+		byDefinition int
+	}{
+		{"SELECT", 0},
+		{"DROP INDEX vault.secrets_name_key; CREATE INDEX secrets_name_key ON vault.secrets (name) WHERE name > 'b'", 1},
+		{"DROP INDEX vault.access_grants_pattern_idx", 1},
+		{"ALTER INDEX vault.tokens_fingerprint_key RENAME TO other_key", 1},
+		{"ALTER TYPE vault.secret_state ADD ATTRIBUTE more integer", 1},
+		{"ALTER TABLE vault.secrets ADD more integer", 0},
+		{"ALTER TABLE vault.role_bindings DROP CONSTRAINT role_bindings_pkey", 0},
+		{"ALTER TABLE vault.role_bindings RENAME max_wait_secs TO max_wait_other", 0},
 	} {
 		b.exec("BEGIN")
 		b.exec("SET LOCAL track_functions = 'all'")
-		b.script(change)
+		b.script(c.change)
 		before := b.byDefinition()
 		if name := get[string](b.session, "SELECT (l.state).name FROM vault.look_as('{NULL}', '{192.0.2.1}', '{NULL}', '{update}', '{a/b}') l"); name != "a/b" {
-			t.Errorf("after %s: %q", change, name)
+			t.Errorf("after %s: %q", c.change, name)
 		}
-		if n := b.byDefinition() - before; n != byDefinition {
-			t.Errorf("after %s the definition was asked %d times, not %d", change, n, byDefinition)
+		if n := b.byDefinition() - before; n != c.byDefinition {
+			t.Errorf("after %s the definition was asked %d times, not %d", c.change, n, c.byDefinition)
 		}
 		b.exec("ROLLBACK")
 	}
