@@ -217,7 +217,7 @@ DECLARE
     l vault.role_leases;
 BEGIN
     PERFORM vault.require_writable();
-    LOCK TABLE vault.secrets IN ACCESS SHARE MODE;  -- DROP EXTENSION waits for who has this, and then sees the lease
+    LOCK TABLE vault.secrets IN ACCESS SHARE MODE;  -- DROP EXTENSION waits for this lock, and then sees the lease
     t := vault.lock_template(prepare_lease.template);
     IF t.name IS NULL THEN
         PERFORM vault.raise_no_template(prepare_lease.template);

@@ -31,7 +31,7 @@ $$;
 COMMENT ON FUNCTION vault.role_drift(vault.role_bindings)
     IS 'how a bound role differs from what the vault has made it, null: not at all. It says what vault.binding_fault() says, or changed (another password), expired (VALID UNTIL), extended (VALID UNTIL of one that is not current), no_login, unchecked (restored from a dump)';
 
-CREATE FUNCTION vault.mend_drift(b vault.role_bindings, drift text) RETURNS boolean
+CREATE FUNCTION vault.repair_drift(b vault.role_bindings, drift text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -47,20 +47,20 @@ EXCEPTION WHEN lock_not_available OR serialization_failure THEN
     RETURN false;  -- a transaction has altered the role, and may last: there is the next pass
 END
 $$;
-COMMENT ON FUNCTION vault.mend_drift(vault.role_bindings, text) IS 'makes a bound role again what the vault has made it; false if another transaction has altered it';
+COMMENT ON FUNCTION vault.repair_drift(vault.role_bindings, text) IS 'makes a bound role again what the vault has made it; false if another transaction has altered it';
 
-CREATE FUNCTION vault.is_mended(b vault.role_bindings, drift text) RETURNS boolean
+CREATE FUNCTION vault.repairs_itself(b vault.role_bindings, drift text) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT b.auto_repair AND CASE drift
         WHEN 'changed' THEN b.version = (SELECT s.current_version FROM vault.secrets s WHERE s.id = b.secret_id)
-        -- Of a single role the vault never sets VALID UNTIL: who has may have wanted to shut it out, and who bound it need not
-        -- have had the right to let it in.
+        -- The vault never sets VALID UNTIL of a single role. An administrator may have shut it out by that, and the caller that
+        -- bound it need not have the right to undo this.
         WHEN 'expired' THEN EXISTS (SELECT FROM vault.role_bindings o WHERE o.secret_id = b.secret_id AND o.place <> b.place)
         WHEN 'extended' THEN true
         ELSE false END
 $$;
-COMMENT ON FUNCTION vault.is_mended(vault.role_bindings, text) IS 'whether the supervisor repairs by itself what differs of a bound role';
+COMMENT ON FUNCTION vault.repairs_itself(vault.role_bindings, text) IS 'whether the supervisor repairs by itself what differs of a bound role';
 
 CREATE FUNCTION vault.check_drift(stamp timestamptz, batch integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
@@ -76,7 +76,7 @@ BEGIN
     -- pass. A batch bounds a pass; those that were checked longest ago come first.
     FOR b IN SELECT x.* FROM vault.role_bindings x ORDER BY x.checked_at NULLS FIRST LIMIT batch LOOP
         seen := vault.role_drift(b);
-        CONTINUE WHEN seen IS NOT DISTINCT FROM b.drift AND (seen IS NULL OR NOT vault.is_mended(b, seen))
+        CONTINUE WHEN seen IS NOT DISTINCT FROM b.drift AND (seen IS NULL OR NOT vault.repairs_itself(b, seen))
                       AND b.checked_at > stamp - interval '1 minute';
         SELECT * INTO s FROM vault.secrets x WHERE x.id = b.secret_id FOR NO KEY UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
@@ -87,7 +87,7 @@ BEGIN
             PERFORM vault.append_audit(origin, 'role_drift', s.name, b.version, 'failed', seen, NULL, jsonb_build_object('role', b.role_name, 'drift', seen));
             total := total + 1;
         END IF;
-        IF seen IS NOT NULL AND vault.is_mended(b, seen) AND vault.mend_drift(b, seen) THEN
+        IF seen IS NOT NULL AND vault.repairs_itself(b, seen) AND vault.repair_drift(b, seen) THEN
             PERFORM vault.append_audit(origin, 'repair_role', s.name, b.version, 'ok', '', NULL, jsonb_build_object('role', b.role_name, 'drift', seen));
             seen := NULL;
         END IF;

@@ -36,8 +36,8 @@ var readsMuch = []muchRead{
 	{part: "ORDER BY g.grantee::text COLLATE", table: "access_grants", why: "all grants are listed"},
 	{part: "ORDER BY vault.missing_name(g.holder) COLLATE", table: "access_grants", why: "all grants of missing roles are listed"},
 	{part: "pg_has_role(granted_ranges.caller, g.grantee, 'USAGE')", table: "access_grants", why: "10,000 grants take 3 ms, and to look for the caller's takes longer where there are few"},
-	{part: "g.action = who_may.action", table: "access_grants", why: "an administrator asks now and then who may do something"},
-	{part: "explain_role.caller AND r.rolsuper", table: "access_grants", why: "an administrator asks now and then why a role may"},
+	{part: "g.action = who_may.action", table: "access_grants", why: "an administrator rarely asks who may do something"},
+	{part: "explain_role.caller AND r.rolsuper", table: "access_grants", why: "an administrator rarely asks why a role may"},
 	{part: "g.grantee = revoke_entry_points.role", table: "access_grants", why: "a revocation looks for what the role still has"},
 }
 
@@ -196,7 +196,7 @@ var notPlanned = map[string]string{
 }
 
 const (
-	admin     = "an administrator calls it now and then, for tables of few rows"
+	admin     = "an administrator rarely calls it, for tables of few rows"
 	protocol1 = "only a program of the release before calls it"
 	// decision 200
 	noStatement = "givepassword.c does the same without a statement, unless something is not as usual"

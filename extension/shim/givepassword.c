@@ -103,8 +103,8 @@ LockVerifier(HvRoles *roles, HvBytes id)
 
 /*
  * Lock all that is to change, as it is now. Who holds the secret need not care for what is older: others that change these rows
- * without it only note when a password was committed and which sessions were told to end. Who has waited for one of these finds
- * the row changed, and locks it as it is then.
+ * without it only note when a password was committed and which sessions were told to end. After a wait for such
+ * a change the row is another one, which is then locked.
  */
 static bool
 LockAll(HvRoles *roles, HvBytes id, int64 version)
